@@ -1,0 +1,1 @@
+//! The supernet: fused kernels as differentiable operations, cell wiring, Hessian-vector products

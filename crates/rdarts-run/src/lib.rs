@@ -1,0 +1,1 @@
+//! Specs, events, run directories and checkpoints

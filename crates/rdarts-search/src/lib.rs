@@ -1,0 +1,1 @@
+//! The bilevel search, its optimisers, the alpha-Hessian and the monitor

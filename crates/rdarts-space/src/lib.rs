@@ -1,0 +1,1 @@
+//! Operations, search spaces and genotypes: pure data

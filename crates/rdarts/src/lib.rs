@@ -1,0 +1,1 @@
+//! Robust differentiable architecture search: the command line and the facade library

@@ -1,0 +1,2 @@
+//! The `rdarts` program.
+fn main() {}
