@@ -1,1 +1,40 @@
-//! Data sets, splits, augmentation and deterministic batches
+//! Data sets, splits, augmentation and deterministic batches.
+//!
+//! The way of an image: a file format (`idx`) or the built-in subset (`embedded`) gives raw bytes in
+//! (n, h, w, c) layout, `dataset` opens them by name, `split` says which images train the weights and
+//! which train the architecture, `batch` chooses the images of a step, and `augment` turns each into
+//! normalized floats.
+//!
+//! Every batch is a pure function of (data, seed, epoch or step): a run that stops and goes on sees the
+//! same images with the same augmentation, and making batches ahead on another thread changes nothing.
+//!
+//! ```
+//! use rdarts_data::{Loader, open, split};
+//! use std::sync::Arc;
+//!
+//! let data = Arc::new(open("fashion-mini", None)?);
+//! let halves = split(data.train.n, 0.5, None, 64)?;
+//! let weights = Loader::new(data.clone(), halves.train, 64, 1, "train");
+//! let alphas = Loader::new(data.clone(), halves.valid, 64, 1, "valid");
+//! let first = weights.epoch(0, 0, Some(data.augment)).next().unwrap();
+//! assert_eq!((first.n, first.height, first.width, first.channels), (64, 28, 28, 1));
+//! assert_eq!(alphas.draw(0, Some(data.augment)).labels.len(), 64);
+//! # Ok::<(), rdarts_data::DataError>(())
+//! ```
+
+mod augment;
+mod batch;
+mod dataset;
+mod embedded;
+mod error;
+mod fashion_mnist;
+mod idx;
+mod prefetch;
+mod split;
+
+pub use augment::{Augment, Norm};
+pub use batch::{Batch, Loader, draw_distinct, epoch_order, eval_batches, make_batch};
+pub use dataset::{Dataset, Images, NAMES, channel_statistics, open};
+pub use error::DataError;
+pub use prefetch::Prefetch;
+pub use split::{Split, split};

@@ -1,1 +1,14 @@
-//! Fused operations of the DARTS search spaces on slices: forward, vjp, jvp and vjp of the jvp
+//! Fused operations of the DARTS search spaces on slices: forward, vjp, jvp and vjp of the jvp.
+
+pub mod backward;
+pub mod buffers;
+pub mod cell;
+pub mod noise;
+mod norm;
+mod plan;
+pub mod reference;
+mod simd;
+pub mod spec;
+mod stage;
+
+pub use simd::Isa;

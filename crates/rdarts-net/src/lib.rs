@@ -1,1 +1,55 @@
-//! The supernet: fused kernels as differentiable operations, cell wiring, Hessian-vector products
+//! The supernet: its operations as steps of a tape, its wiring, and exact first and second derivatives.
+//!
+//! [`supernet`] says which modules a supernet has and where its weights lie; [`derivatives`] and [`curvature`]
+//! turn flat buffers into losses, gradients and Hessian products; [`ops`] is the seam to Burn, with
+//! [`composed`] as its portable reference.
+//!
+//! ```
+//! use rdarts_kernels::spec::OpKind::{MaxPool3, SepConv, Skip};
+//! use rdarts_net::{AlphaHessian, Alphas, Batch, Device, Point, Supernet, SupernetSpec, alpha_gradient};
+//!
+//! let edges = vec![vec![SepConv(3), Skip, MaxPool3]; 2];
+//! let net = Supernet::new(SupernetSpec {
+//!     cells: 2,
+//!     c: 4,
+//!     stem_multiplier: 3,
+//!     reductions: vec![1],
+//!     nodes: 1,
+//!     normal: edges.clone(),
+//!     reduce: edges,
+//!     c_image: 1,
+//!     classes: 3,
+//! });
+//! let (weights, alphas) = (net.init(1), Alphas::zeros(&net));
+//! let images: Vec<f32> = (0..2 * 8 * 8).map(|i| (i as f32).sin()).collect();
+//! let at = Point { net: &net, device: &Device::flex(), weights: &weights, alphas: &alphas };
+//! let batch = Batch { images: &images, side: [8, 8], labels: &[0, 2], noise: &[] };
+//!
+//! let (evaluation, gradient) = alpha_gradient(at, batch);
+//! let hessian = AlphaHessian::new(at, batch);
+//! assert_eq!(hessian.apply(&gradient.flat()).len(), 12);
+//! assert!((hessian.evaluation().loss - evaluation.loss).abs() < 1e-6);
+//! ```
+
+pub mod supernet;
+
+pub mod derivatives;
+
+pub mod curvature;
+
+pub mod loss;
+
+pub mod mixing;
+
+pub mod ops;
+
+pub mod composed;
+mod fused;
+
+pub use burn::tensor::Device;
+pub use curvature::{AlphaHessian, FullHessian, mixed_hvp};
+pub use derivatives::{
+    Alphas, Batch, Evaluation, InnerStep, PUBLISHED_RADIUS, Point, Real, alpha_gradient, both_gradients, forward,
+    unrolled_gradient, unrolled_gradient_difference, weight_gradient,
+};
+pub use supernet::{CellKind, Module, ModuleSpec, Parameter, ParameterError, Supernet, SupernetSpec};

@@ -1,1 +1,27 @@
-//! Specs, events, run directories and checkpoints
+//! What a search run is on disk: its spec, its events, its checkpoints, and the directory that holds them.
+//!
+//! The run directory is the only border between searching and showing: whatever a report wants to know, a search
+//! has written there. This crate knows the files and nothing about networks, data or gradients.
+//!
+//! - [`spec`]: every value that can change the result of a search, read from a preset, a file and overrides
+//! - [`presets`]: the built-in values, one TOML file each
+//! - [`event`]: what happened, one JSON object a line, deterministic
+//! - [`checkpoint`]: the state of a search in one safetensors file with a checksum
+//! - [`rundir`]: the directory: layout, lock, format version, recovery
+
+pub mod spec;
+
+pub mod presets;
+
+pub mod event;
+
+pub mod checkpoint;
+
+pub mod rundir;
+
+mod atomic;
+
+pub use checkpoint::{Checkpoint, CheckpointError, CheckpointName, Tensor, TensorData};
+pub use event::{Event, EventError, LastLine, read_events};
+pub use rundir::{RunDir, RunError, RunView};
+pub use spec::{SearchSpec, SpecError};

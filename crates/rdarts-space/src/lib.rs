@@ -1,1 +1,34 @@
-//! Operations, search spaces and genotypes: pure data
+//! Operations, search spaces and genotypes: pure data.
+//!
+//! A cell has two inputs (the outputs of the two cells before it) and `nodes` intermediate nodes. Node j may
+//! read from inputs 0 and 1 and from every earlier node, which are inputs 2, 3, ..., so it has 2 + j incoming
+//! edges. Edges are numbered node by node: node 0 has edges 0 and 1, node 1 has edges 2, 3 and 4, and so on.
+//! A [`Space`] lists the operations of each edge in the order of the architecture parameters alpha; a
+//! [`Genotype`] is one architecture out of it, with two incoming operations per node.
+//!
+//! - [`op`]: the closed set of operations
+//! - [`space`]: the paper's spaces S1 to S4, the space of 81 architectures, DARTS, and spaces from TOML
+//! - [`genotype`]: one architecture, in the notation of the DARTS code and in JSON
+//! - [`mod@derive`]: from alphas to a genotype
+//! - [`mod@enumerate`]: all architectures of a space, their number, uniform samples
+//! - [`select`]: which operation of which edge a genotype uses
+//!
+//! Nothing here reads a file, a clock or a global generator.
+
+pub mod derive;
+pub mod enumerate;
+pub mod genotype;
+mod nearest;
+pub mod op;
+mod parse;
+pub mod select;
+pub mod space;
+mod space_toml;
+
+pub use derive::derive;
+pub use enumerate::{Architectures, count, enumerate, index_of, nth, sample};
+pub use genotype::{Genotype, GenotypeError, GenotypeFault};
+pub use nearest::nearest;
+pub use op::{Op, UnknownOp};
+pub use select::{Mismatch, Selection, selection};
+pub use space::{CellType, MAX_NODES, Space, SpaceError, SpaceFault, edge_index, edges, n_edges};

@@ -1,0 +1,297 @@
+//! Batches as pure functions of (images, seed, epoch or step).
+//!
+//! Weights are trained by epochs: a fresh permutation of their images, the last batch as small as what is
+//! left (PyTorch's `drop_last=False`). Alphas are trained by draws: each step takes a fresh batch of distinct
+//! images, which is what the DARTS code's `next(iter(valid_queue))` does. Streams of randomness:
+//!
+//! ```text
+//! "order-<name>"    index = epoch            the permutation of an epoch
+//! "<name>-draw"     index = step             the images of a draw
+//! "augment-<name>"  index = images before    the augmentation of one image
+//! ```
+//!
+//! A loader is used one way or the other, by epochs or by draws: used both ways it would repeat augmentations.
+
+use crate::augment::{Augment, Draw, Norm, normalize, transform};
+use crate::dataset::{Dataset, Images};
+use rdarts_rng::Stream;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// What a network is given at once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// Number of images.
+    pub n: usize,
+    /// Height in pixels.
+    pub height: usize,
+    /// Width in pixels.
+    pub width: usize,
+    /// Values per pixel.
+    pub channels: usize,
+    /// Normalized values, (n, height, width, channels).
+    pub images: Vec<f32>,
+    /// The class of each image.
+    pub labels: Vec<u32>,
+}
+
+/// Makes the batches of one range of a data set's training images.
+#[derive(Clone, Debug)]
+pub struct Loader {
+    dataset: Arc<Dataset>,
+    norm: Arc<Norm>,
+    range: Range<usize>,
+    batch_size: usize,
+    seed: u64,
+    name: &'static str,
+}
+
+impl Loader {
+    /// Batches of `batch_size` of the training images in `range`. `name` names the streams of randomness:
+    /// "train" for the images that train weights, "valid" for those that train the architecture.
+    ///
+    /// # Panics
+    /// If the batch size is 0, or the range is empty or not one of training images; [`crate::split`] gives no such
+    /// range.
+    pub fn new(dataset: Arc<Dataset>, range: Range<usize>, batch_size: usize, seed: u64, name: &'static str) -> Self {
+        assert!(batch_size > 0, "a batch of 0 images");
+        assert!(!range.is_empty() && range.end <= dataset.train.n, "{range:?} of {} images", dataset.train.n);
+        let norm = Arc::new(dataset.norm());
+        Self { dataset, norm, range, batch_size, seed, name }
+    }
+
+    /// The number of images.
+    pub fn n_images(&self) -> usize {
+        self.range.len()
+    }
+
+    /// The number of batches in an epoch, the last one perhaps smaller.
+    pub fn n_batches(&self) -> usize {
+        self.range.len().div_ceil(self.batch_size)
+    }
+
+    /// The batches of an epoch from number `first` on; a run that goes on within an epoch begins there.
+    pub fn epoch(
+        &self,
+        epoch: u64,
+        first: usize,
+        augment: Option<Augment>,
+    ) -> impl Iterator<Item = Batch> + Send + 'static + use<> {
+        let loader = self.clone();
+        let order = epoch_order(self.seed, self.name, epoch, self.range.len());
+        (first..self.n_batches()).map(move |i| {
+            let start = i * loader.batch_size;
+            let end = (start + loader.batch_size).min(order.len());
+            let n_before = epoch * order.len() as u64 + start as u64;
+            loader.make(&order[start..end], augment, n_before)
+        })
+    }
+
+    /// The batch of a step: a fresh draw of distinct images, or of all images if they are fewer than a batch.
+    pub fn draw(&self, step: u64, augment: Option<Augment>) -> Batch {
+        let batch_size = self.batch_size.min(self.range.len());
+        let stream = format!("{}-draw", self.name);
+        let indices = draw_distinct(self.seed, &stream, step, self.range.len(), batch_size);
+        self.make(&indices, augment, step * batch_size as u64)
+    }
+
+    fn make(&self, indices: &[u32], augment: Option<Augment>, n_before: u64) -> Batch {
+        let indices: Vec<u32> = indices.iter().map(|&i| i + self.range.start as u32).collect();
+        let stream = format!("augment-{}", self.name);
+        make_batch(&self.dataset.train, &indices, &self.norm, augment.as_ref(), self.seed, &stream, n_before)
+    }
+}
+
+/// The order in which an epoch visits `n` images.
+pub fn epoch_order(seed: u64, name: &str, epoch: u64, n: usize) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..index(n)).collect();
+    Stream::new(seed, &format!("order-{name}"), epoch).shuffle(&mut order);
+    order
+}
+
+/// `k` distinct numbers of 0..n in random order: the first k places of a Fisher-Yates shuffle, without the rest.
+///
+/// # Panics
+/// If k is more than n.
+pub fn draw_distinct(seed: u64, stream: &str, step: u64, n: usize, k: usize) -> Vec<u32> {
+    assert!(k <= n, "{k} distinct numbers of {n}");
+    let mut stream = Stream::new(seed, stream, step);
+    // Only the places that differ from the identity are kept.
+    let mut moved: HashMap<u32, u32> = HashMap::with_capacity(2 * k);
+    let mut drawn = Vec::with_capacity(k);
+    for i in 0..k {
+        let (here, there) = (index(i), index(i + stream.below(n - i)));
+        let value_here = moved.get(&here).copied().unwrap_or(here);
+        drawn.push(moved.insert(there, value_here).unwrap_or(there));
+    }
+    drawn
+}
+
+/// The batch of the images `indices`, normalized and augmented; image i of the batch takes its draws from
+/// number `draw_base + i` of the stream `stream`.
+///
+/// # Panics
+/// If an index is not below the number of images, or the channels of `norm` and `images` differ.
+pub fn make_batch(
+    images: &Images,
+    indices: &[u32],
+    norm: &Norm,
+    augment: Option<&Augment>,
+    seed: u64,
+    stream: &str,
+    draw_base: u64,
+) -> Batch {
+    let Images { height, width, channels, .. } = *images;
+    assert_eq!(norm.channels(), channels, "channels of the normalization and of the images");
+    let size = height * width * channels;
+    let mut out = vec![0.0; indices.len() * size];
+    for (i, (&of, out)) in indices.iter().zip(out.chunks_exact_mut(size)).enumerate() {
+        let raw = images.image(of as usize);
+        match augment {
+            None => normalize(raw, norm, out),
+            Some(augment) => {
+                let draw = Draw::new(augment, height, width, seed, stream, draw_base.wrapping_add(i as u64));
+                transform(raw, width, norm, augment, draw, out);
+            }
+        }
+    }
+    let labels = indices.iter().map(|&i| u32::from(images.labels[i as usize])).collect();
+    Batch { n: indices.len(), height, width, channels, images: out, labels }
+}
+
+/// Batches for evaluation: in order, without augmentation, the last one as small as what is left.
+///
+/// # Panics
+/// If the batch size is 0, or when the range leaves the images.
+pub fn eval_batches<'a>(
+    images: &'a Images,
+    range: Range<usize>,
+    batch_size: usize,
+    norm: &'a Norm,
+) -> impl Iterator<Item = Batch> + Send + 'a {
+    let end = range.end;
+    range.step_by(batch_size).map(move |start| {
+        let indices: Vec<u32> = (index(start)..index(end.min(start.saturating_add(batch_size)))).collect();
+        make_batch(images, &indices, norm, None, 0, "", 0)
+    })
+}
+
+fn index(i: usize) -> u32 {
+    u32::try_from(i).expect("a data set holds fewer than 2^32 images")
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashSet;
+
+    const AUGMENT: Augment = Augment { crop_padding: 1, flip: true, cutout_length: 2, cutout_prob: 0.5 };
+
+    /// Colour images whose values are all functions of their number.
+    pub(crate) fn dataset(n: usize) -> Arc<Dataset> {
+        let images = Images {
+            n,
+            height: 5,
+            width: 4,
+            channels: 3,
+            pixels: (0..n * 60).map(|i| (i / 60 * 7 + i % 60 * 4) as u8).collect(),
+            labels: (0..n).map(|i| i as u16).collect(),
+        };
+        Arc::new(Dataset::new("test", &["a"], images.clone(), images, AUGMENT))
+    }
+
+    #[test]
+    fn an_epoch_visits_every_image_of_its_range_once_and_keeps_the_last_batch() {
+        let loader = Loader::new(dataset(30), 10..27, 5, 1, "train");
+        assert_eq!((loader.n_images(), loader.n_batches()), (17, 4));
+        let batches: Vec<Batch> = loader.epoch(3, 0, Some(AUGMENT)).collect();
+        assert_eq!(batches.iter().map(|batch| batch.n).collect::<Vec<_>>(), [5, 5, 5, 2]);
+        let mut labels: Vec<u32> = batches.iter().flat_map(|batch| batch.labels.clone()).collect();
+        assert_ne!(labels, (10..27).collect::<Vec<_>>());
+        labels.sort_unstable();
+        assert_eq!(labels, (10..27).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn epochs_seeds_names_and_steps_differ_and_repeat() {
+        let order = |seed, name, epoch| epoch_order(seed, name, epoch, 50);
+        let base = order(1, "train", 0);
+        assert_eq!(base, order(1, "train", 0));
+        assert!([order(2, "train", 0), order(1, "valid", 0), order(1, "train", 1)].iter().all(|other| *other != base));
+
+        let loader = Loader::new(dataset(50), 0..50, 8, 1, "valid");
+        assert_eq!(loader.draw(4, Some(AUGMENT)), loader.draw(4, Some(AUGMENT)));
+        assert_ne!(loader.draw(4, Some(AUGMENT)).labels, loader.draw(5, Some(AUGMENT)).labels);
+    }
+
+    #[test]
+    fn an_epoch_that_goes_on_in_the_middle_gives_the_same_batches() {
+        let loader = Loader::new(dataset(30), 0..17, 5, 1, "train");
+        let whole: Vec<Batch> = loader.epoch(2, 0, Some(AUGMENT)).collect();
+        let rest: Vec<Batch> = loader.epoch(2, 2, Some(AUGMENT)).collect();
+        assert_eq!(whole[2..], rest);
+    }
+
+    #[test]
+    fn the_same_image_is_augmented_anew_in_every_epoch() {
+        let loader = Loader::new(dataset(8), 0..1, 1, 1, "train");
+        let images: HashSet<Vec<u32>> = (0..40)
+            .flat_map(|epoch| loader.epoch(epoch, 0, Some(AUGMENT)))
+            .map(|batch| batch.images.iter().map(|x| x.to_bits()).collect())
+            .collect();
+        assert!(images.len() > 15, "{}", images.len());
+    }
+
+    #[test]
+    fn draws_are_uniform_over_the_images_and_stay_in_range() {
+        let loader = Loader::new(dataset(40), 10..30, 5, 1, "valid");
+        let mut counts = [0; 40];
+        for step in 0..2000 {
+            loader.draw(step, None).labels.iter().for_each(|&label| counts[label as usize] += 1);
+        }
+        assert!(counts[..10].iter().chain(&counts[30..]).all(|&n| n == 0));
+        assert!(counts[10..30].iter().all(|&n| (400..600).contains(&n)), "{counts:?}");
+        assert_eq!(Loader::new(dataset(40), 10..13, 5, 1, "valid").draw(0, None).n, 3);
+    }
+
+    #[test]
+    fn evaluation_goes_through_the_range_in_order_and_changes_nothing() {
+        let data = dataset(20);
+        let norm = data.norm();
+        let batches: Vec<Batch> = eval_batches(&data.test, 3..14, 4, &norm).collect();
+        assert_eq!(batches.iter().map(|batch| batch.n).collect::<Vec<_>>(), [4, 4, 3]);
+        assert_eq!(
+            batches.iter().flat_map(|batch| batch.labels.clone()).collect::<Vec<_>>(),
+            (3..14).collect::<Vec<_>>()
+        );
+        let mut plain = vec![0.0; 60];
+        normalize(data.test.image(8), &norm, &mut plain);
+        assert_eq!(batches[1].images[60..120], plain);
+        assert_eq!(eval_batches(&data.test, 5..5, 4, &norm).count(), 0);
+    }
+
+    #[test]
+    fn a_batch_is_made_of_its_images_one_by_one() {
+        let data = dataset(20);
+        let norm = data.norm();
+        let both = make_batch(&data.train, &[7, 3], &norm, Some(&AUGMENT), 1, "augment-train", 100);
+        let first = make_batch(&data.train, &[7], &norm, Some(&AUGMENT), 1, "augment-train", 100);
+        let second = make_batch(&data.train, &[3], &norm, Some(&AUGMENT), 1, "augment-train", 101);
+        assert_eq!((both.n, both.height, both.width, both.channels), (2, 5, 4, 3));
+        assert_eq!(both.images, [first.images, second.images].concat());
+        assert_eq!(both.labels, [7, 3]);
+    }
+
+    proptest! {
+        #[test]
+        fn drawn_numbers_are_distinct_and_in_range(n in 1usize..300, share in 0.0f64..=1.0, step in any::<u64>()) {
+            let k = (share * n as f64) as usize;
+            let drawn = draw_distinct(1, "valid-draw", step, n, k);
+            prop_assert_eq!(drawn.len(), k);
+            prop_assert!(drawn.iter().all(|&i| (i as usize) < n));
+            prop_assert_eq!(drawn.iter().collect::<HashSet<_>>().len(), k);
+        }
+    }
+}

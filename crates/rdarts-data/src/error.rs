@@ -1,0 +1,183 @@
+//! What can be wrong with data: one enum, one sentence each.
+//!
+//! Every message names the file or the option at fault and says what would be right. Reasons of the
+//! system are part of the sentence, not a `source`, so that printing a chain does not repeat them.
+
+use std::path::PathBuf;
+
+/// Why a data set, a split or a batch cannot be had.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum DataError {
+    /// A name that is not in [`crate::NAMES`].
+    #[error("no data set is called '{name}', the nearest name is '{nearest}' and all names are: {known}")]
+    UnknownDataset {
+        /// The name asked for.
+        name: String,
+        /// The known name that looks most like it.
+        nearest: &'static str,
+        /// All known names.
+        known: String,
+    },
+    /// None of the searched directories holds the data set.
+    #[error("{name} is not in {searched}: run `apt-get install {package}` or name its directory with --data-dir")]
+    NotInstalled {
+        /// The data set.
+        name: &'static str,
+        /// The directories searched.
+        searched: String,
+        /// The Debian package that holds it.
+        package: &'static str,
+    },
+    /// A data set's directory lacks one of its files.
+    #[error("{} lacks the file {file} (or {file}.gz), copy it there from the other files' source", dir.display())]
+    MissingFile {
+        /// The directory.
+        dir: PathBuf,
+        /// The name that the file should have.
+        file: String,
+    },
+    /// The system could not read a file.
+    #[error("cannot read {file}: {reason}")]
+    Unreadable {
+        /// The file.
+        file: String,
+        /// The system's words.
+        reason: String,
+    },
+    /// A gzip stream that is cut short or does not match its checksum.
+    #[error("{file} is a damaged or incomplete gzip file ({reason}), fetch it again")]
+    Gzip {
+        /// The file.
+        file: String,
+        /// The decoder's words.
+        reason: String,
+    },
+    /// A file of another format.
+    #[error("{file} is not an IDX file of {expected}: it should begin with the bytes {magic} and is {found}")]
+    Foreign {
+        /// The file.
+        file: String,
+        /// "images" or "labels".
+        expected: &'static str,
+        /// The right first four bytes in hexadecimal.
+        magic: String,
+        /// What the file looks like.
+        found: String,
+    },
+    /// A file that ends too early.
+    #[error("{file} is cut short: its {part} needs {needed} bytes and the file ends after {held}, fetch it again")]
+    Truncated {
+        /// The file.
+        file: String,
+        /// "header" or "content".
+        part: &'static str,
+        /// Bytes needed, of the unpacked file from its beginning.
+        needed: u64,
+        /// Bytes found.
+        held: u64,
+    },
+    /// A header that declares nothing, or more than any reader should believe.
+    #[error("{file} declares {shape} in its header at offset 4, it should declare between 1 and {limit} bytes")]
+    Shape {
+        /// The file.
+        file: String,
+        /// The declared dimensions.
+        shape: String,
+        /// The most bytes of content accepted.
+        limit: u64,
+    },
+    /// A file that goes on after its end.
+    #[error("{file} goes on after {end}, where its {part} should end: fetch it again")]
+    Trailing {
+        /// The file.
+        file: String,
+        /// Where the end should be.
+        end: String,
+        /// What ends there.
+        part: &'static str,
+    },
+    /// Images of the wrong size for their data set.
+    #[error("{file} holds images of {found} pixels, those of {name} have {expected}")]
+    ImageSize {
+        /// The file.
+        file: String,
+        /// The data set.
+        name: &'static str,
+        /// Height x width found.
+        found: String,
+        /// Height x width of the data set.
+        expected: String,
+    },
+    /// A label that is no class.
+    #[error("{file} has the label {label} at offset {offset}, labels should be below {n_classes}")]
+    Label {
+        /// The file.
+        file: String,
+        /// The label.
+        label: u16,
+        /// Its place in the unpacked file.
+        offset: usize,
+        /// The number of classes.
+        n_classes: usize,
+    },
+    /// Two files that do not belong together.
+    #[error("{images_file} holds {n_images} images and {labels_file} {n_labels} labels, the two should be equal")]
+    Counts {
+        /// The file of images.
+        images_file: String,
+        /// Its count.
+        n_images: usize,
+        /// The file of labels.
+        labels_file: String,
+        /// Its count.
+        n_labels: usize,
+    },
+    /// A fraction that is no part of a whole.
+    #[error("the split fraction {0} should lie between 0 and 1")]
+    Fraction(f64),
+    /// A limit above what there is.
+    #[error("the limit of {limit} images should be at most the {n} training images there are")]
+    Limit {
+        /// Images asked for.
+        limit: usize,
+        /// Images there are.
+        n: usize,
+    },
+    /// One side of the split cannot fill a batch.
+    #[error(
+        "{n} images split into {n_train} for the weights and {n_valid} for the architecture, each should hold a batch \
+         of {batch_size}: take more images, a smaller batch or a fraction nearer to 0.5"
+    )]
+    SmallSplit {
+        /// Images split.
+        n: usize,
+        /// Images on the side of the weights.
+        n_train: usize,
+        /// Images on the side of the architecture.
+        n_valid: usize,
+        /// Images in a batch.
+        batch_size: usize,
+    },
+    /// A batch of no images.
+    #[error("the batch size should be at least 1")]
+    EmptyBatch,
+    /// A probability outside 0..=1.
+    #[error("the cutout probability {0} should lie between 0 and 1")]
+    CutoutProbability(f64),
+    /// A crop that could show nothing of the image.
+    #[error("the crop padding of {padding} pixels should be smaller than the images of {height}x{width}")]
+    CropPadding {
+        /// Pixels of padding.
+        padding: usize,
+        /// Image height in pixels.
+        height: usize,
+        /// Image width in pixels.
+        width: usize,
+    },
+    /// The thread that makes batches ahead could not start or ended in a panic.
+    #[error("the thread that makes batches ahead failed: {reason}")]
+    Prefetch {
+        /// The panic's message or the system's words.
+        reason: String,
+    },
+}

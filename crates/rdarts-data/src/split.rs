@@ -1,0 +1,79 @@
+//! Which training images train the weights and which the architecture.
+//!
+//! As in DARTS and the paper: the first floor(fraction * n) images train the weights, the rest the
+//! alphas, **without shuffling** (36,628 and 36,629 of SVHN's 73,257). Test images are never part of it.
+
+use crate::error::DataError;
+use std::ops::Range;
+
+/// The two sides of a search, as ranges of the training images.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// Images that train the weights.
+    pub train: Range<usize>,
+    /// Images that train the architecture, the "validation" images of the DARTS papers.
+    pub valid: Range<usize>,
+}
+
+/// Splits `n` training images, or the first `limit` of them. Each side must fill at least one batch.
+pub fn split(n: usize, fraction: f64, limit: Option<usize>, batch_size: usize) -> Result<Split, DataError> {
+    if !(fraction > 0.0 && fraction < 1.0) {
+        return Err(DataError::Fraction(fraction));
+    }
+    if batch_size == 0 {
+        return Err(DataError::EmptyBatch);
+    }
+    let n_used = limit.unwrap_or(n);
+    if n_used > n {
+        return Err(DataError::Limit { limit: n_used, n });
+    }
+    let n_train = (fraction * n_used as f64).floor() as usize;
+    let n_valid = n_used - n_train;
+    if n_train.min(n_valid) < batch_size {
+        return Err(DataError::SmallSplit { n: n_used, n_train, n_valid, batch_size });
+    }
+    Ok(Split { train: 0..n_train, valid: n_train..n_used })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn halves_are_those_of_the_paper() {
+        assert_eq!(split(50_000, 0.5, None, 64).unwrap(), Split { train: 0..25_000, valid: 25_000..50_000 });
+        assert_eq!(split(73_257, 0.5, None, 64).unwrap(), Split { train: 0..36_628, valid: 36_628..73_257 });
+        assert_eq!(split(6000, 0.75, Some(200), 50).unwrap(), Split { train: 0..150, valid: 150..200 });
+    }
+
+    #[test]
+    fn splits_that_cannot_be_are_sentences() {
+        let message = |n, fraction, limit, batch| split(n, fraction, limit, batch).unwrap_err().to_string();
+        for fraction in [0.0, 1.0, -0.5, f64::NAN, f64::INFINITY] {
+            let expected = format!("the split fraction {fraction} should lie between 0 and 1");
+            assert_eq!(message(100, fraction, None, 1), expected);
+        }
+        assert_eq!(message(100, 0.5, None, 0), "the batch size should be at least 1");
+        assert_eq!(
+            message(100, 0.5, Some(101), 1),
+            "the limit of 101 images should be at most the 100 training images there are"
+        );
+        assert_eq!(
+            message(100, 0.9, None, 11),
+            "100 images split into 90 for the weights and 10 for the architecture, each should hold a batch of 11: \
+             take more images, a smaller batch or a fraction nearer to 0.5"
+        );
+        assert!(message(100, 0.5, Some(0), 1).starts_with("0 images split into 0 "));
+    }
+
+    proptest! {
+        #[test]
+        fn sides_touch_and_cover(n in 2usize..100_000, fraction in 0.001f64..0.999) {
+            if let Ok(Split { train, valid }) = split(n, fraction, None, 1) {
+                prop_assert_eq!((train.start, train.end, valid.end), (0, valid.start, n));
+                prop_assert!((train.len() as f64 - fraction * n as f64).abs() <= 1.0);
+            }
+        }
+    }
+}

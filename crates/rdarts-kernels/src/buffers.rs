@@ -1,0 +1,90 @@
+//! Large buffers that outlive a step: taken from a shelf, returned to it when dropped.
+//!
+//! A search step needs the same buffers as the step before it. Taking them from the system each time would cost
+//! a page fault for every 4 KiB, which was half of the time of other tools (see LOG.md). The contents of a
+//! buffer are whatever its last user left: whoever takes one overwrites it.
+
+use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
+use std::sync::Mutex;
+
+static SHELF: Mutex<BTreeMap<usize, Vec<Vec<f32>>>> = Mutex::new(BTreeMap::new());
+
+/// A buffer on loan.
+#[derive(Debug, Default)]
+pub struct Buffer(Vec<f32>);
+
+impl Buffer {
+    /// `len` values with unspecified contents.
+    pub fn take(len: usize) -> Self {
+        Self(take_vec(len))
+    }
+
+    /// `len` zeros.
+    pub fn zeros(len: usize) -> Self {
+        let mut buffer = Self::take(len);
+        buffer.fill(0.0);
+        buffer
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        give_back(std::mem::take(&mut self.0));
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        &self.0
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.0
+    }
+}
+
+/// `len` values with unspecified contents, as a vector that may leave for good.
+pub fn take_vec(len: usize) -> Vec<f32> {
+    let mut shelf = SHELF.lock().expect("no one panics while holding the shelf");
+    // The smallest that fits; half as large again is the most that is wasted.
+    let fit = shelf.range_mut(len..=len + len / 2).find(|(_, stack)| !stack.is_empty());
+    let found = fit.and_then(|(_, stack)| stack.pop());
+    drop(shelf);
+    let mut vec = found.unwrap_or_default();
+    vec.resize(len, 0.0);
+    vec
+}
+
+/// Returns a vector to the shelf, whoever made it.
+pub fn give_back(vec: Vec<f32>) {
+    if vec.capacity() >= 1024 {
+        let mut shelf = SHELF.lock().expect("no one panics while holding the shelf");
+        shelf.entry(vec.capacity()).or_default().push(vec);
+    }
+}
+
+/// Frees everything on the shelf.
+pub fn clear() {
+    SHELF.lock().expect("no one panics while holding the shelf").clear();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_buffer_is_taken_again() {
+        let mut first = Buffer::take(123_457);
+        first[0] = 42.0;
+        let address = first.as_ptr();
+        drop(first);
+        let second = Buffer::take(123_456);
+        assert_eq!(second.as_ptr(), address);
+        assert_eq!(second.len(), 123_456);
+        assert!(Buffer::zeros(5000).iter().all(|v| *v == 0.0));
+    }
+}

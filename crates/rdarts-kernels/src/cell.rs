@@ -1,0 +1,594 @@
+//! One cell of the supernet, fused: value and tangent of all its edges, node by node.
+//!
+//! With states h_0, h_1 (preprocessed inputs) and h_(2+i) (nodes), mixing weights p and drop-path factors m,
+//!
+//! h_(2+i) = sum over edges e = (j, i) of m_e * sum_k p_ek * o_ek(h_j),   output = concat of all nodes.
+//!
+//! * [`forward`] leaves in [`Saved`] the output of every stage before its batch norm, and the statistics.
+//! * [`jvp`] moves along (s0', s1', p', w') and leaves the tangents in [`SavedDot`].
+//! * `vjp` in `backward.rs` is the transpose of the first and, given a [`SavedDot`], of both at once.
+//!
+//! A pass over the images ends where the next one needs the statistics of the whole batch. A stage's output stays
+//! in the second cache level between the linear map that makes it and the sums over it.
+
+use rayon::prelude::*;
+
+use crate::buffers::Buffer;
+use crate::norm::{Affine, Moments, Norm, NormTangent};
+use crate::plan::{Action, Branch, Placed, Plan, WindowKey, chunk_images};
+use crate::simd::Isa;
+use crate::simd::blend::{Source, blend, dots, moments};
+use crate::simd::window::{Mode, fill};
+use crate::spec::{CellDims, CellNoise, CellSpec};
+use crate::stage::Scratch;
+
+/// Tensors a cell is evaluated at.
+#[derive(Clone, Copy, Debug)]
+pub struct CellInput<'a> {
+    /// Output of the cell before the last, (n, h0, w0, c_prev_prev).
+    pub s0: &'a [f32],
+    /// Output of the last cell, (n, h1, w1, c_prev).
+    pub s1: &'a [f32],
+    /// Mixing weights, one per operation of each edge, in edge order.
+    pub p: &'a [f32],
+    /// All weights, in the order of [`CellSpec::weights`].
+    pub w: &'a [f32],
+}
+
+/// A direction of the same shapes.
+#[derive(Clone, Copy, Debug)]
+pub struct CellTangent<'a> {
+    /// Tangent of s0; `None`: zero.
+    pub s0: Option<&'a [f32]>,
+    /// Tangent of s1; `None`: zero.
+    pub s1: Option<&'a [f32]>,
+    /// Tangent of p.
+    pub p: &'a [f32],
+    /// Tangent of w; `None`: zero.
+    pub w: Option<&'a [f32]>,
+}
+
+/// What the forward pass leaves for the others.
+#[derive(Debug)]
+pub struct Saved {
+    pub(crate) plan: Plan,
+    /// Per group of images, per buffer of the plan.
+    pub(crate) chunks: Vec<Vec<Buffer>>,
+    pub(crate) norms: Vec<Norm>,
+}
+
+/// What the jvp leaves for its vjp.
+#[derive(Debug)]
+pub struct SavedDot {
+    pub(crate) chunks: Vec<Vec<Buffer>>,
+    pub(crate) norms: Vec<NormTangent>,
+    /// The node tangents, as in the output.
+    pub(crate) out_dot: Buffer,
+}
+
+/// Value of the cell into `out`, (n, h_out, w_out, nodes * c).
+///
+/// # Panics
+/// If a slice has not the length its shape says.
+pub fn forward(isa: Isa, spec: &CellSpec, dims: CellDims, input: CellInput<'_>, noise: &CellNoise, out: &mut [f32]) -> Saved {
+    let plan = Plan::new(spec, dims, isa);
+    check(&plan, &input, noise);
+    assert_eq!(out.len(), plan.n * plan.out_len(), "output");
+    let per_chunk = chunk_images(plan.n);
+    let images = |chunk: usize| (chunk * per_chunk..((chunk + 1) * per_chunk).min(plan.n)).len();
+    let chunks = (0..plan.n.div_ceil(per_chunk))
+        .map(|chunk| plan.buffer_lens.iter().map(|len| Buffer::take(len * images(chunk))).collect())
+        .collect();
+    let mut saved = Saved { norms: vec![Norm::default(); plan.n_norms], plan, chunks };
+    let plan = saved.plan.clone();
+
+    // States 0 and 1.
+    let pre: Vec<&Placed> = plan.pre.iter().collect();
+    stage_pass(&mut saved, &pre, out, |ctx, placed, i, window, _| {
+        let (s, c) = ([input.s0, input.s1][placed.norm], plan.inputs[placed.norm].0);
+        let len = plan.input_len(placed.norm);
+        let image = &s[(ctx.first + i) * len..][..len];
+        placed.stage.window().fill_border(window, 0.0);
+        fill(isa, placed.stage.window(), &[Source::new(image, c, &[])], &[], Mode::Relu, window);
+    }, input.w, |_, _, _| {});
+    for round in 0..=plan.nodes {
+        // Round 0 serves the edges from states 0 and 1, round i those from node i - 1, which it first sums up.
+        let from = |b: &&Branch| if round == 0 { b.state < 2 } else { b.state == round + 1 };
+        let sum = (round > 0).then(|| NodeSum::new(&saved, round - 1, input.p, noise));
+        let leaving: Vec<&Branch> = plan.branches.iter().filter(from).collect();
+        let first: Vec<&Placed> = leaving.iter().filter_map(|b| b.placed().first()).collect();
+        let states: Vec<usize> = leaving.iter().filter(|b| !b.placed().is_empty()).map(|b| b.state).collect();
+        let affines: Vec<Affine> = (0..2).map(|j| saved.norms[j].affine()).collect();
+        stage_pass(&mut saved, &first, out, |ctx, placed, i, window, at| {
+            let state = states[at];
+            let win = placed.stage.window();
+            if at > 0 && states[at - 1] == state && WindowKey::of(&first[at - 1].stage) == WindowKey::of(&placed.stage) {
+                return;
+            }
+            win.fill_border(window, placed.stage.border());
+            let mode = if placed.stage.has_relu() { Mode::Relu } else { Mode::Plain };
+            let (source, shift) = ctx.state(&plan, &affines, state, i);
+            fill(isa, win, &[source], shift, mode, window);
+        }, input.w, |ctx, i, scratch| {
+            if let Some(sum) = &sum {
+                sum.write(&plan, ctx, i, scratch);
+            }
+            for b in &leaving {
+                if let Action::Noise { buffer } = b.action {
+                    let len = plan.buffer_lens[buffer];
+                    let start = (ctx.first + i) * len;
+                    crate::noise::fill(noise.noise_key, b.edge, start, &mut ctx.bufs[buffer][i * len..][..len]);
+                }
+            }
+        });
+        let second: Vec<(&Placed, usize)> =
+            leaving.iter().filter(|b| b.placed().len() == 2).map(|b| (&b.placed()[1], b.placed()[0].norm)).collect();
+        let inner: Vec<Affine> = second.iter().map(|(_, norm)| saved.norms[*norm].affine()).collect();
+        let placed: Vec<&Placed> = second.iter().map(|(p, _)| *p).collect();
+        stage_pass(&mut saved, &placed, out, |ctx, placed, i, window, at| {
+            let win = placed.stage.window();
+            if at == 0 {
+                win.fill_border(window, 0.0);
+            } else if placed.stage.window() != second[at - 1].0.stage.window() {
+                win.fill_border(window, 0.0);
+            }
+            let len = plan.buffer_lens[second[at].1];
+            let y = &ctx.bufs[second[at].1][i * len..][..len];
+            fill(isa, win, &[Source::new(y, plan.c, &inner[at].of_y)], &inner[at].shift, Mode::Relu, window);
+        }, input.w, |_, _, _| {});
+    }
+    saved
+}
+
+/// Tangent of the cell into `out_dot`, which is also kept in the result.
+///
+/// # Panics
+/// If a slice has not the length its shape says.
+pub fn jvp(input: CellInput<'_>, out: &[f32], tangent: CellTangent<'_>, noise: &CellNoise, saved: &Saved) -> SavedDot {
+    let plan = &saved.plan;
+    let isa = plan.isa;
+    check(plan, &input, noise);
+    assert_eq!(out.len(), plan.n * plan.out_len(), "output");
+    let per_chunk = chunk_images(plan.n);
+    let mut dot = SavedDot {
+        chunks: saved
+            .chunks
+            .iter()
+            .map(|bufs| bufs[..plan.n_norms].iter().map(|b| Buffer::take(b.len())).collect())
+            .collect(),
+        norms: vec![NormTangent::default(); plan.n_norms],
+        out_dot: Buffer::take(out.len()),
+    };
+    let moves = [tangent.s0, tangent.s1];
+    let affines: Vec<Affine> = saved.norms.iter().map(Norm::affine).collect();
+
+    // One pass over the images: for each placed stage its primal and tangent windows, then its tangent.
+    let pass = |dot: &mut SavedDot,
+                placed: &[&Placed],
+                windows: &(dyn Fn(&DotChunk<'_>, usize, usize, &mut [f32], &mut [f32]) + Sync),
+                before: &(dyn Fn(&mut DotChunk<'_>, usize, &mut [f32]) + Sync)| {
+        let SavedDot { chunks, out_dot, .. } = &mut *dot;
+        let sums: Vec<Vec<[Vec<f64>; 2]>> = chunks
+            .par_iter_mut()
+            .zip(out_dot.par_chunks_mut(per_chunk * plan.out_len()))
+            .zip(saved.chunks.par_iter())
+            .enumerate()
+            .map(|(index, ((dots_bufs, out_dot), bufs))| {
+                let first = index * per_chunk;
+                let mut chunk = DotChunk { first, out: &out[first * plan.out_len()..], out_dot, bufs, dots: dots_bufs };
+                let mut sums: Vec<[Vec<f64>; 2]> =
+                    placed.iter().map(|p| [0, 1].map(|_| vec![0.0; p.stage.c_out()])).collect();
+                with_scratch(plan, |work| {
+                    let mut pair = vec![0f32; 2 * plan.c];
+                    for i in 0..chunk.out_dot.len() / plan.out_len() {
+                        before(&mut chunk, i, &mut work.dense);
+                        for (at, p) in placed.iter().enumerate() {
+                            windows(&chunk, at, i, &mut work.window, &mut work.window_dot);
+                            let len = p.stage.len_out();
+                            let mut all = std::mem::take(&mut chunk.dots[p.norm]);
+                            let y_dot = &mut all[i * len..][..len];
+                            let w = p.stage.factors(&input.w[p.weights..]);
+                            let (r, v) = (&work.window, &work.window_dot);
+                            p.stage.forward(isa, r, v, w, false, &mut work.scratch, y_dot);
+                            if let Some(w_dot) = tangent.w {
+                                let w_dot = p.stage.factors(&w_dot[p.weights..]);
+                                p.stage.tangent_w(isa, r, w, w_dot, &mut work.scratch, y_dot);
+                            }
+                            let y = &chunk.bufs[p.norm][i * len..][..len];
+                            let c = p.stage.c_out();
+                            dots(isa, len / c, c, (y_dot, c), &[(y, c)], &mut pair);
+                            for (sum, part) in sums[at].iter_mut().zip(pair.chunks(c)) {
+                                sum.iter_mut().zip(part).for_each(|(s, v)| *s += f64::from(*v));
+                            }
+                            chunk.dots[p.norm] = all;
+                        }
+                    }
+                });
+                sums
+            })
+            .collect();
+        for (at, p) in placed.iter().enumerate() {
+            let mut total = [0, 1].map(|_| vec![0.0; p.stage.c_out()]);
+            for chunk in &sums {
+                for (total, part) in total.iter_mut().zip(&chunk[at]) {
+                    total.iter_mut().zip(part).for_each(|(t, v)| *t += v);
+                }
+            }
+            dot.norms[p.norm] = saved.norms[p.norm].tangent(&total[0], &total[1]);
+        }
+    };
+
+    let pre: Vec<&Placed> = plan.pre.iter().collect();
+    let pre_windows = |chunk: &DotChunk<'_>, at: usize, i: usize, r: &mut [f32], v: &mut [f32]| {
+        let (s, c, win) = ([input.s0, input.s1][at], plan.inputs[at].0, plan.pre[at].stage.window());
+        let image = (chunk.first + i) * plan.input_len(at)..(chunk.first + i + 1) * plan.input_len(at);
+        win.fill_border(r, 0.0);
+        fill(isa, win, &[Source::new(&s[image.clone()], c, &[])], &[], Mode::Relu, r);
+        match moves[at] {
+            None => v[..win.len()].fill(0.0),
+            Some(s_dot) => {
+                win.fill_border(v, 0.0);
+                fill(isa, win, &[Source::new(&s_dot[image], c, &[])], &[], Mode::Gate(r), v);
+            }
+        }
+    };
+    pass(&mut dot, &pre, &pre_windows, &|_, _, _| {});
+    for round in 0..=plan.nodes {
+        let from = |b: &&Branch| if round == 0 { b.state < 2 } else { b.state == round + 1 };
+        let leaving: Vec<&Branch> = plan.branches.iter().filter(from).collect();
+        let staged: Vec<&Branch> = leaving.iter().copied().filter(|b| !b.placed().is_empty()).collect();
+        let state_dots: Vec<Affine> = (0..2).map(|j| saved.norms[j].tangent_affine(&dot.norms[j], 1.0, 0.0)).collect();
+        let sum = (round > 0).then(|| NodeTangent::new(saved, &dot, round - 1, input.p, tangent.p, noise));
+        let first: Vec<&Placed> = staged.iter().map(|b| &b.placed()[0]).collect();
+        let windows = |chunk: &DotChunk<'_>, at: usize, i: usize, r: &mut [f32], v: &mut [f32]| {
+            let (b, stage) = (staged[at], first[at].stage);
+            if at > 0 && staged[at - 1].state == b.state && WindowKey::of(&first[at - 1].stage) == WindowKey::of(&stage) {
+                return;
+            }
+            state_windows(plan, chunk, &affines, &state_dots, b.state, &stage, i, r, v);
+        };
+        pass(&mut dot, &first, &windows, &|chunk, i, dense| {
+            if let Some(sum) = &sum {
+                sum.write(plan, chunk, i, dense);
+            }
+        });
+        let second: Vec<&Branch> = staged.iter().copied().filter(|b| b.placed().len() == 2).collect();
+        let placed: Vec<&Placed> = second.iter().map(|b| &b.placed()[1]).collect();
+        let inner_dots: Vec<Affine> = second
+            .iter()
+            .map(|b| b.placed()[0].norm)
+            .map(|norm| saved.norms[norm].tangent_affine(&dot.norms[norm], 1.0, 0.0))
+            .collect();
+        let windows = |chunk: &DotChunk<'_>, at: usize, i: usize, r: &mut [f32], v: &mut [f32]| {
+            let inner = &second[at].placed()[0];
+            inner_windows(plan, chunk, &affines[inner.norm], &inner_dots[at], inner, &placed[at].stage, i, r, v);
+        };
+        pass(&mut dot, &placed, &windows, &|_, _, _| {});
+    }
+    dot
+}
+
+/// Windows of a state, relu or plain, and of its tangent, gated.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn state_windows(
+    plan: &Plan,
+    chunk: &DotChunk<'_>,
+    affines: &[Affine],
+    state_dots: &[Affine],
+    state: usize,
+    stage: &crate::stage::Stage,
+    i: usize,
+    r: &mut [f32],
+    v: &mut [f32],
+) {
+    let (isa, c, win) = (plan.isa, plan.c, stage.window());
+    win.fill_border(r, stage.border());
+    win.fill_border(v, 0.0);
+    let mode = if stage.has_relu() { Mode::Relu } else { Mode::Plain };
+    if state < 2 {
+        let len = plan.buffer_lens[state];
+        let (y, y_dot) = (&chunk.bufs[state][i * len..][..len], &chunk.dots[state][i * len..][..len]);
+        fill(isa, win, &[Source::new(y, c, &affines[state].of_y)], &affines[state].shift, mode, r);
+        let d = &state_dots[state];
+        let sources = [Source::new(y_dot, c, &d.of_dot), Source::new(y, c, &d.of_y)];
+        let mode = if stage.has_relu() { Mode::Gate(r) } else { Mode::Plain };
+        fill(isa, win, &sources, &d.shift, mode, v);
+    } else {
+        let at = i * plan.out_len() + (state - 2) * c;
+        fill(isa, win, &[Source::new(&chunk.out[at..], plan.nodes * c, &[])], &[], mode, r);
+        let mode = if stage.has_relu() { Mode::Gate(r) } else { Mode::Plain };
+        fill(isa, win, &[Source::new(&chunk.out_dot[at..], plan.nodes * c, &[])], &[], mode, v);
+    }
+}
+
+/// Windows of the second half of a separable convolution and of its tangent.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn inner_windows(
+    plan: &Plan,
+    chunk: &DotChunk<'_>,
+    affine: &Affine,
+    affine_dot: &Affine,
+    inner: &Placed,
+    stage: &crate::stage::Stage,
+    i: usize,
+    r: &mut [f32],
+    v: &mut [f32],
+) {
+    let (isa, c, win) = (plan.isa, plan.c, stage.window());
+    let len = plan.buffer_lens[inner.norm];
+    let (y, y_dot) = (&chunk.bufs[inner.norm][i * len..][..len], &chunk.dots[inner.norm][i * len..][..len]);
+    win.fill_border(r, 0.0);
+    win.fill_border(v, 0.0);
+    fill(isa, win, &[Source::new(y, c, &affine.of_y)], &affine.shift, Mode::Relu, r);
+    let sources = [Source::new(y_dot, c, &affine_dot.of_dot), Source::new(y, c, &affine_dot.of_y)];
+    fill(isa, win, &sources, &affine_dot.shift, Mode::Gate(r), v);
+}
+
+/// A group of images in a forward pass.
+pub(crate) struct Chunk<'a> {
+    /// Its first image.
+    pub first: usize,
+    /// Its part of the output.
+    pub out: &'a mut [f32],
+    pub bufs: &'a mut [Buffer],
+}
+
+impl<'a> Chunk<'a> {
+    /// State j of image i as a source, with its shift.
+    pub fn state<'b>(&'b self, plan: &Plan, affines: &'b [Affine], state: usize, i: usize) -> (Source<'b>, &'b [f32]) {
+        if state < 2 {
+            let len = plan.buffer_lens[state];
+            let y = &self.bufs[state][i * len..][..len];
+            (Source::new(y, plan.c, &affines[state].of_y), &affines[state].shift)
+        } else {
+            let at = i * plan.out_len() + (state - 2) * plan.c;
+            (Source::new(&self.out[at..], plan.nodes * plan.c, &[]), &[])
+        }
+    }
+}
+
+/// A group of images in a tangent pass.
+pub(crate) struct DotChunk<'a> {
+    pub first: usize,
+    /// The values of the nodes.
+    pub out: &'a [f32],
+    pub out_dot: &'a mut [f32],
+    pub bufs: &'a [Buffer],
+    pub dots: &'a mut [Buffer],
+}
+
+/// Buffers of one image, kept per thread.
+#[derive(Default)]
+pub(crate) struct Work {
+    pub scratch: Scratch,
+    pub window: Vec<f32>,
+    pub window_dot: Vec<f32>,
+    pub dense: Vec<f32>,
+    pub dense_dot: Vec<f32>,
+    /// Channel sums of one image.
+    pub sums: Vec<f32>,
+}
+
+/// Calls f with this thread's buffers, large enough for the plan.
+pub(crate) fn with_scratch<R>(plan: &Plan, f: impl FnOnce(&mut Work) -> R) -> R {
+    thread_local! {
+        static WORK: std::cell::RefCell<Work> = std::cell::RefCell::new(Work::default());
+    }
+    WORK.with_borrow_mut(|work| {
+        let (window, dense) = (plan.max_window(), plan.max_out());
+        for (buffer, len) in [
+            (&mut work.window, window),
+            (&mut work.window_dot, window),
+            (&mut work.dense, dense),
+            (&mut work.dense_dot, dense),
+        ] {
+            if buffer.len() < len {
+                buffer.resize(len, 0.0);
+            }
+        }
+        f(work)
+    })
+}
+
+/// One pass over all images: `before`, then for each stage its window, its output and the moments of that; the
+/// batch norms of all stages are known afterwards.
+fn stage_pass(
+    saved: &mut Saved,
+    placed: &[&Placed],
+    out: &mut [f32],
+    window: impl Fn(&Chunk<'_>, &Placed, usize, &mut [f32], usize) + Sync,
+    w: &[f32],
+    before: impl Fn(&mut Chunk<'_>, usize, &mut [f32]) + Sync,
+) {
+    let plan = &saved.plan;
+    let per_chunk = chunk_images(plan.n);
+    let parts: Vec<Vec<Moments>> = saved
+        .chunks
+        .par_iter_mut()
+        .zip(out.par_chunks_mut(per_chunk * plan.out_len()))
+        .enumerate()
+        .map(|(index, (bufs, out))| {
+            let mut chunk = Chunk { first: index * per_chunk, out, bufs };
+            let mut parts: Vec<Moments> = placed.iter().map(|p| Moments::new(p.stage.c_out())).collect();
+            with_scratch(plan, |work| {
+                let mut triple = vec![0f32; 3 * plan.c];
+                let (pivot, rest) = triple.split_at_mut(plan.c);
+                let (sum, square) = rest.split_at_mut(plan.c);
+                for i in 0..chunk.out.len() / plan.out_len() {
+                    before(&mut chunk, i, &mut work.dense);
+                    for (at, p) in placed.iter().enumerate() {
+                        window(&chunk, p, i, &mut work.window, at);
+                        let (len, c) = (p.stage.len_out(), p.stage.c_out());
+                        let y = &mut chunk.bufs[p.norm][i * len..][..len];
+                        let w = p.stage.factors(&w[p.weights..]);
+                        p.stage.forward(plan.isa, &work.window, &work.window, w, false, &mut work.scratch, y);
+                        moments(plan.isa, len / c, c, y, pivot, sum, square);
+                        parts[at].add_image(len / c, pivot, sum, square);
+                    }
+                }
+            });
+            parts
+        })
+        .collect();
+    for (at, p) in placed.iter().enumerate() {
+        let mut total = Moments::new(p.stage.c_out());
+        parts.iter().for_each(|part| total.merge(&part[at]));
+        saved.norms[p.norm] = Norm::from_moments(&total);
+    }
+}
+
+/// What a node sums, with all coefficients ready.
+struct NodeSum {
+    node: usize,
+    /// (branch action, edge, coefficients); identity and noise have their coefficient in every channel.
+    terms: Vec<(Term, usize, Affine)>,
+    affines: Vec<Affine>,
+    drop_path: Vec<f32>,
+    n: usize,
+}
+
+/// Where a summand's values lie.
+#[derive(Clone, Copy)]
+pub(crate) enum Term {
+    /// A buffer of the plan.
+    Buffer(usize),
+    /// A state.
+    State(usize),
+}
+
+/// The summand of a branch: where it lies and, if a batch norm precedes, which.
+pub(crate) fn term(branch: &Branch) -> Option<(Term, Option<usize>)> {
+    match &branch.action {
+        Action::Zero => None,
+        Action::Identity => Some((Term::State(branch.state), (branch.state < 2).then_some(branch.state))),
+        Action::Noise { buffer } => Some((Term::Buffer(*buffer), None)),
+        Action::Stages(stages) => stages.last().map(|p| (Term::Buffer(p.norm), Some(p.norm))),
+    }
+}
+
+/// The drop-path factor of an edge and an image.
+pub(crate) fn factor(drop_path: &[f32], n: usize, edge: usize, image: usize) -> f32 {
+    if drop_path.is_empty() { 1.0 } else { drop_path[edge * n + image] }
+}
+
+impl NodeSum {
+    fn new(saved: &Saved, node: usize, p: &[f32], noise: &CellNoise) -> Self {
+        let plan = &saved.plan;
+        let terms = plan
+            .branches
+            .iter()
+            .filter(|b| b.node == node)
+            .filter_map(|b| {
+                let (term, norm) = term(b)?;
+                let p = f64::from(p[b.alpha]);
+                let affine = match norm {
+                    Some(norm) => saved.norms[norm].scaled(p),
+                    None => Affine { of_y: vec![p as f32; plan.c], ..Affine::default() },
+                };
+                Some((term, b.edge, affine))
+            })
+            .collect();
+        let affines = (0..2).map(|j| saved.norms[j].affine()).collect();
+        Self { node, terms, affines, drop_path: noise.drop_path.clone(), n: plan.n }
+    }
+
+    /// Writes the node of image i into the output.
+    fn write(&self, plan: &Plan, chunk: &mut Chunk<'_>, i: usize, dense: &mut [f32]) {
+        let (c, px) = (plan.c, plan.px(2));
+        let mut shift = vec![0f32; c];
+        let mut sources = Vec::with_capacity(self.terms.len());
+        for (term, edge, affine) in &self.terms {
+            let m = factor(&self.drop_path, self.n, *edge, chunk.first + i);
+            let (data, stride) = match *term {
+                Term::Buffer(b) => (&chunk.bufs[b][i * px * c..][..px * c], c),
+                Term::State(s) => {
+                    let (source, _) = chunk.state(plan, &self.affines, s, i);
+                    (source.data, source.stride)
+                }
+            };
+            sources.push(Source { data, stride, coef: &affine.of_y, factor: m });
+            shift.iter_mut().zip(&affine.shift).for_each(|(s, a)| *s += m * a);
+        }
+        blend(plan.isa, px, c, &sources, &shift, false, dense, c);
+        let at = i * plan.out_len() + self.node * c;
+        blend(plan.isa, px, c, &[Source::new(dense, c, &[])], &[], false, &mut chunk.out[at..], plan.nodes * c);
+    }
+}
+
+/// The tangent of what a node sums.
+struct NodeTangent {
+    node: usize,
+    terms: Vec<(Term, usize, Affine)>,
+    drop_path: Vec<f32>,
+    n: usize,
+}
+
+impl NodeTangent {
+    fn new(saved: &Saved, dot: &SavedDot, node: usize, p: &[f32], p_dot: &[f32], noise: &CellNoise) -> Self {
+        let plan = &saved.plan;
+        let terms = plan
+            .branches
+            .iter()
+            .filter(|b| b.node == node)
+            .filter_map(|b| {
+                let (term, norm) = term(b)?;
+                let (p, p_dot) = (f64::from(p[b.alpha]), f64::from(p_dot[b.alpha]));
+                let affine = match norm {
+                    Some(norm) => saved.norms[norm].tangent_affine(&dot.norms[norm], p, p_dot),
+                    None => Affine { of_dot: vec![p as f32; plan.c], of_y: vec![p_dot as f32; plan.c], shift: Vec::new() },
+                };
+                Some((term, b.edge, affine))
+            })
+            .collect();
+        Self { node, terms, drop_path: noise.drop_path.clone(), n: plan.n }
+    }
+
+    fn write(&self, plan: &Plan, chunk: &mut DotChunk<'_>, i: usize, dense: &mut [f32]) {
+        let (c, px) = (plan.c, plan.px(2));
+        let mut shift = vec![0f32; c];
+        let mut sources = Vec::with_capacity(2 * self.terms.len());
+        for (term, edge, affine) in &self.terms {
+            let m = factor(&self.drop_path, self.n, *edge, chunk.first + i);
+            let (y, y_dot, stride) = match *term {
+                // Noise has no tangent.
+                Term::Buffer(b) if b >= plan.n_norms => (&chunk.bufs[b][i * px * c..][..px * c], None, c),
+                Term::Buffer(b) => {
+                    let image = i * px * c..(i + 1) * px * c;
+                    (&chunk.bufs[b][image.clone()], Some(&chunk.dots[b][image]), c)
+                }
+                Term::State(s) if s < 2 => {
+                    let image = i * px * c..(i + 1) * px * c;
+                    (&chunk.bufs[s][image.clone()], Some(&chunk.dots[s][image]), c)
+                }
+                Term::State(s) => {
+                    let at = i * plan.out_len() + (s - 2) * c;
+                    (&chunk.out[at..], Some(&chunk.out_dot[at..]), plan.nodes * c)
+                }
+            };
+            if let Some(y_dot) = y_dot {
+                sources.push(Source { data: y_dot, stride, coef: &affine.of_dot, factor: m });
+            }
+            sources.push(Source { data: y, stride, coef: &affine.of_y, factor: m });
+            shift.iter_mut().zip(&affine.shift).for_each(|(s, a)| *s += m * a);
+        }
+        blend(plan.isa, px, c, &sources, &shift, false, dense, c);
+        let at = i * plan.out_len() + self.node * c;
+        blend(plan.isa, px, c, &[Source::new(dense, c, &[])], &[], false, &mut chunk.out_dot[at..], plan.nodes * c);
+    }
+}
+
+fn check(plan: &Plan, input: &CellInput<'_>, noise: &CellNoise) {
+    assert_eq!(input.s0.len(), plan.n * plan.input_len(0), "s0");
+    assert_eq!(input.s1.len(), plan.n * plan.input_len(1), "s1");
+    assert_eq!(input.p.len(), plan.n_alphas, "mixing weights");
+    assert_eq!(input.w.len(), plan.n_weights, "weights");
+    let edges = (0..plan.nodes).map(|i| 2 + i).sum::<usize>();
+    assert!(noise.drop_path.is_empty() || noise.drop_path.len() == edges * plan.n, "drop path factors");
+}
+
+impl SavedDot {
+    /// Tangent of the output.
+    pub fn out_dot(&self) -> &[f32] {
+        &self.out_dot
+    }
+}

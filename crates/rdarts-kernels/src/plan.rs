@@ -1,0 +1,231 @@
+//! A cell laid out for execution: which stages run on which state, and how images are grouped.
+//!
+//! Work is split into at most [`CHUNKS`] groups of consecutive images. The groups depend on the batch alone, each
+//! is one task, and their sums are added in their order: the result is the same whatever the number of threads.
+
+use crate::simd::Isa;
+use crate::simd::window::Window;
+use crate::spec::{CellDims, CellSpec, OpKind};
+use crate::stage::Stage;
+
+/// Groups of images: more balance threads better, fewer need less memory for partial weight gradients.
+/// 16 gives two threads of unequal speed eight turns each.
+pub(crate) const CHUNKS: usize = 16;
+
+/// Images of each group.
+pub(crate) fn chunk_images(n: usize) -> usize {
+    n.div_ceil(CHUNKS)
+}
+
+/// A stage with its place in the cell.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placed {
+    pub stage: Stage,
+    /// Position of its weights in the cell's flat slice.
+    pub weights: usize,
+    /// Which batch norm follows it, and which buffer its output has.
+    pub norm: usize,
+}
+
+/// What a candidate operation does.
+#[derive(Clone, Debug)]
+pub(crate) enum Action {
+    /// Nothing (`none`).
+    Zero,
+    /// The state itself.
+    Identity,
+    /// Values of the key, in this buffer.
+    Noise { buffer: usize },
+    /// One or two stages.
+    Stages(Vec<Placed>),
+}
+
+/// One candidate operation of one edge.
+#[derive(Clone, Debug)]
+pub(crate) struct Branch {
+    pub edge: usize,
+    /// Its mixing weight.
+    pub alpha: usize,
+    pub state: usize,
+    pub node: usize,
+    pub action: Action,
+}
+
+/// A cell for given sizes.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub isa: Isa,
+    pub n: usize,
+    pub c: usize,
+    pub nodes: usize,
+    /// Rows and columns of states 0 and 1 and of the nodes.
+    pub side_in: [usize; 2],
+    pub side_out: [usize; 2],
+    pub pre: [Placed; 2],
+    /// In order of (state, shape of window), so that neighbours can share one.
+    pub branches: Vec<Branch>,
+    pub n_norms: usize,
+    /// Values of one image in each buffer (first one per norm, then noise).
+    pub buffer_lens: Vec<usize>,
+    pub n_weights: usize,
+    pub n_alphas: usize,
+    /// Channels and sides of s0 and s1.
+    pub inputs: [(usize, [usize; 2]); 2],
+}
+
+impl Plan {
+    /// # Panics
+    /// If the sizes contradict the spec: both come from the program, not from a user.
+    pub fn new(spec: &CellSpec, dims: CellDims, isa: Isa) -> Self {
+        let c = spec.c;
+        let side_in = dims.side1;
+        let expected0 = if spec.reduction_prev { dims.side0.map(|s| s.div_ceil(2)) } else { dims.side0 };
+        assert_eq!(expected0, side_in, "s0 and s1 do not fit together");
+        assert_eq!(spec.edges.len(), spec.edge_list().len(), "a cell of {} nodes needs other edges", spec.nodes);
+        let (mut weights, mut norm) = (0, 0);
+        let mut lens = Vec::new();
+        let mut place = |stage: Stage| {
+            let placed = Placed { stage, weights, norm };
+            weights += stage.weight_lens().iter().sum::<usize>();
+            norm += 1;
+            lens.push(stage.len_out());
+            placed
+        };
+        let input = |c_in: usize, [h, w]: [usize; 2], factorized: bool| {
+            if factorized {
+                Stage::Factorized { win: Window { h, w, c: c_in, pad: 1 }, c_out: c }
+            } else {
+                Stage::Pointwise { win: Window { h, w, c: c_in, pad: 0 }, c_out: c }
+            }
+        };
+        let pre0 = place(input(spec.c_prev_prev, dims.side0, spec.reduction_prev));
+        let pre1 = place(input(spec.c_prev, dims.side1, false));
+        let side_out = dims.side_out(spec);
+        let mut branches = Vec::new();
+        for (edge, node, state) in spec.edge_list() {
+            let stride = spec.stride(state);
+            let [h, w] = if state < 2 { side_in } else { side_out };
+            let [h_out, w_out] = side_out;
+            let pool = Window { h, w, c, pad: 1 };
+            for (o, op) in spec.edges[edge].iter().enumerate() {
+                let action = match *op {
+                    OpKind::None => Action::Zero,
+                    OpKind::Noise => Action::Noise { buffer: 0 },
+                    OpKind::Skip if stride == 1 => Action::Identity,
+                    OpKind::Skip => Action::Stages(vec![place(Stage::Factorized { win: pool, c_out: c })]),
+                    OpKind::MaxPool3 => Action::Stages(vec![place(Stage::Max { win: pool, stride })]),
+                    OpKind::AvgPool3 => Action::Stages(vec![place(Stage::Average { win: pool, stride })]),
+                    OpKind::SepConv(k) => Action::Stages(vec![
+                        place(Stage::half(h, w, c, k, stride, 1)),
+                        place(Stage::half(h_out, w_out, c, k, 1, 1)),
+                    ]),
+                    OpKind::DilConv(k) => Action::Stages(vec![place(Stage::half(h, w, c, k, stride, 2))]),
+                    OpKind::Conv7x1 => {
+                        let win = Window { h, w, c, pad: 3 };
+                        Action::Stages(vec![place(Stage::Seven { win, stride })])
+                    }
+                };
+                branches.push(Branch { edge, alpha: spec.alpha_offset(edge) + o, state, node, action });
+            }
+        }
+        let n_norms = norm;
+        for branch in &mut branches {
+            if let Action::Noise { buffer } = &mut branch.action {
+                *buffer = lens.len();
+                lens.push(side_out[0] * side_out[1] * c);
+            }
+        }
+        branches.sort_by_key(|b| (b.state, b.first_window_key()));
+        Self {
+            isa,
+            n: dims.n,
+            c,
+            nodes: spec.nodes,
+            side_in,
+            side_out,
+            pre: [pre0, pre1],
+            branches,
+            n_norms,
+            buffer_lens: lens,
+            n_weights: weights,
+            n_alphas: spec.n_alphas(),
+            inputs: [(spec.c_prev_prev, dims.side0), (spec.c_prev, dims.side1)],
+        }
+    }
+
+    /// Pixels of a state.
+    pub fn px(&self, state: usize) -> usize {
+        let [h, w] = if state < 2 { self.side_in } else { self.side_out };
+        h * w
+    }
+
+    /// Values of the cell's output for one image.
+    pub fn out_len(&self) -> usize {
+        self.px(2) * self.nodes * self.c
+    }
+
+    /// Values of s0 or s1 for one image.
+    pub fn input_len(&self, i: usize) -> usize {
+        let (c, [h, w]) = self.inputs[i];
+        c * h * w
+    }
+
+    /// Every stage, with the branch's state for first stages.
+    pub fn stages(&self) -> impl Iterator<Item = &Placed> {
+        let of_branches = self.branches.iter().flat_map(|b| b.placed());
+        self.pre.iter().chain(of_branches)
+    }
+
+    /// Largest window of any stage.
+    pub fn max_window(&self) -> usize {
+        self.stages().map(|p| p.stage.window().len()).max().unwrap_or(0)
+    }
+
+    /// Largest output of any stage for one image.
+    pub fn max_out(&self) -> usize {
+        let states = self.px(0).max(self.px(2)) * self.c;
+        self.stages().map(|p| p.stage.len_out()).max().unwrap_or(0).max(states)
+    }
+
+    /// All weights in the form that `Stage::vjp` wants.
+    pub fn transpose_weights(&self, w: &[f32]) -> Vec<f32> {
+        let mut out = vec![0.0; self.n_weights];
+        for p in self.stages() {
+            p.stage.transpose(&w[p.weights..], &mut out[p.weights..]);
+        }
+        out
+    }
+}
+
+impl Branch {
+    /// Its stages, none for the simple operations.
+    pub fn placed(&self) -> &[Placed] {
+        match &self.action {
+            Action::Stages(stages) => stages,
+            _ => &[],
+        }
+    }
+
+    /// The last stage, whose batch norm feeds the node.
+    pub fn last(&self) -> Option<&Placed> {
+        self.placed().last()
+    }
+
+    fn first_window_key(&self) -> Option<WindowKey> {
+        self.placed().first().map(|p| WindowKey::of(&p.stage))
+    }
+}
+
+/// Two stages with equal keys read the same window of the same state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct WindowKey {
+    pad: usize,
+    relu: bool,
+    max: bool,
+}
+
+impl WindowKey {
+    pub fn of(stage: &Stage) -> Self {
+        Self { pad: stage.window().pad, relu: stage.has_relu(), max: matches!(stage, Stage::Max { .. }) }
+    }
+}

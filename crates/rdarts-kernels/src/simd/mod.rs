@@ -1,0 +1,193 @@
+//! The only `unsafe` code: vector registers and the loops that use them.
+//!
+//! A loop is written once, generic over [`Simd`], and compiled once per instruction set by [`kernel!`], which
+//! picks the variant at run time. Every kernel is a safe function on slices: it checks once, at its entry, that
+//! the slices are as long as the shape says, and the loops below rely on that.
+//!
+//! | [`Isa`] | lanes | where |
+//! |---|---|---|
+//! | `Avx512` | 16 (8 for up to 8 channels) | x86-64 with AVX-512 F and VL |
+//! | `Avx2` | 8 | x86-64 with AVX2 and FMA |
+//! | `Portable` | 8 | everywhere; the compiler vectorises it for the target's baseline (SSE2, NEON) |
+
+mod avx2;
+mod avx512;
+pub(crate) mod blend;
+pub(crate) mod depthwise;
+pub(crate) mod pointwise;
+pub(crate) mod pool;
+mod portable;
+pub(crate) mod window;
+
+pub(crate) use avx2::Avx2;
+pub(crate) use avx512::Avx512;
+pub(crate) use portable::Portable;
+
+use std::sync::OnceLock;
+
+/// An instruction set the kernels are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Isa {
+    /// AVX-512 F and VL with FMA.
+    Avx512,
+    /// AVX2 with FMA.
+    Avx2,
+    /// No more than the target's baseline.
+    Portable,
+}
+
+impl Isa {
+    /// Every instruction set this processor has, fastest first.
+    pub fn available() -> Vec<Self> {
+        [Self::Avx512, Self::Avx2, Self::Portable].into_iter().filter(|isa| isa.is_available()).collect()
+    }
+
+    /// The fastest one, or the one that the environment variable `RDARTS_ISA` names (`avx512`, `avx2`,
+    /// `portable`) if this processor has it.
+    pub fn best() -> Self {
+        static BEST: OnceLock<Isa> = OnceLock::new();
+        *BEST.get_or_init(|| {
+            let available = Self::available();
+            let wanted = std::env::var("RDARTS_ISA").unwrap_or_default();
+            available.iter().copied().find(|isa| isa.name() == wanted).unwrap_or(available[0])
+        })
+    }
+
+    /// `avx512`, `avx2` or `portable`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Avx512 => "avx512",
+            Self::Avx2 => "avx2",
+            Self::Portable => "portable",
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn is_available(self) -> bool {
+        match self {
+            Self::Avx512 => {
+                is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") && Self::Avx2.is_available()
+            }
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Self::Portable => true,
+        }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn is_available(self) -> bool {
+        self == Self::Portable
+    }
+
+    /// Half-empty registers help nobody: up to 8 channels take the 8-lane code.
+    fn for_channels(self, c: usize) -> Self {
+        if self == Self::Avx512 && c <= 8 { Self::Avx2 } else { self }
+    }
+}
+
+/// One vector register of [`Simd::L`] floats.
+///
+/// # Safety
+/// All functions may only be called where the instruction set is available, which [`kernel!`] sees to; pointers
+/// must be valid for the lanes read or written.
+pub(crate) trait Simd: Copy {
+    /// Lanes.
+    const L: usize;
+    /// A register.
+    type V: Copy;
+
+    unsafe fn zero() -> Self::V;
+    unsafe fn splat(x: f32) -> Self::V;
+    unsafe fn load(p: *const f32) -> Self::V;
+    unsafe fn store(p: *mut f32, v: Self::V);
+    /// The first n lanes from memory, zero in the others.
+    unsafe fn load_n(p: *const f32, n: usize) -> Self::V;
+    /// Writes the first n lanes.
+    unsafe fn store_n(p: *mut f32, v: Self::V, n: usize);
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
+    /// a * b + c.
+    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    /// v where gate > 0, else zero.
+    unsafe fn gate(gate: Self::V, v: Self::V) -> Self::V;
+    /// a where x > y, else b.
+    unsafe fn select_gt(x: Self::V, y: Self::V, a: Self::V, b: Self::V) -> Self::V;
+    /// a where x == y, else zero.
+    unsafe fn select_eq(x: Self::V, y: Self::V, a: Self::V) -> Self::V;
+
+    /// `load_n`, the full register without a mask.
+    #[inline(always)]
+    unsafe fn get(p: *const f32, n: usize) -> Self::V {
+        // SAFETY: as the trait asks.
+        unsafe { if n == Self::L { Self::load(p) } else { Self::load_n(p, n) } }
+    }
+
+    /// `store_n`, the full register without a mask.
+    #[inline(always)]
+    unsafe fn put(p: *mut f32, v: Self::V, n: usize) {
+        // SAFETY: as the trait asks.
+        unsafe { if n == Self::L { Self::store(p, v) } else { Self::store_n(p, v, n) } }
+    }
+}
+
+/// Defines `$name(isa, channels, args)`: calls the generic `$body::<S>(args)` compiled for the instruction set.
+macro_rules! kernel {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident = $body:ident ( $($arg:ident : $ty:ty),* $(,)? )) => {
+        $(#[$doc])*
+        #[allow(clippy::too_many_arguments)]
+        $vis fn $name(isa: $crate::simd::Isa, channels: usize, $($arg: $ty),*) {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
+            fn avx512($($arg: $ty),*) {
+                // SAFETY: compiled for AVX-512, which the caller has checked.
+                unsafe { $body::<$crate::simd::Avx512>($($arg),*) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2($($arg: $ty),*) {
+                // SAFETY: compiled for AVX2 and FMA, which the caller has checked.
+                unsafe { $body::<$crate::simd::Avx2>($($arg),*) }
+            }
+            match isa.for_channels(channels) {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: an `Isa` other than `Portable` is only made where the processor has it.
+                $crate::simd::Isa::Avx512 => unsafe { avx512($($arg),*) },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: as above.
+                $crate::simd::Isa::Avx2 => unsafe { avx2($($arg),*) },
+                // SAFETY: the portable code needs no instruction set.
+                _ => unsafe { $body::<$crate::simd::Portable>($($arg),*) },
+            }
+        }
+    };
+}
+pub(crate) use kernel;
+
+/// Calls `$f!(BLOCK)` for blocks of 8, 4, 2 and 1 that cover 0..$n, with the position in `$at`.
+macro_rules! in_blocks {
+    ($n:expr, $at:ident, $block:ident => $body:expr) => {{
+        let n: usize = $n;
+        let mut $at = 0;
+        while $at + 8 <= n {
+            const $block: usize = 8;
+            $body;
+            $at += 8;
+        }
+        if $at + 4 <= n {
+            const $block: usize = 4;
+            $body;
+            $at += 4;
+        }
+        if $at + 2 <= n {
+            const $block: usize = 2;
+            $body;
+            $at += 2;
+        }
+        if $at < n {
+            const $block: usize = 1;
+            $body;
+        }
+    }};
+}
+pub(crate) use in_blocks;

@@ -1,0 +1,237 @@
+//! Pointwise products: out[p][co] (+)= sum_ci x[p][ci] w[ci][co], and the gradient of w. Rows of x and of out may
+//! lie any distance apart, so that strided, windowed and full convolutions are made of the same two loops.
+
+use super::{Simd, in_blocks, kernel};
+
+/// out[p * out_stride + co] (+)= sum_ci x[p * x_stride + ci] * w[ci * c_out + co] for px pixels.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn product(
+    isa: super::Isa,
+    px: usize,
+    (c_in, c_out): (usize, usize),
+    x: &[f32],
+    x_stride: usize,
+    w: &[f32],
+    out: &mut [f32],
+    out_stride: usize,
+    accumulate: bool,
+) {
+    if px == 0 || c_out == 0 {
+        return;
+    }
+    assert!(x.len() >= (px - 1) * x_stride + c_in && w.len() >= c_in * c_out);
+    assert!(out_stride >= c_out && out.len() >= (px - 1) * out_stride + c_out);
+    product_kernel(isa, c_out, px, c_in, c_out, x, x_stride, w, out, out_stride, accumulate);
+}
+
+kernel!(fn product_kernel = product_body(px: usize, c_in: usize, c_out: usize, x: &[f32], x_stride: usize, w: &[f32], out: &mut [f32], out_stride: usize, accumulate: bool));
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn product_body<S: Simd>(
+    px: usize,
+    c_in: usize,
+    c_out: usize,
+    x: &[f32],
+    x_stride: usize,
+    w: &[f32],
+    out: &mut [f32],
+    out_stride: usize,
+    accumulate: bool,
+) {
+    // SAFETY: `product` checked the lengths.
+    unsafe { rows::<S>(px, c_in, c_out, x.as_ptr(), x_stride, w.as_ptr(), out.as_mut_ptr(), out_stride, accumulate) }
+}
+
+/// The loop of [`product`] on pointers, for kernels that hold a row in cache.
+///
+/// # Safety
+/// x, w and out are valid for the pixels and strides given.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+pub(super) unsafe fn rows<S: Simd>(
+    px: usize,
+    c_in: usize,
+    c_out: usize,
+    x: *const f32,
+    x_stride: usize,
+    w: *const f32,
+    out: *mut f32,
+    out_stride: usize,
+    accumulate: bool,
+) {
+    // SAFETY: the caller's pointers hold; n stays within the c_out channels of a pixel.
+    unsafe {
+        let mut co = 0;
+        while co < c_out {
+            let left = c_out - co;
+            if left >= 2 * S::L {
+                in_blocks!(px, p, B => {
+                    block::<S, B, 2>(c_in, c_out, x.add(p * x_stride), x_stride, w.add(co), out.add(p * out_stride + co), out_stride, accumulate, S::L)
+                });
+                co += 2 * S::L;
+            } else {
+                let n = left.min(S::L);
+                in_blocks!(px, p, B => {
+                    block::<S, B, 1>(c_in, c_out, x.add(p * x_stride), x_stride, w.add(co), out.add(p * out_stride + co), out_stride, accumulate, n)
+                });
+                co += n;
+            }
+        }
+    }
+}
+
+/// B pixels by NV registers of output channels; n: channels in the last register.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn block<S: Simd, const B: usize, const NV: usize>(
+    c_in: usize,
+    c_out: usize,
+    x: *const f32,
+    x_stride: usize,
+    w: *const f32,
+    out: *mut f32,
+    out_stride: usize,
+    accumulate: bool,
+    n: usize,
+) {
+    // SAFETY: as `rows`.
+    unsafe {
+        let mut acc = [[S::zero(); NV]; B];
+        if accumulate {
+            for (j, acc) in acc.iter_mut().enumerate() {
+                for (v, acc) in acc.iter_mut().enumerate() {
+                    *acc = S::get(out.add(j * out_stride + v * S::L), n);
+                }
+            }
+        }
+        for ci in 0..c_in {
+            let mut wv = [S::zero(); NV];
+            for (v, wv) in wv.iter_mut().enumerate() {
+                *wv = S::get(w.add(ci * c_out + v * S::L), n);
+            }
+            for (j, acc) in acc.iter_mut().enumerate() {
+                let xv = S::splat(*x.add(j * x_stride + ci));
+                for (acc, wv) in acc.iter_mut().zip(wv) {
+                    *acc = S::fma(xv, wv, *acc);
+                }
+            }
+        }
+        for (j, acc) in acc.iter().enumerate() {
+            for (v, acc) in acc.iter().enumerate() {
+                S::put(out.add(j * out_stride + v * S::L), *acc, n);
+            }
+        }
+    }
+}
+
+/// dw[ci * c_out + co] += sum_p x[p * x_stride + ci] * g[p * g_stride + co].
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn weight_gradient(
+    isa: super::Isa,
+    px: usize,
+    (c_in, c_out): (usize, usize),
+    x: &[f32],
+    x_stride: usize,
+    g: &[f32],
+    g_stride: usize,
+    dw: &mut [f32],
+) {
+    if px == 0 || c_out == 0 {
+        return;
+    }
+    assert!(x.len() >= (px - 1) * x_stride + c_in && g.len() >= (px - 1) * g_stride + c_out);
+    assert!(dw.len() >= c_in * c_out);
+    weight_gradient_kernel(isa, c_out, px, c_in, c_out, x, x_stride, g, g_stride, dw);
+}
+
+kernel!(fn weight_gradient_kernel = weight_gradient_body(px: usize, c_in: usize, c_out: usize, x: &[f32], x_stride: usize, g: &[f32], g_stride: usize, dw: &mut [f32]));
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn weight_gradient_body<S: Simd>(
+    px: usize,
+    c_in: usize,
+    c_out: usize,
+    x: &[f32],
+    x_stride: usize,
+    g: &[f32],
+    g_stride: usize,
+    dw: &mut [f32],
+) {
+    // SAFETY: `weight_gradient` checked the lengths.
+    unsafe { gradient_rows::<S>(px, c_in, c_out, x.as_ptr(), x_stride, g.as_ptr(), g_stride, dw.as_mut_ptr()) }
+}
+
+/// The loop of [`weight_gradient`] on pointers.
+///
+/// # Safety
+/// x, g and dw are valid for the pixels and strides given.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+pub(super) unsafe fn gradient_rows<S: Simd>(
+    px: usize,
+    c_in: usize,
+    c_out: usize,
+    x: *const f32,
+    x_stride: usize,
+    g: *const f32,
+    g_stride: usize,
+    dw: *mut f32,
+) {
+    // SAFETY: the caller's pointers hold; n stays within the c_out channels of a pixel.
+    unsafe {
+        let mut co = 0;
+        while co < c_out {
+            let left = c_out - co;
+            if left >= 2 * S::L {
+                in_blocks!(c_in, ci, B => {
+                    gradient_block::<S, B, 2>(px, c_out, x.add(ci), x_stride, g.add(co), g_stride, dw.add(ci * c_out + co), S::L)
+                });
+                co += 2 * S::L;
+            } else {
+                let n = left.min(S::L);
+                in_blocks!(c_in, ci, B => {
+                    gradient_block::<S, B, 1>(px, c_out, x.add(ci), x_stride, g.add(co), g_stride, dw.add(ci * c_out + co), n)
+                });
+                co += n;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn gradient_block<S: Simd, const B: usize, const NV: usize>(
+    px: usize,
+    c_out: usize,
+    x: *const f32,
+    x_stride: usize,
+    g: *const f32,
+    g_stride: usize,
+    dw: *mut f32,
+    n: usize,
+) {
+    // SAFETY: as `gradient_rows`.
+    unsafe {
+        let mut acc = [[S::zero(); NV]; B];
+        for p in 0..px {
+            let mut gv = [S::zero(); NV];
+            for (v, gv) in gv.iter_mut().enumerate() {
+                *gv = S::get(g.add(p * g_stride + v * S::L), n);
+            }
+            for (j, acc) in acc.iter_mut().enumerate() {
+                let xv = S::splat(*x.add(p * x_stride + j));
+                for (acc, gv) in acc.iter_mut().zip(gv) {
+                    *acc = S::fma(xv, gv, *acc);
+                }
+            }
+        }
+        for (j, acc) in acc.iter().enumerate() {
+            for (v, acc) in acc.iter().enumerate() {
+                let to = dw.add(j * c_out + v * S::L);
+                S::put(to, S::add(S::get(to, n), *acc), n);
+            }
+        }
+    }
+}

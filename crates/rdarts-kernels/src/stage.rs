@@ -1,0 +1,376 @@
+//! A stage: the linear part of an operation between two batch norms, for one image.
+//!
+//! | stage | gate | linear part |
+//! |---|---|---|
+//! | `Half` | relu | depthwise k x k, pointwise: a dilated convolution, or half of a separable one |
+//! | `Pointwise` | relu | pointwise: the ordinary preprocess block |
+//! | `Factorized` | relu | two pointwise products on the even and the odd pixels: FactorizedReduce |
+//! | `Seven` | relu | 1x7, then 7x1 convolution |
+//! | `Max`, `Average` | place of the maximum, none | 3x3 pooling |
+//!
+//! With the gate fixed by the input x, a stage is y = L_w(gate(x) v), linear in v and in each of its one or two
+//! weights. Three maps make everything: [`Stage::forward`] (v = x: the value; v = x': the tangent),
+//! [`Stage::tangent_w`] (the tangent of w) and [`Stage::vjp`] (their transposes). The window of x is the gate.
+
+use crate::simd::Isa;
+use crate::simd::depthwise::{self, Half, InputGradient};
+use crate::simd::pointwise::{product, weight_gradient};
+use crate::simd::pool;
+use crate::simd::window::{Window, add_inside};
+
+/// See the module's page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Half(Half),
+    Pointwise { win: Window, c_out: usize },
+    Factorized { win: Window, c_out: usize },
+    Seven { win: Window, stride: usize },
+    Max { win: Window, stride: usize },
+    Average { win: Window, stride: usize },
+}
+
+/// The one or two weights of a stage; absent ones are empty.
+#[derive(Clone, Copy)]
+pub(crate) struct Factors<'a>(pub &'a [f32], pub &'a [f32]);
+
+/// Where the gradient of the input goes: added to pixels `stride` values apart.
+pub(crate) struct Destination<'a> {
+    pub out: &'a mut [f32],
+    pub stride: usize,
+    pub accumulate: bool,
+}
+
+/// Room for one image's intermediate rows, kept per thread.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    rows: Vec<f32>,
+    window: Vec<f32>,
+}
+
+impl Scratch {
+    fn grow(&mut self, rows: usize, window: usize) {
+        if self.rows.len() < rows {
+            self.rows.resize(rows, 0.0);
+        }
+        if self.window.len() < window {
+            self.window.resize(window, 0.0);
+        }
+    }
+}
+
+impl Stage {
+    pub fn half(h: usize, w: usize, c: usize, k: usize, stride: usize, dilation: usize) -> Self {
+        let win = Window { h, w, c, pad: dilation * (k - 1) / 2 };
+        Self::Half(Half { win, k, stride, dilation, c_out: c })
+    }
+
+    /// The window of the input.
+    pub fn window(&self) -> Window {
+        match self {
+            Self::Half(half) => half.win,
+            Self::Pointwise { win, .. } | Self::Factorized { win, .. } | Self::Seven { win, .. } => *win,
+            Self::Max { win, .. } | Self::Average { win, .. } => *win,
+        }
+    }
+
+    /// Whether relu is the gate.
+    pub fn has_relu(&self) -> bool {
+        !matches!(self, Self::Max { .. } | Self::Average { .. })
+    }
+
+    /// What surrounds the image.
+    pub fn border(&self) -> f32 {
+        if matches!(self, Self::Max { .. }) { f32::NEG_INFINITY } else { 0.0 }
+    }
+
+    /// Output rows and columns.
+    pub fn side_out(&self) -> [usize; 2] {
+        let win = self.window();
+        let stride = match self {
+            Self::Half(half) => half.stride,
+            Self::Pointwise { .. } => 1,
+            Self::Factorized { .. } => 2,
+            Self::Seven { stride, .. } | Self::Max { stride, .. } | Self::Average { stride, .. } => *stride,
+        };
+        [win.h.div_ceil(stride), win.w.div_ceil(stride)]
+    }
+
+    /// Output channels.
+    pub fn c_out(&self) -> usize {
+        match self {
+            Self::Half(half) => half.c_out,
+            Self::Pointwise { c_out, .. } | Self::Factorized { c_out, .. } => *c_out,
+            Self::Seven { win, .. } | Self::Max { win, .. } | Self::Average { win, .. } => win.c,
+        }
+    }
+
+    /// Output values of one image.
+    pub fn len_out(&self) -> usize {
+        let [h, w] = self.side_out();
+        h * w * self.c_out()
+    }
+
+    /// Lengths of the one or two weights, which lie one after the other.
+    pub fn weight_lens(&self) -> [usize; 2] {
+        match self {
+            Self::Half(h) => [h.k * h.k * h.win.c, h.win.c * h.c_out],
+            Self::Pointwise { win, c_out } => [win.c * c_out, 0],
+            Self::Factorized { win, c_out } => [win.c * (c_out / 2), win.c * (c_out - c_out / 2)],
+            Self::Seven { win, .. } => [7 * win.c * win.c; 2],
+            Self::Max { .. } | Self::Average { .. } => [0, 0],
+        }
+    }
+
+    /// The two weights of a packed slice.
+    pub fn factors<'a>(&self, w: &'a [f32]) -> Factors<'a> {
+        let [a, b] = self.weight_lens();
+        Factors(&w[..a], &w[a..a + b])
+    }
+
+    /// The weights as [`Stage::vjp`] wants them: every product transposed, depthwise windows as they are.
+    pub fn transpose(&self, w: &[f32], out: &mut [f32]) {
+        let [a, b] = self.weight_lens();
+        let (c_in, c_out) = (self.window().c, self.c_out());
+        let (wa, wb) = (&w[..a], &w[a..a + b]);
+        let (oa, ob) = out[..a + b].split_at_mut(a);
+        match self {
+            Self::Half(_) => {
+                oa.copy_from_slice(wa);
+                transpose(wb, c_in, c_out, ob);
+            }
+            Self::Pointwise { .. } => transpose(wa, c_in, c_out, oa),
+            Self::Factorized { .. } => {
+                transpose(wa, c_in, c_out / 2, oa);
+                transpose(wb, c_in, c_out - c_out / 2, ob);
+            }
+            Self::Seven { .. } => {
+                let tap = c_in * c_out;
+                for i in 0..7 {
+                    transpose(&wa[i * tap..(i + 1) * tap], c_in, c_out, &mut oa[i * tap..(i + 1) * tap]);
+                    transpose(&wb[i * tap..(i + 1) * tap], c_in, c_out, &mut ob[i * tap..(i + 1) * tap]);
+                }
+            }
+            Self::Max { .. } | Self::Average { .. } => {}
+        }
+    }
+
+    /// y (+)= L_w(v), where r is the window of x and v the gated window of what moves.
+    #[allow(clippy::too_many_arguments)]
+    pub fn forward(
+        &self,
+        isa: Isa,
+        r: &[f32],
+        v: &[f32],
+        w: Factors<'_>,
+        accumulate: bool,
+        scratch: &mut Scratch,
+        y: &mut [f32],
+    ) {
+        let [h_out, w_out] = self.side_out();
+        let c = self.window().c;
+        match *self {
+            Self::Half(half) => {
+                scratch.grow(half.scratch(), 0);
+                depthwise::forward(isa, half, v, w.0, w.1, accumulate, &mut scratch.rows, y);
+            }
+            Self::Pointwise { win, c_out } => {
+                product(isa, win.h * win.w, (c, c_out), v, c, w.0, y, c_out, accumulate);
+            }
+            Self::Factorized { win, c_out } => {
+                let first = c_out / 2;
+                for row in 0..h_out {
+                    let y = &mut y[row * w_out * c_out..];
+                    let even = &v[win.at(2 * row, 0)..];
+                    let odd = &v[win.at(2 * row + 1, 1)..];
+                    product(isa, w_out, (c, first), even, 2 * c, w.0, y, c_out, accumulate);
+                    product(isa, w_out, (c, c_out - first), odd, 2 * c, w.1, &mut y[first..], c_out, accumulate);
+                }
+            }
+            Self::Seven { win, stride } => {
+                scratch.grow(0, (win.h + 6) * w_out * c);
+                let u = &mut scratch.window;
+                seven_rows(isa, win, stride, v, w.0, w_out, u);
+                for row in 0..h_out {
+                    let y = &mut y[row * w_out * c..];
+                    for tap in 0..7 {
+                        let u = &u[(row * stride + tap) * w_out * c..];
+                        let w = &w.1[tap * c * c..];
+                        product(isa, w_out, (c, c), u, c, w, y, c, accumulate || tap > 0);
+                    }
+                }
+            }
+            Self::Max { win, stride } => pool::max(isa, win, stride, r, v, y),
+            Self::Average { win, stride } => pool::average(isa, win, stride, v, y),
+        }
+    }
+
+    /// y += d L_w(r) / dw . w_dot: the tangent of the weights, one weight at a time.
+    pub fn tangent_w(
+        &self,
+        isa: Isa,
+        r: &[f32],
+        w: Factors<'_>,
+        w_dot: Factors<'_>,
+        scratch: &mut Scratch,
+        y: &mut [f32],
+    ) {
+        match self {
+            Self::Half(_) | Self::Seven { .. } => {
+                self.forward(isa, r, r, Factors(w_dot.0, w.1), true, scratch, y);
+                self.forward(isa, r, r, Factors(w.0, w_dot.1), true, scratch, y);
+            }
+            // Both weights act side by side, not one after the other.
+            Self::Pointwise { .. } | Self::Factorized { .. } => self.forward(isa, r, r, w_dot, true, scratch, y),
+            Self::Max { .. } | Self::Average { .. } => {}
+        }
+    }
+
+    /// The weights with one replaced by its tangent, as often as [`Stage::tangent_w`] needs it.
+    pub fn tangent_factors<'a>(&self, w: Factors<'a>, w_dot: Factors<'a>) -> Vec<Factors<'a>> {
+        match self {
+            Self::Half(_) | Self::Seven { .. } => vec![Factors(w_dot.0, w.1), Factors(w.0, w_dot.1)],
+            Self::Pointwise { .. } | Self::Factorized { .. } => vec![w_dot],
+            Self::Max { .. } | Self::Average { .. } => vec![],
+        }
+    }
+
+    /// Transposes of [`Stage::forward`] for the gradient g of y: input (+)= gate L_w'(g), dw += d<g, L_w(v)>/dw.
+    /// `w_t` comes from [`Stage::transpose`]; r is the window of x.
+    #[allow(clippy::too_many_arguments)]
+    pub fn vjp(
+        &self,
+        isa: Isa,
+        r: &[f32],
+        v: &[f32],
+        w: Factors<'_>,
+        w_t: Factors<'_>,
+        g: &[f32],
+        input: Option<Destination<'_>>,
+        dw: Option<&mut [f32]>,
+        scratch: &mut Scratch,
+    ) {
+        let [h_out, w_out] = self.side_out();
+        let (win, c_out) = (self.window(), self.c_out());
+        let c = win.c;
+        let [len_a, _] = self.weight_lens();
+        match *self {
+            Self::Half(half) => {
+                scratch.grow(half.scratch(), win.len());
+                let input = input.map(|d| InputGradient { gate: r, out: d.out, stride: d.stride, accumulate: d.accumulate });
+                let weights = dw.map(|dw| dw.split_at_mut(len_a));
+                depthwise::vjp(isa, half, v, w_t.0, w_t.1, g, input, weights, &mut scratch.rows, &mut scratch.window);
+            }
+            Self::Pointwise { .. } => {
+                let px = win.h * win.w;
+                if let Some(dw) = dw {
+                    weight_gradient(isa, px, (c, c_out), v, c, g, c_out, dw);
+                }
+                if let Some(input) = input {
+                    scratch.grow(0, win.len());
+                    product(isa, px, (c_out, c), g, c_out, w_t.0, &mut scratch.window, c, false);
+                    add_inside(isa, win, &scratch.window, Some(r), input.out, input.stride, input.accumulate);
+                }
+            }
+            Self::Factorized { .. } => {
+                let first = c_out / 2;
+                if let Some(dw) = dw {
+                    let (da, db) = dw.split_at_mut(len_a);
+                    for row in 0..h_out {
+                        let g = &g[row * w_out * c_out..];
+                        let (even, odd) = (&v[win.at(2 * row, 0)..], &v[win.at(2 * row + 1, 1)..]);
+                        weight_gradient(isa, w_out, (c, first), even, 2 * c, g, c_out, da);
+                        weight_gradient(isa, w_out, (c, c_out - first), odd, 2 * c, &g[first..], c_out, db);
+                    }
+                }
+                if let Some(input) = input {
+                    scratch.grow(0, win.len());
+                    let dv = &mut scratch.window;
+                    dv[..win.len()].fill(0.0);
+                    for row in 0..h_out {
+                        let g = &g[row * w_out * c_out..];
+                        let (even, odd) = (win.at(2 * row, 0), win.at(2 * row + 1, 1));
+                        product(isa, w_out, (first, c), g, c_out, w_t.0, &mut dv[even..], 2 * c, false);
+                        product(isa, w_out, (c_out - first, c), &g[first..], c_out, w_t.1, &mut dv[odd..], 2 * c, false);
+                    }
+                    add_inside(isa, win, dv, Some(r), input.out, input.stride, input.accumulate);
+                }
+            }
+            Self::Seven { stride, .. } => {
+                let rows = (win.h + 6) * w_out * c;
+                scratch.grow(2 * rows, win.len());
+                let (u, du) = scratch.rows.split_at_mut(rows);
+                du[..rows].fill(0.0);
+                for row in 0..h_out {
+                    let g = &g[row * w_out * c..];
+                    for tap in 0..7 {
+                        let du = &mut du[(row * stride + tap) * w_out * c..];
+                        product(isa, w_out, (c, c), g, c, &w_t.1[tap * c * c..], du, c, true);
+                    }
+                }
+                if let Some(dw) = dw {
+                    seven_rows(isa, win, stride, v, w.0, w_out, u);
+                    let (da, db) = dw.split_at_mut(len_a);
+                    for row in 0..h_out {
+                        let g = &g[row * w_out * c..];
+                        for tap in 0..7 {
+                            let u = &u[(row * stride + tap) * w_out * c..];
+                            weight_gradient(isa, w_out, (c, c), u, c, g, c, &mut db[tap * c * c..]);
+                        }
+                    }
+                    for row in 0..win.h {
+                        let from = &v[win.at(row, 0) - 3 * c..];
+                        let du = &du[(row + 3) * w_out * c..];
+                        weight_gradient(isa, w_out, (7 * c, c), from, stride * c, du, c, da);
+                    }
+                }
+                if let Some(input) = input {
+                    let dv = &mut scratch.window;
+                    dv[..win.len()].fill(0.0);
+                    for row in 0..win.h {
+                        let du = &du[(row + 3) * w_out * c..];
+                        // Tap by tap: the windows of neighbours overlap.
+                        for tap in 0..7 {
+                            let to = win.at(row, 0) - 3 * c + tap * c;
+                            product(isa, w_out, (c, c), du, c, &w_t.0[tap * c * c..], &mut dv[to..], stride * c, true);
+                        }
+                    }
+                    add_inside(isa, win, dv, Some(r), input.out, input.stride, input.accumulate);
+                }
+            }
+            Self::Max { stride, .. } | Self::Average { stride, .. } => {
+                let Some(input) = input else { return };
+                scratch.grow(0, win.len());
+                let dv = &mut scratch.window;
+                dv[..win.len()].fill(0.0);
+                if matches!(self, Self::Max { .. }) {
+                    pool::max_vjp(isa, win, stride, r, g, dv);
+                } else {
+                    pool::average_vjp(isa, win, stride, g, dv);
+                }
+                add_inside(isa, win, dv, None, input.out, input.stride, input.accumulate);
+            }
+        }
+    }
+}
+
+/// The 1x7 convolution of every row into u, which has three rows of zeros above and below. Seven pixels of c
+/// channels are 7 c consecutive values of the window, so each row is one product.
+fn seven_rows(isa: Isa, win: Window, stride: usize, v: &[f32], w: &[f32], w_out: usize, u: &mut [f32]) {
+    let c = win.c;
+    let row_len = w_out * c;
+    u[..3 * row_len].fill(0.0);
+    u[(win.h + 3) * row_len..(win.h + 6) * row_len].fill(0.0);
+    for row in 0..win.h {
+        let from = &v[win.at(row, 0) - 3 * c..];
+        product(isa, w_out, (7 * c, c), from, stride * c, w, &mut u[(row + 3) * row_len..], c, false);
+    }
+}
+
+/// out[j][i] = w[i][j].
+fn transpose(w: &[f32], rows: usize, columns: usize, out: &mut [f32]) {
+    for i in 0..rows {
+        for j in 0..columns {
+            out[j * rows + i] = w[i * columns + j];
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! The contract of the fused cell against the float64 reference: value, vjp, jvp and vjp of the jvp, for every
+//! operation, instruction set, odd sizes, one pixel, one channel and one image.
+
+use proptest::prelude::*;
+use rdarts_kernels::Isa;
+use rdarts_kernels::backward::{Dual as DualCall, Want, vjp};
+use rdarts_kernels::cell::{CellInput, CellTangent, forward, jvp};
+use rdarts_kernels::reference::{self, Dual};
+use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, OpKind, weights_len};
+
+const ALL: [OpKind; 11] = [
+    OpKind::None,
+    OpKind::Noise,
+    OpKind::MaxPool3,
+    OpKind::AvgPool3,
+    OpKind::Skip,
+    OpKind::SepConv(3),
+    OpKind::SepConv(5),
+    OpKind::SepConv(7),
+    OpKind::DilConv(3),
+    OpKind::DilConv(5),
+    OpKind::Conv7x1,
+];
+
+/// Small deterministic values in [-1, 1).
+fn values(seed: u64, n: usize) -> Vec<f32> {
+    let mut s = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    (0..n)
+        .map(|_| {
+            s ^= s << 13;
+            s ^= s >> 7;
+            s ^= s << 17;
+            (s >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+#[derive(Clone, Debug)]
+struct Case {
+    spec: CellSpec,
+    dims: CellDims,
+    seed: u64,
+    drop_path: bool,
+    with_w: bool,
+}
+
+struct Tensors {
+    s0: Vec<f32>,
+    s1: Vec<f32>,
+    p: Vec<f32>,
+    w: Vec<f32>,
+}
+
+impl Case {
+    fn tensors(&self, seed: u64) -> Tensors {
+        let (s, d) = (&self.spec, &self.dims);
+        let seed = self.seed * 1000 + seed * 10;
+        Tensors {
+            s0: values(seed, d.n * d.side0[0] * d.side0[1] * s.c_prev_prev),
+            s1: values(seed + 1, d.n * d.side1[0] * d.side1[1] * s.c_prev),
+            p: values(seed + 2, s.n_alphas()),
+            w: values(seed + 3, weights_len(&s.weights())),
+        }
+    }
+
+    fn noise(&self) -> CellNoise {
+        let edges = self.spec.edges.len();
+        let drop_path = if self.drop_path {
+            values(self.seed + 77, edges * self.dims.n).iter().map(|v| if *v > -0.3 { 1.25 } else { 0.0 }).collect()
+        } else {
+            Vec::new()
+        };
+        CellNoise { drop_path, noise_key: self.seed }
+    }
+}
+
+/// Largest difference relative to the largest entry (or to `floor`, if all are small).
+fn error(got: &[f32], want: &[f64], floor: f64) -> f64 {
+    assert_eq!(got.len(), want.len());
+    let scale = want.iter().fold(floor, |m, v| m.max(v.abs()));
+    got.iter().zip(want).fold(0f64, |m, (g, w)| m.max((f64::from(*g) - w).abs())) / scale
+}
+
+fn lift(v: &[f32]) -> Vec<f64> {
+    v.iter().map(|v| f64::from(*v)).collect()
+}
+
+fn dual(v: &[f32], d: &[f32]) -> Vec<Dual<f64>> {
+    v.iter().zip(d).map(|(v, d)| Dual { re: f64::from(*v), du: f64::from(*d) }).collect()
+}
+
+type Hyper = Dual<Dual<f64>>;
+
+/// Value, inner tangent (the jvp's direction), outer tangent (along which the scalar is differentiated), both's.
+fn hyper(v: &[f32], inner: &[f32], outer: &[f32], outer_inner: &[f32]) -> Vec<Hyper> {
+    (0..v.len())
+        .map(|i| Dual {
+            re: Dual { re: f64::from(v[i]), du: f64::from(inner[i]) },
+            du: Dual { re: f64::from(outer[i]), du: f64::from(outer_inner[i]) },
+        })
+        .collect()
+}
+
+fn dot(a: &[f32], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(*a) * b).sum()
+}
+
+/// All maps of one case on one instruction set.
+fn check(case: &Case, isa: Isa) {
+    let (spec, dims, noise) = (&case.spec, case.dims, case.noise());
+    let at = case.tensors(1);
+    let direction = case.tensors(2);
+    let input = CellInput { s0: &at.s0, s1: &at.s1, p: &at.p, w: &at.w };
+    let [h, w] = dims.side_out(spec);
+    let len = dims.n * h * w * spec.c_out();
+
+    // Value and jvp: the reference carries the direction.
+    let zeros = vec![0f32; at.w.len()];
+    let w_dot = if case.with_w { &direction.w } else { &zeros };
+    let truth = reference::cell(
+        spec,
+        dims,
+        &dual(&at.s0, &direction.s0),
+        &dual(&at.s1, &direction.s1),
+        &dual(&at.p, &direction.p),
+        &dual(&at.w, w_dot),
+        &noise,
+    );
+    let value: Vec<f64> = truth.iter().map(|v| v.re).collect();
+    let moved: Vec<f64> = truth.iter().map(|v| v.du).collect();
+    let mut out = vec![f32::NAN; len];
+    let saved = forward(isa, spec, dims, input, &noise, &mut out);
+    let e = error(&out, &value, 1e-3);
+    assert!(e < 2e-4, "{}: forward differs by {e:.1e} in {case:?}", isa.name());
+    let tangent = CellTangent {
+        s0: Some(&direction.s0),
+        s1: Some(&direction.s1),
+        p: &direction.p,
+        w: case.with_w.then_some(&direction.w[..]),
+    };
+    let saved_dot = jvp(input, &out, tangent, &noise, &saved);
+    let e = error(saved_dot.out_dot(), &moved, 1e-2);
+    assert!(e < 2e-3, "{}: jvp differs by {e:.1e} in {case:?}", isa.name());
+
+    // vjp: <g, J v> = <J' g, v> for the direction of each input alone.
+    let g = values(case.seed + 5, len);
+    let want = Want { s0: true, s1: true, p: true, w: true };
+    let grads = vjp(input, &out, &noise, &saved, &mut g.clone(), None, want);
+    let groups: [(&str, &[f32], &[f32]); 4] = [
+        ("s0", &grads.s0, &direction.s0),
+        ("s1", &grads.s1, &direction.s1),
+        ("p", &grads.p, &direction.p),
+        ("w", &grads.w, &direction.w),
+    ];
+    for (k, (name, grad, along)) in groups.iter().enumerate() {
+        let pick = |i: usize, v: &[f32], d: &[f32]| if i == k { dual(v, d) } else { dual(v, &vec![0.0; v.len()]) };
+        let truth = reference::cell(
+            spec,
+            dims,
+            &pick(0, &at.s0, &direction.s0),
+            &pick(1, &at.s1, &direction.s1),
+            &pick(2, &at.p, &direction.p),
+            &pick(3, &at.w, &direction.w),
+            &noise,
+        );
+        let left: f64 = truth.iter().zip(&g).map(|(t, g)| t.du * f64::from(*g)).sum();
+        let right = dot(along, &lift(grad));
+        let scale = dot_scale(along, grad) + 1e-3;
+        assert!((left - right).abs() < 2e-3 * scale, "{}: vjp of {name}: {left} {right} in {case:?}", isa.name());
+    }
+
+    // vjp of the jvp: the derivative of <g, out> + <d, out'> along each of the six inputs.
+    let d = values(case.seed + 6, len);
+    let want = Want { w: false, ..want };
+    let dual_call = DualCall { tangent, saved: &saved_dot, d: &mut d.clone() };
+    let grads = vjp(input, &out, &noise, &saved, &mut g.clone(), Some(dual_call), want);
+    let along = case.tensors(3);
+    let groups: [(&str, &[f32], &[f32]); 6] = [
+        ("s0", &grads.s0, &along.s0),
+        ("s1", &grads.s1, &along.s1),
+        ("p", &grads.p, &along.p),
+        ("s0'", &grads.s0_dot, &along.s0),
+        ("s1'", &grads.s1_dot, &along.s1),
+        ("p'", &grads.p_dot, &along.p),
+    ];
+    for (k, (name, grad, moves)) in groups.iter().enumerate() {
+        let pick = |i: usize, v: &[f32], inner: &[f32], a: &[f32]| {
+            let zero = vec![0f32; v.len()];
+            hyper(v, inner, if i == k { a } else { &zero }, if i + 3 == k { a } else { &zero })
+        };
+        let zero = vec![0f32; at.w.len()];
+        let truth = reference::cell(
+            spec,
+            dims,
+            &pick(0, &at.s0, &direction.s0, &along.s0),
+            &pick(1, &at.s1, &direction.s1, &along.s1),
+            &pick(2, &at.p, &direction.p, &along.p),
+            &hyper(&at.w, w_dot, &zero, &zero),
+            &noise,
+        );
+        let left: f64 =
+            truth.iter().zip(g.iter().zip(&d)).map(|(t, (g, d))| t.du.re * f64::from(*g) + t.du.du * f64::from(*d)).sum();
+        let right = dot(moves, &lift(grad));
+        let scale = dot_scale(moves, grad) + 1e-2;
+        assert!((left - right).abs() < 5e-3 * scale, "{}: vjp of jvp, {name}: {left} {right} in {case:?}", isa.name());
+    }
+}
+
+/// |a| |b|: what rounding in a dot product is relative to.
+fn dot_scale(a: &[f32], b: &[f32]) -> f64 {
+    let norm = |v: &[f32]| v.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+    norm(a) * norm(b)
+}
+
+fn case(ops: Vec<OpKind>, nodes: usize, c: usize, n: usize, side: [usize; 2], reduction: bool, reduction_prev: bool, seed: u64) -> Case {
+    let n_edges = (0..nodes).map(|i| 2 + i).sum();
+    // Different edges see the operations in different order.
+    let edges = (0..n_edges).map(|e| ops.iter().cycle().skip(e).take(ops.len()).copied().collect()).collect();
+    let side0 = if reduction_prev { [2 * side[0], 2 * side[1] - 1] } else { side };
+    Case {
+        spec: CellSpec { nodes, c, c_prev_prev: 3, c_prev: 5, reduction, reduction_prev, edges },
+        dims: CellDims { n, side0, side1: side },
+        seed,
+        drop_path: seed % 2 == 1,
+        with_w: seed % 3 != 0,
+    }
+}
+
+fn on_all(case: &Case) {
+    for isa in Isa::available() {
+        check(case, isa);
+    }
+}
+
+#[test]
+fn every_operation_alone_agrees_with_the_reference() {
+    for (at, op) in ALL.into_iter().enumerate() {
+        for reduction in [false, true] {
+            on_all(&case(vec![op], 1, 6, 3, [6, 5], reduction, false, at as u64 + 1));
+        }
+    }
+}
+
+#[test]
+fn all_operations_together_agree_on_two_nodes() {
+    for (reduction, reduction_prev) in [(false, false), (true, false), (false, true), (true, true)] {
+        on_all(&case(ALL.to_vec(), 2, 5, 3, [7, 6], reduction, reduction_prev, 21));
+    }
+}
+
+#[test]
+fn every_number_of_channels_up_to_two_registers_and_a_half_agrees() {
+    for c in [1, 2, 3, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 40, 48] {
+        on_all(&case(vec![OpKind::SepConv(3), OpKind::Skip, OpKind::MaxPool3], 1, c, 2, [4, 5], c % 2 == 0, false, c as u64));
+    }
+}
+
+#[test]
+fn one_pixel_one_image_and_one_channel_work() {
+    // One value per channel has no variance: only the values are defined, and they are zero.
+    for op in ALL {
+        let case = case(vec![op], 1, 1, 1, [1, 1], false, false, 5);
+        let (input, noise) = (case.tensors(1), case.noise());
+        let call = CellInput { s0: &input.s0, s1: &input.s1, p: &input.p, w: &input.w };
+        for isa in Isa::available() {
+            let mut out = vec![f32::NAN; 1];
+            let saved = forward(isa, &case.spec, case.dims, call, &noise, &mut out);
+            let truth = reference::cell(&case.spec, case.dims, &lift(&input.s0), &lift(&input.s1), &lift(&input.p), &lift(&input.w), &noise);
+            assert!((f64::from(out[0]) - truth[0]).abs() < 1e-5, "{op:?}: {out:?} {truth:?}");
+            let want = Want { s0: true, s1: true, p: true, w: true };
+            let grads = vjp(call, &out.clone(), &noise, &saved, &mut [1.0], None, want);
+            assert!(grads.w.iter().chain(&grads.s0).chain(&grads.p).all(|v| v.is_finite()));
+        }
+    }
+    on_all(&case(ALL.to_vec(), 1, 1, 4, [1, 3], false, false, 8));
+    on_all(&case(ALL.to_vec(), 1, 4, 1, [5, 5], true, false, 9));
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let case = case(ALL.to_vec(), 2, 16, 19, [8, 8], true, true, 11);
+    let (input, noise) = (case.tensors(1), case.noise());
+    let call = CellInput { s0: &input.s0, s1: &input.s1, p: &input.p, w: &input.w };
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let [h, w] = case.dims.side_out(&case.spec);
+            let mut out = vec![0f32; case.dims.n * h * w * case.spec.c_out()];
+            let saved = forward(Isa::best(), &case.spec, case.dims, call, &noise, &mut out);
+            let mut g = values(3, out.len());
+            let want = Want { s0: true, s1: true, p: true, w: true };
+            let grads = vjp(call, &out, &noise, &saved, &mut g, None, want);
+            [out, grads.s0, grads.s1, grads.p, grads.w].concat().iter().map(|v| v.to_bits()).collect::<Vec<_>>()
+        })
+    };
+    let one = run(1);
+    for threads in [2, 3, 7] {
+        assert!(run(threads) == one, "{threads} threads");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #[test]
+    fn random_cells_agree_with_the_reference(
+        ops in proptest::sample::subsequence(ALL.to_vec(), 1..4),
+        nodes in 1usize..3,
+        c in 1usize..20,
+        n in 2usize..5,
+        h in 2usize..8,
+        w in 2usize..8,
+        reduction in any::<bool>(),
+        reduction_prev in any::<bool>(),
+        seed in 1u64..1000,
+    ) {
+        let case = case(ops, nodes, c, n, [h, w], reduction, reduction_prev, seed);
+        for isa in Isa::available() {
+            check(&case, isa);
+        }
+    }
+}

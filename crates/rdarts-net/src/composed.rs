@@ -1,0 +1,422 @@
+//! Stem, cell and head composed of Burn's primitives: the portable reference of [`crate::ops`].
+//!
+//! Every body is generic over the backend and the float type and serves the plain and the dual call. A value
+//! travels with its tangent as a [`Pair`]; the rules of the tangents are
+//!
+//!   convolution   y' = conv(x', w) + conv(x, w')
+//!   relu          y' = [x > 0] x'                       (the mask is a constant)
+//!   batch norm    y' = (x' - mean(x') - y mean(y x')) / sigma,   y = (x - mu) / sigma
+//!   max pool      y' = x' at the argmax                 (first in row-major order)
+//!   mixed edge    y' = sum_k p_k o_k' + p_k' o_k
+//!
+//! written with primitives whose reverse pass is exact, so that the reverse pass of a dual call is an exact
+//! second derivative. Reverse passes run the forward again on a tape of their own: simple, not fast.
+//!
+//! Inside, activations are (n, c, h, w) and weights have PyTorch's layout, as Burn's convolutions want them.
+
+use burn::backend::ops::{ConvOptions, FloatTensorOps};
+use burn::backend::tensor::{BoolTensor, FloatTensor, IntTensor};
+use burn::backend::{Autodiff, AutodiffBackend, Backend, TensorMetadata, get_or_init_device_settings};
+use burn::tensor::{Shape, Slice, TensorData};
+use rdarts_kernels::noise;
+use rdarts_kernels::spec::{BN_EPS, CellDims, OpKind, Weight, WeightKind, weights_len};
+
+use crate::ops::{CellCall, CellWant, HeadCall, HeadWant, StemCall};
+
+type F<B> = FloatTensor<B>;
+
+/// See [`crate::ops::SearchOps::stem`].
+pub fn stem<B: Backend>(x: F<B>, w: F<B>, call: &StemCall) -> F<B> {
+    let mut weights = Weights::<B>::new(w, call.spec.weights(), call.mode.dual, call.mode.weights_move);
+    let x = Pair::unstack(x, call.mode.dual).map(to_nchw::<B>);
+    let y = batch_norm(conv(x, &weights.next(), [1; 2], [1; 2], [1; 2]));
+    let (scale, shift) = (weights.next(), weights.next());
+    weights.finish();
+    add(mul(y, scale.per_channel()), shift.per_channel()).map(to_nhwc::<B>).stack()
+}
+
+/// See [`crate::ops::SearchOps::stem_vjp`].
+pub fn stem_vjp<B: Backend>(x: F<B>, w: F<B>, g: F<B>, call: &StemCall) -> F<B> {
+    let [_, gw] = reverse::<B, 2>([(x, false), (w, true)], g, |[x, w]| stem::<Autodiff<B>>(x, w, call));
+    gw
+}
+
+/// See [`crate::ops::SearchOps::cell`].
+pub fn cell<B: Backend>(s0: F<B>, s1: F<B>, p: F<B>, w: F<B>, call: &CellCall) -> F<B> {
+    let (spec, dual) = (&*call.spec, call.mode.dual);
+    let mut weights = Weights::<B>::new(w, spec.weights(), dual, call.mode.weights_move);
+    let s0 = Pair::<B>::unstack(s0, dual).map(to_nchw::<B>);
+    let s1 = Pair::<B>::unstack(s1, dual).map(to_nchw::<B>);
+    let ([n, _, h0, w0], [_, _, h1, w1]) = (dims4(&s0.x), dims4(&s1.x));
+    let side = CellDims { n, side0: [h0, w0], side1: [h1, w1] }.side_out(spec);
+
+    let s0 = if spec.reduction_prev {
+        factorized_reduce(s0, &mut weights)
+    } else {
+        batch_norm(conv(relu(s0), &weights.next(), [1; 2], [0; 2], [1; 2]))
+    };
+    let s1 = batch_norm(conv(relu(s1), &weights.next(), [1; 2], [0; 2], [1; 2]));
+    let mut states = vec![s0, s1];
+    let mut node: Option<Pair<B>> = None;
+    for (edge, i, state) in spec.edge_list() {
+        let mut mixed: Option<Pair<B>> = None;
+        for (o, op) in spec.edges[edge].iter().enumerate() {
+            let x = states[state].clone();
+            let y = match *op {
+                OpKind::Noise => Some(noise_like::<B>(&states[state], call.noise.noise_key, edge, n, side, spec.c)),
+                op => apply(op, x, spec.stride(state), &mut weights),
+            };
+            if let Some(y) = y {
+                let y = mul(y, mixing_weight::<B>(&p, spec.alpha_offset(edge) + o, spec.n_alphas(), dual));
+                mixed = Some(sum(mixed, y));
+            }
+        }
+        if let Some(y) = mixed {
+            let kept = match call.noise.drop_path.get(edge * n..(edge + 1) * n) {
+                Some(factors) if !call.noise.drop_path.is_empty() => {
+                    let factors = data::<B>(factors.to_vec(), vec![n, 1, 1, 1], &y.x);
+                    y.map(|t| B::float_mul(t, factors.clone()))
+                }
+                _ => y,
+            };
+            node = Some(sum(node, kept));
+        }
+        if state == 1 + i {
+            let zero = || Pair::zeros(vec![n, spec.c, side[0], side[1]], &states[0]);
+            states.push(node.take().unwrap_or_else(zero));
+        }
+    }
+    weights.finish();
+    let nodes = states.split_off(2);
+    let dot = dual.then(|| B::float_cat(nodes.iter().filter_map(|s| s.dot.clone()).collect(), 1));
+    let out = Pair::<B> { x: B::float_cat(nodes.into_iter().map(|s| s.x).collect(), 1), dot };
+    out.map(to_nhwc::<B>).stack()
+}
+
+/// See [`crate::ops::SearchOps::cell_vjp`]; the inputs are (s0, s1, p, w).
+pub fn cell_vjp<B: Backend>(inputs: [F<B>; 4], g: F<B>, call: &CellCall, want: CellWant) -> (F<B>, F<B>, F<B>, F<B>) {
+    let [s0, s1, p, w] = inputs;
+    let [g0, g1, gp, gw] =
+        reverse::<B, 4>([(s0, want.s0), (s1, want.s1), (p, want.p), (w, want.w)], g, |[s0, s1, p, w]| {
+            cell::<Autodiff<B>>(s0, s1, p, w, call)
+        });
+    (g0, g1, gp, gw)
+}
+
+/// See [`crate::ops::SearchOps::head`].
+pub fn head<B: Backend>(s: F<B>, w: F<B>, call: &HeadCall) -> F<B> {
+    let mut weights = Weights::<B>::new(w, call.spec.weights(), call.mode.dual, call.mode.weights_move);
+    let (matrix, bias) = (weights.next(), weights.next());
+    weights.finish();
+    let [_, _, _, c] = dims4(&s);
+    let mean = Pair::<B>::unstack(s, call.mode.dual).map(|s| {
+        let n = s.shape()[0];
+        B::float_reshape(B::float_mean_dim(B::float_mean_dim(s, 1), 2), shape(vec![n, c]))
+    });
+    let product = bilinear(mean, &matrix.value, B::float_matmul);
+    add(product, bias.value.map(|b| B::float_reshape(b, shape(vec![1, call.spec.classes])))).stack()
+}
+
+/// See [`crate::ops::SearchOps::head_vjp`].
+pub fn head_vjp<B: Backend>(s: F<B>, w: F<B>, g: F<B>, call: &HeadCall, want: HeadWant) -> (F<B>, F<B>) {
+    let [gs, gw] = reverse::<B, 2>([(s, want.s), (w, want.w)], g, |[s, w]| head::<Autodiff<B>>(s, w, call));
+    (gs, gw)
+}
+
+/// The gradients of `<f(inputs), g>` with respect to the inputs marked as wanted, by a tape of its own. A wanted
+/// input that `f` does not depend on gets zeros, an unwanted one a single zero.
+fn reverse<B: Backend, const N: usize>(
+    inputs: [(F<B>, bool); N],
+    g: F<B>,
+    f: impl FnOnce([F<Autodiff<B>>; N]) -> F<Autodiff<B>>,
+) -> [F<B>; N] {
+    let leaves = inputs.map(|(t, wanted)| {
+        let t = <Autodiff<B> as AutodiffBackend>::from_inner(t);
+        if wanted { t.require_grad() } else { t }
+    });
+    let out = f(leaves.clone());
+    let mut grads = out.is_tracked().then(|| {
+        let g = <Autodiff<B> as AutodiffBackend>::from_inner(g);
+        <Autodiff<B> as AutodiffBackend>::backward(Autodiff::<B>::float_sum(Autodiff::<B>::float_mul(out, g)))
+    });
+    leaves.map(|leaf| {
+        let grad = grads.as_mut().and_then(|grads| leaf.grad_remove(grads));
+        let size = if leaf.is_tracked() { leaf.shape() } else { shape(vec![1]) };
+        grad.unwrap_or_else(|| zeros::<B>(size, leaf.primitive()))
+    })
+}
+
+/// A value and, in a dual call, its tangent.
+#[derive(Clone)]
+struct Pair<B: Backend> {
+    x: F<B>,
+    dot: Option<F<B>>,
+}
+
+impl<B: Backend> Pair<B> {
+    /// Splits a stacked tensor along its first axis.
+    fn unstack(t: F<B>, dual: bool) -> Self {
+        if !dual {
+            return Self { x: t, dot: None };
+        }
+        let n = t.shape()[0] / 2;
+        Self { x: rows::<B>(t.clone(), 0, n), dot: Some(rows::<B>(t, n, 2 * n)) }
+    }
+
+    /// Joins value and tangent along the first axis.
+    fn stack(self) -> F<B> {
+        match self.dot {
+            Some(dot) => B::float_cat(vec![self.x, dot], 0),
+            None => self.x,
+        }
+    }
+
+    /// A linear function of both.
+    fn map(self, f: impl Fn(F<B>) -> F<B>) -> Self {
+        Self { x: f(self.x), dot: self.dot.map(&f) }
+    }
+
+    /// Zeros with a tangent if `like` has one.
+    fn zeros(size: Vec<usize>, like: &Self) -> Self {
+        let zero = zeros::<B>(shape(size), &like.x);
+        Self { dot: like.dot.as_ref().map(|_| zero.clone()), x: zero }
+    }
+}
+
+/// A weight tensor in PyTorch's layout.
+struct Kernel<B: Backend> {
+    value: Pair<B>,
+    groups: usize,
+}
+
+impl<B: Backend> Kernel<B> {
+    /// (c) as (1, c, 1, 1).
+    fn per_channel(self) -> Pair<B> {
+        self.value.map(|t| {
+            let c = t.shape()[0];
+            B::float_reshape(t, shape(vec![1, c, 1, 1]))
+        })
+    }
+}
+
+/// Hands out the weights of a module in their order.
+struct Weights<B: Backend> {
+    flat: Pair<B>,
+    list: std::vec::IntoIter<Weight>,
+}
+
+impl<B: Backend> Weights<B> {
+    fn new(flat: F<B>, list: Vec<Weight>, dual: bool, moves: bool) -> Self {
+        let flat = Pair::<B>::unstack(flat, dual);
+        assert_eq!(flat.x.shape()[0], weights_len(&list), "the flat weights do not fit the module");
+        Self { flat: Pair { dot: flat.dot.filter(|_| moves), x: flat.x }, list: list.into_iter() }
+    }
+
+    fn next(&mut self) -> Kernel<B> {
+        let weight = self.list.next().expect("a module uses no more weights than it lists");
+        let value = self.flat.clone().map(|t| {
+            let t = rows::<B>(t, weight.offset, weight.offset + weight.kind.len());
+            // [kh][kw][c_in][c_out] to (c_out, c_in, kh, kw).
+            let torch = |t, sizes: [usize; 4]| B::float_permute(B::float_reshape(t, Shape::from(sizes)), &[3, 2, 0, 1]);
+            match weight.kind {
+                WeightKind::Depthwise { k, c } => torch(t, [k, k, 1, c]),
+                WeightKind::Conv { kh, kw, c_in, c_out } => torch(t, [kh, kw, c_in, c_out]),
+                WeightKind::Linear { c_in, c_out } => B::float_reshape(t, shape(vec![c_in, c_out])),
+                WeightKind::Vector { .. } => t,
+            }
+        });
+        let groups = if let WeightKind::Depthwise { c, .. } = weight.kind { c } else { 1 };
+        Kernel { value, groups }
+    }
+
+    fn finish(mut self) {
+        assert!(self.list.next().is_none(), "a module uses every weight that it lists");
+    }
+}
+
+/// One candidate operation; none for the operation `none`.
+fn apply<B: Backend>(op: OpKind, x: Pair<B>, stride: usize, weights: &mut Weights<B>) -> Option<Pair<B>> {
+    let s = [stride; 2];
+    Some(match op {
+        OpKind::None | OpKind::Noise => return None,
+        OpKind::MaxPool3 => batch_norm(max_pool(x, stride)),
+        OpKind::AvgPool3 => batch_norm(x.map(|t| B::avg_pool2d(t, [3; 2], s, [1; 2], false, false))),
+        OpKind::Skip if stride == 1 => x,
+        OpKind::Skip => factorized_reduce(x, weights),
+        OpKind::SepConv(k) => {
+            let y = half(x, weights, s, k / 2, 1);
+            half(y, weights, [1; 2], k / 2, 1)
+        }
+        OpKind::DilConv(k) => half(x, weights, s, k - 1, 2),
+        OpKind::Conv7x1 => {
+            let y = conv(relu(x), &weights.next(), [1, stride], [0, 3], [1; 2]);
+            batch_norm(conv(y, &weights.next(), [stride, 1], [3, 0], [1; 2]))
+        }
+    })
+}
+
+/// relu, depthwise, pointwise, batch norm.
+fn half<B: Backend>(
+    x: Pair<B>,
+    weights: &mut Weights<B>,
+    stride: [usize; 2],
+    padding: usize,
+    dilation: usize,
+) -> Pair<B> {
+    let y = conv(relu(x), &weights.next(), stride, [padding; 2], [dilation; 2]);
+    batch_norm(conv(y, &weights.next(), [1; 2], [0; 2], [1; 2]))
+}
+
+/// FactorizedReduce: relu, two pointwise products of stride 2, the second one pixel further down and right, joined
+/// along the channels, batch norm. Of an odd side the second product sees one row or column of zeros at the end.
+fn factorized_reduce<B: Backend>(x: Pair<B>, weights: &mut Weights<B>) -> Pair<B> {
+    let x = relu(x);
+    let shifted = x.clone().map(|t| {
+        let [n, c, h, w] = dims4(&t);
+        let t = slice::<B>(t, [0..n, 0..c, 1..h, 1..w]);
+        let below = zeros::<B>(shape(vec![n, c, 1, w - 1]), &t);
+        let right = zeros::<B>(shape(vec![n, c, h, 1]), &t);
+        B::float_cat(vec![B::float_cat(vec![t, below], 2), right], 3)
+    });
+    let a = conv(x, &weights.next(), [2; 2], [0; 2], [1; 2]);
+    let b = conv(shifted, &weights.next(), [2; 2], [0; 2], [1; 2]);
+    let dot = a.dot.zip(b.dot).map(|(a, b)| B::float_cat(vec![a, b], 1));
+    batch_norm(Pair { x: B::float_cat(vec![a.x, b.x], 1), dot })
+}
+
+fn relu<B: Backend>(x: Pair<B>) -> Pair<B> {
+    let settings = get_or_init_device_settings::<B>(&x.x.device());
+    let mask: BoolTensor<B> = B::float_lower_equal_elem(x.x.clone(), 0f32.into(), settings.bool_dtype);
+    x.map(|t| B::float_mask_fill(t, mask.clone(), 0f32.into()))
+}
+
+fn conv<B: Backend>(
+    x: Pair<B>,
+    kernel: &Kernel<B>,
+    stride: [usize; 2],
+    padding: [usize; 2],
+    dilation: [usize; 2],
+) -> Pair<B> {
+    let options = ConvOptions::new(stride, padding, dilation, kernel.groups);
+    bilinear(x, &kernel.value, |x, w| B::conv2d(x, w, None, options.clone()))
+}
+
+/// Batch norm without scale and shift over all axes but the channels.
+fn batch_norm<B: Backend>(x: Pair<B>) -> Pair<B> {
+    let mean = |t: F<B>| B::float_mean_dim(B::float_mean_dim(B::float_mean_dim(t, 3), 2), 0);
+    let centered = |t: F<B>| B::float_sub(t.clone(), mean(t));
+    let x_centered = centered(x.x);
+    let variance = mean(B::float_mul(x_centered.clone(), x_centered.clone()));
+    let sigma = B::float_sqrt(B::float_add_scalar(variance, BN_EPS.into()));
+    let y = B::float_div(x_centered, sigma.clone());
+    let dot = x.dot.map(|dot| {
+        let along = B::float_mul(y.clone(), mean(B::float_mul(y.clone(), dot.clone())));
+        B::float_div(B::float_sub(centered(dot), along), sigma.clone())
+    });
+    Pair { x: y, dot }
+}
+
+/// Max pool 3x3 with padding 1: value and tangent gathered at the argmax of the value.
+fn max_pool<B: Backend>(x: Pair<B>, stride: usize) -> Pair<B> {
+    let settings = get_or_init_device_settings::<B>(&x.x.device());
+    let pooled = B::max_pool2d_with_indices(
+        B::float_detach(x.x.clone()),
+        [3; 2],
+        [stride; 2],
+        [1; 2],
+        [1; 2],
+        false,
+        settings.int_dtype,
+    );
+    let ([n, c, h, w], [_, _, ho, wo]) = (dims4(&x.x), dims4(&pooled.output));
+    let at: IntTensor<B> = B::int_reshape(pooled.indices, shape(vec![n, c, ho * wo]));
+    x.map(|t| {
+        let flat = B::float_reshape(t, shape(vec![n, c, h * w]));
+        B::float_reshape(B::float_gather(2, flat, at.clone()), shape(vec![n, c, ho, wo]))
+    })
+}
+
+/// The `noise` operation: values drawn in (n, h, w, c) order, tangent zero.
+fn noise_like<B: Backend>(like: &Pair<B>, key: u64, edge: usize, n: usize, side: [usize; 2], c: usize) -> Pair<B> {
+    let mut values = vec![0.0; n * side[0] * side[1] * c];
+    noise::fill(key, edge, 0, &mut values);
+    let x = to_nchw::<B>(data::<B>(values, vec![n, side[0], side[1], c], &like.x));
+    Pair { dot: like.dot.as_ref().map(|_| zeros::<B>(x.shape(), &x)), x }
+}
+
+/// The mixing weight at position `at` as (1, 1, 1, 1).
+fn mixing_weight<B: Backend>(p: &F<B>, at: usize, n_alphas: usize, dual: bool) -> Pair<B> {
+    let pick = |at| B::float_reshape(rows::<B>(p.clone(), at, at + 1), shape(vec![1, 1, 1, 1]));
+    Pair { x: pick(at), dot: dual.then(|| pick(n_alphas + at)) }
+}
+
+/// f(x, w) for a bilinear f, with the product rule; `w` may stand still.
+fn bilinear<B: Backend>(x: Pair<B>, w: &Pair<B>, f: impl Fn(F<B>, F<B>) -> F<B>) -> Pair<B> {
+    let y = f(x.x.clone(), w.x.clone());
+    let dot = x.dot.map(|x_dot| {
+        let dot = f(x_dot, w.x.clone());
+        match &w.dot {
+            Some(w_dot) => B::float_add(dot, f(x.x, w_dot.clone())),
+            None => dot,
+        }
+    });
+    Pair { x: y, dot }
+}
+
+/// Elementwise product with broadcasting.
+fn mul<B: Backend>(x: Pair<B>, factor: Pair<B>) -> Pair<B> {
+    bilinear(x, &factor, B::float_mul)
+}
+
+/// Elementwise sum with broadcasting; a summand without tangent stands still.
+fn add<B: Backend>(a: Pair<B>, b: Pair<B>) -> Pair<B> {
+    let dot = match (a.dot, b.dot) {
+        (Some(a), Some(b)) => Some(B::float_add(a, b)),
+        (dot, None) | (None, dot) => dot,
+    };
+    Pair { x: B::float_add(a.x, b.x), dot }
+}
+
+fn sum<B: Backend>(total: Option<Pair<B>>, y: Pair<B>) -> Pair<B> {
+    match total {
+        Some(total) => add(total, y),
+        None => y,
+    }
+}
+
+fn to_nchw<B: Backend>(t: F<B>) -> F<B> {
+    B::float_permute(t, &[0, 3, 1, 2])
+}
+
+fn to_nhwc<B: Backend>(t: F<B>) -> F<B> {
+    B::float_permute(t, &[0, 2, 3, 1])
+}
+
+fn dims4(t: &impl TensorMetadata) -> [usize; 4] {
+    t.shape().dims()
+}
+
+fn shape(sizes: Vec<usize>) -> Shape {
+    Shape::from(sizes)
+}
+
+/// Positions `from..to` of the first axis.
+fn rows<B: Backend>(t: F<B>, from: usize, to: usize) -> F<B> {
+    let slices: Vec<Slice> =
+        t.shape().iter().enumerate().map(|(axis, &len)| if axis == 0 { from..to } else { 0..len }.into()).collect();
+    B::float_slice(t, &slices)
+}
+
+fn slice<B: Backend>(t: F<B>, ranges: [std::ops::Range<usize>; 4]) -> F<B> {
+    B::float_slice(t, &ranges.map(Slice::from))
+}
+
+/// Zeros of the type and on the device of `like`.
+fn zeros<B: Backend>(size: Shape, like: &F<B>) -> F<B> {
+    B::float_zeros(size, &like.device(), like.dtype().into())
+}
+
+/// Constants of the type and on the device of `like`.
+fn data<B: Backend>(values: Vec<f32>, size: Vec<usize>, like: &F<B>) -> F<B> {
+    B::float_from_data(TensorData::new(values, size).convert_dtype(like.dtype()), &like.device())
+}

@@ -1,0 +1,252 @@
+//! Golden values of the supernet, computed by PyTorch in double precision.
+//!
+//! Every `supernet-*.safetensors` in the directory RDARTS_GOLDEN (or `shared/golden` beside the workspace) holds
+//! weights, data and what PyTorch makes of them: logits, losses, all gradients, the full alpha-Hessian by double
+//! backward and the gradient of the unrolled step. Double precision must agree to rounding, single precision to
+//! what 24 bits can carry; both are measured against the largest entry of each tensor.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use rdarts_kernels::spec::OpKind::{self, AvgPool3, DilConv, MaxPool3, None as Zero, SepConv, Skip};
+use rdarts_net::{
+    AlphaHessian, Alphas, Batch, Device, InnerStep, Point, Real, Supernet, SupernetSpec, alpha_gradient,
+    both_gradients, forward, unrolled_gradient, weight_gradient,
+};
+use safetensors::{Dtype, SafeTensors};
+
+/// The largest relative error double precision may have.
+const TOLERANCE_F64: f64 = 1e-9;
+/// The largest relative error single precision may have.
+const TOLERANCE_F32: f64 = 1e-4;
+
+#[test]
+fn double_precision_agrees_with_pytorch_to_rounding() {
+    check_all::<f64>(TOLERANCE_F64);
+}
+
+#[test]
+fn single_precision_agrees_with_pytorch_to_its_resolution() {
+    check_all::<f32>(TOLERANCE_F32);
+}
+
+fn check_all<R: Real>(tolerance: f64) {
+    let files = golden_files();
+    if files.is_empty() {
+        println!("SKIPPED: no supernet-*.safetensors found; set RDARTS_GOLDEN to the directory that make.py wrote");
+        return;
+    }
+    for file in files {
+        let (start, name) = (Instant::now(), file.file_name().unwrap().to_string_lossy().into_owned());
+        let errors = Case::read(&file).compare::<R>();
+        let (worst, at) = errors.iter().fold((0.0, ""), |m, (tensor, e)| if *e >= m.0 { (*e, tensor) } else { m });
+        let seconds = start.elapsed().as_secs_f64();
+        let type_name = std::any::type_name::<R>();
+        println!("{name} {type_name}: {} tensors, largest error {worst:.1e} ({at}), {seconds:.1} s", errors.len());
+        for (tensor, error) in &errors {
+            assert!(*error < tolerance, "{name} {type_name}: {tensor} is off by {error:.2e} of its largest entry");
+        }
+    }
+}
+
+fn golden_files() -> Vec<PathBuf> {
+    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden");
+    let dir = std::env::var_os("RDARTS_GOLDEN").map_or_else(default, PathBuf::from);
+    let mut files: Vec<PathBuf> = std::fs::read_dir(dir)
+        .map(|entries| entries.filter_map(|e| Some(e.ok()?.path())).collect())
+        .unwrap_or_default();
+    files.retain(|f| {
+        let name = f.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("supernet-") && name.ends_with(".safetensors")
+    });
+    files.sort();
+    files
+}
+
+/// One file: metadata and tensors in double precision.
+struct Case {
+    meta: HashMap<String, String>,
+    tensors: HashMap<String, (Vec<f64>, Vec<usize>)>,
+}
+
+impl Case {
+    fn read(path: &Path) -> Self {
+        let bytes = std::fs::read(path).unwrap();
+        let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+        let meta = header.metadata().clone().unwrap();
+        let tensors = SafeTensors::deserialize(&bytes)
+            .unwrap()
+            .iter()
+            .map(|(name, view)| {
+                let word = |b: &[u8]| -> [u8; 8] { b.try_into().unwrap() };
+                let values = view.data().chunks(8).map(|b| match view.dtype() {
+                    Dtype::F64 => f64::from_le_bytes(word(b)),
+                    Dtype::I64 => i64::from_le_bytes(word(b)) as f64,
+                    other => panic!("{name} has the type {other:?}"),
+                });
+                (name.to_string(), (values.collect(), view.shape().to_vec()))
+            })
+            .collect();
+        Self { meta, tensors }
+    }
+
+    fn number<T: std::str::FromStr>(&self, key: &str) -> T {
+        self.meta[key].parse().unwrap_or_else(|_| panic!("{key} is {}", self.meta[key]))
+    }
+
+    fn values(&self, name: &str) -> &[f64] {
+        &self.tensors[name].0
+    }
+
+    fn reals<R: Real>(&self, name: &str) -> Vec<R> {
+        self.values(name).iter().map(|&v| R::from_f64(v)).collect()
+    }
+
+    fn net(&self) -> Supernet {
+        let (normal, reduce) = space(&self.meta["space"]);
+        Supernet::new(SupernetSpec {
+            cells: self.number("cells"),
+            c: self.number("channels"),
+            stem_multiplier: 3,
+            reductions: self.meta["reductions"].split(',').map(|r| r.parse().unwrap()).collect(),
+            nodes: self.number("nodes"),
+            normal,
+            reduce,
+            c_image: 3,
+            classes: self.number("classes"),
+        })
+    }
+
+    /// (n, c, h, w) to (n, h, w, c), with the side.
+    fn images<R: Real>(&self, name: &str) -> (Vec<R>, [usize; 2]) {
+        let (values, shape) = &self.tensors[name];
+        let [n, c, h, w] = shape[..].try_into().unwrap();
+        let mut out = Vec::with_capacity(values.len());
+        for i in 0..n {
+            for y in 0..h {
+                for x in 0..w {
+                    out.extend((0..c).map(|ch| R::from_f64(values[((i * c + ch) * h + y) * w + x])));
+                }
+            }
+        }
+        (out, [h, w])
+    }
+
+    fn labels(&self, name: &str) -> Vec<u32> {
+        self.values(name).iter().map(|&y| y as u32).collect()
+    }
+
+    /// The relative error of every tensor of the file.
+    fn compare<R: Real>(&self) -> Vec<(String, f64)> {
+        let net = self.net();
+        let mut weights = vec![R::from_f64(f64::NAN); net.n_parameters()];
+        for p in net.weights() {
+            let name = format!("param.{}", p.name);
+            net.write(&mut weights, &p.name, &self.reals::<R>(&name), &self.tensors[&name].1).unwrap();
+        }
+        let n_params = self.tensors.keys().filter(|k| k.starts_with("param.")).count();
+        assert_eq!(n_params, net.weights().len(), "the supernet has other weights than the file");
+        let alphas =
+            Alphas { normal: self.values("alphas_normal").to_vec(), reduce: self.values("alphas_reduce").to_vec() };
+        let (train_images, side) = self.images::<R>("x_train");
+        let (valid_images, _) = self.images::<R>("x_valid");
+        let (train_labels, valid_labels) = (self.labels("y_train"), self.labels("y_valid"));
+        let at = Point { net: &net, device: &Device::flex(), weights: &weights, alphas: &alphas };
+        let train = Batch { images: &train_images, side, labels: &train_labels, noise: &[] };
+        let valid = Batch { images: &valid_images, labels: &valid_labels, ..train };
+
+        let mut errors = Vec::new();
+        let mut check = |name: &str, got: &[f64]| errors.push((name.to_string(), error(got, self.values(name))));
+
+        let plain = forward(at, valid);
+        check("logits_valid", &plain.logits);
+        let (_, dw) = weight_gradient(at, train);
+        for p in net.weights() {
+            let (values, _) = net.read(&dw, &p.name).unwrap();
+            let values: Vec<f64> = values.into_iter().map(Real::to_f64).collect();
+            check(&format!("grad.{}", p.name), &values);
+        }
+        let (evaluation, dalpha) = alpha_gradient(at, valid);
+        check("loss_valid", &[evaluation.loss]);
+        check("dalpha.normal", &dalpha.normal);
+        check("dalpha.reduce", &dalpha.reduce);
+        let (evaluation, together, dw_again) = both_gradients(at, train);
+        check("loss_train", &[evaluation.loss]);
+        assert!(dw_again.iter().zip(&dw).all(|(a, b)| a.to_f64() == b.to_f64()), "one tape or two, the same bits");
+        assert_eq!(together.normal.len(), dalpha.normal.len());
+
+        let hessian = AlphaHessian::new(at, valid);
+        check("hessian", &hessian.full().values);
+
+        let step = InnerStep { xi: self.number("xi"), l2: self.number("l2"), momentum: 0.0, buffer: None };
+        let (_, unrolled) = unrolled_gradient(at, train, valid, step);
+        check("unrolled.normal", &unrolled.normal);
+        check("unrolled.reduce", &unrolled.reduce);
+        errors
+    }
+}
+
+/// The largest difference in units of the largest entry.
+fn error(got: &[f64], expected: &[f64]) -> f64 {
+    assert_eq!(got.len(), expected.len());
+    let largest = expected.iter().fold(0f64, |m, v| m.max(v.abs()));
+    let difference = got.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(got.iter().all(|v| v.is_finite()), "not a number among the results");
+    difference / largest.max(f64::MIN_POSITIVE)
+}
+
+type Edges = Vec<Vec<OpKind>>;
+
+/// The spaces of the files (S1 to S3 of the robustness paper, appendix; the DARTS space; a tiny one).
+fn space(name: &str) -> (Edges, Edges) {
+    const S: OpKind = Skip;
+    const D3: OpKind = DilConv(3);
+    const D5: OpKind = DilConv(5);
+    const P3: OpKind = SepConv(3);
+    const M: OpKind = MaxPool3;
+    const A: OpKind = AvgPool3;
+    let both = |edges: Edges| (edges.clone(), edges);
+    let pairs = |edges: [[OpKind; 2]; 14]| edges.iter().map(|e| e.to_vec()).collect();
+    match name {
+        "s1" => (
+            pairs([
+                [S, D3],
+                [S, D5],
+                [S, D5],
+                [S, P3],
+                [S, D3],
+                [M, S],
+                [S, P3],
+                [S, P3],
+                [S, D3],
+                [S, P3],
+                [M, S],
+                [S, D3],
+                [D3, D5],
+                [D3, D5],
+            ]),
+            pairs([
+                [M, A],
+                [M, D3],
+                [M, A],
+                [M, A],
+                [S, D5],
+                [M, A],
+                [M, P3],
+                [S, D3],
+                [S, D5],
+                [M, A],
+                [M, A],
+                [S, D5],
+                [S, D5],
+                [S, D5],
+            ]),
+        ),
+        "s2" => both(vec![vec![S, P3]; 14]),
+        "s3" => both(vec![vec![Zero, S, P3]; 14]),
+        "darts" => both(vec![vec![Zero, M, A, S, P3, SepConv(5), D3, D5]; 14]),
+        "tiny" => both(vec![vec![P3, S, M]; 2]),
+        other => panic!("no edge lists for the space {other}"),
+    }
+}

@@ -1,0 +1,838 @@
+//! The state of a search in one file: named tensors, a JSON value, and a checksum over everything.
+//!
+//! The file is a safetensors file, so Python opens it too:
+//!
+//! ```text
+//! 8 bytes       length n of the header, little endian
+//! n bytes       header: JSON, padded with spaces so that the data start at a multiple of 8
+//!               "__metadata__": format, rdarts (version), events_bytes, state (JSON), checksum: all texts
+//!               then one entry a tensor: dtype, shape, data_offsets
+//! the rest      the tensors' values, little endian, wide types first, then by name
+//! ```
+//!
+//! Invariants: equal contents give equal bytes; a file is written under a temporary name and renamed, so it is whole
+//! or absent; reading verifies the length, the checksum, and that the header is byte for byte the one that the
+//! writer would have made, so no single changed byte and no truncation goes unnoticed.
+//!
+//! Names are `00000012-epoch-3.safetensors`: the first number only grows, also when a search goes back to an earlier
+//! epoch, and is the order of the files. Numbers that may be infinite belong in tensors, since JSON has none.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::atomic;
+
+/// Version of the layout of a checkpoint.
+pub const CHECKPOINT_FORMAT: u32 = 1;
+
+/// The state of a search.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// Length, in bytes, of the part of `events.jsonl` that belongs to this state.
+    pub events_bytes: u64,
+    /// All that is not a tensor; a caller's struct as JSON.
+    pub state: Value,
+    /// Weights, optimiser buffers, alphas and generators, by name.
+    pub tensors: BTreeMap<String, Tensor>,
+}
+
+/// An array of numbers with a shape.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    shape: Vec<usize>,
+    data: TensorData,
+}
+
+/// The values of a tensor, row by row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TensorData {
+    /// Single precision.
+    F32(Vec<f32>),
+    /// Double precision.
+    F64(Vec<f64>),
+    /// Whole numbers, such as the state of a generator.
+    U64(Vec<u64>),
+    /// Bytes.
+    U8(Vec<u8>),
+}
+
+impl Tensor {
+    /// A tensor of these values; panics when the shape asks for another number of them.
+    pub fn new(shape: impl Into<Vec<usize>>, data: TensorData) -> Tensor {
+        let shape = shape.into();
+        let wanted = n_elements(&shape);
+        assert!(wanted == Some(data.len()), "shape {shape:?} does not hold {} values", data.len());
+        Tensor { shape, data }
+    }
+
+    /// A tensor of single precision.
+    pub fn f32(shape: impl Into<Vec<usize>>, data: Vec<f32>) -> Tensor {
+        Tensor::new(shape, TensorData::F32(data))
+    }
+
+    /// A tensor of double precision.
+    pub fn f64(shape: impl Into<Vec<usize>>, data: Vec<f64>) -> Tensor {
+        Tensor::new(shape, TensorData::F64(data))
+    }
+
+    /// A tensor of whole numbers.
+    pub fn u64(shape: impl Into<Vec<usize>>, data: Vec<u64>) -> Tensor {
+        Tensor::new(shape, TensorData::U64(data))
+    }
+
+    /// A tensor of bytes.
+    pub fn u8(shape: impl Into<Vec<usize>>, data: Vec<u8>) -> Tensor {
+        Tensor::new(shape, TensorData::U8(data))
+    }
+
+    /// The shape.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The values.
+    pub fn data(&self) -> &TensorData {
+        &self.data
+    }
+
+    /// Takes the values out.
+    pub fn into_data(self) -> TensorData {
+        self.data
+    }
+
+    /// The values, if they are of single precision.
+    pub fn as_f32(&self) -> Option<&[f32]> {
+        if let TensorData::F32(values) = &self.data { Some(values) } else { None }
+    }
+
+    /// The values, if they are of double precision.
+    pub fn as_f64(&self) -> Option<&[f64]> {
+        if let TensorData::F64(values) = &self.data { Some(values) } else { None }
+    }
+
+    /// The values, if they are whole numbers.
+    pub fn as_u64(&self) -> Option<&[u64]> {
+        if let TensorData::U64(values) = &self.data { Some(values) } else { None }
+    }
+
+    /// The values, if they are bytes.
+    pub fn as_u8(&self) -> Option<&[u8]> {
+        if let TensorData::U8(values) = &self.data { Some(values) } else { None }
+    }
+}
+
+impl TensorData {
+    /// The number of values.
+    pub fn len(&self) -> usize {
+        match self {
+            TensorData::F32(values) => values.len(),
+            TensorData::F64(values) => values.len(),
+            TensorData::U64(values) => values.len(),
+            TensorData::U8(values) => values.len(),
+        }
+    }
+
+    /// Whether there are no values.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn dtype(&self) -> DType {
+        match self {
+            TensorData::F32(_) => DType::F32,
+            TensorData::F64(_) => DType::F64,
+            TensorData::U64(_) => DType::U64,
+            TensorData::U8(_) => DType::U8,
+        }
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            TensorData::F32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            TensorData::F64(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            TensorData::U64(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            TensorData::U8(values) => values.clone(),
+        }
+    }
+
+    /// The inverse of `to_bytes`; the length must be a multiple of the type's size.
+    fn from_bytes(dtype: DType, bytes: &[u8]) -> TensorData {
+        fn words<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> + '_ {
+            bytes.as_chunks::<N>().0.iter().copied()
+        }
+        match dtype {
+            DType::F32 => TensorData::F32(words(bytes).map(f32::from_le_bytes).collect()),
+            DType::F64 => TensorData::F64(words(bytes).map(f64::from_le_bytes).collect()),
+            DType::U64 => TensorData::U64(words(bytes).map(u64::from_le_bytes).collect()),
+            DType::U8 => TensorData::U8(bytes.to_vec()),
+        }
+    }
+}
+
+/// The name of a checkpoint file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CheckpointName {
+    /// Only grows during a run; best the number of weight steps made so far, those that were rolled back included,
+    /// so that a resumed run uses the same numbers as one that ran through.
+    pub sequence: u64,
+    /// The epoch, counted from 0: finished, or begun if `step` is there.
+    pub epoch: usize,
+    /// Steps of the epoch that were made, when the search was stopped within it.
+    pub step: Option<usize>,
+}
+
+impl CheckpointName {
+    /// The file name.
+    pub fn file_name(&self) -> String {
+        format!("{self}{EXTENSION}")
+    }
+
+    /// Reads a file name; `None` if it is not the name of a checkpoint.
+    pub fn parse(file_name: &str) -> Option<CheckpointName> {
+        let (sequence, rest) = file_name.strip_suffix(EXTENSION)?.split_once("-epoch-")?;
+        let (epoch, step) = match rest.split_once("-step-") {
+            Some((epoch, step)) => (epoch, Some(step.parse().ok()?)),
+            None => (rest, None),
+        };
+        let name = CheckpointName { sequence: sequence.parse().ok()?, epoch: epoch.parse().ok()?, step };
+        // One spelling a name: a file with other zeros is not ours, and would be counted twice.
+        (name.file_name() == file_name).then_some(name)
+    }
+}
+
+impl fmt::Display for CheckpointName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08}-epoch-{}", self.sequence, self.epoch)?;
+        match self.step {
+            Some(step) => write!(f, "-step-{step}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a checkpoint was refused or not written.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The system cannot do it.
+    #[error("cannot {action} `{}`: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The file is not a checkpoint at all.
+    #[error("`{}` is not a checkpoint of rdarts: {problem}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What shows it.
+        problem: String,
+    },
+    /// The file was a checkpoint and is damaged.
+    #[error("the checkpoint `{}` is damaged: {problem}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What shows it.
+        problem: String,
+    },
+    /// The file was written by a newer program.
+    #[error(
+        "the checkpoint `{}` has format {found}, and this program knows up to {CHECKPOINT_FORMAT}; use a newer rdarts",
+        path.display()
+    )]
+    TooNew {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+}
+
+impl Checkpoint {
+    /// Writes the checkpoint: whole, or not at all.
+    pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
+        assert!(!self.tensors.contains_key(METADATA), "a tensor cannot be named {METADATA}");
+        let header = self.header();
+        atomic::write_with(path, |writer| {
+            writer.write_all(&(header.len() as u64).to_le_bytes())?;
+            writer.write_all(header.as_bytes())?;
+            in_file_order(&self.tensors).try_for_each(|(_, tensor)| writer.write_all(&tensor.data.to_bytes()))
+        })
+        .map_err(|source| CheckpointError::Io { action: "write", path: path.to_path_buf(), source })
+    }
+
+    /// Reads a checkpoint and verifies all of it.
+    pub fn load(path: &Path) -> Result<Checkpoint, CheckpointError> {
+        let bytes = std::fs::read(path).map_err(|source| CheckpointError::Io {
+            action: "read",
+            path: path.to_path_buf(),
+            source,
+        })?;
+        decode(&bytes).map_err(|fault| {
+            let path = path.to_path_buf();
+            match fault {
+                Fault::Foreign(problem) => CheckpointError::Foreign { path, problem },
+                Fault::Damaged(problem) => CheckpointError::Damaged { path, problem },
+                Fault::TooNew(found) => CheckpointError::TooNew { path, found },
+            }
+        })
+    }
+
+    fn header(&self) -> String {
+        let state = self.state.to_string();
+        let rdarts = env!("CARGO_PKG_VERSION");
+        let checksum = checksum(rdarts, self.events_bytes, &state, &self.tensors);
+        let events_bytes = self.events_bytes.to_string();
+        encode_header(
+            &Metadata { rdarts, events_bytes: &events_bytes, state: &state, checksum: &checksum },
+            &self.tensors,
+        )
+    }
+}
+
+/// The checkpoints of a directory, newest first.
+pub fn list(dir: &Path) -> Result<Vec<CheckpointName>, CheckpointError> {
+    let io = |source| CheckpointError::Io { action: "list", path: dir.to_path_buf(), source };
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(io)? {
+        names.extend(entry.map_err(io)?.file_name().to_str().and_then(CheckpointName::parse));
+    }
+    names.sort_by(|a, b| b.cmp(a));
+    Ok(names)
+}
+
+/// The newest checkpoint that could be used, and what was passed over.
+#[derive(Debug)]
+pub struct Newest {
+    /// The checkpoint; `None` if there is no usable one.
+    pub found: Option<(CheckpointName, Checkpoint)>,
+    /// Newer checkpoints that could not be used, newest first.
+    pub passed_over: Vec<CheckpointName>,
+    /// One sentence for each of those.
+    pub warnings: Vec<String>,
+}
+
+/// Reads the newest good checkpoint of a directory.
+///
+/// Damaged ones are passed over with a warning. One that cannot be read, or that a newer program wrote, is an error:
+/// it may well be good, and going back further than needed would lose work.
+pub fn load_newest_valid(dir: &Path) -> Result<Newest, CheckpointError> {
+    load_newest_where(dir, |_| Ok(()))
+}
+
+/// Like [`load_newest_valid`], passing over also what `accept` refuses with a reason.
+pub fn load_newest_where(
+    dir: &Path,
+    accept: impl Fn(&Checkpoint) -> Result<(), String>,
+) -> Result<Newest, CheckpointError> {
+    let mut newest = Newest { found: None, passed_over: Vec::new(), warnings: Vec::new() };
+    for name in list(dir)? {
+        let path = dir.join(name.file_name());
+        let warning = match Checkpoint::load(&path) {
+            Ok(checkpoint) => match accept(&checkpoint) {
+                Ok(()) => {
+                    newest.found = Some((name, checkpoint));
+                    break;
+                }
+                Err(reason) => format!("the checkpoint `{}` cannot be used: {reason}", path.display()),
+            },
+            Err(err @ (CheckpointError::Damaged { .. } | CheckpointError::Foreign { .. })) => err.to_string(),
+            Err(err) => return Err(err),
+        };
+        newest.passed_over.push(name);
+        newest.warnings.push(warning);
+    }
+    Ok(newest)
+}
+
+/// Deletes the checkpoints that `keep` does not want; the newest one always stays. Returns the deleted ones.
+pub fn prune(dir: &Path, keep: impl Fn(&CheckpointName) -> bool) -> Result<Vec<CheckpointName>, CheckpointError> {
+    let mut deleted = Vec::new();
+    for name in list(dir)?.into_iter().skip(1).filter(|name| !keep(name)) {
+        let path = dir.join(name.file_name());
+        std::fs::remove_file(&path).map_err(|source| CheckpointError::Io { action: "delete", path, source })?;
+        deleted.push(name);
+    }
+    Ok(deleted)
+}
+
+const EXTENSION: &str = ".safetensors";
+const METADATA: &str = "__metadata__";
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum DType {
+    F32,
+    F64,
+    U64,
+    U8,
+}
+
+impl DType {
+    fn name(self) -> &'static str {
+        match self {
+            DType::F32 => "F32",
+            DType::F64 => "F64",
+            DType::U64 => "U64",
+            DType::U8 => "U8",
+        }
+    }
+
+    fn parse(name: &str) -> Option<DType> {
+        [DType::F32, DType::F64, DType::U64, DType::U8].into_iter().find(|dtype| dtype.name() == name)
+    }
+
+    fn size(self) -> usize {
+        match self {
+            DType::F32 => 4,
+            DType::F64 | DType::U64 => 8,
+            DType::U8 => 1,
+        }
+    }
+}
+
+/// The texts in `__metadata__`, besides the format.
+struct Metadata<'a> {
+    rdarts: &'a str,
+    events_bytes: &'a str,
+    state: &'a str,
+    checksum: &'a str,
+}
+
+/// Why bytes are not a good checkpoint.
+#[derive(Debug)]
+enum Fault {
+    Foreign(String),
+    Damaged(String),
+    TooNew(u32),
+}
+
+/// The tensors as they lie in the file: wide types first, so that every one is aligned; then by name.
+fn in_file_order(tensors: &BTreeMap<String, Tensor>) -> impl Iterator<Item = (&String, &Tensor)> {
+    [8, 4, 1].into_iter().flat_map(|size| tensors.iter().filter(move |(_, tensor)| tensor.data.dtype().size() == size))
+}
+
+fn encode_header(metadata: &Metadata<'_>, tensors: &BTreeMap<String, Tensor>) -> String {
+    let text = |text: &str| Value::from(text).to_string();
+    let mut header = format!(
+        "{{{}:{{\"format\":\"{CHECKPOINT_FORMAT}\",\"rdarts\":{},\"events_bytes\":{},\"state\":{},\"checksum\":{}}}",
+        text(METADATA),
+        text(metadata.rdarts),
+        text(metadata.events_bytes),
+        text(metadata.state),
+        text(metadata.checksum)
+    );
+    let mut start = 0;
+    for (name, tensor) in in_file_order(tensors) {
+        let dtype = tensor.data.dtype();
+        let end = start + tensor.data.len() * dtype.size();
+        let shape = tensor.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+        header.push_str(&format!(
+            ",{}:{{\"dtype\":\"{}\",\"shape\":[{shape}],\"data_offsets\":[{start},{end}]}}",
+            text(name),
+            dtype.name()
+        ));
+        start = end;
+    }
+    header.push('}');
+    // The length field has 8 bytes itself, so a multiple of 8 here aligns the data.
+    header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
+    header
+}
+
+/// BLAKE3 over everything that the file says, each part with its length in front.
+fn checksum(rdarts: &str, events_bytes: u64, state: &str, tensors: &BTreeMap<String, Tensor>) -> String {
+    fn part(hasher: &mut blake3::Hasher, bytes: &[u8]) {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    }
+    let mut hasher = blake3::Hasher::new();
+    part(&mut hasher, &CHECKPOINT_FORMAT.to_le_bytes());
+    part(&mut hasher, rdarts.as_bytes());
+    part(&mut hasher, &events_bytes.to_le_bytes());
+    part(&mut hasher, state.as_bytes());
+    for (name, tensor) in tensors {
+        part(&mut hasher, name.as_bytes());
+        part(&mut hasher, tensor.data.dtype().name().as_bytes());
+        let shape: Vec<u8> = tensor.shape.iter().flat_map(|&n| (n as u64).to_le_bytes()).collect();
+        part(&mut hasher, &shape);
+        part(&mut hasher, &tensor.data.to_bytes());
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+fn n_elements(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n))
+}
+
+fn decode(bytes: &[u8]) -> Result<Checkpoint, Fault> {
+    let foreign = |problem: &str| Fault::Foreign(problem.to_string());
+    let damaged = |problem: &str| Fault::Damaged(problem.to_string());
+
+    let (length, rest) = bytes.split_first_chunk::<8>().ok_or_else(|| damaged("it is shorter than any checkpoint"))?;
+    let length = u64::from_le_bytes(*length);
+    // A long header with a short file is what truncation and foreign files both look like; the brace tells them apart.
+    if !rest.is_empty() && rest[0] != b'{' {
+        return Err(foreign("it is not a safetensors file"));
+    }
+    if length > rest.len() as u64 {
+        return Err(Fault::Damaged(format!("it ends within its header of {length} bytes")));
+    }
+    let (header_bytes, data) = rest.split_at(length as usize);
+    let header: serde_json::Map<String, Value> =
+        serde_json::from_slice(header_bytes).map_err(|_| damaged("its header is not JSON"))?;
+
+    let metadata = header.get(METADATA).ok_or_else(|| foreign("a safetensors file without metadata"))?;
+    let field = |name: &str| {
+        let value = metadata.get(name).and_then(Value::as_str);
+        value.ok_or_else(|| Fault::Foreign(format!("its metadata lack `{name}`")))
+    };
+    let rdarts = field("rdarts")?;
+    let format: u32 = field("format")?.parse().map_err(|_| damaged("its format is not a number"))?;
+    if format > CHECKPOINT_FORMAT {
+        return Err(Fault::TooNew(format));
+    }
+    let state_text = field("state")?;
+    let state: Value = serde_json::from_str(state_text).map_err(|_| damaged("its state is not JSON"))?;
+    let events_bytes: u64 =
+        field("events_bytes")?.parse().map_err(|_| damaged("its length of the events is not a number"))?;
+
+    let mut tensors = BTreeMap::new();
+    let mut total = 0;
+    for (name, entry) in header.iter().filter(|(name, _)| *name != METADATA) {
+        let entry = parse_entry(entry).ok_or_else(|| Fault::Damaged(format!("its entry of `{name}` is not valid")))?;
+        total = total.max(entry.end);
+        let bytes = data.get(entry.start..entry.end).ok_or_else(|| {
+            Fault::Damaged(format!("it is truncated: `{name}` ends at byte {} of {} data bytes", entry.end, data.len()))
+        })?;
+        let values = TensorData::from_bytes(entry.dtype, bytes);
+        tensors.insert(name.clone(), Tensor::new(entry.shape, values));
+    }
+    if total != data.len() {
+        return Err(Fault::Damaged(format!("it has {} data bytes where its header announces {total}", data.len())));
+    }
+    // One header for one content: this catches what JSON would forgive, such as spaces, escapes and repeated keys.
+    let stored = field("checksum")?;
+    let again = Metadata { rdarts, events_bytes: &events_bytes.to_string(), state: state_text, checksum: stored };
+    if encode_header(&again, &tensors).as_bytes() != header_bytes {
+        return Err(damaged("its header is not as it was written"));
+    }
+    if checksum(rdarts, events_bytes, state_text, &tensors) != stored {
+        return Err(damaged("its checksum does not fit its contents"));
+    }
+    Ok(Checkpoint { events_bytes, state, tensors })
+}
+
+/// What the header says of one tensor.
+struct Entry {
+    dtype: DType,
+    shape: Vec<usize>,
+    start: usize,
+    end: usize,
+}
+
+/// `None` if anything is missing or the shape does not fit the bytes.
+fn parse_entry(entry: &Value) -> Option<Entry> {
+    let whole = |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok());
+    let dtype = DType::parse(entry.get("dtype")?.as_str()?)?;
+    let shape: Vec<usize> = entry.get("shape")?.as_array()?.iter().map(whole).collect::<Option<_>>()?;
+    let [start, end] = entry.get("data_offsets")?.as_array()?.as_slice() else { return None };
+    let (start, end) = (whole(start)?, whole(end)?);
+    let n_bytes = n_elements(&shape)?.checked_mul(dtype.size())?;
+    (end.checked_sub(start)? == n_bytes).then_some(Entry { dtype, shape, start, end })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn sample() -> Checkpoint {
+        let tensors = [
+            ("alphas", Tensor::f32([2, 2], vec![0.5, -0.0, f32::NEG_INFINITY, 1e-40])),
+            ("bytes", Tensor::u8([3], vec![1, 2, 255])),
+            ("eigenvalues", Tensor::f64([2], vec![0.1, 1e300])),
+            ("empty", Tensor::f32([0, 4], vec![])),
+            ("rng", Tensor::u64([], vec![u64::MAX])),
+        ];
+        Checkpoint {
+            events_bytes: 1234,
+            state: json!({"epoch": 3, "lr": 0.1, "label": "ä \"quoted\""}),
+            tensors: tensors.into_iter().map(|(name, tensor)| (name.to_string(), tensor)).collect(),
+        }
+    }
+
+    fn bytes_of(checkpoint: &Checkpoint) -> Vec<u8> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.safetensors");
+        checkpoint.save(&path).unwrap();
+        std::fs::read(path).unwrap()
+    }
+
+    static SAMPLE: LazyLock<Vec<u8>> = LazyLock::new(|| bytes_of(&sample()));
+
+    fn name(sequence: u64, epoch: usize) -> CheckpointName {
+        CheckpointName { sequence, epoch, step: None }
+    }
+
+    fn load_bytes(bytes: &[u8]) -> Result<Checkpoint, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.safetensors");
+        std::fs::write(&path, bytes).unwrap();
+        Checkpoint::load(&path).map_err(|err| err.to_string().replace(&path.display().to_string(), "c.safetensors"))
+    }
+
+    #[track_caller]
+    fn check_refused(bytes: &[u8], sentence: &str) {
+        assert_eq!(load_bytes(bytes).unwrap_err(), sentence);
+    }
+
+    #[test]
+    fn a_checkpoint_reads_back_equal() {
+        assert_eq!(load_bytes(&SAMPLE).unwrap(), sample());
+    }
+
+    #[test]
+    fn the_reference_crate_reads_a_checkpoint() {
+        let file = safetensors::SafeTensors::deserialize(&SAMPLE).unwrap();
+        let sample = sample();
+        assert_eq!(file.len(), sample.tensors.len());
+        for (name, tensor) in &sample.tensors {
+            let view = file.tensor(name).unwrap();
+            assert_eq!(view.shape(), tensor.shape(), "{name}");
+            assert_eq!(view.data(), tensor.data().to_bytes(), "{name}");
+            assert_eq!(format!("{:?}", view.dtype()), tensor.data().dtype().name(), "{name}");
+        }
+        let (header_length, metadata) = safetensors::SafeTensors::read_metadata(&SAMPLE).unwrap();
+        assert_eq!(header_length % 8, 0);
+        let texts = metadata.metadata().as_ref().unwrap();
+        assert_eq!(texts["format"], "1");
+        assert_eq!(texts["events_bytes"], "1234");
+        assert_eq!(serde_json::from_str::<Value>(&texts["state"]).unwrap(), sample.state);
+    }
+
+    #[test]
+    fn every_single_flipped_bit_of_a_checkpoint_is_detected() {
+        let sample = SAMPLE.to_vec();
+        for at in 0..sample.len() {
+            for bit in 0..8 {
+                let mut bytes = sample.clone();
+                bytes[at] ^= 1 << bit;
+                assert!(decode(&bytes).is_err(), "bit {bit} of byte {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn truncation_at_every_length_and_extra_bytes_are_detected() {
+        for length in 0..SAMPLE.len() {
+            assert!(matches!(decode(&SAMPLE[..length]), Err(Fault::Damaged(_))), "{length}");
+        }
+        let mut longer = SAMPLE.to_vec();
+        longer.push(0);
+        assert!(decode(&longer).is_err());
+    }
+
+    #[test]
+    fn refusals_name_the_file_and_what_is_wrong() {
+        let sample = SAMPLE.to_vec();
+        check_refused(b"", "the checkpoint `c.safetensors` is damaged: it is shorter than any checkpoint");
+        check_refused(
+            b"PK\x03\x04 some zip file",
+            "`c.safetensors` is not a checkpoint of rdarts: it is not a safetensors file",
+        );
+        check_refused(
+            &sample[..100],
+            &format!(
+                "the checkpoint `c.safetensors` is damaged: it ends within its header of {} bytes",
+                sample[0] as usize + 256 * sample[1] as usize
+            ),
+        );
+        check_refused(
+            &sample[..sample.len() - 1],
+            "the checkpoint `c.safetensors` is damaged: it is truncated: `bytes` ends at byte 43 of 42 data bytes",
+        );
+        let mut bytes = sample.clone();
+        *bytes.last_mut().unwrap() ^= 1;
+        check_refused(&bytes, "the checkpoint `c.safetensors` is damaged: its checksum does not fit its contents");
+        let at = sample.windows(12).position(|window| window == b"\"format\":\"1\"").unwrap();
+        let mut bytes = sample.clone();
+        bytes[at + 10] = b'7';
+        check_refused(
+            &bytes,
+            "the checkpoint `c.safetensors` has format 7, and this program knows up to 1; use a newer rdarts",
+        );
+        let err = Checkpoint::load(Path::new("/no/such/c.safetensors")).unwrap_err().to_string();
+        assert!(err.starts_with("cannot read `/no/such/c.safetensors`: "), "{err}");
+        let err = sample_at("/no/such/c.safetensors").unwrap_err().to_string();
+        assert!(err.starts_with("cannot write `/no/such/c.safetensors`: "), "{err}");
+    }
+
+    fn sample_at(path: &str) -> Result<(), CheckpointError> {
+        sample().save(Path::new(path))
+    }
+
+    #[test]
+    fn a_safetensors_file_of_another_program_is_foreign() {
+        let values: Vec<u8> = vec![0; 8];
+        let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![2], &values).unwrap();
+        let bytes = safetensors::serialize([("w", view)], None).unwrap();
+        check_refused(&bytes, "`c.safetensors` is not a checkpoint of rdarts: a safetensors file without metadata");
+    }
+
+    #[test]
+    fn names_sort_by_sequence_and_have_one_spelling() {
+        let names = [
+            (name(12, 3), "00000012-epoch-3.safetensors"),
+            (CheckpointName { sequence: 7, epoch: 0, step: Some(120) }, "00000007-epoch-0-step-120.safetensors"),
+            (name(123_456_789, 3), "123456789-epoch-3.safetensors"),
+        ];
+        for (name, text) in names {
+            assert_eq!(name.file_name(), text);
+            assert_eq!(CheckpointName::parse(text), Some(name));
+        }
+        for text in [
+            "12-epoch-3.safetensors",
+            "00000012-epoch-03.safetensors",
+            "00000012-epoch-3.safetensors.damaged",
+            "00000012-epoch-.safetensors",
+            "00000012-epoch-1-step-.safetensors",
+            ".unfinished-x",
+            "+0000012-epoch-3.safetensors",
+        ] {
+            assert_eq!(CheckpointName::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_newest_good_checkpoint_is_found_behind_damaged_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        // The search went back to epoch 1, so the newest file is not the one with the largest epoch.
+        for (sequence, epoch) in [(10, 0), (20, 1), (30, 2), (40, 1)] {
+            let checkpoint = Checkpoint { events_bytes: sequence, ..sample() };
+            checkpoint.save(&dir.path().join(name(sequence, epoch).file_name())).unwrap();
+        }
+        assert_eq!(list(dir.path()).unwrap(), [name(40, 1), name(30, 2), name(20, 1), name(10, 0)]);
+        let newest = load_newest_valid(dir.path()).unwrap();
+        let (found, checkpoint) = newest.found.unwrap();
+        assert_eq!((found, checkpoint.events_bytes), (name(40, 1), 40));
+        assert!(newest.warnings.is_empty());
+
+        for damaged in [name(40, 1), name(30, 2)] {
+            let path = dir.path().join(damaged.file_name());
+            let bytes = std::fs::read(&path).unwrap();
+            std::fs::write(&path, &bytes[..bytes.len() - 8]).unwrap();
+        }
+        let newest = load_newest_valid(dir.path()).unwrap();
+        assert_eq!(newest.found.unwrap().0, name(20, 1));
+        assert_eq!(newest.passed_over, [name(40, 1), name(30, 2)]);
+        for (warning, damaged) in newest.warnings.iter().zip(&newest.passed_over) {
+            assert!(warning.contains(&damaged.file_name()) && warning.contains("truncated"), "{warning}");
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_of_a_newer_program_is_not_silently_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        sample().save(&dir.path().join(name(1, 0).file_name())).unwrap();
+        let at = SAMPLE.windows(12).position(|window| window == b"\"format\":\"1\"").unwrap();
+        let mut bytes = SAMPLE.to_vec();
+        bytes[at + 10] = b'2';
+        std::fs::write(dir.path().join(name(2, 1).file_name()), &bytes).unwrap();
+        assert!(matches!(load_newest_valid(dir.path()), Err(CheckpointError::TooNew { found: 2, .. })));
+    }
+
+    #[test]
+    fn pruning_keeps_what_is_asked_for_and_always_the_newest() {
+        let dir = tempfile::tempdir().unwrap();
+        for sequence in 1..=5 {
+            sample().save(&dir.path().join(name(sequence, sequence as usize).file_name())).unwrap();
+        }
+        let deleted = prune(dir.path(), |name| name.epoch == 2).unwrap();
+        assert_eq!(deleted, [name(4, 4), name(3, 3), name(1, 1)]);
+        assert_eq!(list(dir.path()).unwrap(), [name(5, 5), name(2, 2)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "shape [2, 3] does not hold 5 values")]
+    fn a_shape_that_does_not_fit_is_a_bug_of_the_caller() {
+        Tensor::f32([2, 3], vec![0.0; 5]);
+    }
+
+    fn any_tensor() -> impl Strategy<Value = Tensor> {
+        (0usize..4, 0usize..5, 0usize..4).prop_flat_map(|(kind, rows, columns)| {
+            proptest::collection::vec(any::<u64>(), rows * columns).prop_map(move |words| {
+                let shape = [rows, columns];
+                match kind {
+                    // Values that are not a number are unequal to themselves, so they are left out here.
+                    0 => Tensor::f32(
+                        shape,
+                        words
+                            .iter()
+                            .map(|&w| f32::from_bits(w as u32))
+                            .map(|x| if x.is_nan() { 0.0 } else { x })
+                            .collect(),
+                    ),
+                    1 => Tensor::f64(
+                        shape,
+                        words.iter().map(|&w| f64::from_bits(w)).map(|x| if x.is_nan() { 0.0 } else { x }).collect(),
+                    ),
+                    2 => Tensor::u64(shape, words),
+                    _ => Tensor::u8(shape, words.iter().map(|&w| w as u8).collect()),
+                }
+            })
+        })
+    }
+
+    prop_compose! {
+        fn any_checkpoint()(
+            events_bytes in any::<u64>(),
+            label in "(?s).{0,20}",
+            number in any::<f64>().prop_filter("JSON has finite numbers only", |x| x.is_finite()),
+            tensors in proptest::collection::btree_map("(?s).{0,12}", any_tensor(), 0..5),
+        ) -> Checkpoint {
+            Checkpoint { events_bytes, state: json!({ "label": label, "number": number }), tensors }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_checkpoint_round_trips_with_the_same_bytes(checkpoint in any_checkpoint()) {
+            let bytes = bytes_of(&checkpoint);
+            prop_assert_eq!(&bytes_of(&checkpoint.clone()), &bytes);
+            prop_assert_eq!(&decode(&bytes).unwrap(), &checkpoint);
+            prop_assert!(safetensors::SafeTensors::deserialize(&bytes).is_ok());
+        }
+
+        #[test]
+        fn any_changed_byte_of_any_checkpoint_is_detected(
+            checkpoint in any_checkpoint(), at in any::<prop::sample::Index>(), change in 1u8..,
+        ) {
+            let mut bytes = bytes_of(&checkpoint);
+            let at = at.index(bytes.len());
+            bytes[at] ^= change;
+            prop_assert!(decode(&bytes).is_err());
+        }
+
+        #[test]
+        fn no_bytes_make_the_reader_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), length in 0u64..200) {
+            prop_assert!(decode(&bytes).is_err());
+            if bytes.len() > 9 {
+                bytes[..8].copy_from_slice(&length.to_le_bytes());
+                bytes[8] = b'{';
+                prop_assert!(decode(&bytes).is_err());
+            }
+        }
+    }
+}

@@ -1,0 +1,543 @@
+//! What happened in a search: one JSON object a line in `events.jsonl`.
+//!
+//! Each object has the key `event`, which is `started`, `epoch`, `decision` or `finished`. Only deterministic facts
+//! are here, no clock and no machine, so a search that was killed and resumed writes the same bytes as one that ran
+//! through. Durations go to `timings.jsonl` ([`Timing`]), which nothing compares.
+//!
+//! Numbers round-trip exactly. JSON has no word for what a diverging loss becomes, so numbers that are not finite
+//! are the strings `"nan"`, `"inf"` and `"-inf"`. The alphas are single precision and written with the digits of
+//! their exact value in double precision, so that no reader can round them twice.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Version of the lines in `events.jsonl`.
+pub const EVENT_FORMAT: u32 = 1;
+
+/// One line of `events.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The first line: what is searched.
+    Started(Started),
+    /// An epoch was trained and measured.
+    Epoch(Box<EpochRecord>),
+    /// The monitor stopped the search or went back.
+    Decision(Decision),
+    /// The last line: what was found.
+    Finished(Finished),
+}
+
+/// What is searched.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Started {
+    /// [`EVENT_FORMAT`] of the writer.
+    pub format: u32,
+    /// Version of the program that started the search.
+    pub rdarts: String,
+    /// Name of the search space.
+    pub space: String,
+    /// Name of the data set.
+    pub data: String,
+    /// Seed of all random streams.
+    pub seed: u64,
+    /// Number of architecture parameters.
+    pub n_alphas: usize,
+    /// Number of network weights.
+    pub n_weights: usize,
+    /// Number of images that train the weights.
+    pub n_train: usize,
+    /// Number of images that train the alphas.
+    pub n_valid: usize,
+    /// Weight steps in an epoch.
+    pub steps_per_epoch: usize,
+}
+
+/// An epoch, after its last step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EpochRecord {
+    /// How often the search has gone back before this epoch.
+    pub attempt: usize,
+    /// The epoch, counted from 0.
+    pub epoch: usize,
+    /// Learning rate of the weights.
+    #[serde(with = "number")]
+    pub lr: f64,
+    /// L2 factor of the weights.
+    #[serde(with = "number")]
+    pub l2: f64,
+    /// Drop path probability.
+    #[serde(with = "number")]
+    pub drop_path: f64,
+    /// Probability of Cutout.
+    #[serde(with = "number")]
+    pub cutout_prob: f64,
+    /// Mean loss of the weight steps.
+    #[serde(with = "number")]
+    pub train_loss: f64,
+    /// Fraction of the images of the weight steps that were classified correctly.
+    #[serde(with = "number")]
+    pub train_accuracy: f64,
+    /// Mean loss of the batches of the alpha steps.
+    #[serde(with = "number")]
+    pub alpha_loss: f64,
+    /// Mean loss of the supernet on the split of the alphas.
+    #[serde(with = "maybe_number", default)]
+    pub valid_loss: Option<f64>,
+    /// Fraction of that split that the supernet classifies correctly.
+    #[serde(with = "maybe_number", default)]
+    pub valid_accuracy: Option<f64>,
+    /// Mean loss of the discretised child on that split.
+    #[serde(with = "maybe_number", default)]
+    pub child_loss: Option<f64>,
+    /// Fraction of that split that the child classifies correctly.
+    #[serde(with = "maybe_number", default)]
+    pub child_accuracy: Option<f64>,
+    /// Dominant eigenvalue of the Hessian of the validation loss with respect to the alphas.
+    #[serde(with = "maybe_number", default)]
+    pub eigenvalue: Option<f64>,
+    /// Bound of the absolute error of the eigenvalue.
+    #[serde(with = "maybe_number", default)]
+    pub eigenvalue_bound: Option<f64>,
+    /// Number of skip connections in the normal cell of the genotype.
+    pub skip_connects_normal: usize,
+    /// The genotype that the alphas stand for now.
+    pub genotype: String,
+    /// The alphas of the normal cell, edge after edge.
+    #[serde(with = "numbers")]
+    pub alphas_normal: Vec<f32>,
+    /// The alphas of the reduction cell, edge after edge.
+    #[serde(with = "numbers")]
+    pub alphas_reduce: Vec<f32>,
+}
+
+/// What the monitor can decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecisionKind {
+    /// End the search and return the architecture of an earlier epoch.
+    Stop,
+    /// Go back to an earlier epoch and go on with a larger L2 factor.
+    Rollback,
+}
+
+/// The monitor stopped the search or went back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decision {
+    /// How often the search had gone back before.
+    pub attempt: usize,
+    /// The epoch after which it was decided.
+    pub epoch: usize,
+    /// Stop or rollback.
+    pub kind: DecisionKind,
+    /// The epoch whose state or architecture is taken.
+    pub return_to: usize,
+    /// Mean eigenvalue of the present window.
+    #[serde(with = "number")]
+    pub smoothed_now: f64,
+    /// Mean eigenvalue of the earlier window.
+    #[serde(with = "number")]
+    pub smoothed_before: f64,
+    /// The ratio that the rule compares with its limit.
+    #[serde(with = "number")]
+    pub ratio: f64,
+    /// L2 factor of the weights up to now.
+    #[serde(with = "number")]
+    pub l2_old: f64,
+    /// L2 factor from now on; the same as before at a stop.
+    #[serde(with = "number")]
+    pub l2_new: f64,
+    /// The rule with its numbers, in one sentence.
+    pub reason: String,
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Finished {
+    /// Why the search ended, in one sentence.
+    pub reason: String,
+    /// How often the search went back.
+    pub attempt: usize,
+    /// The epoch that the genotype is from.
+    pub epoch: usize,
+    /// The genotype that was found.
+    pub genotype: String,
+}
+
+/// One line of `timings.jsonl`: how long the parts of an epoch took.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timing {
+    /// How often the search had gone back before.
+    pub attempt: usize,
+    /// The epoch, counted from 0.
+    pub epoch: usize,
+    /// Wall-clock seconds of each part, by name.
+    pub seconds: BTreeMap<String, f64>,
+}
+
+/// What a reader does with a last line that has no line end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastLine {
+    /// Refuse it: the file must be whole.
+    MustBeWhole,
+    /// Leave it out: the writer was killed, or is still writing.
+    MayBeHalf,
+}
+
+/// Why a file of lines was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum EventError {
+    /// The file cannot be read.
+    #[error("cannot read `{}`: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A line is not what it should be.
+    #[error("`{}`, line {line}: {problem}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// Reads `events.jsonl`.
+pub fn read_events(path: &Path, last_line: LastLine) -> Result<Vec<Event>, EventError> {
+    let bytes = read(path)?;
+    // A later format may have other fields, so its number is looked at before anything else is.
+    let first = bytes.split(|&b| b == b'\n').next().and_then(|line| serde_json::from_slice::<Value>(line).ok());
+    let format = first.as_ref().and_then(|event| event.get("format")).and_then(Value::as_u64);
+    if let Some(format) = format.filter(|&format| format > u64::from(EVENT_FORMAT)) {
+        let problem =
+            format!("events of format {format}, and this program knows up to {EVENT_FORMAT}; use a newer rdarts");
+        return Err(EventError::Line { path: path.to_path_buf(), line: 1, problem });
+    }
+    parse_lines(path, &bytes, last_line)
+}
+
+/// Reads `timings.jsonl`.
+pub fn read_timings(path: &Path, last_line: LastLine) -> Result<Vec<Timing>, EventError> {
+    parse_lines(path, &read(path)?, last_line)
+}
+
+/// The line of an event or a timing, with its line end.
+pub(crate) fn to_line(record: &impl Serialize) -> String {
+    let mut line = serde_json::to_string(record).expect("records have text keys and no failing serialisers");
+    line.push('\n');
+    line
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, EventError> {
+    std::fs::read(path).map_err(|source| EventError::Read { path: path.to_path_buf(), source })
+}
+
+fn parse_lines<T: DeserializeOwned>(path: &Path, bytes: &[u8], last_line: LastLine) -> Result<Vec<T>, EventError> {
+    let bad = |line: usize, problem: String| EventError::Line { path: path.to_path_buf(), line, problem };
+    let mut records = Vec::new();
+    for (index, line) in bytes.split_inclusive(|&b| b == b'\n').enumerate() {
+        let Some(line) = line.strip_suffix(b"\n") else {
+            match last_line {
+                LastLine::MayBeHalf => break,
+                LastLine::MustBeWhole => {
+                    return Err(bad(index + 1, "the last line was not written to its end".to_string()));
+                }
+            }
+        };
+        let record = serde_json::from_slice(line).map_err(|err| {
+            let message = err.to_string();
+            // The parser counts lines within this one line, so only its column means something.
+            let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(text, _)| text);
+            let column = if err.column() > 0 { format!(", column {}", err.column()) } else { String::new() };
+            bad(index + 1, format!("not a record of this program{column}: {message}"))
+        })?;
+        records.push(record);
+    }
+    Ok(records)
+}
+
+/// A number that may be infinite or not a number.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Wire {
+    Number(f64),
+    Word(String),
+}
+
+impl Wire {
+    fn new(value: f64) -> Wire {
+        if value.is_finite() {
+            return Wire::Number(value);
+        }
+        let word = if value.is_nan() {
+            "nan"
+        } else if value > 0.0 {
+            "inf"
+        } else {
+            "-inf"
+        };
+        Wire::Word(word.to_string())
+    }
+
+    fn value<E: serde::de::Error>(self) -> Result<f64, E> {
+        match self {
+            Wire::Number(value) => Ok(value),
+            Wire::Word(word) => match word.as_str() {
+                "nan" => Ok(f64::NAN),
+                "inf" => Ok(f64::INFINITY),
+                "-inf" => Ok(f64::NEG_INFINITY),
+                _ => Err(E::custom(format!("\"{word}\" is not a number, \"nan\", \"inf\" or \"-inf\""))),
+            },
+        }
+    }
+}
+
+mod number {
+    use super::Wire;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        Wire::new(*value).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        Wire::deserialize(deserializer)?.value()
+    }
+}
+
+mod maybe_number {
+    use super::Wire;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.map(Wire::new).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+        Option::<Wire>::deserialize(deserializer)?.map(Wire::value).transpose()
+    }
+}
+
+mod numbers {
+    use super::Wire;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(values: &[f32], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(values.iter().map(|&value| Wire::new(f64::from(value))))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
+        let wires = Vec::<Wire>::deserialize(deserializer)?;
+        wires.into_iter().map(|wire| wire.value().map(|value| value as f32)).collect()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    pub(crate) fn epoch(epoch: usize) -> Event {
+        Event::Epoch(Box::new(EpochRecord {
+            attempt: 0,
+            epoch,
+            lr: 0.025,
+            l2: 3e-4,
+            drop_path: 0.0,
+            cutout_prob: 0.0,
+            train_loss: 1.5,
+            train_accuracy: 0.5,
+            alpha_loss: 1.25,
+            valid_loss: Some(1.0),
+            valid_accuracy: Some(0.625),
+            child_loss: None,
+            child_accuracy: None,
+            eigenvalue: Some(0.125),
+            eigenvalue_bound: Some(1e-4),
+            skip_connects_normal: 3,
+            genotype: "g".to_string(),
+            alphas_normal: vec![0.5, -0.25],
+            alphas_reduce: vec![1.0],
+        }))
+    }
+
+    fn started(format: u32) -> Event {
+        Event::Started(Started {
+            format,
+            rdarts: "0.1.0".to_string(),
+            space: "s2".to_string(),
+            data: "fashion-mini".to_string(),
+            seed: 1,
+            n_alphas: 56,
+            n_weights: 1000,
+            n_train: 30,
+            n_valid: 20,
+            steps_per_epoch: 3,
+        })
+    }
+
+    fn decision(ratio: f64) -> Event {
+        Event::Decision(Decision {
+            attempt: 1,
+            epoch: 12,
+            kind: DecisionKind::Rollback,
+            return_to: 7,
+            smoothed_now: 0.5,
+            smoothed_before: 0.25,
+            ratio,
+            l2_old: 3e-4,
+            l2_new: 3e-3,
+            reason: "0.5 < 0.75".to_string(),
+        })
+    }
+
+    fn file(text: &[u8]) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.jsonl");
+        std::fs::write(&path, text).unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn the_lines_look_as_documented() {
+        assert_eq!(
+            to_line(&epoch(2)),
+            "{\"event\":\"epoch\",\"attempt\":0,\"epoch\":2,\"lr\":0.025,\"l2\":0.0003,\"drop_path\":0.0,\
+             \"cutout_prob\":0.0,\"train_loss\":1.5,\"train_accuracy\":0.5,\"alpha_loss\":1.25,\"valid_loss\":1.0,\
+             \"valid_accuracy\":0.625,\"child_loss\":null,\"child_accuracy\":null,\"eigenvalue\":0.125,\
+             \"eigenvalue_bound\":0.0001,\"skip_connects_normal\":3,\"genotype\":\"g\",\"alphas_normal\":[0.5,-0.25],\
+             \"alphas_reduce\":[1.0]}\n"
+        );
+        assert!(
+            to_line(&decision(0.5))
+                .starts_with("{\"event\":\"decision\",\"attempt\":1,\"epoch\":12,\"kind\":\"rollback\"")
+        );
+        assert!(to_line(&started(1)).starts_with("{\"event\":\"started\",\"format\":1,"));
+    }
+
+    #[test]
+    fn events_read_back_in_order() {
+        let finished = Event::Finished(Finished {
+            reason: "all epochs done".to_string(),
+            attempt: 0,
+            epoch: 1,
+            genotype: "g".to_string(),
+        });
+        let events = vec![started(1), epoch(0), epoch(1), decision(0.5), finished];
+        let text: String = events.iter().map(to_line).collect();
+        let (_dir, path) = file(text.as_bytes());
+        assert_eq!(read_events(&path, LastLine::MustBeWhole).unwrap(), events);
+    }
+
+    #[test]
+    fn a_bad_line_is_named_with_its_file() {
+        let text = to_line(&epoch(0)) + "{\"event\":\"epoch\",\"attempt\":0 \n" + &to_line(&epoch(1));
+        let (_dir, path) = file(text.as_bytes());
+        let err = read_events(&path, LastLine::MayBeHalf).unwrap_err().to_string();
+        let start = format!("`{}`, line 2: not a record of this program, column ", path.display());
+        assert!(err.starts_with(&start), "{err}");
+        assert!(!err.contains("line 1"), "{err}");
+    }
+
+    #[test]
+    fn lines_of_other_kinds_and_bytes_that_are_no_text_are_refused() {
+        let unknown_field = to_line(&epoch(0)).replace("\"lr\"", "\"rate\"");
+        for line in ["{\"event\":\"paused\"}\n".as_bytes(), b"\n", b"\xff\xfe\n", unknown_field.as_bytes()] {
+            let (_dir, path) = file(line);
+            let err = read_events(&path, LastLine::MayBeHalf).unwrap_err().to_string();
+            assert!(err.contains("line 1: not a record of this program"), "{err}");
+        }
+    }
+
+    #[test]
+    fn a_half_written_last_line_is_tolerated_only_when_asked() {
+        let whole = to_line(&epoch(0));
+        let half = to_line(&epoch(1));
+        for cut in [1, 10, half.len() - 1] {
+            let (_dir, path) = file((whole.clone() + &half[..cut]).as_bytes());
+            assert_eq!(read_events(&path, LastLine::MayBeHalf).unwrap(), [epoch(0)]);
+            let err = read_events(&path, LastLine::MustBeWhole).unwrap_err().to_string();
+            assert_eq!(err, format!("`{}`, line 2: the last line was not written to its end", path.display()));
+        }
+    }
+
+    #[test]
+    fn events_of_a_newer_format_are_refused() {
+        // With a field that this program does not know.
+        let line = to_line(&started(EVENT_FORMAT + 1)).replace("\"seed\"", "\"seeds\"");
+        let (_dir, path) = file(line.as_bytes());
+        let err = read_events(&path, LastLine::MustBeWhole).unwrap_err().to_string();
+        let tail = "line 1: events of format 2, and this program knows up to 1; use a newer rdarts";
+        assert!(err.ends_with(tail), "{err}");
+    }
+
+    #[test]
+    fn losses_that_diverged_are_written_as_words() {
+        for (value, word) in [(f64::NAN, "\"nan\""), (f64::INFINITY, "\"inf\""), (f64::NEG_INFINITY, "\"-inf\"")] {
+            let line = to_line(&decision(value));
+            assert!(line.contains(&format!("\"ratio\":{word}")), "{line}");
+            let event: Event = serde_json::from_str(&line).unwrap();
+            assert_eq!(to_line(&event), line);
+        }
+        let line = to_line(&decision(0.5)).replace("\"ratio\":0.5", "\"ratio\":\"much\"");
+        let err = serde_json::from_str::<Event>(&line).unwrap_err().to_string();
+        assert!(err.starts_with("\"much\" is not a number, \"nan\", \"inf\" or \"-inf\""), "{err}");
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let err = read_events(Path::new("/no/such/events.jsonl"), LastLine::MayBeHalf).unwrap_err().to_string();
+        assert!(err.starts_with("cannot read `/no/such/events.jsonl`: "), "{err}");
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_round_trip_to_the_bit(
+            doubles in proptest::array::uniform3(any::<u64>().prop_map(f64::from_bits)),
+            singles in proptest::collection::vec(any::<u32>().prop_map(f32::from_bits), 0..8),
+        ) {
+            let mut event = epoch(0);
+            let Event::Epoch(record) = &mut event else { unreachable!() };
+            record.train_loss = doubles[0];
+            record.eigenvalue = Some(doubles[1]);
+            record.valid_loss = Some(doubles[2]);
+            record.alphas_normal = singles.clone();
+            let line = to_line(&event);
+            let Event::Epoch(back) = serde_json::from_str(&line).unwrap() else { unreachable!() };
+            // All values that are not a number count as one, since JSON does not carry their bits.
+            let same64 = |a: f64, b: f64| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
+            prop_assert!(same64(back.train_loss, doubles[0]));
+            prop_assert!(same64(back.eigenvalue.unwrap(), doubles[1]));
+            prop_assert!(same64(back.valid_loss.unwrap(), doubles[2]));
+            prop_assert_eq!(back.alphas_normal.len(), singles.len());
+            for (a, b) in back.alphas_normal.iter().zip(&singles) {
+                prop_assert!(a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()));
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let (_dir, path) = file(&bytes);
+            for last_line in [LastLine::MayBeHalf, LastLine::MustBeWhole] {
+                if let Err(err) = read_events(&path, last_line) {
+                    prop_assert!(err.to_string().contains("events.jsonl"));
+                }
+            }
+        }
+    }
+}

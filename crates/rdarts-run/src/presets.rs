@@ -1,0 +1,66 @@
+//! The built-in specs: one TOML file each, in the folder `presets` of this crate.
+//!
+//! `paper` holds every key, each with the section of the paper it comes from; it is the base of all other presets
+//! and the list of the keys that a spec may have. Every other preset names only what it changes.
+
+/// A built-in spec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Preset {
+    /// The name that `preset = "..."` refers to.
+    pub name: &'static str,
+    /// What it is for, in one sentence.
+    pub about: &'static str,
+    /// The TOML text, complete for `paper` and partial for the others.
+    pub text: &'static str,
+}
+
+/// The preset that is used when none is named, and the base of every other one.
+pub const PAPER: Preset = Preset {
+    name: "paper",
+    about: "the search of the paper: space S2, DARTS-ADA, second order, 50 epochs",
+    text: include_str!("../presets/paper.toml"),
+};
+
+/// All presets; `paper` is the first.
+pub const PRESETS: &[Preset] = &[
+    PAPER,
+    Preset {
+        name: "demo",
+        about: "a small first-order search on the embedded data set, minutes on two cores",
+        text: include_str!("../presets/demo.toml"),
+    },
+];
+
+/// Finds a preset by its name.
+pub fn find(name: &str) -> Option<&'static Preset> {
+    PRESETS.iter().find(|preset| preset.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::SearchSpec;
+
+    #[test]
+    fn every_preset_is_a_valid_spec_that_records_its_name() {
+        for preset in PRESETS {
+            let spec = SearchSpec::resolve(Some(preset.name), None, &[]).unwrap();
+            assert_eq!(spec.preset, preset.name);
+        }
+    }
+
+    #[test]
+    fn every_value_of_a_preset_has_a_comment_beside_it() {
+        for preset in PRESETS {
+            for line in preset.text.lines().filter(|line| line.contains('=') && !line.starts_with('#')) {
+                assert!(line.starts_with("preset =") || line.contains(" # "), "{}: {line}", preset.name);
+            }
+        }
+    }
+
+    #[test]
+    fn presets_are_found_by_name_only() {
+        assert_eq!(find("paper"), Some(&PAPER));
+        assert_eq!(find("Paper"), None);
+    }
+}

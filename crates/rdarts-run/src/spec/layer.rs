@@ -1,0 +1,249 @@
+//! The layers that a spec is put together from: tables of TOML, each value with its origin.
+//!
+//! A layer is checked on its own, keys and types, before it is laid over another, so that an error can name the line
+//! or the override it is about. The preset `paper` is the list of the known keys and the example of every type.
+
+use std::collections::BTreeMap;
+
+use toml::{Table, Value};
+
+use super::{Bad, CHOICES, Origin, SearchSpec, SpecError, float, one_line, one_of, quoted};
+use crate::presets::{self, PAPER};
+
+/// A table of values and where each of them comes from.
+pub(super) struct Layer {
+    pub(super) table: Table,
+    /// Keyed by the full key, such as `search.epochs`.
+    pub(super) origins: BTreeMap<String, Origin>,
+}
+
+impl Layer {
+    /// The preset `paper`, which every other layer lies on.
+    pub(super) fn base() -> Layer {
+        Layer::from_preset(&PAPER)
+    }
+
+    pub(super) fn from_preset(preset: &presets::Preset) -> Layer {
+        let table: Table = preset.text.parse().expect("a test parses every preset");
+        let mut origins = BTreeMap::new();
+        for key in leaf_keys(&table) {
+            origins.insert(key, Origin::Preset(preset.name.to_string()));
+        }
+        Layer { table, origins }
+    }
+
+    /// Parses a file and checks its keys and types.
+    pub(super) fn from_text(name: &str, text: &str) -> Result<Layer, SpecError> {
+        let syntax = |err: toml::de::Error| {
+            let line = line_of(text, err.span().map_or(0, |span| span.start));
+            let message = one_line(&err.message().lines().map(str::trim).collect::<Vec<_>>().join("; "));
+            SpecError::Syntax { origin: Origin::Line(name.to_string(), line), message }
+        };
+        let mut table: Table = text.parse().map_err(syntax)?;
+        let spanned = toml::de::DeTable::parse(text).map_err(syntax)?;
+        let mut origins = BTreeMap::new();
+        collect_lines(spanned.get_ref(), name, text, "", &mut origins);
+        check_table(&mut table, &schema(), "", &mut |key| {
+            origins.get(key).cloned().unwrap_or_else(|| Origin::File(name.to_string()))
+        })?;
+        Ok(Layer { table, origins })
+    }
+
+    /// Parses one override; a value that is not TOML is taken as a string where a string belongs.
+    pub(super) fn from_override(text: &str) -> Result<Layer, SpecError> {
+        let bad = || SpecError::BadOverride { text: text.to_string() };
+        let (key, raw) = text.split_once('=').ok_or_else(bad)?;
+        let (key, raw) = (key.trim(), raw.trim());
+        let parts: Vec<&str> = key.split('.').collect();
+        if parts.iter().any(|part| part.is_empty()) {
+            return Err(bad());
+        }
+        let known = schema();
+        let expected = parts[1..].iter().try_fold(known.get(parts[0]), |value, part| match value {
+            Some(Value::Table(table)) => Some(table.get(*part)),
+            _ => None,
+        });
+        let parsed =
+            format!("v = {raw}").parse::<Table>().ok().filter(|t| t.len() == 1).and_then(|mut t| t.remove("v"));
+        let value = match (expected.flatten(), parsed) {
+            (Some(Value::String(_)), Some(Value::String(value))) => Value::String(value),
+            (Some(Value::String(_)), _) | (_, None) => Value::String(raw.to_string()),
+            (_, Some(value)) => value,
+        };
+        let mut table = Table::new();
+        let wrapped = parts[1..]
+            .iter()
+            .rev()
+            .fold(value, |value, part| Value::Table(Table::from_iter([(part.to_string(), value)])));
+        table.insert(parts[0].to_string(), wrapped);
+        let origin = Origin::Override(text.to_string());
+        check_table(&mut table, &known, "", &mut |_| origin.clone())?;
+        let origins = leaf_keys(&table).into_iter().map(|key| (key, origin.clone())).collect();
+        Ok(Layer { table, origins })
+    }
+
+    /// The preset that this layer names, and where.
+    pub(super) fn preset(&self) -> Option<(&str, Origin)> {
+        let name = self.table.get("preset")?.as_str()?;
+        Some((name, self.origins.get("preset").cloned().unwrap_or(Origin::Program)))
+    }
+
+    /// Lays another layer over this one.
+    pub(super) fn lay(&mut self, other: Layer) {
+        lay_table(&mut self.table, other.table);
+        self.origins.extend(other.origins);
+    }
+
+    pub(super) fn into_spec(self) -> Result<SearchSpec, SpecError> {
+        let origin = |key: &str| self.origins.get(key).cloned().unwrap_or(Origin::Program);
+        for (key, names) in CHOICES {
+            let (section, leaf) = key.split_once('.').unwrap_or(("", key));
+            let value = self.table.get(section).and_then(|table| table.get(leaf)).and_then(Value::as_str);
+            if let Some(value) = value.filter(|value| !names.contains(value)) {
+                return Err(Bad { key, value: quoted(value), wanted: one_of(names) }.at(origin(key)));
+            }
+        }
+        // Keys, types and choices have been checked, so this refuses only what has no place in a machine word.
+        let spec: SearchSpec = self.table.clone().try_into().map_err(|err: toml::de::Error| SpecError::Syntax {
+            origin: Origin::Program,
+            message: err.message().replace('\n', "; "),
+        })?;
+        spec.check().map_err(|bad| {
+            let origin = origin(bad.key);
+            bad.at(origin)
+        })?;
+        Ok(spec)
+    }
+}
+
+/// The known keys and their types: the complete preset.
+pub(super) fn schema() -> Table {
+    Layer::base().table
+}
+
+/// Refuses unknown keys and wrong types; whole numbers become floats where a float belongs.
+fn check_table(
+    table: &mut Table,
+    known: &Table,
+    prefix: &str,
+    origin: &mut dyn FnMut(&str) -> Origin,
+) -> Result<(), SpecError> {
+    for (key, value) in table.iter_mut() {
+        let full = join(prefix, key);
+        let Some(expected) = known.get(key) else {
+            let hint = nearest(key, prefix, known);
+            return Err(SpecError::UnknownKey { origin: origin(&full), key: full, hint });
+        };
+        let wanted = match (expected, &mut *value) {
+            (Value::Table(known), Value::Table(table)) => {
+                check_table(table, known, &full, origin)?;
+                continue;
+            }
+            (Value::Float(_), Value::Integer(whole)) => {
+                *value = Value::Float(*whole as f64);
+                continue;
+            }
+            (Value::Integer(_), Value::Integer(whole)) if *whole >= 0 => continue,
+            (Value::Integer(example), _) => format!("a whole number of at least 0, such as {example}"),
+            (Value::Float(_), Value::Float(_))
+            | (Value::Boolean(_), Value::Boolean(_))
+            | (Value::String(_), Value::String(_)) => continue,
+            (Value::Float(example), _) => format!("a number, such as {}", float(*example)),
+            (Value::Boolean(_), _) => "true or false".to_string(),
+            (Value::String(example), _) => format!("a text in quotes, such as {}", quoted(example)),
+            (Value::Table(_), _) => format!("a section [{full}]"),
+            (Value::Array(_) | Value::Datetime(_), _) => unreachable!("no key of a spec is a list or a date"),
+        };
+        return Err(SpecError::BadValue { origin: origin(&full), key: full, value: shown(value), wanted });
+    }
+    Ok(())
+}
+
+/// What to write instead of an unknown key.
+fn nearest(key: &str, prefix: &str, known: &Table) -> String {
+    // A key that exists in another section was most likely put in the wrong one.
+    let all = leaf_keys(&schema());
+    if let Some(elsewhere) = all.iter().find(|full| full.rsplit('.').next() == Some(key)) {
+        return format!("did you mean `{elsewhere}`?");
+    }
+    let score = |name: &str| strsim::normalized_damerau_levenshtein(&key.to_lowercase(), name);
+    let best = known.keys().map(|name| (score(name), name)).max_by(|a, b| a.0.total_cmp(&b.0));
+    match best {
+        // Half of the letters right: below that a guess confuses more than it helps.
+        Some((score, name)) if score >= 0.5 => format!("did you mean `{}`?", join(prefix, name)),
+        _ => {
+            let names = known.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let place = if prefix.is_empty() { "a spec".to_string() } else { format!("[{prefix}]") };
+            format!("the keys of {place} are {names}")
+        }
+    }
+}
+
+pub(super) fn first_missing(table: &Table, known: &Table, prefix: &str) -> Option<String> {
+    known.iter().find_map(|(key, expected)| {
+        let full = join(prefix, key);
+        match (expected, table.get(key)) {
+            (_, None) => Some(full),
+            (Value::Table(known), Some(Value::Table(table))) => first_missing(table, known, &full),
+            _ => None,
+        }
+    })
+}
+
+fn lay_table(below: &mut Table, above: Table) {
+    for (key, value) in above {
+        match (below.get_mut(&key), value) {
+            (Some(Value::Table(below)), Value::Table(above)) => lay_table(below, above),
+            (_, value) => {
+                below.insert(key, value);
+            }
+        }
+    }
+}
+
+fn collect_lines(
+    table: &toml::de::DeTable<'_>,
+    name: &str,
+    text: &str,
+    prefix: &str,
+    origins: &mut BTreeMap<String, Origin>,
+) {
+    for (key, value) in table.iter() {
+        let full = join(prefix, key.get_ref());
+        let line = line_of(text, key.span().start);
+        if let Some(table) = value.get_ref().as_table() {
+            collect_lines(table, name, text, &full, origins);
+        }
+        origins.insert(full, Origin::Line(name.to_string(), line));
+    }
+}
+
+/// The number, from 1, of the line that a byte stands in.
+fn line_of(text: &str, byte: usize) -> usize {
+    1 + text.as_bytes()[..byte.min(text.len())].iter().filter(|&&b| b == b'\n').count()
+}
+
+/// The full keys of all values that are not tables.
+pub(super) fn leaf_keys(table: &Table) -> Vec<String> {
+    let mut keys = Vec::new();
+    for (key, value) in table {
+        match value {
+            Value::Table(inner) => keys.extend(leaf_keys(inner).into_iter().map(|leaf| join(key, &leaf))),
+            _ => keys.push(key.clone()),
+        }
+    }
+    keys
+}
+
+fn join(prefix: &str, key: &str) -> String {
+    if prefix.is_empty() { key.to_string() } else { format!("{prefix}.{key}") }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => quoted(text),
+        Value::Table(_) => "a section".to_string(),
+        Value::Array(_) => "a list".to_string(),
+        other => other.to_string(),
+    }
+}

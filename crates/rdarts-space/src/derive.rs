@@ -1,0 +1,140 @@
+//! From architecture parameters to a genotype: the rule of DARTS (Liu et al. 2019, section 2.4).
+//!
+//! On every edge p = softmax(alpha) over all its operations, `none` included. An edge is as strong as its
+//! largest p of an operation other than `none`. Every node keeps its two strongest incoming edges, the
+//! strongest first, each with that operation. Ties go to the lower edge and the lower operation, as in the
+//! original code. `noise` is an operation like any other (the paper's S4).
+
+use crate::genotype::Genotype;
+use crate::op::Op;
+use crate::space::{CellType, Space, edge_index};
+
+/// The genotype that the alphas of both cell types stand for; they are flat and ragged, in edge order.
+///
+/// A NaN counts as the weakest of all. An edge that offers only `none`, which [`Space::check`] refuses, is
+/// chosen only where a node has no other.
+///
+/// # Panics
+/// If a vector of alphas does not have the length of the space's.
+pub fn derive(space: &Space, alphas_normal: &[f32], alphas_reduce: &[f32]) -> Genotype {
+    let all_nodes: Vec<usize> = (2..2 + space.nodes).collect();
+    Genotype {
+        normal: derive_cell(space, CellType::Normal, alphas_normal),
+        normal_concat: all_nodes.clone(),
+        reduce: derive_cell(space, CellType::Reduce, alphas_reduce),
+        reduce_concat: all_nodes,
+    }
+}
+
+fn derive_cell(space: &Space, cell: CellType, alphas: &[f32]) -> Vec<(Op, usize)> {
+    assert_eq!(alphas.len(), space.n_alphas(cell), "alphas of the {cell} cell of the space `{}`", space.name);
+    let mut rest = alphas;
+    let best: Vec<(f64, Op)> = space
+        .cell(cell)
+        .iter()
+        .map(|ops| {
+            let (alpha, tail) = rest.split_at(ops.len());
+            rest = tail;
+            strongest(ops, alpha)
+        })
+        .collect();
+    (0..space.nodes)
+        .flat_map(|node| {
+            let mut incoming: Vec<(f64, Op, usize)> = (0..node + 2)
+                .map(|input| {
+                    let (p, op) = best[edge_index(node, input)];
+                    (p, op, input)
+                })
+                .collect();
+            // A stable sort leaves equally strong edges in edge order.
+            incoming.sort_by(|a, b| b.0.total_cmp(&a.0));
+            incoming.into_iter().take(2).map(|(_, op, input)| (op, input))
+        })
+        .collect()
+}
+
+/// The largest softmax weight of an edge other than that of `none`, and its operation.
+fn strongest(ops: &[Op], alpha: &[f32]) -> (f64, Op) {
+    let max = alpha.iter().fold(f64::NEG_INFINITY, |max, &a| max.max(f64::from(a)));
+    let weights: Vec<f64> =
+        alpha.iter().map(|&a| if f64::from(a) == max { 1.0 } else { (f64::from(a) - max).exp() }).collect();
+    let sum: f64 = weights.iter().filter(|weight| !weight.is_nan()).sum();
+    let mut best: Option<(f64, Op)> = None;
+    for (&op, weight) in ops.iter().zip(weights) {
+        // Below every softmax weight, but above an edge of only `none`.
+        let p = if weight.is_nan() { -1.0 } else { weight / sum };
+        if op != Op::None && best.is_none_or(|(best_p, _)| p > best_p) {
+            best = Some((p, op));
+        }
+    }
+    best.unwrap_or((f64::NEG_INFINITY, Op::None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two nodes, the given operations on all five edges.
+    fn space(ops: &[Op]) -> Space {
+        Space::new("test", 2, vec![ops.to_vec(); 5], vec![ops.to_vec(); 5]).unwrap()
+    }
+
+    fn normal(space: &Space, alphas: &[f32]) -> Vec<(Op, usize)> {
+        derive(space, alphas, &vec![0.0; space.n_alphas(CellType::Reduce)]).normal
+    }
+
+    #[test]
+    fn each_node_keeps_its_two_strongest_edges_strongest_first() {
+        let s = space(&[Op::SkipConnect, Op::SepConv3x3]);
+        let alphas = [0.0, 0.1, 0.5, 0.0, /* node 1 */ 0.0, 0.2, 0.1, 0.0, 0.0, 0.3];
+        let expected = [(Op::SkipConnect, 1), (Op::SepConv3x3, 0), (Op::SepConv3x3, 2), (Op::SepConv3x3, 0)];
+        assert_eq!(normal(&s, &alphas), expected);
+        let genotype = derive(&s, &alphas, &alphas);
+        assert_eq!(genotype.reduce, expected);
+        assert_eq!(genotype.normal_concat, [2, 3]);
+        assert_eq!(genotype.check(), Ok(()));
+    }
+
+    #[test]
+    fn none_is_never_chosen_but_weakens_its_edge() {
+        let s = space(&[Op::None, Op::SkipConnect, Op::SepConv3x3]);
+        let mut alphas = [0.0; 15];
+        // Edge 3 (node 1, input 1) has the largest alpha of all, but `none` takes most of its softmax.
+        alphas[9..12].copy_from_slice(&[9.0, 5.0, 0.0]);
+        alphas[14] = 0.1;
+        let expected = [(Op::SkipConnect, 0), (Op::SkipConnect, 1), (Op::SepConv3x3, 2), (Op::SkipConnect, 0)];
+        assert_eq!(normal(&s, &alphas), expected);
+    }
+
+    #[test]
+    fn ties_go_to_the_lower_edge_and_operation() {
+        let s = space(&[Op::Noise, Op::SepConv3x3]);
+        assert_eq!(normal(&s, &[0.25; 10]), [(Op::Noise, 0), (Op::Noise, 1), (Op::Noise, 0), (Op::Noise, 1)]);
+    }
+
+    #[test]
+    fn ragged_edges_are_compared_by_their_softmax() {
+        let edges = vec![vec![Op::SkipConnect], vec![Op::Noise, Op::SepConv3x3]];
+        let s = Space::new("ragged", 1, edges.clone(), edges).unwrap();
+        // The lone operation has weight 1, whatever its alpha.
+        assert_eq!(normal(&s, &[-50.0, 3.0, 2.0]), [(Op::SkipConnect, 0), (Op::Noise, 1)]);
+    }
+
+    #[test]
+    fn extreme_alphas_still_give_a_sound_genotype() {
+        let s = space(&[Op::SkipConnect, Op::SepConv3x3]);
+        let expected = [(Op::SepConv3x3, 0), (Op::SkipConnect, 1), (Op::SepConv3x3, 2), (Op::SkipConnect, 1)];
+        let (inf, nan) = (f32::INFINITY, f32::NAN);
+        assert_eq!(normal(&s, &[-3e38, 3e38, 0.5, 0.0, nan, nan, 1.0, 0.0, -inf, inf]), expected);
+        assert_eq!(derive(&s, &[nan; 10], &[-inf; 10]).check(), Ok(()));
+    }
+
+    #[test]
+    fn an_edge_of_only_none_is_chosen_where_nothing_else_is() {
+        let mut s = space(&[Op::SkipConnect]);
+        s.normal[2] = vec![Op::None];
+        assert_eq!(normal(&s, &[0.0; 5])[2..], [(Op::SkipConnect, 1), (Op::SkipConnect, 2)]);
+        s.normal[3] = vec![Op::None];
+        assert_eq!(normal(&s, &[0.0; 5])[2..], [(Op::SkipConnect, 2), (Op::None, 0)]);
+    }
+}

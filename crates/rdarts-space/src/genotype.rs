@@ -1,0 +1,389 @@
+//! One architecture: two incoming operations for every node of the two cell types.
+//!
+//! Users know the notation of the DARTS code, which [`Genotype`] reads ([`str::parse`]) and writes
+//! ([`ToString`]):
+//!
+//! ```text
+//! Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1), ...], normal_concat=range(2, 6),
+//!          reduce=[('max_pool_3x3', 1), ('sep_conv_3x3', 0), ...], reduce_concat=range(2, 6))
+//! ```
+//!
+//! Entries 2j and 2j + 1 are the operations into node j, each with the input it reads: 0 and 1 are the cell's
+//! inputs, 2 + i is node i. The cell's output is the concatenation of the listed nodes. In JSON a genotype is
+//! `{"normal": [["sep_conv_3x3", 0], ...], "normal_concat": [2, 3, 4, 5], ...}`. Both forms are checked alike.
+//!
+//! Not here: whether a genotype belongs to a space, which is [`crate::selection`].
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::nearest::{did_you_mean, quote};
+use crate::op::{Op, UnknownOp};
+use crate::space::CellType;
+
+/// One architecture. Whatever builds one by hand should call [`Genotype::check`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
+pub struct Genotype {
+    /// The operations of a normal cell with their inputs, two per node.
+    pub normal: Vec<(Op, usize)>,
+    /// The states that make up a normal cell's output: 2 + j for node j.
+    pub normal_concat: Vec<usize>,
+    /// The operations of a reduction cell with their inputs, two per node.
+    pub reduce: Vec<(Op, usize)>,
+    /// The states that make up a reduction cell's output.
+    pub reduce_concat: Vec<usize>,
+}
+
+impl Genotype {
+    /// A genotype whose cells concatenate all their nodes.
+    pub fn new(normal: Vec<(Op, usize)>, reduce: Vec<(Op, usize)>) -> Result<Self, GenotypeFault> {
+        let all_nodes = |ops: &[(Op, usize)]| (2..2 + ops.len() / 2).collect();
+        let (normal_concat, reduce_concat) = (all_nodes(&normal), all_nodes(&reduce));
+        let genotype = Self { normal, normal_concat, reduce, reduce_concat };
+        genotype.check()?;
+        Ok(genotype)
+    }
+
+    /// Whether every node has two operations that read from states that exist before it, and every
+    /// concatenated state is a node.
+    pub fn check(&self) -> Result<(), GenotypeFault> {
+        self.first_fault().map_or(Ok(()), |(_, fault)| Err(fault))
+    }
+
+    /// The operations of a cell type with their inputs, two per node.
+    pub fn cell(&self, cell: CellType) -> &[(Op, usize)] {
+        match cell {
+            CellType::Normal => &self.normal,
+            CellType::Reduce => &self.reduce,
+        }
+    }
+
+    /// The states that make up the output of a cell type.
+    pub fn concat(&self, cell: CellType) -> &[usize] {
+        match cell {
+            CellType::Normal => &self.normal_concat,
+            CellType::Reduce => &self.reduce_concat,
+        }
+    }
+
+    /// Nodes of a cell type.
+    pub fn n_nodes(&self, cell: CellType) -> usize {
+        self.cell(cell).len() / 2
+    }
+
+    /// How often a cell type uses `op`.
+    pub fn n_uses(&self, cell: CellType, op: Op) -> usize {
+        self.cell(cell).iter().filter(|entry| entry.0 == op).count()
+    }
+
+    /// The same architecture with the two entries of every node in the order of their inputs, so that
+    /// architectures can be compared whatever order they were written in.
+    pub fn canonical(mut self) -> Self {
+        for ops in [&mut self.normal, &mut self.reduce] {
+            ops.chunks_mut(2).for_each(|pair| pair.sort_by_key(|&(op, input)| (input, op)));
+        }
+        self.normal_concat.sort_unstable();
+        self.reduce_concat.sort_unstable();
+        self
+    }
+
+    /// The first fault and where it is.
+    pub(crate) fn first_fault(&self) -> Option<(Place, GenotypeFault)> {
+        CellType::ALL.into_iter().find_map(|cell| cell_fault(cell, self.cell(cell), self.concat(cell)))
+    }
+}
+
+impl fmt::Display for Genotype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Genotype(")?;
+        for cell in CellType::ALL {
+            let separator = if cell == CellType::Normal { "" } else { ", " };
+            let entries: Vec<String> = self.cell(cell).iter().map(|(op, input)| format!("('{op}', {input})")).collect();
+            write!(f, "{separator}{cell}=[{}], {cell}_concat=", entries.join(", "))?;
+            let concat = self.concat(cell);
+            match concat {
+                [first, .., last] if concat.windows(2).all(|pair| pair[1] == pair[0] + 1) => {
+                    write!(f, "range({first}, {})", last + 1)?;
+                }
+                [only] => write!(f, "range({only}, {})", only + 1)?,
+                _ => write!(f, "{concat:?}")?,
+            }
+        }
+        f.write_str(")")
+    }
+}
+
+impl FromStr for Genotype {
+    type Err = GenotypeError;
+
+    /// Reads the notation of the DARTS code; single or double quotes, any white space, comments with `#`,
+    /// trailing commas and a leading `NAME =` are fine. Text that begins with `{` is read as JSON.
+    fn from_str(text: &str) -> Result<Self, GenotypeError> {
+        if text.trim_start().starts_with('{') {
+            return serde_json::from_str(text).map_err(|error| {
+                let message = error.to_string();
+                let end = message.rfind(" at line ").unwrap_or(message.len());
+                let fault = GenotypeFault::Json { message: message[..end].to_owned() };
+                GenotypeError { line: error.line().max(1), column: error.column().max(1), fault }
+            });
+        }
+        crate::parse::genotype(text)
+    }
+}
+
+/// What is wrong with a genotype.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GenotypeFault {
+    /// The text does not go on as the notation wants.
+    #[error("expected {expected}, found {found}")]
+    Unexpected {
+        /// What would be right.
+        expected: &'static str,
+        /// What is there.
+        found: String,
+    },
+    /// A field that has no meaning.
+    #[error(
+        "unknown field {}{}, and the fields are normal, normal_concat, reduce, reduce_concat",
+        quote(name),
+        did_you_mean(*nearest)
+    )]
+    UnknownField {
+        /// The name as given.
+        name: String,
+        /// The field with the nearest name, where one is near.
+        nearest: Option<&'static str>,
+    },
+    /// A field given twice.
+    #[error("the field `{name}` is given twice")]
+    RepeatedField {
+        /// The field.
+        name: &'static str,
+    },
+    /// A field that must be there.
+    #[error("the field `{name}` is missing")]
+    MissingField {
+        /// The field.
+        name: &'static str,
+    },
+    /// A name that is no operation's.
+    #[error(transparent)]
+    UnknownOp(#[from] UnknownOp),
+    /// A cell without operations.
+    #[error("`{cell}` lists no operation, but a cell needs two for each node")]
+    NoOps {
+        /// The cell type.
+        cell: CellType,
+    },
+    /// A node with one operation.
+    #[error("`{cell}` lists {given} operations, but every node needs two, so the number must be even")]
+    OddOps {
+        /// The cell type.
+        cell: CellType,
+        /// Operations as given.
+        given: usize,
+    },
+    /// An input that is not there yet when the node is computed.
+    #[error(
+        "`{cell}` lets node {node} read from input {input}, but when it is computed only the inputs 0 to {} exist",
+        node + 1
+    )]
+    InputTooLate {
+        /// The cell type.
+        cell: CellType,
+        /// The node.
+        node: usize,
+        /// The input as given.
+        input: usize,
+    },
+    /// An output made of nothing.
+    #[error("`{cell}_concat` is empty, but the output of a cell needs at least one node")]
+    NoConcat {
+        /// The cell type.
+        cell: CellType,
+    },
+    /// A concatenated state that is no node.
+    #[error("`{cell}_concat` names {state}, but the nodes of this cell are 2 to {last}")]
+    AbsentConcat {
+        /// The cell type.
+        cell: CellType,
+        /// The state as given.
+        state: usize,
+        /// The last node.
+        last: usize,
+    },
+    /// A node that is concatenated twice.
+    #[error("`{cell}_concat` names {state} twice")]
+    RepeatedConcat {
+        /// The cell type.
+        cell: CellType,
+        /// The state.
+        state: usize,
+    },
+    /// The JSON reader refused the text.
+    #[error("{message}")]
+    Json {
+        /// What the JSON reader says.
+        message: String,
+    },
+}
+
+/// A fault in a genotype's text and its place.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, column {column}: {fault}")]
+pub struct GenotypeError {
+    /// The line, counted from 1.
+    pub line: usize,
+    /// The column in characters, counted from 1.
+    pub column: usize,
+    /// What is wrong there.
+    pub fault: GenotypeFault,
+}
+
+/// A place inside a genotype, which the text parser turns into a line and a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The list of operations as a whole.
+    Ops(CellType),
+    /// One entry of the list of operations.
+    Entry(CellType, usize),
+    /// One entry of the concatenation, or the concatenation as a whole where it has no such entry.
+    Concat(CellType, usize),
+}
+
+fn cell_fault(cell: CellType, ops: &[(Op, usize)], concat: &[usize]) -> Option<(Place, GenotypeFault)> {
+    if ops.is_empty() {
+        return Some((Place::Ops(cell), GenotypeFault::NoOps { cell }));
+    }
+    if !ops.len().is_multiple_of(2) {
+        return Some((Place::Ops(cell), GenotypeFault::OddOps { cell, given: ops.len() }));
+    }
+    if let Some((i, &(_, input))) = ops.iter().enumerate().find(|&(i, entry)| entry.1 >= 2 + i / 2) {
+        return Some((Place::Entry(cell, i), GenotypeFault::InputTooLate { cell, node: i / 2, input }));
+    }
+    let last = ops.len() / 2 + 1;
+    if concat.is_empty() {
+        return Some((Place::Concat(cell, 0), GenotypeFault::NoConcat { cell }));
+    }
+    for (i, &state) in concat.iter().enumerate() {
+        if !(2..=last).contains(&state) {
+            return Some((Place::Concat(cell, i), GenotypeFault::AbsentConcat { cell, state, last }));
+        }
+        if concat[..i].contains(&state) {
+            return Some((Place::Concat(cell, i), GenotypeFault::RepeatedConcat { cell, state }));
+        }
+    }
+    None
+}
+
+/// The fields of a genotype as read, before the check.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unchecked {
+    normal: Vec<(Op, usize)>,
+    normal_concat: Vec<usize>,
+    reduce: Vec<(Op, usize)>,
+    reduce_concat: Vec<usize>,
+}
+
+impl TryFrom<Unchecked> for Genotype {
+    type Error = GenotypeFault;
+
+    fn try_from(raw: Unchecked) -> Result<Self, GenotypeFault> {
+        let Unchecked { normal, normal_concat, reduce, reduce_concat } = raw;
+        let genotype = Self { normal, normal_concat, reduce, reduce_concat };
+        genotype.check().map(|()| genotype)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Any sound genotype with up to `max_nodes` nodes per cell.
+    pub(crate) fn any_genotype(max_nodes: usize) -> impl Strategy<Value = Genotype> {
+        (any_cell(max_nodes), any_cell(max_nodes)).prop_map(|((normal, normal_concat), (reduce, reduce_concat))| {
+            Genotype { normal, normal_concat, reduce, reduce_concat }
+        })
+    }
+
+    fn any_cell(max_nodes: usize) -> impl Strategy<Value = (Vec<(Op, usize)>, Vec<usize>)> {
+        (1..=max_nodes).prop_flat_map(|nodes| {
+            let entries: Vec<_> =
+                (0..2 * nodes).map(|i| (prop::sample::select(Op::ALL.to_vec()), 0..2 + i / 2)).collect();
+            let states: Vec<usize> = (2..2 + nodes).collect();
+            (entries, prop::sample::subsequence(states, 1..=nodes).prop_shuffle())
+        })
+    }
+
+    const JSON: &str = r#"{"normal":[["sep_conv_3x3",0],["skip_connect",1],["noise",2],["none",0]],"normal_concat":[2,3],
+        "reduce":[["max_pool_3x3",0],["skip_connect",1]],"reduce_concat":[2]}"#;
+
+    #[test]
+    fn json_reads_by_serde_and_by_parse() {
+        let genotype: Genotype = serde_json::from_str(JSON).unwrap();
+        assert_eq!(JSON.parse(), Ok(genotype.clone()));
+        assert_eq!(genotype.normal[2], (Op::Noise, 2));
+        assert_eq!(
+            genotype.to_string(),
+            "Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1), ('noise', 2), ('none', 0)], \
+             normal_concat=range(2, 4), reduce=[('max_pool_3x3', 0), ('skip_connect', 1)], reduce_concat=range(2, 3))"
+        );
+    }
+
+    #[test]
+    fn json_is_checked_like_the_notation() {
+        let rows = [
+            ("[\"noise\",2]", "[\"noise\",3]", "`normal` lets node 1 read from input 3, but when it is computed only"),
+            (",[\"none\",0]", "", "`normal` lists 3 operations, but every node needs two"),
+            ("[2,3]", "[2,4]", "`normal_concat` names 4, but the nodes of this cell are 2 to 3"),
+            ("[2,3]", "[2,2]", "`normal_concat` names 2 twice"),
+            ("[2,3]", "[]", "`normal_concat` is empty, but"),
+            ("noise", "noisy", "unknown operation `noisy`, the nearest known one is `noise`"),
+            ("\"reduce\":", "\"reduse\":", "unknown field `reduse`"),
+            (",\"reduce_concat\":[2]", "", "missing field `reduce_concat`"),
+        ];
+        for (from, to, message) in rows {
+            let text = JSON.replacen(from, to, 1);
+            assert_ne!(text, JSON);
+            let error = text.parse::<Genotype>().unwrap_err().to_string();
+            assert!(error.starts_with("line ") && error.contains(message), "{error}");
+            assert!(serde_json::from_str::<Genotype>(&text).unwrap_err().to_string().contains(message));
+        }
+    }
+
+    #[test]
+    fn a_hand_made_genotype_is_checked() {
+        let edge = |input| (Op::SkipConnect, input);
+        let genotype = Genotype::new(vec![edge(0), edge(1)], vec![edge(0), edge(1), edge(2), edge(0)]).unwrap();
+        assert_eq!(genotype.reduce_concat, [2, 3]);
+        assert_eq!(genotype.n_uses(CellType::Reduce, Op::SkipConnect), 4);
+        let fault = Genotype::new(vec![edge(0), edge(1)], vec![]).unwrap_err();
+        assert_eq!(fault.to_string(), "`reduce` lists no operation, but a cell needs two for each node");
+    }
+
+    #[test]
+    fn the_canonical_form_forgets_the_order_within_a_node_only() {
+        let text = "Genotype(normal=[('noise', 1), ('none', 0)], normal_concat=[2], \
+                    reduce=[('noise', 0), ('none', 1), ('noise', 2), ('none', 1)], reduce_concat=[3, 2])";
+        let genotype = text.parse::<Genotype>().unwrap().canonical();
+        assert_eq!(genotype.normal, [(Op::None, 0), (Op::Noise, 1)]);
+        assert_eq!(genotype.reduce, [(Op::Noise, 0), (Op::None, 1), (Op::None, 1), (Op::Noise, 2)]);
+        assert_eq!(genotype.reduce_concat, [2, 3]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_notation_and_json_read_back_what_was_written(genotype in any_genotype(6)) {
+            prop_assert_eq!(genotype.check(), Ok(()));
+            prop_assert_eq!(genotype.to_string().parse(), Ok(genotype.clone()));
+            let json = serde_json::to_string(&genotype).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Genotype>(&json).unwrap(), genotype);
+        }
+    }
+}
