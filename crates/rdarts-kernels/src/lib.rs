@@ -3,6 +3,8 @@
 pub mod backward;
 pub mod buffers;
 pub mod cell;
+pub mod head;
+pub mod loss;
 pub mod noise;
 mod norm;
 mod plan;
@@ -10,5 +12,6 @@ pub mod reference;
 mod simd;
 pub mod spec;
 mod stage;
+pub mod stem;
 
 pub use simd::Isa;

@@ -6,7 +6,8 @@ use rdarts_kernels::Isa;
 use rdarts_kernels::backward::{Dual as DualCall, Want, vjp};
 use rdarts_kernels::cell::{CellInput, CellTangent, forward, jvp};
 use rdarts_kernels::reference::{self, Dual};
-use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, OpKind, weights_len};
+use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, HeadSpec, OpKind, StemSpec, weights_len};
+use rdarts_kernels::{head, stem};
 
 const ALL: [OpKind; 11] = [
     OpKind::None,
@@ -296,6 +297,67 @@ fn the_number_of_threads_changes_no_bit() {
     let one = run(1);
     for threads in [2, 3, 7] {
         assert!(run(threads) == one, "{threads} threads");
+    }
+}
+
+#[test]
+fn the_stem_agrees_with_the_reference() {
+    for (c_in, c_out, n, side) in [(1, 3, 2, [1, 2]), (3, 12, 3, [5, 4]), (3, 48, 2, [6, 7]), (4, 17, 5, [3, 3])] {
+        let spec = StemSpec { c_in, c_out };
+        let px = side[0] * side[1];
+        let (x, w, w_dot) = (values(1, n * px * c_in), values(2, weights_len(&spec.weights())), values(3, weights_len(&spec.weights())));
+        let zero = vec![0f32; x.len()];
+        let truth = reference::stem(&spec, n, side, &dual(&x, &zero), &dual(&w, &w_dot));
+        for isa in Isa::available() {
+            let mut out = vec![0f32; n * px * c_out];
+            let saved = stem::forward(isa, spec, n, side, &x, &w, &mut out);
+            assert!(error(&out, &truth.iter().map(|v| v.re).collect::<Vec<_>>(), 1e-3) < 1e-4);
+            let mut out_dot = vec![0f32; out.len()];
+            stem::jvp(&x, &w, &w_dot, &saved, &mut out_dot);
+            assert!(error(&out_dot, &truth.iter().map(|v| v.du).collect::<Vec<_>>(), 1e-3) < 1e-3);
+            let g = values(4, out.len());
+            let dw = stem::vjp(&x, &w, &saved, &g);
+            // One weight at a time: the reference's derivative of <g, out>.
+            for k in 0..w.len() {
+                let mut along = vec![0f32; w.len()];
+                along[k] = 1.0;
+                let truth = reference::stem(&spec, n, side, &dual(&x, &zero), &dual(&w, &along));
+                let left: f64 = truth.iter().zip(&g).map(|(t, g)| t.du * f64::from(*g)).sum();
+                assert!((left - f64::from(dw[k])).abs() < 2e-3 * (1.0 + left.abs()), "{k}: {left} {}", dw[k]);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_head_agrees_with_the_reference() {
+    let spec = HeadSpec { c_in: 13, classes: 5 };
+    let (n, px) = (3, 6);
+    let (x, w) = (values(1, n * px * 13), values(2, 13 * 5 + 5));
+    let (x_dot, w_dot) = (values(3, x.len()), values(4, w.len()));
+    let truth = reference::head(&spec, n, px, &dual(&x, &x_dot), &dual(&w, &w_dot));
+    for isa in Isa::available() {
+        let (means, means_dot) = (head::pool(isa, n, 13, &x), head::pool(isa, n, 13, &x_dot));
+        let (mut logits, mut moved) = (vec![0f32; n * 5], vec![0f32; n * 5]);
+        head::apply(&spec, &means, &w, true, false, &mut logits);
+        head::apply(&spec, &means_dot, &w, false, false, &mut moved);
+        head::apply(&spec, &means, &w_dot, true, true, &mut moved);
+        assert!(error(&logits, &truth.iter().map(|v| v.re).collect::<Vec<_>>(), 1e-3) < 1e-5);
+        assert!(error(&moved, &truth.iter().map(|v| v.du).collect::<Vec<_>>(), 1e-3) < 1e-5);
+        // <g, J v> = <J' g, v>, and for the second term <d, W_dot x> = <W_dot' d, x>.
+        let (g, d) = (values(5, n * 5), values(6, n * 5));
+        let dx = head::input_gradient(&spec, px, &[(&w, &g)]);
+        let dw = head::weight_gradient(&spec, &means, &g);
+        let left: f64 = truth.iter().zip(&g).map(|(t, g)| t.du * f64::from(*g)).sum();
+        let right = dot(&x_dot, &lift(&dx)) + dot(&w_dot, &lift(&dw));
+        assert!((left - right).abs() < 1e-5, "{left} {right}");
+        let both = head::input_gradient(&spec, px, &[(&w, &g), (&w_dot, &d)]);
+        let only = head::input_gradient(&spec, px, &[(&w_dot, &d)]);
+        let sum: Vec<f64> = dx.iter().zip(&only).map(|(a, b)| f64::from(a + b)).collect();
+        assert!(error(&both, &sum, 1e-3) < 1e-6);
+        let mut plain = vec![0f32; n * 5];
+        head::apply(&spec, &means, &w_dot, false, false, &mut plain);
+        assert!((dot(&plain, &lift(&d)) - dot(&x, &lift(&only))).abs() < 1e-5);
     }
 }
 

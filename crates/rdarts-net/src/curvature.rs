@@ -159,7 +159,7 @@ pub fn mixed_hvp<R: Real>(at: Point<R>, batch: Batch<R>, v: &[R]) -> Alphas {
     let stem = pass.stem(Tensor::cat(vec![images.clone(), images.zeros_like()], 0), inputs.w[0].clone());
     let (logits, _) = pass.body(stem, &inputs);
     let n = batch.labels.len();
-    let value = logits.clone().slice([0..n]);
+    let value = logits.clone().narrow(0, 0, n);
     let ce = CrossEntropy::new(&download(value.into_data()), batch.labels);
     let bars = dual_backward(logits, &ce, &inputs, &p);
     let p_bar =

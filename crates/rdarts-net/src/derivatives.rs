@@ -7,7 +7,9 @@
 //! The unrolled gradient (DARTS paper, equations 5 to 8) of L_valid(w'(alpha), alpha), with
 //! w' = w - xi (mu b + dL_train/dw + l2 w), is
 //!
-//!   dL_valid/dalpha (w', alpha) - xi d2L_train/(dalpha dw) dL_valid/dw' ,
+//! ```text
+//! dL_valid/dalpha (w', alpha) - xi d2L_train/(dalpha dw) dL_valid/dw'
+//! ```
 //!
 //! exact in [`unrolled_gradient`] (the mixed product is a reverse pass over a dual program), by the published
 //! finite difference in [`unrolled_gradient_difference`]. Regularisation of alpha belongs to its optimiser.
