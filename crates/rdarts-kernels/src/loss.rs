@@ -1,58 +1,63 @@
-//! Cross-entropy of logits, mean over the batch, with all its derivatives in float64.
+//! Cross entropy on logits in double precision, outside the tape, with its first and second derivative.
 //!
-//! With q = softmax(z), y one-hot and n images:
-//!
-//! * L = -1/n sum_i log q_i[y_i], gradient (q - y) / n
-//! * along z': L' = 1/n sum_i <q_i - y_i, z'_i>; its gradient in z is q (z' - <q, z'>) / n, in z' again (q - y) / n.
+//! ```text
+//! L = -(1/n) sum_i log q_i[y_i],  q = softmax(z);   dL/dz = (q - onehot) / n;
+//! the derivative of <dL/dz, z-dot> with respect to z is q (z-dot - <q, z-dot>) / n.
+//! ```
 
-/// Loss, its gradient, and how many images have their label's logit on top.
+/// The loss of a batch and what its derivatives need.
 #[derive(Clone, Debug)]
 pub struct CrossEntropy {
     /// Mean over the batch.
     pub loss: f64,
-    /// (n, classes).
-    pub gradient: Vec<f64>,
-    /// Images whose largest logit is their label's (ties to the first class, as argmax).
+    /// Images whose largest logit is that of their class (the first of equal ones).
     pub correct: usize,
+    /// dL/dz, (n, classes).
+    pub gradient: Vec<f64>,
+    /// Class probabilities, (n, classes).
+    q: Vec<f64>,
+    classes: usize,
 }
 
-/// Cross-entropy of (n, classes) logits.
-///
-/// # Panics
-/// If a label is no class or the lengths do not fit.
-pub fn cross_entropy(logits: &[f64], labels: &[u32]) -> CrossEntropy {
-    let n = labels.len();
-    let classes = logits.len() / n;
-    let mut out = CrossEntropy { loss: 0.0, gradient: Vec::with_capacity(logits.len()), correct: 0 };
-    for (z, label) in logits.chunks(classes).zip(labels) {
-        let label = *label as usize;
-        let max = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let sum: f64 = z.iter().map(|v| (v - max).exp()).sum();
-        out.loss += (sum.ln() + max - z[label]) / n as f64;
-        out.gradient.extend(z.iter().enumerate().map(|(k, v)| {
-            let target = if k == label { 1.0 } else { 0.0 };
-            ((v - max).exp() / sum - target) / n as f64
-        }));
-        let top = (0..classes).fold(0, |best, k| if z[k] > z[best] { k } else { best });
-        out.correct += usize::from(top == label);
+impl CrossEntropy {
+    /// Of logits (n, classes) and n labels.
+    ///
+    /// # Panics
+    /// If the sizes do not fit or a label is no class.
+    pub fn new(logits: &[f64], labels: &[u32]) -> Self {
+        let n = labels.len();
+        let classes = logits.len() / n.max(1);
+        assert!(n > 0 && classes * n == logits.len(), "{} logits for {n} labels", logits.len());
+        let (mut loss, mut correct, mut q, mut gradient) = (0.0, 0, Vec::new(), Vec::new());
+        for (z, &label) in logits.chunks(classes).zip(labels) {
+            let label = label as usize;
+            assert!(label < classes, "label {label} of {classes} classes");
+            let largest = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            correct += usize::from(z.iter().position(|&z| z == largest) == Some(label));
+            let total: f64 = z.iter().map(|z| (z - largest).exp()).sum();
+            loss += (total.ln() + largest - z[label]) / n as f64;
+            for (k, z) in z.iter().enumerate() {
+                let probability = (z - largest).exp() / total;
+                q.push(probability);
+                gradient.push((probability - if k == label { 1.0 } else { 0.0 }) / n as f64);
+            }
+        }
+        Self { loss, correct, gradient, q, classes }
     }
-    out
-}
 
-/// L' along z', and its gradient in z; the gradient in z' is that of [`cross_entropy`].
-pub fn cross_entropy_jvp(logits: &[f64], labels: &[u32], logits_dot: &[f64]) -> (f64, Vec<f64>) {
-    let n = labels.len();
-    let classes = logits.len() / n;
-    let first = cross_entropy(logits, labels);
-    let value = first.gradient.iter().zip(logits_dot).map(|(g, d)| g * d).sum();
-    let mut gradient = Vec::with_capacity(logits.len());
-    for (i, (g, d)) in first.gradient.chunks(classes).zip(logits_dot.chunks(classes)).enumerate() {
-        // q / n is the gradient with the label's one put back.
-        let q = |k: usize| g[k] + if k == labels[i] as usize { 1.0 / n as f64 } else { 0.0 };
-        let mean: f64 = (0..classes).map(|k| q(k) * d[k]).sum::<f64>() * n as f64;
-        gradient.extend((0..classes).map(|k| q(k) * (d[k] - mean)));
+    /// For the tangent `z_dot` of the logits: the tangent of the loss and its gradient with respect to z
+    /// (with respect to `z_dot` it is [`CrossEntropy::gradient`]).
+    pub fn tangent(&self, z_dot: &[f64]) -> (f64, Vec<f64>) {
+        assert_eq!(z_dot.len(), self.q.len(), "a tangent has the size of the logits");
+        let n = (self.q.len() / self.classes) as f64;
+        let loss_dot = self.gradient.iter().zip(z_dot).map(|(g, z)| g * z).sum();
+        let mut z_bar = Vec::with_capacity(self.q.len());
+        for (q, z_dot) in self.q.chunks(self.classes).zip(z_dot.chunks(self.classes)) {
+            let mean: f64 = q.iter().zip(z_dot).map(|(q, z)| q * z).sum();
+            z_bar.extend(q.iter().zip(z_dot).map(|(q, z)| q * (z - mean) / n));
+        }
+        (loss_dot, z_bar)
     }
-    (value, gradient)
 }
 
 #[cfg(test)]
@@ -64,32 +69,34 @@ mod tests {
         let z = [0.3, -1.2, 2.0, 0.0, 0.5, -0.7];
         let labels = [2, 0];
         let d = [0.9, -0.4, 0.2, 1.1, -0.6, 0.3];
-        let moved = |e: f64, k: usize| {
-            let mut z = z;
-            z[k] += e;
-            z
-        };
-        let at = cross_entropy(&z, &labels);
-        let (value, gradient) = cross_entropy_jvp(&z, &labels, &d);
+        let at = CrossEntropy::new(&z, &labels);
+        let (loss_dot, z_bar) = at.tangent(&d);
         assert_eq!(at.correct, 1);
-        let along: Vec<f64> = z.iter().zip(d).map(|(z, d)| z + 1e-5 * d).collect();
-        let back: Vec<f64> = z.iter().zip(d).map(|(z, d)| z - 1e-5 * d).collect();
-        let slope = (cross_entropy(&along, &labels).loss - cross_entropy(&back, &labels).loss) / 2e-5;
-        assert!((slope - value).abs() < 1e-9, "{slope} {value}");
+        let shifted = |h: f64, along: &[f64]| {
+            let z: Vec<f64> = z.iter().zip(along).map(|(z, a)| z + h * a).collect();
+            CrossEntropy::new(&z, &labels)
+        };
+        let h = 1e-5;
+        let slope = (shifted(h, &d).loss - shifted(-h, &d).loss) / (2.0 * h);
+        assert!((slope - loss_dot).abs() < 1e-9, "{slope} {loss_dot}");
         for k in 0..6 {
-            let loss = |e| cross_entropy(&moved(e, k), &labels).loss;
-            let slope = (loss(1e-5) - loss(-1e-5)) / 2e-5;
-            assert!((slope - at.gradient[k]).abs() < 1e-9, "{k}: {slope}");
-            let tangent = |e| cross_entropy_jvp(&moved(e, k), &labels, &d).0;
-            let slope = (tangent(1e-5) - tangent(-1e-5)) / 2e-5;
-            assert!((slope - gradient[k]).abs() < 1e-8, "{k}: {slope} {}", gradient[k]);
+            let mut unit = [0.0; 6];
+            unit[k] = 1.0;
+            let (up, down) = (shifted(h, &unit), shifted(-h, &unit));
+            assert!(((up.loss - down.loss) / (2.0 * h) - at.gradient[k]).abs() < 1e-9);
+            assert!(((up.tangent(&d).0 - down.tangent(&d).0) / (2.0 * h) - z_bar[k]).abs() < 1e-8);
         }
     }
 
     #[test]
-    fn large_logits_stay_finite_and_equal_logits_give_log_of_classes() {
-        let at = cross_entropy(&[1e4, -1e4, 0.0], &[1]);
-        assert!((at.loss - 2e4).abs() < 1e-9);
-        assert!((cross_entropy(&[0.5; 8], &[3, 1]).loss - 4f64.ln()).abs() < 1e-12);
+    fn large_logits_stay_finite_and_equal_logits_give_the_log_of_their_number() {
+        assert!((CrossEntropy::new(&[1e4, -1e4, 0.0], &[1]).loss - 2e4).abs() < 1e-9);
+        assert!((CrossEntropy::new(&[0.5; 8], &[3, 1]).loss - 4f64.ln()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn of_equal_logits_the_first_counts() {
+        assert_eq!(CrossEntropy::new(&[1.0, 1.0, 0.0, 2.0], &[1, 1]).correct, 1);
+        assert_eq!(CrossEntropy::new(&[1.0, 1.0, 0.0, 2.0], &[0, 1]).correct, 2);
     }
 }

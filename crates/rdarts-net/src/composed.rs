@@ -1,14 +1,14 @@
 //! Stem, cell and head composed of Burn's primitives: the portable reference of [`crate::ops`].
 //!
 //! Every body is generic over the backend and the float type and serves the plain and the dual call. A value
-//! travels with its tangent as a [`Pair`]; the rules of the tangents are
+//! travels with its tangent as a `Pair`; the rules of the tangents are
 //!
 //! ```text
-//!  convolution   y' = conv(x', w) + conv(x, w')
-//!  relu          y' = [x > 0] x'                       (the mask is a constant)
-//!  batch norm    y' = (x' - mean(x') - y mean(y x')) / sigma,   y = (x - mu) / sigma
-//!  max pool      y' = x' at the argmax                 (first in row-major order)
-//!  mixed edge    y' = sum_k p_k o_k' + p_k' o_k
+//! convolution   y' = conv(x', w) + conv(x, w')
+//! relu          y' = [x > 0] x'                       (the mask is a constant)
+//! batch norm    y' = (x' - mean(x') - y mean(y x')) / sigma,   y = (x - mu) / sigma
+//! max pool      y' = x' at the argmax                 (first in row-major order)
+//! mixed edge    y' = sum_k p_k o_k' + p_k' o_k
 //! ```
 //!
 //! written with primitives whose reverse pass is exact, so that the reverse pass of a dual call is an exact

@@ -15,7 +15,7 @@ use crate::derivatives::{
     Alphas, Batch, Evaluation, Inputs, Pass, Point, Real, download, evaluate, seeded_backward, take_p_bar, upload,
     upload_images, upload_reals,
 };
-use crate::loss::CrossEntropy;
+use rdarts_kernels::loss::CrossEntropy;
 use crate::mixing::dual_vjp;
 use crate::ops::Slot;
 use crate::supernet::{CellKind, Supernet};

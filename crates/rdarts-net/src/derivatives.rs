@@ -2,7 +2,7 @@
 //!
 //! Each function is one pass over one batch and computes what its name says and nothing else: the weights stay
 //! off the tape in [`alpha_gradient`], the mixing weights in [`weight_gradient`]. Softmax and cross entropy
-//! live outside the tape in double precision ([`crate::mixing`], [`crate::loss`]); the tape is seeded with dL/dz.
+//! live outside the tape in double precision ([`crate::mixing`], [`rdarts_kernels::loss`]); the tape is seeded with dL/dz.
 //!
 //! The unrolled gradient (DARTS paper, equations 5 to 8) of L_valid(w'(alpha), alpha), with
 //! w' = w - xi (mu b + dL_train/dw + l2 w), is
@@ -20,7 +20,7 @@ use burn::tensor::{DType, Device, Element, Gradients, Tensor, TensorData};
 use rdarts_kernels::spec::CellNoise;
 
 use crate::curvature::mixed_hvp;
-use crate::loss::CrossEntropy;
+use rdarts_kernels::loss::CrossEntropy;
 use crate::mixing::{jacobian, softmax};
 use crate::ops::{self, CellCall, HeadCall, Mode, Slot, StemCall};
 use crate::supernet::{CellKind, Module, ModuleSpec, Supernet};

@@ -1,57 +1,242 @@
 //! The operations of the supernet on the CPU.
 //!
-//! Single precision is the place of the fused kernels, one `match` arm per operation; every other float type
-//! runs the composed reference of [`crate::composed`], which double precision trusts for golden values.
+//! Single precision is the place of the fused kernels; every other float type runs the composed reference of
+//! [`crate::composed`], which double precision trusts for golden values. Second derivatives of the search end in
+//! the mixing weights: the gradient of a dual call with respect to weights is the composed body's as well.
+//!
+//! What a forward pass leaves for its backward pass travels in the call's slot. Large buffers come from
+//! `rdarts_kernels::buffers` and go back there as soon as the tape lets go of them.
+
+use std::sync::Arc;
 
 use burn::backend::Flex;
+use burn::backend::TensorMetadata;
+use burn::backend::flex::{FlexTensor, Layout};
 use burn::backend::tensor::FloatTensor;
-use burn::tensor::DType;
+use burn::tensor::{Bytes, DType, Shape};
+use rdarts_kernels::Isa;
+use rdarts_kernels::backward::{self, Dual, Want};
+use rdarts_kernels::buffers::{Buffer, take_vec};
+use rdarts_kernels::cell::{self, CellInput, CellTangent, Saved, SavedDot};
+use rdarts_kernels::spec::CellDims;
+use rdarts_kernels::stem::StemSaved;
+use rdarts_kernels::{head, stem};
 
 use crate::composed;
-use crate::ops::{CellCall, CellWant, HeadCall, HeadWant, SearchOps, StemCall};
+use crate::ops::{CellCall, CellWant, HeadCall, HeadWant, Mode, SearchOps, StemCall};
 
 type T = FloatTensor<Flex>;
 
 impl SearchOps for Flex {
     fn stem(x: T, w: T, call: StemCall) -> T {
-        match x.dtype() {
-            DType::F32 => composed::stem::<Self>(x, w, &call),
-            _ => composed::stem::<Self>(x, w, &call),
+        if x.dtype() != DType::F32 {
+            return composed::stem::<Self>(x, w, &call);
         }
+        let (x, w) = (x.to_contiguous(), w.to_contiguous());
+        let ([n, h, wd, _], spec, mode) = (x.shape().dims(), call.spec, &call.mode);
+        let (x, _) = split(floats(&x), mode);
+        let (w, w_dot) = split(floats(&w), mode);
+        let images = if mode.dual { n / 2 } else { n };
+        let mut out = take_vec(n * h * wd * spec.c_out);
+        let (value, tangent) = out.split_at_mut(images * h * wd * spec.c_out);
+        let saved = stem::forward(Isa::best(), spec, images, [h, wd], x, w, value);
+        if mode.dual {
+            if mode.weights_move { stem::jvp(x, w, w_dot, &saved, tangent) } else { tangent.fill(0.0) }
+        } else {
+            mode.slot.put(saved);
+        }
+        wrap(out, &[n, h, wd, spec.c_out])
     }
 
     fn stem_vjp(x: T, w: T, g: T, call: StemCall) -> T {
-        match x.dtype() {
-            DType::F32 => composed::stem_vjp::<Self>(x, w, g, &call),
-            _ => composed::stem_vjp::<Self>(x, w, g, &call),
-        }
+        let saved = if call.mode.dual { None } else { call.mode.slot.take::<StemSaved>() };
+        let Some(saved) = saved else { return composed::stem_vjp::<Self>(x, w, g, &call) };
+        let (x, w, g) = (x.to_contiguous(), w.to_contiguous(), g.to_contiguous());
+        let dw = stem::vjp(floats(&x), floats(&w), &saved, floats(&g));
+        let len = dw.len();
+        wrap(dw, &[len])
     }
 
     fn cell(s0: T, s1: T, p: T, w: T, call: CellCall) -> T {
-        match s0.dtype() {
-            DType::F32 => composed::cell::<Self>(s0, s1, p, w, &call),
-            _ => composed::cell::<Self>(s0, s1, p, w, &call),
+        if s0.dtype() != DType::F32 {
+            return composed::cell::<Self>(s0, s1, p, w, &call);
         }
+        let [s0, s1, p, w] = [s0, s1, p, w].map(|t| t.to_contiguous());
+        let mode = &call.mode;
+        let dims = dims(&s0, &s1, mode);
+        let [h, wd] = dims.side_out(&call.spec);
+        let shape = [dims.n, h, wd, call.spec.c_out()];
+        let at = split_input(&s0, &s1, &p, &w, mode);
+        let primal = mode.primal.as_ref().and_then(|slot| slot.get::<CellTape>());
+        let tape = primal.unwrap_or_else(|| {
+            let mut out = take_vec(shape.iter().product());
+            let saved = cell::forward(Isa::best(), &call.spec, dims, at.value, &call.noise, &mut out);
+            Arc::new(CellTape { saved, out: wrap(out, &shape) })
+        });
+        if !mode.dual {
+            let out = tape.out.clone();
+            mode.slot.put_shared(tape);
+            return out;
+        }
+        let dot = cell::jvp(at.value, floats(&tape.out), at.tangent, &call.noise, &tape.saved);
+        let len = dot.out_dot().len();
+        let mut out = take_vec(2 * len);
+        out[..len].copy_from_slice(floats(&tape.out));
+        out[len..].copy_from_slice(dot.out_dot());
+        mode.slot.put(DualTape { value: tape, dot });
+        wrap(out, &[2 * dims.n, h, wd, call.spec.c_out()])
     }
 
     fn cell_vjp(s0: T, s1: T, p: T, w: T, g: T, call: CellCall, want: CellWant) -> (T, T, T, T) {
-        match s0.dtype() {
-            DType::F32 => composed::cell_vjp::<Self>([s0, s1, p, w], g, &call, want),
-            _ => composed::cell_vjp::<Self>([s0, s1, p, w], g, &call, want),
-        }
+        let mode = &call.mode;
+        let (plain, dual) = (mode.slot.take::<CellTape>(), mode.slot.take::<DualTape>());
+        let tape = match (&plain, &dual) {
+            (Some(tape), None) => tape.clone(),
+            (None, Some(dual)) if !want.w => dual.value.clone(),
+            _ => return composed::cell_vjp::<Self>([s0, s1, p, w], g, &call, want),
+        };
+        let [s0, s1, p, w, g] = [s0, s1, p, w, g].map(|t| t.to_contiguous());
+        let dims = dims(&s0, &s1, mode);
+        let at = split_input(&s0, &s1, &p, &w, mode);
+        // The kernels add to the gradient of the nodes in place.
+        let mut g_all = Buffer::take(floats(&g).len());
+        g_all.copy_from_slice(floats(&g));
+        drop(g);
+        let half = floats(&tape.out).len();
+        let (g_value, g_dot) = g_all.split_at_mut(half);
+        let dual = dual.as_ref().map(|d| Dual { tangent: at.tangent, saved: &d.dot, d: g_dot });
+        let is_dual = dual.is_some();
+        let needs = Want { s0: want.s0, s1: want.s1, p: want.p, w: want.w };
+        let grads = backward::vjp(at.value, floats(&tape.out), &call.noise, &tape.saved, g_value, dual, needs);
+        let state = |wanted: bool, value: Vec<f32>, dot: Vec<f32>, side: [usize; 2], c: usize| {
+            if !wanted {
+                return unwanted();
+            }
+            let n = if is_dual { 2 * dims.n } else { dims.n };
+            wrap(join(value, dot), &[n, side[0], side[1], c])
+        };
+        let flat = |wanted: bool, value: Vec<f32>, dot: Vec<f32>| {
+            let all = join(value, dot);
+            let len = all.len();
+            if wanted { wrap(all, &[len]) } else { unwanted() }
+        };
+        let spec = &call.spec;
+        (
+            state(want.s0, grads.s0, grads.s0_dot, dims.side0, spec.c_prev_prev),
+            state(want.s1, grads.s1, grads.s1_dot, dims.side1, spec.c_prev),
+            flat(want.p, grads.p, grads.p_dot),
+            flat(want.w, grads.w, Vec::new()),
+        )
     }
 
     fn head(s: T, w: T, call: HeadCall) -> T {
-        match s.dtype() {
-            DType::F32 => composed::head::<Self>(s, w, &call),
-            _ => composed::head::<Self>(s, w, &call),
+        if s.dtype() != DType::F32 {
+            return composed::head::<Self>(s, w, &call);
         }
+        let (s, w) = (s.to_contiguous(), w.to_contiguous());
+        let (n, spec, mode) = (s.shape()[0], call.spec, &call.mode);
+        let (w, w_dot) = split(floats(&w), mode);
+        let means = head::pool(Isa::best(), n, spec.c_in, floats(&s));
+        let mut logits = vec![0.0; n * spec.classes];
+        if mode.dual {
+            let (m, m_dot) = means.split_at(means.len() / 2);
+            let (value, tangent) = logits.split_at_mut(n / 2 * spec.classes);
+            head::apply(&spec, m, w, true, false, value);
+            head::apply(&spec, m_dot, w, false, false, tangent);
+            if mode.weights_move {
+                head::apply(&spec, m, w_dot, true, true, tangent);
+            }
+        } else {
+            head::apply(&spec, &means, w, true, false, &mut logits);
+        }
+        wrap(logits, &[n, spec.classes])
     }
 
     fn head_vjp(s: T, w: T, g: T, call: HeadCall, want: HeadWant) -> (T, T) {
-        match s.dtype() {
-            DType::F32 => composed::head_vjp::<Self>(s, w, g, &call, want),
-            _ => composed::head_vjp::<Self>(s, w, g, &call, want),
+        let mode = &call.mode;
+        if s.dtype() != DType::F32 || (mode.dual && want.w) {
+            return composed::head_vjp::<Self>(s, w, g, &call, want);
         }
+        let [s, w, g] = [s, w, g].map(|t| t.to_contiguous());
+        let ([n, h, wd, c], spec) = (s.shape().dims::<4>(), call.spec);
+        let (w, w_dot) = split(floats(&w), mode);
+        let (px, g) = (h * wd, floats(&g));
+        let ds = want.s.then(|| {
+            if !mode.dual {
+                return wrap(head::input_gradient(&spec, px, &[(w, g)]), &[n, h, wd, c]);
+            }
+            let (g, d) = g.split_at(g.len() / 2);
+            let terms = [(w, g), (w_dot, d)];
+            let value = head::input_gradient(&spec, px, if mode.weights_move { &terms } else { &terms[..1] });
+            wrap(join(value, head::input_gradient(&spec, px, &[(w, d)])), &[n, h, wd, c])
+        });
+        let dw = want.w.then(|| {
+            let dw = head::weight_gradient(&spec, &head::pool(Isa::best(), n, c, floats(&s)), g);
+            let len = dw.len();
+            wrap(dw, &[len])
+        });
+        (ds.unwrap_or_else(unwanted), dw.unwrap_or_else(unwanted))
     }
+}
+
+/// What a plain call of a cell leaves.
+struct CellTape {
+    saved: Saved,
+    out: FlexTensor,
+}
+
+/// What a dual call of a cell leaves.
+struct DualTape {
+    value: Arc<CellTape>,
+    dot: SavedDot,
+}
+
+/// A cell's arguments, value and tangent.
+struct SplitInput<'a> {
+    value: CellInput<'a>,
+    tangent: CellTangent<'a>,
+}
+
+fn split_input<'a>(s0: &'a T, s1: &'a T, p: &'a T, w: &'a T, mode: &Mode) -> SplitInput<'a> {
+    let [s0, s1, p, w] = [s0, s1, p, w].map(|t| split(floats(t), mode));
+    SplitInput {
+        value: CellInput { s0: s0.0, s1: s1.0, p: p.0, w: w.0 },
+        tangent: CellTangent { s0: Some(s0.1), s1: Some(s1.1), p: p.1, w: mode.weights_move.then_some(w.1) },
+    }
+}
+
+fn dims(s0: &T, s1: &T, mode: &Mode) -> CellDims {
+    let ([n, h0, w0, _], [_, h1, w1, _]) = (s0.shape().dims::<4>(), s1.shape().dims::<4>());
+    CellDims { n: if mode.dual { n / 2 } else { n }, side0: [h0, w0], side1: [h1, w1] }
+}
+
+/// Value and tangent of a stacked slice; a plain one has no tangent.
+fn split<'a>(all: &'a [f32], mode: &Mode) -> (&'a [f32], &'a [f32]) {
+    if mode.dual { all.split_at(all.len() / 2) } else { (all, &[]) }
+}
+
+/// Value and tangent behind one another.
+fn join(value: Vec<f32>, tangent: Vec<f32>) -> Vec<f32> {
+    if tangent.is_empty() {
+        return value;
+    }
+    let mut all = take_vec(value.len() + tangent.len());
+    all[..value.len()].copy_from_slice(&value);
+    all[value.len()..].copy_from_slice(&tangent);
+    rdarts_kernels::buffers::give_back(value);
+    rdarts_kernels::buffers::give_back(tangent);
+    all
+}
+
+fn floats(t: &FlexTensor) -> &[f32] {
+    t.as_slice::<f32>().expect("a contiguous tensor of single precision")
+}
+
+fn wrap(values: Vec<f32>, shape: &[usize]) -> FlexTensor {
+    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(Shape::from(shape.to_vec())), DType::F32)
+}
+
+/// In the place of a gradient that nobody asked for.
+fn unwanted() -> FlexTensor {
+    wrap(vec![0.0], &[1])
 }

@@ -37,8 +37,6 @@ pub mod derivatives;
 
 pub mod curvature;
 
-pub mod loss;
-
 pub mod mixing;
 
 pub mod ops;

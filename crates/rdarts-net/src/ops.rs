@@ -59,14 +59,25 @@ impl Slot {
         }
     }
 
+    /// Leaves a value that is shared already.
+    pub fn put_shared<T: Any + Send + Sync>(&self, value: Arc<T>) {
+        if self.open {
+            *self.lock() = Some(value);
+        }
+    }
+
     /// The value, shared; none if there is none or it is of another type.
     pub fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         self.lock().clone()?.downcast().ok()
     }
 
-    /// The value, leaving the slot empty; none if there is none or it is of another type.
+    /// The value, leaving the slot empty; none, leaving it as it is, if there is none or it is of another type.
     pub fn take<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        self.lock().take()?.downcast().ok()
+        let mut content = self.lock();
+        if !content.as_ref()?.is::<T>() {
+            return None;
+        }
+        content.take()?.downcast().ok()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<dyn Any + Send + Sync>>> {
@@ -386,7 +397,7 @@ mod tests {
         assert_eq!((slot.get::<u32>(), format!("{slot:?}").as_str()), (None, "Slot(empty)"));
         slot.put(7u32);
         assert_eq!(slot.get::<u32>().as_deref(), Some(&7));
-        assert_eq!(slot.get::<u64>(), None);
+        assert_eq!((slot.get::<u64>(), slot.take::<u64>()), (None, None));
         assert_eq!(slot.take::<u32>().as_deref(), Some(&7));
         assert_eq!(slot.take::<u32>(), None);
         let closed = Slot::closed();

@@ -1,0 +1,164 @@
+//! The dominant eigenvalue of a symmetric operator v -> H v, by Lanczos with an error bound.
+//!
+//! After k products the operator is a k x k tridiagonal matrix T on an orthonormal basis V of the Krylov space. With
+//! (theta, s) its largest eigenpair, V s is an approximate eigenvector whose residual is |H V s - theta V s| =
+//! beta_k |s_k|: some eigenvalue of H lies within that distance of theta, and theta never exceeds the largest one.
+//! The basis is orthogonalised twice against all its vectors (Paige 1972, Parlett 1998), so at k = n the value is
+//! that of the full matrix up to rounding.
+//!
+//! Dominant means largest, not largest in absolute value, as in the released code.
+
+use nalgebra::{DMatrix, DVector, SymmetricEigen};
+use rdarts_rng::Stream;
+
+/// A symmetric linear map of n numbers.
+pub trait SymmetricOperator {
+    /// n.
+    fn n(&self) -> usize;
+    /// H v.
+    fn apply(&self, v: &[f64]) -> Vec<f64>;
+}
+
+impl SymmetricOperator for DMatrix<f64> {
+    fn n(&self) -> usize {
+        self.nrows()
+    }
+    fn apply(&self, v: &[f64]) -> Vec<f64> {
+        (self * DVector::from_column_slice(v)).as_slice().to_vec()
+    }
+}
+
+/// The largest eigenvalue and how sure it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dominant {
+    /// theta.
+    pub value: f64,
+    /// An eigenvalue lies within this distance of `value`.
+    pub bound: f64,
+    /// Products taken.
+    pub n_products: usize,
+    /// Approximate eigenvector of norm one.
+    pub vector: Vec<f64>,
+}
+
+/// Largest eigenvalue, until its bound is at most `tolerance * |value|`; the first vector comes from `stream`.
+/// A product with a value that is not finite ends it with NaN.
+pub fn dominant(operator: &dyn SymmetricOperator, tolerance: f64, stream: &mut Stream) -> Dominant {
+    let n = operator.n();
+    let mut basis: Vec<DVector<f64>> = Vec::new();
+    let (mut diagonal, mut off) = (Vec::new(), Vec::<f64>::new());
+    let mut next = DVector::from_iterator(n, (0..n).map(|_| stream.normal())).normalize();
+    loop {
+        let product = DVector::from_vec(operator.apply(next.as_slice()));
+        if product.iter().any(|v| !v.is_finite()) {
+            let bound = f64::INFINITY;
+            return Dominant { value: f64::NAN, bound, n_products: basis.len() + 1, vector: next.as_slice().to_vec() };
+        }
+        diagonal.push(next.dot(&product));
+        basis.push(next);
+        let mut rest = product;
+        for _ in 0..2 {
+            for v in &basis {
+                rest.axpy(-v.dot(&rest), v, 1.0);
+            }
+        }
+        let beta = rest.norm();
+        let k = diagonal.len();
+        let mut t = DMatrix::zeros(k, k);
+        for i in 0..k {
+            t[(i, i)] = diagonal[i];
+            if i + 1 < k {
+                t[(i, i + 1)] = off[i];
+                t[(i + 1, i)] = off[i];
+            }
+        }
+        let eigen = SymmetricEigen::new(t);
+        let top = eigen.eigenvalues.imax();
+        let value = eigen.eigenvalues[top];
+        let s = eigen.eigenvectors.column(top);
+        let bound = beta * s[k - 1].abs();
+        // The Krylov space is exhausted when nothing is left of the product but rounding.
+        let scale = eigen.eigenvalues.amax();
+        let exhausted = beta <= 1e-12 * scale || k == n;
+        if exhausted || bound <= tolerance * value.abs() {
+            let bound = if exhausted { bound.min(1e-12 * scale) } else { bound };
+            let mut vector = DVector::zeros(n);
+            for (v, weight) in basis.iter().zip(s.iter()) {
+                vector.axpy(*weight, v, 1.0);
+            }
+            return Dominant { value, bound, n_products: k, vector: vector.as_slice().to_vec() };
+        }
+        off.push(beta);
+        next = rest / beta;
+    }
+}
+
+/// All eigenvalues of a symmetric n x n matrix (row-major), largest first.
+///
+/// # Panics
+/// If the length is not n * n.
+pub fn spectrum(n: usize, matrix: &[f64]) -> Vec<f64> {
+    assert_eq!(matrix.len(), n * n);
+    let mut values: Vec<f64> =
+        SymmetricEigen::new(DMatrix::from_row_slice(n, n, matrix)).eigenvalues.iter().copied().collect();
+    values.sort_by(|a, b| b.total_cmp(a));
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn random_symmetric(n: usize, seed: u64) -> DMatrix<f64> {
+        let mut s = Stream::new(seed, "test", 0);
+        let a = DMatrix::from_fn(n, n, |_, _| s.normal());
+        (&a + a.transpose()) * 0.5
+    }
+
+    #[test]
+    fn the_largest_eigenvalue_is_within_its_bound_for_random_matrices() {
+        for seed in 0..40 {
+            let n = 2 + (seed as usize * 7) % 60;
+            let a = random_symmetric(n, seed);
+            let truth = spectrum(n, a.transpose().as_slice())[0];
+            for tolerance in [1e-1, 1e-3, 1e-9] {
+                let d = dominant(&a, tolerance, &mut Stream::new(seed, "lanczos", 0));
+                assert!((d.value - truth).abs() <= d.bound + 1e-10 * truth.abs(), "{n} {tolerance}: {d:?} {truth}");
+                assert!(d.value <= truth + 1e-10 * truth.abs());
+                let v = DVector::from_vec(d.vector.clone());
+                let residual = (&a * &v - &v * d.value).norm();
+                assert!(residual <= d.bound + 1e-9, "{residual} {}", d.bound);
+            }
+        }
+    }
+
+    #[test]
+    fn known_spectra_come_out() {
+        // Second difference: 2 - 2 cos(pi k / (n + 1)).
+        let n = 12;
+        let a = DMatrix::from_fn(n, n, |i, j| match i.abs_diff(j) {
+            0 => 2.0,
+            1 => -1.0,
+            _ => 0.0,
+        });
+        let truth = |k: usize| 2.0 - 2.0 * (std::f64::consts::PI * k as f64 / (n + 1) as f64).cos();
+        let values = spectrum(n, a.as_slice());
+        for (i, v) in values.iter().enumerate() {
+            assert!((v - truth(n - i)).abs() < 1e-12);
+        }
+        let d = dominant(&a, 1e-12, &mut Stream::new(1, "lanczos", 0));
+        assert!((d.value - truth(n)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn zero_identity_negative_and_one_by_one_matrices_end() {
+        let start = || Stream::new(1, "lanczos", 0);
+        assert_eq!(dominant(&DMatrix::zeros(5, 5), 1e-3, &mut start()).value, 0.0);
+        let identity = dominant(&DMatrix::identity(9, 9), 1e-3, &mut start());
+        assert!((identity.value - 1.0).abs() < 1e-12 && identity.n_products == 1);
+        let negative = dominant(&(DMatrix::identity(4, 4) * -3.0), 1e-3, &mut start());
+        assert!((negative.value + 3.0).abs() < 1e-12);
+        assert!((dominant(&DMatrix::from_element(1, 1, 7.0), 1e-3, &mut start()).value - 7.0).abs() < 1e-12);
+        assert!(dominant(&DMatrix::from_element(2, 2, f64::NAN), 1e-3, &mut start()).value.is_nan());
+    }
+}
