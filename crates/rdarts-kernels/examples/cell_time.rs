@@ -1,44 +1,104 @@
-//! Times one cell of S2: forward, and backward with and without weight gradients.
+//! Times the cells of the two usual spaces at the sizes of a search: forward, backward with and without weight
+//! gradients, tangent, and backward of the tangent. The last line adds them up to the cells of one search step.
+//!
+//! `cargo run --release --example cell_time [s2|darts] [repetitions] [which]`, `which` a shape by its position.
 use rdarts_kernels::Isa;
-use rdarts_kernels::backward::{Want, vjp};
-use rdarts_kernels::cell::{CellInput, forward};
+use rdarts_kernels::backward::{Dual, Want, vjp};
+use rdarts_kernels::buffers::{Buffer, give_back};
+use rdarts_kernels::cell::{CellInput, CellTangent, forward, jvp};
 use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, OpKind, weights_len};
 use std::time::Instant;
 
+/// Images of a batch.
+const BATCH: usize = 64;
+
+/// (channels, side of the inputs, channels of s0 and of s1, reduction, reduction before, how many of them there are).
+const SHAPES: [(usize, usize, usize, usize, bool, bool, usize); 8] = [
+    (16, 32, 48, 48, false, false, 1),
+    (16, 32, 48, 64, false, false, 1),
+    (32, 32, 64, 64, true, false, 1),
+    (32, 16, 64, 128, false, true, 1),
+    (32, 16, 128, 128, false, false, 1),
+    (64, 16, 128, 128, true, false, 1),
+    (64, 8, 128, 256, false, true, 1),
+    (64, 8, 256, 256, false, false, 1),
+];
+
+const NAMES: [&str; 5] = ["forward", "backward alpha", "backward weights", "tangent", "backward of tangent"];
+
 fn main() {
-    let full = std::env::args().nth(1).as_deref() == Some("darts");
+    let args: Vec<String> = std::env::args().collect();
+    let full = args.get(1).is_some_and(|a| a == "darts");
+    let repetitions: usize = args.get(2).and_then(|a| a.parse().ok()).unwrap_or(7);
+    let which: Option<usize> = args.get(3).and_then(|a| a.parse().ok());
     let ops = if full {
-        vec![OpKind::None, OpKind::MaxPool3, OpKind::AvgPool3, OpKind::Skip, OpKind::SepConv(3), OpKind::SepConv(5), OpKind::DilConv(3), OpKind::DilConv(5)]
+        vec![
+            OpKind::None,
+            OpKind::MaxPool3,
+            OpKind::AvgPool3,
+            OpKind::Skip,
+            OpKind::SepConv(3),
+            OpKind::SepConv(5),
+            OpKind::DilConv(3),
+            OpKind::DilConv(5),
+        ]
     } else {
         vec![OpKind::Skip, OpKind::SepConv(3)]
     };
-    for (c, side, reduction) in [(16, 32, false), (32, 32, true), (32, 16, false), (64, 16, true), (64, 8, false)] {
-        let spec = CellSpec { nodes: 4, c, c_prev_prev: 4 * c, c_prev: 4 * c, reduction, reduction_prev: false, edges: vec![ops.clone(); 14] };
-        let dims = CellDims { n: 64, side0: [side; 2], side1: [side; 2] };
-        let fill = |n: usize| (0..n).map(|i| ((i * 7919 % 1000) as f32 - 500.0) / 1000.0).collect::<Vec<_>>();
-        let s = fill(64 * side * side * 4 * c);
+    let mut total = [0.0; 5];
+    for (at, (c, side, c_prev_prev, c_prev, reduction, reduction_prev, count)) in SHAPES.into_iter().enumerate() {
+        if which.is_some_and(|w| w != at) {
+            continue;
+        }
+        let spec =
+            CellSpec { nodes: 4, c, c_prev_prev, c_prev, reduction, reduction_prev, edges: vec![ops.clone(); 14] };
+        let side0 = if reduction_prev { 2 * side } else { side };
+        let dims = CellDims { n: BATCH, side0: [side0; 2], side1: [side; 2] };
+        let fill = |n: usize| {
+            let mut values = Buffer::take(n);
+            let value = |i: usize| ((i * 7919 % 1000) as f32 - 500.0) / 1000.0;
+            values.iter_mut().enumerate().for_each(|(i, v)| *v = value(i));
+            values
+        };
+        let s0 = fill(BATCH * side0 * side0 * c_prev_prev);
+        let s1 = fill(BATCH * side * side * c_prev);
         let (p, w) = (fill(spec.n_alphas()), fill(weights_len(&spec.weights())));
-        let input = CellInput { s0: &s, s1: &s, p: &p, w: &w };
+        let input = CellInput { s0: &s0, s1: &s1, p: &p, w: &w };
         let [h, wd] = dims.side_out(&spec);
-        let mut out = vec![0f32; 64 * h * wd * 4 * c];
+        let mut out = fill(BATCH * h * wd * 4 * c);
+        let (mut g, mut d) = (fill(out.len()), fill(out.len()));
         let noise = CellNoise::default();
-        let mut times = [vec![], vec![], vec![]];
-        for _ in 0..7 {
+        let mut best = [f64::INFINITY; 5];
+        for _ in 0..repetitions {
+            let mut lap = |k: usize, t: Instant| best[k] = best[k].min(t.elapsed().as_secs_f64() * 1e3);
             let t = Instant::now();
             let saved = forward(Isa::best(), &spec, dims, input, &noise, &mut out);
-            times[0].push(t.elapsed().as_secs_f64() * 1e3);
+            lap(0, t);
             for (k, weights) in [false, true].into_iter().enumerate() {
-                let mut g = out.clone();
-                let t = Instant::now();
+                g.copy_from_slice(&out);
                 let want = Want { s0: true, s1: true, p: !weights, w: weights };
+                let t = Instant::now();
                 let grads = vjp(input, &out, &noise, &saved, &mut g, None, want);
-                times[k + 1].push(t.elapsed().as_secs_f64() * 1e3);
-                for v in [grads.s0, grads.s1, grads.w] {
-                    rdarts_kernels::buffers::give_back(v);
-                }
+                lap(1 + k, t);
+                [grads.s0, grads.s1, grads.w].into_iter().for_each(give_back);
             }
+            let tangent = CellTangent { s0: Some(&s0), s1: Some(&s1), p: &p, w: None };
+            let t = Instant::now();
+            let saved_dot = jvp(input, &out, tangent, &noise, &saved);
+            lap(3, t);
+            g.copy_from_slice(&out);
+            d.copy_from_slice(saved_dot.out_dot());
+            let want = Want { s0: true, s1: true, p: true, w: false };
+            let t = Instant::now();
+            let dual = Dual { tangent, saved: &saved_dot, d: &mut d };
+            let grads = vjp(input, &out, &noise, &saved, &mut g, Some(dual), want);
+            lap(4, t);
+            [grads.s0, grads.s1, grads.s0_dot, grads.s1_dot].into_iter().for_each(give_back);
         }
-        times.iter_mut().for_each(|t| t.sort_by(f64::total_cmp));
-        println!("c {c} side {side} reduction {reduction}: forward {:.1} ms, backward alpha {:.1} ms, backward weights {:.1} ms", times[0][3], times[1][3], times[2][3]);
+        let parts: Vec<String> = NAMES.iter().zip(best).map(|(n, ms)| format!("{n} {ms:.1}")).collect();
+        println!("c {c:2} side {side:2} {}: {} ms", if reduction { "reduction" } else { "normal   " }, parts.join(", "));
+        total.iter_mut().zip(best).for_each(|(t, ms)| *t += count as f64 * ms);
     }
+    let step = 2.0 * total[0] + total[1] + total[2];
+    println!("sum: {:.0?}; search step {step:.0} ms, with one exact second derivative {:.0} ms", total, step + total[3] + total[4]);
 }

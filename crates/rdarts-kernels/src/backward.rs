@@ -4,9 +4,9 @@
 //! the gradient d of the tangent output, it returns the gradients of all six: the vjp of the jvp. There w stays a
 //! constant: second derivatives of the search end in p (alpha), never in w.
 //!
-//! Nodes go from last to first; per node two passes over the images, since each batch norm's gradient needs sums
-//! over the whole batch: one through the outer stages, one through the inner ones, which also takes the sums of
-//! the next node.
+//! Groups of branches go from last to first; per group two passes over the images, since each batch norm's gradient
+//! needs sums over the whole batch: one through the outer stages, one through the inner ones, which also takes the
+//! sums of the next group.
 //!
 //! [`jvp`]: crate::cell::jvp
 
@@ -177,10 +177,10 @@ pub fn vjp(
         gradient_out.p_dot = vec![0.0; n_alphas];
     }
     let mut inner: Option<Inner<'_>> = None;
-    for node in (0..plan.nodes).rev() {
+    for group in plan.groups.iter().rev() {
         let branches: Vec<&Branch> =
-            plan.branches.iter().filter(|b| b.node == node && !matches!(b.action, Action::Zero)).collect();
-        // Inner stages of the node after this one, then this node's sums.
+            plan.branches[group.branches.clone()].iter().filter(|b| !matches!(b.action, Action::Zero)).collect();
+        // Inner stages of the group after this one, then this group's sums.
         let parts: Vec<Vec<Sums>> = chunks
             .par_iter_mut()
             .map(|chunk| {
@@ -190,7 +190,10 @@ pub fn vjp(
                         if let Some(inner) = &inner {
                             ctx.inner_stages(chunk, inner, i, work);
                         }
-                        ctx.node_sums(chunk, node, &branches, i, work, &mut sums);
+                        if group.last {
+                            ctx.take_node(chunk, group.node, i);
+                        }
+                        ctx.node_sums(chunk, &branches, i, work, &mut sums);
                     }
                     sums
                 })
@@ -203,10 +206,15 @@ pub fn vjp(
         let parts: Vec<Vec<Sums>> = chunks
             .par_iter_mut()
             .map(|chunk| {
-                let take = |len: usize| (0..twice.len()).map(|_| Buffer::take(len)).collect();
-                chunk.inner_g = take(chunk.n * plan.px(2) * plan.c);
+                let len = chunk.n * plan.px(2) * plan.c;
+                let more = |buffers: &mut Vec<Buffer>| {
+                    while buffers.len() < twice.len() {
+                        buffers.push(Buffer::take(len));
+                    }
+                };
+                more(&mut chunk.inner_g);
                 if let Some(dual) = &mut chunk.dual {
-                    dual.inner_d = take(chunk.n * plan.px(2) * plan.c);
+                    more(&mut dual.inner_d);
                 }
                 with_scratch(plan, |work| {
                     let mut sums = vec![Sums::new(plan.c, ctx.dot.is_some()); twice.len()];
@@ -319,18 +327,24 @@ impl Context<'_> {
         }
     }
 
-    /// Copies the node's gradient out of the output's, and adds this image to the sums of every branch.
-    fn node_sums(&self, chunk: &mut Chunk<'_>, node: usize, branches: &[&Branch], i: usize, work: &mut Work, sums: &mut [Sums]) {
-        let (plan, isa, c, px) = (self.plan, self.plan.isa, self.plan.c, self.plan.px(2));
+    /// Copies the node's gradient out of the output's.
+    fn take_node(&self, chunk: &mut Chunk<'_>, node: usize, i: usize) {
+        let (plan, c, px) = (self.plan, self.plan.c, self.plan.px(2));
         let at = i * plan.out_len() + node * c;
         let image = i * px * c..(i + 1) * px * c;
         let copy = |from: &[f32], to: &mut [f32]| {
-            blend(isa, px, c, &[Source::new(&from[at..], plan.nodes * c, &[])], &[], false, to, c);
+            blend(plan.isa, px, c, &[Source::new(&from[at..], plan.nodes * c, &[])], &[], false, to, c);
         };
         copy(chunk.g, &mut chunk.node_g[image.clone()]);
         if let Some(dual) = &mut chunk.dual {
-            copy(dual.d, &mut dual.node_d[image.clone()]);
+            copy(dual.d, &mut dual.node_d[image]);
         }
+    }
+
+    /// Adds this image to the sums of every branch.
+    fn node_sums(&self, chunk: &mut Chunk<'_>, branches: &[&Branch], i: usize, work: &mut Work, sums: &mut [Sums]) {
+        let (plan, isa, c, px) = (self.plan, self.plan.isa, self.plan.c, self.plan.px(2));
+        let image = i * px * c..(i + 1) * px * c;
         let view = ChunkView::of(chunk);
         let data: Vec<_> = branches.iter().map(|b| self.term_data(&view, b, i)).collect();
         // Without gradients of p, only batch norms need sums.

@@ -8,16 +8,38 @@ use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::Mutex;
 
-static SHELF: Mutex<BTreeMap<usize, Vec<Vec<f32>>>> = Mutex::new(BTreeMap::new());
+use crate::simd::aligned::Aligned;
 
-/// A buffer on loan.
+/// Buffers that nobody uses, by the number of values they can hold.
+type Shelf<T> = Mutex<BTreeMap<usize, Vec<T>>>;
+
+static BUFFERS: Shelf<Aligned> = Mutex::new(BTreeMap::new());
+static VECTORS: Shelf<Vec<f32>> = Mutex::new(BTreeMap::new());
+
+/// The smallest that fits, if it does not waste more than half of `len`.
+fn find<T>(shelf: &Shelf<T>, len: usize) -> Option<T> {
+    let mut shelf = shelf.lock().expect("no one panics while holding the shelf");
+    let fit = shelf.range_mut(len..=len + len / 2 + 16).find(|(_, stack)| !stack.is_empty());
+    fit.and_then(|(_, stack)| stack.pop())
+}
+
+fn put_back<T>(shelf: &Shelf<T>, capacity: usize, item: T) {
+    if capacity >= 1024 {
+        let mut shelf = shelf.lock().expect("no one panics while holding the shelf");
+        shelf.entry(capacity).or_default().push(item);
+    }
+}
+
+/// A buffer on loan, aligned to cache lines.
 #[derive(Debug, Default)]
-pub struct Buffer(Vec<f32>);
+pub struct Buffer(Aligned);
 
 impl Buffer {
     /// `len` values with unspecified contents.
     pub fn take(len: usize) -> Self {
-        Self(take_vec(len))
+        let mut found = find(&BUFFERS, len).unwrap_or_default();
+        found.resize(len);
+        Self(found)
     }
 
     /// `len` zeros.
@@ -30,7 +52,8 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        give_back(std::mem::take(&mut self.0));
+        let buffer = std::mem::take(&mut self.0);
+        put_back(&BUFFERS, buffer.capacity(), buffer);
     }
 }
 
@@ -49,27 +72,20 @@ impl DerefMut for Buffer {
 
 /// `len` values with unspecified contents, as a vector that may leave for good.
 pub fn take_vec(len: usize) -> Vec<f32> {
-    let mut shelf = SHELF.lock().expect("no one panics while holding the shelf");
-    // The smallest that fits; half as large again is the most that is wasted.
-    let fit = shelf.range_mut(len..=len + len / 2).find(|(_, stack)| !stack.is_empty());
-    let found = fit.and_then(|(_, stack)| stack.pop());
-    drop(shelf);
-    let mut vec = found.unwrap_or_default();
+    let mut vec = find(&VECTORS, len).unwrap_or_default();
     vec.resize(len, 0.0);
     vec
 }
 
 /// Returns a vector to the shelf, whoever made it.
 pub fn give_back(vec: Vec<f32>) {
-    if vec.capacity() >= 1024 {
-        let mut shelf = SHELF.lock().expect("no one panics while holding the shelf");
-        shelf.entry(vec.capacity()).or_default().push(vec);
-    }
+    put_back(&VECTORS, vec.capacity(), vec);
 }
 
 /// Frees everything on the shelf.
 pub fn clear() {
-    SHELF.lock().expect("no one panics while holding the shelf").clear();
+    BUFFERS.lock().expect("no one panics while holding the shelf").clear();
+    VECTORS.lock().expect("no one panics while holding the shelf").clear();
 }
 
 #[cfg(test)]

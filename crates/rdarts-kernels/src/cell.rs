@@ -15,9 +15,10 @@ use rayon::prelude::*;
 
 use crate::buffers::Buffer;
 use crate::norm::{Affine, Moments, Norm, NormTangent};
-use crate::plan::{Action, Branch, Placed, Plan, WindowKey, chunk_images};
+use crate::plan::{Action, Branch, Group, Placed, Plan, WindowKey, chunk_images};
 use crate::simd::Isa;
-use crate::simd::blend::{Source, blend, dots, moments};
+use crate::simd::aligned::Aligned;
+use crate::simd::blend::{Place, Source, blend_within, dots, moments};
 use crate::simd::window::{Mode, fill};
 use crate::spec::{CellDims, CellNoise, CellSpec};
 use crate::stage::Scratch;
@@ -90,15 +91,14 @@ pub fn forward(isa: Isa, spec: &CellSpec, dims: CellDims, input: CellInput<'_>, 
         let image = &s[(ctx.first + i) * len..][..len];
         placed.stage.window().fill_border(window, 0.0);
         fill(isa, placed.stage.window(), &[Source::new(image, c, &[])], &[], Mode::Relu, window);
-    }, input.w, |_, _, _| {});
-    for round in 0..=plan.nodes {
-        // Round 0 serves the edges from states 0 and 1, round i those from node i - 1, which it first sums up.
-        let from = |b: &&Branch| if round == 0 { b.state < 2 } else { b.state == round + 1 };
-        let sum = (round > 0).then(|| NodeSum::new(&saved, round - 1, input.p, noise));
-        let leaving: Vec<&Branch> = plan.branches.iter().filter(from).collect();
-        let first: Vec<&Placed> = leaving.iter().filter_map(|b| b.placed().first()).collect();
-        let states: Vec<usize> = leaving.iter().filter(|b| !b.placed().is_empty()).map(|b| b.state).collect();
-        let affines: Vec<Affine> = (0..2).map(|j| saved.norms[j].affine()).collect();
+    }, input.w, |_, _| {});
+    // The sum of a group is written in front of the next group, which may start from it.
+    let mut sum: Option<NodeSum<'_>> = None;
+    let affines: Vec<Affine> = (0..2).map(|j| saved.norms[j].affine()).collect();
+    for group in &plan.groups {
+        let branches = &plan.branches[group.branches.clone()];
+        let (first, states): (Vec<&Placed>, Vec<usize>) =
+            branches.iter().filter_map(|b| b.placed().first().map(|p| (p, b.state))).unzip();
         stage_pass(&mut saved, &first, out, |ctx, placed, i, window, at| {
             let state = states[at];
             let win = placed.stage.window();
@@ -109,11 +109,11 @@ pub fn forward(isa: Isa, spec: &CellSpec, dims: CellDims, input: CellInput<'_>, 
             let mode = if placed.stage.has_relu() { Mode::Relu } else { Mode::Plain };
             let (source, shift) = ctx.state(&plan, &affines, state, i);
             fill(isa, win, &[source], shift, mode, window);
-        }, input.w, |ctx, i, scratch| {
+        }, input.w, |ctx, i| {
             if let Some(sum) = &sum {
-                sum.write(&plan, ctx, i, scratch);
+                sum.write(&plan, ctx, i);
             }
-            for b in &leaving {
+            for b in branches {
                 if let Action::Noise { buffer } = b.action {
                     let len = plan.buffer_lens[buffer];
                     let start = (ctx.first + i) * len;
@@ -122,21 +122,27 @@ pub fn forward(isa: Isa, spec: &CellSpec, dims: CellDims, input: CellInput<'_>, 
             }
         });
         let second: Vec<(&Placed, usize)> =
-            leaving.iter().filter(|b| b.placed().len() == 2).map(|b| (&b.placed()[1], b.placed()[0].norm)).collect();
-        let inner: Vec<Affine> = second.iter().map(|(_, norm)| saved.norms[*norm].affine()).collect();
-        let placed: Vec<&Placed> = second.iter().map(|(p, _)| *p).collect();
-        stage_pass(&mut saved, &placed, out, |ctx, placed, i, window, at| {
-            let win = placed.stage.window();
-            if at == 0 {
-                win.fill_border(window, 0.0);
-            } else if placed.stage.window() != second[at - 1].0.stage.window() {
-                win.fill_border(window, 0.0);
-            }
-            let len = plan.buffer_lens[second[at].1];
-            let y = &ctx.bufs[second[at].1][i * len..][..len];
-            fill(isa, win, &[Source::new(y, plan.c, &inner[at].of_y)], &inner[at].shift, Mode::Relu, window);
-        }, input.w, |_, _, _| {});
+            branches.iter().filter(|b| b.placed().len() == 2).map(|b| (&b.placed()[1], b.placed()[0].norm)).collect();
+        if !second.is_empty() {
+            let inner: Vec<Affine> = second.iter().map(|(_, norm)| saved.norms[*norm].affine()).collect();
+            let placed: Vec<&Placed> = second.iter().map(|(p, _)| *p).collect();
+            stage_pass(&mut saved, &placed, out, |ctx, placed, i, window, at| {
+                let win = placed.stage.window();
+                if at == 0 || win != second[at - 1].0.stage.window() {
+                    win.fill_border(window, 0.0);
+                }
+                let len = plan.buffer_lens[second[at].1];
+                let y = &ctx.bufs[second[at].1][i * len..][..len];
+                fill(isa, win, &[Source::new(y, plan.c, &inner[at].of_y)], &inner[at].shift, Mode::Relu, window);
+            }, input.w, |_, _| {});
+        }
+        sum = Some(NodeSum::new(&saved, group, input.p, noise));
     }
+    stage_pass(&mut saved, &[], out, |_, _, _, _, _| {}, input.w, |ctx, i| {
+        if let Some(sum) = &sum {
+            sum.write(&plan, ctx, i);
+        }
+    });
     saved
 }
 
@@ -166,7 +172,7 @@ pub fn jvp(input: CellInput<'_>, out: &[f32], tangent: CellTangent<'_>, noise: &
     let pass = |dot: &mut SavedDot,
                 placed: &[&Placed],
                 windows: &(dyn Fn(&DotChunk<'_>, usize, usize, &mut [f32], &mut [f32]) + Sync),
-                before: &(dyn Fn(&mut DotChunk<'_>, usize, &mut [f32]) + Sync)| {
+                before: &(dyn Fn(&mut DotChunk<'_>, usize) + Sync)| {
         let SavedDot { chunks, out_dot, .. } = &mut *dot;
         let sums: Vec<Vec<[Vec<f64>; 2]>> = chunks
             .par_iter_mut()
@@ -181,7 +187,7 @@ pub fn jvp(input: CellInput<'_>, out: &[f32], tangent: CellTangent<'_>, noise: &
                 with_scratch(plan, |work| {
                     let mut pair = vec![0f32; 2 * plan.c];
                     for i in 0..chunk.out_dot.len() / plan.out_len() {
-                        before(&mut chunk, i, &mut work.dense);
+                        before(&mut chunk, i);
                         for (at, p) in placed.iter().enumerate() {
                             windows(&chunk, at, i, &mut work.window, &mut work.window_dot);
                             let len = p.stage.len_out();
@@ -232,13 +238,12 @@ pub fn jvp(input: CellInput<'_>, out: &[f32], tangent: CellTangent<'_>, noise: &
             }
         }
     };
-    pass(&mut dot, &pre, &pre_windows, &|_, _, _| {});
-    for round in 0..=plan.nodes {
-        let from = |b: &&Branch| if round == 0 { b.state < 2 } else { b.state == round + 1 };
-        let leaving: Vec<&Branch> = plan.branches.iter().filter(from).collect();
-        let staged: Vec<&Branch> = leaving.iter().copied().filter(|b| !b.placed().is_empty()).collect();
-        let state_dots: Vec<Affine> = (0..2).map(|j| saved.norms[j].tangent_affine(&dot.norms[j], 1.0, 0.0)).collect();
-        let sum = (round > 0).then(|| NodeTangent::new(saved, &dot, round - 1, input.p, tangent.p, noise));
+    pass(&mut dot, &pre, &pre_windows, &|_, _| {});
+    let mut sum: Option<NodeTangent<'_>> = None;
+    let state_dots: Vec<Affine> = (0..2).map(|j| saved.norms[j].tangent_affine(&dot.norms[j], 1.0, 0.0)).collect();
+    for group in &plan.groups {
+        let staged: Vec<&Branch> =
+            plan.branches[group.branches.clone()].iter().filter(|b| !b.placed().is_empty()).collect();
         let first: Vec<&Placed> = staged.iter().map(|b| &b.placed()[0]).collect();
         let windows = |chunk: &DotChunk<'_>, at: usize, i: usize, r: &mut [f32], v: &mut [f32]| {
             let (b, stage) = (staged[at], first[at].stage);
@@ -247,24 +252,32 @@ pub fn jvp(input: CellInput<'_>, out: &[f32], tangent: CellTangent<'_>, noise: &
             }
             state_windows(plan, chunk, &affines, &state_dots, b.state, &stage, i, r, v);
         };
-        pass(&mut dot, &first, &windows, &|chunk, i, dense| {
+        pass(&mut dot, &first, &windows, &|chunk, i| {
             if let Some(sum) = &sum {
-                sum.write(plan, chunk, i, dense);
+                sum.write(plan, chunk, i);
             }
         });
         let second: Vec<&Branch> = staged.iter().copied().filter(|b| b.placed().len() == 2).collect();
-        let placed: Vec<&Placed> = second.iter().map(|b| &b.placed()[1]).collect();
-        let inner_dots: Vec<Affine> = second
-            .iter()
-            .map(|b| b.placed()[0].norm)
-            .map(|norm| saved.norms[norm].tangent_affine(&dot.norms[norm], 1.0, 0.0))
-            .collect();
-        let windows = |chunk: &DotChunk<'_>, at: usize, i: usize, r: &mut [f32], v: &mut [f32]| {
-            let inner = &second[at].placed()[0];
-            inner_windows(plan, chunk, &affines[inner.norm], &inner_dots[at], inner, &placed[at].stage, i, r, v);
-        };
-        pass(&mut dot, &placed, &windows, &|_, _, _| {});
+        if !second.is_empty() {
+            let placed: Vec<&Placed> = second.iter().map(|b| &b.placed()[1]).collect();
+            let inner_dots: Vec<Affine> = second
+                .iter()
+                .map(|b| b.placed()[0].norm)
+                .map(|norm| saved.norms[norm].tangent_affine(&dot.norms[norm], 1.0, 0.0))
+                .collect();
+            let windows = |chunk: &DotChunk<'_>, at: usize, i: usize, r: &mut [f32], v: &mut [f32]| {
+                let inner = &second[at].placed()[0];
+                inner_windows(plan, chunk, &affines[inner.norm], &inner_dots[at], inner, &placed[at].stage, i, r, v);
+            };
+            pass(&mut dot, &placed, &windows, &|_, _| {});
+        }
+        sum = Some(NodeTangent::new(saved, &dot, group, input.p, tangent.p, noise));
     }
+    pass(&mut dot, &[], &|_, _, _, _, _| {}, &|chunk, i| {
+        if let Some(sum) = &sum {
+            sum.write(plan, chunk, i);
+        }
+    });
     dot
 }
 
@@ -361,10 +374,10 @@ pub(crate) struct DotChunk<'a> {
 #[derive(Default)]
 pub(crate) struct Work {
     pub scratch: Scratch,
-    pub window: Vec<f32>,
-    pub window_dot: Vec<f32>,
-    pub dense: Vec<f32>,
-    pub dense_dot: Vec<f32>,
+    pub window: Aligned,
+    pub window_dot: Aligned,
+    pub dense: Aligned,
+    pub dense_dot: Aligned,
     /// Channel sums of one image.
     pub sums: Vec<f32>,
 }
@@ -383,7 +396,7 @@ pub(crate) fn with_scratch<R>(plan: &Plan, f: impl FnOnce(&mut Work) -> R) -> R 
             (&mut work.dense_dot, dense),
         ] {
             if buffer.len() < len {
-                buffer.resize(len, 0.0);
+                buffer.resize(len);
             }
         }
         f(work)
@@ -398,7 +411,7 @@ fn stage_pass(
     out: &mut [f32],
     window: impl Fn(&Chunk<'_>, &Placed, usize, &mut [f32], usize) + Sync,
     w: &[f32],
-    before: impl Fn(&mut Chunk<'_>, usize, &mut [f32]) + Sync,
+    before: impl Fn(&mut Chunk<'_>, usize) + Sync,
 ) {
     let plan = &saved.plan;
     let per_chunk = chunk_images(plan.n);
@@ -415,7 +428,7 @@ fn stage_pass(
                 let (pivot, rest) = triple.split_at_mut(plan.c);
                 let (sum, square) = rest.split_at_mut(plan.c);
                 for i in 0..chunk.out.len() / plan.out_len() {
-                    before(&mut chunk, i, &mut work.dense);
+                    before(&mut chunk, i);
                     for (at, p) in placed.iter().enumerate() {
                         window(&chunk, p, i, &mut work.window, at);
                         let (len, c) = (p.stage.len_out(), p.stage.c_out());
@@ -437,13 +450,14 @@ fn stage_pass(
     }
 }
 
-/// What a node sums, with all coefficients ready.
-struct NodeSum {
+/// What a group adds to its node, with all coefficients ready.
+struct NodeSum<'a> {
     node: usize,
-    /// (branch action, edge, coefficients); identity and noise have their coefficient in every channel.
-    terms: Vec<(Term, usize, Affine)>,
-    affines: Vec<Affine>,
-    drop_path: Vec<f32>,
+    /// Added to what the groups before have left.
+    accumulate: bool,
+    /// (place of the values, edge, coefficients, weight); the coefficients are empty where no batch norm precedes.
+    terms: Vec<(Term, usize, Affine, f32)>,
+    drop_path: &'a [f32],
     n: usize,
 }
 
@@ -471,109 +485,104 @@ pub(crate) fn factor(drop_path: &[f32], n: usize, edge: usize, image: usize) -> 
     if drop_path.is_empty() { 1.0 } else { drop_path[edge * n + image] }
 }
 
-impl NodeSum {
-    fn new(saved: &Saved, node: usize, p: &[f32], noise: &CellNoise) -> Self {
+impl<'a> NodeSum<'a> {
+    fn new(saved: &Saved, group: &Group, p: &[f32], noise: &'a CellNoise) -> Self {
         let plan = &saved.plan;
-        let terms = plan
-            .branches
+        let terms = plan.branches[group.branches.clone()]
             .iter()
-            .filter(|b| b.node == node)
             .filter_map(|b| {
                 let (term, norm) = term(b)?;
-                let p = f64::from(p[b.alpha]);
-                let affine = match norm {
-                    Some(norm) => saved.norms[norm].scaled(p),
-                    None => Affine { of_y: vec![p as f32; plan.c], ..Affine::default() },
-                };
-                Some((term, b.edge, affine))
+                let p = p[b.alpha];
+                let affine = norm.map_or_else(Affine::default, |norm| saved.norms[norm].scaled(f64::from(p)));
+                Some((term, b.edge, affine, if norm.is_some() { 1.0 } else { p }))
             })
             .collect();
-        let affines = (0..2).map(|j| saved.norms[j].affine()).collect();
-        Self { node, terms, affines, drop_path: noise.drop_path.clone(), n: plan.n }
+        Self { node: group.node, accumulate: !group.first, terms, drop_path: &noise.drop_path, n: plan.n }
     }
 
-    /// Writes the node of image i into the output.
-    fn write(&self, plan: &Plan, chunk: &mut Chunk<'_>, i: usize, dense: &mut [f32]) {
+    /// Writes or adds to the node of image i in the output.
+    fn write(&self, plan: &Plan, chunk: &mut Chunk<'_>, i: usize) {
         let (c, px) = (plan.c, plan.px(2));
         let mut shift = vec![0f32; c];
         let mut sources = Vec::with_capacity(self.terms.len());
-        for (term, edge, affine) in &self.terms {
-            let m = factor(&self.drop_path, self.n, *edge, chunk.first + i);
-            let (data, stride) = match *term {
-                Term::Buffer(b) => (&chunk.bufs[b][i * px * c..][..px * c], c),
-                Term::State(s) => {
-                    let (source, _) = chunk.state(plan, &self.affines, s, i);
-                    (source.data, source.stride)
+        let mut own = Vec::new();
+        let image = i * plan.out_len();
+        for (term, edge, affine, weight) in &self.terms {
+            let m = factor(self.drop_path, self.n, *edge, chunk.first + i);
+            match *term {
+                Term::State(s) if s >= 2 => own.push((image + (s - 2) * c, m * weight)),
+                Term::Buffer(b) | Term::State(b) => {
+                    let data = &chunk.bufs[b][i * px * c..][..px * c];
+                    sources.push(Source { data, stride: c, coef: &affine.of_y, factor: m * weight });
+                    shift.iter_mut().zip(&affine.shift).for_each(|(s, a)| *s += m * a);
                 }
-            };
-            sources.push(Source { data, stride, coef: &affine.of_y, factor: m });
-            shift.iter_mut().zip(&affine.shift).for_each(|(s, a)| *s += m * a);
+            }
         }
-        blend(plan.isa, px, c, &sources, &shift, false, dense, c);
-        let at = i * plan.out_len() + self.node * c;
-        blend(plan.isa, px, c, &[Source::new(dense, c, &[])], &[], false, &mut chunk.out[at..], plan.nodes * c);
+        let to = Place { at: image + self.node * c, stride: plan.nodes * c };
+        blend_within(plan.isa, px, c, &sources, &own, &shift, self.accumulate, chunk.out, to);
     }
 }
 
-/// The tangent of what a node sums.
-struct NodeTangent {
+/// The tangent of what a group adds to its node.
+struct NodeTangent<'a> {
     node: usize,
-    terms: Vec<(Term, usize, Affine)>,
-    drop_path: Vec<f32>,
+    accumulate: bool,
+    /// (place, edge, coefficients, weight, tangent of the weight); the weights count where no batch norm precedes.
+    terms: Vec<(Term, usize, Affine, f32, f32)>,
+    drop_path: &'a [f32],
     n: usize,
 }
 
-impl NodeTangent {
-    fn new(saved: &Saved, dot: &SavedDot, node: usize, p: &[f32], p_dot: &[f32], noise: &CellNoise) -> Self {
+impl<'a> NodeTangent<'a> {
+    fn new(saved: &Saved, dot: &SavedDot, group: &Group, p: &[f32], p_dot: &[f32], noise: &'a CellNoise) -> Self {
         let plan = &saved.plan;
-        let terms = plan
-            .branches
+        let terms = plan.branches[group.branches.clone()]
             .iter()
-            .filter(|b| b.node == node)
             .filter_map(|b| {
                 let (term, norm) = term(b)?;
-                let (p, p_dot) = (f64::from(p[b.alpha]), f64::from(p_dot[b.alpha]));
-                let affine = match norm {
-                    Some(norm) => saved.norms[norm].tangent_affine(&dot.norms[norm], p, p_dot),
-                    None => Affine { of_dot: vec![p as f32; plan.c], of_y: vec![p_dot as f32; plan.c], shift: Vec::new() },
-                };
-                Some((term, b.edge, affine))
+                let (p, p_dot) = (p[b.alpha], p_dot[b.alpha]);
+                Some(match norm {
+                    Some(norm) => {
+                        let affine =
+                            saved.norms[norm].tangent_affine(&dot.norms[norm], f64::from(p), f64::from(p_dot));
+                        (term, b.edge, affine, 1.0, 1.0)
+                    }
+                    None => (term, b.edge, Affine::default(), p, p_dot),
+                })
             })
             .collect();
-        Self { node, terms, drop_path: noise.drop_path.clone(), n: plan.n }
+        Self { node: group.node, accumulate: !group.first, terms, drop_path: &noise.drop_path, n: plan.n }
     }
 
-    fn write(&self, plan: &Plan, chunk: &mut DotChunk<'_>, i: usize, dense: &mut [f32]) {
+    fn write(&self, plan: &Plan, chunk: &mut DotChunk<'_>, i: usize) {
         let (c, px) = (plan.c, plan.px(2));
         let mut shift = vec![0f32; c];
         let mut sources = Vec::with_capacity(2 * self.terms.len());
-        for (term, edge, affine) in &self.terms {
-            let m = factor(&self.drop_path, self.n, *edge, chunk.first + i);
+        let mut own = Vec::new();
+        let image = i * plan.out_len();
+        for (term, edge, affine, p, p_dot) in &self.terms {
+            let m = factor(self.drop_path, self.n, *edge, chunk.first + i);
             let (y, y_dot, stride) = match *term {
                 // Noise has no tangent.
                 Term::Buffer(b) if b >= plan.n_norms => (&chunk.bufs[b][i * px * c..][..px * c], None, c),
-                Term::Buffer(b) => {
-                    let image = i * px * c..(i + 1) * px * c;
-                    (&chunk.bufs[b][image.clone()], Some(&chunk.dots[b][image]), c)
+                Term::State(s) if s >= 2 => {
+                    let at = image + (s - 2) * c;
+                    own.push((at, m * p));
+                    (&chunk.out[at..], None, plan.nodes * c)
                 }
-                Term::State(s) if s < 2 => {
-                    let image = i * px * c..(i + 1) * px * c;
-                    (&chunk.bufs[s][image.clone()], Some(&chunk.dots[s][image]), c)
-                }
-                Term::State(s) => {
-                    let at = i * plan.out_len() + (s - 2) * c;
-                    (&chunk.out[at..], Some(&chunk.out_dot[at..]), plan.nodes * c)
+                Term::Buffer(b) | Term::State(b) => {
+                    let range = i * px * c..(i + 1) * px * c;
+                    (&chunk.bufs[b][range.clone()], Some(&chunk.dots[b][range]), c)
                 }
             };
-            if let Some(y_dot) = y_dot {
-                sources.push(Source { data: y_dot, stride, coef: &affine.of_dot, factor: m });
+            if let Some(data) = y_dot {
+                sources.push(Source { data, stride, coef: &affine.of_dot, factor: m * p });
             }
-            sources.push(Source { data: y, stride, coef: &affine.of_y, factor: m });
+            sources.push(Source { data: y, stride, coef: &affine.of_y, factor: m * p_dot });
             shift.iter_mut().zip(&affine.shift).for_each(|(s, a)| *s += m * a);
         }
-        blend(plan.isa, px, c, &sources, &shift, false, dense, c);
-        let at = i * plan.out_len() + self.node * c;
-        blend(plan.isa, px, c, &[Source::new(dense, c, &[])], &[], false, &mut chunk.out_dot[at..], plan.nodes * c);
+        let to = Place { at: image + self.node * c, stride: plan.nodes * c };
+        blend_within(plan.isa, px, c, &sources, &own, &shift, self.accumulate, chunk.out_dot, to);
     }
 }
 

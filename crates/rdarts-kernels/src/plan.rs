@@ -3,6 +3,8 @@
 //! Work is split into at most [`CHUNKS`] groups of consecutive images. The groups depend on the batch alone, each
 //! is one task, and their sums are added in their order: the result is the same whatever the number of threads.
 
+use std::ops::Range;
+
 use crate::simd::Isa;
 use crate::simd::window::Window;
 use crate::spec::{CellDims, CellSpec, OpKind};
@@ -51,6 +53,43 @@ pub(crate) struct Branch {
     pub action: Action,
 }
 
+/// Branches of one node whose stages run together over all images, before the next group starts.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    pub node: usize,
+    /// Its part of [`Plan::branches`].
+    pub branches: Range<usize>,
+    /// Whether it is the node's first or last.
+    pub first: bool,
+    pub last: bool,
+}
+
+/// Bytes of stage outputs that one group may make, unless a single branch makes more: the second half of a
+/// separable convolution, the weighted sum and, on the way back, both halves again find in the third cache level
+/// what the pass before left there. See LOG.md for the times with other values.
+const GROUP_BYTES: usize = 8 << 20;
+
+/// Cuts the branches, sorted by node, into groups.
+fn group(branches: &[Branch], nodes: usize, n: usize) -> Vec<Group> {
+    let mut groups = Vec::new();
+    let mut start = 0;
+    for node in 0..nodes {
+        let end = start + branches[start..].iter().take_while(|b| b.node == node).count();
+        let (mut from, mut bytes, mut first) = (start, 0, true);
+        for at in start..end {
+            let more = branches[at].placed().iter().map(|p| p.stage.len_out() * n * size_of::<f32>()).sum::<usize>();
+            if bytes > 0 && bytes + more > GROUP_BYTES {
+                groups.push(Group { node, branches: from..at, first, last: false });
+                (from, bytes, first) = (at, 0, false);
+            }
+            bytes += more;
+        }
+        groups.push(Group { node, branches: from..end, first, last: true });
+        start = end;
+    }
+    groups
+}
+
 /// A cell for given sizes.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -62,8 +101,10 @@ pub(crate) struct Plan {
     pub side_in: [usize; 2],
     pub side_out: [usize; 2],
     pub pre: [Placed; 2],
-    /// In order of (state, shape of window), so that neighbours can share one.
+    /// In order of (node, newest state first, shape of window), so that neighbours can share a window.
     pub branches: Vec<Branch>,
+    /// The order of work.
+    pub groups: Vec<Group>,
     pub n_norms: usize,
     /// Values of one image in each buffer (first one per norm, then noise).
     pub buffer_lens: Vec<usize>,
@@ -135,7 +176,8 @@ impl Plan {
                 lens.push(side_out[0] * side_out[1] * c);
             }
         }
-        branches.sort_by_key(|b| (b.state, b.first_window_key()));
+        branches.sort_by_key(|b| (b.node, std::cmp::Reverse(b.state), b.first_window_key()));
+        let groups = group(&branches, spec.nodes, dims.n);
         Self {
             isa,
             n: dims.n,
@@ -145,6 +187,7 @@ impl Plan {
             side_out,
             pre: [pre0, pre1],
             branches,
+            groups,
             n_norms,
             buffer_lens: lens,
             n_weights: weights,

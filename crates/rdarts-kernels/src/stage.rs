@@ -13,6 +13,7 @@
 //! [`Stage::tangent_w`] (the tangent of w) and [`Stage::vjp`] (their transposes). The window of x is the gate.
 
 use crate::simd::Isa;
+use crate::simd::aligned::Aligned;
 use crate::simd::depthwise::{self, Half, InputGradient};
 use crate::simd::pointwise::{product, weight_gradient};
 use crate::simd::pool;
@@ -43,17 +44,17 @@ pub(crate) struct Destination<'a> {
 /// Room for one image's intermediate rows, kept per thread.
 #[derive(Default)]
 pub(crate) struct Scratch {
-    rows: Vec<f32>,
-    window: Vec<f32>,
+    rows: Aligned,
+    window: Aligned,
 }
 
 impl Scratch {
     fn grow(&mut self, rows: usize, window: usize) {
         if self.rows.len() < rows {
-            self.rows.resize(rows, 0.0);
+            self.rows.resize(rows);
         }
         if self.window.len() < window {
-            self.window.resize(window, 0.0);
+            self.window.resize(window);
         }
     }
 }

@@ -9,13 +9,13 @@
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Tensor};
+use rdarts_kernels::loss::CrossEntropy;
 use rdarts_kernels::spec::CellNoise;
 
 use crate::derivatives::{
-    Alphas, Batch, Evaluation, Inputs, Pass, Point, Real, download, evaluate, seeded_backward, take_p_bar, upload,
-    upload_images, upload_reals,
+    Alphas, Batch, Evaluation, Inputs, Pass, Point, Real, copied, download, evaluate, seeded_backward, take_p_bar,
+    upload, upload_images, upload_reals,
 };
-use rdarts_kernels::loss::CrossEntropy;
 use crate::mixing::dual_vjp;
 use crate::ops::Slot;
 use crate::supernet::{CellKind, Supernet};
@@ -57,7 +57,7 @@ impl AlphaHessian {
         let p = at.alphas.softmax(&net);
         let module = |m: usize| &at.weights[net.modules()[m].offset..][..net.modules()[m].len];
 
-        let plain = |values: &[R]| upload_reals::<R, 1>(values.to_vec(), [values.len()], at.device);
+        let plain = |values: &[R]| upload_reals::<R, 1>(copied(values), [values.len()], at.device);
         let inputs = Inputs {
             p: [&p.normal, &p.reduce].map(|p| upload::<1>(p, [p.len()], at.device, dtype)),
             w: (0..net.modules().len()).map(|m| plain(module(m))).collect(),
@@ -94,14 +94,7 @@ impl AlphaHessian {
             upload::<1>(&[p, p_dot].concat(), [2 * p.len()], &self.device, self.dtype).require_grad()
         };
         let inputs = Inputs { p: [stack(CellKind::Normal), stack(CellKind::Reduce)], w: self.w.clone() };
-        let pass = Pass {
-            net: &self.net,
-            noise: &self.noise,
-            dual: true,
-            weights_move: false,
-            keep: true,
-            primal: Some(&self.primal),
-        };
+        let pass = Pass { dual: true, primal: Some(&self.primal), ..Pass::plain(&self.net, &self.noise, true) };
         let (logits, _) = pass.body(self.stem.clone(), &inputs);
         let bars = dual_backward(logits, &self.ce, &inputs, &self.p);
         let chain = |kind: CellKind| {
@@ -154,7 +147,7 @@ pub fn mixed_hvp<R: Real>(at: Point<R>, batch: Batch<R>, v: &[R]) -> Alphas {
         upload_dual::<R>(&at.weights[range.clone()], Some(&v[range]), &device)
     });
     let inputs = Inputs { p: [&p.normal, &p.reduce].map(still), w: w.collect() };
-    let pass = Pass { net, noise: batch.noise, dual: true, weights_move: true, keep: true, primal: None };
+    let pass = Pass { dual: true, weights_move: true, ..Pass::plain(net, batch.noise, true) };
     let images = upload_images(net, batch, &device);
     let stem = pass.stem(Tensor::cat(vec![images.clone(), images.zeros_like()], 0), inputs.w[0].clone());
     let (logits, _) = pass.body(stem, &inputs);
@@ -162,6 +155,7 @@ pub fn mixed_hvp<R: Real>(at: Point<R>, batch: Batch<R>, v: &[R]) -> Alphas {
     let value = logits.clone().narrow(0, 0, n);
     let ce = CrossEntropy::new(&download(value.into_data()), batch.labels);
     let bars = dual_backward(logits, &ce, &inputs, &p);
+    inputs.recycle::<R>();
     let p_bar =
         Alphas { normal: bars.normal[..p.normal.len()].to_vec(), reduce: bars.reduce[..p.reduce.len()].to_vec() };
     p.jacobian(net, &p_bar)
@@ -178,10 +172,12 @@ fn dual_backward(logits: Tensor<2>, ce: &CrossEntropy, inputs: &Inputs, p: &Alph
 
 /// Weights and their direction, or zeros, [2 len].
 fn upload_dual<R: Real>(w: &[R], v: Option<&[R]>, device: &Device) -> Tensor<1> {
-    let mut values = w.to_vec();
+    let mut values = R::take(2 * w.len());
+    let (value, tangent) = values.split_at_mut(w.len());
+    value.copy_from_slice(w);
     match v {
-        Some(v) => values.extend_from_slice(v),
-        None => values.resize(2 * w.len(), R::from_f64(0.0)),
+        Some(v) => tangent.copy_from_slice(v),
+        None => tangent.fill(R::from_f64(0.0)),
     }
     upload_reals::<R, 1>(values, [2 * w.len()], device)
 }

@@ -17,12 +17,13 @@
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Element, Gradients, Tensor, TensorData};
+use rdarts_kernels::buffers;
+use rdarts_kernels::loss::CrossEntropy;
 use rdarts_kernels::spec::CellNoise;
 
 use crate::curvature::mixed_hvp;
-use rdarts_kernels::loss::CrossEntropy;
 use crate::mixing::{jacobian, softmax};
-use crate::ops::{self, CellCall, HeadCall, Mode, Slot, StemCall};
+use crate::ops::{self, CellCall, HeadCall, Ledger, Mode, Slot, StemCall};
 use crate::supernet::{CellKind, Module, ModuleSpec, Supernet};
 
 /// The float types weights and images may have: `f32` to search, `f64` to check.
@@ -31,6 +32,12 @@ pub trait Real: Element + Copy + Send + Sync + 'static {
     fn to_f64(self) -> f64;
     /// Rounds.
     fn from_f64(value: f64) -> Self;
+    /// A vector of `len` values with unspecified contents.
+    fn take(len: usize) -> Vec<Self> {
+        vec![Self::from_f64(0.0); len]
+    }
+    /// Where a vector goes that nobody needs any more.
+    fn give_back(_: Vec<Self>) {}
 }
 
 impl Real for f32 {
@@ -39,6 +46,12 @@ impl Real for f32 {
     }
     fn from_f64(value: f64) -> Self {
         value as f32
+    }
+    fn take(len: usize) -> Vec<Self> {
+        buffers::take_vec(len)
+    }
+    fn give_back(values: Vec<Self>) {
+        buffers::give_back(values);
     }
 }
 
@@ -261,10 +274,17 @@ impl Inputs {
             if matches!(tracked, Tracked::Alphas | Tracked::Both) { p.require_grad() } else { p }
         });
         let w = at.net.modules().iter().map(|m| {
-            let w = upload_reals::<R, 1>(at.weights[m.offset..m.offset + m.len].to_vec(), [m.len], device);
+            let w = upload_reals::<R, 1>(copied(&at.weights[m.offset..m.offset + m.len]), [m.len], device);
             if matches!(tracked, Tracked::Weights | Tracked::Both) { w.require_grad() } else { w }
         });
         Self { p, w: w.collect() }
+    }
+
+    /// Gives back the memory of the weights, once the tape has let go of them.
+    pub(crate) fn recycle<R: Real>(self) {
+        for w in self.w {
+            R::give_back(w.into_data().try_into_vec::<R>().expect("weights have the type they were made with"));
+        }
     }
 }
 
@@ -278,11 +298,12 @@ pub(crate) struct Pass<'a> {
     pub(crate) keep: bool,
     /// The slots of an earlier plain pass, module by module.
     pub(crate) primal: Option<&'a [Arc<Slot>]>,
+    pub(crate) ledger: Arc<Ledger>,
 }
 
 impl<'a> Pass<'a> {
     pub(crate) fn plain(net: &'a Supernet, noise: &'a [Arc<CellNoise>], keep: bool) -> Self {
-        Self { net, noise, dual: false, weights_move: false, keep, primal: None }
+        Self { net, noise, dual: false, weights_move: false, keep, primal: None, ledger: Arc::default() }
     }
 
     /// Images to logits, and the slots of all modules.
@@ -331,7 +352,7 @@ impl<'a> Pass<'a> {
         } else {
             Mode::plain(slot.clone())
         };
-        (mode, slot)
+        (mode.in_pass(self.ledger.clone()), slot)
     }
 }
 
@@ -349,12 +370,15 @@ fn gradients<R: Real>(at: Point<R>, batch: Batch<R>, tracked: Tracked) -> (Evalu
     };
     let mut weights = Vec::new();
     if matches!(tracked, Tracked::Weights | Tracked::Both) {
-        weights.reserve(at.net.n_parameters());
-        for w in &inputs.w {
+        weights = R::take(at.net.n_parameters());
+        for (w, m) in inputs.w.iter().zip(at.net.modules()) {
             let g = w.grad_remove(&mut grads).expect("every module is on the way to the loss");
-            weights.extend(g.into_data().try_into_vec::<R>().expect("a gradient has the type of its tensor"));
+            let g = g.into_data().try_into_vec::<R>().expect("a gradient has the type of its tensor");
+            weights[m.offset..m.offset + m.len].copy_from_slice(&g);
+            R::give_back(g);
         }
     }
+    inputs.recycle::<R>();
     (evaluation, alphas, weights)
 }
 
@@ -382,7 +406,14 @@ pub(crate) fn evaluate(logits: &Tensor<2>, labels: &[u32]) -> (Evaluation, Cross
 pub(crate) fn upload_images<R: Real>(net: &Supernet, batch: Batch<R>, device: &Device) -> Tensor<4> {
     let size = [batch.labels.len(), batch.side[0], batch.side[1], net.spec().c_image];
     assert_eq!(batch.images.len(), size.iter().product::<usize>(), "the images are not {size:?}");
-    upload_reals::<R, 4>(batch.images.to_vec(), size, device)
+    upload_reals::<R, 4>(copied(batch.images), size, device)
+}
+
+/// A copy in memory that an earlier step has left.
+pub(crate) fn copied<R: Real>(values: &[R]) -> Vec<R> {
+    let mut out = R::take(values.len());
+    out.copy_from_slice(values);
+    out
 }
 
 /// A tensor of the type of its values.

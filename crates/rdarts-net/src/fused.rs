@@ -4,19 +4,22 @@
 //! [`crate::composed`], which double precision trusts for golden values. Second derivatives of the search end in
 //! the mixing weights: the gradient of a dual call with respect to weights is the composed body's as well.
 //!
-//! What a forward pass leaves for its backward pass travels in the call's slot. Large buffers come from
-//! `rdarts_kernels::buffers` and go back there as soon as the tape lets go of them.
+//! What a forward pass leaves for its backward pass travels in the call's slot. Large tensors come from
+//! `rdarts_kernels::buffers`. Whichever operation holds the last handle of one gives it back, so a step takes
+//! what the step before it has left and asks the system for nothing.
 
 use std::sync::Arc;
 
 use burn::backend::Flex;
 use burn::backend::TensorMetadata;
 use burn::backend::flex::{FlexTensor, Layout};
+use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::{Bytes, DType, Shape};
+use rayon::prelude::*;
 use rdarts_kernels::Isa;
 use rdarts_kernels::backward::{self, Dual, Want};
-use rdarts_kernels::buffers::{Buffer, take_vec};
+use rdarts_kernels::buffers::{give_back, take_vec};
 use rdarts_kernels::cell::{self, CellInput, CellTangent, Saved, SavedDot};
 use rdarts_kernels::spec::CellDims;
 use rdarts_kernels::stem::StemSaved;
@@ -32,27 +35,30 @@ impl SearchOps for Flex {
         if x.dtype() != DType::F32 {
             return composed::stem::<Self>(x, w, &call);
         }
-        let (x, w) = (x.to_contiguous(), w.to_contiguous());
-        let ([n, h, wd, _], spec, mode) = (x.shape().dims(), call.spec, &call.mode);
-        let (x, _) = split(floats(&x), mode);
-        let (w, w_dot) = split(floats(&w), mode);
-        let images = if mode.dual { n / 2 } else { n };
+        let [images, weights] = contiguous([x, w]);
+        let ([n, h, wd, _], spec, mode) = (images.shape().dims(), call.spec, &call.mode);
+        let (x, _) = split(floats(&images), mode);
+        let (w, w_dot) = split(floats(&weights), mode);
+        let n_images = if mode.dual { n / 2 } else { n };
         let mut out = take_vec(n * h * wd * spec.c_out);
-        let (value, tangent) = out.split_at_mut(images * h * wd * spec.c_out);
-        let saved = stem::forward(Isa::best(), spec, images, [h, wd], x, w, value);
+        let (value, tangent) = out.split_at_mut(n_images * h * wd * spec.c_out);
+        let saved = stem::forward(Isa::best(), spec, n_images, [h, wd], x, w, value);
         if mode.dual {
             if mode.weights_move { stem::jvp(x, w, w_dot, &saved, tangent) } else { tangent.fill(0.0) }
         } else {
             mode.slot.put(saved);
         }
+        recycle([images, weights]);
         wrap(out, &[n, h, wd, spec.c_out])
     }
 
     fn stem_vjp(x: T, w: T, g: T, call: StemCall) -> T {
         let saved = if call.mode.dual { None } else { call.mode.slot.take::<StemSaved>() };
         let Some(saved) = saved else { return composed::stem_vjp::<Self>(x, w, g, &call) };
-        let (x, w, g) = (x.to_contiguous(), w.to_contiguous(), g.to_contiguous());
-        let dw = stem::vjp(floats(&x), floats(&w), &saved, floats(&g));
+        let inputs = contiguous([x, w, g]);
+        let [x, w, g] = inputs.each_ref().map(floats);
+        let dw = stem::vjp(x, w, &saved, g);
+        recycle(inputs);
         let len = dw.len();
         wrap(dw, &[len])
     }
@@ -61,12 +67,12 @@ impl SearchOps for Flex {
         if s0.dtype() != DType::F32 {
             return composed::cell::<Self>(s0, s1, p, w, &call);
         }
-        let [s0, s1, p, w] = [s0, s1, p, w].map(|t| t.to_contiguous());
+        let inputs = contiguous([s0, s1, p, w]);
         let mode = &call.mode;
-        let dims = dims(&s0, &s1, mode);
+        let dims = dims(&inputs, mode);
         let [h, wd] = dims.side_out(&call.spec);
         let shape = [dims.n, h, wd, call.spec.c_out()];
-        let at = split_input(&s0, &s1, &p, &w, mode);
+        let at = split_input(&inputs, mode);
         let primal = mode.primal.as_ref().and_then(|slot| slot.get::<CellTape>());
         let tape = primal.unwrap_or_else(|| {
             let mut out = take_vec(shape.iter().product());
@@ -76,14 +82,13 @@ impl SearchOps for Flex {
         if !mode.dual {
             let out = tape.out.clone();
             mode.slot.put_shared(tape);
+            recycle(inputs);
             return out;
         }
         let dot = cell::jvp(at.value, floats(&tape.out), at.tangent, &call.noise, &tape.saved);
-        let len = dot.out_dot().len();
-        let mut out = take_vec(2 * len);
-        out[..len].copy_from_slice(floats(&tape.out));
-        out[len..].copy_from_slice(dot.out_dot());
+        let out = stacked(floats(&tape.out), dot.out_dot());
         mode.slot.put(DualTape { value: tape, dot });
+        recycle(inputs);
         wrap(out, &[2 * dims.n, h, wd, call.spec.c_out()])
     }
 
@@ -95,19 +100,18 @@ impl SearchOps for Flex {
             (None, Some(dual)) if !want.w => dual.value.clone(),
             _ => return composed::cell_vjp::<Self>([s0, s1, p, w], g, &call, want),
         };
-        let [s0, s1, p, w, g] = [s0, s1, p, w, g].map(|t| t.to_contiguous());
-        let dims = dims(&s0, &s1, mode);
-        let at = split_input(&s0, &s1, &p, &w, mode);
+        let inputs = contiguous([s0, s1, p, w]);
+        let dims = dims(&inputs, mode);
+        let at = split_input(&inputs, mode);
         // The kernels add to the gradient of the nodes in place.
-        let mut g_all = Buffer::take(floats(&g).len());
-        g_all.copy_from_slice(floats(&g));
-        drop(g);
-        let half = floats(&tape.out).len();
-        let (g_value, g_dot) = g_all.split_at_mut(half);
+        let mut g = owned(g);
+        let (g_value, g_dot) = g.split_at_mut(floats(&tape.out).len());
         let dual = dual.as_ref().map(|d| Dual { tangent: at.tangent, saved: &d.dot, d: g_dot });
         let is_dual = dual.is_some();
         let needs = Want { s0: want.s0, s1: want.s1, p: want.p, w: want.w };
         let grads = backward::vjp(at.value, floats(&tape.out), &call.noise, &tape.saved, g_value, dual, needs);
+        give_back(g);
+        recycle(inputs);
         let state = |wanted: bool, value: Vec<f32>, dot: Vec<f32>, side: [usize; 2], c: usize| {
             if !wanted {
                 return unwanted();
@@ -133,10 +137,10 @@ impl SearchOps for Flex {
         if s.dtype() != DType::F32 {
             return composed::head::<Self>(s, w, &call);
         }
-        let (s, w) = (s.to_contiguous(), w.to_contiguous());
-        let (n, spec, mode) = (s.shape()[0], call.spec, &call.mode);
-        let (w, w_dot) = split(floats(&w), mode);
-        let means = head::pool(Isa::best(), n, spec.c_in, floats(&s));
+        let [state, weights] = contiguous([s, w]);
+        let (n, spec, mode) = (state.shape()[0], call.spec, &call.mode);
+        let (w, w_dot) = split(floats(&weights), mode);
+        let means = head::pool(Isa::best(), n, spec.c_in, floats(&state));
         let mut logits = vec![0.0; n * spec.classes];
         if mode.dual {
             let (m, m_dot) = means.split_at(means.len() / 2);
@@ -149,6 +153,7 @@ impl SearchOps for Flex {
         } else {
             head::apply(&spec, &means, w, true, false, &mut logits);
         }
+        recycle([state, weights]);
         wrap(logits, &[n, spec.classes])
     }
 
@@ -157,10 +162,10 @@ impl SearchOps for Flex {
         if s.dtype() != DType::F32 || (mode.dual && want.w) {
             return composed::head_vjp::<Self>(s, w, g, &call, want);
         }
-        let [s, w, g] = [s, w, g].map(|t| t.to_contiguous());
-        let ([n, h, wd, c], spec) = (s.shape().dims::<4>(), call.spec);
-        let (w, w_dot) = split(floats(&w), mode);
-        let (px, g) = (h * wd, floats(&g));
+        let inputs = contiguous([s, w, g]);
+        let [s, w, g] = inputs.each_ref().map(floats);
+        let ([n, h, wd, c], spec) = (inputs[0].shape().dims::<4>(), call.spec);
+        let ((w, w_dot), px) = (split(w, mode), h * wd);
         let ds = want.s.then(|| {
             if !mode.dual {
                 return wrap(head::input_gradient(&spec, px, &[(w, g)]), &[n, h, wd, c]);
@@ -171,18 +176,42 @@ impl SearchOps for Flex {
             wrap(join(value, head::input_gradient(&spec, px, &[(w, d)])), &[n, h, wd, c])
         });
         let dw = want.w.then(|| {
-            let dw = head::weight_gradient(&spec, &head::pool(Isa::best(), n, c, floats(&s)), g);
+            let dw = head::weight_gradient(&spec, &head::pool(Isa::best(), n, c, s), g);
             let len = dw.len();
             wrap(dw, &[len])
         });
+        recycle(inputs);
         (ds.unwrap_or_else(unwanted), dw.unwrap_or_else(unwanted))
     }
+
+    fn accumulate(total: T, g: T) -> T {
+        if total.dtype() != DType::F32 || total.shape() != g.shape() {
+            return Self::float_add(total, g);
+        }
+        let (shape, [g]) = (total.shape(), contiguous([g]));
+        let mut total = owned(total);
+        total
+            .par_chunks_mut(PIECE)
+            .zip(floats(&g).par_chunks(PIECE))
+            .for_each(|(total, g)| total.iter_mut().zip(g).for_each(|(t, g)| *t += g));
+        recycle([g]);
+        FlexTensor::new(Bytes::from_elems(total), Layout::contiguous(shape), DType::F32)
+    }
 }
+
+/// Values that one task adds or copies: enough to be worth a task, few enough to stay in a cache.
+const PIECE: usize = 1 << 14;
 
 /// What a plain call of a cell leaves.
 struct CellTape {
     saved: Saved,
     out: FlexTensor,
+}
+
+impl Drop for CellTape {
+    fn drop(&mut self) {
+        recycle([std::mem::replace(&mut self.out, unwanted())]);
+    }
 }
 
 /// What a dual call of a cell leaves.
@@ -197,15 +226,15 @@ struct SplitInput<'a> {
     tangent: CellTangent<'a>,
 }
 
-fn split_input<'a>(s0: &'a T, s1: &'a T, p: &'a T, w: &'a T, mode: &Mode) -> SplitInput<'a> {
-    let [s0, s1, p, w] = [s0, s1, p, w].map(|t| split(floats(t), mode));
+fn split_input<'a>(inputs: &'a [T; 4], mode: &Mode) -> SplitInput<'a> {
+    let [s0, s1, p, w] = inputs.each_ref().map(|t| split(floats(t), mode));
     SplitInput {
         value: CellInput { s0: s0.0, s1: s1.0, p: p.0, w: w.0 },
         tangent: CellTangent { s0: Some(s0.1), s1: Some(s1.1), p: p.1, w: mode.weights_move.then_some(w.1) },
     }
 }
 
-fn dims(s0: &T, s1: &T, mode: &Mode) -> CellDims {
+fn dims([s0, s1, ..]: &[T; 4], mode: &Mode) -> CellDims {
     let ([n, h0, w0, _], [_, h1, w1, _]) = (s0.shape().dims::<4>(), s1.shape().dims::<4>());
     CellDims { n: if mode.dual { n / 2 } else { n }, side0: [h0, w0], side1: [h1, w1] }
 }
@@ -215,17 +244,61 @@ fn split<'a>(all: &'a [f32], mode: &Mode) -> (&'a [f32], &'a [f32]) {
     if mode.dual { all.split_at(all.len() / 2) } else { (all, &[]) }
 }
 
-/// Value and tangent behind one another.
+/// Value and tangent behind one another; a plain value alone.
 fn join(value: Vec<f32>, tangent: Vec<f32>) -> Vec<f32> {
     if tangent.is_empty() {
         return value;
     }
-    let mut all = take_vec(value.len() + tangent.len());
-    all[..value.len()].copy_from_slice(&value);
-    all[value.len()..].copy_from_slice(&tangent);
-    rdarts_kernels::buffers::give_back(value);
-    rdarts_kernels::buffers::give_back(tangent);
+    let all = stacked(&value, &tangent);
+    give_back(value);
+    give_back(tangent);
     all
+}
+
+fn stacked(value: &[f32], tangent: &[f32]) -> Vec<f32> {
+    let mut all = take_vec(value.len() + tangent.len());
+    let (first, second) = all.split_at_mut(value.len());
+    copy(value, first);
+    copy(tangent, second);
+    all
+}
+
+/// On all threads: one alone cannot use the whole bandwidth of the memory.
+fn copy(from: &[f32], to: &mut [f32]) {
+    to.par_chunks_mut(PIECE).zip(from.par_chunks(PIECE)).for_each(|(to, from)| to.copy_from_slice(from));
+}
+
+fn contiguous<const N: usize>(tensors: [T; N]) -> [T; N] {
+    tensors.map(|t| t.to_contiguous())
+}
+
+/// The values of a tensor as a vector: its own one if no one else holds it, else a copy.
+fn owned(t: FlexTensor) -> Vec<f32> {
+    let [t] = contiguous([t]);
+    if is_whole_and_unique(&t) {
+        return t.into_data().try_into_vec::<f32>().expect("a tensor of single precision");
+    }
+    let values = floats(&t);
+    let mut out = take_vec(values.len());
+    copy(values, &mut out);
+    out
+}
+
+/// Gives the vectors of tensors back that no one else holds.
+fn recycle<const N: usize>(tensors: [FlexTensor; N]) {
+    for t in tensors {
+        if t.dtype() == DType::F32
+            && is_whole_and_unique(&t)
+            && let Ok(values) = t.into_data().try_into_vec::<f32>()
+        {
+            give_back(values);
+        }
+    }
+}
+
+/// Whether a tensor is alone with its memory and uses all of it: then its vector comes out without a copy.
+fn is_whole_and_unique(t: &FlexTensor) -> bool {
+    t.is_unique() && t.is_contiguous() && t.bytes().len() == size_of::<f32>() * t.shape().num_elements()
 }
 
 fn floats(t: &FlexTensor) -> &[f32] {

@@ -50,4 +50,4 @@ pub use derivatives::{
     Alphas, Batch, Evaluation, InnerStep, PUBLISHED_RADIUS, Point, Real, alpha_gradient, both_gradients, forward,
     unrolled_gradient, unrolled_gradient_difference, weight_gradient,
 };
-pub use supernet::{CellKind, Module, ModuleSpec, Parameter, ParameterError, Supernet, SupernetSpec};
+pub use supernet::{CellKind, Module, ModuleSpec, Parameter, ParameterError, Supernet, SupernetSpec, op_kind};

@@ -15,6 +15,7 @@
 //! "Understanding and Robustifying Differentiable Architecture Search" watches (section 4).
 
 use std::any::Any;
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
@@ -99,6 +100,19 @@ impl fmt::Debug for Slot {
     }
 }
 
+/// Which tensors of a pass have a gradient already. A state of the supernet feeds up to two cells, so its
+/// gradient is a sum: the second cell looks here and adds with [`SearchOps::accumulate`], which is free to use all
+/// threads and the memory of its arguments. Without an entry the tape adds, to the same values.
+#[derive(Debug, Default)]
+pub struct Ledger(Mutex<HashSet<u64>>);
+
+impl Ledger {
+    /// Enters a node of the tape; whether it was there already.
+    fn enter(&self, node: u64) -> bool {
+        !self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(node)
+    }
+}
+
 /// How a module is called: what is constant and what rides beside the tensors.
 #[derive(Clone, Debug)]
 pub struct Mode {
@@ -111,17 +125,24 @@ pub struct Mode {
     /// The slot of an earlier plain forward pass of the same module at the same values, which a dual call may
     /// read instead of computing the values again.
     pub primal: Option<Arc<Slot>>,
+    /// Shared by all calls of a pass.
+    pub ledger: Arc<Ledger>,
 }
 
 impl Mode {
-    /// A plain call.
+    /// A plain call, in a pass of its own.
     pub fn plain(slot: Arc<Slot>) -> Self {
-        Self { dual: false, weights_move: false, slot, primal: None }
+        Self { dual: false, weights_move: false, slot, primal: None, ledger: Arc::default() }
     }
 
-    /// A dual call.
+    /// A dual call, in a pass of its own.
     pub fn dual(weights_move: bool, slot: Arc<Slot>, primal: Option<Arc<Slot>>) -> Self {
-        Self { dual: true, weights_move, slot, primal }
+        Self { dual: true, weights_move, slot, primal, ledger: Arc::default() }
+    }
+
+    /// The same call as part of a pass.
+    pub fn in_pass(self, ledger: Arc<Ledger>) -> Self {
+        Self { ledger, ..self }
     }
 
     /// The same call when no backward pass will follow.
@@ -233,6 +254,11 @@ pub trait SearchOps: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         composed::head_vjp::<Self>(s, w, g, &call, want)
     }
+
+    /// The sum of two gradients of the same shape.
+    fn accumulate(total: FloatTensor<Self>, g: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::float_add(total, g)
+    }
 }
 
 /// [`SearchOps::stem`] on tensors: images (n, h, w, c_in) and flat weights.
@@ -298,8 +324,21 @@ impl<B: SearchOps, C: CheckpointStrategy> SearchOps for Autodiff<B, C> {
                 let ([s0, s1, p, w], call) = ops.state;
                 let tracked = ops.parents.each_ref().map(Option::is_some);
                 let want = CellWant { s0: tracked[0], s1: tracked[1], p: tracked[2], w: tracked[3] };
+                let ledger = call.mode.ledger.clone();
                 let (g0, g1, gp, gw) = B::cell_vjp(s0, s1, p, w, g, call, want);
-                for (node, g) in ops.parents.into_iter().zip([g0, g1, gp, gw]) {
+                let [s0, s1, p, w] = ops.parents;
+                for (node, g) in [(s0, g0), (s1, g1)] {
+                    let Some(node) = node else { continue };
+                    // A leaf keeps its gradient when it is consumed, so the tape must add to it.
+                    let is_leaf = node.parents.is_empty();
+                    let g = if !is_leaf && ledger.enter(node.id.value) {
+                        B::accumulate(grads.consume::<B>(&node), g)
+                    } else {
+                        g
+                    };
+                    grads.register::<B>(node.id, g);
+                }
+                for (node, g) in [(p, gp), (w, gw)] {
                     if let Some(node) = node {
                         grads.register::<B>(node.id, g);
                     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use rdarts_kernels::spec::{CellSpec, HeadSpec, OpKind, StemSpec, Weight, WeightKind, weights_len};
 use rdarts_rng::Stream;
+use rdarts_space::{Op, Space};
 
 use crate::derivatives::Real;
 
@@ -37,11 +38,45 @@ pub struct SupernetSpec {
 }
 
 impl SupernetSpec {
+    /// The supernet of a search space in the usual shape: `cells` cells that begin with `c` channels, a stem of
+    /// 3 `c`, the reductions of [`SupernetSpec::default_reductions`].
+    pub fn from_space(space: &Space, cells: usize, c: usize, c_image: usize, classes: usize) -> Self {
+        let ops = |edges: &[Vec<Op>]| edges.iter().map(|e| e.iter().map(|&op| op_kind(op)).collect()).collect();
+        Self {
+            cells,
+            c,
+            stem_multiplier: 3,
+            reductions: Self::default_reductions(cells),
+            nodes: space.nodes,
+            normal: ops(&space.normal),
+            reduce: ops(&space.reduce),
+            c_image,
+            classes,
+        }
+    }
+
     /// A third and two thirds of the way, as in the paper; they fall together when there is one cell.
     pub fn default_reductions(cells: usize) -> Vec<usize> {
         let mut at = vec![cells / 3, 2 * cells / 3];
         at.dedup();
         at
+    }
+}
+
+/// What an operation of a search space computes.
+pub const fn op_kind(op: Op) -> OpKind {
+    match op {
+        Op::None => OpKind::None,
+        Op::Noise => OpKind::Noise,
+        Op::MaxPool3x3 => OpKind::MaxPool3,
+        Op::AvgPool3x3 => OpKind::AvgPool3,
+        Op::SkipConnect => OpKind::Skip,
+        Op::SepConv3x3 => OpKind::SepConv(3),
+        Op::SepConv5x5 => OpKind::SepConv(5),
+        Op::SepConv7x7 => OpKind::SepConv(7),
+        Op::DilConv3x3 => OpKind::DilConv(3),
+        Op::DilConv5x5 => OpKind::DilConv(5),
+        Op::Conv7x1_1x7 => OpKind::Conv7x1,
     }
 }
 

@@ -22,6 +22,11 @@ pub mod rundir;
 mod atomic;
 
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointName, Tensor, TensorData};
-pub use event::{Event, EventError, LastLine, read_events};
-pub use rundir::{RunDir, RunError, RunView};
-pub use spec::{SearchSpec, SpecError};
+pub use event::{
+    Decision, DecisionKind, EVENT_FORMAT, EpochRecord, Event, EventError, Finished, LastLine, Started, Timing, read_events,
+};
+pub use rundir::{Environment, RunDir, RunError, RunView};
+pub use spec::{
+    AlphasSpec, AugmentSpec, CutoutSchedule, DataSpec, EvalSpec, HessianMode, HessianSpec, LoopSpec, Method, MonitorForm,
+    MonitorSpec, NetworkSpec, Order, SearchSpec, SpaceSpec, SpecError, WeightsSpec,
+};

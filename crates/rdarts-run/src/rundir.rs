@@ -3,6 +3,7 @@
 //! ```text
 //! format                  "rdarts-run 1": version of this layout
 //! spec.toml               the complete spec, written first; it never changes
+//! space.toml              the search space, every edge
 //! env.json                program, machine and threads of the last start; not compared
 //! events.jsonl            what happened, append only, deterministic
 //! timings.jsonl           how long it took, append only; not compared
@@ -222,6 +223,16 @@ impl RunView {
         Ok(Checkpoint::load(&self.checkpoints_path().join(name.file_name()))?)
     }
 
+    /// The search space as the run recorded it; `None` if it was stopped before.
+    pub fn space(&self) -> Result<Option<String>, RunError> {
+        let path = self.path.join(SPACE);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(io_error("read", &path)(e)),
+        }
+    }
+
     /// The genotype that was found, as text; `None` while the search runs.
     pub fn genotype(&self) -> Result<Option<String>, RunError> {
         let path = self.path.join(GENOTYPE_TEXT);
@@ -385,6 +396,11 @@ impl RunDir {
         write(&self.view.path.join(GENOTYPE_TEXT), format!("{}\n", text.trim_end()).as_bytes())
     }
 
+    /// Records the search space, so that a later change of its file cannot change this run.
+    pub fn write_space(&mut self, text: &str) -> Result<(), RunError> {
+        write(&self.view.path.join(SPACE), text.as_bytes())
+    }
+
     /// Marks the run as finished; the last thing that is written.
     pub fn mark_done(&mut self, reason: &str) -> Result<(), RunError> {
         self.events.sync()?;
@@ -418,6 +434,7 @@ const TIMINGS: &str = "timings.jsonl";
 const CHECKPOINTS: &str = "checkpoints";
 const GENOTYPE_TEXT: &str = "genotype.txt";
 const GENOTYPE_JSON: &str = "genotype.json";
+const SPACE: &str = "space.toml";
 const DONE: &str = "DONE";
 const LOCK: &str = "lock";
 

@@ -195,6 +195,8 @@ pub struct EvalSpec {
     pub oneshot: bool,
     /// Whether that of its discretised child is taken, with the weights of the supernet.
     pub child: bool,
+    /// Whether the checkpoint of every epoch is kept, instead of those that a rollback or a damaged file can need.
+    pub keep_checkpoints: bool,
 }
 
 /// Declares an enum of named choices together with the list of its names.
@@ -675,7 +677,7 @@ mod tests {
                 "weights.lrate = 5",
                 "spec.toml, line 1: unknown key `weights.lrate`; the keys of [weights] are clip, l2, lr, lr_min, momentum",
             ),
-            ("[eval]\nzzz = 5", "spec.toml, line 2: unknown key `eval.zzz`; the keys of [eval] are child, oneshot"),
+            ("[eval]\nzzz = 5", "spec.toml, line 2: unknown key `eval.zzz`; the keys of [eval] are child, keep_checkpoints, oneshot"),
         ] {
             check_sentence(from_file(text), sentence);
         }
@@ -907,7 +909,7 @@ mod tests {
                     l2_max: positive[6],
                     growth: 1.0 + unit[1],
                 },
-                eval: EvalSpec { oneshot: more.3, child: more.4 },
+                eval: EvalSpec { oneshot: more.3, child: more.4, keep_checkpoints: more.3 != more.4 },
             }
         }
     }

@@ -1,4 +1,23 @@
-//! The bilevel search, its optimisers, the alpha-Hessian and the monitor
+//! The bilevel search (DARTS), its optimisers, the alpha-Hessian and the monitor (DARTS-ES, DARTS-ADA).
+//!
+//! Reading order: [`problem`] (a spec made concrete), [`state`] (what changes), [`search`] (the loop), [`measure`]
+//! (what an epoch ends with), [`lanczos`] (the dominant eigenvalue), [`monitor`] (the decision), [`optim`].
+
+pub mod problem;
+
+pub mod state;
+
+pub mod search;
+
+pub mod measure;
+
+pub mod lanczos;
 
 pub mod monitor;
+
 pub mod optim;
+
+mod error;
+mod pending;
+
+pub use error::SearchError;

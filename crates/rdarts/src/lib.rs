@@ -1,1 +1,24 @@
-//! Robust differentiable architecture search: the command line and the facade library
+//! Robust differentiable architecture search: the library behind the `rdarts` program, under one name.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`space`] | operations, search spaces, genotypes |
+//! | [`data`] | data sets, splits, augmentation, batches |
+//! | [`kernels`] | fused operations on slices, with their first and second derivatives |
+//! | [`net`] | the supernet, its gradients and Hessian-vector products |
+//! | [`search`] | the bilevel search, the dominant eigenvalue, the monitor |
+//! | [`run`] | specs, events, run directories, checkpoints |
+//! | [`rng`] | named random streams |
+//!
+//! ```
+//! use rdarts::space::{Space, count};
+//! assert_eq!(count(&Space::builtin("tiny").unwrap()), Some(81));
+//! ```
+
+pub use rdarts_data as data;
+pub use rdarts_kernels as kernels;
+pub use rdarts_net as net;
+pub use rdarts_rng as rng;
+pub use rdarts_run as run;
+pub use rdarts_search as search;
+pub use rdarts_space as space;

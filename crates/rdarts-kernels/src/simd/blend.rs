@@ -102,6 +102,89 @@ unsafe fn blend_body<S: Simd>(
     }
 }
 
+/// Pixels of c channels from `at` on, `stride` values apart, in a tensor that is also written.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub at: usize,
+    pub stride: usize,
+}
+
+/// As [`blend`] into the pixels `to` of `tensor`, with summands (place, factor) from the same tensor, which has its
+/// channels apart from those that are written.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn blend_within(
+    isa: super::Isa,
+    px: usize,
+    c: usize,
+    sources: &[Source<'_>],
+    own: &[(usize, f32)],
+    shift: &[f32],
+    accumulate: bool,
+    tensor: &mut [f32],
+    to: Place,
+) {
+    let end = |at: usize| at + (px - 1) * to.stride + c;
+    assert!(px > 0 && to.stride >= c && tensor.len() >= end(to.at));
+    assert!(shift.is_empty() || shift.len() >= c);
+    for s in sources {
+        s.check(px, c);
+    }
+    for (at, _) in own {
+        assert!(tensor.len() >= end(*at) && at.abs_diff(to.at) >= c && at.abs_diff(to.at) + c <= to.stride);
+    }
+    blend_within_kernel(isa, c, px, c, sources, own, shift, accumulate, tensor, to);
+}
+
+kernel!(fn blend_within_kernel = blend_within_body(px: usize, c: usize, sources: &[Source<'_>], own: &[(usize, f32)], shift: &[f32], accumulate: bool, tensor: &mut [f32], to: Place));
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn blend_within_body<S: Simd>(
+    px: usize,
+    c: usize,
+    sources: &[Source<'_>],
+    own: &[(usize, f32)],
+    shift: &[f32],
+    accumulate: bool,
+    tensor: &mut [f32],
+    to: Place,
+) {
+    // SAFETY: `blend_within` checked that all places hold px pixels and do not overlap; n stays within the c
+    // channels of a pixel.
+    unsafe {
+        let tensor = tensor.as_mut_ptr();
+        for cb in (0..c).step_by(S::L) {
+            let n = S::L.min(c - cb);
+            let base = if shift.is_empty() { S::zero() } else { S::get(shift.as_ptr().add(cb), n) };
+            in_blocks!(px, p, B => {
+                let out = tensor.add(to.at + p * to.stride + cb);
+                let mut v = [base; B];
+                if accumulate {
+                    for (j, v) in v.iter_mut().enumerate() {
+                        *v = S::add(*v, S::get(out.add(j * to.stride), n));
+                    }
+                }
+                for (at, factor) in own {
+                    let (factor, from) = (S::splat(*factor), tensor.add(at + p * to.stride + cb));
+                    for (j, v) in v.iter_mut().enumerate() {
+                        *v = S::fma(S::get(from.add(j * to.stride), n), factor, *v);
+                    }
+                }
+                for s in sources {
+                    let coef = s.coef::<S>(cb, n);
+                    let from = s.data.as_ptr().add(p * s.stride + cb);
+                    for (j, v) in v.iter_mut().enumerate() {
+                        *v = S::fma(S::get(from.add(j * s.stride), n), coef, *v);
+                    }
+                }
+                for (j, v) in v.iter().enumerate() {
+                    S::put(out.add(j * to.stride), *v, n);
+                }
+            });
+        }
+    }
+}
+
 /// out[..c] = sum over pixels of g, out[(1 + k) * c..] = sum of g * y_k; each y is (values, stride).
 pub(crate) fn dots(
     isa: super::Isa,

@@ -1,16 +1,17 @@
-//! Half of a separable convolution on a window: y = PW(DW(r)), fused row by row, and its transposed maps.
+//! Half of a separable convolution on a window: y = PW(DW(r)), tile by tile, and its transposed maps.
 //!
 //! DW[y][x][c] = sum_(ky,kx) w[ky * k + kx][c] * r[y * s + ky * d][x * s + kx * d][c] on the window r, whose border
 //! makes the padding. The rows of DW never leave the first cache level: the pointwise product follows at once.
 //!
-//! The transposed depthwise map is the same loop with the window turned round, on a window of the gradient in
-//! which the outputs of a strided map lie `s` pixels apart.
+//! The transposed depthwise map runs over a window of PW'(g). At stride 1 it is the same loop with the weights turned
+//! round. At stride 2 a pixel of the input has only every second tap (and none at all between the taps of a dilated
+//! window), so that rows and columns are taken by parity, each with the list of its taps.
 
-use super::pointwise::{gradient_rows, rows};
+use super::pointwise::{product, weight_gradient};
 use super::window::Window;
 use super::{Simd, in_blocks, kernel};
 
-/// The shape of one half: a window of the input, k, stride, dilation, output channels.
+/// The shape of one half: a window of the input, k, stride (1 or 2), dilation, output channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Half {
     /// The input, with pad = dilation * (k - 1) / 2.
@@ -27,14 +28,27 @@ impl Half {
         [self.win.h.div_ceil(self.stride), self.win.w.div_ceil(self.stride)]
     }
 
-    /// Rows of DW that are held together: enough pixels to fill the registers of the pointwise product.
+    /// Rows of DW that are held together. A tile of 8 KiB leaves the first cache level (32 to 48 KiB) to the weights
+    /// and the rows of the window; 64 pixels make up for loading and adding the sums of the weight gradient.
     fn tile(&self) -> usize {
-        32usize.div_ceil(self.side_out()[1]).max(1)
+        (2048 / self.win.c).max(64).div_ceil(self.side_out()[1])
     }
 
     /// Values of scratch for DW.
     pub fn scratch(&self) -> usize {
         self.tile() * self.side_out()[1] * self.win.c
+    }
+
+    /// The window that PW'(g) is laid in: as wide a border as the transposed taps reach over.
+    fn gradient_window(&self) -> Window {
+        let [h, w] = self.side_out();
+        Window { h, w, c: self.win.c, pad: self.win.pad.div_ceil(self.stride) }
+    }
+
+    /// (first row, number of rows) of every tile.
+    fn tiles(&self) -> impl Iterator<Item = (usize, usize)> {
+        let ([h, _], tile) = (self.side_out(), self.tile());
+        (0..h).step_by(tile).map(move |y0| (y0, tile.min(h - y0)))
     }
 }
 
@@ -50,101 +64,10 @@ pub(crate) fn forward(
     t: &mut [f32],
     y: &mut [f32],
 ) {
-    let [h, w] = half.side_out();
-    assert!(r.len() >= half.win.len() && w_dw.len() >= half.k * half.k * half.win.c);
-    assert!(w_pw.len() >= half.win.c * half.c_out && t.len() >= half.scratch() && y.len() >= h * w * half.c_out);
-    match half.k {
-        3 => forward3(isa, half.win.c, half, r, w_dw, w_pw, accumulate, t, y),
-        5 => forward5(isa, half.win.c, half, r, w_dw, w_pw, accumulate, t, y),
-        7 => forward7(isa, half.win.c, half, r, w_dw, w_pw, accumulate, t, y),
-        k => panic!("no depthwise kernel for k = {k}"),
-    }
-}
-
-kernel!(fn forward3 = forward_3(half: Half, r: &[f32], w_dw: &[f32], w_pw: &[f32], accumulate: bool, t: &mut [f32], y: &mut [f32]));
-kernel!(fn forward5 = forward_5(half: Half, r: &[f32], w_dw: &[f32], w_pw: &[f32], accumulate: bool, t: &mut [f32], y: &mut [f32]));
-kernel!(fn forward7 = forward_7(half: Half, r: &[f32], w_dw: &[f32], w_pw: &[f32], accumulate: bool, t: &mut [f32], y: &mut [f32]));
-
-/// Names the instance of a generic body for one window side, since [`kernel!`] passes only the instruction set.
-macro_rules! for_side {
-    ($name:ident, $body:ident, $k:literal, $($arg:ident : $ty:ty),*) => {
-        #[inline(always)]
-        #[allow(clippy::too_many_arguments)]
-        unsafe fn $name<S: Simd>($($arg: $ty),*) {
-            // SAFETY: passed on.
-            unsafe { $body::<S, $k>($($arg),*) }
-        }
-    };
-}
-for_side!(forward_3, forward_body, 3, half: Half, r: &[f32], w_dw: &[f32], w_pw: &[f32], accumulate: bool, t: &mut [f32], y: &mut [f32]);
-for_side!(forward_5, forward_body, 5, half: Half, r: &[f32], w_dw: &[f32], w_pw: &[f32], accumulate: bool, t: &mut [f32], y: &mut [f32]);
-for_side!(forward_7, forward_body, 7, half: Half, r: &[f32], w_dw: &[f32], w_pw: &[f32], accumulate: bool, t: &mut [f32], y: &mut [f32]);
-
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-unsafe fn forward_body<S: Simd, const K: usize>(
-    half: Half,
-    r: &[f32],
-    w_dw: &[f32],
-    w_pw: &[f32],
-    accumulate: bool,
-    t: &mut [f32],
-    y: &mut [f32],
-) {
-    // SAFETY: `forward` checked every length; the last row of a tile ends with the image.
-    unsafe {
-        let ([h, w], c, tile) = (half.side_out(), half.win.c, half.tile());
-        let mut y0 = 0;
-        while y0 < h {
-            let n_rows = tile.min(h - y0);
-            dw_rows::<S, K>(half, r.as_ptr(), w_dw.as_ptr(), y0, n_rows, t.as_mut_ptr());
-            let to = y.as_mut_ptr().add(y0 * w * half.c_out);
-            rows::<S>(n_rows * w, c, half.c_out, t.as_ptr(), c, w_pw.as_ptr(), to, half.c_out, accumulate);
-            y0 += n_rows;
-        }
-    }
-}
-
-/// Rows y0.. of DW(r), dense, into t.
-#[inline(always)]
-unsafe fn dw_rows<S: Simd, const K: usize>(half: Half, r: *const f32, w_dw: *const f32, y0: usize, n_rows: usize, t: *mut f32) {
-    // SAFETY: the caller's lengths hold; n stays within the c channels of a pixel.
-    unsafe {
-        let ([_, w], c) = (half.side_out(), half.win.c);
-        let step = half.stride * c;
-        for cb in (0..c).step_by(S::L) {
-            let n = S::L.min(c - cb);
-            for row in 0..n_rows {
-                let from = r.add((y0 + row) * half.stride * half.win.pitch() * c + cb);
-                let to = t.add(row * w * c + cb);
-                in_blocks!(w, x, B => {
-                    let acc = taps::<S, K, B>(half, from.add(x * step), step, w_dw.add(cb), n);
-                    for (j, acc) in acc.iter().enumerate() {
-                        S::put(to.add((x + j) * c), *acc, n);
-                    }
-                });
-            }
-        }
-    }
-}
-
-/// The window sums of B pixels that lie `step` values apart.
-#[inline(always)]
-unsafe fn taps<S: Simd, const K: usize, const B: usize>(half: Half, from: *const f32, step: usize, w_dw: *const f32, n: usize) -> [S::V; B] {
-    // SAFETY: the caller's lengths hold.
-    unsafe {
-        let (c, pitch, d) = (half.win.c, half.win.pitch(), half.dilation);
-        let mut acc = [S::zero(); B];
-        for ky in 0..K {
-            for kx in 0..K {
-                let wv = S::get(w_dw.add((ky * K + kx) * c), n);
-                let base = from.add((ky * d * pitch + kx * d) * c);
-                for (j, acc) in acc.iter_mut().enumerate() {
-                    *acc = S::fma(S::get(base.add(j * step), n), wv, *acc);
-                }
-            }
-        }
-        acc
+    let ([_, w], c, c_out) = (half.side_out(), half.win.c, half.c_out);
+    for (y0, n) in half.tiles() {
+        rows(isa, half, r, w_dw, y0, n, t);
+        product(isa, n * w, (c, c_out), t, c, w_pw, &mut y[y0 * w * c_out..], c_out, accumulate);
     }
 }
 
@@ -174,91 +97,103 @@ pub(crate) fn vjp(
     t: &mut [f32],
     gt: &mut [f32],
 ) {
-    let ([h, w], win) = (half.side_out(), half.win);
-    assert!(r.len() >= win.len() && w_dw.len() >= half.k * half.k * win.c && w_pw_t.len() >= win.c * half.c_out);
-    assert!(t.len() >= half.scratch() && gt.len() >= win.len() && g.len() >= h * w * half.c_out);
-    if let Some(i) = &input {
-        assert!(i.gate.len() >= win.len() && i.stride >= win.c);
-        assert!(i.out.len() >= (win.h * win.w - 1) * i.stride + win.c);
+    let ([h, w], c, c_out, win) = (half.side_out(), half.win.c, half.c_out, half.gradient_window());
+    win.fill_border(gt, 0.0);
+    for y in 0..h {
+        product(isa, w, (c_out, c), &g[y * w * c_out..], c_out, w_pw_t, &mut gt[win.at(y, 0)..], c, false);
     }
-    if let Some((dw_dw, dw_pw)) = &weights {
-        assert!(dw_dw.len() >= half.k * half.k * win.c && dw_pw.len() >= win.c * half.c_out);
+    if let Some((dw_dw, dw_pw)) = weights {
+        for (y0, n) in half.tiles() {
+            rows(isa, half, r, w_dw, y0, n, t);
+            weight_gradient(isa, n * w, (c, c_out), t, c, &g[y0 * w * c_out..], c_out, dw_pw);
+        }
+        gradient(isa, half, r, gt, dw_dw);
     }
-    if half.stride == 1 {
-        win.fill_border(gt, 0.0);
-    } else {
-        gt[..win.len()].fill(0.0);
-    }
-    match half.k {
-        3 => vjp3(isa, win.c, half, r, w_dw, w_pw_t, g, input, weights, t, gt),
-        5 => vjp5(isa, win.c, half, r, w_dw, w_pw_t, g, input, weights, t, gt),
-        7 => vjp7(isa, win.c, half, r, w_dw, w_pw_t, g, input, weights, t, gt),
-        k => panic!("no depthwise kernel for k = {k}"),
+    if let Some(input) = input {
+        transposed(isa, half, gt, w_dw, input);
     }
 }
 
-kernel!(fn vjp3 = vjp_3(half: Half, r: &[f32], w_dw: &[f32], w_pw_t: &[f32], g: &[f32], input: Option<InputGradient<'_>>, weights: Option<(&mut [f32], &mut [f32])>, t: &mut [f32], gt: &mut [f32]));
-kernel!(fn vjp5 = vjp_5(half: Half, r: &[f32], w_dw: &[f32], w_pw_t: &[f32], g: &[f32], input: Option<InputGradient<'_>>, weights: Option<(&mut [f32], &mut [f32])>, t: &mut [f32], gt: &mut [f32]));
-kernel!(fn vjp7 = vjp_7(half: Half, r: &[f32], w_dw: &[f32], w_pw_t: &[f32], g: &[f32], input: Option<InputGradient<'_>>, weights: Option<(&mut [f32], &mut [f32])>, t: &mut [f32], gt: &mut [f32]));
-for_side!(vjp_3, vjp_body, 3, half: Half, r: &[f32], w_dw: &[f32], w_pw_t: &[f32], g: &[f32], input: Option<InputGradient<'_>>, weights: Option<(&mut [f32], &mut [f32])>, t: &mut [f32], gt: &mut [f32]);
-for_side!(vjp_5, vjp_body, 5, half: Half, r: &[f32], w_dw: &[f32], w_pw_t: &[f32], g: &[f32], input: Option<InputGradient<'_>>, weights: Option<(&mut [f32], &mut [f32])>, t: &mut [f32], gt: &mut [f32]);
-for_side!(vjp_7, vjp_body, 7, half: Half, r: &[f32], w_dw: &[f32], w_pw_t: &[f32], g: &[f32], input: Option<InputGradient<'_>>, weights: Option<(&mut [f32], &mut [f32])>, t: &mut [f32], gt: &mut [f32]);
+/// Calls the instance of `$body` for the shapes of the spaces, with the window side, the channels and the dilation as
+/// constants (all offsets then are constants too), or else the one that reads them from the shape (zeros).
+macro_rules! instance {
+    ($body:ident, $half:expr, ($($arg:expr),*)) => {
+        match ($half.k, $half.dilation, $half.win.c) {
+            (3, 1, 16) if S::L == 16 => $body::<S, 3, 1, 16>($half, $($arg),*),
+            (3, 1, 32) if S::L == 16 => $body::<S, 3, 1, 32>($half, $($arg),*),
+            (3, 1, 64) if S::L == 16 => $body::<S, 3, 1, 64>($half, $($arg),*),
+            (5, 1, 16) if S::L == 16 => $body::<S, 5, 1, 16>($half, $($arg),*),
+            (5, 1, 32) if S::L == 16 => $body::<S, 5, 1, 32>($half, $($arg),*),
+            (5, 1, 64) if S::L == 16 => $body::<S, 5, 1, 64>($half, $($arg),*),
+            (3, 2, 16) if S::L == 16 => $body::<S, 3, 2, 16>($half, $($arg),*),
+            (3, 2, 32) if S::L == 16 => $body::<S, 3, 2, 32>($half, $($arg),*),
+            (3, 2, 64) if S::L == 16 => $body::<S, 3, 2, 64>($half, $($arg),*),
+            (5, 2, 16) if S::L == 16 => $body::<S, 5, 2, 16>($half, $($arg),*),
+            (5, 2, 32) if S::L == 16 => $body::<S, 5, 2, 32>($half, $($arg),*),
+            (5, 2, 64) if S::L == 16 => $body::<S, 5, 2, 64>($half, $($arg),*),
+            (3, 1, 8) if S::L == 8 => $body::<S, 3, 1, 8>($half, $($arg),*),
+            (3, 1, 16) if S::L == 8 => $body::<S, 3, 1, 16>($half, $($arg),*),
+            (3, _, _) => $body::<S, 3, 0, 0>($half, $($arg),*),
+            (5, _, _) => $body::<S, 5, 0, 0>($half, $($arg),*),
+            (7, _, _) => $body::<S, 7, 0, 0>($half, $($arg),*),
+            (k, ..) => panic!("no depthwise kernel for k = {k}"),
+        }
+    };
+}
+
+/// A constant, or the value it stands for if it is zero.
+#[inline(always)]
+fn or(constant: usize, value: usize) -> usize {
+    if constant > 0 { constant } else { value }
+}
+
+/// Rows y0.. of DW(r), dense, into t.
+fn rows(isa: super::Isa, half: Half, r: &[f32], w_dw: &[f32], y0: usize, n_rows: usize, t: &mut [f32]) {
+    let ([h, w], c) = (half.side_out(), half.win.c);
+    assert!(y0 + n_rows <= h && r.len() >= half.win.len());
+    assert!(w_dw.len() >= half.k * half.k * c && t.len() >= n_rows * w * c);
+    rows_kernel(isa, c, half, r, w_dw, y0, n_rows, t);
+}
+
+kernel!(fn rows_kernel = rows_body(half: Half, r: &[f32], w_dw: &[f32], y0: usize, n_rows: usize, t: &mut [f32]));
 
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
-unsafe fn vjp_body<S: Simd, const K: usize>(
+unsafe fn rows_body<S: Simd>(half: Half, r: &[f32], w_dw: &[f32], y0: usize, n_rows: usize, t: &mut [f32]) {
+    // SAFETY: `rows` checked the lengths.
+    unsafe { instance!(rows_of, half, (r.as_ptr(), w_dw.as_ptr(), y0, n_rows, t.as_mut_ptr())) }
+}
+
+#[inline(always)]
+unsafe fn rows_of<S: Simd, const K: usize, const D: usize, const C: usize>(
     half: Half,
-    r: &[f32],
-    w_dw: &[f32],
-    w_pw_t: &[f32],
-    g: &[f32],
-    input: Option<InputGradient<'_>>,
-    weights: Option<(&mut [f32], &mut [f32])>,
-    t: &mut [f32],
-    gt: &mut [f32],
+    r: *const f32,
+    w_dw: *const f32,
+    y0: usize,
+    n_rows: usize,
+    t: *mut f32,
 ) {
-    // SAFETY: `vjp` checked every length.
+    // SAFETY: the caller's lengths hold; n stays within the c channels of a pixel.
     unsafe {
-        let ([h, w], c, c_out, tile) = (half.side_out(), half.win.c, half.c_out, half.tile());
-        let step = half.stride * c;
-        // PW'(g), spread over a window.
-        for y in 0..h {
-            let to = gt.as_mut_ptr().add(half.win.at(y * half.stride, 0));
-            rows::<S>(w, c_out, c, g.as_ptr().add(y * w * c_out), c_out, w_pw_t.as_ptr(), to, step, false);
-        }
-        if let Some((dw_dw, dw_pw)) = weights {
-            let mut y0 = 0;
-            while y0 < h {
-                let n_rows = tile.min(h - y0);
-                dw_rows::<S, K>(half, r.as_ptr(), w_dw.as_ptr(), y0, n_rows, t.as_mut_ptr());
-                let gp = g.as_ptr().add(y0 * w * c_out);
-                gradient_rows::<S>(n_rows * w, c, c_out, t.as_ptr(), c, gp, c_out, dw_pw.as_mut_ptr());
-                y0 += n_rows;
-            }
-            dw_gradient::<S, K>(half, r.as_ptr(), gt.as_ptr(), dw_dw.as_mut_ptr());
-        }
-        if let Some(input) = input {
-            // The window turned round; at most 7 * 7 taps.
-            let flip = Half { stride: 1, ..half };
-            for cb in (0..c).step_by(S::L) {
-                let n = S::L.min(c - cb);
-                let mut turned = [0f32; 49 * 16];
-                for tap in 0..K * K {
-                    S::store(turned.as_mut_ptr().add(tap * S::L), S::get(w_dw.as_ptr().add((K * K - 1 - tap) * c + cb), n));
-                }
-                for y in 0..half.win.h {
-                    let from = gt.as_ptr().add(y * half.win.pitch() * c + cb);
-                    let gate = input.gate.as_ptr().add(half.win.at(y, 0) + cb);
-                    let to = input.out.as_mut_ptr().add(y * half.win.w * input.stride + cb);
-                    in_blocks!(half.win.w, x, B => {
-                        let acc = turned_taps::<S, K, B>(flip, from.add(x * c), turned.as_ptr(), n);
+        let ([_, w], c, d) = (half.side_out(), or(C, half.win.c), or(D, half.dilation));
+        let (pitch, step) = (half.win.pitch() * c, half.stride * c);
+        for cb in (0..c).step_by(S::L) {
+            let n = S::L.min(c - cb);
+            let weights = pack::<S, K>(w_dw.add(cb), c, n, false);
+            for row in 0..n_rows {
+                let from = r.add((y0 + row) * half.stride * pitch + cb);
+                let to = t.add(row * w * c + cb);
+                if half.stride == 1 {
+                    in_blocks!(w, x, B => {
+                        let acc = taps::<S, K, B>(from.add(x * c), pitch * d, c * d, c, &weights, n);
                         for (j, acc) in acc.iter().enumerate() {
-                            let mut v = S::gate(S::get(gate.add((x + j) * c), n), *acc);
-                            let to = to.add((x + j) * input.stride);
-                            if input.accumulate {
-                                v = S::add(v, S::get(to, n));
-                            }
-                            S::put(to, v, n);
+                            S::put(to.add((x + j) * c), *acc, n);
+                        }
+                    });
+                } else {
+                    in_blocks!(w, x, B => {
+                        let acc = taps::<S, K, B>(from.add(x * step), pitch * d, c * d, step, &weights, n);
+                        for (j, acc) in acc.iter().enumerate() {
+                            S::put(to.add((x + j) * c), *acc, n);
                         }
                     });
                 }
@@ -267,19 +202,41 @@ unsafe fn vjp_body<S: Simd, const K: usize>(
     }
 }
 
-/// [`taps`] at stride 1 with the weights of one register packed together.
+/// The weights of one register of channels, tap after tap (at most 7 * 7), in their order or turned round.
+type Packed = [[f32; 16]; 49];
+
 #[inline(always)]
-unsafe fn turned_taps<S: Simd, const K: usize, const B: usize>(half: Half, from: *const f32, w: *const f32, n: usize) -> [S::V; B] {
+unsafe fn pack<S: Simd, const K: usize>(w_dw: *const f32, c: usize, n: usize, turned: bool) -> Packed {
+    // SAFETY: w_dw holds K * K taps of c channels; a row of the result holds a register.
+    unsafe {
+        let mut packed = [[0f32; 16]; 49];
+        for (tap, to) in packed.iter_mut().enumerate().take(K * K) {
+            let from = if turned { K * K - 1 - tap } else { tap };
+            S::store(to.as_mut_ptr(), S::get(w_dw.add(from * c), n));
+        }
+        packed
+    }
+}
+
+/// The window sums of B pixels that lie `step` values apart; taps lie `dy` and `dx` values apart.
+#[inline(always)]
+unsafe fn taps<S: Simd, const K: usize, const B: usize>(
+    from: *const f32,
+    dy: usize,
+    dx: usize,
+    step: usize,
+    weights: &Packed,
+    n: usize,
+) -> [S::V; B] {
     // SAFETY: the caller's lengths hold.
     unsafe {
-        let (c, pitch, d) = (half.win.c, half.win.pitch(), half.dilation);
         let mut acc = [S::zero(); B];
         for ky in 0..K {
+            let row = from.add(ky * dy);
             for kx in 0..K {
-                let wv = S::load(w.add((ky * K + kx) * S::L));
-                let base = from.add((ky * d * pitch + kx * d) * c);
+                let wv = S::load(weights[ky * K + kx].as_ptr());
                 for (j, acc) in acc.iter_mut().enumerate() {
-                    *acc = S::fma(S::get(base.add(j * c), n), wv, *acc);
+                    *acc = S::fma(S::get(row.add(kx * dx + j * step), n), wv, *acc);
                 }
             }
         }
@@ -287,35 +244,201 @@ unsafe fn turned_taps<S: Simd, const K: usize, const B: usize>(half: Half, from:
     }
 }
 
-/// dw_dw[tap] += sum over output pixels of r[shifted by the tap] * gt.
+/// input (+)= gate * DW'(gt).
+fn transposed(isa: super::Isa, half: Half, gt: &[f32], w_dw: &[f32], input: InputGradient<'_>) {
+    let win = half.win;
+    assert!(gt.len() >= half.gradient_window().len() && w_dw.len() >= half.k * half.k * win.c);
+    assert!(input.gate.len() >= win.len() && input.stride >= win.c);
+    assert!(input.out.len() >= (win.h * win.w - 1) * input.stride + win.c);
+    assert!(half.stride <= 2, "no transposed depthwise kernel for stride {}", half.stride);
+    transposed_kernel(isa, win.c, half, gt, w_dw, input);
+}
+
+kernel!(fn transposed_kernel = transposed_body(half: Half, gt: &[f32], w_dw: &[f32], input: InputGradient<'_>));
+
 #[inline(always)]
-unsafe fn dw_gradient<S: Simd, const K: usize>(half: Half, r: *const f32, gt: *const f32, dw_dw: *mut f32) {
+unsafe fn transposed_body<S: Simd>(half: Half, gt: &[f32], w_dw: &[f32], input: InputGradient<'_>) {
+    // SAFETY: `transposed` checked the lengths.
+    unsafe {
+        if half.stride == 1 {
+            instance!(transposed_of, half, (gt.as_ptr(), w_dw.as_ptr(), input))
+        } else {
+            transposed_strided::<S>(half, gt.as_ptr(), w_dw.as_ptr(), input)
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn transposed_of<S: Simd, const K: usize, const D: usize, const C: usize>(
+    half: Half,
+    gt: *const f32,
+    w_dw: *const f32,
+    input: InputGradient<'_>,
+) {
     // SAFETY: the caller's lengths hold; n stays within the c channels of a pixel.
     unsafe {
-        let ([h, w], c, pitch, d) = (half.side_out(), half.win.c, half.win.pitch(), half.dilation);
-        let step = half.stride * c;
+        let (win, c, d) = (half.win, or(C, half.win.c), or(D, half.dilation));
+        let pitch = win.pitch() * c;
         for cb in (0..c).step_by(S::L) {
             let n = S::L.min(c - cb);
-            for ky in 0..K {
-                // Two sets of accumulators: one alone would wait for its own sums.
-                let mut acc = [[S::zero(); K]; 2];
+            let weights = pack::<S, K>(w_dw.add(cb), c, n, true);
+            for y in 0..win.h {
+                let from = gt.add(y * pitch + cb);
+                let gate = input.gate.as_ptr().add((y + win.pad) * pitch + win.pad * c + cb);
+                let to = input.out.as_mut_ptr().add(y * win.w * input.stride + cb);
+                in_blocks!(win.w, x, B => {
+                    let acc = taps::<S, K, B>(from.add(x * c), pitch * d, c * d, c, &weights, n);
+                    emit::<S, B>(acc, gate.add(x * c), c, to.add(x * input.stride), input.stride, input.accumulate, n);
+                });
+            }
+        }
+    }
+}
+
+/// to (+)= gate * acc for B pixels.
+#[inline(always)]
+unsafe fn emit<S: Simd, const B: usize>(
+    acc: [S::V; B],
+    gate: *const f32,
+    gate_step: usize,
+    to: *mut f32,
+    step: usize,
+    accumulate: bool,
+    n: usize,
+) {
+    // SAFETY: the caller's lengths hold.
+    unsafe {
+        for (j, acc) in acc.iter().enumerate() {
+            let v = S::gate(S::get(gate.add(j * gate_step), n), *acc);
+            let to = to.add(j * step);
+            S::put(to, if accumulate { S::add(v, S::get(to, n)) } else { v }, n);
+        }
+    }
+}
+
+/// The transposed map at stride 2, by the parity of rows and columns.
+#[inline(always)]
+unsafe fn transposed_strided<S: Simd>(half: Half, gt: *const f32, w_dw: *const f32, input: InputGradient<'_>) {
+    // SAFETY: the caller's lengths hold. Tap k meets input i at output o with 2 o + k d = i + pad, so that o lies in
+    // -pad / 2 ..= (i + pad) / 2, which the border of the gradient's window covers.
+    unsafe {
+        let (win, c, k, d) = (half.win, half.win.c, half.k, half.dilation);
+        let g_win = half.gradient_window();
+        // The taps of one parity: (tap, output - input / 2 + border).
+        let reach = |parity: usize| {
+            let taps = (0..k).filter(move |tap| (parity + win.pad + tap * d) % 2 == 0);
+            taps.map(move |tap| (tap, (parity + win.pad + 2 * g_win.pad - tap * d) / 2))
+        };
+        for cb in (0..c).step_by(S::L) {
+            let n = S::L.min(c - cb);
+            for parity in 0..4 {
+                let (py, px) = (parity / 2, parity % 2);
+                let (mut list, mut len) = ([(0usize, 0usize); 49], 0);
+                for (ky, oy) in reach(py) {
+                    for (kx, ox) in reach(px) {
+                        list[len] = ((oy * g_win.pitch() + ox) * c + cb, (ky * k + kx) * c + cb);
+                        len += 1;
+                    }
+                }
+                let columns = (win.w + 1 - px) / 2;
+                for y in (py..win.h).step_by(2) {
+                    let from = gt.add(y / 2 * g_win.pitch() * c);
+                    let gate = input.gate.as_ptr().add(win.at(y, px) + cb);
+                    let to = input.out.as_mut_ptr().add((y * win.w + px) * input.stride + cb);
+                    in_blocks!(columns, x, B => {
+                        let mut acc = [S::zero(); B];
+                        for (at, weight) in &list[..len] {
+                            let wv = S::get(w_dw.add(*weight), n);
+                            let from = from.add(x * c + at);
+                            for (j, acc) in acc.iter_mut().enumerate() {
+                                *acc = S::fma(S::get(from.add(j * c), n), wv, *acc);
+                            }
+                        }
+                        let step = 2 * input.stride;
+                        emit::<S, B>(acc, gate.add(2 * x * c), 2 * c, to.add(x * step), step, input.accumulate, n);
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// dw[tap] += sum over output pixels of r[shifted by the tap] * gt.
+fn gradient(isa: super::Isa, half: Half, r: &[f32], gt: &[f32], dw: &mut [f32]) {
+    assert!(r.len() >= half.win.len() && gt.len() >= half.gradient_window().len());
+    assert!(dw.len() >= half.k * half.k * half.win.c);
+    gradient_kernel(isa, half.win.c, half, r, gt, dw);
+}
+
+kernel!(fn gradient_kernel = gradient_body(half: Half, r: &[f32], gt: &[f32], dw: &mut [f32]));
+
+#[inline(always)]
+unsafe fn gradient_body<S: Simd>(half: Half, r: &[f32], gt: &[f32], dw: &mut [f32]) {
+    // SAFETY: `gradient` checked the lengths.
+    unsafe { instance!(gradient_of, half, (r.as_ptr(), gt.as_ptr(), dw.as_mut_ptr())) }
+}
+
+#[inline(always)]
+unsafe fn gradient_of<S: Simd, const K: usize, const D: usize, const C: usize>(
+    half: Half,
+    r: *const f32,
+    gt: *const f32,
+    dw: *mut f32,
+) {
+    // SAFETY: the caller's lengths hold; n stays within the c channels of a pixel.
+    unsafe {
+        let ([h, w], c, d) = (half.side_out(), or(C, half.win.c), or(D, half.dilation));
+        let (g_win, pitch, step) = (half.gradient_window(), half.win.pitch() * c, half.stride * c);
+        for cb in (0..c).step_by(S::L) {
+            let n = S::L.min(c - cb);
+            let g_row = |y: usize| gt.add(g_win.at(y, 0) + cb);
+            let r_row = |y: usize| r.add(y * half.stride * pitch + cb);
+            // All taps at once read the gradient once; more than 25 sums do not fit in the registers.
+            if K == 3 || (K == 5 && S::L == 16) {
+                let mut acc = [[S::zero(); K]; K];
                 for y in 0..h {
-                    let g_row = gt.add(half.win.at(y * half.stride, 0) + cb);
-                    let r_row = r.add(((y * half.stride + ky * d) * pitch) * c + cb);
+                    let (g, r) = (g_row(y), r_row(y));
                     for x in 0..w {
-                        let gv = S::get(g_row.add(x * step), n);
-                        let base = r_row.add(x * step);
-                        let acc = &mut acc[x % 2];
-                        for (kx, acc) in acc.iter_mut().enumerate() {
-                            *acc = S::fma(S::get(base.add(kx * d * c), n), gv, *acc);
+                        let gv = S::get(g.add(x * c), n);
+                        let base = r.add(x * step);
+                        for (ky, acc) in acc.iter_mut().enumerate() {
+                            for (kx, acc) in acc.iter_mut().enumerate() {
+                                *acc = S::fma(S::get(base.add(ky * d * pitch + kx * d * c), n), gv, *acc);
+                            }
                         }
                     }
                 }
-                for kx in 0..K {
-                    let to = dw_dw.add((ky * K + kx) * c + cb);
-                    S::put(to, S::add(S::get(to, n), S::add(acc[0][kx], acc[1][kx])), n);
+                for (ky, acc) in acc.iter().enumerate() {
+                    add_taps::<S, K>(acc, dw.add(ky * K * c + cb), c, n);
+                }
+            } else {
+                for ky in 0..K {
+                    let mut acc = [S::zero(); K];
+                    for y in 0..h {
+                        let (g, r) = (g_row(y), r_row(y).add(ky * d * pitch));
+                        for x in 0..w {
+                            let gv = S::get(g.add(x * c), n);
+                            let base = r.add(x * step);
+                            for (kx, acc) in acc.iter_mut().enumerate() {
+                                *acc = S::fma(S::get(base.add(kx * d * c), n), gv, *acc);
+                            }
+                        }
+                    }
+                    add_taps::<S, K>(&acc, dw.add(ky * K * c + cb), c, n);
                 }
             }
+        }
+    }
+}
+
+/// Adds the sums of a row of taps to their weights.
+#[inline(always)]
+unsafe fn add_taps<S: Simd, const K: usize>(acc: &[S::V; K], dw: *mut f32, c: usize, n: usize) {
+    // SAFETY: the caller's lengths hold.
+    unsafe {
+        for (kx, acc) in acc.iter().enumerate() {
+            let to = dw.add(kx * c);
+            S::put(to, S::add(S::get(to, n), *acc), n);
         }
     }
 }

@@ -10,6 +10,7 @@
 //! | `Avx2` | 8 | x86-64 with AVX2 and FMA |
 //! | `Portable` | 8 | everywhere; the compiler vectorises it for the target's baseline (SSE2, NEON) |
 
+pub(crate) mod aligned;
 mod avx2;
 mod avx512;
 pub(crate) mod blend;
@@ -164,30 +165,18 @@ macro_rules! kernel {
 }
 pub(crate) use kernel;
 
-/// Calls `$f!(BLOCK)` for blocks of 8, 4, 2 and 1 that cover 0..$n, with the position in `$at`.
+/// Runs `$body` for blocks that cover 0..$n, with the position in `$at` and the number of steps in the constant
+/// `$block`: 8, 4, 2 and 1, or first the sizes that stand in brackets.
 macro_rules! in_blocks {
-    ($n:expr, $at:ident, $block:ident => $body:expr) => {{
+    ($n:expr, $at:ident, $block:ident => $body:expr) => { $crate::simd::in_blocks!([8, 4, 2, 1], $n, $at, $block => $body) };
+    ([$($size:literal),*], $n:expr, $at:ident, $block:ident => $body:expr) => {{
         let n: usize = $n;
         let mut $at = 0;
-        while $at + 8 <= n {
-            const $block: usize = 8;
+        $(while $at + $size <= n {
+            const $block: usize = $size;
             $body;
-            $at += 8;
-        }
-        if $at + 4 <= n {
-            const $block: usize = 4;
-            $body;
-            $at += 4;
-        }
-        if $at + 2 <= n {
-            const $block: usize = 2;
-            $body;
-            $at += 2;
-        }
-        if $at < n {
-            const $block: usize = 1;
-            $body;
-        }
+            $at += $size;
+        })*
     }};
 }
 pub(crate) use in_blocks;

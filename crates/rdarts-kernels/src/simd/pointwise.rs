@@ -62,21 +62,40 @@ pub(super) unsafe fn rows<S: Simd>(
 ) {
     // SAFETY: the caller's pointers hold; n stays within the c_out channels of a pixel.
     unsafe {
+        // Blocks of pixels by registers of channels: as many sums as hide the latency of the multiply-add (8), and no
+        // more than stay in the 32 or 16 registers together with the weights.
         let mut co = 0;
-        while co < c_out {
-            let left = c_out - co;
-            if left >= 2 * S::L {
-                in_blocks!(px, p, B => {
-                    block::<S, B, 2>(c_in, c_out, x.add(p * x_stride), x_stride, w.add(co), out.add(p * out_stride + co), out_stride, accumulate, S::L)
+        while co + 2 * S::L <= c_out {
+            let (w, out) = (w.add(co), out.add(co));
+            if S::L == 16 {
+                in_blocks!([8, 4, 2, 1], px, p, B => {
+                    block::<S, B, 2>(c_in, c_out, x.add(p * x_stride), x_stride, w, out.add(p * out_stride), out_stride, accumulate, S::L)
                 });
-                co += 2 * S::L;
             } else {
-                let n = left.min(S::L);
-                in_blocks!(px, p, B => {
-                    block::<S, B, 1>(c_in, c_out, x.add(p * x_stride), x_stride, w.add(co), out.add(p * out_stride + co), out_stride, accumulate, n)
+                in_blocks!([4, 2, 1], px, p, B => {
+                    block::<S, B, 2>(c_in, c_out, x.add(p * x_stride), x_stride, w, out.add(p * out_stride), out_stride, accumulate, S::L)
                 });
-                co += n;
             }
+            co += 2 * S::L;
+        }
+        if co + S::L <= c_out {
+            let (w, out) = (w.add(co), out.add(co));
+            if S::L == 16 {
+                in_blocks!([16, 8, 4, 2, 1], px, p, B => {
+                    block::<S, B, 1>(c_in, c_out, x.add(p * x_stride), x_stride, w, out.add(p * out_stride), out_stride, accumulate, S::L)
+                });
+            } else {
+                in_blocks!([8, 4, 2, 1], px, p, B => {
+                    block::<S, B, 1>(c_in, c_out, x.add(p * x_stride), x_stride, w, out.add(p * out_stride), out_stride, accumulate, S::L)
+                });
+            }
+            co += S::L;
+        }
+        if co < c_out {
+            let (w, out, n) = (w.add(co), out.add(co), c_out - co);
+            in_blocks!([8, 4, 2, 1], px, p, B => {
+                block::<S, B, 1>(c_in, c_out, x.add(p * x_stride), x_stride, w, out.add(p * out_stride), out_stride, accumulate, n)
+            });
         }
     }
 }
@@ -182,20 +201,37 @@ pub(super) unsafe fn gradient_rows<S: Simd>(
     // SAFETY: the caller's pointers hold; n stays within the c_out channels of a pixel.
     unsafe {
         let mut co = 0;
-        while co < c_out {
-            let left = c_out - co;
-            if left >= 2 * S::L {
-                in_blocks!(c_in, ci, B => {
-                    gradient_block::<S, B, 2>(px, c_out, x.add(ci), x_stride, g.add(co), g_stride, dw.add(ci * c_out + co), S::L)
+        while co + 2 * S::L <= c_out {
+            let (g, dw) = (g.add(co), dw.add(co));
+            if S::L == 16 {
+                in_blocks!([8, 4, 2, 1], c_in, ci, B => {
+                    gradient_block::<S, B, 2>(px, c_out, x.add(ci), x_stride, g, g_stride, dw.add(ci * c_out), S::L)
                 });
-                co += 2 * S::L;
             } else {
-                let n = left.min(S::L);
-                in_blocks!(c_in, ci, B => {
-                    gradient_block::<S, B, 1>(px, c_out, x.add(ci), x_stride, g.add(co), g_stride, dw.add(ci * c_out + co), n)
+                in_blocks!([4, 2, 1], c_in, ci, B => {
+                    gradient_block::<S, B, 2>(px, c_out, x.add(ci), x_stride, g, g_stride, dw.add(ci * c_out), S::L)
                 });
-                co += n;
             }
+            co += 2 * S::L;
+        }
+        if co + S::L <= c_out {
+            let (g, dw) = (g.add(co), dw.add(co));
+            if S::L == 16 {
+                in_blocks!([16, 8, 4, 2, 1], c_in, ci, B => {
+                    gradient_block::<S, B, 1>(px, c_out, x.add(ci), x_stride, g, g_stride, dw.add(ci * c_out), S::L)
+                });
+            } else {
+                in_blocks!([8, 4, 2, 1], c_in, ci, B => {
+                    gradient_block::<S, B, 1>(px, c_out, x.add(ci), x_stride, g, g_stride, dw.add(ci * c_out), S::L)
+                });
+            }
+            co += S::L;
+        }
+        if co < c_out {
+            let (g, dw, n) = (g.add(co), dw.add(co), c_out - co);
+            in_blocks!([8, 4, 2, 1], c_in, ci, B => {
+                gradient_block::<S, B, 1>(px, c_out, x.add(ci), x_stride, g, g_stride, dw.add(ci * c_out), n)
+            });
         }
     }
 }

@@ -1,0 +1,199 @@
+//! A spec made concrete: the space, the images and their split, the supernet, and all that is random in a step.
+//!
+//! Everything random is a pure function of (seed, name, position): batches, augmentation, drop-path factors and
+//! noise of step t are the same whether the search got there in one go or was killed on the way. After a rollback
+//! of DARTS-ADA the seed is another one, so that the repeated epochs see other batches.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rdarts_data::{Augment, Batch as Images, Dataset, Loader, Split};
+use rdarts_kernels::spec::CellNoise;
+use rdarts_net::{Batch, Device, Supernet, SupernetSpec};
+use rdarts_rng::Stream;
+use rdarts_run::{CutoutSchedule, SearchSpec};
+use rdarts_space::{CellType, Op, Space};
+
+use crate::error::SearchError;
+use crate::optim::drop_path_probability;
+
+/// Everything a search needs that does not change while it runs.
+pub struct Problem {
+    /// The resolved spec.
+    pub spec: SearchSpec,
+    /// The search space.
+    pub space: Space,
+    /// The images.
+    pub data: Arc<Dataset>,
+    /// Which of them train the weights and which the alphas.
+    pub split: Split,
+    /// The network.
+    pub net: Supernet,
+    /// Where tensors live.
+    pub device: Device,
+}
+
+/// The images of one weight step and one alpha step.
+pub type StepBatches = (Images, Images);
+
+impl Problem {
+    /// Reads the data and lays out the network.
+    ///
+    /// # Errors
+    /// One sentence if the space or the data set is unknown or damaged, if the split leaves too few images, or if
+    /// a search step would need more memory than the machine has.
+    pub fn new(spec: SearchSpec, space: Space) -> Result<Self, SearchError> {
+        let dir = (!spec.data.dir.is_empty()).then(|| Path::new(&spec.data.dir));
+        let data = rdarts_data::open(&spec.data.name, dir).map_err(SearchError::input)?;
+        let limit = (spec.data.limit > 0).then_some(spec.data.limit);
+        let split = rdarts_data::split(data.train.n, spec.data.train_fraction, limit, spec.search.batch)
+            .map_err(SearchError::input)?;
+        augment(&spec, 0).check(data.train.height, data.train.width).map_err(SearchError::input)?;
+        let (channels, classes) = (data.train.channels, data.classes.len());
+        let net = Supernet::new(SupernetSpec {
+            stem_multiplier: spec.network.stem_multiplier,
+            ..SupernetSpec::from_space(&space, spec.network.cells, spec.network.channels, channels, classes)
+        });
+        let problem = Self { spec, space, data: Arc::new(data), split, net, device: Device::flex() };
+        problem.check_memory()?;
+        Ok(problem)
+    }
+
+    /// Rows and columns of the images.
+    pub fn side(&self) -> [usize; 2] {
+        [self.data.train.height, self.data.train.width]
+    }
+
+    /// Weight steps of an epoch.
+    pub fn steps_per_epoch(&self) -> usize {
+        self.split.train.len().div_ceil(self.spec.search.batch)
+    }
+
+    /// Number of architecture parameters, normal and reduction cells.
+    pub fn n_alphas(&self) -> [usize; 2] {
+        [self.space.n_alphas(CellType::Normal), self.space.n_alphas(CellType::Reduce)]
+    }
+
+    /// The batches of an epoch from its step `first` on.
+    pub fn batches(&self, attempt: usize, epoch: usize, first: usize) -> impl Iterator<Item = StepBatches> + Send + 'static {
+        let (seed, augment) = (self.seed(attempt), augment(&self.spec, epoch));
+        let batch = self.spec.search.batch;
+        let weights = Loader::new(self.data.clone(), self.split.train.clone(), batch, seed, "train");
+        let alphas = Loader::new(self.data.clone(), self.split.valid.clone(), batch, seed, "valid");
+        let start = (epoch * self.steps_per_epoch() + first) as u64;
+        weights
+            .epoch(epoch as u64, first, Some(augment))
+            .zip(start..)
+            .map(move |(train, step)| (train, alphas.draw(step, Some(augment))))
+    }
+
+    /// The last batch of alphas of an epoch: the one that the curvature is measured on, as in the released code.
+    pub fn last_alpha_batch(&self, attempt: usize, epoch: usize) -> Images {
+        let alphas =
+            Loader::new(self.data.clone(), self.split.valid.clone(), self.spec.search.batch, self.seed(attempt), "valid");
+        let last = ((epoch + 1) * self.steps_per_epoch() - 1) as u64;
+        alphas.draw(last, Some(augment(&self.spec, epoch)))
+    }
+
+    /// Drop-path factors and noise keys of all cells for a batch of n images; `name` and `position` say which.
+    pub fn noise(&self, attempt: usize, epoch: Option<usize>, name: &str, position: u64, n: usize) -> Vec<Arc<CellNoise>> {
+        let p = epoch.map_or(0.0, |e| drop_path_probability(self.spec.search.drop_path, e, self.spec.search.epochs));
+        let mut stream = Stream::new(self.seed(attempt), name, position);
+        self.net
+            .cells()
+            .map(|cell| {
+                let n_factors = if p > 0.0 { cell.edges.len() * n } else { 0 };
+                let keep = (1.0 / (1.0 - p)) as f32;
+                let drop_path = (0..n_factors).map(|_| if stream.chance(p) { 0.0 } else { keep }).collect();
+                Arc::new(CellNoise { drop_path, noise_key: stream.next_u64() })
+            })
+            .collect()
+    }
+
+    /// Probability of drop path in an epoch.
+    pub fn drop_path(&self, epoch: usize) -> f64 {
+        drop_path_probability(self.spec.search.drop_path, epoch, self.spec.search.epochs)
+    }
+
+    /// Probability of Cutout in an epoch.
+    pub fn cutout(&self, epoch: usize) -> f64 {
+        augment(&self.spec, epoch).cutout_prob
+    }
+
+    /// Whether an architecture parameter of a kind of cell can matter: the network has such cells.
+    pub fn has(&self, cell: CellType) -> bool {
+        self.net.cells().any(|c| c.reduction == (cell == CellType::Reduce))
+    }
+
+    /// The seed of everything random after so many rollbacks.
+    pub fn seed(&self, attempt: usize) -> u64 {
+        if attempt == 0 { self.spec.seed } else { Stream::new(self.spec.seed, "attempt", attempt as u64).next_u64() }
+    }
+
+    fn check_memory(&self) -> Result<(), SearchError> {
+        let work = match self.spec.search.order {
+            rdarts_run::Order::First => crate::pending::Work::Gradient,
+            _ => crate::pending::Work::SecondOrder,
+        };
+        let needed = crate::pending::memory_estimate(&self.net, self.spec.search.batch, self.side(), work);
+        let Some(available) = available_memory() else { return Ok(()) };
+        if needed > available {
+            let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
+            return Err(SearchError::Input(format!(
+                "a search step with search.batch = {}, network.channels = {} and network.cells = {} needs about {:.1} GiB of \
+                 memory and this machine has {:.1} GiB free: lower one of them",
+                self.spec.search.batch,
+                self.spec.network.channels,
+                self.spec.network.cells,
+                gib(needed),
+                gib(available),
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// The space that a spec names: a built-in one or a file.
+///
+/// # Errors
+/// One sentence if there is no such space or the file is damaged.
+pub fn open_space(name: &str) -> Result<Space, SearchError> {
+    let is_file = name.ends_with(".toml") || name.contains(std::path::MAIN_SEPARATOR);
+    if !is_file {
+        return Space::builtin(name).map_err(SearchError::input);
+    }
+    let text = std::fs::read_to_string(name)
+        .map_err(|e| SearchError::Input(format!("cannot read the search space `{name}`: {e}")))?;
+    Space::from_toml(&text, name).map_err(SearchError::input)
+}
+
+/// A batch as the network wants it.
+pub fn as_batch<'a>(images: &'a Images, noise: &'a [Arc<CellNoise>]) -> Batch<'a, f32> {
+    Batch { images: &images.images, side: [images.height, images.width], labels: &images.labels, noise }
+}
+
+/// The augmentation of an epoch.
+fn augment(spec: &SearchSpec, epoch: usize) -> Augment {
+    let a = &spec.augment;
+    let last = spec.search.epochs.saturating_sub(1).max(1) as f64;
+    let cutout_prob = match a.cutout_schedule {
+        CutoutSchedule::Constant => a.cutout_prob,
+        CutoutSchedule::Linear => a.cutout_prob * epoch as f64 / last,
+    };
+    Augment { crop_padding: a.crop_padding, flip: a.flip, cutout_length: a.cutout_length, cutout_prob }
+}
+
+/// Number of skip connections in a genotype's normal cell: what grows as a search degenerates.
+pub fn skip_connects(genotype: &rdarts_space::Genotype) -> usize {
+    genotype.n_uses(CellType::Normal, Op::SkipConnect)
+}
+
+/// Bytes that this process may still use, where the system tells: the smaller of free memory and control group.
+fn available_memory() -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo.lines().find(|l| l.starts_with("MemAvailable:"))?;
+    let free = line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024;
+    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let group = number("/sys/fs/cgroup/memory.max").zip(number("/sys/fs/cgroup/memory.current"));
+    Some(group.map_or(free, |(max, used)| free.min(max.saturating_sub(used))))
+}

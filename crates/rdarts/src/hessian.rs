@@ -1,0 +1,178 @@
+//! `rdarts hessian`: the curvature of the validation loss in architecture space, at a checkpoint.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use rdarts::run::{CheckpointName, Event, RunView};
+use rdarts::search::lanczos::spectrum;
+use rdarts::search::measure::{diagonal, eigenvalue, hessian};
+use rdarts::search::monitor::Measurement;
+use rdarts::search::problem::{Problem, open_space};
+use rdarts::search::search::decide_for;
+use rdarts::search::state::State;
+use rdarts::space::Space;
+use serde_json::json;
+
+use crate::exit::Exit;
+use crate::plot::{self, Point};
+use crate::session::set_threads;
+
+/// The alpha-Hessian of a checkpoint: dominant eigenvalue, full spectrum, where it lies on the trajectory
+///
+/// On the batch that the search measured: the last one that trained the alphas in that epoch. Exact second
+/// derivatives, no finite differences. In mode `reference` (hessian.mode of the spec) the weight decay of the
+/// alphas is on the diagonal, as in the paper's code.
+///
+/// Without --full the dominant eigenvalue comes from Lanczos, with a bound of its error; with --full the whole
+/// matrix is computed, and all its eigenvalues.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// The run directory; the search may be running
+    dir: PathBuf,
+    /// Epoch, counted from 0 [default: the newest with a checkpoint]
+    #[arg(long)]
+    epoch: Option<usize>,
+    /// The full matrix and its spectrum
+    #[arg(long)]
+    full: bool,
+    /// Relative error of the dominant eigenvalue [default: hessian.tolerance of the run]
+    #[arg(long)]
+    tolerance: Option<f64>,
+    /// Threads that compute [default: all processors]
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Print one JSON object, with the matrix if --full is given
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the verb.
+pub fn run(args: Args) -> Result<ExitCode, Exit> {
+    if let Some(t) = args.tolerance.filter(|t| !(*t > 0.0 && *t < 1.0)) {
+        return Err(Exit::Input(format!("--tolerance is {t}, but must lie between 0 and 1")));
+    }
+    let view = RunView::open(&args.dir)?;
+    set_threads(args.threads)?;
+    let space = match view.space()? {
+        Some(text) => Space::from_toml(&text, "space.toml").map_err(Exit::input)?,
+        None => open_space(&view.spec().space.name)?,
+    };
+    let problem = Problem::new(view.spec().clone(), space)?;
+    let name = choose(&view, args.epoch)?;
+    let state = State::from_checkpoint(&problem, &name.to_string(), view.load_checkpoint(&name)?)?;
+    let epoch = name.epoch;
+    let events = view.events()?;
+    let trajectory: Vec<Point> = events
+        .iter()
+        .filter_map(|e| match e {
+            Event::Epoch(r) => r.eigenvalue.map(|value| Point { epoch: r.epoch, attempt: r.attempt, value }),
+            _ => None,
+        })
+        .collect();
+    let recorded =
+        trajectory.iter().rev().find(|p| p.epoch == epoch && p.attempt == state.at.trained_attempt).map(|p| p.value);
+    let mut out = json!({
+        "directory": args.dir.display().to_string(),
+        "epoch": epoch,
+        "attempt": state.at.trained_attempt,
+        "mode": problem.spec.hessian.mode.as_str(),
+        "recorded": recorded,
+    });
+    if !args.json {
+        let mode = match diagonal(&problem) {
+            0.0 => "plain".to_string(),
+            d => format!("reference: {d:e} on the diagonal"),
+        };
+        println!(
+            "alpha-Hessian of the validation loss after epoch {epoch} ({} alphas, {mode})",
+            problem.n_alphas().iter().sum::<usize>()
+        );
+    }
+    let value = if args.full { full(&problem, &state, epoch, &args, &mut out) } else { dominant(&problem, &state, epoch, &args, &mut out) };
+    if args.json {
+        println!("{out:#}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(r) = recorded {
+        println!("the search recorded  {r:.6} (difference {:.1e})", (r - value).abs());
+    }
+    println!();
+    print!("{}", plot::draw(&trajectory, 8, 60));
+    println!("{}", place(&trajectory, epoch, value));
+    let history: Vec<Measurement> =
+        state.at.history.iter().map(|(epoch, eigenvalue)| Measurement { epoch: *epoch, eigenvalue: *eigenvalue }).collect();
+    println!("The monitor's word after this epoch: {}", decide_for(&problem, &history, epoch, state.sgd.l2));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The checkpoint at the end of an epoch.
+fn choose(view: &RunView, epoch: Option<usize>) -> Result<CheckpointName, Exit> {
+    let mut whole: Vec<CheckpointName> = view.checkpoints()?.into_iter().filter(|n| n.step.is_none()).collect();
+    whole.sort_by_key(|n| n.sequence);
+    let found = match epoch {
+        None => whole.last(),
+        Some(epoch) => whole.iter().rev().find(|n| n.epoch == epoch),
+    };
+    found.cloned().ok_or_else(|| {
+        let mut epochs: Vec<usize> = whole.iter().map(|n| n.epoch).collect();
+        epochs.sort_unstable();
+        epochs.dedup();
+        let there = match epochs[..] {
+            [] => "no epoch is over yet".to_string(),
+            _ => format!("there are those of epochs {}", epochs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+        };
+        let wanted = epoch.map_or("any epoch".into(), |e| format!("epoch {e}"));
+        Exit::Input(format!(
+            "`{}` has no checkpoint of {wanted}: {there} (a search with --set eval.keep_checkpoints=true keeps all)",
+            view.path().display()
+        ))
+    })
+}
+
+fn dominant(problem: &Problem, state: &State, epoch: usize, args: &Args, out: &mut serde_json::Value) -> f64 {
+    let found = eigenvalue(problem, state, epoch, args.tolerance.unwrap_or(problem.spec.hessian.tolerance));
+    out["eigenvalue"] = json!(found.value);
+    out["bound"] = json!(found.bound);
+    out["products"] = json!(found.n_products);
+    if !args.json {
+        println!(
+            "dominant eigenvalue  {:.6} +- {:.1e} (Lanczos, {} Hessian-vector products)",
+            found.value, found.bound, found.n_products
+        );
+    }
+    found.value
+}
+
+fn full(problem: &Problem, state: &State, epoch: usize, args: &Args, out: &mut serde_json::Value) -> f64 {
+    let mut matrix = hessian(problem, state, epoch).full();
+    for i in 0..matrix.n {
+        matrix.values[i * matrix.n + i] += diagonal(problem);
+    }
+    let values = spectrum(matrix.n, &matrix.values);
+    let rows: Vec<&[f64]> = matrix.values.chunks(matrix.n).collect();
+    out["eigenvalue"] = json!(values[0]);
+    out["spectrum"] = json!(values);
+    out["hessian"] = json!(rows);
+    out["asymmetry"] = json!(matrix.asymmetry);
+    if !args.json {
+        println!("dominant eigenvalue  {:.6}", values[0]);
+        println!("asymmetry before symmetrising {:.1e} (rounding)", matrix.asymmetry);
+        println!("spectrum, largest first:");
+        for line in values.chunks(8) {
+            println!("  {}", line.iter().map(|v| format!("{v:>10.3e}")).collect::<Vec<_>>().join(" "));
+        }
+    }
+    values[0]
+}
+
+/// Where a value lies among those measured.
+fn place(trajectory: &[Point], epoch: usize, value: f64) -> String {
+    let larger = trajectory.iter().filter(|p| p.value > value * (1.0 + 1e-9)).count();
+    let highest = trajectory.iter().map(|p| p.value).fold(f64::NEG_INFINITY, f64::max);
+    let lowest = trajectory.iter().map(|p| p.value).fold(f64::INFINITY, f64::min);
+    format!(
+        "Epoch {epoch}: {larger} of {} measurements are larger; they run from {lowest:.4} to {highest:.4}.",
+        trajectory.len()
+    )
+}

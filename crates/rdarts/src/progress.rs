@@ -1,0 +1,138 @@
+//! What a running search shows: a bar with rate and time left on a terminal, plain lines when piped.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use rdarts::run::EpochRecord;
+use rdarts::search::monitor::{Decision, Why};
+use rdarts::search::search::{Observer, Progress};
+
+/// Writes to standard error; results go to standard output.
+pub struct Shown {
+    bar: Option<ProgressBar>,
+    quiet: bool,
+    begin: Instant,
+    /// Weight-step images since the start of this process, and steps of the whole search at its start.
+    images: usize,
+    first: Option<u64>,
+    done: u64,
+    total: u64,
+    table_begun: bool,
+}
+
+impl Shown {
+    /// `quiet` shows nothing.
+    pub fn new(quiet: bool) -> Self {
+        let on_terminal = std::io::stderr().is_terminal() && !quiet;
+        Self {
+            bar: on_terminal.then(|| {
+                let bar = ProgressBar::new(0);
+                let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} steps  {msg}");
+                bar.set_style(style.expect("the template is fixed"));
+                bar.enable_steady_tick(Duration::from_millis(500));
+                bar
+            }),
+            quiet,
+            begin: Instant::now(),
+            images: 0,
+            first: None,
+            done: 0,
+            total: 0,
+            table_begun: false,
+        }
+    }
+
+    /// A line that stays.
+    pub fn line(&self, text: &str) {
+        match &self.bar {
+            _ if self.quiet => {}
+            Some(bar) => bar.suspend(|| eprintln!("{text}")),
+            None => eprintln!("{text}"),
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Images per second of this process, measuring included.
+    fn rate(&self) -> f64 {
+        self.images as f64 / self.begin.elapsed().as_secs_f64().max(1e-9)
+    }
+
+    fn time_left(&self) -> String {
+        let done = self.done - self.first.unwrap_or(0);
+        if done == 0 {
+            return "time left unknown".into();
+        }
+        let left = self.begin.elapsed().as_secs_f64() / done as f64 * (self.total - self.done) as f64;
+        format!("{} left", duration(left))
+    }
+}
+
+impl Observer for Shown {
+    fn step(&mut self, p: &Progress) {
+        self.done = (p.epoch * p.n_steps + p.step) as u64;
+        self.total = (p.n_epochs * p.n_steps) as u64;
+        self.images += p.images;
+        // After a rollback the count starts anew.
+        if self.first.is_none_or(|first| first >= self.done) {
+            (self.first, self.begin, self.images) = (Some(self.done - 1), Instant::now(), p.images);
+        }
+        if let Some(bar) = &self.bar {
+            bar.set_length(self.total);
+            bar.set_position(self.done);
+            bar.set_prefix(format!("epoch {}/{}", p.epoch + 1, p.n_epochs));
+            bar.set_message(format!("loss {:.3}  {:.0} images/s  {}", p.train_loss, self.rate(), self.time_left()));
+        }
+    }
+
+    fn phase(&mut self, name: &'static str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(format!("measuring: {name}"));
+        }
+    }
+
+    fn epoch(&mut self, r: &EpochRecord) {
+        if !self.table_begun {
+            self.table_begun = true;
+            self.line("epoch  train loss   acc  one-shot acc  child acc  eigenvalue  skips      L2   images/s");
+        }
+        let percent = |v: Option<f64>| v.map_or("-".into(), |v| format!("{:.1}%", 100.0 * v));
+        self.line(&format!(
+            "{:>5}  {:>10.4} {:>5}  {:>12}  {:>9}  {:>10}  {:>5} {:>7} {:>10.0}  {}",
+            r.epoch,
+            r.train_loss,
+            percent(Some(r.train_accuracy)),
+            percent(r.valid_accuracy),
+            percent(r.child_accuracy),
+            r.eigenvalue.map_or("-".into(), |v| format!("{v:.4}")),
+            r.skip_connects_normal,
+            format!("{:.0e}", r.l2),
+            self.rate(),
+            self.time_left(),
+        ));
+    }
+
+    fn decision(&mut self, epoch: usize, decision: &Decision) {
+        match decision {
+            Decision::Continue(Why::L2AtMaximum { .. }) => self.line(&format!("  after epoch {epoch}: {decision}")),
+            Decision::Continue(_) => {}
+            _ => self.line(&format!("  after epoch {epoch}: {decision}")),
+        }
+    }
+}
+
+/// Seconds as `1:02:03`, `4:05` or `9 s`.
+pub fn duration(seconds: f64) -> String {
+    let s = seconds.round() as u64;
+    match s {
+        0..60 => format!("{s} s"),
+        60..3600 => format!("{}:{:02}", s / 60, s % 60),
+        _ => format!("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60),
+    }
+}

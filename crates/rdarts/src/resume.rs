@@ -1,0 +1,60 @@
+//! `rdarts resume`: a search goes on where it was saved.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use rdarts::run::RunDir;
+use rdarts::search::problem::Problem;
+use rdarts::search::search::resume;
+use rdarts::space::Space;
+
+use crate::exit::Exit;
+use crate::session::{conduct, set_threads};
+
+/// Go on after a stop, a kill or a crash, with the same bits as if nothing had happened
+///
+/// Takes the newest checkpoint that is whole, says which damaged ones it passed over, and continues. The number of
+/// threads may be another one.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The run directory
+    dir: PathBuf,
+    /// Threads that compute [default: all processors]
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Print the result as one JSON object and nothing else
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the verb.
+pub fn run(args: Args) -> Result<ExitCode, Exit> {
+    let mut dir = RunDir::open(&args.dir)?;
+    if dir.view().is_done() {
+        return Err(Exit::Input(format!("the run in `{}` has finished, there is nothing to resume", args.dir.display())));
+    }
+    let threads = set_threads(args.threads)?;
+    let problem = Problem::new(dir.spec().clone(), recorded_space(&dir)?)?;
+    if dir.view().space()?.is_none() {
+        dir.write_space(&problem.space.to_toml())?;
+    }
+    conduct(&problem, &mut dir, threads, args.json, |dir, shown, stop| {
+        let mut warnings = Vec::new();
+        let outcome = resume(&problem, dir, shown, stop, &mut |w| {
+            eprintln!("warning: {w}");
+            warnings.push(w.to_string());
+        });
+        outcome
+    })
+}
+
+/// The space that the run recorded, or, if it was stopped before that, the one its spec names.
+fn recorded_space(dir: &RunDir) -> Result<Space, Exit> {
+    match dir.view().space()? {
+        Some(text) => {
+            let name = dir.path().join("space.toml").display().to_string();
+            Space::from_toml(&text, &name).map_err(Exit::input)
+        }
+        None => Ok(rdarts::search::problem::open_space(&dir.spec().space.name)?),
+    }
+}
