@@ -13,7 +13,7 @@
 use rayon::prelude::*;
 
 use crate::buffers::{Buffer, take_vec};
-use crate::cell::{CellInput, CellTangent, Saved, SavedDot, Term, Work, factor, term, with_scratch};
+use crate::cell::{CellInput, CellTangent, Saved, SavedDot, Work, factor, in_pool, term, with_scratch};
 use crate::norm::{Affine, Gradient, Norm, Sums, gradient, weight_gradient, weight_gradient_dual};
 use crate::plan::{Action, Branch, Placed, Plan, chunk_images};
 use crate::simd::blend::{Source, blend, dots};
@@ -68,26 +68,23 @@ pub struct CellGradient {
 struct Chunk<'a> {
     first: usize,
     n: usize,
-    out: &'a [f32],
     bufs: &'a [Buffer],
-    /// Gradient of the nodes, as in the output.
-    g: &'a mut [f32],
-    /// Gradient of states 0 and 1.
-    state_g: [Buffer; 2],
-    /// Gradient of the node at work, dense.
-    node_g: Buffer,
-    /// Gradient of the inner batch norm of each branch with two stages, by the place of the branch in its node.
+    /// Gradient of the output.
+    g: &'a [f32],
+    /// Gradient of every state. Those of the nodes start as their part of the output's.
+    state_g: Vec<Buffer>,
+    /// `[state][image]` for states 0 and 1: nothing has been written to their gradients yet.
+    fresh: [Vec<bool>; 2],
+    /// Gradient of the inner batch norm of each branch with two stages, by its place in the group.
     inner_g: Vec<Buffer>,
     dw: Buffer,
     dual: Option<DualChunk<'a>>,
 }
 
 struct DualChunk<'a> {
-    out_dot: &'a [f32],
     dots: &'a [Buffer],
-    d: &'a mut [f32],
-    state_d: [Buffer; 2],
-    node_d: Buffer,
+    d: &'a [f32],
+    state_d: Vec<Buffer>,
     inner_d: Vec<Buffer>,
 }
 
@@ -108,7 +105,7 @@ struct Context<'a> {
     needs: [bool; 2],
 }
 
-/// Gradients of the cell at `input`; g is the gradient of its output `out` and is overwritten.
+/// Gradients of the cell at `input`; g is the gradient of its output `out`.
 ///
 /// # Panics
 /// If weight gradients are asked for together with a tangent, or a slice is too short.
@@ -118,6 +115,18 @@ pub fn vjp(
     noise: &CellNoise,
     saved: &Saved,
     g: &mut [f32],
+    dual: Option<Dual<'_>>,
+    want: Want,
+) -> CellGradient {
+    in_pool(|| vjp_in_pool(input, out, noise, saved, g, dual, want))
+}
+
+fn vjp_in_pool(
+    input: CellInput<'_>,
+    out: &[f32],
+    noise: &CellNoise,
+    saved: &Saved,
+    g: &[f32],
     dual: Option<Dual<'_>>,
     want: Want,
 ) -> CellGradient {
@@ -141,30 +150,30 @@ pub fn vjp(
     };
 
     let stride = per_chunk * plan.out_len();
-    let mut d_chunks = dual.map(|d| d.d.chunks_mut(stride));
+    let mut d_chunks = dual.map(|d| d.d.chunks(stride));
     let mut chunks: Vec<Chunk<'_>> = g
-        .chunks_mut(stride)
+        .chunks(stride)
         .enumerate()
         .map(|(index, g)| {
             let n = g.len() / plan.out_len();
-            let out_range = index * stride..index * stride + g.len();
-            let state = |i: usize| Buffer::zeros(if ctx.needs[i] { n * plan.px(i) * plan.c } else { 0 });
+            let states = || {
+                let needed = |state: usize| state >= 2 || ctx.needs[state];
+                let len = |state: usize| if needed(state) { n * plan.px(state) * plan.c } else { 0 };
+                (0..2 + plan.nodes).map(|state| Buffer::take(len(state))).collect()
+            };
             Chunk {
                 first: index * per_chunk,
                 n,
-                out: &out[out_range.clone()],
                 bufs: &saved.chunks[index],
                 g,
-                state_g: [state(0), state(1)],
-                node_g: Buffer::take(n * plan.px(2) * plan.c),
+                state_g: states(),
+                fresh: [vec![true; n], vec![true; n]],
                 inner_g: Vec::new(),
                 dw: Buffer::zeros(if want.w { plan.n_weights } else { 0 }),
                 dual: d_chunks.as_mut().and_then(Iterator::next).zip(dot).map(|(d, dot)| DualChunk {
-                    out_dot: &dot.out_dot[out_range],
                     dots: &dot.chunks[index],
                     d,
-                    state_d: [state(0), state(1)],
-                    node_d: Buffer::take(n * plan.px(2) * plan.c),
+                    state_d: states(),
                     inner_d: Vec::new(),
                 }),
             }
@@ -190,10 +199,10 @@ pub fn vjp(
                         if let Some(inner) = &inner {
                             ctx.inner_stages(chunk, inner, i, work);
                         }
-                        if group.last {
-                            ctx.take_node(chunk, group.node, i);
+                        if group.last && group.node + 1 == plan.nodes {
+                            ctx.take_output(chunk, i);
                         }
-                        ctx.node_sums(chunk, &branches, i, work, &mut sums);
+                        ctx.node_sums(chunk, group.node, &branches, i, work, &mut sums);
                     }
                     sums
                 })
@@ -219,7 +228,7 @@ pub fn vjp(
                 with_scratch(plan, |work| {
                     let mut sums = vec![Sums::new(plan.c, ctx.dot.is_some()); twice.len()];
                     for i in 0..chunk.n {
-                        ctx.outer_stages(chunk, &branches, &outer, i, work, &mut sums);
+                        ctx.outer_stages(chunk, group.node, &branches, &outer, i, work, &mut sums);
                     }
                     sums
                 })
@@ -310,59 +319,62 @@ fn accumulate(target: &mut [f64], part: &[f32], m: f32) {
 }
 
 impl Context<'_> {
-    /// (value, tangent) of what a branch adds to its node, for one image, with their stride.
-    fn term_data<'b>(&self, chunk: &'b ChunkView<'b>, branch: &Branch, i: usize) -> (&'b [f32], Option<&'b [f32]>, usize) {
-        let (c, px) = (self.plan.c, self.plan.px(2));
-        let image = i * px * c..(i + 1) * px * c;
-        let (term, _) = term(branch).expect("branches without effect are left out");
-        match term {
-            Term::Buffer(b) | Term::State(b) if b < self.plan.n_norms && !matches!(term, Term::State(2..)) => {
-                (&chunk.bufs[b][image.clone()], chunk.dots.map(|d| &d[b][image]), c)
-            }
-            Term::Buffer(b) => (&chunk.bufs[b][image], None, c),
-            Term::State(s) => {
-                let at = i * self.plan.out_len() + (s - 2) * c;
-                (&chunk.out[at..], chunk.out_dot.map(|o| &o[at..]), self.plan.nodes * c)
-            }
-        }
-    }
-
-    /// Copies the node's gradient out of the output's.
-    fn take_node(&self, chunk: &mut Chunk<'_>, node: usize, i: usize) {
+    /// Copies the gradients of the nodes out of the output's.
+    fn take_output(&self, chunk: &mut Chunk<'_>, i: usize) {
         let (plan, c, px) = (self.plan, self.plan.c, self.plan.px(2));
-        let at = i * plan.out_len() + node * c;
         let image = i * px * c..(i + 1) * px * c;
-        let copy = |from: &[f32], to: &mut [f32]| {
-            blend(plan.isa, px, c, &[Source::new(&from[at..], plan.nodes * c, &[])], &[], false, to, c);
-        };
-        copy(chunk.g, &mut chunk.node_g[image.clone()]);
-        if let Some(dual) = &mut chunk.dual {
-            copy(dual.d, &mut dual.node_d[image]);
+        for node in 0..plan.nodes {
+            let at = i * plan.out_len() + node * c;
+            let copy = |from: &[f32], to: &mut [f32]| {
+                blend(plan.isa, px, c, &[Source::new(&from[at..], plan.nodes * c, &[])], &[], false, to, c);
+            };
+            copy(chunk.g, &mut chunk.state_g[2 + node][image.clone()]);
+            if let Some(dual) = &mut chunk.dual {
+                copy(dual.d, &mut dual.state_d[2 + node][image.clone()]);
+            }
         }
     }
 
     /// Adds this image to the sums of every branch.
-    fn node_sums(&self, chunk: &mut Chunk<'_>, branches: &[&Branch], i: usize, work: &mut Work, sums: &mut [Sums]) {
+    #[allow(clippy::too_many_arguments)]
+    fn node_sums(
+        &self,
+        chunk: &mut Chunk<'_>,
+        node: usize,
+        branches: &[&Branch],
+        i: usize,
+        work: &mut Work,
+        sums: &mut [Sums],
+    ) {
         let (plan, isa, c, px) = (self.plan, self.plan.isa, self.plan.c, self.plan.px(2));
         let image = i * px * c..(i + 1) * px * c;
-        let view = ChunkView::of(chunk);
-        let data: Vec<_> = branches.iter().map(|b| self.term_data(&view, b, i)).collect();
+        let node_g = &chunk.state_g[2 + node][image.clone()];
+        let dual = chunk.dual.as_ref();
+        // (value, tangent) of what a branch adds to the node; noise has no tangent.
+        let data: Vec<(&[f32], Option<&[f32]>)> = branches
+            .iter()
+            .filter_map(|b| term(plan, b))
+            .map(|(b, _)| {
+                let moving = dual.filter(|_| b < plan.n_moving());
+                (&chunk.bufs[b][image.clone()], moving.map(|d| &d.dots[b][image.clone()]))
+            })
+            .collect();
         // Without gradients of p, only batch norms need sums.
         let used: Vec<usize> =
             (0..branches.len()).filter(|k| self.want.p || !branches[*k].placed().is_empty()).collect();
-        let mut ys: Vec<(&[f32], usize)> = used.iter().map(|k| (data[*k].0, data[*k].2)).collect();
+        let mut ys: Vec<(&[f32], usize)> = used.iter().map(|k| (data[*k].0, c)).collect();
         work.sums.resize((1 + 2 * branches.len()) * c, 0.0);
         let factors: Vec<f32> =
             used.iter().map(|k| factor(&self.noise.drop_path, plan.n, branches[*k].edge, chunk.first + i)).collect();
-        dots(isa, px, c, (&chunk.node_g[image.clone()], c), &ys, &mut work.sums);
+        dots(isa, px, c, (node_g, c), &ys, &mut work.sums);
         for (j, (k, m)) in used.iter().zip(&factors).enumerate() {
             accumulate(&mut sums[*k].g, &work.sums[..c], *m);
             accumulate(&mut sums[*k].g_y, &work.sums[(1 + j) * c..][..c], *m);
         }
-        if let Some(dual) = &chunk.dual {
+        if let Some(dual) = dual {
             let tangents: Vec<usize> = used.iter().copied().filter(|k| data[*k].1.is_some()).collect();
-            ys.extend(tangents.iter().filter_map(|k| data[*k].1.map(|y_dot| (y_dot, data[*k].2))));
-            dots(isa, px, c, (&dual.node_d[image], c), &ys, &mut work.sums);
+            ys.extend(tangents.iter().filter_map(|k| data[*k].1.map(|y_dot| (y_dot, c))));
+            dots(isa, px, c, (&dual.state_d[2 + node][image], c), &ys, &mut work.sums);
             for (j, (k, m)) in used.iter().zip(&factors).enumerate() {
                 accumulate(&mut sums[*k].d, &work.sums[..c], *m);
                 accumulate(&mut sums[*k].d_y, &work.sums[(1 + j) * c..][..c], *m);
@@ -379,7 +391,7 @@ impl Context<'_> {
             return;
         }
         for (b, sums) in branches.iter().zip(sums) {
-            let norm = term(b).and_then(|(_, norm)| norm);
+            let norm = term(self.plan, b).and_then(|(_, norm)| norm);
             out.p[b.alpha] = match norm {
                 Some(norm) => weight_gradient(&self.norms[norm], sums) as f32,
                 None => sums.g_y.iter().sum::<f64>() as f32,
@@ -416,7 +428,17 @@ impl Context<'_> {
     }
 
     /// From the node's gradient through the last stage of every branch.
-    fn outer_stages(&self, chunk: &mut Chunk<'_>, branches: &[&Branch], outer: &[Gradient], i: usize, work: &mut Work, sums: &mut [Sums]) {
+    #[allow(clippy::too_many_arguments)]
+    fn outer_stages(
+        &self,
+        chunk: &mut Chunk<'_>,
+        node: usize,
+        branches: &[&Branch],
+        outer: &[Gradient],
+        i: usize,
+        work: &mut Work,
+        sums: &mut [Sums],
+    ) {
         let (plan, isa, c, px) = (self.plan, self.plan.isa, self.plan.c, self.plan.px(2));
         let image = i * px * c..(i + 1) * px * c;
         let mut two = 0;
@@ -424,7 +446,7 @@ impl Context<'_> {
             let m = factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + i);
             let Some(placed) = b.last() else {
                 if matches!(b.action, Action::Identity) {
-                    self.identity(chunk, b, m, i);
+                    self.identity(chunk, node, b, m, i);
                 }
                 continue;
             };
@@ -432,8 +454,8 @@ impl Context<'_> {
             if !is_inner && b.state < 2 && !self.needs[b.state] {
                 continue;
             }
-            let node_g = std::mem::take(&mut chunk.node_g);
-            let node_d = chunk.dual.as_mut().map(|d| std::mem::take(&mut d.node_d));
+            let node_g = std::mem::take(&mut chunk.state_g[2 + node]);
+            let node_d = chunk.dual.as_mut().map(|d| std::mem::take(&mut d.state_d[2 + node]));
             let cotangents = (&node_g[image.clone()], node_d.as_ref().map(|d| &d[image.clone()]));
             self.at_norm(chunk, placed, cotangents, coef, m, i, work);
             if is_inner {
@@ -446,14 +468,13 @@ impl Context<'_> {
                     to_d.as_mut().map(|d| Destination { out: &mut d[image.clone()], stride: c, accumulate: false }),
                 );
                 self.stage_vjp(placed, targets, &mut chunk.dw, work);
-                let view = ChunkView::of(chunk);
-                let y = &view.bufs[first.norm][image.clone()];
+                let y = &chunk.bufs[first.norm][image.clone()];
                 work.sums.resize(3 * c, 0.0);
                 dots(isa, px, c, (&to_g[image.clone()], c), &[(y, c)], &mut work.sums);
                 accumulate(&mut sums[two].g, &work.sums[..c], 1.0);
                 accumulate(&mut sums[two].g_y, &work.sums[c..2 * c], 1.0);
-                if let (Some(d), Some(dots_bufs)) = (&to_d, view.dots) {
-                    let y_dot = &dots_bufs[first.norm][image.clone()];
+                if let (Some(d), Some(dual)) = (&to_d, &chunk.dual) {
+                    let y_dot = &dual.dots[first.norm][image.clone()];
                     dots(isa, px, c, (&d[image.clone()], c), &[(y, c), (y_dot, c)], &mut work.sums);
                     accumulate(&mut sums[two].d, &work.sums[..c], 1.0);
                     accumulate(&mut sums[two].d_y, &work.sums[c..2 * c], 1.0);
@@ -467,9 +488,9 @@ impl Context<'_> {
             } else {
                 self.into_state(chunk, b.state, placed, i, work);
             }
-            chunk.node_g = node_g;
+            chunk.state_g[2 + node] = node_g;
             if let (Some(dual), Some(d)) = (&mut chunk.dual, node_d) {
-                dual.node_d = d;
+                dual.state_d[2 + node] = d;
             }
         }
     }
@@ -576,58 +597,56 @@ impl Context<'_> {
         fill(isa, win, &[Source::new(y, c, &affine.of_y)], &affine.shift, Mode::Relu, &mut work.window);
     }
 
+    /// Whether the gradient of a state already holds something for image i; from now on it does.
+    fn is_touched(chunk: &mut Chunk<'_>, state: usize, i: usize) -> bool {
+        state >= 2 || !std::mem::replace(&mut chunk.fresh[state][i], false)
+    }
+
     /// The window of a state, then the stage's transpose into that state's gradient.
     fn into_state(&self, chunk: &mut Chunk<'_>, state: usize, placed: &Placed, i: usize, work: &mut Work) {
         let (plan, isa, c, win) = (self.plan, self.plan.isa, self.plan.c, placed.stage.window());
         win.fill_border(&mut work.window, placed.stage.border());
         let mode = if placed.stage.has_relu() { Mode::Relu } else { Mode::Plain };
         let len = plan.px(state) * c;
-        if state < 2 {
-            let y = &chunk.bufs[state][i * len..][..len];
-            let affine = &self.affines[state];
-            fill(isa, win, &[Source::new(y, c, &affine.of_y)], &affine.shift, mode, &mut work.window);
-            let mut to_g = std::mem::take(&mut chunk.state_g[state]);
-            let mut to_d = chunk.dual.as_mut().map(|d| std::mem::take(&mut d.state_d[state]));
-            let range = i * len..(i + 1) * len;
-            let targets = (
-                Some(Destination { out: &mut to_g[range.clone()], stride: c, accumulate: true }),
-                to_d.as_mut().map(|d| Destination { out: &mut d[range], stride: c, accumulate: true }),
-            );
-            self.stage_vjp(placed, targets, &mut chunk.dw, work);
-            chunk.state_g[state] = to_g;
-            if let (Some(dual), Some(d)) = (&mut chunk.dual, to_d) {
-                dual.state_d[state] = d;
-            }
-        } else {
-            let (at, stride) = (i * plan.out_len() + (state - 2) * c, plan.nodes * c);
-            fill(isa, win, &[Source::new(&chunk.out[at..], stride, &[])], &[], mode, &mut work.window);
-            let targets = (
-                Some(Destination { out: &mut chunk.g[at..], stride, accumulate: true }),
-                chunk.dual.as_mut().map(|d| Destination { out: &mut d.d[at..], stride, accumulate: true }),
-            );
-            self.stage_vjp(placed, targets, &mut chunk.dw, work);
+        let y = &chunk.bufs[plan.state_buffer(state)][i * len..][..len];
+        let none = Affine::default();
+        let affine = if state < 2 { &self.affines[state] } else { &none };
+        fill(isa, win, &[Source::new(y, c, &affine.of_y)], &affine.shift, mode, &mut work.window);
+        let accumulate = Self::is_touched(chunk, state, i);
+        let mut to_g = std::mem::take(&mut chunk.state_g[state]);
+        let mut to_d = chunk.dual.as_mut().map(|d| std::mem::take(&mut d.state_d[state]));
+        let range = i * len..(i + 1) * len;
+        let targets = (
+            Some(Destination { out: &mut to_g[range.clone()], stride: c, accumulate }),
+            to_d.as_mut().map(|d| Destination { out: &mut d[range], stride: c, accumulate }),
+        );
+        self.stage_vjp(placed, targets, &mut chunk.dw, work);
+        chunk.state_g[state] = to_g;
+        if let (Some(dual), Some(d)) = (&mut chunk.dual, to_d) {
+            dual.state_d[state] = d;
         }
     }
 
     /// A skip connection: the state's gradient takes the node's, weighted.
-    fn identity(&self, chunk: &mut Chunk<'_>, b: &Branch, m: f32, i: usize) {
-        let (plan, isa, c, px) = (self.plan, self.plan.isa, self.plan.c, self.plan.px(2));
+    fn identity(&self, chunk: &mut Chunk<'_>, node: usize, b: &Branch, m: f32, i: usize) {
+        let (isa, c, px) = (self.plan.isa, self.plan.c, self.plan.px(2));
         if b.state < 2 && !self.needs[b.state] {
             return;
         }
         let (p, p_dot) = self.weights_of(b);
         let image = i * px * c..(i + 1) * px * c;
-        let (at, stride) =
-            if b.state < 2 { (i * px * c, c) } else { (i * plan.out_len() + (b.state - 2) * c, plan.nodes * c) };
         let weighted = |data, weight: f64| Source { data, stride: c, coef: &[], factor: m * weight as f32 };
-        let mut sources = vec![weighted(&chunk.node_g[image.clone()], p)];
+        let accumulate = Self::is_touched(chunk, b.state, i);
+        // A node's state comes after those it sums.
+        let (states, nodes) = chunk.state_g.split_at_mut(2 + node);
+        let mut sources = vec![weighted(&nodes[0][image.clone()], p)];
         if let Some(dual) = &mut chunk.dual {
-            sources.push(weighted(&dual.node_d[image.clone()], p_dot));
-            let to = if b.state < 2 { &mut dual.state_d[b.state][at..] } else { &mut dual.d[at..] };
-            blend(isa, px, c, &[weighted(&dual.node_d[image], p)], &[], true, to, stride);
+            let (states, nodes) = dual.state_d.split_at_mut(2 + node);
+            let node_d = &nodes[0][image.clone()];
+            sources.push(weighted(node_d, p_dot));
+            blend(isa, px, c, &[weighted(node_d, p)], &[], accumulate, &mut states[b.state][image.clone()], c);
         }
-        let to = if b.state < 2 { &mut chunk.state_g[b.state][at..] } else { &mut chunk.g[at..] };
-        blend(isa, px, c, &sources, &[], true, to, stride);
+        blend(isa, px, c, &sources, &[], accumulate, &mut states[b.state][image], c);
     }
 
     fn pre_sums(&self, chunk: &mut Chunk<'_>, i: usize, work: &mut Work, sums: &mut [Sums]) {
@@ -635,6 +654,12 @@ impl Context<'_> {
         for state in (0..2).filter(|s| self.needs[*s]) {
             let px = plan.px(state);
             let image = i * px * c..(i + 1) * px * c;
+            if !Self::is_touched(chunk, state, i) {
+                chunk.state_g[state][image.clone()].fill(0.0);
+                if let Some(dual) = &mut chunk.dual {
+                    dual.state_d[state][image.clone()].fill(0.0);
+                }
+            }
             let y = (&chunk.bufs[state][image.clone()], c);
             work.sums.resize(3 * c, 0.0);
             dots(isa, px, c, (&chunk.state_g[state][image.clone()], c), &[y], &mut work.sums);
@@ -676,25 +701,6 @@ impl Context<'_> {
             if let (Some(dual), Some(d)) = (&mut chunk.dual, d) {
                 dual.state_d[state] = d;
             }
-        }
-    }
-}
-
-/// The constant parts of a chunk.
-struct ChunkView<'a> {
-    out: &'a [f32],
-    bufs: &'a [Buffer],
-    out_dot: Option<&'a [f32]>,
-    dots: Option<&'a [Buffer]>,
-}
-
-impl<'a> ChunkView<'a> {
-    fn of(chunk: &Chunk<'a>) -> Self {
-        Self {
-            out: chunk.out,
-            bufs: chunk.bufs,
-            out_dot: chunk.dual.as_ref().map(|d| d.out_dot),
-            dots: chunk.dual.as_ref().map(|d| d.dots),
         }
     }
 }

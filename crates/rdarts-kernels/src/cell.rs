@@ -18,7 +18,7 @@ use crate::norm::{Affine, Moments, Norm, NormTangent};
 use crate::plan::{Action, Branch, Group, Placed, Plan, WindowKey, chunk_images};
 use crate::simd::Isa;
 use crate::simd::aligned::Aligned;
-use crate::simd::blend::{Place, Source, blend_within, dots, moments};
+use crate::simd::blend::{Source, blend, dots, moments};
 use crate::simd::window::{Mode, fill};
 use crate::spec::{CellDims, CellNoise, CellSpec};
 use crate::stage::Scratch;
@@ -72,6 +72,23 @@ pub struct SavedDot {
 /// # Panics
 /// If a slice has not the length its shape says.
 pub fn forward(isa: Isa, spec: &CellSpec, dims: CellDims, input: CellInput<'_>, noise: &CellNoise, out: &mut [f32]) -> Saved {
+    in_pool(|| forward_in_pool(isa, spec, dims, input, noise, out))
+}
+
+/// Runs f on a thread of the pool. The passes follow each other in microseconds: begun from outside, every one of
+/// them would put the caller to sleep and wake it up again (a third of the time on a busy machine, see LOG.md).
+pub(crate) fn in_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| f())
+}
+
+fn forward_in_pool(
+    isa: Isa,
+    spec: &CellSpec,
+    dims: CellDims,
+    input: CellInput<'_>,
+    noise: &CellNoise,
+    out: &mut [f32],
+) -> Saved {
     let plan = Plan::new(spec, dims, isa);
     check(&plan, &input, noise);
     assert_eq!(out.len(), plan.n * plan.out_len(), "output");
@@ -142,6 +159,11 @@ pub fn forward(isa: Isa, spec: &CellSpec, dims: CellDims, input: CellInput<'_>, 
         if let Some(sum) = &sum {
             sum.write(&plan, ctx, i);
         }
+        for node in 0..plan.nodes {
+            let from = Source::new(&ctx.bufs[plan.n_norms + node][i * plan.px(2) * plan.c..], plan.c, &[]);
+            let to = &mut ctx.out[i * plan.out_len() + node * plan.c..];
+            blend(plan.isa, plan.px(2), plan.c, &[from], &[], false, to, plan.nodes * plan.c);
+        }
     });
     saved
 }
@@ -151,6 +173,16 @@ pub fn forward(isa: Isa, spec: &CellSpec, dims: CellDims, input: CellInput<'_>, 
 /// # Panics
 /// If a slice has not the length its shape says.
 pub fn jvp(input: CellInput<'_>, out: &[f32], tangent: CellTangent<'_>, noise: &CellNoise, saved: &Saved) -> SavedDot {
+    in_pool(|| jvp_in_pool(input, out, tangent, noise, saved))
+}
+
+fn jvp_in_pool(
+    input: CellInput<'_>,
+    out: &[f32],
+    tangent: CellTangent<'_>,
+    noise: &CellNoise,
+    saved: &Saved,
+) -> SavedDot {
     let plan = &saved.plan;
     let isa = plan.isa;
     check(plan, &input, noise);
@@ -160,7 +192,7 @@ pub fn jvp(input: CellInput<'_>, out: &[f32], tangent: CellTangent<'_>, noise: &
         chunks: saved
             .chunks
             .iter()
-            .map(|bufs| bufs[..plan.n_norms].iter().map(|b| Buffer::take(b.len())).collect())
+            .map(|bufs| bufs[..plan.n_moving()].iter().map(|b| Buffer::take(b.len())).collect())
             .collect(),
         norms: vec![NormTangent::default(); plan.n_norms],
         out_dot: Buffer::take(out.len()),
@@ -181,7 +213,7 @@ pub fn jvp(input: CellInput<'_>, out: &[f32], tangent: CellTangent<'_>, noise: &
             .enumerate()
             .map(|(index, ((dots_bufs, out_dot), bufs))| {
                 let first = index * per_chunk;
-                let mut chunk = DotChunk { first, out: &out[first * plan.out_len()..], out_dot, bufs, dots: dots_bufs };
+                let mut chunk = DotChunk { first, out_dot, bufs, dots: dots_bufs };
                 let mut sums: Vec<[Vec<f64>; 2]> =
                     placed.iter().map(|p| [0, 1].map(|_| vec![0.0; p.stage.c_out()])).collect();
                 with_scratch(plan, |work| {
@@ -277,6 +309,11 @@ pub fn jvp(input: CellInput<'_>, out: &[f32], tangent: CellTangent<'_>, noise: &
         if let Some(sum) = &sum {
             sum.write(plan, chunk, i);
         }
+        for node in 0..plan.nodes {
+            let from = Source::new(&chunk.dots[plan.n_norms + node][i * plan.px(2) * plan.c..], plan.c, &[]);
+            let to = &mut chunk.out_dot[i * plan.out_len() + node * plan.c..];
+            blend(plan.isa, plan.px(2), plan.c, &[from], &[], false, to, plan.nodes * plan.c);
+        }
     });
     dot
 }
@@ -297,20 +334,19 @@ pub(crate) fn state_windows(
     let (isa, c, win) = (plan.isa, plan.c, stage.window());
     win.fill_border(r, stage.border());
     win.fill_border(v, 0.0);
-    let mode = if stage.has_relu() { Mode::Relu } else { Mode::Plain };
+    let relu = stage.has_relu();
+    let mode = if relu { Mode::Relu } else { Mode::Plain };
+    let buffer = plan.state_buffer(state);
+    let len = plan.buffer_lens[buffer];
+    let (y, y_dot) = (&chunk.bufs[buffer][i * len..][..len], &chunk.dots[buffer][i * len..][..len]);
     if state < 2 {
-        let len = plan.buffer_lens[state];
-        let (y, y_dot) = (&chunk.bufs[state][i * len..][..len], &chunk.dots[state][i * len..][..len]);
-        fill(isa, win, &[Source::new(y, c, &affines[state].of_y)], &affines[state].shift, mode, r);
         let d = &state_dots[state];
+        fill(isa, win, &[Source::new(y, c, &affines[state].of_y)], &affines[state].shift, mode, r);
         let sources = [Source::new(y_dot, c, &d.of_dot), Source::new(y, c, &d.of_y)];
-        let mode = if stage.has_relu() { Mode::Gate(r) } else { Mode::Plain };
-        fill(isa, win, &sources, &d.shift, mode, v);
+        fill(isa, win, &sources, &d.shift, if relu { Mode::Gate(r) } else { Mode::Plain }, v);
     } else {
-        let at = i * plan.out_len() + (state - 2) * c;
-        fill(isa, win, &[Source::new(&chunk.out[at..], plan.nodes * c, &[])], &[], mode, r);
-        let mode = if stage.has_relu() { Mode::Gate(r) } else { Mode::Plain };
-        fill(isa, win, &[Source::new(&chunk.out_dot[at..], plan.nodes * c, &[])], &[], mode, v);
+        fill(isa, win, &[Source::new(y, c, &[])], &[], mode, r);
+        fill(isa, win, &[Source::new(y_dot, c, &[])], &[], if relu { Mode::Gate(r) } else { Mode::Plain }, v);
     }
 }
 
@@ -349,13 +385,13 @@ pub(crate) struct Chunk<'a> {
 impl<'a> Chunk<'a> {
     /// State j of image i as a source, with its shift.
     pub fn state<'b>(&'b self, plan: &Plan, affines: &'b [Affine], state: usize, i: usize) -> (Source<'b>, &'b [f32]) {
+        let buffer = plan.state_buffer(state);
+        let len = plan.buffer_lens[buffer];
+        let y = &self.bufs[buffer][i * len..][..len];
         if state < 2 {
-            let len = plan.buffer_lens[state];
-            let y = &self.bufs[state][i * len..][..len];
             (Source::new(y, plan.c, &affines[state].of_y), &affines[state].shift)
         } else {
-            let at = i * plan.out_len() + (state - 2) * plan.c;
-            (Source::new(&self.out[at..], plan.nodes * plan.c, &[]), &[])
+            (Source::new(y, plan.c, &[]), &[])
         }
     }
 }
@@ -363,8 +399,6 @@ impl<'a> Chunk<'a> {
 /// A group of images in a tangent pass.
 pub(crate) struct DotChunk<'a> {
     pub first: usize,
-    /// The values of the nodes.
-    pub out: &'a [f32],
     pub out_dot: &'a mut [f32],
     pub bufs: &'a [Buffer],
     pub dots: &'a mut [Buffer],
@@ -450,33 +484,13 @@ fn stage_pass(
     }
 }
 
-/// What a group adds to its node, with all coefficients ready.
-struct NodeSum<'a> {
-    node: usize,
-    /// Added to what the groups before have left.
-    accumulate: bool,
-    /// (place of the values, edge, coefficients, weight); the coefficients are empty where no batch norm precedes.
-    terms: Vec<(Term, usize, Affine, f32)>,
-    drop_path: &'a [f32],
-    n: usize,
-}
-
-/// Where a summand's values lie.
-#[derive(Clone, Copy)]
-pub(crate) enum Term {
-    /// A buffer of the plan.
-    Buffer(usize),
-    /// A state.
-    State(usize),
-}
-
-/// The summand of a branch: where it lies and, if a batch norm precedes, which.
-pub(crate) fn term(branch: &Branch) -> Option<(Term, Option<usize>)> {
+/// The buffer of a branch's summand and, if a batch norm precedes, which.
+pub(crate) fn term(plan: &Plan, branch: &Branch) -> Option<(usize, Option<usize>)> {
     match &branch.action {
         Action::Zero => None,
-        Action::Identity => Some((Term::State(branch.state), (branch.state < 2).then_some(branch.state))),
-        Action::Noise { buffer } => Some((Term::Buffer(*buffer), None)),
-        Action::Stages(stages) => stages.last().map(|p| (Term::Buffer(p.norm), Some(p.norm))),
+        Action::Identity => Some((plan.state_buffer(branch.state), (branch.state < 2).then_some(branch.state))),
+        Action::Noise { buffer } => Some((*buffer, None)),
+        Action::Stages(stages) => stages.last().map(|p| (p.norm, Some(p.norm))),
     }
 }
 
@@ -485,50 +499,58 @@ pub(crate) fn factor(drop_path: &[f32], n: usize, edge: usize, image: usize) -> 
     if drop_path.is_empty() { 1.0 } else { drop_path[edge * n + image] }
 }
 
+/// What a group adds to its node, with all coefficients ready.
+struct NodeSum<'a> {
+    /// The node's buffer.
+    to: usize,
+    /// Added to what the groups before have left.
+    accumulate: bool,
+    /// (buffer, edge, coefficients, weight); the coefficients are empty where no batch norm precedes.
+    terms: Vec<(usize, usize, Affine, f32)>,
+    drop_path: &'a [f32],
+    n: usize,
+}
+
 impl<'a> NodeSum<'a> {
     fn new(saved: &Saved, group: &Group, p: &[f32], noise: &'a CellNoise) -> Self {
         let plan = &saved.plan;
         let terms = plan.branches[group.branches.clone()]
             .iter()
             .filter_map(|b| {
-                let (term, norm) = term(b)?;
+                let (from, norm) = term(plan, b)?;
                 let p = p[b.alpha];
                 let affine = norm.map_or_else(Affine::default, |norm| saved.norms[norm].scaled(f64::from(p)));
-                Some((term, b.edge, affine, if norm.is_some() { 1.0 } else { p }))
+                Some((from, b.edge, affine, if norm.is_some() { 1.0 } else { p }))
             })
             .collect();
-        Self { node: group.node, accumulate: !group.first, terms, drop_path: &noise.drop_path, n: plan.n }
+        let to = plan.state_buffer(2 + group.node);
+        Self { to, accumulate: !group.first, terms, drop_path: &noise.drop_path, n: plan.n }
     }
 
-    /// Writes or adds to the node of image i in the output.
+    /// Writes or adds to the node of image i.
     fn write(&self, plan: &Plan, chunk: &mut Chunk<'_>, i: usize) {
         let (c, px) = (plan.c, plan.px(2));
+        let image = i * px * c..(i + 1) * px * c;
+        let mut node = std::mem::take(&mut chunk.bufs[self.to]);
         let mut shift = vec![0f32; c];
         let mut sources = Vec::with_capacity(self.terms.len());
-        let mut own = Vec::new();
-        let image = i * plan.out_len();
-        for (term, edge, affine, weight) in &self.terms {
+        for (from, edge, affine, weight) in &self.terms {
             let m = factor(self.drop_path, self.n, *edge, chunk.first + i);
-            match *term {
-                Term::State(s) if s >= 2 => own.push((image + (s - 2) * c, m * weight)),
-                Term::Buffer(b) | Term::State(b) => {
-                    let data = &chunk.bufs[b][i * px * c..][..px * c];
-                    sources.push(Source { data, stride: c, coef: &affine.of_y, factor: m * weight });
-                    shift.iter_mut().zip(&affine.shift).for_each(|(s, a)| *s += m * a);
-                }
-            }
+            let data = &chunk.bufs[*from][image.clone()];
+            sources.push(Source { data, stride: c, coef: &affine.of_y, factor: m * weight });
+            shift.iter_mut().zip(&affine.shift).for_each(|(s, a)| *s += m * a);
         }
-        let to = Place { at: image + self.node * c, stride: plan.nodes * c };
-        blend_within(plan.isa, px, c, &sources, &own, &shift, self.accumulate, chunk.out, to);
+        blend(plan.isa, px, c, &sources, &shift, self.accumulate, &mut node[image], c);
+        chunk.bufs[self.to] = node;
     }
 }
 
 /// The tangent of what a group adds to its node.
 struct NodeTangent<'a> {
-    node: usize,
+    to: usize,
     accumulate: bool,
-    /// (place, edge, coefficients, weight, tangent of the weight); the weights count where no batch norm precedes.
-    terms: Vec<(Term, usize, Affine, f32, f32)>,
+    /// (buffer, edge, coefficients, weight, tangent of the weight); the weights count where no batch norm precedes.
+    terms: Vec<(usize, usize, Affine, f32, f32)>,
     drop_path: &'a [f32],
     n: usize,
 }
@@ -539,50 +561,41 @@ impl<'a> NodeTangent<'a> {
         let terms = plan.branches[group.branches.clone()]
             .iter()
             .filter_map(|b| {
-                let (term, norm) = term(b)?;
+                let (from, norm) = term(plan, b)?;
                 let (p, p_dot) = (p[b.alpha], p_dot[b.alpha]);
                 Some(match norm {
                     Some(norm) => {
                         let affine =
                             saved.norms[norm].tangent_affine(&dot.norms[norm], f64::from(p), f64::from(p_dot));
-                        (term, b.edge, affine, 1.0, 1.0)
+                        (from, b.edge, affine, 1.0, 1.0)
                     }
-                    None => (term, b.edge, Affine::default(), p, p_dot),
+                    None => (from, b.edge, Affine::default(), p, p_dot),
                 })
             })
             .collect();
-        Self { node: group.node, accumulate: !group.first, terms, drop_path: &noise.drop_path, n: plan.n }
+        let to = plan.state_buffer(2 + group.node);
+        Self { to, accumulate: !group.first, terms, drop_path: &noise.drop_path, n: plan.n }
     }
 
     fn write(&self, plan: &Plan, chunk: &mut DotChunk<'_>, i: usize) {
         let (c, px) = (plan.c, plan.px(2));
+        let image = i * px * c..(i + 1) * px * c;
+        let mut node = std::mem::take(&mut chunk.dots[self.to]);
         let mut shift = vec![0f32; c];
         let mut sources = Vec::with_capacity(2 * self.terms.len());
-        let mut own = Vec::new();
-        let image = i * plan.out_len();
-        for (term, edge, affine, p, p_dot) in &self.terms {
+        for (from, edge, affine, p, p_dot) in &self.terms {
             let m = factor(self.drop_path, self.n, *edge, chunk.first + i);
-            let (y, y_dot, stride) = match *term {
-                // Noise has no tangent.
-                Term::Buffer(b) if b >= plan.n_norms => (&chunk.bufs[b][i * px * c..][..px * c], None, c),
-                Term::State(s) if s >= 2 => {
-                    let at = image + (s - 2) * c;
-                    own.push((at, m * p));
-                    (&chunk.out[at..], None, plan.nodes * c)
-                }
-                Term::Buffer(b) | Term::State(b) => {
-                    let range = i * px * c..(i + 1) * px * c;
-                    (&chunk.bufs[b][range.clone()], Some(&chunk.dots[b][range]), c)
-                }
-            };
-            if let Some(data) = y_dot {
-                sources.push(Source { data, stride, coef: &affine.of_dot, factor: m * p });
+            // Noise has no tangent.
+            if *from < plan.n_moving() {
+                let data = &chunk.dots[*from][image.clone()];
+                sources.push(Source { data, stride: c, coef: &affine.of_dot, factor: m * p });
             }
-            sources.push(Source { data: y, stride, coef: &affine.of_y, factor: m * p_dot });
+            let data = &chunk.bufs[*from][image.clone()];
+            sources.push(Source { data, stride: c, coef: &affine.of_y, factor: m * p_dot });
             shift.iter_mut().zip(&affine.shift).for_each(|(s, a)| *s += m * a);
         }
-        let to = Place { at: image + self.node * c, stride: plan.nodes * c };
-        blend_within(plan.isa, px, c, &sources, &own, &shift, self.accumulate, chunk.out_dot, to);
+        blend(plan.isa, px, c, &sources, &shift, self.accumulate, &mut node[image], c);
+        chunk.dots[self.to] = node;
     }
 }
 

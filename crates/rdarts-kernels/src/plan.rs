@@ -106,7 +106,7 @@ pub(crate) struct Plan {
     /// The order of work.
     pub groups: Vec<Group>,
     pub n_norms: usize,
-    /// Values of one image in each buffer (first one per norm, then noise).
+    /// Values of one image in each buffer: one per norm, one per node, then noise.
     pub buffer_lens: Vec<usize>,
     pub n_weights: usize,
     pub n_alphas: usize,
@@ -170,6 +170,7 @@ impl Plan {
             }
         }
         let n_norms = norm;
+        lens.extend(vec![side_out[0] * side_out[1] * c; spec.nodes]);
         for branch in &mut branches {
             if let Action::Noise { buffer } = &mut branch.action {
                 *buffer = lens.len();
@@ -194,6 +195,16 @@ impl Plan {
             n_alphas: spec.n_alphas(),
             inputs: [(spec.c_prev_prev, dims.side0), (spec.c_prev, dims.side1)],
         }
+    }
+
+    /// The buffer of a state: what the batch norm of a preprocess block takes in, or a node.
+    pub fn state_buffer(&self, state: usize) -> usize {
+        if state < 2 { state } else { self.n_norms + state - 2 }
+    }
+
+    /// How many buffers, from the first on, have a tangent: all but noise.
+    pub fn n_moving(&self) -> usize {
+        self.n_norms + self.nodes
     }
 
     /// Pixels of a state.

@@ -157,6 +157,26 @@ pub struct Evaluation {
 pub fn forward<R: Real>(at: Point<R>, batch: Batch<R>) -> Evaluation {
     let inputs = Inputs::upload(at, at.device, Tracked::Nothing);
     let logits = Pass::plain(at.net, batch.noise, false).run(upload_images(at.net, batch, at.device), &inputs).0;
+    inputs.recycle::<R>();
+    evaluate(&logits, batch.labels).0
+}
+
+/// The loss without derivatives for mixing weights `p` as they are, without softmax: one-hot ones evaluate a
+/// discrete network with the supernet's weights. An operation of weight zero is not computed. `weights` are all of
+/// the supernet, flat; `noise` of the batch is that of the unpruned cells.
+pub fn forward_mixed<R: Real>(
+    net: &Supernet,
+    device: &Device,
+    weights: &[R],
+    p: &Alphas,
+    batch: Batch<R>,
+) -> Evaluation {
+    let (pruned, p, weights) = net.pruned(p, weights);
+    let inputs = Inputs::of(&pruned, &p, &weights, device, Tracked::Nothing);
+    let images = upload_images(&pruned, batch, device);
+    let logits = Pass::plain(&pruned, batch.noise, false).run(images, &inputs).0;
+    inputs.recycle::<R>();
+    R::give_back(weights);
     evaluate(&logits, batch.labels).0
 }
 
@@ -267,14 +287,18 @@ pub(crate) struct Inputs {
 
 impl Inputs {
     fn upload<R: Real>(at: Point<R>, device: &Device, tracked: Tracked) -> Self {
-        assert_eq!(at.weights.len(), at.net.n_parameters(), "the flat weights do not fit the supernet");
-        let p = at.alphas.softmax(at.net);
+        Self::of(at.net, &at.alphas.softmax(at.net), at.weights, device, tracked)
+    }
+
+    /// With mixing weights as they are.
+    fn of<R: Real>(net: &Supernet, p: &Alphas, weights: &[R], device: &Device, tracked: Tracked) -> Self {
+        assert_eq!(weights.len(), net.n_parameters(), "the flat weights do not fit the supernet");
         let p = [&p.normal, &p.reduce].map(|p| {
             let p = upload::<1>(p, [p.len()], device, R::dtype());
             if matches!(tracked, Tracked::Alphas | Tracked::Both) { p.require_grad() } else { p }
         });
-        let w = at.net.modules().iter().map(|m| {
-            let w = upload_reals::<R, 1>(copied(&at.weights[m.offset..m.offset + m.len]), [m.len], device);
+        let w = net.modules().iter().map(|m| {
+            let w = upload_reals::<R, 1>(copied(&weights[m.offset..m.offset + m.len]), [m.len], device);
             if matches!(tracked, Tracked::Weights | Tracked::Both) { w.require_grad() } else { w }
         });
         Self { p, w: w.collect() }

@@ -1,7 +1,7 @@
 //! The supernet: its operations as steps of a tape, its wiring, and exact first and second derivatives.
 //!
 //! [`supernet`] says which modules a supernet has and where its weights lie; [`derivatives`] and [`curvature`]
-//! turn flat buffers into losses, gradients and Hessian products; [`ops`] is the seam to Burn, with
+//! turn flat buffers into losses, gradients and Hessian products; [`memory`] says what that takes; [`ops`] is the seam to Burn, with
 //! [`composed`] as its portable reference.
 //!
 //! ```
@@ -37,6 +37,8 @@ pub mod derivatives;
 
 pub mod curvature;
 
+pub mod memory;
+
 pub mod mixing;
 
 pub mod ops;
@@ -48,6 +50,7 @@ pub use burn::tensor::Device;
 pub use curvature::{AlphaHessian, FullHessian, mixed_hvp};
 pub use derivatives::{
     Alphas, Batch, Evaluation, InnerStep, PUBLISHED_RADIUS, Point, Real, alpha_gradient, both_gradients, forward,
-    unrolled_gradient, unrolled_gradient_difference, weight_gradient,
+    forward_mixed, unrolled_gradient, unrolled_gradient_difference, weight_gradient,
 };
+pub use memory::Work;
 pub use supernet::{CellKind, Module, ModuleSpec, Parameter, ParameterError, Supernet, SupernetSpec, op_kind};

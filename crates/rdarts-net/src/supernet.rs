@@ -12,7 +12,7 @@ use rdarts_kernels::spec::{CellSpec, HeadSpec, OpKind, StemSpec, Weight, WeightK
 use rdarts_rng::Stream;
 use rdarts_space::{Op, Space};
 
-use crate::derivatives::Real;
+use crate::derivatives::{Alphas, Real};
 
 /// What a supernet is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -248,6 +248,52 @@ impl Supernet {
     /// Number of architecture parameters of (normal, reduction) cells.
     pub fn n_alphas(&self) -> [usize; 2] {
         [CellKind::Normal, CellKind::Reduce].map(|kind| self.edge_sizes(kind).iter().sum())
+    }
+
+    /// The supernet without the operations whose mixing weight is exactly zero, the mixing weights and the weights
+    /// that remain. An edge may be left without operations. The order stays, the numbers in the names change.
+    pub fn pruned<R: Real>(&self, p: &Alphas, weights: &[R]) -> (Self, Alphas, Vec<R>) {
+        assert_eq!([p.normal.len(), p.reduce.len()], self.n_alphas(), "the mixing weights do not fit the supernet");
+        assert_eq!(weights.len(), self.n_parameters, "the flat weights do not fit the supernet");
+        let prune = |edges: &[Vec<OpKind>], p: &[f64]| -> Vec<Vec<OpKind>> {
+            let mut p = p.iter();
+            edges
+                .iter()
+                .map(|ops| ops.iter().copied().zip(&mut p).filter(|(_, p)| **p != 0.0).map(|o| o.0).collect())
+                .collect()
+        };
+        let spec = SupernetSpec {
+            normal: prune(&self.spec.normal, &p.normal),
+            reduce: prune(&self.spec.reduce, &p.reduce),
+            ..self.spec.clone()
+        };
+        let net = Self::new(spec);
+        let dropped = [CellKind::Normal, CellKind::Reduce].map(|kind| self.zero_prefixes(kind, p.of(kind)));
+        let mut kept = R::take(net.n_parameters);
+        let mut at = 0;
+        for parameter in &self.parameters {
+            let module = &self.modules[parameter.module];
+            let name = &parameter.name[module.prefix.len()..];
+            let is_dropped = match &module.spec {
+                ModuleSpec::Cell(cell) => dropped[usize::from(cell.reduction)].iter().any(|d| name.starts_with(d)),
+                _ => false,
+            };
+            if !is_dropped {
+                let len = parameter.kind.len();
+                kept[at..at + len].copy_from_slice(&weights[parameter.offset..parameter.offset + len]);
+                at += len;
+            }
+        }
+        assert_eq!(at, kept.len(), "a pruned supernet has the weights of its operations");
+        let nonzero = |p: &[f64]| p.iter().copied().filter(|p| *p != 0.0).collect();
+        (net, Alphas { normal: nonzero(&p.normal), reduce: nonzero(&p.reduce) }, kept)
+    }
+
+    /// What stands before the names of the weights of operations with mixing weight zero, inside a cell.
+    fn zero_prefixes(&self, kind: CellKind, p: &[f64]) -> Vec<String> {
+        let sizes = self.edge_sizes(kind);
+        let ops = sizes.iter().enumerate().flat_map(|(edge, n)| (0..*n).map(move |o| format!("_ops.{edge}._ops.{o}.")));
+        ops.zip(p).filter(|(_, p)| **p == 0.0).map(|(prefix, _)| prefix).collect()
     }
 
     /// Fresh weights with PyTorch's default distribution: uniform in +-1/sqrt(fan_in) for convolutions and the

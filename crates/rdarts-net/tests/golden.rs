@@ -9,11 +9,11 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use rdarts_kernels::spec::OpKind::{self, AvgPool3, DilConv, MaxPool3, None as Zero, SepConv, Skip};
 use rdarts_net::{
     AlphaHessian, Alphas, Batch, Device, InnerStep, Point, Real, Supernet, SupernetSpec, alpha_gradient,
     both_gradients, forward, unrolled_gradient, weight_gradient,
 };
+use rdarts_space::Space;
 use safetensors::{Dtype, SafeTensors};
 
 /// The largest relative error double precision may have.
@@ -104,17 +104,12 @@ impl Case {
     }
 
     fn net(&self) -> Supernet {
-        let (normal, reduce) = space(&self.meta["space"]);
+        let space = Space::builtin(&self.meta["space"]).unwrap();
+        assert_eq!(space.nodes, self.number::<usize>("nodes"));
+        let (cells, c) = (self.number("cells"), self.number("channels"));
         Supernet::new(SupernetSpec {
-            cells: self.number("cells"),
-            c: self.number("channels"),
-            stem_multiplier: 3,
             reductions: self.meta["reductions"].split(',').map(|r| r.parse().unwrap()).collect(),
-            nodes: self.number("nodes"),
-            normal,
-            reduce,
-            c_image: 3,
-            classes: self.number("classes"),
+            ..SupernetSpec::from_space(&space, cells, c, 3, self.number("classes"))
         })
     }
 
@@ -194,59 +189,4 @@ fn error(got: &[f64], expected: &[f64]) -> f64 {
     let difference = got.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
     assert!(got.iter().all(|v| v.is_finite()), "not a number among the results");
     difference / largest.max(f64::MIN_POSITIVE)
-}
-
-type Edges = Vec<Vec<OpKind>>;
-
-/// The spaces of the files (S1 to S3 of the robustness paper, appendix; the DARTS space; a tiny one).
-fn space(name: &str) -> (Edges, Edges) {
-    const S: OpKind = Skip;
-    const D3: OpKind = DilConv(3);
-    const D5: OpKind = DilConv(5);
-    const P3: OpKind = SepConv(3);
-    const M: OpKind = MaxPool3;
-    const A: OpKind = AvgPool3;
-    let both = |edges: Edges| (edges.clone(), edges);
-    let pairs = |edges: [[OpKind; 2]; 14]| edges.iter().map(|e| e.to_vec()).collect();
-    match name {
-        "s1" => (
-            pairs([
-                [S, D3],
-                [S, D5],
-                [S, D5],
-                [S, P3],
-                [S, D3],
-                [M, S],
-                [S, P3],
-                [S, P3],
-                [S, D3],
-                [S, P3],
-                [M, S],
-                [S, D3],
-                [D3, D5],
-                [D3, D5],
-            ]),
-            pairs([
-                [M, A],
-                [M, D3],
-                [M, A],
-                [M, A],
-                [S, D5],
-                [M, A],
-                [M, P3],
-                [S, D3],
-                [S, D5],
-                [M, A],
-                [M, A],
-                [S, D5],
-                [S, D5],
-                [S, D5],
-            ]),
-        ),
-        "s2" => both(vec![vec![S, P3]; 14]),
-        "s3" => both(vec![vec![Zero, S, P3]; 14]),
-        "darts" => both(vec![vec![Zero, M, A, S, P3, SepConv(5), D3, D5]; 14]),
-        "tiny" => both(vec![vec![P3, S, M]; 2]),
-        other => panic!("no edge lists for the space {other}"),
-    }
 }

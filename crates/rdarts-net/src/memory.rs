@@ -1,0 +1,121 @@
+//! How much memory a computation on the fused path needs, before it is begun.
+//!
+//! Counted in 32-bit floats, from the shapes alone: what the tape keeps (images, the stem, and of every cell the
+//! output of each stage before its batch norm, and its own output), the weights and their gradients, and of the
+//! backward pass the gradients that are alive at its most demanding cell. A dual pass adds the tangents of all
+//! of it. The kernels keep buffers on a shelf for the next step, so memory that one part of a step has left counts
+//! beside the next part where the sizes differ; this is what makes the second-order step the largest.
+//!
+//! Not counted: the program itself, its threads and their windows (some ten MB), and the data set. The test
+//! `tests/memory.rs` holds the estimate within a factor of 1.5 of the peak that the system reports.
+
+use std::collections::BTreeMap;
+
+use rdarts_kernels::spec::{CellDims, CellSpec, OpKind, weights_len};
+
+use crate::supernet::{ModuleSpec, Supernet};
+
+/// What memory is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// [`alpha_gradient`](crate::alpha_gradient), [`weight_gradient`](crate::weight_gradient) or both.
+    Gradient,
+    /// [`unrolled_gradient`](crate::unrolled_gradient): gradients, then an exact mixed product.
+    SecondOrderStep,
+    /// [`AlphaHessian`](crate::AlphaHessian) and its products.
+    HessianProduct,
+}
+
+/// The kernels sum weight gradients in at most this many parts.
+const PARTS: usize = 16;
+
+/// Floats that one cell needs for `n` images.
+#[derive(Clone, Copy, Debug, Default)]
+struct CellFloats {
+    /// Kept by a forward pass, but for the output.
+    saved: usize,
+    /// The output, and its gradient.
+    out: usize,
+    /// Gradients of s0 and s1.
+    inputs: usize,
+    /// Gradients inside the cell: both states, the node at work, its operations with two stages.
+    inside: usize,
+    /// Partial weight gradients.
+    partial: usize,
+}
+
+impl CellFloats {
+    fn of(spec: &CellSpec, dims: CellDims) -> Self {
+        let CellDims { n, side0, side1 } = dims;
+        let px = |[h, w]: [usize; 2]| n * h * w;
+        let (state, node) = (px(side1) * spec.c, px(dims.side_out(spec)) * spec.c);
+        let two_stages = |ops: &[OpKind]| ops.iter().filter(|op| matches!(op, OpKind::SepConv(_))).count();
+        let (mut n_stages, mut n_twice) = (0, 0);
+        for i in 0..spec.nodes {
+            let edges = spec.edge_list().into_iter().filter(|(_, node, _)| *node == i);
+            let mut twice = 0;
+            for (edge, _, state) in edges {
+                let ops = &spec.edges[edge];
+                let free =
+                    |op: &&OpKind| matches!(op, OpKind::None) || (**op == OpKind::Skip && spec.stride(state) == 1);
+                n_stages += ops.len() - ops.iter().filter(free).count() + two_stages(ops);
+                twice += two_stages(ops);
+            }
+            n_twice = n_twice.max(twice);
+        }
+        Self {
+            saved: 2 * state + n_stages * node,
+            out: spec.nodes * node,
+            inputs: px(side0) * spec.c_prev_prev + px(side1) * spec.c_prev,
+            inside: 2 * state + (1 + n_twice) * node,
+            partial: PARTS.min(n) * weights_len(&spec.weights()),
+        }
+    }
+}
+
+impl Supernet {
+    /// Bytes of memory at the peak of a computation in single precision on `batch` images of `side` rows and columns.
+    pub fn memory_estimate(&self, batch: usize, side: [usize; 2], work: Work) -> u64 {
+        let cells = self.cell_floats(batch, side);
+        let sum = |of: fn(&CellFloats) -> usize| cells.iter().map(of).sum::<usize>();
+        let stem = batch * side[0] * side[1] * self.spec().stem_multiplier * self.spec().c;
+        let images = batch * side[0] * side[1] * self.spec().c_image;
+        let (saved, outs, weights) = (sum(|c| c.saved), sum(|c| c.out), self.n_parameters());
+
+        // The gradients of the output of the cell at work, of its inputs and of the cell before it, each in so many
+        // `copies`; `inner` is how many there are of those inside a cell. Cells of different size share no memory.
+        let behind = |copies: usize, inner: usize| {
+            let of = |c: &CellFloats| copies * (c.out + 2 * c.inputs) + inner * c.inside;
+            let mut largest = BTreeMap::new();
+            for cell in &cells {
+                let entry = largest.entry(cell.out).or_insert(0);
+                *entry = of(cell).max(*entry);
+            }
+            largest.into_values().sum::<usize>()
+        };
+        let partial = cells.iter().map(|c| c.partial).max().unwrap_or(0);
+        let plain = images + 2 * stem + saved + outs;
+        let gradient = plain + behind(1, 1) + partial + 3 * weights;
+        // Tangents of all that is saved; of the outputs the tangent, and value and tangent behind one another.
+        let tangents = saved + 3 * outs;
+        let floats = match work {
+            Work::Gradient => gradient,
+            Work::SecondOrderStep => gradient + tangents + images + 3 * stem + behind(1, 1) + 4 * weights,
+            Work::HessianProduct => plain + tangents + 2 * stem + behind(2, 2) + 3 * weights,
+        };
+        (size_of::<f32>() * floats) as u64
+    }
+
+    fn cell_floats(&self, n: usize, side: [usize; 2]) -> Vec<CellFloats> {
+        let (mut side0, mut side1) = (side, side);
+        let mut cells = Vec::new();
+        for module in self.modules() {
+            if let ModuleSpec::Cell(spec) = &module.spec {
+                let dims = CellDims { n, side0, side1 };
+                cells.push(CellFloats::of(spec, dims));
+                (side0, side1) = (side1, dims.side_out(spec));
+            }
+        }
+        cells
+    }
+}

@@ -1,0 +1,44 @@
+//! Lanczos against the full spectrum on random supernets: different spaces, sizes, weights, alphas and batches.
+
+use rdarts_net::{AlphaHessian, Alphas, Batch, Device, Point, Supernet, SupernetSpec};
+use rdarts_rng::Stream;
+use rdarts_search::lanczos::{dominant, spectrum};
+use rdarts_search::measure::Operator;
+use rdarts_space::Space;
+
+#[test]
+fn lanczos_agrees_with_the_full_spectrum_within_its_bound_on_random_supernets() {
+    let mut products = Vec::new();
+    for seed in 0..24 {
+        let mut s = Stream::new(seed, "test", 0);
+        let space = Space::builtin(["s1", "s2", "s3", "tiny"][seed as usize % 4]).unwrap();
+        let (c, cells, classes, n) = (2 + s.below(4), 2 + s.below(3), 2 + s.below(5), 3 + s.below(6));
+        let side = [4 + s.below(5), 4 + s.below(5)];
+        let net = Supernet::new(SupernetSpec::from_space(&space, cells, c, 1 + s.below(3), classes));
+        let [normal, reduce] = net.n_alphas();
+        let mut normals = |n: usize, scale: f64| -> Vec<f64> { (0..n).map(|_| scale * s.normal()).collect() };
+        let alphas = Alphas { normal: normals(normal, 0.7), reduce: normals(reduce, 0.7) };
+        let images: Vec<f32> = normals(n * side[0] * side[1] * net.spec().c_image, 1.0).iter().map(|v| *v as f32).collect();
+        let labels: Vec<u32> = (0..n).map(|_| s.below(classes) as u32).collect();
+        let weights = net.init(seed);
+        let at = Point { net: &net, device: &Device::flex(), weights: &weights, alphas: &alphas };
+        let hessian = AlphaHessian::new(at, Batch { images: &images, side, labels: &labels, noise: &[] });
+        let full = hessian.full();
+        let values = spectrum(full.n, &full.values);
+        let largest = values.iter().fold(0f64, |m, v| m.max(v.abs()));
+        assert!(full.asymmetry < 1e-4 * largest, "seed {seed}: asymmetry {:.1e} of {largest:.1e}", full.asymmetry);
+        for tolerance in [1e-1, 1e-3] {
+            let found = dominant(&Operator(hessian_again(at, &images, side, &labels)), tolerance, &mut Stream::new(seed, "lanczos", 0));
+            // The products are of single precision: their rounding is on top of the bound.
+            let slack = found.bound + 1e-4 * largest;
+            assert!((found.value - values[0]).abs() <= slack, "seed {seed} {tolerance}: {} {} {slack}", found.value, values[0]);
+            assert!(found.n_products <= full.n);
+            products.push(found.n_products);
+        }
+    }
+    println!("products of Lanczos: {products:?}");
+}
+
+fn hessian_again(at: Point<'_, f32>, images: &[f32], side: [usize; 2], labels: &[u32]) -> AlphaHessian {
+    AlphaHessian::new(at, Batch { images, side, labels, noise: &[] })
+}

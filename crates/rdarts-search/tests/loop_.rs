@@ -1,0 +1,164 @@
+//! The loop on tiny searches: saved and resumed anywhere it gives the same bits, whatever the number of threads,
+//! and each method does what its name says.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rdarts_run::{Decision, Event, EpochRecord, RunDir, RunView, SearchSpec};
+use rdarts_search::monitor;
+use rdarts_search::problem::{Problem, open_space};
+use rdarts_search::search::{Observer, Outcome, Progress, resume, start};
+
+const SMALL: &str = r#"
+preset = "demo"
+[data]
+limit = 96
+valid_limit = 32
+[network]
+channels = 2
+cells = 3
+[search]
+epochs = 5
+batch = 16
+[monitor]
+window = 1
+threshold = 0.999
+"#;
+
+fn problem(overrides: &[&str]) -> Problem {
+    let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
+    let spec = SearchSpec::resolve_text(None, Some(("test", SMALL)), &overrides).unwrap();
+    let space = open_space(&spec.space.name).unwrap();
+    Problem::new(spec, space).unwrap()
+}
+
+/// Stops after a number of steps.
+struct StopAfter<'a> {
+    left: Option<usize>,
+    stop: &'a AtomicBool,
+    steps: usize,
+}
+
+impl Observer for StopAfter<'_> {
+    fn step(&mut self, _: &Progress) {
+        self.steps += 1;
+        if let Some(left) = &mut self.left {
+            *left -= 1;
+            self.stop.store(*left == 0, Ordering::Relaxed);
+        }
+    }
+    fn phase(&mut self, _: &'static str) {}
+    fn epoch(&mut self, _: &EpochRecord) {}
+    fn decision(&mut self, _: usize, _: &monitor::Decision) {}
+}
+
+/// Runs to the end, stopping after each of the given numbers of steps.
+fn run(problem: &Problem, dir: &Path, stops: &[usize], threads: &[usize]) -> Outcome {
+    let mut run_dir = Some(RunDir::create(dir, &problem.spec).unwrap());
+    for (i, left) in stops.iter().map(|s| Some(*s)).chain([None]).enumerate() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads[i % threads.len()]).build().unwrap();
+        let stop = AtomicBool::new(false);
+        let mut observer = StopAfter { left, stop: &stop, steps: 0 };
+        let mut open = run_dir.take().unwrap_or_else(|| RunDir::open(dir).unwrap());
+        let outcome = pool.install(|| {
+            if i == 0 {
+                start(problem, &mut open, &mut observer, &stop)
+            } else {
+                resume(problem, &mut open, &mut observer, &stop, &mut |w| panic!("{w}"))
+            }
+        });
+        match outcome.unwrap() {
+            Outcome::Interrupted { .. } => assert!(left.is_some()),
+            finished => return finished,
+        }
+    }
+    unreachable!("the last round does not stop")
+}
+
+/// Events and the newest checkpoint, byte for byte.
+fn result(dir: &Path) -> (String, Vec<u8>) {
+    let events = std::fs::read_to_string(dir.join("events.jsonl")).unwrap();
+    let mut names = RunView::open(dir).unwrap().checkpoints().unwrap();
+    names.sort_by_key(|n| n.sequence);
+    let newest = dir.join("checkpoints").join(names.last().unwrap().file_name());
+    (events, std::fs::read(newest).unwrap())
+}
+
+fn decisions(dir: &Path) -> Vec<Decision> {
+    let events = RunView::open(dir).unwrap().events().unwrap();
+    events.into_iter().filter_map(|e| if let Event::Decision(d) = e { Some(d) } else { None }).collect()
+}
+
+fn same_bits_when_stopped(overrides: &[&str]) {
+    let problem = problem(overrides);
+    let tmp = tempfile::tempdir().unwrap();
+    let (whole, parts) = (tmp.path().join("whole"), tmp.path().join("parts"));
+    run(&problem, &whole, &[], &[1]);
+    // In the middle of an epoch, after its last step, after its first, twice in a row.
+    run(&problem, &parts, &[2, 1, 1, 2, 3, 1], &[2, 1, 3]);
+    let (a, b) = (result(&whole), result(&parts));
+    assert_eq!(a.0, b.0);
+    assert!(a.1 == b.1, "the last checkpoints differ");
+    assert_eq!(std::fs::read(whole.join("genotype.txt")).unwrap(), std::fs::read(parts.join("genotype.txt")).unwrap());
+}
+
+#[test]
+fn a_first_order_search_with_rollbacks_is_resumed_to_the_bit_on_other_numbers_of_threads() {
+    same_bits_when_stopped(&[]);
+}
+
+#[test]
+fn an_exact_second_order_search_with_drop_path_and_cutout_is_resumed_to_the_bit() {
+    same_bits_when_stopped(&["search.order=second", "search.drop_path=0.4", "augment.cutout_length=8", "augment.cutout_schedule=linear", "search.epochs=3"]);
+}
+
+#[test]
+fn a_finite_difference_search_with_noise_operations_is_resumed_to_the_bit() {
+    same_bits_when_stopped(&["search.order=second-fd", "space.name=s4", "search.epochs=3", "search.method=darts"]);
+}
+
+#[test]
+fn each_method_does_what_its_name_says() {
+    let tmp = tempfile::tempdir().unwrap();
+    // With a window of 1 and this threshold any growth from one epoch to the next is a trigger.
+    let mut found = Vec::new();
+    for method in ["darts", "darts-es", "darts-ada"] {
+        let dir = tmp.path().join(method);
+        let outcome = run(&problem(&[&format!("search.method={method}")]), &dir, &[], &[2]);
+        let Outcome::Finished(f) = outcome else { panic!("not finished") };
+        found.push((f, decisions(&dir), RunView::open(&dir).unwrap().events().unwrap()));
+    }
+    let (plain, es, ada) = (&found[0], &found[1], &found[2]);
+    assert!(plain.1.is_empty() && plain.0.epoch == 4);
+    assert_eq!(es.1.len(), 1, "this seed shows growth; otherwise the test shows nothing");
+    assert_eq!(es.0.epoch, es.1[0].return_to);
+    assert_eq!(es.0.epoch + 1, es.1[0].epoch);
+    // The same run up to the trigger, and the architecture of the epoch before it.
+    let epoch = |events: &[Event], epoch: usize| -> EpochRecord {
+        let find = |e: &Event| if let Event::Epoch(r) = e { (r.epoch == epoch).then(|| (**r).clone()) } else { None };
+        events.iter().find_map(find).unwrap()
+    };
+    assert_eq!(epoch(&es.2, es.0.epoch), epoch(&plain.2, es.0.epoch));
+    assert_eq!(es.0.genotype.to_string(), epoch(&plain.2, es.0.epoch).genotype);
+    // ADA goes back twice at most, ten times the L2 each time, and then to the end.
+    assert_eq!(ada.1[0].return_to, es.1[0].return_to);
+    assert!((1..=2).contains(&ada.1.len()));
+    for (i, d) in ada.1.iter().enumerate() {
+        assert!((d.l2_new / (3e-4 * 10f64.powi(i as i32 + 1)) - 1.0).abs() < 1e-9, "{}", d.l2_new);
+    }
+    assert_eq!(ada.0.epoch, 4);
+}
+
+#[test]
+fn a_diverged_search_stops_names_the_step_and_keeps_its_checkpoint() {
+    let problem = problem(&["weights.lr=1e30", "weights.clip=1e30", "weights.lr_min=1"]);
+    let tmp = tempfile::tempdir().unwrap();
+    let path = tmp.path().join("run");
+    let mut dir = RunDir::create(&path, &problem.spec).unwrap();
+    let stop = AtomicBool::new(false);
+    let mut observer = StopAfter { left: None, stop: &stop, steps: 0 };
+    let error = start(&problem, &mut dir, &mut observer, &stop).unwrap_err().to_string();
+    assert!(error.contains("not a finite number") && error.contains("epoch 0, step"), "{error}");
+    assert_eq!(dir.view().checkpoints().unwrap().len(), 1);
+    assert!(!dir.view().is_done());
+}
