@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use crate::buffers::{Buffer, take_vec};
 use crate::cell::{CellInput, CellTangent, Saved, SavedDot, Work, factor, in_pool, term, with_scratch};
 use crate::norm::{Affine, Gradient, Norm, Sums, gradient, weight_gradient, weight_gradient_dual};
-use crate::plan::{Action, Branch, Placed, Plan, chunk_images};
+use crate::plan::{Action, Branch, Direction, Placed, Plan, chunk_images};
 use crate::simd::blend::{Source, blend, dots};
 use crate::simd::window::{Mode, fill};
 use crate::spec::CellNoise;
@@ -186,54 +186,51 @@ fn vjp_in_pool(
         gradient_out.p_dot = vec![0.0; n_alphas];
     }
     let mut inner: Option<Inner<'_>> = None;
+    let mut direction = Direction::default();
     for group in plan.groups.iter().rev() {
         let branches: Vec<&Branch> =
             plan.branches[group.branches.clone()].iter().filter(|b| !matches!(b.action, Action::Zero)).collect();
         // Inner stages of the group after this one, then this group's sums.
-        let parts: Vec<Vec<Sums>> = chunks
-            .par_iter_mut()
-            .map(|chunk| {
-                with_scratch(plan, |work| {
-                    let mut sums = vec![Sums::new(plan.c, ctx.dot.is_some()); branches.len()];
-                    for i in 0..chunk.n {
-                        if let Some(inner) = &inner {
-                            ctx.inner_stages(chunk, inner, i, work);
-                        }
-                        if group.last && group.node + 1 == plan.nodes {
-                            ctx.take_output(chunk, i);
-                        }
-                        ctx.node_sums(chunk, group.node, &branches, i, work, &mut sums);
+        direction.turn();
+        let parts: Vec<Vec<Sums>> = direction.map(chunks.par_iter_mut(), |chunk| {
+            with_scratch(plan, |work| {
+                let mut sums = vec![Sums::new(plan.c, ctx.dot.is_some()); branches.len()];
+                for i in direction.images(chunk.n) {
+                    if let Some(inner) = &inner {
+                        ctx.inner_stages(chunk, inner, i, work);
                     }
-                    sums
-                })
+                    if group.last && group.node + 1 == plan.nodes {
+                        ctx.take_output(chunk, i);
+                    }
+                    ctx.node_sums(chunk, group.node, &branches, i, work, &mut sums);
+                }
+                sums
             })
-            .collect();
+        });
         let sums = add_up(parts, branches.len(), plan.c, ctx.dot.is_some());
         ctx.mixing_gradients(&branches, &sums, &mut gradient_out);
         let outer: Vec<Gradient> = branches.iter().zip(&sums).map(|(b, s)| ctx.outer_gradient(b, s)).collect();
         let twice: Vec<usize> = (0..branches.len()).filter(|at| branches[*at].placed().len() == 2).collect();
-        let parts: Vec<Vec<Sums>> = chunks
-            .par_iter_mut()
-            .map(|chunk| {
-                let len = chunk.n * plan.px(2) * plan.c;
-                let more = |buffers: &mut Vec<Buffer>| {
-                    while buffers.len() < twice.len() {
-                        buffers.push(Buffer::take(len));
-                    }
-                };
-                more(&mut chunk.inner_g);
-                if let Some(dual) = &mut chunk.dual {
-                    more(&mut dual.inner_d);
+        direction.turn();
+        let parts: Vec<Vec<Sums>> = direction.map(chunks.par_iter_mut(), |chunk| {
+            let len = chunk.n * plan.px(2) * plan.c;
+            let more = |buffers: &mut Vec<Buffer>| {
+                while buffers.len() < twice.len() {
+                    buffers.push(Buffer::take(len));
                 }
-                with_scratch(plan, |work| {
-                    let mut sums = vec![Sums::new(plan.c, ctx.dot.is_some()); twice.len()];
-                    for i in 0..chunk.n {
-                        ctx.outer_stages(chunk, group.node, &branches, &outer, i, work, &mut sums);
-                    }
-                    sums
-                })
+            };
+            more(&mut chunk.inner_g);
+            if let Some(dual) = &mut chunk.dual {
+                more(&mut dual.inner_d);
+            }
+            with_scratch(plan, |work| {
+                let mut sums = vec![Sums::new(plan.c, ctx.dot.is_some()); twice.len()];
+                for i in direction.images(chunk.n) {
+                    ctx.outer_stages(chunk, group.node, &branches, &outer, i, work, &mut sums);
+                }
+                sums
             })
-            .collect();
+        });
         let sums = add_up(parts, twice.len(), plan.c, ctx.dot.is_some());
         let branches: Vec<&Branch> = twice.iter().map(|at| branches[*at]).collect();
         let gradients = branches.iter().zip(&sums).map(|(b, s)| ctx.plain_gradient(b.placed()[0].norm, s)).collect();
@@ -241,21 +238,19 @@ fn vjp_in_pool(
     }
 
     // The first node's inner stages, then the sums of the preprocess blocks.
-    let parts: Vec<Vec<Sums>> = chunks
-        .par_iter_mut()
-        .map(|chunk| {
-            with_scratch(plan, |work| {
-                let mut sums = vec![Sums::new(plan.c, ctx.dot.is_some()); 2];
-                for i in 0..chunk.n {
-                    if let Some(inner) = &inner {
-                        ctx.inner_stages(chunk, inner, i, work);
-                    }
-                    ctx.pre_sums(chunk, i, work, &mut sums);
+    direction.turn();
+    let parts: Vec<Vec<Sums>> = direction.map(chunks.par_iter_mut(), |chunk| {
+        with_scratch(plan, |work| {
+            let mut sums = vec![Sums::new(plan.c, ctx.dot.is_some()); 2];
+            for i in direction.images(chunk.n) {
+                if let Some(inner) = &inner {
+                    ctx.inner_stages(chunk, inner, i, work);
                 }
-                sums
-            })
+                ctx.pre_sums(chunk, i, work, &mut sums);
+            }
+            sums
         })
-        .collect();
+    });
     let sums = add_up(parts, 2, plan.c, ctx.dot.is_some());
     let pre = [0, 1].map(|i| ctx.plain_gradient(plan.pre[i].norm, &sums[i]));
     let wanted = [want.s0, want.s1];
@@ -274,9 +269,10 @@ fn vjp_in_pool(
                 }
             }
         }
-        chunks.par_iter_mut().zip(parts).for_each(|(chunk, mut parts)| {
+        direction.turn();
+        direction.map(chunks.par_iter_mut().zip(parts), |(chunk, mut parts)| {
             with_scratch(plan, |work| {
-                for i in 0..chunk.n {
+                for i in direction.images(chunk.n) {
                     ctx.pre_stages(chunk, &pre, i, work, &mut parts);
                 }
             });
@@ -676,7 +672,14 @@ impl Context<'_> {
     }
 
     /// Through the preprocess blocks into s0 and s1: parts are (s0, s1, tangent of s0, tangent of s1).
-    fn pre_stages(&self, chunk: &mut Chunk<'_>, pre: &[Gradient; 2], i: usize, work: &mut Work, parts: &mut [Option<&mut [f32]>; 4]) {
+    fn pre_stages(
+        &self,
+        chunk: &mut Chunk<'_>,
+        pre: &[Gradient; 2],
+        i: usize,
+        work: &mut Work,
+        parts: &mut [Option<&mut [f32]>; 4],
+    ) {
         let (plan, isa) = (self.plan, self.plan.isa);
         for state in (0..2).filter(|s| self.needs[*s]) {
             let placed = &plan.pre[state];
@@ -694,7 +697,11 @@ impl Context<'_> {
             let (values, tangents) = ([g0, g1], [d0, d1]);
             let mut image_of = [values, tangents].map(|p| p.into_iter().nth(state).and_then(|p| p.as_deref_mut()));
             let [g_to, d_to] = image_of.each_mut().map(|p| {
-                p.take().map(|all| Destination { out: &mut all[i * len..(i + 1) * len], stride: c_in, accumulate: false })
+                p.take().map(|all| Destination {
+                    out: &mut all[i * len..(i + 1) * len],
+                    stride: c_in,
+                    accumulate: false,
+                })
             });
             self.stage_vjp(placed, (g_to, d_to), &mut chunk.dw, work);
             chunk.state_g[state] = g;

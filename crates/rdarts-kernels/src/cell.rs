@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use crate::buffers::Buffer;
 use crate::norm::{Affine, Moments, Norm, NormTangent};
-use crate::plan::{Action, Branch, Group, Placed, Plan, WindowKey, chunk_images};
+use crate::plan::{Action, Branch, Direction, Group, Placed, Plan, WindowKey, chunk_images};
 use crate::simd::Isa;
 use crate::simd::aligned::Aligned;
 use crate::simd::blend::{Source, blend, dots, moments};
@@ -71,7 +71,14 @@ pub struct SavedDot {
 ///
 /// # Panics
 /// If a slice has not the length its shape says.
-pub fn forward(isa: Isa, spec: &CellSpec, dims: CellDims, input: CellInput<'_>, noise: &CellNoise, out: &mut [f32]) -> Saved {
+pub fn forward(
+    isa: Isa,
+    spec: &CellSpec,
+    dims: CellDims,
+    input: CellInput<'_>,
+    noise: &CellNoise,
+    out: &mut [f32],
+) -> Saved {
     in_pool(|| forward_in_pool(isa, spec, dims, input, noise, out))
 }
 
@@ -100,15 +107,24 @@ fn forward_in_pool(
     let mut saved = Saved { norms: vec![Norm::default(); plan.n_norms], plan, chunks };
     let plan = saved.plan.clone();
 
+    let mut direction = Direction::default();
     // States 0 and 1.
     let pre: Vec<&Placed> = plan.pre.iter().collect();
-    stage_pass(&mut saved, &pre, out, |ctx, placed, i, window, _| {
-        let (s, c) = ([input.s0, input.s1][placed.norm], plan.inputs[placed.norm].0);
-        let len = plan.input_len(placed.norm);
-        let image = &s[(ctx.first + i) * len..][..len];
-        placed.stage.window().fill_border(window, 0.0);
-        fill(isa, placed.stage.window(), &[Source::new(image, c, &[])], &[], Mode::Relu, window);
-    }, input.w, |_, _| {});
+    stage_pass(
+        direction.turn(),
+        &mut saved,
+        &pre,
+        out,
+        |ctx, placed, i, window, _| {
+            let (s, c) = ([input.s0, input.s1][placed.norm], plan.inputs[placed.norm].0);
+            let len = plan.input_len(placed.norm);
+            let image = &s[(ctx.first + i) * len..][..len];
+            placed.stage.window().fill_border(window, 0.0);
+            fill(isa, placed.stage.window(), &[Source::new(image, c, &[])], &[], Mode::Relu, window);
+        },
+        input.w,
+        |_, _| {},
+    );
     // The sum of a group is written in front of the next group, which may start from it.
     let mut sum: Option<NodeSum<'_>> = None;
     let affines: Vec<Affine> = (0..2).map(|j| saved.norms[j].affine()).collect();
@@ -116,55 +132,82 @@ fn forward_in_pool(
         let branches = &plan.branches[group.branches.clone()];
         let (first, states): (Vec<&Placed>, Vec<usize>) =
             branches.iter().filter_map(|b| b.placed().first().map(|p| (p, b.state))).unzip();
-        stage_pass(&mut saved, &first, out, |ctx, placed, i, window, at| {
-            let state = states[at];
-            let win = placed.stage.window();
-            if at > 0 && states[at - 1] == state && WindowKey::of(&first[at - 1].stage) == WindowKey::of(&placed.stage) {
-                return;
-            }
-            win.fill_border(window, placed.stage.border());
-            let mode = if placed.stage.has_relu() { Mode::Relu } else { Mode::Plain };
-            let (source, shift) = ctx.state(&plan, &affines, state, i);
-            fill(isa, win, &[source], shift, mode, window);
-        }, input.w, |ctx, i| {
-            if let Some(sum) = &sum {
-                sum.write(&plan, ctx, i);
-            }
-            for b in branches {
-                if let Action::Noise { buffer } = b.action {
-                    let len = plan.buffer_lens[buffer];
-                    let start = (ctx.first + i) * len;
-                    crate::noise::fill(noise.noise_key, b.edge, start, &mut ctx.bufs[buffer][i * len..][..len]);
+        stage_pass(
+            direction.turn(),
+            &mut saved,
+            &first,
+            out,
+            |ctx, placed, i, window, at| {
+                let state = states[at];
+                let win = placed.stage.window();
+                if at > 0
+                    && states[at - 1] == state
+                    && WindowKey::of(&first[at - 1].stage) == WindowKey::of(&placed.stage)
+                {
+                    return;
                 }
-            }
-        });
+                win.fill_border(window, placed.stage.border());
+                let mode = if placed.stage.has_relu() { Mode::Relu } else { Mode::Plain };
+                let (source, shift) = ctx.state(&plan, &affines, state, i);
+                fill(isa, win, &[source], shift, mode, window);
+            },
+            input.w,
+            |ctx, i| {
+                if let Some(sum) = &sum {
+                    sum.write(&plan, ctx, i);
+                }
+                for b in branches {
+                    if let Action::Noise { buffer } = b.action {
+                        let len = plan.buffer_lens[buffer];
+                        let start = (ctx.first + i) * len;
+                        crate::noise::fill(noise.noise_key, b.edge, start, &mut ctx.bufs[buffer][i * len..][..len]);
+                    }
+                }
+            },
+        );
         let second: Vec<(&Placed, usize)> =
             branches.iter().filter(|b| b.placed().len() == 2).map(|b| (&b.placed()[1], b.placed()[0].norm)).collect();
         if !second.is_empty() {
             let inner: Vec<Affine> = second.iter().map(|(_, norm)| saved.norms[*norm].affine()).collect();
             let placed: Vec<&Placed> = second.iter().map(|(p, _)| *p).collect();
-            stage_pass(&mut saved, &placed, out, |ctx, placed, i, window, at| {
-                let win = placed.stage.window();
-                if at == 0 || win != second[at - 1].0.stage.window() {
-                    win.fill_border(window, 0.0);
-                }
-                let len = plan.buffer_lens[second[at].1];
-                let y = &ctx.bufs[second[at].1][i * len..][..len];
-                fill(isa, win, &[Source::new(y, plan.c, &inner[at].of_y)], &inner[at].shift, Mode::Relu, window);
-            }, input.w, |_, _| {});
+            stage_pass(
+                direction.turn(),
+                &mut saved,
+                &placed,
+                out,
+                |ctx, placed, i, window, at| {
+                    let win = placed.stage.window();
+                    if at == 0 || win != second[at - 1].0.stage.window() {
+                        win.fill_border(window, 0.0);
+                    }
+                    let len = plan.buffer_lens[second[at].1];
+                    let y = &ctx.bufs[second[at].1][i * len..][..len];
+                    fill(isa, win, &[Source::new(y, plan.c, &inner[at].of_y)], &inner[at].shift, Mode::Relu, window);
+                },
+                input.w,
+                |_, _| {},
+            );
         }
         sum = Some(NodeSum::new(&saved, group, input.p, noise));
     }
-    stage_pass(&mut saved, &[], out, |_, _, _, _, _| {}, input.w, |ctx, i| {
-        if let Some(sum) = &sum {
-            sum.write(&plan, ctx, i);
-        }
-        for node in 0..plan.nodes {
-            let from = Source::new(&ctx.bufs[plan.n_norms + node][i * plan.px(2) * plan.c..], plan.c, &[]);
-            let to = &mut ctx.out[i * plan.out_len() + node * plan.c..];
-            blend(plan.isa, plan.px(2), plan.c, &[from], &[], false, to, plan.nodes * plan.c);
-        }
-    });
+    stage_pass(
+        direction.turn(),
+        &mut saved,
+        &[],
+        out,
+        |_, _, _, _, _| {},
+        input.w,
+        |ctx, i| {
+            if let Some(sum) = &sum {
+                sum.write(&plan, ctx, i);
+            }
+            for node in 0..plan.nodes {
+                let from = Source::new(&ctx.bufs[plan.n_norms + node][i * plan.px(2) * plan.c..], plan.c, &[]);
+                let to = &mut ctx.out[i * plan.out_len() + node * plan.c..];
+                blend(plan.isa, plan.px(2), plan.c, &[from], &[], false, to, plan.nodes * plan.c);
+            }
+        },
+    );
     saved
 }
 
@@ -201,50 +244,51 @@ fn jvp_in_pool(
     let affines: Vec<Affine> = saved.norms.iter().map(Norm::affine).collect();
 
     // One pass over the images: for each placed stage its primal and tangent windows, then its tangent.
-    let pass = |dot: &mut SavedDot,
-                placed: &[&Placed],
-                windows: &(dyn Fn(&DotChunk<'_>, usize, usize, &mut [f32], &mut [f32]) + Sync),
-                before: &(dyn Fn(&mut DotChunk<'_>, usize) + Sync)| {
+    let mut direction = Direction::default();
+    let mut pass = |dot: &mut SavedDot,
+                    placed: &[&Placed],
+                    windows: &(dyn Fn(&DotChunk<'_>, usize, usize, &mut [f32], &mut [f32]) + Sync),
+                    before: &(dyn Fn(&mut DotChunk<'_>, usize) + Sync)| {
         let SavedDot { chunks, out_dot, .. } = &mut *dot;
-        let sums: Vec<Vec<[Vec<f64>; 2]>> = chunks
+        let direction = direction.turn();
+        let items = chunks
             .par_iter_mut()
             .zip(out_dot.par_chunks_mut(per_chunk * plan.out_len()))
             .zip(saved.chunks.par_iter())
-            .enumerate()
-            .map(|(index, ((dots_bufs, out_dot), bufs))| {
-                let first = index * per_chunk;
-                let mut chunk = DotChunk { first, out_dot, bufs, dots: dots_bufs };
-                let mut sums: Vec<[Vec<f64>; 2]> =
-                    placed.iter().map(|p| [0, 1].map(|_| vec![0.0; p.stage.c_out()])).collect();
-                with_scratch(plan, |work| {
-                    let mut pair = vec![0f32; 2 * plan.c];
-                    for i in 0..chunk.out_dot.len() / plan.out_len() {
-                        before(&mut chunk, i);
-                        for (at, p) in placed.iter().enumerate() {
-                            windows(&chunk, at, i, &mut work.window, &mut work.window_dot);
-                            let len = p.stage.len_out();
-                            let mut all = std::mem::take(&mut chunk.dots[p.norm]);
-                            let y_dot = &mut all[i * len..][..len];
-                            let w = p.stage.factors(&input.w[p.weights..]);
-                            let (r, v) = (&work.window, &work.window_dot);
-                            p.stage.forward(isa, r, v, w, false, &mut work.scratch, y_dot);
-                            if let Some(w_dot) = tangent.w {
-                                let w_dot = p.stage.factors(&w_dot[p.weights..]);
-                                p.stage.tangent_w(isa, r, w, w_dot, &mut work.scratch, y_dot);
-                            }
-                            let y = &chunk.bufs[p.norm][i * len..][..len];
-                            let c = p.stage.c_out();
-                            dots(isa, len / c, c, (y_dot, c), &[(y, c)], &mut pair);
-                            for (sum, part) in sums[at].iter_mut().zip(pair.chunks(c)) {
-                                sum.iter_mut().zip(part).for_each(|(s, v)| *s += f64::from(*v));
-                            }
-                            chunk.dots[p.norm] = all;
+            .enumerate();
+        let sums: Vec<Vec<[Vec<f64>; 2]>> = direction.map(items, |(index, ((dots_bufs, out_dot), bufs))| {
+            let first = index * per_chunk;
+            let mut chunk = DotChunk { first, out_dot, bufs, dots: dots_bufs };
+            let mut sums: Vec<[Vec<f64>; 2]> =
+                placed.iter().map(|p| [0, 1].map(|_| vec![0.0; p.stage.c_out()])).collect();
+            with_scratch(plan, |work| {
+                let mut pair = vec![0f32; 2 * plan.c];
+                for i in direction.images(chunk.out_dot.len() / plan.out_len()) {
+                    before(&mut chunk, i);
+                    for (at, p) in placed.iter().enumerate() {
+                        windows(&chunk, at, i, &mut work.window, &mut work.window_dot);
+                        let len = p.stage.len_out();
+                        let mut all = std::mem::take(&mut chunk.dots[p.norm]);
+                        let y_dot = &mut all[i * len..][..len];
+                        let w = p.stage.factors(&input.w[p.weights..]);
+                        let (r, v) = (&work.window, &work.window_dot);
+                        p.stage.forward(isa, r, v, w, false, &mut work.scratch, y_dot);
+                        if let Some(w_dot) = tangent.w {
+                            let w_dot = p.stage.factors(&w_dot[p.weights..]);
+                            p.stage.tangent_w(isa, r, w, w_dot, &mut work.scratch, y_dot);
                         }
+                        let y = &chunk.bufs[p.norm][i * len..][..len];
+                        let c = p.stage.c_out();
+                        dots(isa, len / c, c, (y_dot, c), &[(y, c)], &mut pair);
+                        for (sum, part) in sums[at].iter_mut().zip(pair.chunks(c)) {
+                            sum.iter_mut().zip(part).for_each(|(s, v)| *s += f64::from(*v));
+                        }
+                        chunk.dots[p.norm] = all;
                     }
-                });
-                sums
-            })
-            .collect();
+                }
+            });
+            sums
+        });
         for (at, p) in placed.iter().enumerate() {
             let mut total = [0, 1].map(|_| vec![0.0; p.stage.c_out()]);
             for chunk in &sums {
@@ -279,7 +323,8 @@ fn jvp_in_pool(
         let first: Vec<&Placed> = staged.iter().map(|b| &b.placed()[0]).collect();
         let windows = |chunk: &DotChunk<'_>, at: usize, i: usize, r: &mut [f32], v: &mut [f32]| {
             let (b, stage) = (staged[at], first[at].stage);
-            if at > 0 && staged[at - 1].state == b.state && WindowKey::of(&first[at - 1].stage) == WindowKey::of(&stage) {
+            if at > 0 && staged[at - 1].state == b.state && WindowKey::of(&first[at - 1].stage) == WindowKey::of(&stage)
+            {
                 return;
             }
             state_windows(plan, chunk, &affines, &state_dots, b.state, &stage, i, r, v);
@@ -440,6 +485,7 @@ pub(crate) fn with_scratch<R>(plan: &Plan, f: impl FnOnce(&mut Work) -> R) -> R 
 /// One pass over all images: `before`, then for each stage its window, its output and the moments of that; the
 /// batch norms of all stages are known afterwards.
 fn stage_pass(
+    direction: Direction,
     saved: &mut Saved,
     placed: &[&Placed],
     out: &mut [f32],
@@ -449,34 +495,29 @@ fn stage_pass(
 ) {
     let plan = &saved.plan;
     let per_chunk = chunk_images(plan.n);
-    let parts: Vec<Vec<Moments>> = saved
-        .chunks
-        .par_iter_mut()
-        .zip(out.par_chunks_mut(per_chunk * plan.out_len()))
-        .enumerate()
-        .map(|(index, (bufs, out))| {
-            let mut chunk = Chunk { first: index * per_chunk, out, bufs };
-            let mut parts: Vec<Moments> = placed.iter().map(|p| Moments::new(p.stage.c_out())).collect();
-            with_scratch(plan, |work| {
-                let mut triple = vec![0f32; 3 * plan.c];
-                let (pivot, rest) = triple.split_at_mut(plan.c);
-                let (sum, square) = rest.split_at_mut(plan.c);
-                for i in 0..chunk.out.len() / plan.out_len() {
-                    before(&mut chunk, i);
-                    for (at, p) in placed.iter().enumerate() {
-                        window(&chunk, p, i, &mut work.window, at);
-                        let (len, c) = (p.stage.len_out(), p.stage.c_out());
-                        let y = &mut chunk.bufs[p.norm][i * len..][..len];
-                        let w = p.stage.factors(&w[p.weights..]);
-                        p.stage.forward(plan.isa, &work.window, &work.window, w, false, &mut work.scratch, y);
-                        moments(plan.isa, len / c, c, y, pivot, sum, square);
-                        parts[at].add_image(len / c, pivot, sum, square);
-                    }
+    let items = saved.chunks.par_iter_mut().zip(out.par_chunks_mut(per_chunk * plan.out_len())).enumerate();
+    let parts: Vec<Vec<Moments>> = direction.map(items, |(index, (bufs, out))| {
+        let mut chunk = Chunk { first: index * per_chunk, out, bufs };
+        let mut parts: Vec<Moments> = placed.iter().map(|p| Moments::new(p.stage.c_out())).collect();
+        with_scratch(plan, |work| {
+            let mut triple = vec![0f32; 3 * plan.c];
+            let (pivot, rest) = triple.split_at_mut(plan.c);
+            let (sum, square) = rest.split_at_mut(plan.c);
+            for i in direction.images(chunk.out.len() / plan.out_len()) {
+                before(&mut chunk, i);
+                for (at, p) in placed.iter().enumerate() {
+                    window(&chunk, p, i, &mut work.window, at);
+                    let (len, c) = (p.stage.len_out(), p.stage.c_out());
+                    let y = &mut chunk.bufs[p.norm][i * len..][..len];
+                    let w = p.stage.factors(&w[p.weights..]);
+                    p.stage.forward(plan.isa, &work.window, &work.window, w, false, &mut work.scratch, y);
+                    moments(plan.isa, len / c, c, y, pivot, sum, square);
+                    parts[at].add_image(len / c, pivot, sum, square);
                 }
-            });
-            parts
-        })
-        .collect();
+            }
+        });
+        parts
+    });
     for (at, p) in placed.iter().enumerate() {
         let mut total = Moments::new(p.stage.c_out());
         parts.iter().for_each(|part| total.merge(&part[at]));
@@ -565,8 +606,7 @@ impl<'a> NodeTangent<'a> {
                 let (p, p_dot) = (p[b.alpha], p_dot[b.alpha]);
                 Some(match norm {
                     Some(norm) => {
-                        let affine =
-                            saved.norms[norm].tangent_affine(&dot.norms[norm], f64::from(p), f64::from(p_dot));
+                        let affine = saved.norms[norm].tangent_affine(&dot.norms[norm], f64::from(p), f64::from(p_dot));
                         (from, b.edge, affine, 1.0, 1.0)
                     }
                     None => (from, b.edge, Affine::default(), p, p_dot),

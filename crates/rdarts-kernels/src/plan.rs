@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use crate::simd::Isa;
 use crate::simd::window::Window;
 use crate::spec::{CellDims, CellSpec, OpKind};
@@ -17,6 +19,38 @@ pub(crate) const CHUNKS: usize = 16;
 /// Images of each group.
 pub(crate) fn chunk_images(n: usize) -> usize {
     n.div_ceil(CHUNKS)
+}
+
+/// The order in which passes go over the images: to and fro. The tensors of a batch are larger than the caches; what
+/// one pass touched last, the next one finds there if it comes first. In one direction only, a cache that is a
+/// little too small for a pass would miss everything.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Direction {
+    backwards: bool,
+}
+
+impl Direction {
+    /// Turns round.
+    pub fn turn(&mut self) -> Self {
+        self.backwards = !self.backwards;
+        *self
+    }
+
+    /// 0..n in this direction.
+    pub fn images(self, n: usize) -> impl Iterator<Item = usize> {
+        (0..n).map(move |i| if self.backwards { n - 1 - i } else { i })
+    }
+
+    /// f of every item in parallel, begun in this direction; the results are in the order of the items.
+    pub fn map<I: IndexedParallelIterator, R: Send>(self, items: I, f: impl Fn(I::Item) -> R + Sync + Send) -> Vec<R> {
+        if self.backwards {
+            let mut results: Vec<R> = items.rev().map(f).collect();
+            results.reverse();
+            results
+        } else {
+            items.map(f).collect()
+        }
+    }
 }
 
 /// A stage with its place in the cell.

@@ -137,7 +137,13 @@ pub fn batch_norm<T: Number>(x: &Maps<T>) -> Maps<T> {
 }
 
 /// Full convolution, weights `[kh * kw * c_in][c_out]`, ceil(side / stride) outputs a side.
-fn conv<T: Number>(x: &Maps<T>, w: &[T], (kh, kw): (usize, usize), (sy, sx): (usize, usize), pad: (usize, usize)) -> Maps<T> {
+fn conv<T: Number>(
+    x: &Maps<T>,
+    w: &[T],
+    (kh, kw): (usize, usize),
+    (sy, sx): (usize, usize),
+    pad: (usize, usize),
+) -> Maps<T> {
     let c_out = w.len() / (kh * kw * x.c);
     let mut y = Maps::zeros(x.n, x.h.div_ceil(sy), x.w.div_ceil(sx), c_out);
     for i in 0..x.n {
@@ -146,7 +152,9 @@ fn conv<T: Number>(x: &Maps<T>, w: &[T], (kh, kw): (usize, usize), (sy, sx): (us
                 for tap in 0..kh * kw {
                     let (iy, ix) = (oy * sy + tap / kw, ox * sx + tap % kw);
                     for ci in 0..x.c {
-                        let Some(v) = x.get(i, iy as isize - pad.0 as isize, ix as isize - pad.1 as isize, ci) else { continue };
+                        let Some(v) = x.get(i, iy as isize - pad.0 as isize, ix as isize - pad.1 as isize, ci) else {
+                            continue;
+                        };
                         for co in 0..c_out {
                             let at = y.at(i, oy, ox, co);
                             y.data[at] = y.data[at] + v * w[(tap * x.c + ci) * c_out + co];
@@ -196,7 +204,11 @@ fn pool<T: Number>(x: &Maps<T>, stride: usize, max: bool) -> Maps<T> {
                         .collect();
                     let at = y.at(i, oy, ox, ch);
                     y.data[at] = if max {
-                        inside.iter().copied().reduce(|a, b| if b.value() > a.value() { b } else { a }).expect("the centre")
+                        inside
+                            .iter()
+                            .copied()
+                            .reduce(|a, b| if b.value() > a.value() { b } else { a })
+                            .expect("the centre")
                     } else {
                         let share = T::constant(1.0 / inside.len() as f64);
                         inside.iter().fold(T::constant(0.0), |a, b| a + *b) * share
@@ -243,7 +255,14 @@ impl<'a, T> Packed<'a, T> {
 }
 
 /// One candidate operation; `None` for `none`.
-fn operation<T: Number>(op: OpKind, x: &Maps<T>, stride: usize, w: &mut Packed<'_, T>, edge: usize, key: u64) -> Option<Maps<T>> {
+fn operation<T: Number>(
+    op: OpKind,
+    x: &Maps<T>,
+    stride: usize,
+    w: &mut Packed<'_, T>,
+    edge: usize,
+    key: u64,
+) -> Option<Maps<T>> {
     let c = x.c;
     Some(match op {
         OpKind::None => return None,
@@ -278,7 +297,15 @@ fn operation<T: Number>(op: OpKind, x: &Maps<T>, stride: usize, w: &mut Packed<'
 }
 
 /// A whole cell: output (n, h_out, w_out, nodes * c).
-pub fn cell<T: Number>(spec: &CellSpec, dims: CellDims, s0: &[T], s1: &[T], p: &[T], w: &[T], noise: &CellNoise) -> Vec<T> {
+pub fn cell<T: Number>(
+    spec: &CellSpec,
+    dims: CellDims,
+    s0: &[T],
+    s1: &[T],
+    p: &[T],
+    w: &[T],
+    noise: &CellNoise,
+) -> Vec<T> {
     let maps = |side: [usize; 2], c, data: &[T]| Maps { n: dims.n, h: side[0], w: side[1], c, data: data.to_vec() };
     let (s0, s1) = (maps(dims.side0, spec.c_prev_prev, s0), maps(dims.side1, spec.c_prev, s1));
     let mut w = Packed(w);
@@ -335,7 +362,10 @@ pub fn head<T: Number>(spec: &HeadSpec, n: usize, px: usize, x: &[T], weights: &
     let mut logits = Vec::new();
     for image in x.chunks(px * spec.c_in).take(n) {
         let mean: Vec<T> = (0..spec.c_in)
-            .map(|c| image.iter().skip(c).step_by(spec.c_in).fold(T::constant(0.0), |a, v| a + *v) * T::constant(1.0 / px as f64))
+            .map(|c| {
+                image.iter().skip(c).step_by(spec.c_in).fold(T::constant(0.0), |a, v| a + *v)
+                    * T::constant(1.0 / px as f64)
+            })
             .collect();
         for k in 0..spec.classes {
             logits.push((0..spec.c_in).fold(bias[k], |a, c| a + mean[c] * w[c * spec.classes + k]));

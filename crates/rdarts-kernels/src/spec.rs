@@ -265,8 +265,14 @@ impl CellSpec {
                         items.push((format!("{prefix}op.2.weight"), pointwise(c, c)));
                     }
                     OpKind::Conv7x1 => {
-                        items.push((format!("{prefix}op.1.weight"), WeightKind::Conv { kh: 1, kw: 7, c_in: c, c_out: c }));
-                        items.push((format!("{prefix}op.2.weight"), WeightKind::Conv { kh: 7, kw: 1, c_in: c, c_out: c }));
+                        items.push((
+                            format!("{prefix}op.1.weight"),
+                            WeightKind::Conv { kh: 1, kw: 7, c_in: c, c_out: c },
+                        ));
+                        items.push((
+                            format!("{prefix}op.2.weight"),
+                            WeightKind::Conv { kh: 7, kw: 1, c_in: c, c_out: c },
+                        ));
                     }
                 }
             }

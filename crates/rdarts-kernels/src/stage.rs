@@ -257,7 +257,8 @@ impl Stage {
         match *self {
             Self::Half(half) => {
                 scratch.grow(half.scratch(), win.len());
-                let input = input.map(|d| InputGradient { gate: r, out: d.out, stride: d.stride, accumulate: d.accumulate });
+                let input =
+                    input.map(|d| InputGradient { gate: r, out: d.out, stride: d.stride, accumulate: d.accumulate });
                 let weights = dw.map(|dw| dw.split_at_mut(len_a));
                 depthwise::vjp(isa, half, v, w_t.0, w_t.1, g, input, weights, &mut scratch.rows, &mut scratch.window);
             }
@@ -291,7 +292,17 @@ impl Stage {
                         let g = &g[row * w_out * c_out..];
                         let (even, odd) = (win.at(2 * row, 0), win.at(2 * row + 1, 1));
                         product(isa, w_out, (first, c), g, c_out, w_t.0, &mut dv[even..], 2 * c, false);
-                        product(isa, w_out, (c_out - first, c), &g[first..], c_out, w_t.1, &mut dv[odd..], 2 * c, false);
+                        product(
+                            isa,
+                            w_out,
+                            (c_out - first, c),
+                            &g[first..],
+                            c_out,
+                            w_t.1,
+                            &mut dv[odd..],
+                            2 * c,
+                            false,
+                        );
                     }
                     add_inside(isa, win, dv, Some(r), input.out, input.stride, input.accumulate);
                 }

@@ -27,7 +27,15 @@ pub struct StemSaved {
 ///
 /// # Panics
 /// If a slice has not the length its shape says.
-pub fn forward(isa: Isa, spec: StemSpec, n: usize, side: [usize; 2], x: &[f32], w: &[f32], out: &mut [f32]) -> StemSaved {
+pub fn forward(
+    isa: Isa,
+    spec: StemSpec,
+    n: usize,
+    side: [usize; 2],
+    x: &[f32],
+    w: &[f32],
+    out: &mut [f32],
+) -> StemSaved {
     let (px, c) = (side[0] * side[1], spec.c_out);
     assert!(x.len() == n * px * spec.c_in && out.len() == n * px * c && w.len() == weights_len(&spec.weights()));
     let (conv, scale, shift) = split(&spec, w);
@@ -104,7 +112,16 @@ pub fn vjp(x: &[f32], w: &[f32], saved: &StemSaved, g: &[f32]) -> Vec<f32> {
                     for row in 0..side[0] {
                         let r = &window[(row + ky) * win.pitch() * spec.c_in..];
                         let dw = &mut dw[ky * 3 * spec.c_in * c..];
-                        weight_gradient(*isa, side[1], (3 * spec.c_in, c), r, spec.c_in, &g_y[row * side[1] * c..], c, dw);
+                        weight_gradient(
+                            *isa,
+                            side[1],
+                            (3 * spec.c_in, c),
+                            r,
+                            spec.c_in,
+                            &g_y[row * side[1] * c..],
+                            c,
+                            dw,
+                        );
                     }
                 }
             }

@@ -1,17 +1,19 @@
 //! Times what a search is made of, on S2 with 16 channels, 8 cells and a batch of 64 images of 32x32: an
-//! architecture step and a weight step, the second-order step, one Hessian-vector product, an evaluation.
+//! architecture step and a weight step, the second-order step, one Hessian-vector product, an evaluation of the
+//! supernet and one of a discrete network inside it.
 //!
 //! `cargo run --release -p rdarts-net --example search_step -- [rounds] [channels] [cells] [batch] [side] [space]`
-//! prints medians, the page faults of a search step and the peak memory of the process.
+//! prints medians, the page faults of a search step, and after each kind of work the peak memory of the process so
+//! far beside the estimate for that work alone.
 
 use std::time::Instant;
 
 use rdarts_net::{
-    AlphaHessian, Alphas, Batch, Device, InnerStep, Point, Supernet, SupernetSpec, alpha_gradient, forward,
-    unrolled_gradient, weight_gradient,
+    AlphaHessian, Alphas, Batch, Device, InnerStep, Point, Supernet, SupernetSpec, Work, alpha_gradient, forward,
+    forward_mixed, unrolled_gradient, weight_gradient,
 };
 use rdarts_rng::Stream;
-use rdarts_space::Space;
+use rdarts_space::{CellType, Space};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -29,9 +31,6 @@ fn main() {
     let batch = Batch { images: &images, side: [side; 2], labels: &labels, noise: &[] };
 
     println!("{} parameters, {} threads", net.n_parameters(), rayon::current_num_threads());
-    let hessian = AlphaHessian::new(at, batch);
-    let mut v = vec![0.0; hessian.n()];
-    v[0] = 1.0;
     let step = InnerStep { xi: 0.025, l2: 3e-4, momentum: 0.9, buffer: None };
     let (mut alpha, mut weight, mut faults) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
@@ -43,14 +42,31 @@ fn main() {
     println!("alpha gradient    {:8.1} ms", 1e3 * median(&mut alpha));
     println!("weight gradient   {:8.1} ms", 1e3 * median(&mut weight));
     println!("page faults       {:8.0} (both together)", median(&mut faults));
+    let memory = |work: Work| {
+        let estimate = net.memory_estimate(n, [side; 2], work) as f64;
+        println!("peak memory       {:8.0} MB, {:.0} MB estimated for {work:?}", peak_memory() / 1e6, estimate / 1e6);
+    };
+    memory(Work::Gradient);
     let time = |what: &str, f: &mut dyn FnMut()| {
         let mut times: Vec<f64> = (0..rounds.div_ceil(2)).map(|_| seconds(&mut *f)).collect();
         println!("{what:<17} {:8.1} ms", 1e3 * median(&mut times));
     };
     time("forward only", &mut || drop(forward(at, batch)));
+    // The first operation of the first two edges of every node, as in a derived network.
+    let mut child = Alphas::zeros(&net);
+    for (cell, p) in [(CellType::Normal, &mut child.normal), (CellType::Reduce, &mut child.reduce)] {
+        for (edge, _, _) in rdarts_space::edges(space.nodes).filter(|(_, _, input)| *input < 2) {
+            p[space.offset(cell, edge)] = 1.0;
+        }
+    }
+    time("discrete network", &mut || drop(forward_mixed(&net, at.device, &weights, &child, batch)));
     time("unrolled gradient", &mut || drop(unrolled_gradient(at, batch, batch, step)));
+    memory(Work::SecondOrderStep);
+    let hessian = AlphaHessian::new(at, batch);
+    let mut v = vec![0.0; hessian.n()];
+    v[0] = 1.0;
     time("Hessian product", &mut || drop(hessian.apply(&v)));
-    println!("peak memory       {:8.0} MB", peak_memory() / 1e6);
+    memory(Work::HessianProduct);
 }
 
 fn seconds<T>(f: impl FnOnce() -> T) -> f64 {

@@ -186,7 +186,8 @@ pub fn alpha_gradient<R: Real>(at: Point<R>, batch: Batch<R>) -> (Evaluation, Al
     (evaluation, alphas)
 }
 
-/// dL/dw, flat. The mixing weights stay off the tape.
+/// dL/dw, flat. The mixing weights stay off the tape. Who is done with the gradient may hand it to
+/// [`Real::give_back`], for the next step to take.
 pub fn weight_gradient<R: Real>(at: Point<R>, batch: Batch<R>) -> (Evaluation, Vec<R>) {
     let (evaluation, _, weights) = gradients(at, batch, Tracked::Weights);
     (evaluation, weights)

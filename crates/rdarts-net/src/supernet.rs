@@ -397,6 +397,29 @@ mod tests {
     }
 
     #[test]
+    fn a_supernet_of_a_space_has_its_edges_and_the_windows_of_the_names() {
+        for name in Space::NAMES {
+            let space = Space::builtin(name).unwrap();
+            let net = Supernet::new(SupernetSpec::from_space(&space, 3, 4, 3, 5));
+            assert_eq!(net.n_alphas(), rdarts_space::CellType::ALL.map(|cell| space.n_alphas(cell)), "{name}");
+            assert_eq!(net.spec().nodes, space.nodes);
+        }
+        for op in Op::ALL {
+            let window = op.as_str().rsplit('_').next().and_then(|s| s.split('x').next()?.parse::<usize>().ok());
+            match op_kind(op) {
+                OpKind::SepConv(k) => assert!(op.as_str().starts_with("sep_conv") && window == Some(k), "{op}"),
+                OpKind::DilConv(k) => assert!(op.as_str().starts_with("dil_conv") && window == Some(k), "{op}"),
+                OpKind::MaxPool3 => assert_eq!(op, Op::MaxPool3x3),
+                OpKind::AvgPool3 => assert_eq!(op, Op::AvgPool3x3),
+                OpKind::Skip => assert_eq!(op, Op::SkipConnect),
+                OpKind::Conv7x1 => assert_eq!(op, Op::Conv7x1_1x7),
+                OpKind::None => assert_eq!(op, Op::None),
+                OpKind::Noise => assert_eq!(op, Op::Noise),
+            }
+        }
+    }
+
+    #[test]
     fn weights_tile_the_flat_buffer_and_survive_a_round_trip_through_pytorchs_layout() {
         let net = Supernet::new(tiny(4));
         let flat: Vec<f64> = (0..net.n_parameters()).map(|i| i as f64).collect();

