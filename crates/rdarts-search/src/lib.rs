@@ -18,6 +18,5 @@ pub mod monitor;
 pub mod optim;
 
 mod error;
-mod pending;
 
 pub use error::SearchError;

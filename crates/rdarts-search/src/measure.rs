@@ -8,8 +8,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rdarts_net::{AlphaHessian, Alphas, Point, forward};
-use crate::pending::forward_mixed;
+use rdarts_net::{AlphaHessian, Alphas, Point, forward, forward_mixed};
 use rdarts_rng::Stream;
 use rdarts_run::HessianMode;
 use rdarts_space::{Genotype, Selection, derive, selection};

@@ -132,10 +132,10 @@ impl Problem {
 
     fn check_memory(&self) -> Result<(), SearchError> {
         let work = match self.spec.search.order {
-            rdarts_run::Order::First => crate::pending::Work::Gradient,
-            _ => crate::pending::Work::SecondOrder,
+            rdarts_run::Order::First => rdarts_net::Work::Gradient,
+            _ => rdarts_net::Work::SecondOrderStep,
         };
-        let needed = crate::pending::memory_estimate(&self.net, self.spec.search.batch, self.side(), work);
+        let needed = self.net.memory_estimate(self.spec.search.batch, self.side(), work);
         let Some(available) = available_memory() else { return Ok(()) };
         if needed > available {
             let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;

@@ -76,29 +76,103 @@ unsafe fn blend_body<S: Simd>(
 ) {
     // SAFETY: `blend` checked that all slices hold px pixels; n stays within the c channels of a pixel.
     unsafe {
-        for cb in (0..c).step_by(S::L) {
-            let n = S::L.min(c - cb);
-            let base = if shift.is_empty() { S::zero() } else { S::get(shift.as_ptr().add(cb), n) };
-            in_blocks!(px, p, B => {
-                let to = out.as_mut_ptr().add(p * out_stride + cb);
-                let mut v = [base; B];
-                if accumulate {
-                    for (j, v) in v.iter_mut().enumerate() {
-                        *v = S::add(*v, S::get(to.add(j * out_stride), n));
-                    }
-                }
-                for s in sources {
-                    let coef = s.coef::<S>(cb, n);
-                    let from = s.data.as_ptr().add(p * s.stride + cb);
-                    for (j, v) in v.iter_mut().enumerate() {
-                        *v = S::fma(S::get(from.add(j * s.stride), n), coef, *v);
-                    }
-                }
-                for (j, v) in v.iter().enumerate() {
-                    S::put(to.add(j * out_stride), *v, n);
-                }
-            });
+        let to = out.as_mut_ptr();
+        // One and two summands keep their coefficients in registers.
+        match (registers::<S>(c), sources.len(), accumulate) {
+            (1, 1, false) => return blend_pixels::<S, 1, 1, false>(px, sources, shift, to, out_stride),
+            (1, 1, true) => return blend_pixels::<S, 1, 1, true>(px, sources, shift, to, out_stride),
+            (1, 2, false) => return blend_pixels::<S, 1, 2, false>(px, sources, shift, to, out_stride),
+            (1, 2, true) => return blend_pixels::<S, 1, 2, true>(px, sources, shift, to, out_stride),
+            (2, 1, false) => return blend_pixels::<S, 2, 1, false>(px, sources, shift, to, out_stride),
+            (2, 1, true) => return blend_pixels::<S, 2, 1, true>(px, sources, shift, to, out_stride),
+            (2, 2, false) => return blend_pixels::<S, 2, 2, false>(px, sources, shift, to, out_stride),
+            (2, 2, true) => return blend_pixels::<S, 2, 2, true>(px, sources, shift, to, out_stride),
+            (4, 1, false) => return blend_pixels::<S, 4, 1, false>(px, sources, shift, to, out_stride),
+            (4, 1, true) => return blend_pixels::<S, 4, 1, true>(px, sources, shift, to, out_stride),
+            (4, 2, false) => return blend_pixels::<S, 4, 2, false>(px, sources, shift, to, out_stride),
+            (4, 2, true) => return blend_pixels::<S, 4, 2, true>(px, sources, shift, to, out_stride),
+            _ => {}
         }
+        // Few pixels at a time and all their channels: each tensor is read in the order of memory.
+        let mut p0 = 0;
+        while p0 < px {
+            let few = (px - p0).min(8);
+            for cb in (0..c).step_by(S::L) {
+                let n = S::L.min(c - cb);
+                let base = if shift.is_empty() { S::zero() } else { S::get(shift.as_ptr().add(cb), n) };
+                in_blocks!(few, p, B => {
+                    let to = to.add((p0 + p) * out_stride + cb);
+                    let mut v = [base; B];
+                    if accumulate {
+                        for (j, v) in v.iter_mut().enumerate() {
+                            *v = S::add(*v, S::get(to.add(j * out_stride), n));
+                        }
+                    }
+                    for s in sources {
+                        let coef = s.coef::<S>(cb, n);
+                        let from = s.data.as_ptr().add((p0 + p) * s.stride + cb);
+                        for (j, v) in v.iter_mut().enumerate() {
+                            *v = S::fma(S::get(from.add(j * s.stride), n), coef, *v);
+                        }
+                    }
+                    for (j, v) in v.iter().enumerate() {
+                        S::put(to.add(j * out_stride), *v, n);
+                    }
+                });
+            }
+            p0 += few;
+        }
+    }
+}
+
+/// How many full registers a pixel is, 0 if it is not a whole number.
+#[inline(always)]
+pub(super) fn registers<S: Simd>(c: usize) -> usize {
+    if c.is_multiple_of(S::L) { c / S::L } else { 0 }
+}
+
+/// [`blend`] of N summands and pixels of R registers.
+#[inline(always)]
+unsafe fn blend_pixels<S: Simd, const R: usize, const N: usize, const ADD: bool>(
+    px: usize,
+    sources: &[Source<'_>],
+    shift: &[f32],
+    out: *mut f32,
+    out_stride: usize,
+) {
+    // SAFETY: as `blend_body`, for pixels of R full registers.
+    unsafe {
+        let mut base = [S::zero(); R];
+        if !shift.is_empty() {
+            for (r, base) in base.iter_mut().enumerate() {
+                *base = S::load(shift.as_ptr().add(r * S::L));
+            }
+        }
+        let mut coef = [[S::zero(); R]; N];
+        let mut from = [std::ptr::null::<f32>(); N];
+        let mut stride = [0; N];
+        for (k, source) in sources.iter().enumerate().take(N) {
+            for (r, coef) in coef[k].iter_mut().enumerate() {
+                *coef = source.coef::<S>(r * S::L, S::L);
+            }
+            from[k] = source.data.as_ptr();
+            stride[k] = source.stride;
+        }
+        in_blocks!([4, 1], px, p, B => {
+            for j in 0..B {
+                for r in 0..R {
+                    let to = out.add((p + j) * out_stride + r * S::L);
+                    let mut v = base[r];
+                    if ADD {
+                        v = S::add(v, S::load(to));
+                    }
+                    for k in 0..N {
+                        v = S::fma(S::load(from[k].add((p + j) * stride[k] + r * S::L)), coef[k][r], v);
+                    }
+                    S::store(to, v);
+                }
+            }
+        });
     }
 }
 
@@ -115,39 +189,147 @@ kernel!(fn dots_kernel = dots_body(px: usize, c: usize, g: (&[f32], usize), ys: 
 
 #[inline(always)]
 unsafe fn dots_body<S: Simd>(px: usize, c: usize, g: (&[f32], usize), ys: &[(&[f32], usize)], out: &mut [f32]) {
-    /// Pixels that stay in the first cache level while every y is multiplied with them.
-    const TILE: usize = 64;
+    /// Values that stay in the first cache level while every y is multiplied with them.
+    const TILE: usize = 1024;
     // SAFETY: `dots` checked that all slices hold px pixels; n stays within the c channels of a pixel.
     unsafe {
         out[..(1 + ys.len()) * c].fill(0.0);
-        let out = out.as_mut_ptr();
+        let tile = (TILE / c).max(8);
+        let mut start = 0;
+        while start < px {
+            let pixels = tile.min(px - start);
+            let gp = g.0.as_ptr().add(start * g.1);
+            let to = out.as_mut_ptr();
+            match registers::<S>(c) {
+                1 => sum_pixels::<S, 1>(pixels, gp, g.1, to),
+                2 => sum_pixels::<S, 2>(pixels, gp, g.1, to),
+                4 => sum_pixels::<S, 4>(pixels, gp, g.1, to),
+                _ => sum_any::<S>(pixels, c, gp, g.1, to),
+            }
+            for (k, (y, stride)) in ys.iter().enumerate() {
+                let (yp, to) = (y.as_ptr().add(start * stride), to.add((1 + k) * c));
+                match registers::<S>(c) {
+                    1 => dot_pixels::<S, 1>(pixels, gp, g.1, yp, *stride, to),
+                    2 => dot_pixels::<S, 2>(pixels, gp, g.1, yp, *stride, to),
+                    4 => dot_pixels::<S, 4>(pixels, gp, g.1, yp, *stride, to),
+                    _ => dot_any::<S>(pixels, c, gp, g.1, yp, *stride, to),
+                }
+            }
+            start += pixels;
+        }
+    }
+}
+
+/// out += sum of g, pixels of R registers; eight sums at a time hide the latency of the addition.
+#[inline(always)]
+unsafe fn sum_pixels<S: Simd, const R: usize>(px: usize, g: *const f32, g_stride: usize, out: *mut f32) {
+    // SAFETY: as `dots_body`.
+    unsafe {
+        let mut acc = [[S::zero(); R]; 8];
+        in_blocks!([8, 1], px, p, B => {
+            for (j, acc) in acc.iter_mut().enumerate().take(B) {
+                for (r, acc) in acc.iter_mut().enumerate() {
+                    *acc = S::add(*acc, S::load(g.add((p + j) * g_stride + r * S::L)));
+                }
+            }
+        });
+        add_sums::<S, R>(&acc, out);
+    }
+}
+
+/// out += sum of g * y, pixels of R registers.
+#[inline(always)]
+unsafe fn dot_pixels<S: Simd, const R: usize>(
+    px: usize,
+    g: *const f32,
+    g_stride: usize,
+    y: *const f32,
+    y_stride: usize,
+    out: *mut f32,
+) {
+    // SAFETY: as `dots_body`.
+    unsafe {
+        let mut acc = [[S::zero(); R]; 8];
+        // Pixels of four registers need no more sums than two pixels have.
+        if R == 4 {
+            in_blocks!([2, 1], px, p, B => {
+                for (j, acc) in acc.iter_mut().enumerate().take(B) {
+                    for (r, acc) in acc.iter_mut().enumerate() {
+                        let g = S::load(g.add((p + j) * g_stride + r * S::L));
+                        *acc = S::fma(g, S::load(y.add((p + j) * y_stride + r * S::L)), *acc);
+                    }
+                }
+            });
+        } else {
+            in_blocks!([8, 1], px, p, B => {
+                for (j, acc) in acc.iter_mut().enumerate().take(B) {
+                    for (r, acc) in acc.iter_mut().enumerate() {
+                        let g = S::load(g.add((p + j) * g_stride + r * S::L));
+                        *acc = S::fma(g, S::load(y.add((p + j) * y_stride + r * S::L)), *acc);
+                    }
+                }
+            });
+        }
+        add_sums::<S, R>(&acc, out);
+    }
+}
+
+/// out += the eight sums of every register, pairwise.
+#[inline(always)]
+unsafe fn add_sums<S: Simd, const R: usize>(acc: &[[S::V; R]; 8], out: *mut f32) {
+    // SAFETY: out holds R registers.
+    unsafe {
+        for r in 0..R {
+            let sums = [acc[0][r], acc[1][r], acc[2][r], acc[3][r], acc[4][r], acc[5][r], acc[6][r], acc[7][r]];
+            let to = out.add(r * S::L);
+            S::store(to, S::add(S::load(to), tree::<S>(sums)));
+        }
+    }
+}
+
+/// [`sum_pixels`] for any number of channels.
+#[inline(always)]
+unsafe fn sum_any<S: Simd>(px: usize, c: usize, g: *const f32, g_stride: usize, out: *mut f32) {
+    // SAFETY: as `dots_body`; n stays within the c channels of a pixel.
+    unsafe {
         for cb in (0..c).step_by(S::L) {
             let n = S::L.min(c - cb);
-            let mut start = 0;
-            while start < px {
-                let tile = TILE.min(px - start);
-                let gp = g.0.as_ptr().add(start * g.1 + cb);
-                let mut acc = [S::zero(); 8];
-                in_blocks!(tile, p, B => {
-                    for j in 0..B {
-                        acc[j] = S::add(acc[j], S::get(gp.add((p + j) * g.1), n));
-                    }
-                });
-                let to = out.add(cb);
-                S::put(to, S::add(S::get(to, n), tree::<S>(acc)), n);
-                for (k, (y, stride)) in ys.iter().enumerate() {
-                    let yp = y.as_ptr().add(start * stride + cb);
-                    let mut acc = [S::zero(); 8];
-                    in_blocks!(tile, p, B => {
-                        for j in 0..B {
-                            acc[j] = S::fma(S::get(gp.add((p + j) * g.1), n), S::get(yp.add((p + j) * stride), n), acc[j]);
-                        }
-                    });
-                    let to = out.add((1 + k) * c + cb);
-                    S::put(to, S::add(S::get(to, n), tree::<S>(acc)), n);
+            let mut acc = [S::zero(); 8];
+            in_blocks!(px, p, B => {
+                for (j, acc) in acc.iter_mut().enumerate().take(B) {
+                    *acc = S::add(*acc, S::get(g.add((p + j) * g_stride + cb), n));
                 }
-                start += tile;
-            }
+            });
+            let to = out.add(cb);
+            S::put(to, S::add(S::get(to, n), tree::<S>(acc)), n);
+        }
+    }
+}
+
+/// [`dot_pixels`] for any number of channels.
+#[inline(always)]
+unsafe fn dot_any<S: Simd>(
+    px: usize,
+    c: usize,
+    g: *const f32,
+    g_stride: usize,
+    y: *const f32,
+    y_stride: usize,
+    out: *mut f32,
+) {
+    // SAFETY: as `dots_body`; n stays within the c channels of a pixel.
+    unsafe {
+        for cb in (0..c).step_by(S::L) {
+            let n = S::L.min(c - cb);
+            let mut acc = [S::zero(); 8];
+            in_blocks!(px, p, B => {
+                for (j, acc) in acc.iter_mut().enumerate().take(B) {
+                    let g = S::get(g.add((p + j) * g_stride + cb), n);
+                    *acc = S::fma(g, S::get(y.add((p + j) * y_stride + cb), n), *acc);
+                }
+            });
+            let to = out.add(cb);
+            S::put(to, S::add(S::get(to, n), tree::<S>(acc)), n);
         }
     }
 }
@@ -180,10 +362,10 @@ unsafe fn moments_body<S: Simd>(px: usize, c: usize, y: &[f32], sum: &mut [f32],
             let pivot = S::get(p0, n);
             let (mut a, mut b) = ([S::zero(); 8], [S::zero(); 8]);
             in_blocks!(px, p, B => {
-                for j in 0..B {
+                for (j, (a, b)) in a.iter_mut().zip(&mut b).enumerate().take(B) {
                     let v = S::sub(S::get(p0.add((p + j) * c), n), pivot);
-                    a[j] = S::add(a[j], v);
-                    b[j] = S::fma(v, v, b[j]);
+                    *a = S::add(*a, v);
+                    *b = S::fma(v, v, *b);
                 }
             });
             S::put(sum.as_mut_ptr().add(cb), tree::<S>(a), n);

@@ -4,7 +4,7 @@
 //! * [`fill`]: window = mode(shift + sum of coefficient * source), mode = plain, relu or gated by another window.
 //! * [`add_inside`]: destination (+)= the inside of a window, gated by another.
 
-use super::blend::Source;
+use super::blend::{Source, registers};
 use super::{Simd, in_blocks, kernel};
 
 /// The shape of a window.
@@ -83,43 +83,124 @@ unsafe fn fill_body<S: Simd>(win: Window, sources: &[Source<'_>], shift: &[f32],
     // SAFETY: `fill` checked that every source holds h * w pixels and every window its full length; n stays
     // within the c channels of a pixel.
     unsafe {
-        let (c, w) = (win.c, win.w);
         let out = window.as_mut_ptr();
-        for cb in (0..c).step_by(S::L) {
-            let n = S::L.min(c - cb);
-            let base = if shift.is_empty() { S::zero() } else { S::get(shift.as_ptr().add(cb), n) };
-            let a = sources[0].coef::<S>(cb, n);
-            let b = if sources.len() > 1 { sources[1].coef::<S>(cb, n) } else { S::zero() };
-            for y in 0..win.h {
-                let src = sources[0].data.as_ptr().add(y * w * sources[0].stride + cb);
-                let src_stride = sources[0].stride;
+        match (registers::<S>(win.c), sources.len()) {
+            (1, 1) => return fill_pixels::<S, 1, 1>(win, sources, shift, mode, out),
+            (1, 2) => return fill_pixels::<S, 1, 2>(win, sources, shift, mode, out),
+            (2, 1) => return fill_pixels::<S, 2, 1>(win, sources, shift, mode, out),
+            (2, 2) => return fill_pixels::<S, 2, 2>(win, sources, shift, mode, out),
+            (4, 1) => return fill_pixels::<S, 4, 1>(win, sources, shift, mode, out),
+            (4, 2) => return fill_pixels::<S, 4, 2>(win, sources, shift, mode, out),
+            _ => {}
+        }
+        let (c, w) = (win.c, win.w);
+        // Row by row, so that a row is in the first cache level when its next channels come.
+        for y in 0..win.h {
+            for cb in (0..c).step_by(S::L) {
+                let n = S::L.min(c - cb);
+                let base = if shift.is_empty() { S::zero() } else { S::get(shift.as_ptr().add(cb), n) };
                 let at = win.at(y, 0) + cb;
                 in_blocks!(w, x, B => {
                     let mut v = [base; B];
-                    for (j, v) in v.iter_mut().enumerate() {
-                        *v = S::fma(S::get(src.add((x + j) * src_stride), n), a, *v);
-                    }
-                    if sources.len() > 1 {
-                        let second = sources[1].data.as_ptr().add((y * w + x) * sources[1].stride + cb);
+                    for s in sources {
+                        let coef = s.coef::<S>(cb, n);
+                        let from = s.data.as_ptr().add((y * w + x) * s.stride + cb);
                         for (j, v) in v.iter_mut().enumerate() {
-                            *v = S::fma(S::get(second.add(j * sources[1].stride), n), b, *v);
-                        }
-                    }
-                    match mode {
-                        Mode::Plain => {}
-                        Mode::Relu => v.iter_mut().for_each(|v| *v = S::max(*v, S::zero())),
-                        Mode::Gate(gate) => {
-                            for (j, v) in v.iter_mut().enumerate() {
-                                *v = S::gate(S::get(gate.as_ptr().add(at + (x + j) * c), n), *v);
-                            }
+                            *v = S::fma(S::get(from.add(j * s.stride), n), coef, *v);
                         }
                     }
                     for (j, v) in v.iter().enumerate() {
-                        S::put(out.add(at + (x + j) * c), *v, n);
+                        let at = at + (x + j) * c;
+                        let v = match mode {
+                            Mode::Plain => *v,
+                            Mode::Relu => S::max(*v, S::zero()),
+                            Mode::Gate(gate) => S::gate(S::get(gate.as_ptr().add(at), n), *v),
+                        };
+                        S::put(out.add(at), v, n);
                     }
                 });
             }
         }
+    }
+}
+
+/// [`fill`] from N sources for pixels of R registers.
+#[inline(always)]
+unsafe fn fill_pixels<S: Simd, const R: usize, const N: usize>(
+    win: Window,
+    sources: &[Source<'_>],
+    shift: &[f32],
+    mode: Mode<'_>,
+    out: *mut f32,
+) {
+    // SAFETY: as `fill_body`, for pixels of R full registers.
+    unsafe {
+        let mut base = [S::zero(); R];
+        if !shift.is_empty() {
+            for (r, base) in base.iter_mut().enumerate() {
+                *base = S::load(shift.as_ptr().add(r * S::L));
+            }
+        }
+        let mut coef = [[S::zero(); R]; N];
+        let mut from = [std::ptr::null::<f32>(); N];
+        let mut stride = [0; N];
+        for (k, source) in sources.iter().enumerate().take(N) {
+            for (r, coef) in coef[k].iter_mut().enumerate() {
+                *coef = source.coef::<S>(r * S::L, S::L);
+            }
+            from[k] = source.data.as_ptr();
+            stride[k] = source.stride;
+        }
+        for y in 0..win.h {
+            let at = win.at(y, 0);
+            let mut row = from;
+            for (row, stride) in row.iter_mut().zip(stride) {
+                *row = row.add(y * win.w * stride);
+            }
+            match mode {
+                Mode::Plain => fill_row::<S, R, N>(win.w, row, stride, &coef, base, None, false, out.add(at)),
+                Mode::Relu => fill_row::<S, R, N>(win.w, row, stride, &coef, base, None, true, out.add(at)),
+                Mode::Gate(gate) => {
+                    let gate = Some(gate.as_ptr().add(at));
+                    fill_row::<S, R, N>(win.w, row, stride, &coef, base, gate, false, out.add(at));
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn fill_row<S: Simd, const R: usize, const N: usize>(
+    w: usize,
+    from: [*const f32; N],
+    stride: [usize; N],
+    coef: &[[S::V; R]; N],
+    base: [S::V; R],
+    gate: Option<*const f32>,
+    relu: bool,
+    out: *mut f32,
+) {
+    // SAFETY: as `fill_body`.
+    unsafe {
+        in_blocks!([4, 1], w, x, B => {
+            for j in 0..B {
+                for r in 0..R {
+                    let at = ((x + j) * R + r) * S::L;
+                    let mut v = base[r];
+                    for k in 0..N {
+                        v = S::fma(S::load(from[k].add((x + j) * stride[k] + r * S::L)), coef[k][r], v);
+                    }
+                    if relu {
+                        v = S::max(v, S::zero());
+                    }
+                    if let Some(gate) = gate {
+                        v = S::gate(S::load(gate.add(at)), v);
+                    }
+                    S::store(out.add(at), v);
+                }
+            }
+        });
     }
 }
 
@@ -151,10 +232,10 @@ unsafe fn add_inside_body<S: Simd>(
 ) {
     // SAFETY: `add_inside` checked the lengths; n stays within the c channels of a pixel.
     unsafe {
-        for cb in (0..win.c).step_by(S::L) {
-            let n = S::L.min(win.c - cb);
-            for y in 0..win.h {
-                for x in 0..win.w {
+        for y in 0..win.h {
+            for x in 0..win.w {
+                for cb in (0..win.c).step_by(S::L) {
+                    let n = S::L.min(win.c - cb);
                     let at = win.at(y, x) + cb;
                     let mut v = S::get(window.as_ptr().add(at), n);
                     if let Some(gate) = gate {
