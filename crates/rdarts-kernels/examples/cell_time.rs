@@ -96,9 +96,17 @@ fn main() {
             [grads.s0, grads.s1, grads.s0_dot, grads.s1_dot].into_iter().for_each(give_back);
         }
         let parts: Vec<String> = NAMES.iter().zip(best).map(|(n, ms)| format!("{n} {ms:.1}")).collect();
-        println!("c {c:2} side {side:2} {}: {} ms", if reduction { "reduction" } else { "normal   " }, parts.join(", "));
+        println!(
+            "c {c:2} side {side:2} {}: {} ms",
+            if reduction { "reduction" } else { "normal   " },
+            parts.join(", ")
+        );
         total.iter_mut().zip(best).for_each(|(t, ms)| *t += count as f64 * ms);
     }
     let step = 2.0 * total[0] + total[1] + total[2];
-    println!("sum: {:.0?}; search step {step:.0} ms, with one exact second derivative {:.0} ms", total, step + total[3] + total[4]);
+    println!(
+        "sum: {:.0?}; search step {step:.0} ms, with one exact second derivative {:.0} ms",
+        total,
+        step + total[3] + total[4]
+    );
 }

@@ -199,8 +199,11 @@ fn check(case: &Case, isa: Isa) {
             &hyper(&at.w, w_dot, &zero, &zero),
             &noise,
         );
-        let left: f64 =
-            truth.iter().zip(g.iter().zip(&d)).map(|(t, (g, d))| t.du.re * f64::from(*g) + t.du.du * f64::from(*d)).sum();
+        let left: f64 = truth
+            .iter()
+            .zip(g.iter().zip(&d))
+            .map(|(t, (g, d))| t.du.re * f64::from(*g) + t.du.du * f64::from(*d))
+            .sum();
         let right = dot(moves, &lift(grad));
         let scale = dot_scale(moves, grad) + 1e-2;
         assert!((left - right).abs() < 5e-3 * scale, "{}: vjp of jvp, {name}: {left} {right} in {case:?}", isa.name());
@@ -213,7 +216,16 @@ fn dot_scale(a: &[f32], b: &[f32]) -> f64 {
     norm(a) * norm(b)
 }
 
-fn case(ops: Vec<OpKind>, nodes: usize, c: usize, n: usize, side: [usize; 2], reduction: bool, reduction_prev: bool, seed: u64) -> Case {
+fn case(
+    ops: Vec<OpKind>,
+    nodes: usize,
+    c: usize,
+    n: usize,
+    side: [usize; 2],
+    reduction: bool,
+    reduction_prev: bool,
+    seed: u64,
+) -> Case {
     let n_edges = (0..nodes).map(|i| 2 + i).sum();
     // Different edges see the operations in different order.
     let edges = (0..n_edges).map(|e| ops.iter().cycle().skip(e).take(ops.len()).copied().collect()).collect();
@@ -252,7 +264,16 @@ fn all_operations_together_agree_on_two_nodes() {
 #[test]
 fn every_number_of_channels_up_to_two_registers_and_a_half_agrees() {
     for c in [1, 2, 3, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 40, 48] {
-        on_all(&case(vec![OpKind::SepConv(3), OpKind::Skip, OpKind::MaxPool3], 1, c, 2, [4, 5], c % 2 == 0, false, c as u64));
+        on_all(&case(
+            vec![OpKind::SepConv(3), OpKind::Skip, OpKind::MaxPool3],
+            1,
+            c,
+            2,
+            [4, 5],
+            c % 2 == 0,
+            false,
+            c as u64,
+        ));
     }
 }
 
@@ -266,7 +287,15 @@ fn one_pixel_one_image_and_one_channel_work() {
         for isa in Isa::available() {
             let mut out = vec![f32::NAN; 1];
             let saved = forward(isa, &case.spec, case.dims, call, &noise, &mut out);
-            let truth = reference::cell(&case.spec, case.dims, &lift(&input.s0), &lift(&input.s1), &lift(&input.p), &lift(&input.w), &noise);
+            let truth = reference::cell(
+                &case.spec,
+                case.dims,
+                &lift(&input.s0),
+                &lift(&input.s1),
+                &lift(&input.p),
+                &lift(&input.w),
+                &noise,
+            );
             assert!((f64::from(out[0]) - truth[0]).abs() < 1e-5, "{op:?}: {out:?} {truth:?}");
             let want = Want { s0: true, s1: true, p: true, w: true };
             let grads = vjp(call, &out.clone(), &noise, &saved, &mut [1.0], None, want);
@@ -305,7 +334,11 @@ fn the_stem_agrees_with_the_reference() {
     for (c_in, c_out, n, side) in [(1, 3, 2, [1, 2]), (3, 12, 3, [5, 4]), (3, 48, 2, [6, 7]), (4, 17, 5, [3, 3])] {
         let spec = StemSpec { c_in, c_out };
         let px = side[0] * side[1];
-        let (x, w, w_dot) = (values(1, n * px * c_in), values(2, weights_len(&spec.weights())), values(3, weights_len(&spec.weights())));
+        let (x, w, w_dot) = (
+            values(1, n * px * c_in),
+            values(2, weights_len(&spec.weights())),
+            values(3, weights_len(&spec.weights())),
+        );
         let zero = vec![0f32; x.len()];
         let truth = reference::stem(&spec, n, side, &dual(&x, &zero), &dual(&w, &w_dot));
         for isa in Isa::available() {

@@ -23,10 +23,11 @@ mod atomic;
 
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointName, Tensor, TensorData};
 pub use event::{
-    Decision, DecisionKind, EVENT_FORMAT, EpochRecord, Event, EventError, Finished, LastLine, Started, Timing, read_events,
+    Decision, DecisionKind, EVENT_FORMAT, EpochRecord, Event, EventError, Finished, LastLine, Started, Timing,
+    read_events,
 };
 pub use rundir::{Environment, RunDir, RunError, RunView};
 pub use spec::{
-    AlphasSpec, AugmentSpec, CutoutSchedule, DataSpec, EvalSpec, HessianMode, HessianSpec, LoopSpec, Method, MonitorForm,
-    MonitorSpec, NetworkSpec, Order, SearchSpec, SpaceSpec, SpecError, WeightsSpec,
+    AlphasSpec, AugmentSpec, CutoutSchedule, DataSpec, EvalSpec, HessianMode, HessianSpec, LoopSpec, Method,
+    MonitorForm, MonitorSpec, NetworkSpec, Order, SearchSpec, SpaceSpec, SpecError, WeightsSpec,
 };

@@ -677,7 +677,10 @@ mod tests {
                 "weights.lrate = 5",
                 "spec.toml, line 1: unknown key `weights.lrate`; the keys of [weights] are clip, l2, lr, lr_min, momentum",
             ),
-            ("[eval]\nzzz = 5", "spec.toml, line 2: unknown key `eval.zzz`; the keys of [eval] are child, keep_checkpoints, oneshot"),
+            (
+                "[eval]\nzzz = 5",
+                "spec.toml, line 2: unknown key `eval.zzz`; the keys of [eval] are child, keep_checkpoints, oneshot",
+            ),
         ] {
             check_sentence(from_file(text), sentence);
         }

@@ -113,7 +113,11 @@ fn above(thetas: &[f64], largest: f64, log_betas: f64, n: usize) -> f64 {
     let (mut low, mut high) = (0.0, (goal / thetas.len() as f64).exp());
     for _ in 0..200 {
         let middle = 0.5 * (low + high);
-        if log_p(middle) < goal { low = middle } else { high = middle }
+        if log_p(middle) < goal {
+            low = middle
+        } else {
+            high = middle
+        }
         if high - low <= 1e-3 * high {
             break;
         }

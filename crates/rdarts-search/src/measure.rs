@@ -42,10 +42,7 @@ pub fn score_supernet(problem: &Problem, state: &State, epoch: usize, stop: &Ato
 pub fn score_child(problem: &Problem, state: &State, epoch: usize, stop: &AtomicBool) -> Option<Score> {
     let child = genotype(problem, state);
     let (normal, reduce) = selection(&problem.space, &child).expect("a derived genotype lies in its space");
-    let p = Alphas {
-        normal: one_hot(&problem.space.normal, &normal),
-        reduce: one_hot(&problem.space.reduce, &reduce),
-    };
+    let p = Alphas { normal: one_hot(&problem.space.normal, &normal), reduce: one_hot(&problem.space.reduce, &reduce) };
     score(problem, state, epoch, stop, |at, batch| forward_mixed(at.net, at.device, at.weights, &p, batch))
 }
 
@@ -92,7 +89,11 @@ pub fn hessian(problem: &Problem, state: &State, epoch: usize) -> AlphaHessian {
 /// Dominant eigenvalue with its bound, to the relative tolerance of the spec.
 pub fn eigenvalue(problem: &Problem, state: &State, epoch: usize, tolerance: f64) -> Dominant {
     let operator = Operator(hessian(problem, state, epoch));
-    let mut found = dominant(&operator, tolerance, &mut Stream::new(problem.seed(state.at.trained_attempt), "lanczos", epoch as u64));
+    let mut found = dominant(
+        &operator,
+        tolerance,
+        &mut Stream::new(problem.seed(state.at.trained_attempt), "lanczos", epoch as u64),
+    );
     found.value += diagonal(problem);
     found
 }

@@ -75,7 +75,12 @@ impl Problem {
     }
 
     /// The batches of an epoch from its step `first` on.
-    pub fn batches(&self, attempt: usize, epoch: usize, first: usize) -> impl Iterator<Item = StepBatches> + Send + 'static {
+    pub fn batches(
+        &self,
+        attempt: usize,
+        epoch: usize,
+        first: usize,
+    ) -> impl Iterator<Item = StepBatches> + Send + 'static {
         let (seed, augment) = (self.seed(attempt), augment(&self.spec, epoch));
         let batch = self.spec.search.batch;
         let weights = Loader::new(self.data.clone(), self.split.train.clone(), batch, seed, "train");
@@ -89,14 +94,26 @@ impl Problem {
 
     /// The last batch of alphas of an epoch: the one that the curvature is measured on, as in the released code.
     pub fn last_alpha_batch(&self, attempt: usize, epoch: usize) -> Images {
-        let alphas =
-            Loader::new(self.data.clone(), self.split.valid.clone(), self.spec.search.batch, self.seed(attempt), "valid");
+        let alphas = Loader::new(
+            self.data.clone(),
+            self.split.valid.clone(),
+            self.spec.search.batch,
+            self.seed(attempt),
+            "valid",
+        );
         let last = ((epoch + 1) * self.steps_per_epoch() - 1) as u64;
         alphas.draw(last, Some(augment(&self.spec, epoch)))
     }
 
     /// Drop-path factors and noise keys of all cells for a batch of n images; `name` and `position` say which.
-    pub fn noise(&self, attempt: usize, epoch: Option<usize>, name: &str, position: u64, n: usize) -> Vec<Arc<CellNoise>> {
+    pub fn noise(
+        &self,
+        attempt: usize,
+        epoch: Option<usize>,
+        name: &str,
+        position: u64,
+        n: usize,
+    ) -> Vec<Arc<CellNoise>> {
         let p = epoch.map_or(0.0, |e| drop_path_probability(self.spec.search.drop_path, e, self.spec.search.epochs));
         let mut stream = Stream::new(self.seed(attempt), name, position);
         self.net

@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 
 use rdarts_data::Prefetch;
 use rdarts_net::{
-    Alphas, Evaluation, InnerStep, PUBLISHED_RADIUS, Point, alpha_gradient, unrolled_gradient, unrolled_gradient_difference,
-    weight_gradient,
+    Alphas, Evaluation, InnerStep, PUBLISHED_RADIUS, Point, alpha_gradient, unrolled_gradient,
+    unrolled_gradient_difference, weight_gradient,
 };
 use rdarts_run::{
-    self as run, CheckpointName, DecisionKind, EVENT_FORMAT, EpochRecord, Event, Finished, MonitorForm, Order, RunDir, Started,
-    Timing,
+    self as run, CheckpointName, DecisionKind, EVENT_FORMAT, EpochRecord, Event, Finished, MonitorForm, Order, RunDir,
+    Started, Timing,
 };
 use rdarts_space::Genotype;
 
@@ -97,7 +97,9 @@ pub struct Found {
 /// The stopping rule of a spec.
 pub fn rule_of(spec: &run::MonitorSpec) -> Rule {
     match spec.form {
-        MonitorForm::Paper => Rule { window: spec.window, lag: spec.window, threshold: spec.threshold, ..Rule::paper() },
+        MonitorForm::Paper => {
+            Rule { window: spec.window, lag: spec.window, threshold: spec.threshold, ..Rule::paper() }
+        }
         MonitorForm::Released => Rule { window: spec.window, threshold: spec.growth, ..Rule::released() },
     }
 }
@@ -118,7 +120,12 @@ pub fn decide_for(problem: &Problem, history: &[Measurement], epoch: usize, l2: 
 ///
 /// # Errors
 /// If the directory cannot be written or the loss is no number any more.
-pub fn start(problem: &Problem, dir: &mut RunDir, observer: &mut dyn Observer, stop: &AtomicBool) -> Result<Outcome, SearchError> {
+pub fn start(
+    problem: &Problem,
+    dir: &mut RunDir,
+    observer: &mut dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Outcome, SearchError> {
     let state = State::new(problem);
     dir.append_event(&started(problem)).map_err(SearchError::failed)?;
     save(problem, dir, &state)?;
@@ -190,8 +197,16 @@ fn run_from(
         match decision {
             Decision::Continue(_) => next_epoch(&mut state, n_epochs),
             Decision::Stop { return_to, ref growth } => {
-                dir.append_event(&decided(&state, epoch, DecisionKind::Stop, return_to, growth, state.sgd.l2, &decision))
-                    .map_err(SearchError::failed)?;
+                dir.append_event(&decided(
+                    &state,
+                    epoch,
+                    DecisionKind::Stop,
+                    return_to,
+                    growth,
+                    state.sgd.l2,
+                    &decision,
+                ))
+                .map_err(SearchError::failed)?;
                 state.at.finished = true;
                 save(problem, dir, &state)?;
                 return finish(problem, dir, &state, return_to, decision.to_string());
@@ -225,7 +240,13 @@ fn next_epoch(state: &mut State, n_epochs: usize) {
 }
 
 /// The state after `return_to`, with another L2 and another seed.
-fn go_back(problem: &Problem, dir: &RunDir, state: &State, return_to: usize, new_l2: f64) -> Result<State, SearchError> {
+fn go_back(
+    problem: &Problem,
+    dir: &RunDir,
+    state: &State,
+    return_to: usize,
+    new_l2: f64,
+) -> Result<State, SearchError> {
     let names = dir.view().checkpoints().map_err(SearchError::failed)?;
     let wanted = names.iter().filter(|n| n.epoch == return_to && n.step.is_none()).max_by_key(|n| n.sequence);
     let name = wanted.ok_or_else(|| {
@@ -291,7 +312,8 @@ fn train_epoch(
 
         let alphas = state.network_alphas(problem);
         let at = Point { net: &problem.net, device: &problem.device, weights: &state.weights, alphas: &alphas };
-        let inner = InnerStep { xi: lr, l2: state.sgd.l2, momentum: state.sgd.momentum, buffer: Some(&state.sgd.buffer[..]) };
+        let inner =
+            InnerStep { xi: lr, l2: state.sgd.l2, momentum: state.sgd.momentum, buffer: Some(&state.sgd.buffer[..]) };
         let (valid_loss, gradient): (Evaluation, Alphas) = match spec.search.order {
             Order::First => alpha_gradient(at, valid_batch),
             Order::Second => unrolled_gradient(at, train_batch, valid_batch, inner),
@@ -435,9 +457,13 @@ fn prune(problem: &Problem, dir: &mut RunDir, state: &State) -> Result<(), Searc
     // The lineage: of each epoch the newest file, as far back as a decision reaches.
     let lineage = |name: &CheckpointName| {
         let is_newest = names.iter().filter(|n| n.epoch == name.epoch && n.step.is_none()).map(|n| n.sequence).max();
-        name.step.is_none() && is_newest == Some(name.sequence) && name.epoch <= state.at.epoch && name.epoch + reach + 1 >= state.at.epoch
+        name.step.is_none()
+            && is_newest == Some(name.sequence)
+            && name.epoch <= state.at.epoch
+            && name.epoch + reach + 1 >= state.at.epoch
     };
-    dir.prune_checkpoints(|name| newest.contains(name) || (can_go_back && lineage(name))).map_err(SearchError::failed)?;
+    dir.prune_checkpoints(|name| newest.contains(name) || (can_go_back && lineage(name)))
+        .map_err(SearchError::failed)?;
     Ok(())
 }
 
@@ -447,7 +473,13 @@ fn interrupted(problem: &Problem, dir: &mut RunDir, state: &State) -> Result<Out
 }
 
 /// Writes down what was found: the genotype of the record of `epoch` in this lineage.
-fn finish(problem: &Problem, dir: &mut RunDir, state: &State, epoch: usize, reason: String) -> Result<Outcome, SearchError> {
+fn finish(
+    problem: &Problem,
+    dir: &mut RunDir,
+    state: &State,
+    epoch: usize,
+    reason: String,
+) -> Result<Outcome, SearchError> {
     let events = dir.view().events().map_err(SearchError::failed)?;
     let record = events.iter().rev().find_map(|e| match e {
         Event::Epoch(record) if record.epoch == epoch => Some(record),

@@ -102,7 +102,11 @@ impl State {
 
     /// The measurements so far.
     pub fn measurements(&self) -> Vec<Measurement> {
-        self.at.history.iter().map(|(epoch, eigenvalue)| Measurement { epoch: *epoch, eigenvalue: *eigenvalue }).collect()
+        self.at
+            .history
+            .iter()
+            .map(|(epoch, eigenvalue)| Measurement { epoch: *epoch, eigenvalue: *eigenvalue })
+            .collect()
     }
 
     /// Forgets the sums of an epoch.
@@ -148,9 +152,10 @@ impl State {
     /// # Errors
     /// If the file does not belong to this problem; `name` is named then.
     pub fn from_checkpoint(problem: &Problem, name: &str, checkpoint: Checkpoint) -> Result<Self, SearchError> {
-        let wrong = |what: &str| SearchError::Input(format!("the checkpoint {name} does not belong to this run: {what}"));
-        let Scalars { at, l2, adam_t } =
-            serde_json::from_value(checkpoint.state).map_err(|e| wrong(&format!("its state is not a search's ({e})")))?;
+        let wrong =
+            |what: &str| SearchError::Input(format!("the checkpoint {name} does not belong to this run: {what}"));
+        let Scalars { at, l2, adam_t } = serde_json::from_value(checkpoint.state)
+            .map_err(|e| wrong(&format!("its state is not a search's ({e})")))?;
         let mut tensors = checkpoint.tensors;
         let mut take = |key: &str, len: usize| {
             let tensor = tensors.remove(key).ok_or_else(|| wrong(&format!("it has no tensor `{key}`")))?;

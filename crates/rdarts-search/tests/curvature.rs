@@ -18,7 +18,8 @@ fn lanczos_agrees_with_the_full_spectrum_within_its_bound_on_random_supernets() 
         let [normal, reduce] = net.n_alphas();
         let mut normals = |n: usize, scale: f64| -> Vec<f64> { (0..n).map(|_| scale * s.normal()).collect() };
         let alphas = Alphas { normal: normals(normal, 0.7), reduce: normals(reduce, 0.7) };
-        let images: Vec<f32> = normals(n * side[0] * side[1] * net.spec().c_image, 1.0).iter().map(|v| *v as f32).collect();
+        let images: Vec<f32> =
+            normals(n * side[0] * side[1] * net.spec().c_image, 1.0).iter().map(|v| *v as f32).collect();
         let labels: Vec<u32> = (0..n).map(|_| s.below(classes) as u32).collect();
         let weights = net.init(seed);
         let at = Point { net: &net, device: &Device::flex(), weights: &weights, alphas: &alphas };
@@ -28,10 +29,19 @@ fn lanczos_agrees_with_the_full_spectrum_within_its_bound_on_random_supernets() 
         let largest = values.iter().fold(0f64, |m, v| m.max(v.abs()));
         assert!(full.asymmetry < 1e-4 * largest, "seed {seed}: asymmetry {:.1e} of {largest:.1e}", full.asymmetry);
         for tolerance in [1e-1, 1e-3] {
-            let found = dominant(&Operator(hessian_again(at, &images, side, &labels)), tolerance, &mut Stream::new(seed, "lanczos", 0));
+            let found = dominant(
+                &Operator(hessian_again(at, &images, side, &labels)),
+                tolerance,
+                &mut Stream::new(seed, "lanczos", 0),
+            );
             // The products are of single precision: their rounding is on top of the bound.
             let slack = found.bound + 1e-4 * largest;
-            assert!((found.value - values[0]).abs() <= slack, "seed {seed} {tolerance}: {} {} {slack}", found.value, values[0]);
+            assert!(
+                (found.value - values[0]).abs() <= slack,
+                "seed {seed} {tolerance}: {} {} {slack}",
+                found.value,
+                values[0]
+            );
             assert!(found.n_products <= full.n);
             products.push(found.n_products);
         }

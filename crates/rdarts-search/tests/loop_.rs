@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rdarts_run::{Decision, Event, EpochRecord, RunDir, RunView, SearchSpec};
+use rdarts_run::{Decision, EpochRecord, Event, RunDir, RunView, SearchSpec};
 use rdarts_search::monitor;
 use rdarts_search::problem::{Problem, open_space};
 use rdarts_search::search::{Observer, Outcome, Progress, resume, start};
@@ -109,7 +109,13 @@ fn a_first_order_search_with_rollbacks_is_resumed_to_the_bit_on_other_numbers_of
 
 #[test]
 fn an_exact_second_order_search_with_drop_path_and_cutout_is_resumed_to_the_bit() {
-    same_bits_when_stopped(&["search.order=second", "search.drop_path=0.4", "augment.cutout_length=8", "augment.cutout_schedule=linear", "search.epochs=3"]);
+    same_bits_when_stopped(&[
+        "search.order=second",
+        "search.drop_path=0.4",
+        "augment.cutout_length=8",
+        "augment.cutout_schedule=linear",
+        "search.epochs=3",
+    ]);
 }
 
 #[test]

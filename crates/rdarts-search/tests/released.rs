@@ -13,14 +13,14 @@ use serde_json::Value;
 fn dominant_eigenvalues_of_the_released_hessians_come_out() {
     let dir = std::env::var_os("RDARTS_RELEASED")
         .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")), PathBuf::from);
-    let read = |name: &str| -> Option<Value> {
-        serde_json::from_str(&std::fs::read_to_string(dir.join(name)).ok()?).ok()
-    };
+    let read =
+        |name: &str| -> Option<Value> { serde_json::from_str(&std::fs::read_to_string(dir.join(name)).ok()?).ok() };
     let (Some(hessians), Some(runs)) = (read("released-hessians-s1.json"), read("released-eigenvalues-s1.json")) else {
         println!("SKIPPED: no released Hessians in {}", dir.display());
         return;
     };
-    let run = runs.as_array().unwrap().iter().find(|r| r["l2"] == 3e-4 && r["seed"] == 1 && r["drop_path"] == 0.0).unwrap();
+    let run =
+        runs.as_array().unwrap().iter().find(|r| r["l2"] == 3e-4 && r["seed"] == 1 && r["drop_path"] == 0.0).unwrap();
     let mut checked = 0;
     for h in hessians.as_array().unwrap() {
         let rows: Vec<Vec<f64>> = serde_json::from_value(h["hessian"].clone()).unwrap();

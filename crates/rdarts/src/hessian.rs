@@ -89,7 +89,11 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
             problem.n_alphas().iter().sum::<usize>()
         );
     }
-    let value = if args.full { full(&problem, &state, epoch, &args, &mut out) } else { dominant(&problem, &state, epoch, &args, &mut out) };
+    let value = if args.full {
+        full(&problem, &state, epoch, &args, &mut out)
+    } else {
+        dominant(&problem, &state, epoch, &args, &mut out)
+    };
     if args.json {
         println!("{out:#}");
         return Ok(ExitCode::SUCCESS);
@@ -100,8 +104,12 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     println!();
     print!("{}", plot::draw(&trajectory, 8, 60));
     println!("{}", place(&trajectory, epoch, value));
-    let history: Vec<Measurement> =
-        state.at.history.iter().map(|(epoch, eigenvalue)| Measurement { epoch: *epoch, eigenvalue: *eigenvalue }).collect();
+    let history: Vec<Measurement> = state
+        .at
+        .history
+        .iter()
+        .map(|(epoch, eigenvalue)| Measurement { epoch: *epoch, eigenvalue: *eigenvalue })
+        .collect();
     println!("The monitor's word after this epoch: {}", decide_for(&problem, &history, epoch, state.sgd.l2));
     Ok(ExitCode::SUCCESS)
 }
@@ -120,7 +128,10 @@ fn choose(view: &RunView, epoch: Option<usize>) -> Result<CheckpointName, Exit> 
         epochs.dedup();
         let there = match epochs[..] {
             [] => "no epoch is over yet".to_string(),
-            _ => format!("there are those of epochs {}", epochs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+            _ => format!(
+                "there are those of epochs {}",
+                epochs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            ),
         };
         let wanted = epoch.map_or("any epoch".into(), |e| format!("epoch {e}"));
         Exit::Input(format!(

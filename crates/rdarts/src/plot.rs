@@ -16,8 +16,9 @@ pub fn draw(points: &[Point], rows: usize, columns: usize) -> String {
     let Some(last) = finite.iter().map(|p| p.epoch).max() else { return "  nothing was measured\n".into() };
     let low = finite.iter().map(|p| p.value).fold(f64::INFINITY, f64::min);
     let high = finite.iter().map(|p| p.value).fold(f64::NEG_INFINITY, f64::max);
-    // A flat line gets the middle row.
-    let (low, high) = if high - low > 1e-12 * high.abs() { (low, high) } else { (low - 1.0, high + 1.0) };
+    // A flat line gets a middle row.
+    let margin = if high == 0.0 { 1.0 } else { 0.1 * high.abs() };
+    let (low, high) = if high - low > 1e-12 * high.abs() { (low, high) } else { (low - margin, high + margin) };
     let per_column = (last + 1).div_ceil(columns).max(1);
     let wide = if last < columns / 4 { 3 } else { 1 };
     let width = (last / per_column + 1) * wide;

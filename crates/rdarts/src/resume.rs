@@ -31,7 +31,10 @@ pub struct Args {
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let mut dir = RunDir::open(&args.dir)?;
     if dir.view().is_done() {
-        return Err(Exit::Input(format!("the run in `{}` has finished, there is nothing to resume", args.dir.display())));
+        return Err(Exit::Input(format!(
+            "the run in `{}` has finished, there is nothing to resume",
+            args.dir.display()
+        )));
     }
     let threads = set_threads(args.threads)?;
     let problem = Problem::new(dir.spec().clone(), recorded_space(&dir)?)?;
@@ -39,12 +42,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         dir.write_space(&problem.space.to_toml())?;
     }
     conduct(&problem, &mut dir, threads, args.json, |dir, shown, stop| {
-        let mut warnings = Vec::new();
-        let outcome = resume(&problem, dir, shown, stop, &mut |w| {
-            eprintln!("warning: {w}");
-            warnings.push(w.to_string());
-        });
-        outcome
+        resume(&problem, dir, shown, stop, &mut |w| eprintln!("warning: {w}"))
     })
 }
 

@@ -57,15 +57,25 @@ pub fn conduct(
     match outcome? {
         Outcome::Finished(found) => {
             let events = dir.view().events()?;
-            if json { println!("{}", as_json(dir.view(), &found, &events)) } else { tell(problem, dir.path(), &found, &events) }
+            if json {
+                println!("{}", as_json(dir.view(), &found, &events))
+            } else {
+                tell(problem, dir.path(), &found, &events)
+            }
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Interrupted { epoch, step } => {
             let path = dir.path().display();
             if json {
-                println!("{}", json!({ "interrupted": { "epoch": epoch, "step": step }, "directory": path.to_string() }));
+                println!(
+                    "{}",
+                    json!({ "interrupted": { "epoch": epoch, "step": step }, "directory": path.to_string() })
+                );
             }
-            eprintln!("Stopped in epoch {epoch} after step {step} and saved. Go on with `rdarts resume {}`.", quoted(dir.path()));
+            eprintln!(
+                "Stopped in epoch {epoch} after step {step} and saved. Go on with `rdarts resume {}`.",
+                quoted(dir.path())
+            );
             Ok(ExitCode::from(INTERRUPTED))
         }
     }
@@ -89,7 +99,10 @@ fn epochs(events: &[Event]) -> impl Iterator<Item = &EpochRecord> {
 fn tell(problem: &Problem, path: &Path, found: &Found, events: &[Event]) {
     let spec = &problem.spec;
     println!();
-    println!("{} on {} in space {}: the architecture of epoch {}", spec.search.method, spec.data.name, problem.space.name, found.epoch);
+    println!(
+        "{} on {} in space {}: the architecture of epoch {}",
+        spec.search.method, spec.data.name, problem.space.name, found.epoch
+    );
     println!();
     println!("{}", found.genotype);
     println!();
@@ -129,9 +142,14 @@ fn tell(problem: &Problem, path: &Path, found: &Found, events: &[Event]) {
     println!("Next:");
     println!("  rdarts hessian {path} --full        all eigenvalues at the end of the search");
     if spec.preset == "demo" {
-        println!("  rdarts search --preset paper       the paper's settings on the full Fashion-MNIST (hours; see README)");
+        println!(
+            "  rdarts search --preset paper       the paper's settings on the full Fashion-MNIST (hours; see README)"
+        );
     } else {
-        println!("  rdarts search --seed {}             the same with other random numbers, to see how far it varies", spec.seed + 1);
+        println!(
+            "  rdarts search --seed {}             the same with other random numbers, to see how far it varies",
+            spec.seed + 1
+        );
     }
 }
 

@@ -6,9 +6,24 @@ use std::time::{Duration, Instant};
 
 /// A search of a few seconds.
 const SMALL: [&str; 18] = [
-    "--set", "data.limit=128", "--set", "data.valid_limit=32", "--set", "network.channels=2", "--set", "network.cells=3",
-    "--set", "search.batch=16", "--set", "search.epochs=5", "--set", "monitor.window=1", "--set", "monitor.threshold=0.999",
-    "--threads", "2",
+    "--set",
+    "data.limit=128",
+    "--set",
+    "data.valid_limit=32",
+    "--set",
+    "network.channels=2",
+    "--set",
+    "network.cells=3",
+    "--set",
+    "search.batch=16",
+    "--set",
+    "search.epochs=5",
+    "--set",
+    "monitor.window=1",
+    "--set",
+    "monitor.threshold=0.999",
+    "--threads",
+    "2",
 ];
 
 fn rdarts(dir: &Path) -> Command {
@@ -50,7 +65,8 @@ fn result(dir: &Path) -> Vec<(String, Vec<u8>)> {
         .iter()
         .map(|name| (name.to_string(), std::fs::read(dir.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))))
         .collect();
-    let mut checkpoints: Vec<_> = std::fs::read_dir(dir.join("checkpoints")).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut checkpoints: Vec<_> =
+        std::fs::read_dir(dir.join("checkpoints")).unwrap().map(|e| e.unwrap().path()).collect();
     checkpoints.sort();
     let last = checkpoints.last().unwrap();
     files.push((last.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(last).unwrap()));
@@ -63,11 +79,16 @@ fn a_search_tells_what_it_found_what_the_monitor_decided_and_what_to_do_next() {
     let out = small(tmp.path(), "run", &[]);
     let (shown, progress) = (text(&out.stdout), text(&out.stderr));
     assert!(out.status.success(), "{progress}");
-    for words in ["Genotype(normal=[('", "Dominant eigenvalue", "The monitor:", "Run directory: run", "rdarts hessian run"] {
+    for words in
+        ["Genotype(normal=[('", "Dominant eigenvalue", "The monitor:", "Run directory: run", "rdarts hessian run"]
+    {
         assert!(shown.contains(words), "`{words}` is not in:\n{shown}");
     }
     assert!(shown.contains("goes back to epoch"), "{shown}");
-    assert!(progress.contains("one-shot acc") && progress.contains("images/s") && progress.contains("left"), "{progress}");
+    assert!(
+        progress.contains("one-shot acc") && progress.contains("images/s") && progress.contains("left"),
+        "{progress}"
+    );
     let genotype = std::fs::read_to_string(tmp.path().join("run/genotype.txt")).unwrap();
     assert!(shown.contains(genotype.trim()));
 
@@ -79,7 +100,8 @@ fn a_search_tells_what_it_found_what_the_monitor_decided_and_what_to_do_next() {
     assert_eq!(json["epochs"].as_array().unwrap().last().unwrap()["epoch"], 4);
     let full: serde_json::Value =
         serde_json::from_slice(&run(tmp.path(), &["hessian", "run", "--full", "--json"]).stdout).unwrap();
-    let fast: serde_json::Value = serde_json::from_slice(&run(tmp.path(), &["hessian", "run", "--json"]).stdout).unwrap();
+    let fast: serde_json::Value =
+        serde_json::from_slice(&run(tmp.path(), &["hessian", "run", "--json"]).stdout).unwrap();
     let (recorded, exact) = (full["recorded"].as_f64().unwrap(), full["eigenvalue"].as_f64().unwrap());
     assert_eq!(fast["eigenvalue"].as_f64().unwrap(), recorded, "the same products give the same bits");
     assert!((recorded - exact).abs() <= fast["bound"].as_f64().unwrap() + 1e-4 * exact.abs(), "{recorded} {exact}");
@@ -104,8 +126,7 @@ fn killed_at_twenty_moments_and_resumed_with_other_threads_it_ends_with_the_same
     for moment in 0..20u32 {
         let name = format!("killed-{moment}");
         let args: Vec<&str> = ["search", "--out", &name].iter().chain(&SMALL).copied().collect();
-        let mut child =
-            rdarts(tmp.path()).args(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = rdarts(tmp.path()).args(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         // Spread over the whole run by the golden ratio, the very beginning included.
         let part = f64::from(moment) * 0.618_034 % 1.0;
         std::thread::sleep(whole_time.mul_f64(part));
@@ -163,7 +184,8 @@ fn a_damaged_newest_checkpoint_is_named_and_the_one_before_it_used() {
     let dir = tmp.path().join("run");
     let whole = result(&dir);
     std::fs::remove_file(dir.join("DONE")).unwrap();
-    let mut checkpoints: Vec<_> = std::fs::read_dir(dir.join("checkpoints")).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut checkpoints: Vec<_> =
+        std::fs::read_dir(dir.join("checkpoints")).unwrap().map(|e| e.unwrap().path()).collect();
     checkpoints.sort();
     let newest = checkpoints.last().unwrap();
     let mut bytes = std::fs::read(newest).unwrap();

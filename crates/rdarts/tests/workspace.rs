@@ -80,7 +80,8 @@ fn unsafe_stands_only_in_the_simd_module() {
                 let in_simd = path.components().any(|c| c.as_os_str() == "simd");
                 let text = read(&path);
                 let code = text.lines().filter(|l| !l.trim_start().starts_with("//"));
-                let has_unsafe = code.flat_map(|l| l.split(|c: char| !c.is_alphanumeric() && c != '_')).any(|w| w == "unsafe");
+                let has_unsafe =
+                    code.flat_map(|l| l.split(|c: char| !c.is_alphanumeric() && c != '_')).any(|w| w == "unsafe");
                 assert!(in_simd || !has_unsafe, "{} uses unsafe", path.display());
             }
         }

@@ -7,6 +7,9 @@
 //! round. At stride 2 a pixel of the input has only every second tap (and none at all between the taps of a dilated
 //! window), so that rows and columns are taken by parity, each with the list of its taps.
 
+use std::ops::Range;
+
+use super::ahead::Ahead;
 use super::pointwise::{product, weight_gradient};
 use super::window::Window;
 use super::{Simd, in_blocks, kernel};
@@ -61,12 +64,14 @@ pub(crate) fn forward(
     w_dw: &[f32],
     w_pw: &[f32],
     accumulate: bool,
+    ahead: &mut Ahead,
     t: &mut [f32],
     y: &mut [f32],
 ) {
-    let ([_, w], c, c_out) = (half.side_out(), half.win.c, half.c_out);
+    let ([h, w], c, c_out) = (half.side_out(), half.win.c, half.c_out);
     for (y0, n) in half.tiles() {
         rows(isa, half, r, w_dw, y0, n, t);
+        ahead.reach(y0 + n, h);
         product(isa, n * w, (c, c_out), t, c, w_pw, &mut y[y0 * w * c_out..], c_out, accumulate);
     }
 }
@@ -94,12 +99,16 @@ pub(crate) fn vjp(
     g: &[f32],
     input: Option<InputGradient<'_>>,
     weights: Option<(&mut [f32], &mut [f32])>,
+    ahead: &mut Ahead,
     t: &mut [f32],
     gt: &mut [f32],
 ) {
     let ([h, w], c, c_out, win) = (half.side_out(), half.win.c, half.c_out, half.gradient_window());
     win.fill_border(gt, 0.0);
+    // The second half of what comes next is left to the transposed map, if there is one.
+    let whole = if input.is_some() { 2 * h } else { h };
     for y in 0..h {
+        ahead.reach(y + 1, whole);
         product(isa, w, (c_out, c), &g[y * w * c_out..], c_out, w_pw_t, &mut gt[win.at(y, 0)..], c, false);
     }
     if let Some((dw_dw, dw_pw)) = weights {
@@ -109,8 +118,13 @@ pub(crate) fn vjp(
         }
         gradient(isa, half, r, gt, dw_dw);
     }
-    if let Some(input) = input {
-        transposed(isa, half, gt, w_dw, input);
+    if let Some(mut input) = input {
+        let h = half.win.h;
+        for y0 in (0..h).step_by(4) {
+            let y1 = (y0 + 4).min(h);
+            ahead.reach(h + y1, 2 * h);
+            transposed(isa, half, gt, w_dw, &mut input, y0..y1);
+        }
     }
 }
 
@@ -244,26 +258,34 @@ unsafe fn taps<S: Simd, const K: usize, const B: usize>(
     }
 }
 
-/// input (+)= gate * DW'(gt).
-fn transposed(isa: super::Isa, half: Half, gt: &[f32], w_dw: &[f32], input: InputGradient<'_>) {
+/// input (+)= gate * DW'(gt) for these rows of the input, the first of them even.
+fn transposed(
+    isa: super::Isa,
+    half: Half,
+    gt: &[f32],
+    w_dw: &[f32],
+    input: &mut InputGradient<'_>,
+    range: Range<usize>,
+) {
     let win = half.win;
+    assert!(range.start.is_multiple_of(2) && range.end <= win.h);
     assert!(gt.len() >= half.gradient_window().len() && w_dw.len() >= half.k * half.k * win.c);
     assert!(input.gate.len() >= win.len() && input.stride >= win.c);
     assert!(input.out.len() >= (win.h * win.w - 1) * input.stride + win.c);
     assert!(half.stride <= 2, "no transposed depthwise kernel for stride {}", half.stride);
-    transposed_kernel(isa, win.c, half, gt, w_dw, input);
+    transposed_kernel(isa, win.c, half, gt, w_dw, input, range);
 }
 
-kernel!(fn transposed_kernel = transposed_body(half: Half, gt: &[f32], w_dw: &[f32], input: InputGradient<'_>));
+kernel!(fn transposed_kernel = transposed_body(half: Half, gt: &[f32], w_dw: &[f32], input: &mut InputGradient<'_>, range: Range<usize>));
 
 #[inline(always)]
-unsafe fn transposed_body<S: Simd>(half: Half, gt: &[f32], w_dw: &[f32], input: InputGradient<'_>) {
+unsafe fn transposed_body<S: Simd>(half: Half, gt: &[f32], w_dw: &[f32], input: &mut InputGradient<'_>, range: Range<usize>) {
     // SAFETY: `transposed` checked the lengths.
     unsafe {
         if half.stride == 1 {
-            instance!(transposed_of, half, (gt.as_ptr(), w_dw.as_ptr(), input))
+            instance!(transposed_of, half, (gt.as_ptr(), w_dw.as_ptr(), input, range))
         } else {
-            transposed_strided::<S>(half, gt.as_ptr(), w_dw.as_ptr(), input)
+            transposed_strided::<S>(half, gt.as_ptr(), w_dw.as_ptr(), input, range)
         }
     }
 }
@@ -273,7 +295,8 @@ unsafe fn transposed_of<S: Simd, const K: usize, const D: usize, const C: usize>
     half: Half,
     gt: *const f32,
     w_dw: *const f32,
-    input: InputGradient<'_>,
+    input: &mut InputGradient<'_>,
+    range: Range<usize>,
 ) {
     // SAFETY: the caller's lengths hold; n stays within the c channels of a pixel.
     unsafe {
@@ -282,7 +305,7 @@ unsafe fn transposed_of<S: Simd, const K: usize, const D: usize, const C: usize>
         for cb in (0..c).step_by(S::L) {
             let n = S::L.min(c - cb);
             let weights = pack::<S, K>(w_dw.add(cb), c, n, true);
-            for y in 0..win.h {
+            for y in range.clone() {
                 let from = gt.add(y * pitch + cb);
                 let gate = input.gate.as_ptr().add((y + win.pad) * pitch + win.pad * c + cb);
                 let to = input.out.as_mut_ptr().add(y * win.w * input.stride + cb);
@@ -318,7 +341,7 @@ unsafe fn emit<S: Simd, const B: usize>(
 
 /// The transposed map at stride 2, by the parity of rows and columns.
 #[inline(always)]
-unsafe fn transposed_strided<S: Simd>(half: Half, gt: *const f32, w_dw: *const f32, input: InputGradient<'_>) {
+unsafe fn transposed_strided<S: Simd>(half: Half, gt: *const f32, w_dw: *const f32, input: &mut InputGradient<'_>, range: Range<usize>) {
     // SAFETY: the caller's lengths hold. Tap k meets input i at output o with 2 o + k d = i + pad, so that o lies in
     // -pad / 2 ..= (i + pad) / 2, which the border of the gradient's window covers.
     unsafe {
@@ -341,7 +364,7 @@ unsafe fn transposed_strided<S: Simd>(half: Half, gt: *const f32, w_dw: *const f
                     }
                 }
                 let columns = (win.w + 1 - px) / 2;
-                for y in (py..win.h).step_by(2) {
+                for y in (range.start + py..range.end).step_by(2) {
                     let from = gt.add(y / 2 * g_win.pitch() * c);
                     let gate = input.gate.as_ptr().add(win.at(y, px) + cb);
                     let to = input.out.as_mut_ptr().add((y * win.w + px) * input.stride + cb);

@@ -10,6 +10,7 @@
 //! | `Avx2` | 8 | x86-64 with AVX2 and FMA |
 //! | `Portable` | 8 | everywhere; the compiler vectorises it for the target's baseline (SSE2, NEON) |
 
+pub(crate) mod ahead;
 pub(crate) mod aligned;
 mod avx2;
 mod avx512;
