@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use crate::buffers::Buffer;
 use crate::norm::{Affine, Moments, Norm, NormTangent};
-use crate::plan::{Action, Branch, Direction, Group, Placed, Plan, WindowKey, chunk_images};
+use crate::plan::{Action, Branch, Direction, Group, Placed, Plan, WindowKey, chunk_images, share};
 use crate::simd::Isa;
 use crate::simd::aligned::Aligned;
 use crate::simd::blend::{Source, blend, dots, moments};
@@ -124,6 +124,7 @@ fn forward_in_pool(
         },
         input.w,
         |_, _| {},
+        &[],
     );
     // The sum of a group is written in front of the next group, which may start from it.
     let mut sum: Option<NodeSum<'_>> = None;
@@ -132,6 +133,10 @@ fn forward_in_pool(
         let branches = &plan.branches[group.branches.clone()];
         let (first, states): (Vec<&Placed>, Vec<usize>) =
             branches.iter().filter_map(|b| b.placed().first().map(|p| (p, b.state))).unzip();
+        let mut reads: Vec<usize> = sum.as_ref().map(NodeSum::buffers).unwrap_or_default();
+        reads.extend(states.iter().map(|state| plan.state_buffer(*state)));
+        reads.sort_unstable();
+        reads.dedup();
         stage_pass(
             direction.turn(),
             &mut saved,
@@ -164,6 +169,7 @@ fn forward_in_pool(
                     }
                 }
             },
+            &reads,
         );
         let second: Vec<(&Placed, usize)> =
             branches.iter().filter(|b| b.placed().len() == 2).map(|b| (&b.placed()[1], b.placed()[0].norm)).collect();
@@ -186,6 +192,7 @@ fn forward_in_pool(
                 },
                 input.w,
                 |_, _| {},
+                &second.iter().map(|(_, norm)| *norm).collect::<Vec<_>>(),
             );
         }
         sum = Some(NodeSum::new(&saved, group, input.p, noise));
@@ -207,6 +214,7 @@ fn forward_in_pool(
                 blend(plan.isa, plan.px(2), plan.c, &[from], &[], false, to, plan.nodes * plan.c);
             }
         },
+        &[],
     );
     saved
 }
@@ -484,6 +492,7 @@ pub(crate) fn with_scratch<R>(plan: &Plan, f: impl FnOnce(&mut Work) -> R) -> R 
 
 /// One pass over all images: `before`, then for each stage its window, its output and the moments of that; the
 /// batch norms of all stages are known afterwards.
+#[allow(clippy::too_many_arguments)]
 fn stage_pass(
     direction: Direction,
     saved: &mut Saved,
@@ -492,8 +501,11 @@ fn stage_pass(
     window: impl Fn(&Chunk<'_>, &Placed, usize, &mut [f32], usize) + Sync,
     w: &[f32],
     before: impl Fn(&mut Chunk<'_>, usize) + Sync,
+    reads: &[usize],
 ) {
     let plan = &saved.plan;
+    // What the pass touches of every image, to be fetched while the image before is computed.
+    let touched: Vec<usize> = reads.iter().copied().chain(placed.iter().map(|p| p.norm)).collect();
     let per_chunk = chunk_images(plan.n);
     let items = saved.chunks.par_iter_mut().zip(out.par_chunks_mut(per_chunk * plan.out_len())).enumerate();
     let parts: Vec<Vec<Moments>> = direction.map(items, |(index, (bufs, out))| {
@@ -503,11 +515,19 @@ fn stage_pass(
             let mut triple = vec![0f32; 3 * plan.c];
             let (pivot, rest) = triple.split_at_mut(plan.c);
             let (sum, square) = rest.split_at_mut(plan.c);
-            for i in direction.images(chunk.out.len() / plan.out_len()) {
+            let n = chunk.out.len() / plan.out_len();
+            for i in direction.images(n) {
                 before(&mut chunk, i);
                 for (at, p) in placed.iter().enumerate() {
                     window(&chunk, p, i, &mut work.window, at);
                     let (len, c) = (p.stage.len_out(), p.stage.c_out());
+                    let (bufs, touched) = (&*chunk.bufs, share(&touched, at, placed.len()));
+                    work.scratch.ahead.set(direction.next(i, n).into_iter().flat_map(|next| {
+                        touched.iter().map(move |b| {
+                            let len = plan.buffer_lens[*b];
+                            &bufs[*b][next * len..(next + 1) * len]
+                        })
+                    }));
                     let y = &mut chunk.bufs[p.norm][i * len..][..len];
                     let w = p.stage.factors(&w[p.weights..]);
                     p.stage.forward(plan.isa, &work.window, &work.window, w, false, &mut work.scratch, y);
@@ -566,6 +586,11 @@ impl<'a> NodeSum<'a> {
             .collect();
         let to = plan.state_buffer(2 + group.node);
         Self { to, accumulate: !group.first, terms, drop_path: &noise.drop_path, n: plan.n }
+    }
+
+    /// All buffers it touches.
+    fn buffers(&self) -> Vec<usize> {
+        self.terms.iter().map(|(from, ..)| *from).chain([self.to]).collect()
     }
 
     /// Writes or adds to the node of image i.

@@ -41,6 +41,11 @@ impl Direction {
         (0..n).map(move |i| if self.backwards { n - 1 - i } else { i })
     }
 
+    /// The image after i.
+    pub fn next(self, i: usize, n: usize) -> Option<usize> {
+        if self.backwards { i.checked_sub(1) } else { Some(i + 1).filter(|i| *i < n) }
+    }
+
     /// f of every item in parallel, begun in this direction; the results are in the order of the items.
     pub fn map<I: IndexedParallelIterator, R: Send>(self, items: I, f: impl Fn(I::Item) -> R + Sync + Send) -> Vec<R> {
         if self.backwards {
@@ -51,6 +56,11 @@ impl Direction {
             items.map(f).collect()
         }
     }
+}
+
+/// The part of a list that falls to turn `at` of `turns`.
+pub(crate) fn share<T>(list: &[T], at: usize, turns: usize) -> &[T] {
+    &list[list.len() * at / turns..list.len() * (at + 1) / turns]
 }
 
 /// A stage with its place in the cell.

@@ -37,7 +37,9 @@ pub mod derivatives;
 
 pub mod curvature;
 
-pub mod memory;
+mod cost;
+
+mod memory;
 
 pub mod mixing;
 

@@ -137,11 +137,6 @@ impl Problem {
         augment(&self.spec, epoch).cutout_prob
     }
 
-    /// Whether an architecture parameter of a kind of cell can matter: the network has such cells.
-    pub fn has(&self, cell: CellType) -> bool {
-        self.net.cells().any(|c| c.reduction == (cell == CellType::Reduce))
-    }
-
     /// The seed of everything random after so many rollbacks.
     pub fn seed(&self, attempt: usize) -> u64 {
         if attempt == 0 { self.spec.seed } else { Stream::new(self.spec.seed, "attempt", attempt as u64).next_u64() }
@@ -153,21 +148,29 @@ impl Problem {
             _ => rdarts_net::Work::SecondOrderStep,
         };
         let needed = self.net.memory_estimate(self.spec.search.batch, self.side(), work);
-        let Some(available) = available_memory() else { return Ok(()) };
-        if needed > available {
-            let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
-            return Err(SearchError::Input(format!(
-                "a search step with search.batch = {}, network.channels = {} and network.cells = {} needs about {:.1} GiB of \
-                 memory and this machine has {:.1} GiB free: lower one of them",
-                self.spec.search.batch,
-                self.spec.network.channels,
-                self.spec.network.cells,
-                gib(needed),
-                gib(available),
-            )));
-        }
-        Ok(())
+        let what = format!(
+            "search.batch = {}, network.channels = {} or network.cells = {}",
+            self.spec.search.batch, self.spec.network.channels, self.spec.network.cells
+        );
+        check_memory(needed, &what)
     }
+}
+
+/// Refuses work that needs more bytes than the machine has free; `what` names the values to lower.
+///
+/// # Errors
+/// One sentence.
+pub fn check_memory(needed: u64, what: &str) -> Result<(), SearchError> {
+    let Some(available) = available_memory() else { return Ok(()) };
+    if needed <= available {
+        return Ok(());
+    }
+    let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
+    Err(SearchError::Input(format!(
+        "a search step needs about {:.1} GiB of memory and this machine has {:.1} GiB free: lower {what}",
+        gib(needed),
+        gib(available),
+    )))
 }
 
 /// The space that a spec names: a built-in one or a file.

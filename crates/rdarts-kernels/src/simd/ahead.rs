@@ -8,7 +8,7 @@
 #[derive(Default)]
 pub(crate) struct Ahead {
     /// (address of the first value, number of values).
-    ranges: [(usize, usize); 6],
+    ranges: [(usize, usize); 16],
     len: usize,
     /// Share of it that has been asked for, in steps of `1 / STEPS`.
     done: usize,
@@ -18,15 +18,11 @@ pub(crate) struct Ahead {
 const STEPS: usize = 64;
 
 impl Ahead {
-    /// Forgets everything.
-    pub fn clear(&mut self) {
+    /// Forgets what was there and takes a list: what will be read, or written to after a first look.
+    pub fn set<'a>(&mut self, list: impl Iterator<Item = &'a [f32]>) {
         (self.len, self.done) = (0, 0);
-    }
-
-    /// Will read this, or write it if nobody fetches it before.
-    pub fn add(&mut self, values: &[f32]) {
-        if self.len < self.ranges.len() {
-            self.ranges[self.len] = (values.as_ptr() as usize, values.len());
+        for (range, values) in self.ranges.iter_mut().zip(list) {
+            *range = (values.as_ptr() as usize, values.len());
             self.len += 1;
         }
     }

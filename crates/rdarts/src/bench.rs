@@ -1,0 +1,253 @@
+//! `rdarts bench`: how fast this machine searches.
+//!
+//! Random images and fresh weights: the work is the same whatever they show. Each row is the median of the steps
+//! asked for, after one that warms up; peak memory is the process's resident set while the row ran. The share of
+//! the machine's peak divides the multiply-adds that the derivatives need (five times the forward pass for a
+//! first-order step: two forward passes, one backward pass to the inputs, one to inputs and weights) by what the
+//! same threads reach in a loop of fused multiply-adds on registers, measured in the same run.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use rdarts::kernels::{Isa, buffers, peak};
+use rdarts::net::{
+    AlphaHessian, Alphas, Batch, Device, InnerStep, Point, Supernet, SupernetSpec, alpha_gradient, unrolled_gradient,
+    weight_gradient,
+};
+use rdarts::rng::Stream;
+use rdarts::search::lanczos::dominant;
+use rdarts::search::measure::Operator;
+use rdarts::search::optim::{Adam, Sgd, clip_global_norm};
+use rdarts::search::problem::open_space;
+use serde_json::{Value, json};
+
+use crate::exit::Exit;
+use crate::session::set_threads;
+
+/// How fast this machine searches: seconds, images per second and peak memory of each kind of step
+///
+/// Measures the search step of first and of second order (exact), a Hessian-vector product, the dominant eigenvalue
+/// to 1e-3, and the full alpha-Hessian, with the share of this machine's floating-point peak. bench/peer in the
+/// source compares the same work with PyTorch.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Search space, as in `search`
+    #[arg(long, default_value = "s2")]
+    space: String,
+    /// Channels of the first cell
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    channels: u32,
+    /// Number of cells
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    cells: u32,
+    /// Images in a batch
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..=100_000))]
+    batch: u32,
+    /// Rows and columns of an image
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    size: u32,
+    /// Threads that compute [default: all processors]
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Times each kind of step is measured
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    steps: u32,
+    /// Leave out what takes longer than a few steps: the full Hessian
+    #[arg(long)]
+    quick: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// One row.
+struct Row {
+    name: &'static str,
+    seconds: Vec<f64>,
+    images: usize,
+    /// Multiply-adds, where they are known.
+    macs: Option<f64>,
+    peak_bytes: Option<u64>,
+}
+
+/// Runs the verb.
+pub fn run(args: Args) -> Result<ExitCode, Exit> {
+    let threads = set_threads(args.threads)?;
+    let space = open_space(&args.space)?;
+    let (n, side) = (args.batch as usize, args.size as usize);
+    let net = Supernet::new(SupernetSpec::from_space(&space, args.cells as usize, args.channels as usize, 3, 10));
+    let needed = net.memory_estimate(n, [side; 2], rdarts::net::Work::SecondOrderStep);
+    rdarts::search::problem::check_memory(needed, "--batch, --channels, --cells or --size")?;
+    let peak = peak::measure(threads);
+    let mut world = World::new(&net, n, side);
+    let forward = net.macs([side; 2]) as f64 * n as f64;
+    let steps = args.steps as usize;
+    let n_alphas: usize = net.n_alphas().iter().sum();
+    let mut rows = Vec::new();
+    rows.push(measure("search step, first order", steps, n, Some(5.0 * forward), || world.step(false)));
+    rows.push(measure("search step, second order", steps, n, None, || world.step(true)));
+    let hessian = world.hessian();
+    let mut v = vec![0.0; n_alphas];
+    v[0] = 1.0;
+    rows.push(measure("Hessian-vector product", steps, n, None, || drop(hessian.apply(&v))));
+    let mut products = 0;
+    rows.push(measure("dominant eigenvalue to 1e-3", steps, n, None, || {
+        products = dominant(&Operator(world.hessian()), 1e-3, &mut Stream::new(1, "lanczos", 0)).n_products;
+    }));
+    if !args.quick {
+        rows.push(measure("full alpha-Hessian", 1, n, None, || drop(hessian.full())));
+    }
+    let machine = json!({
+        "isa": Isa::best().name(), "threads": threads,
+        "peak_gmac_per_s": peak.macs / 1e9, "bandwidth_gb_per_s": peak.bytes / 1e9,
+    });
+    let work = json!({
+        "space": space.name, "channels": args.channels, "cells": args.cells, "batch": args.batch, "size": args.size,
+        "steps": args.steps, "alphas": n_alphas, "forward_gmac": forward / 1e9, "lanczos_products": products,
+    });
+    if args.json {
+        let results: Vec<Value> = rows.iter().map(|r| r.json(&peak)).collect();
+        println!("{:#}", json!({ "machine": machine, "work": work, "results": results }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!(
+        "space {}, {} channels, {} cells, batch {n}, {side}x{side}; {threads} threads, {}; forward pass {:.2} GMAC",
+        space.name, args.channels, args.cells, Isa::best().name(), forward / 1e9
+    );
+    println!("this machine: {:.0} GMAC/s on registers, {:.1} GB/s from memory", peak.macs / 1e9, peak.bytes / 1e9);
+    println!();
+    println!("{:<30} {:>10} {:>19} {:>11} {:>11} {:>8}", "", "median s", "fastest to slowest", "images/s", "peak MB", "of peak");
+    for row in &rows {
+        row.print(&peak);
+    }
+    println!();
+    println!("The eigenvalue took {products} products; the full Hessian takes {n_alphas}.");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Everything a search step moves.
+struct World<'a> {
+    net: &'a Supernet,
+    device: Device,
+    side: usize,
+    weights: Vec<f32>,
+    alphas: Vec<f32>,
+    sgd: Sgd,
+    adam: Adam,
+    /// (images, labels) for the weights and for the alphas.
+    train: (Vec<f32>, Vec<u32>),
+    valid: (Vec<f32>, Vec<u32>),
+}
+
+impl<'a> World<'a> {
+    fn new(net: &'a Supernet, n: usize, side: usize) -> Self {
+        let mut stream = Stream::new(1, "bench", 0);
+        let mut batch = || -> (Vec<f32>, Vec<u32>) {
+            let images = (0..n * side * side * 3).map(|_| stream.normal() as f32).collect();
+            (images, (0..n).map(|_| stream.below(10) as u32).collect())
+        };
+        let (train, valid) = (batch(), batch());
+        let weights = net.init(1);
+        let n_alphas = net.n_alphas().iter().sum();
+        let alphas = (0..n_alphas).map(|_| 1e-3 * stream.normal() as f32).collect();
+        let sgd = Sgd::new(weights.len(), 0.9, 3e-4);
+        Self { net, device: Device::flex(), side, weights, alphas, sgd, adam: Adam::new(n_alphas, 3e-4, 1e-3), train, valid }
+    }
+
+    fn network_alphas(&self) -> Alphas {
+        Alphas::from_flat(self.net, &self.alphas.iter().map(|a| f64::from(*a)).collect::<Vec<_>>())
+    }
+
+    /// Alpha step, then weight step, with their optimisers, as `search` makes them.
+    fn step(&mut self, second: bool) {
+        const LR: f64 = 0.025;
+        let alphas = self.network_alphas();
+        let at = Point { net: self.net, device: &self.device, weights: &self.weights, alphas: &alphas };
+        let (train, valid) = (batch(&self.train, self.side), batch(&self.valid, self.side));
+        let (_, gradient) = if second {
+            let inner = InnerStep { xi: LR, l2: 3e-4, momentum: 0.9, buffer: Some(&self.sgd.buffer[..]) };
+            unrolled_gradient(at, train, valid, inner)
+        } else {
+            alpha_gradient(at, valid)
+        };
+        let gradient: Vec<f32> = gradient.flat().iter().map(|g| *g as f32).collect();
+        self.adam.step(&mut self.alphas, &gradient);
+        let alphas = self.network_alphas();
+        let at = Point { net: self.net, device: &self.device, weights: &self.weights, alphas: &alphas };
+        let (_, mut gradient) = weight_gradient(at, train);
+        clip_global_norm(&mut [&mut gradient], 5.0);
+        self.sgd.step(&mut self.weights, &gradient, LR);
+        buffers::give_back(gradient);
+    }
+
+    fn hessian(&self) -> AlphaHessian {
+        let alphas = self.network_alphas();
+        let at = Point { net: self.net, device: &self.device, weights: &self.weights, alphas: &alphas };
+        AlphaHessian::new(at, batch(&self.valid, self.side))
+    }
+}
+
+fn batch((images, labels): &(Vec<f32>, Vec<u32>), side: usize) -> Batch<'_, f32> {
+    Batch { images, side: [side; 2], labels, noise: &[] }
+}
+
+/// Times `body`, after one run that warms up unless it is asked for once.
+fn measure(name: &'static str, steps: usize, images: usize, macs: Option<f64>, mut body: impl FnMut()) -> Row {
+    buffers::clear();
+    // Writing 5 sets the peak of the resident set back to its present size (Linux).
+    let can_measure = std::fs::write("/proc/self/clear_refs", "5").is_ok();
+    if steps > 1 {
+        body();
+    }
+    let seconds = (0..steps)
+        .map(|_| {
+            let begin = Instant::now();
+            body();
+            begin.elapsed().as_secs_f64()
+        })
+        .collect();
+    Row { name, seconds, images, macs, peak_bytes: peak_resident().filter(|_| can_measure) }
+}
+
+/// Bytes of VmHWM.
+fn peak_resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
+}
+
+impl Row {
+    /// (median, fastest, slowest).
+    fn spread(&self) -> (f64, f64, f64) {
+        let mut s = self.seconds.clone();
+        s.sort_by(f64::total_cmp);
+        let middle = s.len() / 2;
+        let median = if s.len() % 2 == 1 { s[middle] } else { 0.5 * (s[middle - 1] + s[middle]) };
+        (median, s[0], s[s.len() - 1])
+    }
+
+    fn share(&self, peak: &peak::Peak) -> Option<f64> {
+        self.macs.map(|macs| macs / self.spread().0 / peak.macs)
+    }
+
+    fn json(&self, peak: &peak::Peak) -> Value {
+        let (median, fastest, slowest) = self.spread();
+        json!({
+            "name": self.name, "seconds": median, "fastest": fastest, "slowest": slowest, "n": self.seconds.len(),
+            "images_per_second": self.images as f64 / median, "peak_bytes": self.peak_bytes,
+            "share_of_peak": self.share(peak),
+        })
+    }
+
+    fn print(&self, peak: &peak::Peak) {
+        let (median, fastest, slowest) = self.spread();
+        println!(
+            "{:<30} {median:>10.4} {:>19} {:>11.0} {:>11} {:>8}",
+            self.name,
+            format!("{fastest:.4} to {slowest:.4}"),
+            self.images as f64 / median,
+            self.peak_bytes.map_or("-".into(), |b| format!("{:.0}", b as f64 / 1e6)),
+            self.share(peak).map_or("-".into(), |s| format!("{:.0} %", 100.0 * s)),
+        );
+    }
+}
