@@ -39,6 +39,19 @@ impl Images {
         let size = self.height * self.width * self.channels;
         &self.pixels[i * size..(i + 1) * size]
     }
+
+    /// A number that changes with any pixel, label or shape (FNV-1a over 8 bytes at a time).
+    pub fn fingerprint(&self) -> u64 {
+        let mix = |h: u64, word: u64| (h ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(29);
+        let shape = [self.n, self.height, self.width, self.channels].map(|v| v as u64);
+        let mut hash = shape.into_iter().fold(0xcbf2_9ce4_8422_2325, mix);
+        for bytes in self.pixels.chunks(8) {
+            let mut word = [0; 8];
+            word[..bytes.len()].copy_from_slice(bytes);
+            hash = mix(hash, u64::from_le_bytes(word));
+        }
+        self.labels.iter().fold(hash, |h, label| mix(h, u64::from(*label)))
+    }
 }
 
 /// A data set with all that a search needs to know of it.
@@ -111,6 +124,22 @@ pub fn channel_statistics(images: &Images) -> (Vec<f32>, Vec<f32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_fingerprint_changes_with_every_pixel_label_and_shape() {
+        let images = |change: fn(&mut Images)| {
+            let mut images =
+                Images { n: 2, height: 3, width: 3, channels: 1, pixels: (0..18).collect(), labels: vec![0, 1] };
+            change(&mut images);
+            images.fingerprint()
+        };
+        let base = images(|_| ());
+        assert_eq!(base, images(|_| ()));
+        assert_ne!(base, images(|i| i.pixels[17] = 99));
+        assert_ne!(base, images(|i| i.pixels.swap(0, 8)));
+        assert_ne!(base, images(|i| i.labels[0] = 3));
+        assert_ne!(base, images(|i| (i.height, i.width) = (1, 9)));
+    }
 
     #[test]
     fn an_unknown_name_is_answered_with_the_nearest_and_all() {

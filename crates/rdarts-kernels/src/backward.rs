@@ -41,7 +41,7 @@ pub struct Dual<'a> {
     pub tangent: CellTangent<'a>,
     /// What it left.
     pub saved: &'a SavedDot,
-    /// Gradient of its output; overwritten.
+    /// Gradient of its output.
     pub d: &'a mut [f32],
 }
 
@@ -482,7 +482,7 @@ impl Context<'_> {
                 }
                 two += 1;
             } else {
-                self.into_state(chunk, b.state, placed, i, work);
+                self.state_stage(chunk, b.state, placed, i, work);
             }
             chunk.state_g[2 + node] = node_g;
             if let (Some(dual), Some(d)) = (&mut chunk.dual, node_d) {
@@ -503,7 +503,7 @@ impl Context<'_> {
             let g = std::mem::take(&mut chunk.inner_g[two]);
             let d = chunk.dual.as_mut().map(|dual| std::mem::take(&mut dual.inner_d[two]));
             self.at_norm(chunk, placed, (&g[image.clone()], d.as_ref().map(|d| &d[image.clone()])), coef, 1.0, i, work);
-            self.into_state(chunk, b.state, placed, i, work);
+            self.state_stage(chunk, b.state, placed, i, work);
             chunk.inner_g[two] = g;
             if let (Some(dual), Some(d)) = (&mut chunk.dual, d) {
                 dual.inner_d[two] = d;
@@ -599,7 +599,7 @@ impl Context<'_> {
     }
 
     /// The window of a state, then the stage's transpose into that state's gradient.
-    fn into_state(&self, chunk: &mut Chunk<'_>, state: usize, placed: &Placed, i: usize, work: &mut Work) {
+    fn state_stage(&self, chunk: &mut Chunk<'_>, state: usize, placed: &Placed, i: usize, work: &mut Work) {
         let (plan, isa, c, win) = (self.plan, self.plan.isa, self.plan.c, placed.stage.window());
         win.fill_border(&mut work.window, placed.stage.border());
         let mode = if placed.stage.has_relu() { Mode::Relu } else { Mode::Plain };

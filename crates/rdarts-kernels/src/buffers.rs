@@ -16,6 +16,10 @@ type Shelf<T> = Mutex<BTreeMap<usize, Vec<T>>>;
 static BUFFERS: Shelf<Aligned> = Mutex::new(BTreeMap::new());
 static VECTORS: Shelf<Vec<f32>> = Mutex::new(BTreeMap::new());
 
+/// Idle vectors of one size that are kept: more than a pass over 20 cells has at once. Burn allocates vectors too, and
+/// those that are given back here but never taken again must not pile up.
+const MOST_VECTORS: usize = 64;
+
 /// The smallest that fits, if it does not waste more than half of `len`.
 fn find<T>(shelf: &Shelf<T>, len: usize) -> Option<T> {
     let mut shelf = shelf.lock().expect("no one panics while holding the shelf");
@@ -23,10 +27,13 @@ fn find<T>(shelf: &Shelf<T>, len: usize) -> Option<T> {
     fit.and_then(|(_, stack)| stack.pop())
 }
 
-fn put_back<T>(shelf: &Shelf<T>, capacity: usize, item: T) {
+fn put_back<T>(shelf: &Shelf<T>, capacity: usize, item: T, most: usize) {
     if capacity >= 1024 {
         let mut shelf = shelf.lock().expect("no one panics while holding the shelf");
-        shelf.entry(capacity).or_default().push(item);
+        let stack = shelf.entry(capacity).or_default();
+        if stack.len() < most {
+            stack.push(item);
+        }
     }
 }
 
@@ -53,7 +60,8 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let buffer = std::mem::take(&mut self.0);
-        put_back(&BUFFERS, buffer.capacity(), buffer);
+        // Only this file makes them, so their number is that of a step.
+        put_back(&BUFFERS, buffer.capacity(), buffer, usize::MAX);
     }
 }
 
@@ -79,7 +87,16 @@ pub fn take_vec(len: usize) -> Vec<f32> {
 
 /// Returns a vector to the shelf, whoever made it.
 pub fn give_back(vec: Vec<f32>) {
-    put_back(&VECTORS, vec.capacity(), vec);
+    put_back(&VECTORS, vec.capacity(), vec, MOST_VECTORS);
+}
+
+/// Number of values that lie idle on the shelf.
+pub fn idle() -> usize {
+    let count = |sizes: &mut dyn Iterator<Item = (usize, usize)>| sizes.map(|(size, n)| size * n).sum::<usize>();
+    let buffers = BUFFERS.lock().expect("no one panics while holding the shelf");
+    let vectors = VECTORS.lock().expect("no one panics while holding the shelf");
+    count(&mut buffers.iter().map(|(size, stack)| (*size, stack.len())))
+        + count(&mut vectors.iter().map(|(size, stack)| (*size, stack.len())))
 }
 
 /// Frees everything on the shelf.

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use crate::buffers::Buffer;
 use crate::norm::{Affine, Moments, Norm, NormTangent};
-use crate::plan::{Action, Branch, Direction, Group, Placed, Plan, WindowKey, chunk_images, share};
+use crate::plan::{Action, Branch, Direction, Group, Placed, Plan, chunk_images};
 use crate::simd::Isa;
 use crate::simd::aligned::Aligned;
 use crate::simd::blend::{Source, blend, dots, moments};
@@ -124,38 +124,28 @@ fn forward_in_pool(
         },
         input.w,
         |_, _| {},
-        &[],
     );
     // The sum of a group is written in front of the next group, which may start from it.
     let mut sum: Option<NodeSum<'_>> = None;
     let affines: Vec<Affine> = (0..2).map(|j| saved.norms[j].affine()).collect();
+    let early = plan.early();
+    if !early.is_empty() {
+        let first: Vec<&Placed> = early.iter().map(|b| &b.placed()[0]).collect();
+        let window = |ctx: &Chunk<'_>, _: &Placed, i, window: &mut [f32], at| {
+            ctx.first_window(&plan, &affines, &early, at, i, window)
+        };
+        stage_pass(direction.turn(), &mut saved, &first, out, window, input.w, |_, _| {});
+    }
     for group in &plan.groups {
         let branches = &plan.branches[group.branches.clone()];
-        let (first, states): (Vec<&Placed>, Vec<usize>) =
-            branches.iter().filter_map(|b| b.placed().first().map(|p| (p, b.state))).unzip();
-        let mut reads: Vec<usize> = sum.as_ref().map(NodeSum::buffers).unwrap_or_default();
-        reads.extend(states.iter().map(|state| plan.state_buffer(*state)));
-        reads.sort_unstable();
-        reads.dedup();
+        let late = plan.late(group);
+        let first: Vec<&Placed> = late.iter().map(|b| &b.placed()[0]).collect();
         stage_pass(
             direction.turn(),
             &mut saved,
             &first,
             out,
-            |ctx, placed, i, window, at| {
-                let state = states[at];
-                let win = placed.stage.window();
-                if at > 0
-                    && states[at - 1] == state
-                    && WindowKey::of(&first[at - 1].stage) == WindowKey::of(&placed.stage)
-                {
-                    return;
-                }
-                win.fill_border(window, placed.stage.border());
-                let mode = if placed.stage.has_relu() { Mode::Relu } else { Mode::Plain };
-                let (source, shift) = ctx.state(&plan, &affines, state, i);
-                fill(isa, win, &[source], shift, mode, window);
-            },
+            |ctx, _, i, window, at| ctx.first_window(&plan, &affines, &late, at, i, window),
             input.w,
             |ctx, i| {
                 if let Some(sum) = &sum {
@@ -169,7 +159,6 @@ fn forward_in_pool(
                     }
                 }
             },
-            &reads,
         );
         let second: Vec<(&Placed, usize)> =
             branches.iter().filter(|b| b.placed().len() == 2).map(|b| (&b.placed()[1], b.placed()[0].norm)).collect();
@@ -192,7 +181,6 @@ fn forward_in_pool(
                 },
                 input.w,
                 |_, _| {},
-                &second.iter().map(|(_, norm)| *norm).collect::<Vec<_>>(),
             );
         }
         sum = Some(NodeSum::new(&saved, group, input.p, noise));
@@ -214,10 +202,12 @@ fn forward_in_pool(
                 blend(plan.isa, plan.px(2), plan.c, &[from], &[], false, to, plan.nodes * plan.c);
             }
         },
-        &[],
     );
     saved
 }
+
+/// Fills the windows of a stage, by its place in the pass, and of its tangent for an image.
+type FillWindows<'a> = dyn Fn(&DotChunk<'_>, usize, usize, &mut [f32], &mut [f32]) + Sync + 'a;
 
 /// Tangent of the cell into `out_dot`, which is also kept in the result.
 ///
@@ -255,7 +245,7 @@ fn jvp_in_pool(
     let mut direction = Direction::default();
     let mut pass = |dot: &mut SavedDot,
                     placed: &[&Placed],
-                    windows: &(dyn Fn(&DotChunk<'_>, usize, usize, &mut [f32], &mut [f32]) + Sync),
+                    windows: &FillWindows<'_>,
                     before: &(dyn Fn(&mut DotChunk<'_>, usize) + Sync)| {
         let SavedDot { chunks, out_dot, .. } = &mut *dot;
         let direction = direction.turn();
@@ -325,24 +315,34 @@ fn jvp_in_pool(
     pass(&mut dot, &pre, &pre_windows, &|_, _| {});
     let mut sum: Option<NodeTangent<'_>> = None;
     let state_dots: Vec<Affine> = (0..2).map(|j| saved.norms[j].tangent_affine(&dot.norms[j], 1.0, 0.0)).collect();
-    for group in &plan.groups {
-        let staged: Vec<&Branch> =
-            plan.branches[group.branches.clone()].iter().filter(|b| !b.placed().is_empty()).collect();
-        let first: Vec<&Placed> = staged.iter().map(|b| &b.placed()[0]).collect();
-        let windows = |chunk: &DotChunk<'_>, at: usize, i: usize, r: &mut [f32], v: &mut [f32]| {
-            let (b, stage) = (staged[at], first[at].stage);
-            if at > 0 && staged[at - 1].state == b.state && WindowKey::of(&first[at - 1].stage) == WindowKey::of(&stage)
-            {
-                return;
+    let first_windows =
+        |branches: &[&Branch], chunk: &DotChunk<'_>, at: usize, i: usize, r: &mut [f32], v: &mut [f32]| {
+            let b = branches[at];
+            if at == 0 || !b.shares_window(branches[at - 1]) {
+                state_windows(plan, chunk, &affines, &state_dots, b.state, &b.placed()[0].stage, i, r, v);
             }
-            state_windows(plan, chunk, &affines, &state_dots, b.state, &stage, i, r, v);
+        };
+    let early = plan.early();
+    if !early.is_empty() {
+        let first: Vec<&Placed> = early.iter().map(|b| &b.placed()[0]).collect();
+        let windows = |chunk: &DotChunk<'_>, at: usize, i: usize, r: &mut [f32], v: &mut [f32]| {
+            first_windows(&early, chunk, at, i, r, v);
+        };
+        pass(&mut dot, &first, &windows, &|_, _| {});
+    }
+    for group in &plan.groups {
+        let late = plan.late(group);
+        let first: Vec<&Placed> = late.iter().map(|b| &b.placed()[0]).collect();
+        let windows = |chunk: &DotChunk<'_>, at: usize, i: usize, r: &mut [f32], v: &mut [f32]| {
+            first_windows(&late, chunk, at, i, r, v);
         };
         pass(&mut dot, &first, &windows, &|chunk, i| {
             if let Some(sum) = &sum {
                 sum.write(plan, chunk, i);
             }
         });
-        let second: Vec<&Branch> = staged.iter().copied().filter(|b| b.placed().len() == 2).collect();
+        let staged = &plan.branches[group.branches.clone()];
+        let second: Vec<&Branch> = staged.iter().filter(|b| b.placed().len() == 2).collect();
         if !second.is_empty() {
             let placed: Vec<&Placed> = second.iter().map(|b| &b.placed()[1]).collect();
             let inner_dots: Vec<Affine> = second
@@ -436,6 +436,27 @@ pub(crate) struct Chunk<'a> {
 }
 
 impl<'a> Chunk<'a> {
+    /// The window of the first stage of branch `at`, unless the branch before has left it there.
+    fn first_window(
+        &self,
+        plan: &Plan,
+        affines: &[Affine],
+        branches: &[&Branch],
+        at: usize,
+        i: usize,
+        window: &mut [f32],
+    ) {
+        let b = branches[at];
+        if at > 0 && b.shares_window(branches[at - 1]) {
+            return;
+        }
+        let (stage, win) = (&b.placed()[0].stage, b.placed()[0].stage.window());
+        win.fill_border(window, stage.border());
+        let mode = if stage.has_relu() { Mode::Relu } else { Mode::Plain };
+        let (source, shift) = self.state(plan, affines, b.state, i);
+        fill(plan.isa, win, &[source], shift, mode, window);
+    }
+
     /// State j of image i as a source, with its shift.
     pub fn state<'b>(&'b self, plan: &Plan, affines: &'b [Affine], state: usize, i: usize) -> (Source<'b>, &'b [f32]) {
         let buffer = plan.state_buffer(state);
@@ -492,7 +513,6 @@ pub(crate) fn with_scratch<R>(plan: &Plan, f: impl FnOnce(&mut Work) -> R) -> R 
 
 /// One pass over all images: `before`, then for each stage its window, its output and the moments of that; the
 /// batch norms of all stages are known afterwards.
-#[allow(clippy::too_many_arguments)]
 fn stage_pass(
     direction: Direction,
     saved: &mut Saved,
@@ -501,11 +521,8 @@ fn stage_pass(
     window: impl Fn(&Chunk<'_>, &Placed, usize, &mut [f32], usize) + Sync,
     w: &[f32],
     before: impl Fn(&mut Chunk<'_>, usize) + Sync,
-    reads: &[usize],
 ) {
     let plan = &saved.plan;
-    // What the pass touches of every image, to be fetched while the image before is computed.
-    let touched: Vec<usize> = reads.iter().copied().chain(placed.iter().map(|p| p.norm)).collect();
     let per_chunk = chunk_images(plan.n);
     let items = saved.chunks.par_iter_mut().zip(out.par_chunks_mut(per_chunk * plan.out_len())).enumerate();
     let parts: Vec<Vec<Moments>> = direction.map(items, |(index, (bufs, out))| {
@@ -515,19 +532,11 @@ fn stage_pass(
             let mut triple = vec![0f32; 3 * plan.c];
             let (pivot, rest) = triple.split_at_mut(plan.c);
             let (sum, square) = rest.split_at_mut(plan.c);
-            let n = chunk.out.len() / plan.out_len();
-            for i in direction.images(n) {
+            for i in direction.images(chunk.out.len() / plan.out_len()) {
                 before(&mut chunk, i);
                 for (at, p) in placed.iter().enumerate() {
                     window(&chunk, p, i, &mut work.window, at);
                     let (len, c) = (p.stage.len_out(), p.stage.c_out());
-                    let (bufs, touched) = (&*chunk.bufs, share(&touched, at, placed.len()));
-                    work.scratch.ahead.set(direction.next(i, n).into_iter().flat_map(|next| {
-                        touched.iter().map(move |b| {
-                            let len = plan.buffer_lens[*b];
-                            &bufs[*b][next * len..(next + 1) * len]
-                        })
-                    }));
                     let y = &mut chunk.bufs[p.norm][i * len..][..len];
                     let w = p.stage.factors(&w[p.weights..]);
                     p.stage.forward(plan.isa, &work.window, &work.window, w, false, &mut work.scratch, y);
@@ -586,11 +595,6 @@ impl<'a> NodeSum<'a> {
             .collect();
         let to = plan.state_buffer(2 + group.node);
         Self { to, accumulate: !group.first, terms, drop_path: &noise.drop_path, n: plan.n }
-    }
-
-    /// All buffers it touches.
-    fn buffers(&self) -> Vec<usize> {
-        self.terms.iter().map(|(from, ..)| *from).chain([self.to]).collect()
     }
 
     /// Writes or adds to the node of image i.

@@ -14,7 +14,7 @@ pub fn fill(key: u64, edge: usize, start: usize, out: &mut [f32]) {
         let v = ((bits >> 8) as u32 >> 8) as f32 / (1u64 << 24) as f32;
         let radius = (-2.0 * u.ln()).sqrt();
         let angle = std::f32::consts::TAU * v;
-        *value = radius * if position % 2 == 0 { angle.cos() } else { angle.sin() };
+        *value = radius * if position.is_multiple_of(2) { angle.cos() } else { angle.sin() };
     }
 }
 

@@ -23,7 +23,8 @@ pub(crate) fn chunk_images(n: usize) -> usize {
 
 /// The order in which passes go over the images: to and fro. The tensors of a batch are larger than the caches; what
 /// one pass touched last, the next one finds there if it comes first. In one direction only, a cache that is a
-/// little too small for a pass would miss everything.
+/// little too small for a pass would miss everything. (On a busy machine, whose third level belongs to others, the
+/// times are the same either way.)
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Direction {
     backwards: bool,
@@ -41,11 +42,6 @@ impl Direction {
         (0..n).map(move |i| if self.backwards { n - 1 - i } else { i })
     }
 
-    /// The image after i.
-    pub fn next(self, i: usize, n: usize) -> Option<usize> {
-        if self.backwards { i.checked_sub(1) } else { Some(i + 1).filter(|i| *i < n) }
-    }
-
     /// f of every item in parallel, begun in this direction; the results are in the order of the items.
     pub fn map<I: IndexedParallelIterator, R: Send>(self, items: I, f: impl Fn(I::Item) -> R + Sync + Send) -> Vec<R> {
         if self.backwards {
@@ -56,11 +52,6 @@ impl Direction {
             items.map(f).collect()
         }
     }
-}
-
-/// The part of a list that falls to turn `at` of `turns`.
-pub(crate) fn share<T>(list: &[T], at: usize, turns: usize) -> &[T] {
-    &list[list.len() * at / turns..list.len() * (at + 1) / turns]
 }
 
 /// A stage with its place in the cell.
@@ -109,8 +100,9 @@ pub(crate) struct Group {
 }
 
 /// Bytes of stage outputs that one group may make, unless a single branch makes more: the second half of a
-/// separable convolution, the weighted sum and, on the way back, both halves again find in the third cache level
-/// what the pass before left there. See LOG.md for the times with other values.
+/// separable convolution, the weighted sum and, on the way back, both halves find in the third cache level what the
+/// pass before left there. On a shared machine with 32 MiB of it, 1, 8, 17 and 100 MiB took 26, 23.5, 22 and 22.5 ms
+/// for the value of a cell of 16 channels and 8.8, 8.8, 9.1 and 9.4 ms for one of 64, so that little depends on it.
 const GROUP_BYTES: usize = 8 << 20;
 
 /// Cuts the branches, sorted by node, into groups.
@@ -120,8 +112,8 @@ fn group(branches: &[Branch], nodes: usize, n: usize) -> Vec<Group> {
     for node in 0..nodes {
         let end = start + branches[start..].iter().take_while(|b| b.node == node).count();
         let (mut from, mut bytes, mut first) = (start, 0, true);
-        for at in start..end {
-            let more = branches[at].placed().iter().map(|p| p.stage.len_out() * n * size_of::<f32>()).sum::<usize>();
+        for (at, branch) in branches.iter().enumerate().take(end).skip(start) {
+            let more = branch.placed().iter().map(|p| p.stage.len_out() * n * size_of::<f32>()).sum::<usize>();
             if bytes > 0 && bytes + more > GROUP_BYTES {
                 groups.push(Group { node, branches: from..at, first, last: false });
                 (from, bytes, first) = (at, 0, false);
@@ -141,6 +133,8 @@ pub(crate) struct Plan {
     pub n: usize,
     pub c: usize,
     pub nodes: usize,
+    /// The edges from states 0 and 1 have stride 2.
+    pub reduction: bool,
     /// Rows and columns of states 0 and 1 and of the nodes.
     pub side_in: [usize; 2],
     pub side_out: [usize; 2],
@@ -228,6 +222,7 @@ impl Plan {
             n: dims.n,
             c,
             nodes: spec.nodes,
+            reduction: spec.reduction,
             side_in,
             side_out,
             pre: [pre0, pre1],
@@ -239,6 +234,24 @@ impl Plan {
             n_alphas: spec.n_alphas(),
             inputs: [(spec.c_prev_prev, dims.side0), (spec.c_prev, dims.side1)],
         }
+    }
+
+    /// In a reduction cell the branches from states 0 and 1, by state and window. Their first stages run before all
+    /// groups: they read four times what they write, and so share a window over all nodes (forward of a cell of 32
+    /// channels and side 32: 24 ms without, 20 ms with).
+    pub fn early(&self) -> Vec<&Branch> {
+        let mut early: Vec<&Branch> = self.branches.iter().filter(|b| self.is_early(b)).collect();
+        early.sort_by_key(|b| (b.state, b.first_window_key()));
+        early
+    }
+
+    /// The branches of a group whose first stages run with it.
+    pub fn late(&self, group: &Group) -> Vec<&Branch> {
+        self.branches[group.branches.clone()].iter().filter(|b| !b.placed().is_empty() && !self.is_early(b)).collect()
+    }
+
+    fn is_early(&self, branch: &Branch) -> bool {
+        self.reduction && branch.state < 2 && !branch.placed().is_empty()
     }
 
     /// The buffer of a state: what the batch norm of a preprocess block takes in, or a node.
@@ -309,6 +322,11 @@ impl Branch {
         self.placed().last()
     }
 
+    /// Whether its first stage reads the window of this other branch's.
+    pub fn shares_window(&self, other: &Self) -> bool {
+        self.state == other.state && self.first_window_key() == other.first_window_key()
+    }
+
     fn first_window_key(&self) -> Option<WindowKey> {
         self.placed().first().map(|p| WindowKey::of(&p.stage))
     }
@@ -316,14 +334,14 @@ impl Branch {
 
 /// Two stages with equal keys read the same window of the same state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct WindowKey {
+struct WindowKey {
     pad: usize,
     relu: bool,
     max: bool,
 }
 
 impl WindowKey {
-    pub fn of(stage: &Stage) -> Self {
+    fn of(stage: &Stage) -> Self {
         Self { pad: stage.window().pad, relu: stage.has_relu(), max: matches!(stage, Stage::Max { .. }) }
     }
 }

@@ -319,11 +319,11 @@ pub fn cell<T: Number>(
     let mut states = vec![first, second];
     let [h, wd] = dims.side_out(spec);
     let (mut edge, mut alpha) = (0, 0);
-    for node in 0..spec.nodes {
+    for _ in 0..spec.nodes {
         let mut sum = Maps::zeros(dims.n, h, wd, c);
-        for state in 0..2 + node {
+        for (state, x) in states.iter().enumerate() {
             for op in &spec.edges[edge] {
-                if let Some(y) = operation(*op, &states[state], spec.stride(state), &mut w, edge, noise.noise_key) {
+                if let Some(y) = operation(*op, x, spec.stride(state), &mut w, edge, noise.noise_key) {
                     sum.add_scaled(&y, |image| {
                         let m = noise.drop_path.get(edge * dims.n + image).map_or(1.0, |m| f64::from(*m));
                         p[alpha] * T::constant(m)

@@ -13,7 +13,6 @@
 //! [`Stage::tangent_w`] (the tangent of w) and [`Stage::vjp`] (their transposes). The window of x is the gate.
 
 use crate::simd::Isa;
-use crate::simd::ahead::Ahead;
 use crate::simd::aligned::Aligned;
 use crate::simd::depthwise::{self, Half, InputGradient};
 use crate::simd::pointwise::{product, weight_gradient};
@@ -47,8 +46,6 @@ pub(crate) struct Destination<'a> {
 pub(crate) struct Scratch {
     rows: Aligned,
     window: Aligned,
-    /// What comes after this stage.
-    pub ahead: Ahead,
 }
 
 impl Scratch {
@@ -175,7 +172,7 @@ impl Stage {
         match *self {
             Self::Half(half) => {
                 scratch.grow(half.scratch(), 0);
-                depthwise::forward(isa, half, v, w.0, w.1, accumulate, &mut scratch.ahead, &mut scratch.rows, y);
+                depthwise::forward(isa, half, v, w.0, w.1, accumulate, &mut scratch.rows, y);
             }
             Self::Pointwise { win, c_out } => {
                 product(isa, win.h * win.w, (c, c_out), v, c, w.0, y, c_out, accumulate);
@@ -263,8 +260,8 @@ impl Stage {
                 let input =
                     input.map(|d| InputGradient { gate: r, out: d.out, stride: d.stride, accumulate: d.accumulate });
                 let weights = dw.map(|dw| dw.split_at_mut(len_a));
-                let Scratch { rows, window, ahead } = scratch;
-                depthwise::vjp(isa, half, v, w_t.0, w_t.1, g, input, weights, ahead, rows, window);
+                let Scratch { rows, window } = scratch;
+                depthwise::vjp(isa, half, v, w_t.0, w_t.1, g, input, weights, rows, window);
             }
             Self::Pointwise { .. } => {
                 let px = win.h * win.w;

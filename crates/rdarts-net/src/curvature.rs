@@ -148,8 +148,9 @@ pub fn mixed_hvp<R: Real>(at: Point<R>, batch: Batch<R>, v: &[R]) -> Alphas {
     });
     let inputs = Inputs { p: [&p.normal, &p.reduce].map(still), w: w.collect() };
     let pass = Pass { dual: true, weights_move: true, ..Pass::plain(net, batch.noise, true) };
-    let images = upload_images(net, batch, &device);
-    let stem = pass.stem(Tensor::cat(vec![images.clone(), images.zeros_like()], 0), inputs.w[0].clone());
+    let size = [2 * batch.labels.len(), batch.side[0], batch.side[1], net.spec().c_image];
+    let images = stack_with_zeros(batch.images);
+    let stem = pass.stem(upload_reals::<R, 4>(images, size, &device), inputs.w[0].clone());
     let (logits, _) = pass.body(stem, &inputs);
     let n = batch.labels.len();
     let value = logits.clone().narrow(0, 0, n);
@@ -168,6 +169,14 @@ fn dual_backward(logits: Tensor<2>, ce: &CrossEntropy, inputs: &Inputs, p: &Alph
     let mut grads = seeded_backward(logits, &[&z_bar[..], &ce.gradient].concat());
     let doubled = Alphas { normal: vec![0.0; 2 * p.normal.len()], reduce: vec![0.0; 2 * p.reduce.len()] };
     take_p_bar(inputs, &mut grads, &doubled)
+}
+
+/// Values and a tangent of zeros, in shelf memory: it is given back there, so it must come from there.
+fn stack_with_zeros<R: Real>(values: &[R]) -> Vec<R> {
+    let mut stacked = R::take(2 * values.len());
+    stacked[..values.len()].copy_from_slice(values);
+    stacked[values.len()..].fill(R::from_f64(0.0));
+    stacked
 }
 
 /// Weights and their direction, or zeros, [2 len].

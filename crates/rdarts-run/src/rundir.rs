@@ -60,7 +60,7 @@ pub struct Recovered {
     pub warnings: Vec<String>,
 }
 
-/// The machine that a search runs on; nothing here changes a result.
+/// The machine that a search runs on; only the instruction set can change a result, in its last bits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Environment {
@@ -74,6 +74,8 @@ pub struct Environment {
     pub cpu: String,
     /// Number of threads that compute.
     pub threads: usize,
+    /// Instruction set of the kernels; another one rounds differently.
+    pub isa: String,
 }
 
 /// Why a run directory was refused or not written to.
@@ -411,7 +413,7 @@ impl RunDir {
 
 impl Environment {
     /// Describes this machine.
-    pub fn detect(threads: usize) -> Environment {
+    pub fn detect(threads: usize, isa: &str) -> Environment {
         // Only Linux has this file; elsewhere the model stays unknown, which harms nothing.
         let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = cpuinfo.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split_once(':'));
@@ -421,6 +423,7 @@ impl Environment {
             arch: std::env::consts::ARCH.to_string(),
             cpu: model.map_or("unknown", |(_, name)| name.trim()).to_string(),
             threads,
+            isa: isa.to_string(),
         }
     }
 }
@@ -780,7 +783,7 @@ mod tests {
     fn a_finished_run_is_whole_and_not_resumed() {
         let (_parent, path, mut run) = new_run();
         search(&mut run, 0, 1);
-        let environment = Environment::detect(2);
+        let environment = Environment::detect(2, "portable");
         run.write_environment(&environment).unwrap();
         run.write_genotype("genotype text\n", &json!({ "normal": [1] })).unwrap();
         let timing = Timing { attempt: 0, epoch: 0, seconds: BTreeMap::from([("weights".to_string(), 0.1)]) };

@@ -13,7 +13,7 @@
 //! of T alone would not do: it only says that some eigenvalue is near.
 //!
 //! The basis is orthogonalised twice against all its vectors (Parlett 1998), so at k = n the value is that of the
-//! full matrix up to rounding. Dominant means largest, not largest in absolute value, as in the released code.
+//! full matrix up to rounding, whose size the operator states and the bound includes. Dominant means largest, not largest in absolute value, as in the released code.
 
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 use rdarts_rng::Stream;
@@ -24,6 +24,10 @@ pub trait SymmetricOperator {
     fn n(&self) -> usize;
     /// H v.
     fn apply(&self, v: &[f64]) -> Vec<f64>;
+    /// Relative rounding error of a product: |error| is at most this times |H| for |v| = 1.
+    fn rounding(&self) -> f64 {
+        f64::EPSILON * self.n() as f64
+    }
 }
 
 impl SymmetricOperator for DMatrix<f64> {
@@ -92,7 +96,7 @@ pub fn dominant(operator: &dyn SymmetricOperator, tolerance: f64, stream: &mut S
         let scale = eigen.eigenvalues.amax();
         let exhausted = beta <= 1e-12 * scale || k == n;
         if exhausted || bound <= tolerance * value.abs() {
-            let bound = if exhausted { 1e-12 * scale } else { bound };
+            let bound = if exhausted { 0.0 } else { bound } + operator.rounding() * scale;
             let mut vector = DVector::zeros(n);
             for (v, weight) in basis.iter().zip(s.iter()) {
                 vector.axpy(*weight, v, 1.0);
@@ -125,12 +129,15 @@ fn above(thetas: &[f64], largest: f64, log_betas: f64, n: usize) -> f64 {
     high
 }
 
-/// All eigenvalues of a symmetric n x n matrix (row-major), largest first.
+/// All eigenvalues of a symmetric n x n matrix (row-major), largest first; NaN if an entry is not finite.
 ///
 /// # Panics
 /// If the length is not n * n.
 pub fn spectrum(n: usize, matrix: &[f64]) -> Vec<f64> {
     assert_eq!(matrix.len(), n * n);
+    if matrix.iter().any(|v| !v.is_finite()) {
+        return vec![f64::NAN; n];
+    }
     let mut values: Vec<f64> =
         SymmetricEigen::new(DMatrix::from_row_slice(n, n, matrix)).eigenvalues.iter().copied().collect();
     values.sort_by(|a, b| b.total_cmp(a));

@@ -107,6 +107,10 @@ pub fn diagonal(problem: &Problem) -> f64 {
     }
 }
 
+/// Rounding of single-precision Hessian-vector products, relative to the largest eigenvalue in absolute value. On the
+/// 24 random supernets of `tests/curvature.rs`, Lanczos run to the end and the full matrix differ by up to 4e-7.
+pub const ROUNDING: f64 = 1e-5;
+
 /// An [`AlphaHessian`] as a symmetric operator.
 pub struct Operator(pub AlphaHessian);
 
@@ -116,6 +120,9 @@ impl SymmetricOperator for Operator {
     }
     fn apply(&self, v: &[f64]) -> Vec<f64> {
         self.0.apply(v)
+    }
+    fn rounding(&self) -> f64 {
+        ROUNDING
     }
 }
 

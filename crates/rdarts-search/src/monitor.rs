@@ -600,7 +600,11 @@ mod tests {
     fn the_released_rule_reproduces_every_released_decision() {
         let runs = released_runs();
         if runs.is_empty() {
-            println!("skipped: no released-eigenvalues-*.json in RDARTS_RELEASED or beside the workspace");
+            assert!(
+                std::env::var_os("RDARTS_RELEASED").is_none(),
+                "RDARTS_RELEASED holds no released-eigenvalues-*.json"
+            );
+            println!("SKIPPED: no released-eigenvalues-*.json in RDARTS_RELEASED or beside the workspace");
             return;
         }
         for run in &runs {

@@ -31,6 +31,8 @@ pub struct Problem {
     pub net: Supernet,
     /// Where tensors live.
     pub device: Device,
+    /// Of the training images: the same on other files with the same contents only.
+    pub fingerprint: String,
 }
 
 /// The images of one weight step and one alpha step.
@@ -46,17 +48,31 @@ impl Problem {
         let dir = (!spec.data.dir.is_empty()).then(|| Path::new(&spec.data.dir));
         let data = rdarts_data::open(&spec.data.name, dir).map_err(SearchError::input)?;
         let limit = (spec.data.limit > 0).then_some(spec.data.limit);
-        let split = rdarts_data::split(data.train.n, spec.data.train_fraction, limit, spec.search.batch)
-            .map_err(SearchError::input)?;
-        augment(&spec, 0).check(data.train.height, data.train.width).map_err(SearchError::input)?;
+        let split =
+            rdarts_data::split(data.train.n, spec.data.train_fraction, limit, spec.search.batch).map_err(|e| {
+                SearchError::Input(format!("{e} (data.limit, data.train_fraction and search.batch decide this)"))
+            })?;
+        augment(&spec, 0)
+            .check(data.train.height, data.train.width)
+            .map_err(|e| SearchError::Input(format!("{e} (section [augment] of the spec)")))?;
         let (channels, classes) = (data.train.channels, data.classes.len());
         let net = Supernet::new(SupernetSpec {
             stem_multiplier: spec.network.stem_multiplier,
             ..SupernetSpec::from_space(&space, spec.network.cells, spec.network.channels, channels, classes)
         });
-        let problem = Self { spec, space, data: Arc::new(data), split, net, device: Device::flex() };
+        let fingerprint = format!("{:016x}", data.train.fingerprint());
+        let problem = Self { spec, space, data: Arc::new(data), split, net, device: Device::flex(), fingerprint };
         problem.check_memory()?;
         Ok(problem)
+    }
+
+    /// The spec without what may differ between two machines: the directory of the data and the place of the space's
+    /// file, whose contents are recorded by themselves.
+    pub fn spec_without_places(&self) -> SearchSpec {
+        let mut spec = self.spec.clone();
+        spec.data.dir.clear();
+        spec.space.name.clone_from(&self.space.name);
+        spec
     }
 
     /// Rows and columns of the images.
@@ -143,11 +159,17 @@ impl Problem {
     }
 
     fn check_memory(&self) -> Result<(), SearchError> {
-        let work = match self.spec.search.order {
-            rdarts_run::Order::First => rdarts_net::Work::Gradient,
-            _ => rdarts_net::Work::SecondOrderStep,
-        };
-        let needed = self.net.memory_estimate(self.spec.search.batch, self.side(), work);
+        let (spec, batch) = (&self.spec, self.spec.search.batch);
+        let mut works = vec![rdarts_net::Work::Gradient];
+        if spec.search.order != rdarts_run::Order::First {
+            works.push(rdarts_net::Work::SecondOrderStep);
+        }
+        if spec.hessian.every > 0 {
+            works.push(rdarts_net::Work::HessianProduct);
+        }
+        let step = works.into_iter().map(|w| self.net.memory_estimate(batch, self.side(), w)).max().unwrap_or(0);
+        // The images are read already; their batches, the program and the checkpoint in the making come on top.
+        let needed = step + 100 * (1 << 20) + 4 * 4 * self.net.n_parameters() as u64;
         let what = format!(
             "search.batch = {}, network.channels = {} or network.cells = {}",
             self.spec.search.batch, self.spec.network.channels, self.spec.network.cells
@@ -213,7 +235,17 @@ fn available_memory() -> Option<u64> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = meminfo.lines().find(|l| l.starts_with("MemAvailable:"))?;
     let free = line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024;
-    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let group = number("/sys/fs/cgroup/memory.max").zip(number("/sys/fs/cgroup/memory.current"));
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let number = |path: &str| read(path)?.trim().parse::<u64>().ok();
+    // Cached files count as used in a control group, but make way.
+    let cached: u64 = read("/sys/fs/cgroup/memory.stat")
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|l| {
+            l.strip_prefix("inactive_file ").or_else(|| l.strip_prefix("active_file "))?.parse::<u64>().ok()
+        })
+        .sum();
+    let used = number("/sys/fs/cgroup/memory.current").map(|used| used.saturating_sub(cached));
+    let group = number("/sys/fs/cgroup/memory.max").zip(used);
     Some(group.map_or(free, |(max, used)| free.min(max.saturating_sub(used))))
 }

@@ -132,7 +132,7 @@ pub fn start(
     run_from(problem, dir, state, observer, stop)
 }
 
-/// Goes on where the newest good checkpoint ends; its warnings name the damaged ones.
+/// Goes on where the newest good checkpoint ends; says where that is and which ones are damaged.
 ///
 /// # Errors
 /// If the run has finished, no checkpoint belongs to it, or as [`start`].
@@ -141,14 +141,19 @@ pub fn resume(
     dir: &mut RunDir,
     observer: &mut dyn Observer,
     stop: &AtomicBool,
-    warn: &mut dyn FnMut(&str),
+    say: &mut dyn FnMut(&str),
 ) -> Result<Outcome, SearchError> {
     let recovered = dir.recover().map_err(SearchError::input)?;
-    recovered.warnings.iter().for_each(|w| warn(w));
+    recovered.warnings.iter().for_each(|w| say(&format!("warning: {w}")));
     match recovered.checkpoint {
-        None => start(problem, dir, observer, stop),
+        None => {
+            say("There is no usable checkpoint: the search starts from the beginning.");
+            start(problem, dir, observer, stop)
+        }
         Some((name, checkpoint)) => {
             let state = State::from_checkpoint(problem, &name.to_string(), checkpoint)?;
+            let at = &state.at;
+            say(&format!("Going on in epoch {} after step {} of {}.", at.epoch, at.step, problem.steps_per_epoch()));
             run_from(problem, dir, state, observer, stop)
         }
     }
@@ -186,9 +191,10 @@ fn run_from(
         let Some(record) = measure_epoch(problem, &state, observer, stop, &mut seconds) else {
             return interrupted(problem, dir, &state);
         };
-        if let Some(value) = record.eigenvalue {
-            state.at.history.push((epoch, value));
+        if is_measured(&problem.spec, epoch) {
+            state.at.history.push((epoch, record.eigenvalue));
         }
+        check_state(&state, &record)?;
         dir.append_event(&Event::Epoch(Box::new(record.clone()))).map_err(SearchError::failed)?;
         dir.append_timing(&Timing { attempt: state.at.attempt, epoch, seconds }).map_err(SearchError::failed)?;
         observer.epoch(&record);
@@ -218,7 +224,6 @@ fn run_from(
             }
         }
         save(problem, dir, &state)?;
-        prune(problem, dir, &state)?;
     }
     let last = state.at.epoch;
     // A search that was stopped after its monitor had stopped it only has to write down its end.
@@ -326,9 +331,8 @@ fn train_epoch(
         let alphas = state.network_alphas(problem);
         let at = Point { net: &problem.net, device: &problem.device, weights: &state.weights, alphas: &alphas };
         let (train_loss, mut gradient) = weight_gradient(at, train_batch);
-        check_finite(train_loss.loss, "training", epoch, state.at.step, &[])?;
         let norm = clip_global_norm(&mut [&mut gradient], spec.weights.clip);
-        check_finite(norm, "training", epoch, state.at.step, &[])?;
+        check_finite(train_loss.loss + norm, "training", epoch, state.at.step, &[])?;
         state.sgd.step(&mut state.weights, &gradient, lr);
         rdarts_kernels::buffers::give_back(gradient);
 
@@ -364,13 +368,15 @@ fn train_epoch(
 
 /// Stops a search whose loss is no number: the checkpoint before is the last good state.
 fn check_finite(loss: f64, which: &str, epoch: usize, step: usize, gradient: &[f32]) -> Result<(), SearchError> {
-    if loss.is_finite() && gradient.iter().all(|g| g.is_finite()) {
-        return Ok(());
-    }
-    Err(SearchError::Failed(format!(
+    if loss.is_finite() && gradient.iter().all(|g| g.is_finite()) { Ok(()) } else { Err(diverged(which, epoch, step)) }
+}
+
+/// A spec that makes the loss grow without bounds is one that the user can mend.
+fn diverged(which: &str, epoch: usize, step: usize) -> SearchError {
+    SearchError::Input(format!(
         "the {which} loss or its gradient is not a finite number any more at epoch {epoch}, step {step}: the search has \
-         diverged; the checkpoint before it is kept, lower weights.lr or weights.clip and start again"
-    )))
+         diverged; the checkpoint before it is kept, lower weights.lr or alphas.lr or tighten weights.clip and start again"
+    ))
 }
 
 /// The record of an epoch whose steps are done; `None` if `stop` was set meanwhile.
@@ -385,9 +391,8 @@ fn measure_epoch(
     let mut timed = |name: &str, begin: Instant| {
         seconds.insert(name.into(), begin.elapsed().as_secs_f64());
     };
-    let every = spec.hessian.every;
     let mut found = None;
-    if every > 0 && (epoch.is_multiple_of(every) || epoch + 1 == n_epochs) {
+    if is_measured(spec, epoch) {
         observer.phase("eigenvalue");
         let begin = Instant::now();
         found = Some(eigenvalue(problem, state, epoch, spec.hessian.tolerance));
@@ -436,35 +441,49 @@ fn measure_epoch(
     })
 }
 
-fn save(problem: &Problem, dir: &mut RunDir, state: &State) -> Result<(), SearchError> {
-    dir.save_checkpoint(&state.name(), state.to_checkpoint(problem)).map_err(SearchError::failed)
+/// Whether the eigenvalue is measured after an epoch: every so many, and after the last.
+fn is_measured(spec: &run::SearchSpec, epoch: usize) -> bool {
+    let every = spec.hessian.every;
+    every > 0 && (epoch.is_multiple_of(every) || epoch + 1 == spec.search.epochs)
 }
 
-/// Keeps what a rollback can still need and the two newest, so that a damaged one costs one epoch.
-fn prune(problem: &Problem, dir: &mut RunDir, state: &State) -> Result<(), SearchError> {
+/// Saves, then deletes what is not needed any more.
+fn save(problem: &Problem, dir: &mut RunDir, state: &State) -> Result<(), SearchError> {
+    dir.save_checkpoint(&state.name(), state.to_checkpoint(problem)).map_err(SearchError::failed)?;
     if problem.spec.eval.keep_checkpoints {
         return Ok(());
+    }
+    let oldest = oldest_return(problem, state);
+    let mut names = dir.view().checkpoints().map_err(SearchError::failed)?;
+    names.sort_by_key(|n| std::cmp::Reverse(n.sequence));
+    // Two, so that a damaged one costs one epoch.
+    let newest: Vec<CheckpointName> = names.into_iter().take(2).collect();
+    dir.prune_checkpoints(|name| newest.contains(name) || (name.step.is_none() && name.epoch >= oldest))
+        .map_err(SearchError::failed)?;
+    Ok(())
+}
+
+/// The earliest epoch that a rollback decided now, or one epoch ago (if the newest checkpoint is damaged), can ask
+/// for. All files of that epoch and later ones stay: after a rollback the same epoch has several.
+fn oldest_return(problem: &Problem, state: &State) -> usize {
+    if problem.spec.search.method != run::Method::DartsAda {
+        return usize::MAX;
     }
     let rule = rule_of(&problem.spec.monitor);
     let reach = match rule.form {
         Form::Paper => rule.lag,
         Form::Released => rule.lag + rule.window / 2,
-    } * problem.spec.hessian.every.max(1);
-    let can_go_back = problem.spec.search.method == run::Method::DartsAda;
-    let mut names = dir.view().checkpoints().map_err(SearchError::failed)?;
-    names.sort_by_key(|n| std::cmp::Reverse(n.sequence));
-    let newest: Vec<CheckpointName> = names.iter().take(2).cloned().collect();
-    // The lineage: of each epoch the newest file, as far back as a decision reaches.
-    let lineage = |name: &CheckpointName| {
-        let is_newest = names.iter().filter(|n| n.epoch == name.epoch && n.step.is_none()).map(|n| n.sequence).max();
-        name.step.is_none()
-            && is_newest == Some(name.sequence)
-            && name.epoch <= state.at.epoch
-            && name.epoch + reach + 1 >= state.at.epoch
     };
-    dir.prune_checkpoints(|name| newest.contains(name) || (can_go_back && lineage(name)))
-        .map_err(SearchError::failed)?;
-    Ok(())
+    let history = &state.at.history;
+    history.len().checked_sub(reach + 2).map_or(0, |at| history[at].0)
+}
+
+/// Stops a search whose state or measurements are no numbers any more, before it is saved over the last good one.
+fn check_state(state: &State, record: &EpochRecord) -> Result<(), SearchError> {
+    let losses = [Some(record.train_loss), Some(record.alpha_loss), record.valid_loss, record.child_loss];
+    let is_finite = losses.iter().flatten().all(|l| l.is_finite())
+        && state.weights.iter().chain(&state.alphas).all(|v| v.is_finite());
+    if is_finite { Ok(()) } else { Err(diverged("validation", record.epoch, state.at.step)) }
 }
 
 fn interrupted(problem: &Problem, dir: &mut RunDir, state: &State) -> Result<Outcome, SearchError> {

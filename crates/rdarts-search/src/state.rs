@@ -55,8 +55,8 @@ pub struct Position {
     pub train_seen: usize,
     /// Sum of the losses of the alpha steps of this epoch.
     pub alpha_loss: f64,
-    /// Epochs and eigenvalues measured so far, (epoch, value).
-    pub history: Vec<(usize, f64)>,
+    /// Epochs and eigenvalues measured so far; `None`: it was not a finite number.
+    pub history: Vec<(usize, Option<f64>)>,
 }
 
 /// The rest of the optimisers, as JSON.
@@ -66,6 +66,10 @@ struct Scalars {
     at: Position,
     l2: f64,
     adam_t: u64,
+    /// The spec that the state belongs to, as text.
+    spec: String,
+    /// Fingerprint of the images.
+    data: String,
 }
 
 impl State {
@@ -102,11 +106,11 @@ impl State {
 
     /// The measurements so far.
     pub fn measurements(&self) -> Vec<Measurement> {
-        self.at
-            .history
-            .iter()
-            .map(|(epoch, eigenvalue)| Measurement { epoch: *epoch, eigenvalue: *eigenvalue })
-            .collect()
+        let measurement = |(epoch, value): &(usize, Option<f64>)| Measurement {
+            epoch: *epoch,
+            eigenvalue: value.unwrap_or(f64::NAN),
+        };
+        self.at.history.iter().map(measurement).collect()
     }
 
     /// Forgets the sums of an epoch.
@@ -131,7 +135,13 @@ impl State {
 
     /// The file's contents.
     pub fn to_checkpoint(&self, problem: &Problem) -> Checkpoint {
-        let scalars = Scalars { at: self.at.clone(), l2: self.sgd.l2, adam_t: self.adam.t };
+        let scalars = Scalars {
+            at: self.at.clone(),
+            l2: self.sgd.l2,
+            adam_t: self.adam.t,
+            spec: problem.spec_without_places().to_toml(),
+            data: problem.fingerprint.clone(),
+        };
         let (normal, reduce) = self.alphas.split_at(problem.n_alphas()[0]);
         let tensors = [
             ("weights", &self.weights[..]),
@@ -154,14 +164,24 @@ impl State {
     pub fn from_checkpoint(problem: &Problem, name: &str, checkpoint: Checkpoint) -> Result<Self, SearchError> {
         let wrong =
             |what: &str| SearchError::Input(format!("the checkpoint {name} does not belong to this run: {what}"));
-        let Scalars { at, l2, adam_t } = serde_json::from_value(checkpoint.state)
+        let Scalars { at, l2, adam_t, spec, data } = serde_json::from_value(checkpoint.state)
             .map_err(|e| wrong(&format!("its state is not a search's ({e})")))?;
+        if spec != problem.spec_without_places().to_toml() {
+            return Err(wrong(
+                "spec.toml has been changed since the search began; start a new search with the new spec",
+            ));
+        }
+        if data != problem.fingerprint {
+            return Err(wrong("the images of the data set are not those that the search began with"));
+        }
         let mut tensors = checkpoint.tensors;
         let mut take = |key: &str, len: usize| {
             let tensor = tensors.remove(key).ok_or_else(|| wrong(&format!("it has no tensor `{key}`")))?;
             match tensor.into_data() {
                 rdarts_run::TensorData::F32(v) if v.len() == len => Ok(v),
-                _ => Err(wrong(&format!("its tensor `{key}` does not hold {len} numbers of single precision"))),
+                _ => Err(wrong(&format!(
+                    "its tensor `{key}` does not hold {len} numbers, so the space or the network has been changed"
+                ))),
             }
         };
         let ([normal, reduce], n) = (problem.n_alphas(), problem.net.n_parameters());

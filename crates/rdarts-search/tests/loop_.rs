@@ -37,6 +37,8 @@ struct StopAfter<'a> {
     left: Option<usize>,
     stop: &'a AtomicBool,
     steps: usize,
+    /// Stops after the first step that follows a rollback.
+    at_rollback: bool,
 }
 
 impl Observer for StopAfter<'_> {
@@ -49,7 +51,11 @@ impl Observer for StopAfter<'_> {
     }
     fn phase(&mut self, _: &'static str) {}
     fn epoch(&mut self, _: &EpochRecord) {}
-    fn decision(&mut self, _: usize, _: &monitor::Decision) {}
+    fn decision(&mut self, _: usize, decision: &monitor::Decision) {
+        if self.at_rollback && matches!(decision, monitor::Decision::Rollback { .. }) {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Runs to the end, stopping after each of the given numbers of steps.
@@ -58,13 +64,15 @@ fn run(problem: &Problem, dir: &Path, stops: &[usize], threads: &[usize]) -> Out
     for (i, left) in stops.iter().map(|s| Some(*s)).chain([None]).enumerate() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads[i % threads.len()]).build().unwrap();
         let stop = AtomicBool::new(false);
-        let mut observer = StopAfter { left, stop: &stop, steps: 0 };
+        let mut observer = StopAfter { left, stop: &stop, steps: 0, at_rollback: false };
         let mut open = run_dir.take().unwrap_or_else(|| RunDir::open(dir).unwrap());
         let outcome = pool.install(|| {
             if i == 0 {
                 start(problem, &mut open, &mut observer, &stop)
             } else {
-                resume(problem, &mut open, &mut observer, &stop, &mut |w| panic!("{w}"))
+                resume(problem, &mut open, &mut observer, &stop, &mut |text| {
+                    assert!(!text.contains("warning"), "{text}")
+                })
             }
         });
         match outcome.unwrap() {
@@ -156,13 +164,66 @@ fn each_method_does_what_its_name_says() {
 }
 
 #[test]
+fn damaged_checkpoints_right_after_a_rollback_cost_one_epoch_and_no_bit() {
+    let problem = problem(&["monitor.window=2", "search.epochs=6"]);
+    let tmp = tempfile::tempdir().unwrap();
+    let (whole, hurt) = (tmp.path().join("whole"), tmp.path().join("hurt"));
+    run(&problem, &whole, &[], &[2]);
+    let rollback = decisions(&whole).first().cloned().expect("this seed goes back; otherwise the test shows nothing");
+    let stop = AtomicBool::new(false);
+    let mut observer = StopAfter { left: None, stop: &stop, steps: 0, at_rollback: true };
+    let mut dir = RunDir::create(&hurt, &problem.spec).unwrap();
+    let outcome = start(&problem, &mut dir, &mut observer, &stop).unwrap();
+    assert!(matches!(outcome, Outcome::Interrupted { epoch, .. } if epoch == rollback.return_to + 1), "{outcome:?}");
+    let mut names = dir.view().checkpoints().unwrap();
+    names.sort_by_key(|n| std::cmp::Reverse(n.sequence));
+    drop(dir);
+    // The one of the step and the one that the rollback left.
+    assert_eq!((names[1].epoch, names[1].step), (rollback.return_to, None));
+    for name in &names[..2] {
+        let path = hurt.join("checkpoints").join(name.file_name());
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(path, bytes).unwrap();
+    }
+    stop.store(false, Ordering::Relaxed);
+    let mut observer = StopAfter { left: None, stop: &stop, steps: 0, at_rollback: false };
+    let mut said = Vec::new();
+    let mut dir = RunDir::open(&hurt).unwrap();
+    resume(&problem, &mut dir, &mut observer, &stop, &mut |text| said.push(text.to_string())).unwrap();
+    assert_eq!(said.iter().filter(|t| t.contains("warning")).count(), 2, "{said:?}");
+    let (a, b) = (result(&whole), result(&hurt));
+    assert_eq!(a.0, b.0);
+    assert!(a.1 == b.1, "the last checkpoints differ");
+}
+
+#[test]
+fn a_changed_spec_or_other_images_are_not_resumed() {
+    let tmp = tempfile::tempdir().unwrap();
+    let path = tmp.path().join("run");
+    let original = problem(&[]);
+    let stop = AtomicBool::new(false);
+    let mut observer = StopAfter { left: Some(2), stop: &stop, steps: 0, at_rollback: false };
+    start(&original, &mut RunDir::create(&path, &original.spec).unwrap(), &mut observer, &stop).unwrap();
+    let refused = |problem: &Problem| {
+        let mut observer = StopAfter { left: None, stop: &stop, steps: 0, at_rollback: false };
+        resume(problem, &mut RunDir::open(&path).unwrap(), &mut observer, &stop, &mut |_| ()).unwrap_err().to_string()
+    };
+    assert!(refused(&problem(&["seed=7"])).contains("spec.toml has been changed"));
+    let mut other = problem(&[]);
+    other.fingerprint = "0123456789abcdef".into();
+    assert!(refused(&other).contains("images"));
+}
+
+#[test]
 fn a_diverged_search_stops_names_the_step_and_keeps_its_checkpoint() {
     let problem = problem(&["weights.lr=1e30", "weights.clip=1e30", "weights.lr_min=1"]);
     let tmp = tempfile::tempdir().unwrap();
     let path = tmp.path().join("run");
     let mut dir = RunDir::create(&path, &problem.spec).unwrap();
     let stop = AtomicBool::new(false);
-    let mut observer = StopAfter { left: None, stop: &stop, steps: 0 };
+    let mut observer = StopAfter { left: None, stop: &stop, steps: 0, at_rollback: false };
     let error = start(&problem, &mut dir, &mut observer, &stop).unwrap_err().to_string();
     assert!(error.contains("not a finite number") && error.contains("epoch 0, step"), "{error}");
     assert_eq!(dir.view().checkpoints().unwrap().len(), 1);

@@ -1,4 +1,4 @@
-//! How the program ends: 0 done, 1 failed while running, 2 the input was not right, 130 interrupted.
+//! How the program ends: 0 done, 1 failed while running, 2 the input was not right, 130 interrupted; and how it prints.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -14,6 +14,25 @@ pub enum Exit {
     /// Code 2.
     Input(String),
 }
+
+/// Prints a line to standard output. A closed pipe or a full disk must not end a search, so failures are left to the
+/// reader who closed it.
+macro_rules! out {
+    ($($arg:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stdout(), $($arg)*);
+    }};
+}
+pub(crate) use out;
+
+/// Prints a line to standard error, likewise.
+macro_rules! say {
+    ($($arg:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stderr(), $($arg)*);
+    }};
+}
+pub(crate) use say;
 
 /// Interrupted by Ctrl-C or SIGTERM after saving.
 pub const INTERRUPTED: u8 = 130;

@@ -6,14 +6,13 @@ use std::process::ExitCode;
 use rdarts::run::{CheckpointName, Event, RunView};
 use rdarts::search::lanczos::spectrum;
 use rdarts::search::measure::{diagonal, eigenvalue, hessian};
-use rdarts::search::monitor::Measurement;
 use rdarts::search::problem::{Problem, open_space};
 use rdarts::search::search::decide_for;
 use rdarts::search::state::State;
 use rdarts::space::Space;
 use serde_json::json;
 
-use crate::exit::Exit;
+use crate::exit::{Exit, out};
 use crate::plot::{self, Point};
 use crate::session::set_threads;
 
@@ -39,6 +38,9 @@ pub struct Args {
     /// Relative error of the dominant eigenvalue [default: hessian.tolerance of the run]
     #[arg(long)]
     tolerance: Option<f64>,
+    /// Directory of the data set, if it is not where it was
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
     /// Threads that compute [default: all processors]
     #[arg(long)]
     threads: Option<usize>,
@@ -50,7 +52,7 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
     if let Some(t) = args.tolerance.filter(|t| !(*t > 0.0 && *t < 1.0)) {
-        return Err(Exit::Input(format!("--tolerance is {t}, but must lie between 0 and 1")));
+        return Err(Exit::Input(format!("--tolerance is {t}, but must be above 0 and below 1")));
     }
     let view = RunView::open(&args.dir)?;
     set_threads(args.threads)?;
@@ -58,7 +60,11 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         Some(text) => Space::from_toml(&text, "space.toml").map_err(Exit::input)?,
         None => open_space(&view.spec().space.name)?,
     };
-    let problem = Problem::new(view.spec().clone(), space)?;
+    let mut spec = view.spec().clone();
+    if let Some(data) = &args.data_dir {
+        spec.data.dir = data.display().to_string();
+    }
+    let problem = Problem::new(spec, space)?;
     let name = choose(&view, args.epoch)?;
     let state = State::from_checkpoint(&problem, &name.to_string(), view.load_checkpoint(&name)?)?;
     let epoch = name.epoch;
@@ -84,7 +90,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
             0.0 => "plain".to_string(),
             d => format!("reference: {d:e} on the diagonal"),
         };
-        println!(
+        out!(
             "alpha-Hessian of the validation loss after epoch {epoch} ({} alphas, {mode})",
             problem.n_alphas().iter().sum::<usize>()
         );
@@ -94,23 +100,24 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     } else {
         dominant(&problem, &state, epoch, &args, &mut out)
     };
+    if !value.is_finite() {
+        return Err(Exit::Failed(format!(
+            "the Hessian after epoch {epoch} has entries that are not finite: the search has diverged"
+        )));
+    }
     if args.json {
-        println!("{out:#}");
+        out!("{out:#}");
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(r) = recorded {
-        println!("the search recorded  {r:.6} (difference {:.1e})", (r - value).abs());
+        out!("the search recorded  {r:.6} (difference {:.1e})", (r - value).abs());
     }
-    println!();
-    print!("{}", plot::draw(&trajectory, 8, 60));
-    println!("{}", place(&trajectory, epoch, value));
-    let history: Vec<Measurement> = state
-        .at
-        .history
-        .iter()
-        .map(|(epoch, eigenvalue)| Measurement { epoch: *epoch, eigenvalue: *eigenvalue })
-        .collect();
-    println!("The monitor's word after this epoch: {}", decide_for(&problem, &history, epoch, state.sgd.l2));
+    out!("");
+    out!("{}", plot::draw(&trajectory, 8, 60));
+    if !trajectory.is_empty() {
+        out!("{}", place(&trajectory, epoch, recorded.unwrap_or(value)));
+    }
+    out!("The monitor's word after this epoch: {}", decide_for(&problem, &state.measurements(), epoch, state.sgd.l2));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -123,6 +130,9 @@ fn choose(view: &RunView, epoch: Option<usize>) -> Result<CheckpointName, Exit> 
         Some(epoch) => whole.iter().rev().find(|n| n.epoch == epoch),
     };
     found.cloned().ok_or_else(|| {
+        if whole.is_empty() {
+            return Exit::Input(format!("`{}` has no checkpoint yet: its first epoch is not over", view.path().display()));
+        }
         let mut epochs: Vec<usize> = whole.iter().map(|n| n.epoch).collect();
         epochs.sort_unstable();
         epochs.dedup();
@@ -135,7 +145,7 @@ fn choose(view: &RunView, epoch: Option<usize>) -> Result<CheckpointName, Exit> 
         };
         let wanted = epoch.map_or("any epoch".into(), |e| format!("epoch {e}"));
         Exit::Input(format!(
-            "`{}` has no checkpoint of {wanted}: {there} (a search with --set eval.keep_checkpoints=true keeps all)",
+            "`{}` has no checkpoint of {wanted}, only of {there} (a search with --set eval.keep_checkpoints=true keeps all)",
             view.path().display()
         ))
     })
@@ -147,9 +157,11 @@ fn dominant(problem: &Problem, state: &State, epoch: usize, args: &Args, out: &m
     out["bound"] = json!(found.bound);
     out["products"] = json!(found.n_products);
     if !args.json {
-        println!(
+        out!(
             "dominant eigenvalue  {:.6} +- {:.1e} (Lanczos, {} Hessian-vector products)",
-            found.value, found.bound, found.n_products
+            found.value,
+            found.bound,
+            found.n_products
         );
     }
     found.value
@@ -167,11 +179,11 @@ fn full(problem: &Problem, state: &State, epoch: usize, args: &Args, out: &mut s
     out["hessian"] = json!(rows);
     out["asymmetry"] = json!(matrix.asymmetry);
     if !args.json {
-        println!("dominant eigenvalue  {:.6}", values[0]);
-        println!("asymmetry before symmetrising {:.1e} (rounding)", matrix.asymmetry);
-        println!("spectrum, largest first:");
+        out!("dominant eigenvalue  {:.6}", values[0]);
+        out!("asymmetry before symmetrising {:.1e} (rounding)", matrix.asymmetry);
+        out!("spectrum, largest first:");
         for line in values.chunks(8) {
-            println!("  {}", line.iter().map(|v| format!("{v:>10.3e}")).collect::<Vec<_>>().join(" "));
+            out!("  {}", line.iter().map(|v| format!("{v:>10.3e}")).collect::<Vec<_>>().join(" "));
         }
     }
     values[0]

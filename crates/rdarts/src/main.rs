@@ -16,7 +16,7 @@ mod session;
 
 use clap::{Parser, Subcommand};
 
-use crate::exit::Exit;
+use crate::exit::{Exit, say};
 
 // Activations are large and short-lived: the system's allocator gives them back and faults them in again.
 #[global_allocator]
@@ -50,7 +50,7 @@ fn main() -> std::process::ExitCode {
         Verb::Hessian(args) => hessian::run(args),
     };
     done.unwrap_or_else(|e: Exit| {
-        eprintln!("error: {e}");
+        say!("error: {e}");
         e.code()
     })
 }

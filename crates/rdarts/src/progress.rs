@@ -8,6 +8,8 @@ use rdarts::run::EpochRecord;
 use rdarts::search::monitor::{Decision, Why};
 use rdarts::search::search::{Observer, Progress};
 
+use crate::exit::say;
+
 /// Writes to standard error; results go to standard output.
 pub struct Shown {
     bar: Option<ProgressBar>,
@@ -19,15 +21,20 @@ pub struct Shown {
     done: u64,
     total: u64,
     table_begun: bool,
+    /// When something was last shown without a terminal.
+    shown_at: Instant,
 }
 
+/// Without a terminal, a long epoch shows a line this often.
+const LINE_EVERY: Duration = Duration::from_secs(60);
+
 impl Shown {
-    /// `quiet` shows nothing.
-    pub fn new(quiet: bool) -> Self {
+    /// For a search of so many steps; `quiet` shows nothing.
+    pub fn new(quiet: bool, total: usize) -> Self {
         let on_terminal = std::io::stderr().is_terminal() && !quiet;
         Self {
             bar: on_terminal.then(|| {
-                let bar = ProgressBar::new(0);
+                let bar = ProgressBar::new(total as u64);
                 let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} steps  {msg}");
                 bar.set_style(style.expect("the template is fixed"));
                 bar.enable_steady_tick(Duration::from_millis(500));
@@ -38,8 +45,9 @@ impl Shown {
             images: 0,
             first: None,
             done: 0,
-            total: 0,
+            total: total as u64,
             table_begun: false,
+            shown_at: Instant::now(),
         }
     }
 
@@ -47,8 +55,8 @@ impl Shown {
     pub fn line(&self, text: &str) {
         match &self.bar {
             _ if self.quiet => {}
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(bar) => bar.suspend(|| say!("{text}")),
+            None => say!("{text}"),
         }
     }
 
@@ -67,10 +75,10 @@ impl Shown {
     fn time_left(&self) -> String {
         let done = self.done - self.first.unwrap_or(0);
         if done == 0 {
-            return "time left unknown".into();
+            return "unknown".into();
         }
         let left = self.begin.elapsed().as_secs_f64() / done as f64 * (self.total - self.done) as f64;
-        format!("{} left", duration(left))
+        duration(left)
     }
 }
 
@@ -86,8 +94,20 @@ impl Observer for Shown {
         if let Some(bar) = &self.bar {
             bar.set_length(self.total);
             bar.set_position(self.done);
-            bar.set_prefix(format!("epoch {}/{}", p.epoch + 1, p.n_epochs));
-            bar.set_message(format!("loss {:.3}  {:.0} images/s  {}", p.train_loss, self.rate(), self.time_left()));
+            bar.set_prefix(format!("epoch {} of 0 to {}", p.epoch, p.n_epochs - 1));
+            bar.set_message(format!(
+                "loss {:.3}  {:.0} images/s  {} left",
+                p.train_loss,
+                self.rate(),
+                self.time_left()
+            ));
+        } else if self.shown_at.elapsed() > LINE_EVERY {
+            self.shown_at = Instant::now();
+            let (rate, left) = (self.rate(), self.time_left());
+            self.line(&format!(
+                "  epoch {} step {}/{}  loss {:.3}  {rate:.0} images/s  {left} left",
+                p.epoch, p.step, p.n_steps, p.train_loss
+            ));
         }
     }
 
@@ -98,9 +118,12 @@ impl Observer for Shown {
     }
 
     fn epoch(&mut self, r: &EpochRecord) {
+        self.shown_at = Instant::now();
         if !self.table_begun {
             self.table_begun = true;
-            self.line("epoch  train loss   acc  one-shot acc  child acc  eigenvalue  skips      L2   images/s");
+            self.line(
+                "epoch  train loss   acc  one-shot acc  child acc  eigenvalue  skips      L2   images/s  time left",
+            );
         }
         let percent = |v: Option<f64>| v.map_or("-".into(), |v| format!("{:.1}%", 100.0 * v));
         self.line(&format!(

@@ -8,7 +8,7 @@ use rdarts::search::problem::Problem;
 use rdarts::search::search::resume;
 use rdarts::space::Space;
 
-use crate::exit::Exit;
+use crate::exit::{Exit, say};
 use crate::session::{conduct, set_threads};
 
 /// Go on after a stop, a kill or a crash, with the same bits as if nothing had happened
@@ -19,6 +19,9 @@ use crate::session::{conduct, set_threads};
 pub struct Args {
     /// The run directory
     dir: PathBuf,
+    /// Directory of the data set, if it is not where it was
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
     /// Threads that compute [default: all processors]
     #[arg(long)]
     threads: Option<usize>,
@@ -37,12 +40,25 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         )));
     }
     let threads = set_threads(args.threads)?;
-    let problem = Problem::new(dir.spec().clone(), recorded_space(&dir)?)?;
+    let mut spec = dir.spec().clone();
+    if let Some(data) = args.data_dir {
+        spec.data.dir = data.display().to_string();
+    }
+    let problem = Problem::new(spec, recorded_space(&dir)?)?;
+    if !args.json {
+        say!(
+            "{} in space {} on {}: resuming {}",
+            problem.spec.search.method,
+            problem.space.name,
+            problem.spec.data.name,
+            args.dir.display()
+        );
+    }
     if dir.view().space()?.is_none() {
         dir.write_space(&problem.space.to_toml())?;
     }
     conduct(&problem, &mut dir, threads, args.json, |dir, shown, stop| {
-        resume(&problem, dir, shown, stop, &mut |w| eprintln!("warning: {w}"))
+        resume(&problem, dir, shown, stop, &mut |text| say!("{text}"))
     })
 }
 

@@ -7,8 +7,8 @@ use rdarts::run::{RunDir, SearchSpec};
 use rdarts::search::problem::{Problem, open_space};
 use rdarts::search::search::start;
 
-use crate::exit::Exit;
-use crate::session::{conduct, set_threads};
+use crate::exit::{Exit, say};
+use crate::session::{conduct, count, isa, set_threads};
 
 /// Search an architecture; without arguments a small robust search on embedded images
 ///
@@ -50,6 +50,7 @@ pub struct Args {
     order: Option<String>,
     /// Seed of everything random (seed)
     #[arg(long)]
+    #[arg(value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     seed: Option<u64>,
     /// Number of epochs (search.epochs)
     #[arg(long)]
@@ -67,6 +68,7 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
+    isa()?;
     let spec = resolve(&args)?;
     let space = open_space(&spec.space.name)?;
     let threads = set_threads(args.threads)?;
@@ -94,19 +96,41 @@ fn resolve(args: &Args) -> Result<SearchSpec, Exit> {
     ];
     let mut overrides = args.overrides.clone();
     overrides.extend(flags.into_iter().filter_map(|(key, value)| value.map(|v| format!("{key}={v}"))));
-    SearchSpec::resolve(preset, args.spec.as_deref(), &overrides).map_err(Exit::input)
+    let mut spec = SearchSpec::resolve(preset, args.spec.as_deref(), &overrides).map_err(Exit::input)?;
+    spec.data.dir = data_directory(&spec)?;
+    Ok(spec)
+}
+
+/// The directory of the data as it can be found again from anywhere, by `resume` and `hessian` too.
+fn data_directory(spec: &SearchSpec) -> Result<String, Exit> {
+    let from_environment = || std::env::var("RDARTS_DATA").unwrap_or_default();
+    let (dir, embedded) = (&spec.data.dir, spec.data.name == "fashion-mini");
+    if embedded && !dir.is_empty() {
+        return Err(Exit::Input(format!(
+            "data.dir is `{dir}`, but fashion-mini is part of the program: leave it out or name another data set"
+        )));
+    }
+    let dir = if dir.is_empty() && !embedded { from_environment() } else { dir.clone() };
+    match Path::new(&dir).canonicalize() {
+        Ok(whole) if !dir.is_empty() => Ok(whole.display().to_string()),
+        // Where it cannot be found, opening the data says so in its own words.
+        _ => Ok(dir),
+    }
 }
 
 fn announce(problem: &Problem, path: &Path, threads: usize) {
     let spec = &problem.spec;
-    let small = if spec.preset == "demo" { " (preset demo: small and first order, to show the method)" } else { "" };
-    eprintln!(
-        "{} in space {} on {}{small}: {} epochs of {} steps, {} channels, {} cells, {} weights, {} alphas, {} order, L2 {:e}",
+    let small = match spec.preset.as_str() {
+        "demo" => " (preset demo: small and first order, to show the method)".to_string(),
+        other => format!(" (preset {other})"),
+    };
+    say!(
+        "{} in space {} on {}{small}: {} of {}, {} channels, {} cells, {} weights, {} alphas, {} order, L2 {:e}",
         spec.search.method,
         problem.space.name,
         spec.data.name,
-        spec.search.epochs,
-        problem.steps_per_epoch(),
+        count(spec.search.epochs, "epoch"),
+        count(problem.steps_per_epoch(), "step"),
         spec.network.channels,
         spec.network.cells,
         problem.net.n_parameters(),
@@ -114,10 +138,11 @@ fn announce(problem: &Problem, path: &Path, threads: usize) {
         spec.search.order,
         spec.weights.l2,
     );
-    eprintln!(
-        "{} images train the weights, {} the alphas; {threads} threads ({}); run directory {}",
+    say!(
+        "{} images train the weights, {} the alphas; {} ({}); run directory {}",
         problem.split.train.len(),
         problem.split.valid.len(),
+        count(threads, "thread"),
         rdarts::kernels::Isa::best().name(),
         path.display(),
     );

@@ -3,22 +3,28 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use rdarts::kernels::Isa;
 use rdarts::run::{Environment, EpochRecord, Event, RunDir, RunView};
 use rdarts::search::SearchError;
 use rdarts::search::problem::Problem;
-use rdarts::search::search::{Found, Outcome};
+use rdarts::search::search::{Found, Outcome, rule_of};
 use serde_json::json;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
-use crate::exit::{Exit, INTERRUPTED};
+use crate::exit::{Exit, INTERRUPTED, out, say};
 use crate::plot::{self, Point};
 use crate::progress::Shown;
 
+/// More than any machine has processors: a slip of the finger must not start a million threads.
+const MAX_THREADS: usize = 1024;
+
 /// Threads that compute: as many as asked for, else as many as there are processors.
 pub fn set_threads(wanted: Option<usize>) -> Result<usize, Exit> {
-    if wanted == Some(0) {
-        return Err(Exit::Input("--threads is 0, but must be at least 1".into()));
+    if let Some(n) = wanted.filter(|n| !(1..=MAX_THREADS).contains(n)) {
+        return Err(Exit::Input(format!("--threads is {n}, but must be from 1 to {MAX_THREADS}")));
     }
     let n = wanted.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     rayon::ThreadPoolBuilder::new()
@@ -28,16 +34,39 @@ pub fn set_threads(wanted: Option<usize>) -> Result<usize, Exit> {
     Ok(n)
 }
 
-/// A flag that the first Ctrl-C or SIGTERM sets; the second ends the process at once.
+/// A flag that the first Ctrl-C, SIGTERM or SIGHUP sets; the second ends the process at once.
 pub fn stop_flag() -> Result<Arc<AtomicBool>, Exit> {
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // In this order: the shutdown looks at the flag before the second handler sets it.
-        signal_hook::flag::register_conditional_shutdown(signal, i32::from(INTERRUPTED), stop.clone())
-            .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
-            .map_err(|e| Exit::Failed(format!("cannot wait for signals: {e}")))?;
-    }
+    let mut signals =
+        Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|e| Exit::Failed(format!("cannot wait for signals: {e}")))?;
+    let flag = stop.clone();
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            if flag.swap(true, Ordering::Relaxed) {
+                say!("Stopped at once; `rdarts resume` goes on from the last checkpoint.");
+                std::process::exit(i32::from(INTERRUPTED));
+            }
+            say!("Stopping after this step; again to stop at once.");
+        }
+    });
     Ok(stop)
+}
+
+/// The instruction set of the kernels; an unknown name in RDARTS_ISA is refused.
+pub fn isa() -> Result<Isa, Exit> {
+    let names: Vec<&str> = Isa::available().iter().map(|isa| isa.name()).collect();
+    match std::env::var("RDARTS_ISA") {
+        Ok(wanted) if !wanted.is_empty() && !names.contains(&wanted.as_str()) => Err(Exit::Input(format!(
+            "RDARTS_ISA is `{wanted}`, but must be one that this processor has: {}",
+            names.join(", ")
+        ))),
+        _ => Ok(Isa::best()),
+    }
+}
+
+/// `3 epochs`, `1 epoch`.
+pub fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// Records the machine in a run directory, runs `body` and tells how it ended.
@@ -48,9 +77,20 @@ pub fn conduct(
     json: bool,
     body: impl FnOnce(&mut RunDir, &mut Shown, &AtomicBool) -> Result<Outcome, SearchError>,
 ) -> Result<ExitCode, Exit> {
+    let here = Environment::detect(threads, isa()?.name());
     let stop = stop_flag()?;
-    dir.write_environment(&Environment::detect(threads))?;
-    let mut shown = Shown::new(json);
+    let mut shown = Shown::new(json, problem.spec.search.epochs * problem.steps_per_epoch());
+    if let Ok(Some(before)) = dir.view().environment() {
+        for (what, old, new) in [("instruction set", &before.isa, &here.isa), ("version", &before.rdarts, &here.rdarts)]
+        {
+            if old != new {
+                shown.line(&format!(
+                    "warning: the search ran with {what} {old} before and goes on with {new}: its last bits may differ"
+                ));
+            }
+        }
+    }
+    dir.write_environment(&here)?;
     dir.warnings().iter().for_each(|w| shown.line(&format!("warning: {w}")));
     let outcome = body(dir, &mut shown, &stop);
     shown.end();
@@ -58,7 +98,7 @@ pub fn conduct(
         Outcome::Finished(found) => {
             let events = dir.view().events()?;
             if json {
-                println!("{}", as_json(dir.view(), &found, &events))
+                out!("{}", as_json(dir.view(), &found, &events))
             } else {
                 tell(problem, dir.path(), &found, &events)
             }
@@ -67,12 +107,9 @@ pub fn conduct(
         Outcome::Interrupted { epoch, step } => {
             let path = dir.path().display();
             if json {
-                println!(
-                    "{}",
-                    json!({ "interrupted": { "epoch": epoch, "step": step }, "directory": path.to_string() })
-                );
+                out!("{}", json!({ "interrupted": { "epoch": epoch, "step": step }, "directory": path.to_string() }));
             }
-            eprintln!(
+            say!(
                 "Stopped in epoch {epoch} after step {step} and saved. Go on with `rdarts resume {}`.",
                 quoted(dir.path())
             );
@@ -98,65 +135,79 @@ fn epochs(events: &[Event]) -> impl Iterator<Item = &EpochRecord> {
 /// The account for people.
 fn tell(problem: &Problem, path: &Path, found: &Found, events: &[Event]) {
     let spec = &problem.spec;
-    println!();
-    println!(
+    out!("");
+    out!(
         "{} on {} in space {}: the architecture of epoch {}",
-        spec.search.method, spec.data.name, problem.space.name, found.epoch
+        spec.search.method,
+        spec.data.name,
+        problem.space.name,
+        found.epoch
     );
-    println!();
-    println!("{}", found.genotype);
-    println!();
+    out!("");
+    out!("{}", found.genotype);
+    out!("");
     let points: Vec<Point> = epochs(events)
         .filter_map(|r| r.eigenvalue.map(|value| Point { epoch: r.epoch, attempt: r.attempt, value }))
         .collect();
-    println!("Dominant eigenvalue of the alpha-Hessian of the validation loss");
-    print!("{}", plot::draw(&points, 10, 60));
-    println!();
-    println!("The monitor:");
+    out!("Dominant eigenvalue of the alpha-Hessian of the validation loss");
+    out!("{}", plot::draw(&points, 10, 60));
+    out!("");
+    out!("The monitor:");
     let mut decided = false;
     for event in events {
         if let Event::Decision(d) = event {
-            println!("  After epoch {}: {}", d.epoch, d.reason);
+            out!("  After epoch {}: {}", d.epoch, d.reason);
             decided = true;
         }
     }
     if !decided {
-        println!("  {}", never(problem));
+        out!("  {}", never(problem, points.len()));
     }
-    println!("  {}", found.reason);
+    let is_told = events.iter().any(|e| matches!(e, Event::Decision(d) if d.reason == found.reason));
+    if !is_told {
+        out!("  {}", found.reason);
+    }
     let record = epochs(events).filter(|r| r.epoch == found.epoch).last();
     if let Some(r) = record {
-        let mut facts = vec![format!("{} skip connections in the normal cell", r.skip_connects_normal)];
+        let mut facts = vec![format!("{} in the normal cell", count(r.skip_connects_normal, "skip connection"))];
         if let Some(a) = r.valid_accuracy {
             facts.push(format!("one-shot accuracy {:.1} %", 100.0 * a));
         }
         if let Some(a) = r.child_accuracy {
-            facts.push(format!("its child with the supernet's weights {:.1} %", 100.0 * a));
+            facts.push(format!(
+                "its child with the supernet's weights, which were trained for the mixture, {:.1} %",
+                100.0 * a
+            ));
         }
-        println!();
-        println!("That epoch: {}.", facts.join(", "));
+        out!("");
+        out!("That epoch: {}.", facts.join(", "));
     }
     let path = quoted(path);
-    println!();
-    println!("Run directory: {path} (genotype.txt and .json, events.jsonl, checkpoints)");
-    println!("Next:");
-    println!("  rdarts hessian {path} --full        all eigenvalues at the end of the search");
+    out!("");
+    out!("Run directory: {path} (genotype.txt and .json, events.jsonl, checkpoints)");
+    out!("Next:");
+    out!("  rdarts hessian {path} --full        all eigenvalues at the end of the search");
     if spec.preset == "demo" {
-        println!(
-            "  rdarts search --preset paper       the paper's settings on the full Fashion-MNIST (hours; see README)"
-        );
+        out!("  rdarts search --preset paper       the paper's settings on the full Fashion-MNIST (hours; see README)");
     } else {
-        println!(
+        out!(
             "  rdarts search --seed {}             the same with other random numbers, to see how far it varies",
             spec.seed + 1
         );
     }
 }
 
-/// Why the monitor never acted.
-fn never(problem: &Problem) -> String {
+/// Why the monitor never acted, after so many measurements.
+fn never(problem: &Problem, measured: usize) -> String {
+    let rule = rule_of(&problem.spec.monitor);
+    let needed = rule.window + rule.lag;
     match problem.spec.search.method {
         rdarts::run::Method::Darts => "Method darts only watches.".into(),
+        _ if measured < needed => format!(
+            "{} are too few for it to compare: a window of {} needs {needed}.",
+            count(measured, "measurement"),
+            rule.window
+        ),
         _ => "The smoothed eigenvalue never grew enough for it to act.".into(),
     }
 }

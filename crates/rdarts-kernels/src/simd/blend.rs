@@ -280,7 +280,10 @@ unsafe fn add_sums<S: Simd, const R: usize>(acc: &[[S::V; R]; 8], out: *mut f32)
     // SAFETY: out holds R registers.
     unsafe {
         for r in 0..R {
-            let sums = [acc[0][r], acc[1][r], acc[2][r], acc[3][r], acc[4][r], acc[5][r], acc[6][r], acc[7][r]];
+            let mut sums = [S::zero(); 8];
+            for (sum, acc) in sums.iter_mut().zip(acc) {
+                *sum = acc[r];
+            }
             let to = out.add(r * S::L);
             S::store(to, S::add(S::load(to), tree::<S>(sums)));
         }

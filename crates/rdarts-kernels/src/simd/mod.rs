@@ -10,7 +10,6 @@
 //! | `Avx2` | 8 | x86-64 with AVX2 and FMA |
 //! | `Portable` | 8 | everywhere; the compiler vectorises it for the target's baseline (SSE2, NEON) |
 
-pub(crate) mod ahead;
 pub(crate) mod aligned;
 mod avx2;
 mod avx512;
@@ -173,7 +172,7 @@ macro_rules! in_blocks {
     ([$($size:literal),*], $n:expr, $at:ident, $block:ident => $body:expr) => {{
         let n: usize = $n;
         let mut $at = 0;
-        $(while $at + $size <= n {
+        $(while $size <= n - $at {
             const $block: usize = $size;
             $body;
             $at += $size;

@@ -1,0 +1,58 @@
+//! A long search needs no more memory than a short one. Alone in its file: the shelf of buffers is one per process.
+
+use std::sync::atomic::AtomicBool;
+
+use rdarts_kernels::buffers;
+use rdarts_run::{EpochRecord, RunDir, SearchSpec};
+use rdarts_search::monitor::Decision;
+use rdarts_search::problem::{Problem, open_space};
+use rdarts_search::search::{Observer, Progress, start};
+
+const SMALL: &str = r#"
+preset = "demo"
+[data]
+limit = 400
+[network]
+channels = 2
+cells = 3
+[search]
+epochs = 3
+batch = 16
+method = "darts"
+[hessian]
+every = 0
+[eval]
+oneshot = false
+child = false
+"#;
+
+/// What lies idle on the shelf after each step.
+struct Watch(Vec<usize>);
+
+impl Observer for Watch {
+    fn step(&mut self, _: &Progress) {
+        self.0.push(buffers::idle());
+    }
+    fn phase(&mut self, _: &'static str) {}
+    fn epoch(&mut self, _: &EpochRecord) {}
+    fn decision(&mut self, _: usize, _: &Decision) {}
+}
+
+#[test]
+fn the_shelf_does_not_grow_from_step_to_step() {
+    for order in ["first", "second", "second-fd"] {
+        let spec = SearchSpec::resolve_text(None, Some(("test", SMALL)), &[format!("search.order={order}")]).unwrap();
+        let space = open_space(&spec.space.name).unwrap();
+        let problem = Problem::new(spec, space).unwrap();
+        let tmp = tempfile::tempdir().unwrap();
+        let mut watch = Watch(Vec::new());
+        let mut dir = RunDir::create(&tmp.path().join("run"), &problem.spec).unwrap();
+        start(&problem, &mut dir, &mut watch, &AtomicBool::new(false)).unwrap();
+        // Every epoch ends with a smaller batch, so compare the same step of the second and the last epoch.
+        let steps = watch.0.len() / 3;
+        let (early, late) = (watch.0[steps + 5], watch.0[2 * steps + 5]);
+        assert!(steps >= 12 && early > 0);
+        assert!(late <= early, "{order}: {early} idle values after {} steps, {late} after {}", steps + 6, 2 * steps + 6);
+        buffers::clear();
+    }
+}
