@@ -7,6 +7,7 @@ pub mod head;
 pub mod loss;
 pub mod noise;
 mod norm;
+pub mod peak;
 mod plan;
 pub mod reference;
 mod simd;

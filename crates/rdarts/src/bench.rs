@@ -21,8 +21,8 @@ use rdarts::search::optim::{Adam, Sgd, clip_global_norm};
 use rdarts::search::problem::open_space;
 use serde_json::{Value, json};
 
-use crate::exit::Exit;
-use crate::session::set_threads;
+use crate::exit::{Exit, out};
+use crate::session::{isa, set_threads};
 
 /// How fast this machine searches: seconds, images per second and peak memory of each kind of step
 ///
@@ -72,6 +72,7 @@ struct Row {
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
+    isa()?;
     let threads = set_threads(args.threads)?;
     let space = open_space(&args.space)?;
     let (n, side) = (args.batch as usize, args.size as usize);
@@ -107,21 +108,33 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     });
     if args.json {
         let results: Vec<Value> = rows.iter().map(|r| r.json(&peak)).collect();
-        println!("{:#}", json!({ "machine": machine, "work": work, "results": results }));
+        out!("{:#}", json!({ "machine": machine, "work": work, "results": results }));
         return Ok(ExitCode::SUCCESS);
     }
-    println!(
+    out!(
         "space {}, {} channels, {} cells, batch {n}, {side}x{side}; {threads} threads, {}; forward pass {:.2} GMAC",
-        space.name, args.channels, args.cells, Isa::best().name(), forward / 1e9
+        space.name,
+        args.channels,
+        args.cells,
+        Isa::best().name(),
+        forward / 1e9
     );
-    println!("this machine: {:.0} GMAC/s on registers, {:.1} GB/s from memory", peak.macs / 1e9, peak.bytes / 1e9);
-    println!();
-    println!("{:<30} {:>10} {:>19} {:>11} {:>11} {:>8}", "", "median s", "fastest to slowest", "images/s", "peak MB", "of peak");
+    out!("this machine: {:.0} GMAC/s on registers, {:.1} GB/s from memory", peak.macs / 1e9, peak.bytes / 1e9);
+    out!("");
+    out!(
+        "{:<30} {:>10} {:>19} {:>11} {:>11} {:>8}",
+        "",
+        "median s",
+        "fastest to slowest",
+        "images/s",
+        "peak MB",
+        "of peak"
+    );
     for row in &rows {
         row.print(&peak);
     }
-    println!();
-    println!("The eigenvalue took {products} products; the full Hessian takes {n_alphas}.");
+    out!("");
+    out!("The eigenvalue took {products} products; the full Hessian takes {n_alphas}.");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -151,7 +164,17 @@ impl<'a> World<'a> {
         let n_alphas = net.n_alphas().iter().sum();
         let alphas = (0..n_alphas).map(|_| 1e-3 * stream.normal() as f32).collect();
         let sgd = Sgd::new(weights.len(), 0.9, 3e-4);
-        Self { net, device: Device::flex(), side, weights, alphas, sgd, adam: Adam::new(n_alphas, 3e-4, 1e-3), train, valid }
+        Self {
+            net,
+            device: Device::flex(),
+            side,
+            weights,
+            alphas,
+            sgd,
+            adam: Adam::new(n_alphas, 3e-4, 1e-3),
+            train,
+            valid,
+        }
     }
 
     fn network_alphas(&self) -> Alphas {
@@ -241,7 +264,7 @@ impl Row {
 
     fn print(&self, peak: &peak::Peak) {
         let (median, fastest, slowest) = self.spread();
-        println!(
+        out!(
             "{:<30} {median:>10.4} {:>19} {:>11.0} {:>11} {:>8}",
             self.name,
             format!("{fastest:.4} to {slowest:.4}"),

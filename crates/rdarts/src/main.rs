@@ -12,6 +12,8 @@ mod resume;
 
 mod hessian;
 
+mod bench;
+
 mod session;
 
 use clap::{Parser, Subcommand};
@@ -41,6 +43,7 @@ enum Verb {
     Search(search::Args),
     Resume(resume::Args),
     Hessian(hessian::Args),
+    Bench(bench::Args),
 }
 
 fn main() -> std::process::ExitCode {
@@ -48,6 +51,7 @@ fn main() -> std::process::ExitCode {
         Verb::Search(args) => search::run(args),
         Verb::Resume(args) => resume::run(args),
         Verb::Hessian(args) => hessian::run(args),
+        Verb::Bench(args) => bench::run(args),
     };
     done.unwrap_or_else(|e: Exit| {
         say!("error: {e}");

@@ -217,7 +217,11 @@ fn bad_input_gets_one_sentence_and_exit_code_2() {
     file("space.toml", b"name = \"mine\"\nnodes = 2\nops = [\"skip_connect\", \"sep_conv_3x4\"]\n");
     refuses(dir, &["search", "--space", "space.toml"], &["space.toml", "3", "sep_conv_3x4", "sep_conv_3x3"]);
     refuses(dir, &["search", "--space", "absent/space.toml"], &["absent/space.toml"]);
-    refuses(dir, &["search", "--threads", "0"], &["--threads"]);
+    refuses(dir, &["search", "--threads", "0"], &["--threads", "1024"]);
+    refuses(dir, &["search", "--threads", "100000"], &["--threads", "1024"]);
+    refuses(dir, &["search", "--data-dir", "somewhere"], &["data.dir", "fashion-mini"]);
+    refuses(dir, &["search", "--set", "augment.crop_padding=1000"], &["1000", "[augment]"]);
+    refuses(dir, &["bench", "--space", "s9"], &["s9", "s1"]);
     refuses(dir, &["search", "--set", "search.batch=30000"], &["batch of 30000", "6000 images"]);
     let huge = ["--set", "search.batch=3000", "--set", "network.channels=256", "--set", "network.cells=20"];
     refuses(dir, &[&["search"], &huge[..]].concat(), &["GiB", "search.batch = 3000"]);
@@ -233,7 +237,7 @@ fn bad_input_gets_one_sentence_and_exit_code_2() {
     ] {
         for set in ["train", "t10k"] {
             std::fs::write(dir.join(format!("data/{set}-images-idx3-ubyte")), &images).unwrap();
-            std::fs::write(dir.join(format!("data/{set}-labels-idx1-ubyte")), [0, 0, 8, 1, 0, 0, 0, 0]).unwrap();
+            std::fs::write(dir.join(format!("data/{set}-labels-idx1-ubyte")), [0, 0, 8, 1, 0, 0, 0, 1, 0]).unwrap();
         }
         let _ = name;
         refuses(dir, &["search", "--data", "fashion-mnist", "--data-dir", "data"], &words);
@@ -256,12 +260,90 @@ fn bad_input_gets_one_sentence_and_exit_code_2() {
 }
 
 #[test]
-fn a_diverged_search_ends_with_1_and_names_epoch_and_step() {
+fn a_diverged_search_stops_at_once_names_epoch_and_step_and_keeps_its_checkpoint() {
     let tmp = tempfile::tempdir().unwrap();
     let out = small(tmp.path(), "run", &["--set", "weights.lr=1e30", "--set", "weights.clip=1e30"]);
-    assert_eq!(out.status.code(), Some(1), "{}", text(&out.stderr));
+    assert_eq!(out.status.code(), Some(2), "{}", text(&out.stderr));
     assert!(text(&out.stderr).contains("epoch 0, step"), "{}", text(&out.stderr));
     assert!(tmp.path().join("run/checkpoints").read_dir().unwrap().count() == 1);
+}
+
+#[test]
+fn an_unknown_instruction_set_is_refused_and_a_known_one_used() {
+    let tmp = tempfile::tempdir().unwrap();
+    let out = rdarts(tmp.path()).env("RDARTS_ISA", "avx1024").arg("search").output().unwrap();
+    assert_eq!(out.status.code(), Some(2));
+    assert!(text(&out.stderr).contains("avx1024") && text(&out.stderr).contains("portable"), "{}", text(&out.stderr));
+    let args: Vec<&str> =
+        ["search", "--out", "run"].iter().chain(&SMALL).chain(&["--set", "search.epochs=1"]).copied().collect();
+    let out = rdarts(tmp.path()).env("RDARTS_ISA", "portable").args(&args).output().unwrap();
+    assert!(out.status.success() && text(&out.stderr).contains("(portable)"), "{}", text(&out.stderr));
+    assert!(std::fs::read_to_string(tmp.path().join("run/env.json")).unwrap().contains("portable"));
+}
+
+#[test]
+fn a_reader_that_closes_the_pipe_ends_neither_a_search_nor_an_account_with_a_panic() {
+    let tmp = tempfile::tempdir().unwrap();
+    let args: Vec<&str> =
+        ["search", "--out", "run"].iter().chain(&SMALL).chain(&["--set", "search.epochs=2"]).copied().collect();
+    for (args, done) in [(args, "run/DONE"), (vec!["hessian", "run", "--full"], "run/DONE")] {
+        let mut child = rdarts(tmp.path()).args(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        drop(child.stderr.take());
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{args:?}");
+        assert!(tmp.path().join(done).exists(), "{args:?}");
+    }
+}
+
+#[test]
+fn a_second_signal_stops_at_once_and_the_search_can_still_be_resumed() {
+    let tmp = tempfile::tempdir().unwrap();
+    let more = [
+        "--set",
+        "search.epochs=2",
+        "--set",
+        "search.batch=60",
+        "--set",
+        "network.channels=12",
+        "--set",
+        "search.order=second",
+    ];
+    let args: Vec<&str> = ["search", "--out", "run"].iter().chain(&SMALL).chain(&more).copied().collect();
+    let child = rdarts(tmp.path()).args(&args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let begin = Instant::now();
+    while !tmp.path().join("run/checkpoints").exists() {
+        assert!(begin.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    let pid = child.id().to_string();
+    for _ in 0..2 {
+        Command::new("kill").args(["-INT", &pid]).status().unwrap();
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(out.status.code(), Some(130), "{}", text(&out.stderr));
+    let resumed = run(tmp.path(), &["resume", "run"]);
+    assert!(resumed.status.success(), "{}", text(&resumed.stderr));
+}
+
+#[test]
+fn bench_prints_every_row_for_people_and_for_programs() {
+    let tmp = tempfile::tempdir().unwrap();
+    let shape =
+        ["bench", "--space", "tiny", "--channels", "4", "--cells", "3", "--batch", "4", "--size", "8", "--steps", "2"];
+    let out = run(tmp.path(), &shape);
+    let shown = text(&out.stdout);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let json: serde_json::Value =
+        serde_json::from_slice(&run(tmp.path(), &[&shape[..], &["--json"]].concat()).stdout).unwrap();
+    let rows = json["results"].as_array().unwrap();
+    assert_eq!(rows.len(), 5);
+    for row in rows {
+        assert!(shown.contains(row["name"].as_str().unwrap()), "{shown}");
+        assert!(row["seconds"].as_f64().unwrap() > 0.0 && row["images_per_second"].as_f64().unwrap() > 0.0);
+    }
+    assert!(json["machine"]["peak_gmac_per_s"].as_f64().unwrap() > 0.0);
 }
 
 #[test]

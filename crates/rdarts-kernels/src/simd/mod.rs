@@ -15,6 +15,7 @@ mod avx2;
 mod avx512;
 pub(crate) mod blend;
 pub(crate) mod depthwise;
+pub(crate) mod fma;
 pub(crate) mod pointwise;
 pub(crate) mod pool;
 mod portable;
