@@ -21,8 +21,8 @@ use rdarts::search::optim::{Adam, Sgd, clip_global_norm};
 use rdarts::search::problem::open_space;
 use serde_json::{Value, json};
 
+use crate::conduct::{isa, set_threads};
 use crate::exit::{Exit, out};
-use crate::session::{isa, set_threads};
 
 /// How fast this machine searches: seconds, images per second and peak memory of each kind of step
 ///

@@ -12,9 +12,9 @@ use rdarts::search::state::State;
 use rdarts::space::Space;
 use serde_json::json;
 
+use crate::conduct::set_threads;
 use crate::exit::{Exit, out};
 use crate::plot::{self, Point};
-use crate::session::set_threads;
 
 /// The alpha-Hessian of a checkpoint: dominant eigenvalue, full spectrum, where it lies on the trajectory
 ///

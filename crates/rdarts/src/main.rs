@@ -14,7 +14,7 @@ mod hessian;
 
 mod bench;
 
-mod session;
+mod conduct;
 
 use clap::{Parser, Subcommand};
 

@@ -8,8 +8,8 @@ use rdarts::search::problem::Problem;
 use rdarts::search::search::resume;
 use rdarts::space::Space;
 
+use crate::conduct::{conduct, set_threads};
 use crate::exit::{Exit, say};
-use crate::session::{conduct, set_threads};
 
 /// Go on after a stop, a kill or a crash, with the same bits as if nothing had happened
 ///

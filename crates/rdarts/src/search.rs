@@ -7,8 +7,8 @@ use rdarts::run::{RunDir, SearchSpec};
 use rdarts::search::problem::{Problem, open_space};
 use rdarts::search::search::start;
 
+use crate::conduct::{conduct, count, isa, set_threads};
 use crate::exit::{Exit, say};
-use crate::session::{conduct, count, isa, set_threads};
 
 /// Search an architecture; without arguments a small robust search on embedded images
 ///

@@ -1,4 +1,4 @@
-//! What `search` and `resume` share: threads, signals, and the account of how it ended.
+//! How `search` and `resume` are conducted: threads, signals, and the account of how it ended.
 
 use std::path::Path;
 use std::process::ExitCode;
