@@ -47,11 +47,11 @@ mod tests {
     #[test]
     fn a_cell_of_s2_counts_its_convolutions() {
         let net = Supernet::new(SupernetSpec::from_space(&Space::builtin("s2").unwrap(), 1, 16, 3, 10));
-        // One cell: 3 * 16 channels in, a reduction (cells / 3 = 0), 14 edges of two halves, 8 of which begin
-        // with a FactorizedReduce beside them.
-        let (stem, pre, head) = (9 * 3 * 48 * 1024, 2 * 48 * 16 * 1024, 64 * 10);
-        let halves = 14 * 2 * (9 * 16 + 16 * 16) * 256;
-        let skips = 8 * 16 * 16 * 256;
+        // One cell, a reduction (it is both a third and two thirds of the way), so 16 channels become 32: two preprocess
+        // blocks of 48 channels, 14 edges of two halves, 8 of which begin with a FactorizedReduce beside them.
+        let (stem, pre, head) = (9 * 3 * 48 * 1024, 2 * 48 * 32 * 1024, 4 * 32 * 10);
+        let halves = 14 * 2 * (9 * 32 + 32 * 32) * 256;
+        let skips = 8 * 32 * 32 * 256;
         assert_eq!(net.macs([32, 32]), (stem + pre + head + halves + skips) as u64);
     }
 }
