@@ -151,7 +151,6 @@ fn tell(problem: &Problem, path: &Path, found: &Found, events: &[Event]) {
         .collect();
     out!("Dominant eigenvalue of the alpha-Hessian of the validation loss");
     out!("{}", plot::draw(&points, 10, 60));
-    out!("");
     out!("The monitor:");
     let mut decided = false;
     for event in events {
@@ -186,14 +185,14 @@ fn tell(problem: &Problem, path: &Path, found: &Found, events: &[Event]) {
     out!("");
     out!("Run directory: {path} (genotype.txt and .json, events.jsonl, checkpoints)");
     out!("Next:");
-    out!("  rdarts hessian {path} --full        all eigenvalues at the end of the search");
+    out!("  rdarts hessian {path} --full");
+    out!("      all eigenvalues at the end of the search");
     if spec.preset == "demo" {
-        out!("  rdarts search --preset paper       the paper's settings on the full Fashion-MNIST (hours; see README)");
+        out!("  rdarts search --preset paper");
+        out!("      the paper's settings on the full Fashion-MNIST (README says how long that takes)");
     } else {
-        out!(
-            "  rdarts search --seed {}             the same with other random numbers, to see how far it varies",
-            spec.seed + 1
-        );
+        out!("  rdarts search {path}/spec.toml --seed {}", spec.seed + 1);
+        out!("      the same with other random numbers, to see how far it varies");
     }
 }
 
