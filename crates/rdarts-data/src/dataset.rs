@@ -1,16 +1,19 @@
 //! Data sets: their types, their names, and the one function that opens them.
 //!
 //! Images are bytes in (n, h, w, c) layout with any height, width and number of channels; every value that
-//! a network sees is made from them batch by batch. Mean and standard deviation are those of the training
-//! images, computed exactly from the histogram of the bytes.
+//! a network sees is made from them batch by batch. Mean and standard deviation are the
+//! published ones where the papers' code has some, else those of the training images, computed exactly from the
+//! histogram of the bytes.
 
 use crate::augment::{Augment, Norm};
+use crate::cifar::{CIFAR10, CIFAR100, CIFAR100_COARSE};
 use crate::error::DataError;
-use crate::{embedded, fashion_mnist};
+use crate::{embedded, fashion_mnist, svhn};
 use std::path::Path;
 
 /// The names that [`open`] knows, the one that needs no files first.
-pub const NAMES: &[&str] = &[embedded::NAME, fashion_mnist::NAME];
+pub const NAMES: &[&str] =
+    &[embedded::NAME, fashion_mnist::NAME, CIFAR10.name, CIFAR100.name, CIFAR100_COARSE.name, svhn::NAME];
 
 /// Labelled images of one size.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +68,7 @@ pub struct Dataset {
     pub train: Images,
     /// Images to test on; a search never touches them.
     pub test: Images,
-    /// Mean of the training images' values / 255, one per channel.
+    /// Mean of the training images' values / 255, one per channel, as published or as computed.
     pub mean: Vec<f32>,
     /// Standard deviation of the same.
     pub std: Vec<f32>,
@@ -74,7 +77,7 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// The normalization by the training images' mean and standard deviation.
+    /// The normalization by [`Dataset::mean`] and [`Dataset::std`].
     pub fn norm(&self) -> Norm {
         Norm::new(&self.mean, &self.std)
     }
@@ -92,6 +95,10 @@ pub fn open(name: &str, dir: Option<&Path>) -> Result<Dataset, DataError> {
     match name {
         embedded::NAME => embedded::open(),
         fashion_mnist::NAME => fashion_mnist::open(dir),
+        svhn::NAME => svhn::open(dir),
+        name if name == CIFAR10.name => CIFAR10.open(dir),
+        name if name == CIFAR100.name => CIFAR100.open(dir),
+        name if name == CIFAR100_COARSE.name => CIFAR100_COARSE.open(dir),
         _ => {
             let likeness = |known: &&&str| strsim::jaro_winkler(name, known);
             let nearest = NAMES.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))).unwrap_or(&embedded::NAME);
@@ -147,10 +154,12 @@ mod tests {
         assert_eq!(
             message("fashion-mnst"),
             "no data set is called 'fashion-mnst', the nearest name is 'fashion-mnist' and all names are: fashion-mini, \
-             fashion-mnist"
+             fashion-mnist, cifar10, cifar100, cifar100-coarse, svhn"
         );
         assert!(message("Fashion-Mini").contains("the nearest name is 'fashion-mini'"));
-        assert!(message("").contains("all names are: fashion-mini, fashion-mnist"));
+        assert!(message("").contains("all names are: fashion-mini, fashion-mnist, cifar10"));
+        assert!(message("cifar-10").contains("the nearest name is 'cifar10'"));
+        assert!(message("cifar100-corse").contains("the nearest name is 'cifar100-coarse'"));
     }
 
     #[test]
@@ -158,7 +167,9 @@ mod tests {
         for &name in NAMES {
             match open(name, None) {
                 Ok(data) => assert_eq!(data.name, name),
-                Err(error) => assert!(matches!(error, DataError::NotInstalled { .. }), "{error}"),
+                Err(error) => {
+                    assert!(matches!(error, DataError::NotInstalled { .. } | DataError::NoDirectory { .. }), "{error}")
+                }
             }
         }
     }

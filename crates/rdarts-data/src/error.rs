@@ -19,17 +19,37 @@ pub enum DataError {
         known: String,
     },
     /// None of the searched directories holds the data set.
-    #[error("{name} is not in {searched}: run `apt-get install {package}` or name its directory with --data-dir")]
+    #[error("{name} is not in {searched}: {advice} or name its directory with --data-dir")]
     NotInstalled {
         /// The data set.
         name: &'static str,
         /// The directories searched.
         searched: String,
-        /// The Debian package that holds it.
-        package: &'static str,
+        /// How to get the files.
+        advice: &'static str,
+    },
+    /// There was no directory to search.
+    #[error("{name} needs files and no directory is named: name one with --data-dir or RDARTS_DATA and {advice}")]
+    NoDirectory {
+        /// The data set.
+        name: &'static str,
+        /// How to get the files.
+        advice: &'static str,
+    },
+    /// A data set in a form that is not read.
+    #[error("{} is {form} of {name}: {advice}", path.display())]
+    OtherForm {
+        /// The file that tells the form.
+        path: PathBuf,
+        /// What it is.
+        form: &'static str,
+        /// The data set.
+        name: &'static str,
+        /// What to do.
+        advice: &'static str,
     },
     /// A data set's directory lacks one of its files.
-    #[error("{} lacks the file {file} (or {file}.gz), copy it there from the other files' source", dir.display())]
+    #[error("{} lacks the file {file}, copy it there from the other files' source", dir.display())]
     MissingFile {
         /// The directory.
         dir: PathBuf,
@@ -63,6 +83,97 @@ pub enum DataError {
         magic: String,
         /// What the file looks like.
         found: String,
+    },
+    /// A file of another kind, where the right one has no magic number to show.
+    #[error("{file} is not {expected}, it is {found}")]
+    NotA {
+        /// The file.
+        file: String,
+        /// What it should be.
+        expected: &'static str,
+        /// What it looks like.
+        found: String,
+    },
+    /// A file of records that ends within one.
+    #[error(
+        "{file} is cut short or no file of its data set: its records have {record_size} bytes each, and after \
+         {n_records} of them come {rest} bytes more, fetch it again"
+    )]
+    RecordSize {
+        /// The file.
+        file: String,
+        /// Whole records.
+        n_records: usize,
+        /// Bytes of a record.
+        record_size: usize,
+        /// Bytes after the last whole record.
+        rest: usize,
+    },
+    /// A label that is no class, in a file of records.
+    #[error("{file} has the {what} {label} in record {record} (counted from 1), it should be {expected}")]
+    RecordLabel {
+        /// The file.
+        file: String,
+        /// Which label of the record.
+        what: &'static str,
+        /// The label.
+        label: String,
+        /// The record, counted from 1.
+        record: usize,
+        /// What labels there are.
+        expected: String,
+    },
+    /// Files of one data set that should have as many records as each other.
+    #[error("{file} holds {n} records and {first} {n_first}, the two should be equal: fetch the shorter one again")]
+    UnequalFiles {
+        /// The file.
+        file: String,
+        /// Its records.
+        n: usize,
+        /// The first file.
+        first: String,
+        /// Its records.
+        n_first: usize,
+    },
+    /// A list of class names of the wrong length.
+    #[error("{file} holds {n_names} names of classes, it should hold {n_classes}, one a line")]
+    ClassNames {
+        /// The file.
+        file: String,
+        /// Names found.
+        n_names: usize,
+        /// Classes there are.
+        n_classes: usize,
+    },
+    /// A MAT-file whose structure is broken.
+    #[error("{file} is a damaged MAT-file, fetch it again: {problem}")]
+    Mat {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A MAT-file without a variable that it should have.
+    #[error("{file} lacks the variable {variable}, it should hold X and y and holds besides these: {others}")]
+    MatLacks {
+        /// The file.
+        file: String,
+        /// The missing variable.
+        variable: &'static str,
+        /// The names of other variables.
+        others: String,
+    },
+    /// A variable of the wrong shape or class.
+    #[error("{file} holds the variable {variable} as {found}, it should be {expected}")]
+    MatVariable {
+        /// The file.
+        file: String,
+        /// The variable.
+        variable: String,
+        /// Its dimensions and class.
+        found: String,
+        /// The right ones.
+        expected: &'static str,
     },
     /// A file that ends too early.
     #[error("{file} is cut short: its {part} needs {needed} bytes and the file ends after {held}, fetch it again")]

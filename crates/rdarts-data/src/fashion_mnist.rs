@@ -9,7 +9,7 @@
 use crate::augment::Augment;
 use crate::dataset::{Dataset, Images};
 use crate::error::DataError;
-use crate::idx;
+use crate::{idx, locate};
 use std::path::{Path, PathBuf};
 
 /// The name of the whole data set.
@@ -28,12 +28,11 @@ pub const AUGMENT: Augment = Augment { crop_padding: 4, flip: true, cutout_lengt
 
 /// Reads the data set from `dir`, or from where it is found.
 pub fn open(dir: Option<&Path>) -> Result<Dataset, DataError> {
-    let from_env = std::env::var_os("RDARTS_DATA").filter(|value| !value.is_empty()).map(PathBuf::from);
-    read(&find(dir, from_env.as_deref(), Path::new(DEBIAN_DIR))?)
+    read(&find(dir, locate::from_env().as_deref(), Path::new(DEBIAN_DIR))?)
 }
 
 const DEBIAN_DIR: &str = "/usr/share/datasets/fashion-mnist";
-const DEBIAN_PACKAGE: &str = "dataset-fashion-mnist";
+const ADVICE: &str = "run `apt-get install dataset-fashion-mnist`";
 const FILES: [(&str, &str); 4] = [
     ("train-images", "idx3-ubyte"),
     ("train-labels", "idx1-ubyte"),
@@ -43,18 +42,9 @@ const FILES: [(&str, &str); 4] = [
 
 /// The first directory that holds at least one of the files.
 fn find(dir: Option<&Path>, from_env: Option<&Path>, system: &Path) -> Result<PathBuf, DataError> {
-    let with_child = |dir: &Path| [dir.to_owned(), dir.join(NAME)];
-    let candidates: Vec<PathBuf> = match (dir, from_env) {
-        (Some(dir), _) => with_child(dir).into(),
-        (None, Some(dir)) => with_child(dir).into_iter().chain([system.to_owned()]).collect(),
-        (None, None) => vec![system.to_owned()],
-    };
+    let candidates = locate::candidates(dir, from_env, &[NAME], Some(system));
     let holds_some = |dir: &&PathBuf| FILES.iter().any(|(part, kind)| file_in(dir, part, kind).is_some());
-    candidates.iter().find(holds_some).cloned().ok_or_else(|| DataError::NotInstalled {
-        name: NAME,
-        searched: candidates.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(" or "),
-        package: DEBIAN_PACKAGE,
-    })
+    candidates.iter().find(holds_some).cloned().ok_or_else(|| locate::absent(NAME, &candidates, ADVICE))
 }
 
 fn file_in(dir: &Path, part: &str, kind: &str) -> Option<PathBuf> {
@@ -67,8 +57,10 @@ fn file_in(dir: &Path, part: &str, kind: &str) -> Option<PathBuf> {
 fn read(dir: &Path) -> Result<Dataset, DataError> {
     let path = |i: usize| {
         let (part, kind) = FILES[i];
-        file_in(dir, part, kind)
-            .ok_or_else(|| DataError::MissingFile { dir: dir.to_owned(), file: format!("{part}-{kind}") })
+        file_in(dir, part, kind).ok_or_else(|| DataError::MissingFile {
+            dir: dir.to_owned(),
+            file: format!("{part}-{kind} (or {part}-{kind}.gz)"),
+        })
     };
     // All four are looked for before the first is read, so that a missing one is told at once.
     let [train_images, train_labels, test_images, test_labels] = [path(0)?, path(1)?, path(2)?, path(3)?];
@@ -119,7 +111,7 @@ pub mod tests {
     /// The installed data set, or None with a line that says why a test did nothing.
     pub fn installed() -> Option<Dataset> {
         if !Path::new(DEBIAN_DIR).is_dir() {
-            println!("SKIPPED: {DEBIAN_DIR} is absent; apt-get install {DEBIAN_PACKAGE} to run this test");
+            println!("SKIPPED: {DEBIAN_DIR} is absent; {ADVICE} for this test");
             return None;
         }
         Some(read(Path::new(DEBIAN_DIR)).unwrap())

@@ -14,6 +14,7 @@
 //! no more than one byte beyond that size is ever read. Not here: other element types, other ranks.
 
 use crate::error::DataError;
+use crate::sniff::{self, hex};
 use flate2::bufread::GzDecoder;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -168,41 +169,16 @@ fn take_content(reader: &mut dyn Read, file: &str, offset: u64, dims: &[u32]) ->
     Ok(content)
 }
 
-/// What a file is that is no IDX file, from its first bytes.
+/// What a file is that is not the IDX file expected, from its first bytes.
 fn looks_like(head: &[u8]) -> String {
-    const KNOWN: [(&[u8], &str); 13] = [
+    const IDX: [(&[u8], &str); 4] = [
         (&[0, 0, 8, 1], "an IDX file of labels"),
         (&[0, 0, 8, 3], "an IDX file of images"),
         (&[0, 0], "an IDX file of another element type or rank"),
-        (b"\x89PNG", "a PNG image"),
-        (b"\xff\xd8\xff", "a JPEG image"),
-        (b"\x1f\x8b", "gzip within gzip"),
-        (b"PK\x03\x04", "a zip archive"),
-        (b"BZh", "a bzip2 file"),
-        (b"\xfd7zXZ", "an xz file"),
-        (b"%PDF", "a PDF document"),
-        (b"\x93NUMPY", "a NumPy array"),
-        (b"PAR1", "a Parquet table"),
-        (b"version https://", "a Git LFS pointer instead of the file itself"),
+        (&GZIP_MAGIC, "gzip within gzip"),
     ];
-    if head.is_empty() {
-        return "empty".to_owned();
-    }
-    if let Some((_, kind)) = KNOWN.iter().find(|(magic, _)| head.starts_with(magic)) {
-        return (*kind).to_owned();
-    }
-    let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start().to_ascii_lowercase();
-    if text.starts_with(b"<!doc") || text.starts_with(b"<html") || text.starts_with(b"<head") {
-        return "an HTML page, perhaps of a failed download".to_owned();
-    }
-    if text.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) {
-        return "a text file".to_owned();
-    }
-    format!("a file that begins with {}", hex(&head[..head.len().min(4)]))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
+    let kind = IDX.iter().find(|(magic, _)| head.starts_with(magic));
+    kind.map_or_else(|| sniff::guess(head), |(_, kind)| (*kind).to_owned())
 }
 
 #[cfg(test)]

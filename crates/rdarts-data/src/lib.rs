@@ -1,6 +1,6 @@
 //! Data sets, splits, augmentation and deterministic batches.
 //!
-//! The way of an image: a file format (`idx`) or the built-in subset (`embedded`) gives raw bytes in
+//! The way of an image: a file format (`idx`, `cifar`, `svhn`) or the built-in subset (`embedded`) gives raw bytes in
 //! (n, h, w, c) layout, `dataset` opens them by name, `split` says which images train the weights and
 //! which train the architecture, `batch` chooses the images of a step, and `augment` turns each into
 //! normalized floats.
@@ -24,13 +24,18 @@
 
 mod augment;
 mod batch;
+mod cifar;
 mod dataset;
 mod embedded;
 mod error;
 mod fashion_mnist;
 mod idx;
+mod locate;
+mod mat;
 mod prefetch;
+mod sniff;
 mod split;
+mod svhn;
 
 pub use augment::{Augment, Norm};
 pub use batch::{Batch, Loader, draw_distinct, epoch_order, eval_batches, make_batch};

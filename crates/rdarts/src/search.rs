@@ -36,7 +36,7 @@ pub struct Args {
     /// Search space: s1, s2, s3, s4, darts, darts-no-none, tiny, or a TOML file (space.name)
     #[arg(long)]
     space: Option<String>,
-    /// Data set: fashion-mini or fashion-mnist (data.name)
+    /// Data set: fashion-mini, fashion-mnist, cifar10, cifar100, cifar100-coarse or svhn (data.name)
     #[arg(long)]
     data: Option<String>,
     /// Directory of the data set (data.dir)
