@@ -1,6 +1,8 @@
 //! The contract of the fused cell against the float64 reference: value, vjp, jvp and vjp of the jvp, for every
 //! operation, instruction set, odd sizes, one pixel, one channel and one image.
 
+mod common;
+
 use proptest::prelude::*;
 use rdarts_kernels::Isa;
 use rdarts_kernels::backward::{Dual as DualCall, Want, vjp};
@@ -8,6 +10,8 @@ use rdarts_kernels::cell::{CellInput, CellTangent, forward, jvp};
 use rdarts_kernels::reference::{self, Dual};
 use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, HeadSpec, OpKind, StemSpec, weights_len};
 use rdarts_kernels::{head, stem};
+
+use common::values;
 
 const ALL: [OpKind; 11] = [
     OpKind::None,
@@ -22,19 +26,6 @@ const ALL: [OpKind; 11] = [
     OpKind::DilConv(5),
     OpKind::Conv7x1,
 ];
-
-/// Small deterministic values in [-1, 1).
-fn values(seed: u64, n: usize) -> Vec<f32> {
-    let mut s = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    (0..n)
-        .map(|_| {
-            s ^= s << 13;
-            s ^= s >> 7;
-            s ^= s << 17;
-            (s >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-        })
-        .collect()
-}
 
 #[derive(Clone, Debug)]
 struct Case {

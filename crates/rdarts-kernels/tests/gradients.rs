@@ -1,11 +1,15 @@
 //! Gradients of the fused cell entry by entry, against exact derivatives of the float64 reference along each unit
 //! vector; and the reference's own derivatives against central differences.
 
+mod common;
+
 use rdarts_kernels::Isa;
 use rdarts_kernels::backward::{Dual as DualCall, Want, vjp};
 use rdarts_kernels::cell::{CellInput, CellTangent, forward, jvp};
 use rdarts_kernels::reference::{self, Dual};
 use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, OpKind, weights_len};
+
+use common::values;
 
 const OPS: [OpKind; 9] = [
     OpKind::Noise,
@@ -18,18 +22,6 @@ const OPS: [OpKind; 9] = [
     OpKind::DilConv(5),
     OpKind::Conv7x1,
 ];
-
-fn values(seed: u64, n: usize) -> Vec<f32> {
-    let mut s = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    (0..n)
-        .map(|_| {
-            s ^= s << 13;
-            s ^= s >> 7;
-            s ^= s << 17;
-            (s >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-        })
-        .collect()
-}
 
 /// s0, s1, p, w.
 type Inputs = [Vec<f32>; 4];

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rdarts::kernels::Isa;
 use rdarts::run::{Environment, EpochRecord, Event, RunDir, RunView};
 use rdarts::search::SearchError;
-use rdarts::search::problem::Problem;
+use rdarts::search::problem::{Problem, open_space};
 use rdarts::search::search::{Found, Outcome, rule_of};
+use rdarts::space::Space;
 use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -67,6 +68,23 @@ pub fn isa() -> Result<Isa, Exit> {
 /// `3 epochs`, `1 epoch`.
 pub fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// The problem of a run as the run recorded it: its spec, its space (the one its spec names if it was stopped before
+/// that), and its images, from `data_dir` if they are not where they were.
+pub fn reopen(view: &RunView, data_dir: Option<&Path>) -> Result<Problem, Exit> {
+    let mut spec = view.spec().clone();
+    if let Some(dir) = data_dir {
+        spec.data.dir = dir.display().to_string();
+    }
+    let space = match view.space()? {
+        Some(text) => {
+            let name = view.path().join("space.toml").display().to_string();
+            Space::from_toml(&text, &name).map_err(Exit::input)?
+        }
+        None => open_space(&spec.space.name)?,
+    };
+    Ok(Problem::new(spec, space)?)
 }
 
 /// Records the machine in a run directory, runs `body` and tells how it ended.
@@ -132,6 +150,12 @@ fn epochs(events: &[Event]) -> impl Iterator<Item = &EpochRecord> {
     })
 }
 
+/// The eigenvalues that were measured.
+pub fn trajectory(events: &[Event]) -> Vec<Point> {
+    let point = |r: &EpochRecord| r.eigenvalue.map(|value| Point { epoch: r.epoch, attempt: r.attempt, value });
+    epochs(events).filter_map(point).collect()
+}
+
 /// The account for people.
 fn tell(problem: &Problem, path: &Path, found: &Found, events: &[Event]) {
     let spec = &problem.spec;
@@ -146,9 +170,7 @@ fn tell(problem: &Problem, path: &Path, found: &Found, events: &[Event]) {
     out!("");
     out!("{}", found.genotype);
     out!("");
-    let points: Vec<Point> = epochs(events)
-        .filter_map(|r| r.eigenvalue.map(|value| Point { epoch: r.epoch, attempt: r.attempt, value }))
-        .collect();
+    let points = trajectory(events);
     out!("Dominant eigenvalue of the alpha-Hessian of the validation loss");
     out!("{}", plot::draw(&points, 10, 60));
     out!("The monitor:");

@@ -3,16 +3,15 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use rdarts::run::{CheckpointName, Event, RunView};
+use rdarts::run::{CheckpointName, RunView};
 use rdarts::search::lanczos::spectrum;
 use rdarts::search::measure::{diagonal, eigenvalue, hessian};
-use rdarts::search::problem::{Problem, open_space};
+use rdarts::search::problem::Problem;
 use rdarts::search::search::decide_for;
 use rdarts::search::state::State;
-use rdarts::space::Space;
 use serde_json::json;
 
-use crate::conduct::set_threads;
+use crate::conduct::{reopen, set_threads, trajectory};
 use crate::exit::{Exit, out};
 use crate::plot::{self, Point};
 
@@ -56,26 +55,11 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     }
     let view = RunView::open(&args.dir)?;
     set_threads(args.threads)?;
-    let space = match view.space()? {
-        Some(text) => Space::from_toml(&text, "space.toml").map_err(Exit::input)?,
-        None => open_space(&view.spec().space.name)?,
-    };
-    let mut spec = view.spec().clone();
-    if let Some(data) = &args.data_dir {
-        spec.data.dir = data.display().to_string();
-    }
-    let problem = Problem::new(spec, space)?;
+    let problem = reopen(&view, args.data_dir.as_deref())?;
     let name = choose(&view, args.epoch)?;
     let state = State::from_checkpoint(&problem, &name.to_string(), view.load_checkpoint(&name)?)?;
     let epoch = name.epoch;
-    let events = view.events()?;
-    let trajectory: Vec<Point> = events
-        .iter()
-        .filter_map(|e| match e {
-            Event::Epoch(r) => r.eigenvalue.map(|value| Point { epoch: r.epoch, attempt: r.attempt, value }),
-            _ => None,
-        })
-        .collect();
+    let trajectory = trajectory(&view.events()?);
     let recorded =
         trajectory.iter().rev().find(|p| p.epoch == epoch && p.attempt == state.at.trained_attempt).map(|p| p.value);
     let mut out = json!({

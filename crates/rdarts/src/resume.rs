@@ -3,12 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use rdarts::run::RunDir;
-use rdarts::search::problem::Problem;
+use rdarts::run::{RunDir, RunError};
 use rdarts::search::search::resume;
-use rdarts::space::Space;
 
-use crate::conduct::{conduct, set_threads};
+use crate::conduct::{conduct, reopen, set_threads};
 use crate::exit::{Exit, say};
 
 /// Go on after a stop, a kill or a crash, with the same bits as if nothing had happened
@@ -34,17 +32,10 @@ pub struct Args {
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let mut dir = RunDir::open(&args.dir)?;
     if dir.view().is_done() {
-        return Err(Exit::Input(format!(
-            "the run in `{}` has finished, there is nothing to resume",
-            args.dir.display()
-        )));
+        return Err(RunError::Finished { path: args.dir }.into());
     }
     let threads = set_threads(args.threads)?;
-    let mut spec = dir.spec().clone();
-    if let Some(data) = args.data_dir {
-        spec.data.dir = data.display().to_string();
-    }
-    let problem = Problem::new(spec, recorded_space(&dir)?)?;
+    let problem = reopen(dir.view(), args.data_dir.as_deref())?;
     if !args.json {
         say!(
             "{} in space {} on {}: resuming {}",
@@ -60,15 +51,4 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     conduct(&problem, &mut dir, threads, args.json, |dir, shown, stop| {
         resume(&problem, dir, shown, stop, &mut |text| say!("{text}"))
     })
-}
-
-/// The space that the run recorded, or, if it was stopped before that, the one its spec names.
-fn recorded_space(dir: &RunDir) -> Result<Space, Exit> {
-    match dir.view().space()? {
-        Some(text) => {
-            let name = dir.path().join("space.toml").display().to_string();
-            Space::from_toml(&text, &name).map_err(Exit::input)
-        }
-        None => Ok(rdarts::search::problem::open_space(&dir.spec().space.name)?),
-    }
 }
