@@ -4,9 +4,9 @@
 //! the gradient d of the tangent output, it returns the gradients of all six: the vjp of the jvp. There w stays a
 //! constant: second derivatives of the search end in p (alpha), never in w.
 //!
-//! Groups of branches go from last to first; per group two passes over the images, since each batch norm's gradient
-//! needs sums over the whole batch: one through the outer stages, one through the inner ones, which also takes the
-//! sums of the next group.
+//! Nodes go from last to first; per node two passes over the images, since each batch norm's gradient needs sums over
+//! the whole batch. One makes the node's gradient out of all branches that start there and takes the sums of those that
+//! end there; one goes through the second stages of the latter.
 //!
 //! [`jvp`]: crate::cell::jvp
 
@@ -15,11 +15,12 @@ use rayon::prelude::*;
 use crate::buffers::{Buffer, take_vec};
 use crate::cell::{CellInput, CellTangent, Saved, SavedDot, Work, factor, in_pool, term, with_scratch};
 use crate::norm::{Affine, Gradient, Norm, Sums, gradient, weight_gradient, weight_gradient_dual};
-use crate::plan::{Action, Branch, Direction, Placed, Plan, chunk_images};
+use crate::plan::{Action, Branch, Placed, Plan, chunk_images};
+use crate::reading::Reading;
 use crate::simd::blend::{Source, blend, dots};
-use crate::simd::window::{Mode, fill};
+use crate::simd::window::Feed;
 use crate::spec::CellNoise;
-use crate::stage::{Destination, Stage};
+use crate::stage::{Cotangent, Destination, Scratch};
 
 /// Which gradients [`vjp`] shall compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,9 +74,7 @@ struct Chunk<'a> {
     g: &'a [f32],
     /// Gradient of every state. Those of the nodes start as their part of the output's.
     state_g: Vec<Buffer>,
-    /// `[state][image]` for states 0 and 1: nothing has been written to their gradients yet.
-    fresh: [Vec<bool>; 2],
-    /// Gradient of the inner batch norm of each branch with two stages, by its place in the group.
+    /// Gradient of the inner batch norm of each branch, empty for branches without one.
     inner_g: Vec<Buffer>,
     dw: Buffer,
     dual: Option<DualChunk<'a>>,
@@ -161,20 +160,23 @@ fn vjp_in_pool(
                 let len = |state: usize| if needed(state) { n * plan.px(state) * plan.c } else { 0 };
                 (0..2 + plan.nodes).map(|state| Buffer::take(len(state))).collect()
             };
+            let inner = || {
+                let len = |b: &Branch| if ctx.is_inner(b) { n * plan.px(2) * plan.c } else { 0 };
+                plan.branches.iter().map(|b| Buffer::take(len(b))).collect()
+            };
             Chunk {
                 first: index * per_chunk,
                 n,
                 bufs: &saved.chunks[index],
                 g,
                 state_g: states(),
-                fresh: [vec![true; n], vec![true; n]],
-                inner_g: Vec::new(),
+                inner_g: inner(),
                 dw: Buffer::zeros(if want.w { plan.n_weights } else { 0 }),
                 dual: d_chunks.as_mut().and_then(Iterator::next).zip(dot).map(|(d, dot)| DualChunk {
                     dots: &dot.chunks[index],
                     d,
                     state_d: states(),
-                    inner_d: Vec::new(),
+                    inner_d: inner(),
                 }),
             }
         })
@@ -185,72 +187,73 @@ fn vjp_in_pool(
     if ctx.dot.is_some() {
         gradient_out.p_dot = vec![0.0; n_alphas];
     }
-    let mut inner: Option<Inner<'_>> = None;
-    let mut direction = Direction::default();
-    for group in plan.groups.iter().rev() {
-        let branches: Vec<&Branch> =
-            plan.branches[group.branches.clone()].iter().filter(|b| !matches!(b.action, Action::Zero)).collect();
-        // Inner stages of the group after this one, then this group's sums.
-        direction.turn();
-        let parts: Vec<Vec<Sums>> = direction.map(chunks.par_iter_mut(), |chunk| {
-            with_scratch(plan, |work| {
-                let mut sums = vec![Sums::new(plan.c, ctx.dot.is_some()); branches.len()];
-                for i in direction.images(chunk.n) {
-                    if let Some(inner) = &inner {
-                        ctx.inner_stages(chunk, inner, i, work);
+    // The gradients at the batch norms, as they become known.
+    let mut known: Vec<Gradient> = vec![Gradient::default(); plan.n_norms];
+    for node in (0..plan.nodes).rev() {
+        let into = plan.branches_into(node);
+        // The node's gradient out of the nodes behind it, then the sums of the branches into it.
+        let parts: Vec<Vec<Sums>> = chunks
+            .par_iter_mut()
+            .map(|chunk| {
+                with_scratch(|work| {
+                    let mut sums = vec![Sums::new(plan.c, ctx.dot.is_some()); into.len()];
+                    for i in 0..chunk.n {
+                        ctx.take_output(chunk, node, i);
+                        ctx.state_gradient(chunk, 2 + node, &known, i, work);
+                        ctx.node_sums(chunk, node, &plan.branches[into.clone()], i, work, &mut sums);
                     }
-                    if group.last && group.node + 1 == plan.nodes {
-                        ctx.take_output(chunk, i);
-                    }
-                    ctx.node_sums(chunk, group.node, &branches, i, work, &mut sums);
-                }
-                sums
+                    sums
+                })
             })
-        });
-        let sums = add_up(parts, branches.len(), plan.c, ctx.dot.is_some());
-        ctx.mixing_gradients(&branches, &sums, &mut gradient_out);
-        let outer: Vec<Gradient> = branches.iter().zip(&sums).map(|(b, s)| ctx.outer_gradient(b, s)).collect();
-        let twice: Vec<usize> = (0..branches.len()).filter(|at| branches[*at].placed().len() == 2).collect();
-        direction.turn();
-        let parts: Vec<Vec<Sums>> = direction.map(chunks.par_iter_mut(), |chunk| {
-            let len = chunk.n * plan.px(2) * plan.c;
-            let more = |buffers: &mut Vec<Buffer>| {
-                while buffers.len() < twice.len() {
-                    buffers.push(Buffer::take(len));
-                }
-            };
-            more(&mut chunk.inner_g);
-            if let Some(dual) = &mut chunk.dual {
-                more(&mut dual.inner_d);
+            .collect();
+        let sums = add_up(parts, into.len(), plan.c, ctx.dot.is_some());
+        ctx.mixing_gradients(&plan.branches[into.clone()], &sums, &mut gradient_out);
+        for (b, sums) in plan.branches[into.clone()].iter().zip(&sums) {
+            if let Some(placed) = b.last() {
+                known[placed.norm] = ctx.outer_gradient(b, placed.norm, sums);
             }
-            with_scratch(plan, |work| {
-                let mut sums = vec![Sums::new(plan.c, ctx.dot.is_some()); twice.len()];
-                for i in direction.images(chunk.n) {
-                    ctx.outer_stages(chunk, group.node, &branches, &outer, i, work, &mut sums);
-                }
-                sums
+        }
+        // Through the second stages.
+        let twice: Vec<usize> = into.filter(|b| ctx.is_inner(&plan.branches[*b])).collect();
+        if twice.is_empty() {
+            continue;
+        }
+        let parts: Vec<Vec<Sums>> = chunks
+            .par_iter_mut()
+            .map(|chunk| {
+                with_scratch(|work| {
+                    let mut sums = vec![Sums::new(plan.c, ctx.dot.is_some()); twice.len()];
+                    for i in 0..chunk.n {
+                        for (b, sums) in twice.iter().zip(&mut sums) {
+                            ctx.inner_gradient(chunk, *b, &known, i, work, sums);
+                        }
+                    }
+                    sums
+                })
             })
-        });
-        let sums = add_up(parts, twice.len(), plan.c, ctx.dot.is_some());
-        let branches: Vec<&Branch> = twice.iter().map(|at| branches[*at]).collect();
-        let gradients = branches.iter().zip(&sums).map(|(b, s)| ctx.plain_gradient(b.placed()[0].norm, s)).collect();
-        inner = Some(Inner { branches, gradients });
+            .collect();
+        for (b, sums) in twice.iter().zip(add_up(parts, twice.len(), plan.c, ctx.dot.is_some())) {
+            let norm = plan.branches[*b].placed()[0].norm;
+            known[norm] = ctx.plain_gradient(norm, &sums);
+        }
     }
 
-    // The first node's inner stages, then the sums of the preprocess blocks.
-    direction.turn();
-    let parts: Vec<Vec<Sums>> = direction.map(chunks.par_iter_mut(), |chunk| {
-        with_scratch(plan, |work| {
-            let mut sums = vec![Sums::new(plan.c, ctx.dot.is_some()); 2];
-            for i in direction.images(chunk.n) {
-                if let Some(inner) = &inner {
-                    ctx.inner_stages(chunk, inner, i, work);
+    // The gradients of states 0 and 1, then the sums of the preprocess blocks.
+    let parts: Vec<Vec<Sums>> = chunks
+        .par_iter_mut()
+        .map(|chunk| {
+            with_scratch(|work| {
+                let mut sums = vec![Sums::new(plan.c, ctx.dot.is_some()); 2];
+                for i in 0..chunk.n {
+                    for state in (0..2).filter(|s| ctx.needs[*s]) {
+                        ctx.state_gradient(chunk, state, &known, i, work);
+                        ctx.pre_sums(chunk, state, i, work, &mut sums[state]);
+                    }
                 }
-                ctx.pre_sums(chunk, i, work, &mut sums);
-            }
-            sums
+                sums
+            })
         })
-    });
+        .collect();
     let sums = add_up(parts, 2, plan.c, ctx.dot.is_some());
     let pre = [0, 1].map(|i| ctx.plain_gradient(plan.pre[i].norm, &sums[i]));
     let wanted = [want.s0, want.s1];
@@ -269,10 +272,9 @@ fn vjp_in_pool(
                 }
             }
         }
-        direction.turn();
-        direction.map(chunks.par_iter_mut().zip(parts), |(chunk, mut parts)| {
-            with_scratch(plan, |work| {
-                for i in direction.images(chunk.n) {
+        chunks.par_iter_mut().zip(parts).for_each(|(chunk, mut parts)| {
+            with_scratch(|work| {
+                for i in 0..chunk.n {
                     ctx.pre_stages(chunk, &pre, i, work, &mut parts);
                 }
             });
@@ -294,10 +296,15 @@ fn vjp_in_pool(
     gradient_out
 }
 
-/// The branches with two stages of a node, and the gradients at their inner batch norms.
-struct Inner<'a> {
-    branches: Vec<&'a Branch>,
-    gradients: Vec<Gradient>,
+/// The cotangents of what a batch norm made, and the coefficients of its vjp.
+struct AtNorm<'a> {
+    /// Of its value.
+    g: &'a [f32],
+    /// Of its tangent.
+    d: Option<&'a [f32]>,
+    coef: &'a Gradient,
+    /// The drop-path factor.
+    m: f32,
 }
 
 /// Adds the sums of all groups in their order.
@@ -315,18 +322,75 @@ fn accumulate(target: &mut [f64], part: &[f32], m: f32) {
 }
 
 impl Context<'_> {
-    /// Copies the gradients of the nodes out of the output's.
-    fn take_output(&self, chunk: &mut Chunk<'_>, i: usize) {
+    /// Whether a gradient goes through the second stage of a branch.
+    fn is_inner(&self, b: &Branch) -> bool {
+        b.placed().len() == 2 && (b.state >= 2 || self.needs[b.state])
+    }
+
+    /// Copies the gradient of a node out of the output's.
+    fn take_output(&self, chunk: &mut Chunk<'_>, node: usize, i: usize) {
         let (plan, c, px) = (self.plan, self.plan.c, self.plan.px(2));
         let image = i * px * c..(i + 1) * px * c;
-        for node in 0..plan.nodes {
-            let at = i * plan.out_len() + node * c;
-            let copy = |from: &[f32], to: &mut [f32]| {
-                blend(plan.isa, px, c, &[Source::new(&from[at..], plan.nodes * c, &[])], &[], false, to, c);
-            };
-            copy(chunk.g, &mut chunk.state_g[2 + node][image.clone()]);
+        let at = i * plan.out_len() + node * c;
+        let copy = |from: &[f32], to: &mut [f32]| {
+            blend(plan.isa, px, c, &[Source::new(&from[at..], plan.nodes * c, &[])], &[], false, to, c);
+        };
+        copy(chunk.g, &mut chunk.state_g[2 + node][image.clone()]);
+        if let Some(dual) = &mut chunk.dual {
+            copy(dual.d, &mut dual.state_d[2 + node][image]);
+        }
+    }
+
+    /// Adds to the gradient of a state what comes through all branches that start there. Those of states 0 and 1 are
+    /// made here, those of nodes hold their part of the output's.
+    fn state_gradient(&self, chunk: &mut Chunk<'_>, state: usize, known: &[Gradient], i: usize, work: &mut Work) {
+        let (plan, c, px) = (self.plan, self.plan.c, self.plan.px(2));
+        let image = i * px * c..(i + 1) * px * c;
+        let mut touched = state >= 2;
+        for at in plan.branches_from(state..state + 1) {
+            let b = &plan.branches[at];
+            let m = factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + i);
+            match b.placed() {
+                [] if matches!(b.action, Action::Identity) => self.identity(chunk, b, m, touched, i),
+                [] => continue,
+                [placed] => {
+                    let node_g = std::mem::take(&mut chunk.state_g[2 + b.node]);
+                    let node_d = chunk.dual.as_mut().map(|d| std::mem::take(&mut d.state_d[2 + b.node]));
+                    let behind = AtNorm {
+                        g: &node_g[image.clone()],
+                        d: node_d.as_ref().map(|d| &d[image.clone()]),
+                        coef: &known[placed.norm],
+                        m,
+                    };
+                    self.state_stage(chunk, state, placed, &behind, touched, i, work);
+                    chunk.state_g[2 + b.node] = node_g;
+                    if let (Some(dual), Some(d)) = (&mut chunk.dual, node_d) {
+                        dual.state_d[2 + b.node] = d;
+                    }
+                }
+                [first, ..] => {
+                    let g = std::mem::take(&mut chunk.inner_g[at]);
+                    let d = chunk.dual.as_mut().map(|dual| std::mem::take(&mut dual.inner_d[at]));
+                    let behind = AtNorm {
+                        g: &g[image.clone()],
+                        d: d.as_ref().map(|d| &d[image.clone()]),
+                        coef: &known[first.norm],
+                        m: 1.0,
+                    };
+                    self.state_stage(chunk, state, first, &behind, touched, i, work);
+                    chunk.inner_g[at] = g;
+                    if let (Some(dual), Some(d)) = (&mut chunk.dual, d) {
+                        dual.inner_d[at] = d;
+                    }
+                }
+            }
+            touched = true;
+        }
+        if !touched {
+            let image = i * plan.px(state) * c..(i + 1) * plan.px(state) * c;
+            chunk.state_g[state][image.clone()].fill(0.0);
             if let Some(dual) = &mut chunk.dual {
-                copy(dual.d, &mut dual.state_d[2 + node][image.clone()]);
+                dual.state_d[state][image].fill(0.0);
             }
         }
     }
@@ -337,7 +401,7 @@ impl Context<'_> {
         &self,
         chunk: &mut Chunk<'_>,
         node: usize,
-        branches: &[&Branch],
+        branches: &[Branch],
         i: usize,
         work: &mut Work,
         sums: &mut [Sums],
@@ -346,19 +410,20 @@ impl Context<'_> {
         let image = i * px * c..(i + 1) * px * c;
         let node_g = &chunk.state_g[2 + node][image.clone()];
         let dual = chunk.dual.as_ref();
+        // Those that add something: without gradients of p, only batch norms need sums.
+        let used: Vec<usize> = (0..branches.len())
+            .filter(|k| term(plan, &branches[*k]).is_some() && (self.want.p || !branches[*k].placed().is_empty()))
+            .collect();
         // (value, tangent) of what a branch adds to the node; noise has no tangent.
-        let data: Vec<(&[f32], Option<&[f32]>)> = branches
+        let data: Vec<(&[f32], Option<&[f32]>)> = used
             .iter()
-            .filter_map(|b| term(plan, b))
+            .filter_map(|k| term(plan, &branches[*k]))
             .map(|(b, _)| {
                 let moving = dual.filter(|_| b < plan.n_moving());
                 (&chunk.bufs[b][image.clone()], moving.map(|d| &d.dots[b][image.clone()]))
             })
             .collect();
-        // Without gradients of p, only batch norms need sums.
-        let used: Vec<usize> =
-            (0..branches.len()).filter(|k| self.want.p || !branches[*k].placed().is_empty()).collect();
-        let mut ys: Vec<(&[f32], usize)> = used.iter().map(|k| (data[*k].0, c)).collect();
+        let mut ys: Vec<(&[f32], usize)> = data.iter().map(|(y, _)| (*y, c)).collect();
         work.sums.resize((1 + 2 * branches.len()) * c, 0.0);
         let factors: Vec<f32> =
             used.iter().map(|k| factor(&self.noise.drop_path, plan.n, branches[*k].edge, chunk.first + i)).collect();
@@ -368,13 +433,13 @@ impl Context<'_> {
             accumulate(&mut sums[*k].g_y, &work.sums[(1 + j) * c..][..c], *m);
         }
         if let Some(dual) = dual {
-            let tangents: Vec<usize> = used.iter().copied().filter(|k| data[*k].1.is_some()).collect();
-            ys.extend(tangents.iter().filter_map(|k| data[*k].1.map(|y_dot| (y_dot, c))));
+            let tangents: Vec<usize> = (0..used.len()).filter(|j| data[*j].1.is_some()).collect();
+            ys.extend(data.iter().filter_map(|(_, y_dot)| y_dot.map(|y_dot| (y_dot, c))));
             dots(isa, px, c, (&dual.state_d[2 + node][image], c), &ys, &mut work.sums);
             for (j, (k, m)) in used.iter().zip(&factors).enumerate() {
                 accumulate(&mut sums[*k].d, &work.sums[..c], *m);
                 accumulate(&mut sums[*k].d_y, &work.sums[(1 + j) * c..][..c], *m);
-                if let Some(t) = tangents.iter().position(|t| t == k) {
+                if let Some(t) = tangents.iter().position(|t| *t == j) {
                     accumulate(&mut sums[*k].d_dot, &work.sums[(1 + used.len() + t) * c..][..c], *m);
                 }
             }
@@ -382,7 +447,7 @@ impl Context<'_> {
     }
 
     /// Gradients of p and its tangent.
-    fn mixing_gradients(&self, branches: &[&Branch], sums: &[Sums], out: &mut CellGradient) {
+    fn mixing_gradients(&self, branches: &[Branch], sums: &[Sums], out: &mut CellGradient) {
         if !self.want.p {
             return;
         }
@@ -408,215 +473,143 @@ impl Context<'_> {
         (f64::from(self.input.p[b.alpha]), self.tangent.map_or(0.0, |t| f64::from(t.p[b.alpha])))
     }
 
-    fn outer_gradient(&self, b: &Branch, sums: &Sums) -> Gradient {
-        match b.last() {
-            None => Gradient::default(),
-            Some(placed) => {
-                let weights = self.weights_of(b);
-                let tangent = self.dot.map(|d| &d.norms[placed.norm]);
-                gradient(&self.norms[placed.norm], tangent, sums, |_| weights)
-            }
-        }
+    fn outer_gradient(&self, b: &Branch, norm: usize, sums: &Sums) -> Gradient {
+        let weights = self.weights_of(b);
+        gradient(&self.norms[norm], self.dot.map(|d| &d.norms[norm]), sums, |_| weights)
     }
 
     fn plain_gradient(&self, norm: usize, sums: &Sums) -> Gradient {
         gradient(&self.norms[norm], self.dot.map(|d| &d.norms[norm]), sums, |_| (1.0, 0.0))
     }
 
-    /// From the node's gradient through the last stage of every branch.
-    #[allow(clippy::too_many_arguments)]
-    fn outer_stages(
+    /// From a node's gradient through the second stage of a branch to the batch norm behind its first, with the sums of
+    /// that one.
+    fn inner_gradient(
         &self,
         chunk: &mut Chunk<'_>,
-        node: usize,
-        branches: &[&Branch],
-        outer: &[Gradient],
+        place: usize,
+        known: &[Gradient],
         i: usize,
         work: &mut Work,
-        sums: &mut [Sums],
+        sums: &mut Sums,
     ) {
         let (plan, isa, c, px) = (self.plan, self.plan.isa, self.plan.c, self.plan.px(2));
+        let b = &plan.branches[place];
+        let [first, second] = b.placed() else { return };
         let image = i * px * c..(i + 1) * px * c;
-        let mut two = 0;
-        for (b, coef) in branches.iter().zip(outer) {
-            let m = factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + i);
-            let Some(placed) = b.last() else {
-                if matches!(b.action, Action::Identity) {
-                    self.identity(chunk, node, b, m, i);
-                }
-                continue;
-            };
-            let is_inner = b.placed().len() == 2;
-            if !is_inner && b.state < 2 && !self.needs[b.state] {
-                continue;
-            }
-            let node_g = std::mem::take(&mut chunk.state_g[2 + node]);
-            let node_d = chunk.dual.as_mut().map(|d| std::mem::take(&mut d.state_d[2 + node]));
-            let cotangents = (&node_g[image.clone()], node_d.as_ref().map(|d| &d[image.clone()]));
-            self.at_norm(chunk, placed, cotangents, coef, m, i, work);
-            if is_inner {
-                let first = &b.placed()[0];
-                self.inner_window(chunk, first, &placed.stage, i, work);
-                let mut to_g = std::mem::take(&mut chunk.inner_g[two]);
-                let mut to_d = chunk.dual.as_mut().map(|d| std::mem::take(&mut d.inner_d[two]));
-                let targets = (
-                    Some(Destination { out: &mut to_g[image.clone()], stride: c, accumulate: false }),
-                    to_d.as_mut().map(|d| Destination { out: &mut d[image.clone()], stride: c, accumulate: false }),
-                );
-                self.stage_vjp(placed, targets, &mut chunk.dw, work);
-                let y = &chunk.bufs[first.norm][image.clone()];
-                work.sums.resize(3 * c, 0.0);
-                dots(isa, px, c, (&to_g[image.clone()], c), &[(y, c)], &mut work.sums);
-                accumulate(&mut sums[two].g, &work.sums[..c], 1.0);
-                accumulate(&mut sums[two].g_y, &work.sums[c..2 * c], 1.0);
-                if let (Some(d), Some(dual)) = (&to_d, &chunk.dual) {
-                    let y_dot = &dual.dots[first.norm][image.clone()];
-                    dots(isa, px, c, (&d[image.clone()], c), &[(y, c), (y_dot, c)], &mut work.sums);
-                    accumulate(&mut sums[two].d, &work.sums[..c], 1.0);
-                    accumulate(&mut sums[two].d_y, &work.sums[c..2 * c], 1.0);
-                    accumulate(&mut sums[two].d_dot, &work.sums[2 * c..3 * c], 1.0);
-                }
-                chunk.inner_g[two] = to_g;
-                if let (Some(dual), Some(d)) = (&mut chunk.dual, to_d) {
-                    dual.inner_d[two] = d;
-                }
-                two += 1;
-            } else {
-                self.state_stage(chunk, b.state, placed, i, work);
-            }
-            chunk.state_g[2 + node] = node_g;
-            if let (Some(dual), Some(d)) = (&mut chunk.dual, node_d) {
-                dual.state_d[2 + node] = d;
-            }
-        }
-    }
-
-    /// From the inner batch norms through the first stages into the states.
-    fn inner_stages(&self, chunk: &mut Chunk<'_>, inner: &Inner<'_>, i: usize, work: &mut Work) {
-        let (c, px) = (self.plan.c, self.plan.px(2));
-        let image = i * px * c..(i + 1) * px * c;
-        for (two, (b, coef)) in inner.branches.iter().zip(&inner.gradients).enumerate() {
-            if b.state < 2 && !self.needs[b.state] {
-                continue;
-            }
-            let placed = &b.placed()[0];
-            let g = std::mem::take(&mut chunk.inner_g[two]);
-            let d = chunk.dual.as_mut().map(|dual| std::mem::take(&mut dual.inner_d[two]));
-            self.at_norm(chunk, placed, (&g[image.clone()], d.as_ref().map(|d| &d[image.clone()])), coef, 1.0, i, work);
-            self.state_stage(chunk, b.state, placed, i, work);
-            chunk.inner_g[two] = g;
-            if let (Some(dual), Some(d)) = (&mut chunk.dual, d) {
-                dual.inner_d[two] = d;
-            }
-        }
-    }
-
-    /// Gradient before a batch norm into `work.dense` (and of its tangent into `work.dense_dot`).
-    #[allow(clippy::too_many_arguments)]
-    fn at_norm(
-        &self,
-        chunk: &Chunk<'_>,
-        placed: &Placed,
-        (g, d): (&[f32], Option<&[f32]>),
-        coef: &Gradient,
-        m: f32,
-        i: usize,
-        work: &mut Work,
-    ) {
-        let (isa, len, c) = (self.plan.isa, placed.stage.len_out(), placed.stage.c_out());
-        let image = i * len..(i + 1) * len;
-        let y = &chunk.bufs[placed.norm][image.clone()];
-        let g_source = Source { data: g, stride: c, coef: &coef.of_g, factor: m };
-        let (Some(d), Some(dual)) = (d, &chunk.dual) else {
-            let sources = [g_source, Source::new(y, c, &coef.of_y)];
-            blend(isa, len / c, c, &sources, &coef.shift, false, &mut work.dense, c);
-            return;
+        let mut to_g = std::mem::take(&mut chunk.inner_g[place]);
+        let mut to_d = chunk.dual.as_mut().map(|d| std::mem::take(&mut d.inner_d[place]));
+        let Work { scratch, sums: both } = work;
+        both.clear();
+        both.resize(4 * c, 0.0);
+        let (of_g, of_d) = both.split_at_mut(2 * c);
+        let destination = |out, sums| Destination { out, stride: c, accumulate: false, sums: Some(sums) };
+        let targets = (
+            Some(destination(&mut to_g[image.clone()], &mut *of_g)),
+            to_d.as_mut().map(|d| destination(&mut d[image.clone()], &mut *of_d)),
+        );
+        let reading = Reading::inner(plan, &self.affines, first);
+        let r = reading.feed(chunk.bufs, chunk.first, i);
+        let at_norm = self.at_norm(chunk, second, i);
+        let node = 2 + b.node;
+        let behind = AtNorm {
+            g: &chunk.state_g[node][image.clone()],
+            d: chunk.dual.as_ref().map(|d| &d.state_d[node][image.clone()]),
+            coef: &known[second.norm],
+            m: factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + i),
         };
-        let y_dot = &dual.dots[placed.norm][image];
-        let sources = [
-            g_source,
-            Source { data: d, stride: c, coef: &coef.of_d, factor: m },
-            Source::new(y_dot, c, &coef.of_dot),
-            Source::new(y, c, &coef.of_y),
-        ];
-        blend(isa, len / c, c, &sources, &coef.shift, false, &mut work.dense, c);
-        let sources =
-            [Source { data: d, stride: c, coef: &coef.dot_of_d, factor: m }, Source::new(y, c, &coef.dot_of_y)];
-        blend(isa, len / c, c, &sources, &coef.dot_shift, false, &mut work.dense_dot, c);
+        self.stage_vjp(second, &r, &at_norm, &behind, targets, &mut chunk.dw, scratch);
+        accumulate(&mut sums.g, &of_g[..c], 1.0);
+        accumulate(&mut sums.g_y, &of_g[c..], 1.0);
+        chunk.inner_g[place] = to_g;
+        if let (Some(d), Some(dual)) = (to_d, &mut chunk.dual) {
+            accumulate(&mut sums.d, &of_d[..c], 1.0);
+            accumulate(&mut sums.d_y, &of_d[c..], 1.0);
+            let y_dot = &dual.dots[first.norm][image.clone()];
+            dots(isa, px, c, (&d[image], c), &[(y_dot, c)], of_g);
+            accumulate(&mut sums.d_dot, &of_g[c..], 1.0);
+            dual.inner_d[place] = d;
+        }
     }
 
-    /// Transposes a stage for the gradients in `work.dense` and `work.dense_dot` at the windows in `work`.
+    /// Image i of what a stage gave to its batch norm, and of its tangent.
+    fn at_norm<'b>(&self, chunk: &Chunk<'b>, placed: &Placed, i: usize) -> (&'b [f32], Option<&'b [f32]>) {
+        let len = placed.stage.len_out();
+        let image = i * len..(i + 1) * len;
+        (&chunk.bufs[placed.norm][image.clone()], chunk.dual.as_ref().map(|d| &d.dots[placed.norm][image]))
+    }
+
+    /// Transposes a stage and the batch norm behind it.
+    #[allow(clippy::too_many_arguments)]
     fn stage_vjp(
         &self,
         placed: &Placed,
+        r: &Feed<'_>,
+        (y, y_dot): &(&[f32], Option<&[f32]>),
+        behind: &AtNorm<'_>,
         (to_g, to_d): (Option<Destination<'_>>, Option<Destination<'_>>),
         dw: &mut [f32],
-        work: &mut Work,
+        scratch: &mut Scratch,
     ) {
-        let (isa, stage, len) = (self.plan.isa, &placed.stage, placed.stage.len_out());
-        let at = placed.weights;
+        let (isa, stage, at, c) = (self.plan.isa, &placed.stage, placed.weights, placed.stage.c_out());
+        let AtNorm { g, d, coef, m } = *behind;
         let (w, w_t) = (stage.factors(&self.input.w[at..]), stage.factors(&self.w_t[at..]));
         let n_weights: usize = stage.weight_lens().iter().sum();
         let dw = (self.want.w && n_weights > 0).then(|| &mut dw[at..at + n_weights]);
-        let Work { scratch, window: r, dense, dense_dot, .. } = work;
-        let Some(to_g) = to_g else {
-            stage.vjp(isa, r, r, w, w_t, &dense[..len], None, dw, scratch);
-            return;
+        let of_node = |data, coef| Source { data, stride: c, coef, factor: m };
+        let of_g = of_node(g, &coef.of_g);
+        let of_y = Source::new(y, c, &coef.of_y);
+        let (Some(d), Some(y_dot)) = (d, y_dot) else {
+            let g = Cotangent { sources: &[of_g, of_y], shift: &coef.shift };
+            return stage.vjp(isa, r, w, w_t, &g, to_g, dw, scratch);
         };
-        let Destination { out, stride, accumulate } = to_g;
-        let first = Destination { out: &mut *out, stride, accumulate };
-        stage.vjp(isa, r, r, w, w_t, &dense[..len], Some(first), dw, scratch);
-        if self.dot.is_none() {
-            return;
-        }
+        let sources = [of_g, of_node(d, &coef.of_d), Source::new(y_dot, c, &coef.of_dot), of_y];
+        let g = Cotangent { sources: &sources, shift: &coef.shift };
+        let sources = [of_node(d, &coef.dot_of_d), Source::new(y, c, &coef.dot_of_y)];
+        let g_dot = Cotangent { sources: &sources, shift: &coef.dot_shift };
+        let Some(Destination { out, stride, accumulate, mut sums }) = to_g else {
+            return stage.vjp(isa, r, w, w_t, &g, None, dw, scratch);
+        };
+        let mut add = |g: &Cotangent<'_>, w, w_t, accumulate, dw: Option<&mut [f32]>| {
+            let to = Destination { out: &mut *out, stride, accumulate, sums: sums.as_deref_mut() };
+            stage.vjp(isa, r, w, w_t, g, Some(to), dw, scratch);
+        };
+        add(&g, w, w_t, accumulate, dw);
         if let (Some(w_dot_t), Some(w_dot)) = (&self.w_dot_t, self.tangent.and_then(|t| t.w)) {
             let (w_dot, w_dot_t) = (stage.factors(&w_dot[at..]), stage.factors(&w_dot_t[at..]));
             let pairs = stage.tangent_factors(w, w_dot).into_iter().zip(stage.tangent_factors(w_t, w_dot_t));
             for (w, w_t) in pairs {
-                let again = Destination { out: &mut *out, stride, accumulate: true };
-                stage.vjp(isa, r, r, w, w_t, &dense_dot[..len], Some(again), None, scratch);
+                add(&g_dot, w, w_t, true, None);
             }
         }
         if let Some(to_d) = to_d {
-            // Without weight gradients the moving window is not looked at.
-            stage.vjp(isa, r, r, w, w_t, &dense_dot[..len], Some(to_d), None, scratch);
+            stage.vjp(isa, r, w, w_t, &g_dot, Some(to_d), None, scratch);
         }
     }
 
-    /// The window of the second half of a separable convolution.
-    fn inner_window(&self, chunk: &Chunk<'_>, first: &Placed, stage: &Stage, i: usize, work: &mut Work) {
-        let (isa, c, win) = (self.plan.isa, self.plan.c, stage.window());
-        let len = first.stage.len_out();
-        let y = &chunk.bufs[first.norm][i * len..][..len];
-        let affine = &self.affines[first.norm];
-        win.fill_border(&mut work.window, 0.0);
-        fill(isa, win, &[Source::new(y, c, &affine.of_y)], &affine.shift, Mode::Relu, &mut work.window);
-    }
-
-    /// Whether the gradient of a state already holds something for image i; from now on it does.
-    fn is_touched(chunk: &mut Chunk<'_>, state: usize, i: usize) -> bool {
-        state >= 2 || !std::mem::replace(&mut chunk.fresh[state][i], false)
-    }
-
-    /// The window of a state, then the stage's transpose into that state's gradient.
-    fn state_stage(&self, chunk: &mut Chunk<'_>, state: usize, placed: &Placed, i: usize, work: &mut Work) {
-        let (plan, isa, c, win) = (self.plan, self.plan.isa, self.plan.c, placed.stage.window());
-        win.fill_border(&mut work.window, placed.stage.border());
-        let mode = if placed.stage.has_relu() { Mode::Relu } else { Mode::Plain };
+    /// Through the first stage of a branch into the gradient of its state.
+    #[allow(clippy::too_many_arguments)]
+    fn state_stage(
+        &self,
+        chunk: &mut Chunk<'_>,
+        state: usize,
+        placed: &Placed,
+        behind: &AtNorm<'_>,
+        accumulate: bool,
+        i: usize,
+        work: &mut Work,
+    ) {
+        let (plan, c) = (self.plan, self.plan.c);
         let len = plan.px(state) * c;
-        let y = &chunk.bufs[plan.state_buffer(state)][i * len..][..len];
-        let none = Affine::default();
-        let affine = if state < 2 { &self.affines[state] } else { &none };
-        fill(isa, win, &[Source::new(y, c, &affine.of_y)], &affine.shift, mode, &mut work.window);
-        let accumulate = Self::is_touched(chunk, state, i);
         let mut to_g = std::mem::take(&mut chunk.state_g[state]);
         let mut to_d = chunk.dual.as_mut().map(|d| std::mem::take(&mut d.state_d[state]));
         let range = i * len..(i + 1) * len;
-        let targets = (
-            Some(Destination { out: &mut to_g[range.clone()], stride: c, accumulate }),
-            to_d.as_mut().map(|d| Destination { out: &mut d[range], stride: c, accumulate }),
-        );
-        self.stage_vjp(placed, targets, &mut chunk.dw, work);
+        let destination = |out| Destination { out, stride: c, accumulate, sums: None };
+        let targets = (Some(destination(&mut to_g[range.clone()])), to_d.as_mut().map(|d| destination(&mut d[range])));
+        let reading = Reading::state(plan, &self.affines, state, &placed.stage);
+        let r = reading.feed(chunk.bufs, chunk.first, i);
+        let at_norm = self.at_norm(chunk, placed, i);
+        self.stage_vjp(placed, &r, &at_norm, behind, targets, &mut chunk.dw, &mut work.scratch);
         chunk.state_g[state] = to_g;
         if let (Some(dual), Some(d)) = (&mut chunk.dual, to_d) {
             dual.state_d[state] = d;
@@ -624,15 +617,11 @@ impl Context<'_> {
     }
 
     /// A skip connection: the state's gradient takes the node's, weighted.
-    fn identity(&self, chunk: &mut Chunk<'_>, node: usize, b: &Branch, m: f32, i: usize) {
-        let (isa, c, px) = (self.plan.isa, self.plan.c, self.plan.px(2));
-        if b.state < 2 && !self.needs[b.state] {
-            return;
-        }
+    fn identity(&self, chunk: &mut Chunk<'_>, b: &Branch, m: f32, accumulate: bool, i: usize) {
+        let (isa, c, px, node) = (self.plan.isa, self.plan.c, self.plan.px(2), b.node);
         let (p, p_dot) = self.weights_of(b);
         let image = i * px * c..(i + 1) * px * c;
         let weighted = |data, weight: f64| Source { data, stride: c, coef: &[], factor: m * weight as f32 };
-        let accumulate = Self::is_touched(chunk, b.state, i);
         // A node's state comes after those it sums.
         let (states, nodes) = chunk.state_g.split_at_mut(2 + node);
         let mut sources = vec![weighted(&nodes[0][image.clone()], p)];
@@ -645,29 +634,21 @@ impl Context<'_> {
         blend(isa, px, c, &sources, &[], accumulate, &mut states[b.state][image], c);
     }
 
-    fn pre_sums(&self, chunk: &mut Chunk<'_>, i: usize, work: &mut Work, sums: &mut [Sums]) {
-        let (plan, isa, c) = (self.plan, self.plan.isa, self.plan.c);
-        for state in (0..2).filter(|s| self.needs[*s]) {
-            let px = plan.px(state);
-            let image = i * px * c..(i + 1) * px * c;
-            if !Self::is_touched(chunk, state, i) {
-                chunk.state_g[state][image.clone()].fill(0.0);
-                if let Some(dual) = &mut chunk.dual {
-                    dual.state_d[state][image.clone()].fill(0.0);
-                }
-            }
-            let y = (&chunk.bufs[state][image.clone()], c);
-            work.sums.resize(3 * c, 0.0);
-            dots(isa, px, c, (&chunk.state_g[state][image.clone()], c), &[y], &mut work.sums);
-            accumulate(&mut sums[state].g, &work.sums[..c], 1.0);
-            accumulate(&mut sums[state].g_y, &work.sums[c..2 * c], 1.0);
-            if let Some(dual) = &chunk.dual {
-                let y_dot = (&dual.dots[state][image.clone()], c);
-                dots(isa, px, c, (&dual.state_d[state][image], c), &[y, y_dot], &mut work.sums);
-                accumulate(&mut sums[state].d, &work.sums[..c], 1.0);
-                accumulate(&mut sums[state].d_y, &work.sums[c..2 * c], 1.0);
-                accumulate(&mut sums[state].d_dot, &work.sums[2 * c..3 * c], 1.0);
-            }
+    /// Adds this image to the sums of a preprocess block.
+    fn pre_sums(&self, chunk: &Chunk<'_>, state: usize, i: usize, work: &mut Work, sums: &mut Sums) {
+        let (isa, c, px) = (self.plan.isa, self.plan.c, self.plan.px(state));
+        let image = i * px * c..(i + 1) * px * c;
+        let y = (&chunk.bufs[state][image.clone()], c);
+        work.sums.resize(3 * c, 0.0);
+        dots(isa, px, c, (&chunk.state_g[state][image.clone()], c), &[y], &mut work.sums);
+        accumulate(&mut sums.g, &work.sums[..c], 1.0);
+        accumulate(&mut sums.g_y, &work.sums[c..2 * c], 1.0);
+        if let Some(dual) = &chunk.dual {
+            let y_dot = (&dual.dots[state][image.clone()], c);
+            dots(isa, px, c, (&dual.state_d[state][image], c), &[y, y_dot], &mut work.sums);
+            accumulate(&mut sums.d, &work.sums[..c], 1.0);
+            accumulate(&mut sums.d_y, &work.sums[c..2 * c], 1.0);
+            accumulate(&mut sums.d_dot, &work.sums[2 * c..3 * c], 1.0);
         }
     }
 
@@ -680,19 +661,17 @@ impl Context<'_> {
         work: &mut Work,
         parts: &mut [Option<&mut [f32]>; 4],
     ) {
-        let (plan, isa) = (self.plan, self.plan.isa);
+        let plan = self.plan;
         for state in (0..2).filter(|s| self.needs[*s]) {
             let placed = &plan.pre[state];
-            let (c_in, len, win) = (plan.inputs[state].0, plan.input_len(state), placed.stage.window());
+            let (c_in, len) = (plan.inputs[state].0, plan.input_len(state));
             let range = i * plan.px(state) * plan.c..(i + 1) * plan.px(state) * plan.c;
             let g = std::mem::take(&mut chunk.state_g[state]);
             let d = chunk.dual.as_mut().map(|dual| std::mem::take(&mut dual.state_d[state]));
-            let cotangents = (&g[range.clone()], d.as_ref().map(|d| &d[range.clone()]));
-            self.at_norm(chunk, placed, cotangents, &pre[state], 1.0, i, work);
-            let s = [self.input.s0, self.input.s1][state];
-            let image = &s[(chunk.first + i) * len..][..len];
-            win.fill_border(&mut work.window, 0.0);
-            fill(isa, win, &[Source::new(image, c_in, &[])], &[], Mode::Relu, &mut work.window);
+            let behind =
+                AtNorm { g: &g[range.clone()], d: d.as_ref().map(|d| &d[range.clone()]), coef: &pre[state], m: 1.0 };
+            let reading = Reading::input(plan, state, [self.input.s0, self.input.s1][state]);
+            let r = reading.feed(chunk.bufs, chunk.first, i);
             let [g0, g1, d0, d1] = &mut *parts;
             let (values, tangents) = ([g0, g1], [d0, d1]);
             let mut image_of = [values, tangents].map(|p| p.into_iter().nth(state).and_then(|p| p.as_deref_mut()));
@@ -701,9 +680,11 @@ impl Context<'_> {
                     out: &mut all[i * len..(i + 1) * len],
                     stride: c_in,
                     accumulate: false,
+                    sums: None,
                 })
             });
-            self.stage_vjp(placed, (g_to, d_to), &mut chunk.dw, work);
+            let at_norm = self.at_norm(chunk, placed, i);
+            self.stage_vjp(placed, &r, &at_norm, &behind, (g_to, d_to), &mut chunk.dw, &mut work.scratch);
             chunk.state_g[state] = g;
             if let (Some(dual), Some(d)) = (&mut chunk.dual, d) {
                 dual.state_d[state] = d;

@@ -15,13 +15,12 @@ use rayon::prelude::*;
 
 use crate::buffers::Buffer;
 use crate::norm::{Affine, Moments, Norm, NormTangent};
-use crate::plan::{Action, Branch, Direction, Group, Placed, Plan, chunk_images};
+use crate::plan::{Action, Branch, Plan, chunk_images};
+use crate::reading::{DotReading, Reading, Step, first_stages, second_stages};
 use crate::simd::Isa;
-use crate::simd::aligned::Aligned;
-use crate::simd::blend::{Source, blend, dots, moments};
-use crate::simd::window::{Mode, fill};
+use crate::simd::blend::{Source, add_dots, add_moments, blend};
 use crate::spec::{CellDims, CellNoise, CellSpec};
-use crate::stage::Scratch;
+use crate::stage::{Of, Scratch, Stage};
 
 /// Tensors a cell is evaluated at.
 #[derive(Clone, Copy, Debug)]
@@ -107,107 +106,52 @@ fn forward_in_pool(
     let mut saved = Saved { norms: vec![Norm::default(); plan.n_norms], plan, chunks };
     let plan = saved.plan.clone();
 
-    let mut direction = Direction::default();
     // States 0 and 1.
-    let pre: Vec<&Placed> = plan.pre.iter().collect();
-    stage_pass(
-        direction.turn(),
-        &mut saved,
-        &pre,
-        out,
-        |ctx, placed, i, window, _| {
-            let (s, c) = ([input.s0, input.s1][placed.norm], plan.inputs[placed.norm].0);
-            let len = plan.input_len(placed.norm);
-            let image = &s[(ctx.first + i) * len..][..len];
-            placed.stage.window().fill_border(window, 0.0);
-            fill(isa, placed.stage.window(), &[Source::new(image, c, &[])], &[], Mode::Relu, window);
-        },
-        input.w,
-        |_, _| {},
-    );
-    // The sum of a group is written in front of the next group, which may start from it.
+    let pre: Vec<Step<'_, Reading<'_>>> = [input.s0, input.s1]
+        .iter()
+        .enumerate()
+        .map(|(j, s)| Step { placed: &plan.pre[j], reading: Reading::input(&plan, j, s), ready: false })
+        .collect();
+    stage_pass(&mut saved, &pre, out, input.w, |_, _| {});
+    // The sum of a node is written in front of the stages that read it, image by image.
     let mut sum: Option<NodeSum<'_>> = None;
     let affines: Vec<Affine> = (0..2).map(|j| saved.norms[j].affine()).collect();
-    let early = plan.early();
-    if !early.is_empty() {
-        let first: Vec<&Placed> = early.iter().map(|b| &b.placed()[0]).collect();
-        let window = |ctx: &Chunk<'_>, _: &Placed, i, window: &mut [f32], at| {
-            ctx.first_window(&plan, &affines, &early, at, i, window)
-        };
-        stage_pass(direction.turn(), &mut saved, &first, out, window, input.w, |_, _| {});
-    }
-    for group in &plan.groups {
-        let branches = &plan.branches[group.branches.clone()];
-        let late = plan.late(group);
-        let first: Vec<&Placed> = late.iter().map(|b| &b.placed()[0]).collect();
-        stage_pass(
-            direction.turn(),
-            &mut saved,
-            &first,
-            out,
-            |ctx, _, i, window, at| ctx.first_window(&plan, &affines, &late, at, i, window),
-            input.w,
-            |ctx, i| {
-                if let Some(sum) = &sum {
-                    sum.write(&plan, ctx, i);
-                }
-                for b in branches {
-                    if let Action::Noise { buffer } = b.action {
-                        let len = plan.buffer_lens[buffer];
-                        let start = (ctx.first + i) * len;
-                        crate::noise::fill(noise.noise_key, b.edge, start, &mut ctx.bufs[buffer][i * len..][..len]);
-                    }
-                }
-            },
-        );
-        let second: Vec<(&Placed, usize)> =
-            branches.iter().filter(|b| b.placed().len() == 2).map(|b| (&b.placed()[1], b.placed()[0].norm)).collect();
-        if !second.is_empty() {
-            let inner: Vec<Affine> = second.iter().map(|(_, norm)| saved.norms[*norm].affine()).collect();
-            let placed: Vec<&Placed> = second.iter().map(|(p, _)| *p).collect();
-            stage_pass(
-                direction.turn(),
-                &mut saved,
-                &placed,
-                out,
-                |ctx, placed, i, window, at| {
-                    let win = placed.stage.window();
-                    if at == 0 || win != second[at - 1].0.stage.window() {
-                        win.fill_border(window, 0.0);
-                    }
-                    let len = plan.buffer_lens[second[at].1];
-                    let y = &ctx.bufs[second[at].1][i * len..][..len];
-                    fill(isa, win, &[Source::new(y, plan.c, &inner[at].of_y)], &inner[at].shift, Mode::Relu, window);
-                },
-                input.w,
-                |_, _| {},
-            );
-        }
-        sum = Some(NodeSum::new(&saved, group, input.p, noise));
-    }
-    stage_pass(
-        direction.turn(),
-        &mut saved,
-        &[],
-        out,
-        |_, _, _, _, _| {},
-        input.w,
-        |ctx, i| {
+    for node in 0..plan.nodes {
+        let first = first_stages(&plan, plan.states_before(node), |b| {
+            Reading::state(&plan, &affines, b.state, &b.placed()[0].stage)
+        });
+        stage_pass(&mut saved, &first, out, input.w, |ctx, i| {
             if let Some(sum) = &sum {
                 sum.write(&plan, ctx, i);
             }
-            for node in 0..plan.nodes {
-                let from = Source::new(&ctx.bufs[plan.n_norms + node][i * plan.px(2) * plan.c..], plan.c, &[]);
-                let to = &mut ctx.out[i * plan.out_len() + node * plan.c..];
-                blend(plan.isa, plan.px(2), plan.c, &[from], &[], false, to, plan.nodes * plan.c);
+            for b in &plan.branches[plan.branches_into(node)] {
+                if let Action::Noise { buffer } = b.action {
+                    let len = plan.buffer_lens[buffer];
+                    let start = (ctx.first + i) * len;
+                    crate::noise::fill(noise.noise_key, b.edge, start, &mut ctx.bufs[buffer][i * len..][..len]);
+                }
             }
-        },
-    );
+        });
+        // Of the batch norms behind first stages, which are known now.
+        let affines: Vec<Affine> = saved.norms.iter().map(Norm::affine).collect();
+        let second = second_stages(&plan, node, |first| Reading::inner(&plan, &affines, first));
+        if !second.is_empty() {
+            stage_pass(&mut saved, &second, out, input.w, |_, _| {});
+        }
+        sum = Some(NodeSum::new(&saved, node, input.p, noise));
+    }
+    stage_pass(&mut saved, &[], out, input.w, |ctx, i| {
+        if let Some(sum) = &sum {
+            sum.write(&plan, ctx, i);
+        }
+        for node in 0..plan.nodes {
+            let from = Source::new(&ctx.bufs[plan.n_norms + node][i * plan.px(2) * plan.c..], plan.c, &[]);
+            let to = &mut ctx.out[i * plan.out_len() + node * plan.c..];
+            blend(plan.isa, plan.px(2), plan.c, &[from], &[], false, to, plan.nodes * plan.c);
+        }
+    });
     saved
 }
-
-/// Fills the windows of a stage, by its place in the pass, and of its tangent for an image.
-type FillWindows<'a> = dyn Fn(&DotChunk<'_>, usize, usize, &mut [f32], &mut [f32]) + Sync + 'a;
 
 /// Tangent of the cell into `out_dot`, which is also kept in the result.
 ///
@@ -238,127 +182,85 @@ fn jvp_in_pool(
         norms: vec![NormTangent::default(); plan.n_norms],
         out_dot: Buffer::take(out.len()),
     };
-    let moves = [tangent.s0, tangent.s1];
     let affines: Vec<Affine> = saved.norms.iter().map(Norm::affine).collect();
 
-    // One pass over the images: for each placed stage its primal and tangent windows, then its tangent.
-    let mut direction = Direction::default();
-    let mut pass = |dot: &mut SavedDot,
-                    placed: &[&Placed],
-                    windows: &FillWindows<'_>,
-                    before: &(dyn Fn(&mut DotChunk<'_>, usize) + Sync)| {
-        let SavedDot { chunks, out_dot, .. } = &mut *dot;
-        let direction = direction.turn();
-        let items = chunks
-            .par_iter_mut()
-            .zip(out_dot.par_chunks_mut(per_chunk * plan.out_len()))
-            .zip(saved.chunks.par_iter())
-            .enumerate();
-        let sums: Vec<Vec<[Vec<f64>; 2]>> = direction.map(items, |(index, ((dots_bufs, out_dot), bufs))| {
-            let first = index * per_chunk;
-            let mut chunk = DotChunk { first, out_dot, bufs, dots: dots_bufs };
-            let mut sums: Vec<[Vec<f64>; 2]> =
-                placed.iter().map(|p| [0, 1].map(|_| vec![0.0; p.stage.c_out()])).collect();
-            with_scratch(plan, |work| {
-                let mut pair = vec![0f32; 2 * plan.c];
-                for i in direction.images(chunk.out_dot.len() / plan.out_len()) {
-                    before(&mut chunk, i);
-                    for (at, p) in placed.iter().enumerate() {
-                        windows(&chunk, at, i, &mut work.window, &mut work.window_dot);
-                        let len = p.stage.len_out();
-                        let mut all = std::mem::take(&mut chunk.dots[p.norm]);
-                        let y_dot = &mut all[i * len..][..len];
-                        let w = p.stage.factors(&input.w[p.weights..]);
-                        let (r, v) = (&work.window, &work.window_dot);
-                        p.stage.forward(isa, r, v, w, false, &mut work.scratch, y_dot);
-                        if let Some(w_dot) = tangent.w {
-                            let w_dot = p.stage.factors(&w_dot[p.weights..]);
-                            p.stage.tangent_w(isa, r, w, w_dot, &mut work.scratch, y_dot);
+    // One pass over the images: the tangent of every stage, and the sums that the tangent of its batch norm takes.
+    let pass =
+        |dot: &mut SavedDot, steps: &[Step<'_, DotReading<'_>>], before: &(dyn Fn(&mut DotChunk<'_>, usize) + Sync)| {
+            let SavedDot { chunks, out_dot, .. } = &mut *dot;
+            let items = chunks
+                .par_iter_mut()
+                .zip(out_dot.par_chunks_mut(per_chunk * plan.out_len()))
+                .zip(saved.chunks.par_iter())
+                .enumerate();
+            let sums: Vec<Vec<[Vec<f64>; 2]>> = items
+                .map(|(index, ((dots_bufs, out_dot), bufs))| {
+                    let first = index * per_chunk;
+                    let mut chunk = DotChunk { first, out_dot, bufs, dots: dots_bufs };
+                    let mut sums: Vec<[Vec<f64>; 2]> =
+                        steps.iter().map(|s| [0, 1].map(|_| vec![0.0; s.placed.stage.c_out()])).collect();
+                    with_scratch(|work| {
+                        for i in 0..chunk.out_dot.len() / plan.out_len() {
+                            before(&mut chunk, i);
+                            for (step, sums) in steps.iter().zip(&mut sums) {
+                                let mut y_dot = std::mem::take(&mut chunk.dots[step.placed.norm]);
+                                chunk.stage(isa, step, i, &input, &tangent, work, &mut y_dot);
+                                chunk.dots[step.placed.norm] = y_dot;
+                                for (sum, part) in sums.iter_mut().zip(work.sums.chunks(step.placed.stage.c_out())) {
+                                    sum.iter_mut().zip(part).for_each(|(s, v)| *s += f64::from(*v));
+                                }
+                            }
                         }
-                        let y = &chunk.bufs[p.norm][i * len..][..len];
-                        let c = p.stage.c_out();
-                        dots(isa, len / c, c, (y_dot, c), &[(y, c)], &mut pair);
-                        for (sum, part) in sums[at].iter_mut().zip(pair.chunks(c)) {
-                            sum.iter_mut().zip(part).for_each(|(s, v)| *s += f64::from(*v));
-                        }
-                        chunk.dots[p.norm] = all;
+                    });
+                    sums
+                })
+                .collect();
+            for (at, step) in steps.iter().enumerate() {
+                let mut total = [0, 1].map(|_| vec![0.0; step.placed.stage.c_out()]);
+                for chunk in &sums {
+                    for (total, part) in total.iter_mut().zip(&chunk[at]) {
+                        total.iter_mut().zip(part).for_each(|(t, v)| *t += v);
                     }
                 }
-            });
-            sums
-        });
-        for (at, p) in placed.iter().enumerate() {
-            let mut total = [0, 1].map(|_| vec![0.0; p.stage.c_out()]);
-            for chunk in &sums {
-                for (total, part) in total.iter_mut().zip(&chunk[at]) {
-                    total.iter_mut().zip(part).for_each(|(t, v)| *t += v);
-                }
+                dot.norms[step.placed.norm] = saved.norms[step.placed.norm].tangent(&total[0], &total[1]);
             }
-            dot.norms[p.norm] = saved.norms[p.norm].tangent(&total[0], &total[1]);
-        }
-    };
+        };
 
-    let pre: Vec<&Placed> = plan.pre.iter().collect();
-    let pre_windows = |chunk: &DotChunk<'_>, at: usize, i: usize, r: &mut [f32], v: &mut [f32]| {
-        let (s, c, win) = ([input.s0, input.s1][at], plan.inputs[at].0, plan.pre[at].stage.window());
-        let image = (chunk.first + i) * plan.input_len(at)..(chunk.first + i + 1) * plan.input_len(at);
-        win.fill_border(r, 0.0);
-        fill(isa, win, &[Source::new(&s[image.clone()], c, &[])], &[], Mode::Relu, r);
-        match moves[at] {
-            None => v[..win.len()].fill(0.0),
-            Some(s_dot) => {
-                win.fill_border(v, 0.0);
-                fill(isa, win, &[Source::new(&s_dot[image], c, &[])], &[], Mode::Gate(r), v);
-            }
-        }
-    };
-    pass(&mut dot, &pre, &pre_windows, &|_, _| {});
+    let pre: Vec<Step<'_, DotReading<'_>>> = [(input.s0, tangent.s0), (input.s1, tangent.s1)]
+        .into_iter()
+        .enumerate()
+        .map(|(j, (s, s_dot))| Step {
+            placed: &plan.pre[j],
+            reading: DotReading::input(plan, j, s, s_dot),
+            ready: false,
+        })
+        .collect();
+    pass(&mut dot, &pre, &|_, _| {});
     let mut sum: Option<NodeTangent<'_>> = None;
     let state_dots: Vec<Affine> = (0..2).map(|j| saved.norms[j].tangent_affine(&dot.norms[j], 1.0, 0.0)).collect();
-    let first_windows =
-        |branches: &[&Branch], chunk: &DotChunk<'_>, at: usize, i: usize, r: &mut [f32], v: &mut [f32]| {
-            let b = branches[at];
-            if at == 0 || !b.shares_window(branches[at - 1]) {
-                state_windows(plan, chunk, &affines, &state_dots, b.state, &b.placed()[0].stage, i, r, v);
-            }
-        };
-    let early = plan.early();
-    if !early.is_empty() {
-        let first: Vec<&Placed> = early.iter().map(|b| &b.placed()[0]).collect();
-        let windows = |chunk: &DotChunk<'_>, at: usize, i: usize, r: &mut [f32], v: &mut [f32]| {
-            first_windows(&early, chunk, at, i, r, v);
-        };
-        pass(&mut dot, &first, &windows, &|_, _| {});
-    }
-    for group in &plan.groups {
-        let late = plan.late(group);
-        let first: Vec<&Placed> = late.iter().map(|b| &b.placed()[0]).collect();
-        let windows = |chunk: &DotChunk<'_>, at: usize, i: usize, r: &mut [f32], v: &mut [f32]| {
-            first_windows(&late, chunk, at, i, r, v);
-        };
-        pass(&mut dot, &first, &windows, &|chunk, i| {
+    for node in 0..plan.nodes {
+        let first = first_stages(plan, plan.states_before(node), |b| {
+            DotReading::state(plan, &affines, &state_dots, b.state, &b.placed()[0].stage)
+        });
+        pass(&mut dot, &first, &|chunk, i| {
             if let Some(sum) = &sum {
                 sum.write(plan, chunk, i);
             }
         });
-        let staged = &plan.branches[group.branches.clone()];
-        let second: Vec<&Branch> = staged.iter().filter(|b| b.placed().len() == 2).collect();
+        let inner_dots: Vec<Affine> = (0..plan.n_norms)
+            .map(|norm| match dot.norms[norm].mean.is_empty() {
+                true => Affine::default(),
+                false => saved.norms[norm].tangent_affine(&dot.norms[norm], 1.0, 0.0),
+            })
+            .collect();
+        let second =
+            second_stages(plan, node, |first| DotReading::inner(plan, &affines, &inner_dots[first.norm], first));
         if !second.is_empty() {
-            let placed: Vec<&Placed> = second.iter().map(|b| &b.placed()[1]).collect();
-            let inner_dots: Vec<Affine> = second
-                .iter()
-                .map(|b| b.placed()[0].norm)
-                .map(|norm| saved.norms[norm].tangent_affine(&dot.norms[norm], 1.0, 0.0))
-                .collect();
-            let windows = |chunk: &DotChunk<'_>, at: usize, i: usize, r: &mut [f32], v: &mut [f32]| {
-                let inner = &second[at].placed()[0];
-                inner_windows(plan, chunk, &affines[inner.norm], &inner_dots[at], inner, &placed[at].stage, i, r, v);
-            };
-            pass(&mut dot, &placed, &windows, &|_, _| {});
+            pass(&mut dot, &second, &|_, _| {});
         }
-        sum = Some(NodeTangent::new(saved, &dot, group, input.p, tangent.p, noise));
+        sum = Some(NodeTangent::new(saved, &dot, node, input.p, tangent.p, noise));
     }
-    pass(&mut dot, &[], &|_, _, _, _, _| {}, &|chunk, i| {
+    pass(&mut dot, &[], &|chunk, i| {
         if let Some(sum) = &sum {
             sum.write(plan, chunk, i);
         }
@@ -371,61 +273,6 @@ fn jvp_in_pool(
     dot
 }
 
-/// Windows of a state, relu or plain, and of its tangent, gated.
-#[allow(clippy::too_many_arguments)]
-pub(crate) fn state_windows(
-    plan: &Plan,
-    chunk: &DotChunk<'_>,
-    affines: &[Affine],
-    state_dots: &[Affine],
-    state: usize,
-    stage: &crate::stage::Stage,
-    i: usize,
-    r: &mut [f32],
-    v: &mut [f32],
-) {
-    let (isa, c, win) = (plan.isa, plan.c, stage.window());
-    win.fill_border(r, stage.border());
-    win.fill_border(v, 0.0);
-    let relu = stage.has_relu();
-    let mode = if relu { Mode::Relu } else { Mode::Plain };
-    let buffer = plan.state_buffer(state);
-    let len = plan.buffer_lens[buffer];
-    let (y, y_dot) = (&chunk.bufs[buffer][i * len..][..len], &chunk.dots[buffer][i * len..][..len]);
-    if state < 2 {
-        let d = &state_dots[state];
-        fill(isa, win, &[Source::new(y, c, &affines[state].of_y)], &affines[state].shift, mode, r);
-        let sources = [Source::new(y_dot, c, &d.of_dot), Source::new(y, c, &d.of_y)];
-        fill(isa, win, &sources, &d.shift, if relu { Mode::Gate(r) } else { Mode::Plain }, v);
-    } else {
-        fill(isa, win, &[Source::new(y, c, &[])], &[], mode, r);
-        fill(isa, win, &[Source::new(y_dot, c, &[])], &[], if relu { Mode::Gate(r) } else { Mode::Plain }, v);
-    }
-}
-
-/// Windows of the second half of a separable convolution and of its tangent.
-#[allow(clippy::too_many_arguments)]
-pub(crate) fn inner_windows(
-    plan: &Plan,
-    chunk: &DotChunk<'_>,
-    affine: &Affine,
-    affine_dot: &Affine,
-    inner: &Placed,
-    stage: &crate::stage::Stage,
-    i: usize,
-    r: &mut [f32],
-    v: &mut [f32],
-) {
-    let (isa, c, win) = (plan.isa, plan.c, stage.window());
-    let len = plan.buffer_lens[inner.norm];
-    let (y, y_dot) = (&chunk.bufs[inner.norm][i * len..][..len], &chunk.dots[inner.norm][i * len..][..len]);
-    win.fill_border(r, 0.0);
-    win.fill_border(v, 0.0);
-    fill(isa, win, &[Source::new(y, c, &affine.of_y)], &affine.shift, Mode::Relu, r);
-    let sources = [Source::new(y_dot, c, &affine_dot.of_dot), Source::new(y, c, &affine_dot.of_y)];
-    fill(isa, win, &sources, &affine_dot.shift, Mode::Gate(r), v);
-}
-
 /// A group of images in a forward pass.
 pub(crate) struct Chunk<'a> {
     /// Its first image.
@@ -435,38 +282,36 @@ pub(crate) struct Chunk<'a> {
     pub bufs: &'a mut [Buffer],
 }
 
-impl<'a> Chunk<'a> {
-    /// The window of the first stage of branch `at`, unless the branch before has left it there.
-    fn first_window(
-        &self,
-        plan: &Plan,
-        affines: &[Affine],
-        branches: &[&Branch],
-        at: usize,
+impl Chunk<'_> {
+    /// The output of a stage for image i, and its moments.
+    fn stage(
+        &mut self,
+        isa: Isa,
+        step: &Step<'_, Reading<'_>>,
         i: usize,
-        window: &mut [f32],
+        w: &[f32],
+        work: &mut Work,
+        moments: &mut Moments,
     ) {
-        let b = branches[at];
-        if at > 0 && b.shares_window(branches[at - 1]) {
-            return;
-        }
-        let (stage, win) = (&b.placed()[0].stage, b.placed()[0].stage.window());
-        win.fill_border(window, stage.border());
-        let mode = if stage.has_relu() { Mode::Relu } else { Mode::Plain };
-        let (source, shift) = self.state(plan, affines, b.state, i);
-        fill(plan.isa, win, &[source], shift, mode, window);
-    }
-
-    /// State j of image i as a source, with its shift.
-    pub fn state<'b>(&'b self, plan: &Plan, affines: &'b [Affine], state: usize, i: usize) -> (Source<'b>, &'b [f32]) {
-        let buffer = plan.state_buffer(state);
-        let len = plan.buffer_lens[buffer];
-        let y = &self.bufs[buffer][i * len..][..len];
-        if state < 2 {
-            (Source::new(y, plan.c, &affines[state].of_y), &affines[state].shift)
-        } else {
-            (Source::new(y, plan.c, &[]), &[])
-        }
+        let (stage, norm) = (&step.placed.stage, step.placed.norm);
+        let (len, c) = (stage.len_out(), stage.c_out());
+        let Work { scratch, sums } = work;
+        sums.clear();
+        sums.resize(3 * c, 0.0);
+        let (pivot, rest) = sums.split_at_mut(c);
+        let (sum, square) = rest.split_at_mut(c);
+        let mut y = std::mem::take(&mut self.bufs[norm]);
+        let feed = step.reading.feed(self.bufs, self.first, i);
+        let feed = (Of::Value, (!step.ready).then_some(&feed));
+        let w = stage.factors(&w[step.placed.weights..]);
+        stage.forward(isa, feed, w, false, scratch, &mut y[i * len..][..len], &mut |first, y| {
+            if first == 0 {
+                pivot.copy_from_slice(&y[..c]);
+            }
+            add_moments(isa, y.len() / c, c, y, pivot, sum, square);
+        });
+        moments.add_image(len / c, pivot, sum, square);
+        self.bufs[norm] = y;
     }
 }
 
@@ -478,79 +323,104 @@ pub(crate) struct DotChunk<'a> {
     pub dots: &'a mut [Buffer],
 }
 
+impl DotChunk<'_> {
+    /// The tangent of a stage's output for image i into `y_dot`, the buffer of the group, and into `work.sums` its sum
+    /// and that of its product with the output, per channel.
+    #[allow(clippy::too_many_arguments)]
+    fn stage(
+        &self,
+        isa: Isa,
+        step: &Step<'_, DotReading<'_>>,
+        i: usize,
+        input: &CellInput<'_>,
+        tangent: &CellTangent<'_>,
+        work: &mut Work,
+        y_dot: &mut [f32],
+    ) {
+        let (stage, at) = (&step.placed.stage, step.placed.weights);
+        let (len, c) = (stage.len_out(), stage.c_out());
+        let y_dot = &mut y_dot[i * len..][..len];
+        let y = &self.bufs[step.placed.norm][i * len..][..len];
+        let Work { scratch, sums } = work;
+        sums.clear();
+        sums.resize(2 * c, 0.0);
+        let mut seen = |first: usize, y_dot: &[f32]| {
+            add_dots(isa, y_dot.len() / c, c, (y_dot, c), &[(&y[first * c..], c)], sums);
+        };
+        let w = stage.factors(&input.w[at..]);
+        let r = step.reading.value.feed(self.bufs, self.first, i);
+        let w_dot = tangent
+            .w
+            .map(|w_dot| stage.factors(&w_dot[at..]))
+            .filter(|w_dot| !(w_dot.0.is_empty() && w_dot.1.is_empty()));
+        match step.reading.feed(self.bufs, self.dots, self.first, i) {
+            Some(v) => {
+                if matches!(stage, Stage::Max { .. }) && !step.ready {
+                    stage.fill(isa, Of::Value, &r, scratch);
+                }
+                let v = (Of::Tangent, (!step.ready).then_some(&v));
+                if w_dot.is_some() {
+                    stage.forward(isa, v, w, false, scratch, y_dot, &mut |_, _| {});
+                } else {
+                    stage.forward(isa, v, w, false, scratch, y_dot, &mut seen);
+                }
+            }
+            // Without a tangent of the weights either the sums stay zero.
+            None => y_dot.fill(0.0),
+        }
+        if let Some(w_dot) = w_dot {
+            stage.tangent_w(isa, &r, w, w_dot, scratch, y_dot, &mut seen);
+        }
+    }
+}
+
 /// Buffers of one image, kept per thread.
 #[derive(Default)]
 pub(crate) struct Work {
     pub scratch: Scratch,
-    pub window: Aligned,
-    pub window_dot: Aligned,
-    pub dense: Aligned,
-    pub dense_dot: Aligned,
     /// Channel sums of one image.
     pub sums: Vec<f32>,
 }
 
-/// Calls f with this thread's buffers, large enough for the plan.
-pub(crate) fn with_scratch<R>(plan: &Plan, f: impl FnOnce(&mut Work) -> R) -> R {
+/// Calls f with this thread's buffers.
+pub(crate) fn with_scratch<R>(f: impl FnOnce(&mut Work) -> R) -> R {
     thread_local! {
         static WORK: std::cell::RefCell<Work> = std::cell::RefCell::new(Work::default());
     }
-    WORK.with_borrow_mut(|work| {
-        let (window, dense) = (plan.max_window(), plan.max_out());
-        for (buffer, len) in [
-            (&mut work.window, window),
-            (&mut work.window_dot, window),
-            (&mut work.dense, dense),
-            (&mut work.dense_dot, dense),
-        ] {
-            if buffer.len() < len {
-                buffer.resize(len);
-            }
-        }
-        f(work)
-    })
+    WORK.with_borrow_mut(f)
 }
 
-/// One pass over all images: `before`, then for each stage its window, its output and the moments of that; the
-/// batch norms of all stages are known afterwards.
+/// One pass over all images: `before`, then for each stage its output and the moments of that; the batch norms of all
+/// stages are known afterwards.
 fn stage_pass(
-    direction: Direction,
     saved: &mut Saved,
-    placed: &[&Placed],
+    steps: &[Step<'_, Reading<'_>>],
     out: &mut [f32],
-    window: impl Fn(&Chunk<'_>, &Placed, usize, &mut [f32], usize) + Sync,
     w: &[f32],
     before: impl Fn(&mut Chunk<'_>, usize) + Sync,
 ) {
     let plan = &saved.plan;
     let per_chunk = chunk_images(plan.n);
     let items = saved.chunks.par_iter_mut().zip(out.par_chunks_mut(per_chunk * plan.out_len())).enumerate();
-    let parts: Vec<Vec<Moments>> = direction.map(items, |(index, (bufs, out))| {
-        let mut chunk = Chunk { first: index * per_chunk, out, bufs };
-        let mut parts: Vec<Moments> = placed.iter().map(|p| Moments::new(p.stage.c_out())).collect();
-        with_scratch(plan, |work| {
-            let mut triple = vec![0f32; 3 * plan.c];
-            let (pivot, rest) = triple.split_at_mut(plan.c);
-            let (sum, square) = rest.split_at_mut(plan.c);
-            for i in direction.images(chunk.out.len() / plan.out_len()) {
-                before(&mut chunk, i);
-                for (at, p) in placed.iter().enumerate() {
-                    window(&chunk, p, i, &mut work.window, at);
-                    let (len, c) = (p.stage.len_out(), p.stage.c_out());
-                    let y = &mut chunk.bufs[p.norm][i * len..][..len];
-                    let w = p.stage.factors(&w[p.weights..]);
-                    p.stage.forward(plan.isa, &work.window, &work.window, w, false, &mut work.scratch, y);
-                    moments(plan.isa, len / c, c, y, pivot, sum, square);
-                    parts[at].add_image(len / c, pivot, sum, square);
+    let parts: Vec<Vec<Moments>> = items
+        .map(|(index, (bufs, out))| {
+            let mut chunk = Chunk { first: index * per_chunk, out, bufs };
+            let mut parts: Vec<Moments> = steps.iter().map(|s| Moments::new(s.placed.stage.c_out())).collect();
+            with_scratch(|work| {
+                for i in 0..chunk.out.len() / plan.out_len() {
+                    before(&mut chunk, i);
+                    for (step, part) in steps.iter().zip(&mut parts) {
+                        chunk.stage(plan.isa, step, i, w, work, part);
+                    }
                 }
-            }
-        });
-        parts
-    });
-    for (at, p) in placed.iter().enumerate() {
-        let mut total = Moments::new(p.stage.c_out());
+            });
+            parts
+        })
+        .collect();
+    for (at, step) in steps.iter().enumerate() {
+        let mut total = Moments::new(step.placed.stage.c_out());
         parts.iter().for_each(|part| total.merge(&part[at]));
-        saved.norms[p.norm] = Norm::from_moments(&total);
+        saved.norms[step.placed.norm] = Norm::from_moments(&total);
     }
 }
 
@@ -569,12 +439,10 @@ pub(crate) fn factor(drop_path: &[f32], n: usize, edge: usize, image: usize) -> 
     if drop_path.is_empty() { 1.0 } else { drop_path[edge * n + image] }
 }
 
-/// What a group adds to its node, with all coefficients ready.
+/// What a node is the sum of, with all coefficients ready.
 struct NodeSum<'a> {
     /// The node's buffer.
     to: usize,
-    /// Added to what the groups before have left.
-    accumulate: bool,
     /// (buffer, edge, coefficients, weight); the coefficients are empty where no batch norm precedes.
     terms: Vec<(usize, usize, Affine, f32)>,
     drop_path: &'a [f32],
@@ -582,9 +450,9 @@ struct NodeSum<'a> {
 }
 
 impl<'a> NodeSum<'a> {
-    fn new(saved: &Saved, group: &Group, p: &[f32], noise: &'a CellNoise) -> Self {
+    fn new(saved: &Saved, node: usize, p: &[f32], noise: &'a CellNoise) -> Self {
         let plan = &saved.plan;
-        let terms = plan.branches[group.branches.clone()]
+        let terms = plan.branches[plan.branches_into(node)]
             .iter()
             .filter_map(|b| {
                 let (from, norm) = term(plan, b)?;
@@ -593,11 +461,11 @@ impl<'a> NodeSum<'a> {
                 Some((from, b.edge, affine, if norm.is_some() { 1.0 } else { p }))
             })
             .collect();
-        let to = plan.state_buffer(2 + group.node);
-        Self { to, accumulate: !group.first, terms, drop_path: &noise.drop_path, n: plan.n }
+        let to = plan.state_buffer(2 + node);
+        Self { to, terms, drop_path: &noise.drop_path, n: plan.n }
     }
 
-    /// Writes or adds to the node of image i.
+    /// Writes the node of image i.
     fn write(&self, plan: &Plan, chunk: &mut Chunk<'_>, i: usize) {
         let (c, px) = (plan.c, plan.px(2));
         let image = i * px * c..(i + 1) * px * c;
@@ -610,15 +478,14 @@ impl<'a> NodeSum<'a> {
             sources.push(Source { data, stride: c, coef: &affine.of_y, factor: m * weight });
             shift.iter_mut().zip(&affine.shift).for_each(|(s, a)| *s += m * a);
         }
-        blend(plan.isa, px, c, &sources, &shift, self.accumulate, &mut node[image], c);
+        blend(plan.isa, px, c, &sources, &shift, false, &mut node[image], c);
         chunk.bufs[self.to] = node;
     }
 }
 
-/// The tangent of what a group adds to its node.
+/// The tangent of that sum.
 struct NodeTangent<'a> {
     to: usize,
-    accumulate: bool,
     /// (buffer, edge, coefficients, weight, tangent of the weight); the weights count where no batch norm precedes.
     terms: Vec<(usize, usize, Affine, f32, f32)>,
     drop_path: &'a [f32],
@@ -626,9 +493,9 @@ struct NodeTangent<'a> {
 }
 
 impl<'a> NodeTangent<'a> {
-    fn new(saved: &Saved, dot: &SavedDot, group: &Group, p: &[f32], p_dot: &[f32], noise: &'a CellNoise) -> Self {
+    fn new(saved: &Saved, dot: &SavedDot, node: usize, p: &[f32], p_dot: &[f32], noise: &'a CellNoise) -> Self {
         let plan = &saved.plan;
-        let terms = plan.branches[group.branches.clone()]
+        let terms = plan.branches[plan.branches_into(node)]
             .iter()
             .filter_map(|b| {
                 let (from, norm) = term(plan, b)?;
@@ -642,8 +509,8 @@ impl<'a> NodeTangent<'a> {
                 })
             })
             .collect();
-        let to = plan.state_buffer(2 + group.node);
-        Self { to, accumulate: !group.first, terms, drop_path: &noise.drop_path, n: plan.n }
+        let to = plan.state_buffer(2 + node);
+        Self { to, terms, drop_path: &noise.drop_path, n: plan.n }
     }
 
     fn write(&self, plan: &Plan, chunk: &mut DotChunk<'_>, i: usize) {
@@ -663,7 +530,7 @@ impl<'a> NodeTangent<'a> {
             sources.push(Source { data, stride: c, coef: &affine.of_y, factor: m * p_dot });
             shift.iter_mut().zip(&affine.shift).for_each(|(s, a)| *s += m * a);
         }
-        blend(plan.isa, px, c, &sources, &shift, self.accumulate, &mut node[image], c);
+        blend(plan.isa, px, c, &sources, &shift, false, &mut node[image], c);
         chunk.dots[self.to] = node;
     }
 }

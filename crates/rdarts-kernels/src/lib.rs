@@ -9,6 +9,7 @@ pub mod noise;
 mod norm;
 pub mod peak;
 mod plan;
+mod reading;
 pub mod reference;
 mod simd;
 pub mod spec;

@@ -5,8 +5,6 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use crate::simd::Isa;
 use crate::simd::window::Window;
 use crate::spec::{CellDims, CellSpec, OpKind};
@@ -19,39 +17,6 @@ pub(crate) const CHUNKS: usize = 16;
 /// Images of each group.
 pub(crate) fn chunk_images(n: usize) -> usize {
     n.div_ceil(CHUNKS)
-}
-
-/// The order in which passes go over the images: to and fro. The tensors of a batch are larger than the caches; what
-/// one pass touched last, the next one finds there if it comes first. In one direction only, a cache that is a
-/// little too small for a pass would miss everything. (On a busy machine, whose third level belongs to others, the
-/// times are the same either way.)
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Direction {
-    backwards: bool,
-}
-
-impl Direction {
-    /// Turns round.
-    pub fn turn(&mut self) -> Self {
-        self.backwards = !self.backwards;
-        *self
-    }
-
-    /// 0..n in this direction.
-    pub fn images(self, n: usize) -> impl Iterator<Item = usize> {
-        (0..n).map(move |i| if self.backwards { n - 1 - i } else { i })
-    }
-
-    /// f of every item in parallel, begun in this direction; the results are in the order of the items.
-    pub fn map<I: IndexedParallelIterator, R: Send>(self, items: I, f: impl Fn(I::Item) -> R + Sync + Send) -> Vec<R> {
-        if self.backwards {
-            let mut results: Vec<R> = items.rev().map(f).collect();
-            results.reverse();
-            results
-        } else {
-            items.map(f).collect()
-        }
-    }
 }
 
 /// A stage with its place in the cell.
@@ -88,44 +53,6 @@ pub(crate) struct Branch {
     pub action: Action,
 }
 
-/// Branches of one node whose stages run together over all images, before the next group starts.
-#[derive(Clone, Debug)]
-pub(crate) struct Group {
-    pub node: usize,
-    /// Its part of [`Plan::branches`].
-    pub branches: Range<usize>,
-    /// Whether it is the node's first or last.
-    pub first: bool,
-    pub last: bool,
-}
-
-/// Bytes of stage outputs that one group may make, unless a single branch makes more: the second half of a
-/// separable convolution, the weighted sum and, on the way back, both halves find in the third cache level what the
-/// pass before left there. On a shared machine with 32 MiB of it, 1, 8, 17 and 100 MiB took 26, 23.5, 22 and 22.5 ms
-/// for the value of a cell of 16 channels and 8.8, 8.8, 9.1 and 9.4 ms for one of 64, so that little depends on it.
-const GROUP_BYTES: usize = 8 << 20;
-
-/// Cuts the branches, sorted by node, into groups.
-fn group(branches: &[Branch], nodes: usize, n: usize) -> Vec<Group> {
-    let mut groups = Vec::new();
-    let mut start = 0;
-    for node in 0..nodes {
-        let end = start + branches[start..].iter().take_while(|b| b.node == node).count();
-        let (mut from, mut bytes, mut first) = (start, 0, true);
-        for (at, branch) in branches.iter().enumerate().take(end).skip(start) {
-            let more = branch.placed().iter().map(|p| p.stage.len_out() * n * size_of::<f32>()).sum::<usize>();
-            if bytes > 0 && bytes + more > GROUP_BYTES {
-                groups.push(Group { node, branches: from..at, first, last: false });
-                (from, bytes, first) = (at, 0, false);
-            }
-            bytes += more;
-        }
-        groups.push(Group { node, branches: from..end, first, last: true });
-        start = end;
-    }
-    groups
-}
-
 /// A cell for given sizes.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -133,16 +60,12 @@ pub(crate) struct Plan {
     pub n: usize,
     pub c: usize,
     pub nodes: usize,
-    /// The edges from states 0 and 1 have stride 2.
-    pub reduction: bool,
     /// Rows and columns of states 0 and 1 and of the nodes.
     pub side_in: [usize; 2],
     pub side_out: [usize; 2],
     pub pre: [Placed; 2],
-    /// In order of (node, newest state first, shape of window), so that neighbours can share a window.
+    /// In order of (node, state, shape of window).
     pub branches: Vec<Branch>,
-    /// The order of work.
-    pub groups: Vec<Group>,
     pub n_norms: usize,
     /// Values of one image in each buffer: one per norm, one per node, then noise.
     pub buffer_lens: Vec<usize>,
@@ -215,19 +138,16 @@ impl Plan {
                 lens.push(side_out[0] * side_out[1] * c);
             }
         }
-        branches.sort_by_key(|b| (b.node, std::cmp::Reverse(b.state), b.first_window_key()));
-        let groups = group(&branches, spec.nodes, dims.n);
+        branches.sort_by_key(|b| (b.node, b.state, b.first_window_key()));
         Self {
             isa,
             n: dims.n,
             c,
             nodes: spec.nodes,
-            reduction: spec.reduction,
             side_in,
             side_out,
             pre: [pre0, pre1],
             branches,
-            groups,
             n_norms,
             buffer_lens: lens,
             n_weights: weights,
@@ -236,22 +156,24 @@ impl Plan {
         }
     }
 
-    /// In a reduction cell the branches from states 0 and 1, by state and window. Their first stages run before all
-    /// groups: they read four times what they write, and so share a window over all nodes (forward of a cell of 32
-    /// channels and side 32: 24 ms without, 20 ms with).
-    pub fn early(&self) -> Vec<&Branch> {
-        let mut early: Vec<&Branch> = self.branches.iter().filter(|b| self.is_early(b)).collect();
-        early.sort_by_key(|b| (b.state, b.first_window_key()));
-        early
+    /// The states that are complete before node `node` is worked on, and were not before the node before it.
+    pub fn states_before(&self, node: usize) -> Range<usize> {
+        if node == 0 { 0..2 } else { 1 + node..2 + node }
     }
 
-    /// The branches of a group whose first stages run with it.
-    pub fn late(&self, group: &Group) -> Vec<&Branch> {
-        self.branches[group.branches.clone()].iter().filter(|b| !b.placed().is_empty() && !self.is_early(b)).collect()
+    /// The places of the branches from these states. Those that read the same window stand behind one another: a state
+    /// goes through all of its edges while it is in the second cache level, in both directions.
+    pub fn branches_from(&self, states: Range<usize>) -> Vec<usize> {
+        let mut from: Vec<usize> =
+            (0..self.branches.len()).filter(|b| states.contains(&self.branches[*b].state)).collect();
+        from.sort_by_key(|b| (self.branches[*b].state, self.branches[*b].first_window_key()));
+        from
     }
 
-    fn is_early(&self, branch: &Branch) -> bool {
-        self.reduction && branch.state < 2 && !branch.placed().is_empty()
+    /// The places of the branches into a node.
+    pub fn branches_into(&self, node: usize) -> Range<usize> {
+        let start = self.branches.iter().position(|b| b.node == node).unwrap_or(0);
+        start..start + self.branches.iter().filter(|b| b.node == node).count()
     }
 
     /// The buffer of a state: what the batch norm of a preprocess block takes in, or a node.
@@ -285,17 +207,6 @@ impl Plan {
     pub fn stages(&self) -> impl Iterator<Item = &Placed> {
         let of_branches = self.branches.iter().flat_map(|b| b.placed());
         self.pre.iter().chain(of_branches)
-    }
-
-    /// Largest window of any stage.
-    pub fn max_window(&self) -> usize {
-        self.stages().map(|p| p.stage.window().len()).max().unwrap_or(0)
-    }
-
-    /// Largest output of any stage for one image.
-    pub fn max_out(&self) -> usize {
-        let states = self.px(0).max(self.px(2)) * self.c;
-        self.stages().map(|p| p.stage.len_out()).max().unwrap_or(0).max(states)
     }
 
     /// All weights in the form that `Stage::vjp` wants.

@@ -10,14 +10,18 @@
 //!
 //! With the gate fixed by the input x, a stage is y = L_w(gate(x) v), linear in v and in each of its one or two
 //! weights. Three maps make everything: [`Stage::forward`] (v = x: the value; v = x': the tangent),
-//! [`Stage::tangent_w`] (the tangent of w) and [`Stage::vjp`] (their transposes). The window of x is the gate.
+//! [`Stage::tangent_w`] (the tangent of w) and [`Stage::vjp`] (their transposes). An image comes as a [`Feed`], what
+//! goes back as a [`Cotangent`]: both are made row by row where the stage uses them, so that batch norm and relu cost no
+//! pass of their own.
 
 use crate::simd::Isa;
 use crate::simd::aligned::Aligned;
-use crate::simd::depthwise::{self, Half, InputGradient};
+use crate::simd::depthwise::{self, Filling, Half, InputGradient, WeightGradient};
 use crate::simd::pointwise::{product, weight_gradient};
 use crate::simd::pool;
-use crate::simd::window::{Window, add_inside};
+use crate::simd::window::{Feed, Window, add_inside};
+
+pub(crate) use crate::simd::depthwise::Cotangent;
 
 /// See the module's page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,25 +43,38 @@ pub(crate) struct Destination<'a> {
     pub out: &'a mut [f32],
     pub stride: usize,
     pub accumulate: bool,
+    /// Per channel, of a `Half` alone: the sum of the gradient and of its product with the input are added here.
+    pub sums: Option<&'a mut [f32]>,
 }
 
-/// Room for one image's intermediate rows, kept per thread.
+/// Which of the two windows of [`Scratch`] a stage reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Of {
+    Value,
+    Tangent,
+}
+
+/// Room for one image's windows and intermediate rows, kept per thread.
 #[derive(Default)]
 pub(crate) struct Scratch {
+    /// The window of the input and that of its tangent.
+    windows: [Aligned; 2],
     rows: Aligned,
-    window: Aligned,
+    /// Of a gradient, or of what lies between two products.
+    between: Aligned,
+    dense: Aligned,
 }
 
 impl Scratch {
-    fn grow(&mut self, rows: usize, window: usize) {
-        if self.rows.len() < rows {
-            self.rows.resize(rows);
-        }
-        if self.window.len() < window {
-            self.window.resize(window);
+    fn grow(buffer: &mut Aligned, len: usize) {
+        if buffer.len() < len {
+            buffer.resize(len);
         }
     }
 }
+
+/// Output a stage has just made, with the first of its pixels.
+pub(crate) type Seen<'a> = dyn FnMut(usize, &[f32]) + 'a;
 
 impl Stage {
     pub fn half(h: usize, w: usize, c: usize, k: usize, stride: usize, dilation: usize) -> Self {
@@ -155,25 +172,40 @@ impl Stage {
         }
     }
 
-    /// y (+)= L_w(v), where r is the window of x and v the gated window of what moves.
+    /// Fills a window of the scratch.
+    pub fn fill(&self, isa: Isa, of: Of, feed: &Feed<'_>, scratch: &mut Scratch) {
+        let window = &mut scratch.windows[of as usize];
+        Scratch::grow(window, self.window().len());
+        feed.fill(isa, self.window(), window);
+    }
+
+    /// y (+)= L_w(v), where v is the value or the tangent of the input. It comes from `feed`, or the window has been
+    /// filled already. A tangent's max pooling finds the value in the other window.
     #[allow(clippy::too_many_arguments)]
     pub fn forward(
         &self,
         isa: Isa,
-        r: &[f32],
-        v: &[f32],
+        (of, feed): (Of, Option<&Feed<'_>>),
         w: Factors<'_>,
         accumulate: bool,
         scratch: &mut Scratch,
         y: &mut [f32],
+        seen: &mut Seen<'_>,
     ) {
         let [h_out, w_out] = self.side_out();
         let c = self.window().c;
+        if let Self::Half(half) = *self {
+            Scratch::grow(&mut scratch.rows, half.scratch());
+            Scratch::grow(&mut scratch.windows[of as usize], half.win.len());
+            let v = Filling::new(isa, half.win, feed, &mut scratch.windows[of as usize]);
+            return depthwise::forward(isa, half, v, w.0, w.1, accumulate, &mut scratch.rows, y, seen);
+        }
+        if let Some(feed) = feed {
+            self.fill(isa, of, feed, scratch);
+        }
+        let (r, v) = (&scratch.windows[0], &scratch.windows[of as usize]);
         match *self {
-            Self::Half(half) => {
-                scratch.grow(half.scratch(), 0);
-                depthwise::forward(isa, half, v, w.0, w.1, accumulate, &mut scratch.rows, y);
-            }
+            Self::Half(_) => {}
             Self::Pointwise { win, c_out } => {
                 product(isa, win.h * win.w, (c, c_out), v, c, w.0, y, c_out, accumulate);
             }
@@ -188,8 +220,8 @@ impl Stage {
                 }
             }
             Self::Seven { win, stride } => {
-                scratch.grow(0, (win.h + 6) * w_out * c);
-                let u = &mut scratch.window;
+                Scratch::grow(&mut scratch.between, (win.h + 6) * w_out * c);
+                let u = &mut scratch.between;
                 seven_rows(isa, win, stride, v, w.0, w_out, u);
                 for row in 0..h_out {
                     let y = &mut y[row * w_out * c..];
@@ -203,26 +235,29 @@ impl Stage {
             Self::Max { win, stride } => pool::max(isa, win, stride, r, v, y),
             Self::Average { win, stride } => pool::average(isa, win, stride, v, y),
         }
+        seen(0, &y[..self.len_out()]);
     }
 
     /// y += d L_w(r) / dw . w_dot: the tangent of the weights, one weight at a time.
+    #[allow(clippy::too_many_arguments)]
     pub fn tangent_w(
         &self,
         isa: Isa,
-        r: &[f32],
+        r: &Feed<'_>,
         w: Factors<'_>,
         w_dot: Factors<'_>,
         scratch: &mut Scratch,
         y: &mut [f32],
+        seen: &mut Seen<'_>,
     ) {
-        match self {
-            Self::Half(_) | Self::Seven { .. } => {
-                self.forward(isa, r, r, Factors(w_dot.0, w.1), true, scratch, y);
-                self.forward(isa, r, r, Factors(w.0, w_dot.1), true, scratch, y);
+        let all = self.tangent_factors(w, w_dot);
+        for (at, factors) in all.iter().enumerate() {
+            let input = (Of::Value, (at == 0).then_some(r));
+            if at + 1 < all.len() {
+                self.forward(isa, input, *factors, true, scratch, y, &mut |_, _| {});
+            } else {
+                self.forward(isa, input, *factors, true, scratch, y, seen);
             }
-            // Both weights act side by side, not one after the other.
-            Self::Pointwise { .. } | Self::Factorized { .. } => self.forward(isa, r, r, w_dot, true, scratch, y),
-            Self::Max { .. } | Self::Average { .. } => {}
         }
     }
 
@@ -230,48 +265,64 @@ impl Stage {
     pub fn tangent_factors<'a>(&self, w: Factors<'a>, w_dot: Factors<'a>) -> Vec<Factors<'a>> {
         match self {
             Self::Half(_) | Self::Seven { .. } => vec![Factors(w_dot.0, w.1), Factors(w.0, w_dot.1)],
+            // Both weights act side by side, not one after the other.
             Self::Pointwise { .. } | Self::Factorized { .. } => vec![w_dot],
             Self::Max { .. } | Self::Average { .. } => vec![],
         }
     }
 
-    /// Transposes of [`Stage::forward`] for the gradient g of y: input (+)= gate L_w'(g), dw += d<g, L_w(v)>/dw.
-    /// `w_t` comes from [`Stage::transpose`]; r is the window of x.
+    /// Transposes of [`Stage::forward`] for the gradient g of y: input (+)= gate L_w'(g), dw += d<g, L_w(r)>/dw.
+    /// `w_t` comes from [`Stage::transpose`]; r is the input.
     #[allow(clippy::too_many_arguments)]
     pub fn vjp(
         &self,
         isa: Isa,
-        r: &[f32],
-        v: &[f32],
+        r: &Feed<'_>,
         w: Factors<'_>,
         w_t: Factors<'_>,
-        g: &[f32],
+        g: &Cotangent<'_>,
         input: Option<Destination<'_>>,
         dw: Option<&mut [f32]>,
         scratch: &mut Scratch,
     ) {
-        let [h_out, w_out] = self.side_out();
-        let (win, c_out) = (self.window(), self.c_out());
+        let ([h_out, w_out], win, c_out) = (self.side_out(), self.window(), self.c_out());
         let c = win.c;
         let [len_a, _] = self.weight_lens();
+        let Scratch { windows: [window, _], rows, between, dense } = scratch;
+        if let Self::Half(half) = *self {
+            Scratch::grow(rows, half.scratch());
+            Scratch::grow(between, half.gradient_window().len());
+            let gate = r.gate().expect("a half has a relu");
+            let input = input.map(|d| {
+                let Destination { out, stride, accumulate, sums } = d;
+                InputGradient { gate, out, stride, accumulate, sums }
+            });
+            let weights = dw.map(|dw| {
+                Scratch::grow(window, win.len());
+                let (dw, pw) = dw.split_at_mut(len_a);
+                WeightGradient { r: Filling::new(isa, win, Some(r), window), dw, pw }
+            });
+            return depthwise::vjp(isa, half, w.0, w_t.1, g, input, weights, rows, between);
+        }
+        let px = h_out * w_out;
+        Scratch::grow(dense, px * c_out);
+        g.make(isa, 0, px, c_out, dense);
+        let g: &[f32] = dense;
+        if dw.is_some() || matches!(self, Self::Max { .. }) {
+            Scratch::grow(window, win.len());
+            r.fill(isa, win, window);
+        }
+        let v: &[f32] = window;
+        Scratch::grow(between, win.len());
         match *self {
-            Self::Half(half) => {
-                scratch.grow(half.scratch(), win.len());
-                let input =
-                    input.map(|d| InputGradient { gate: r, out: d.out, stride: d.stride, accumulate: d.accumulate });
-                let weights = dw.map(|dw| dw.split_at_mut(len_a));
-                let Scratch { rows, window } = scratch;
-                depthwise::vjp(isa, half, v, w_t.0, w_t.1, g, input, weights, rows, window);
-            }
+            Self::Half(_) => {}
             Self::Pointwise { .. } => {
-                let px = win.h * win.w;
                 if let Some(dw) = dw {
                     weight_gradient(isa, px, (c, c_out), v, c, g, c_out, dw);
                 }
                 if let Some(input) = input {
-                    scratch.grow(0, win.len());
-                    product(isa, px, (c_out, c), g, c_out, w_t.0, &mut scratch.window, c, false);
-                    add_inside(isa, win, &scratch.window, Some(r), input.out, input.stride, input.accumulate);
+                    product(isa, px, (c_out, c), g, c_out, w_t.0, between, c, false);
+                    add_inside(isa, win, between, r.gate(), input.out, input.stride, input.accumulate);
                 }
             }
             Self::Factorized { .. } => {
@@ -286,33 +337,23 @@ impl Stage {
                     }
                 }
                 if let Some(input) = input {
-                    scratch.grow(0, win.len());
-                    let dv = &mut scratch.window;
+                    let dv = between;
                     dv[..win.len()].fill(0.0);
                     for row in 0..h_out {
                         let g = &g[row * w_out * c_out..];
                         let (even, odd) = (win.at(2 * row, 0), win.at(2 * row + 1, 1));
+                        let second = (c_out - first, c);
                         product(isa, w_out, (first, c), g, c_out, w_t.0, &mut dv[even..], 2 * c, false);
-                        product(
-                            isa,
-                            w_out,
-                            (c_out - first, c),
-                            &g[first..],
-                            c_out,
-                            w_t.1,
-                            &mut dv[odd..],
-                            2 * c,
-                            false,
-                        );
+                        product(isa, w_out, second, &g[first..], c_out, w_t.1, &mut dv[odd..], 2 * c, false);
                     }
-                    add_inside(isa, win, dv, Some(r), input.out, input.stride, input.accumulate);
+                    add_inside(isa, win, dv, r.gate(), input.out, input.stride, input.accumulate);
                 }
             }
             Self::Seven { stride, .. } => {
-                let rows = (win.h + 6) * w_out * c;
-                scratch.grow(2 * rows, win.len());
-                let (u, du) = scratch.rows.split_at_mut(rows);
-                du[..rows].fill(0.0);
+                let len = (win.h + 6) * w_out * c;
+                Scratch::grow(rows, 2 * len);
+                let (u, du) = rows.split_at_mut(len);
+                du[..len].fill(0.0);
                 for row in 0..h_out {
                     let g = &g[row * w_out * c..];
                     for tap in 0..7 {
@@ -337,7 +378,7 @@ impl Stage {
                     }
                 }
                 if let Some(input) = input {
-                    let dv = &mut scratch.window;
+                    let dv = between;
                     dv[..win.len()].fill(0.0);
                     for row in 0..win.h {
                         let du = &du[(row + 3) * w_out * c..];
@@ -347,16 +388,15 @@ impl Stage {
                             product(isa, w_out, (c, c), du, c, &w_t.0[tap * c * c..], &mut dv[to..], stride * c, true);
                         }
                     }
-                    add_inside(isa, win, dv, Some(r), input.out, input.stride, input.accumulate);
+                    add_inside(isa, win, dv, r.gate(), input.out, input.stride, input.accumulate);
                 }
             }
             Self::Max { stride, .. } | Self::Average { stride, .. } => {
                 let Some(input) = input else { return };
-                scratch.grow(0, win.len());
-                let dv = &mut scratch.window;
+                let dv = between;
                 dv[..win.len()].fill(0.0);
                 if matches!(self, Self::Max { .. }) {
-                    pool::max_vjp(isa, win, stride, r, g, dv);
+                    pool::max_vjp(isa, win, stride, v, g, dv);
                 } else {
                     pool::average_vjp(isa, win, stride, g, dv);
                 }

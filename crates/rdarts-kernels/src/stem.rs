@@ -6,9 +6,9 @@ use crate::buffers::{Buffer, take_vec};
 use crate::norm::{Moments, Norm, NormTangent, Sums, gradient};
 use crate::plan::chunk_images;
 use crate::simd::Isa;
-use crate::simd::blend::{Source, blend, dots, moments};
+use crate::simd::blend::{Source, add_moments, blend, dots};
 use crate::simd::pointwise::{product, weight_gradient};
-use crate::simd::window::{Mode, Window, fill};
+use crate::simd::window::{Feed, Window};
 use crate::spec::{StemSpec, weights_len};
 
 /// What the forward pass leaves.
@@ -47,13 +47,12 @@ pub fn forward(
         .map(|(y, x)| {
             let mut window = vec![0f32; win(&spec, side).len()];
             let mut part = Moments::new(c);
-            let mut triple = vec![0f32; 3 * c];
-            let (pivot, rest) = triple.split_at_mut(c);
-            let (sum, square) = rest.split_at_mut(c);
             for (y, x) in y.chunks_mut(px * c).zip(x.chunks(px * spec.c_in)) {
                 convolve(isa, &spec, side, x, conv, &mut window, y);
-                moments(isa, px, c, y, pivot, sum, square);
-                part.add_image(px, pivot, sum, square);
+                let mut sums = vec![0f32; 2 * c];
+                let (sum, square) = sums.split_at_mut(c);
+                add_moments(isa, px, c, y, &y[..c], sum, square);
+                part.add_image(px, &y[..c], sum, square);
             }
             part
         })
@@ -107,7 +106,7 @@ pub fn vjp(x: &[f32], w: &[f32], saved: &StemSaved, g: &[f32]) -> Vec<f32> {
             for ((g, y), x) in g.chunks(px * c).zip(y.chunks(px * c)).zip(x.chunks(px * spec.c_in)) {
                 let sources = [Source::new(g, c, &coef.of_g), Source::new(y, c, &coef.of_y)];
                 blend(*isa, px, c, &sources, &coef.shift, false, &mut g_y, c);
-                fill(*isa, win, &[Source::new(x, spec.c_in, &[])], &[], Mode::Plain, &mut window);
+                Feed::plain(Source::new(x, spec.c_in, &[])).fill(*isa, win, &mut window);
                 for ky in 0..3 {
                     for row in 0..side[0] {
                         let r = &window[(row + ky) * win.pitch() * spec.c_in..];
@@ -200,8 +199,7 @@ fn win(spec: &StemSpec, [h, w]: [usize; 2]) -> Window {
 /// One image. Three pixels of c_in channels are consecutive in a window's row: a row of taps is one product.
 fn convolve(isa: Isa, spec: &StemSpec, side: [usize; 2], x: &[f32], conv: &[f32], window: &mut [f32], y: &mut [f32]) {
     let (win, c_in, c) = (win(spec, side), spec.c_in, spec.c_out);
-    win.fill_border(window, 0.0);
-    fill(isa, win, &[Source::new(x, c_in, &[])], &[], Mode::Plain, window);
+    Feed::plain(Source::new(x, c_in, &[])).fill(isa, win, window);
     for row in 0..side[0] {
         for ky in 0..3 {
             let r = &window[(row + ky) * win.pitch() * c_in..];

@@ -2,9 +2,9 @@
 //!
 //! * [`blend`]: y (+)= shift + sum_k coef_k * x_k, all coefficients per channel.
 //! * [`dots`]: per channel, sum g and sum g * y_k.
-//! * [`moments`]: per channel, sum (y - pivot) and sum (y - pivot)^2.
+//! * [`add_moments`]: per channel, sum (y - pivot) and sum (y - pivot)^2.
 
-use super::{Simd, in_blocks, kernel};
+use super::{AHEAD, Simd, in_blocks, kernel};
 
 /// One summand: pixels that lie `stride` values apart, a coefficient per channel, and a factor for all of them.
 #[derive(Clone, Copy)]
@@ -77,22 +77,19 @@ unsafe fn blend_body<S: Simd>(
     // SAFETY: `blend` checked that all slices hold px pixels; n stays within the c channels of a pixel.
     unsafe {
         let to = out.as_mut_ptr();
-        // One and two summands keep their coefficients in registers.
-        match (registers::<S>(c), sources.len(), accumulate) {
-            (1, 1, false) => return blend_pixels::<S, 1, 1, false>(px, sources, shift, to, out_stride),
-            (1, 1, true) => return blend_pixels::<S, 1, 1, true>(px, sources, shift, to, out_stride),
-            (1, 2, false) => return blend_pixels::<S, 1, 2, false>(px, sources, shift, to, out_stride),
-            (1, 2, true) => return blend_pixels::<S, 1, 2, true>(px, sources, shift, to, out_stride),
-            (2, 1, false) => return blend_pixels::<S, 2, 1, false>(px, sources, shift, to, out_stride),
-            (2, 1, true) => return blend_pixels::<S, 2, 1, true>(px, sources, shift, to, out_stride),
-            (2, 2, false) => return blend_pixels::<S, 2, 2, false>(px, sources, shift, to, out_stride),
-            (2, 2, true) => return blend_pixels::<S, 2, 2, true>(px, sources, shift, to, out_stride),
-            (4, 1, false) => return blend_pixels::<S, 4, 1, false>(px, sources, shift, to, out_stride),
-            (4, 1, true) => return blend_pixels::<S, 4, 1, true>(px, sources, shift, to, out_stride),
-            (4, 2, false) => return blend_pixels::<S, 4, 2, false>(px, sources, shift, to, out_stride),
-            (4, 2, true) => return blend_pixels::<S, 4, 2, true>(px, sources, shift, to, out_stride),
-            _ => {}
+        // Up to four summands keep their coefficients in registers.
+        macro_rules! instances {
+            ($($r:literal $n:literal),*) => {
+                match (registers::<S>(c), sources.len(), accumulate) {
+                    $(
+                        ($r, $n, false) => return blend_pixels::<S, $r, $n, false>(px, sources, shift, to, out_stride),
+                        ($r, $n, true) => return blend_pixels::<S, $r, $n, true>(px, sources, shift, to, out_stride),
+                    )*
+                    _ => {}
+                }
+            };
         }
+        instances!(1 1, 1 2, 1 3, 1 4, 2 1, 2 2, 2 3, 2 4, 4 1, 4 2);
         // Few pixels at a time and all their channels: each tensor is read in the order of memory.
         let mut p0 = 0;
         while p0 < px {
@@ -112,6 +109,7 @@ unsafe fn blend_body<S: Simd>(
                         let coef = s.coef::<S>(cb, n);
                         let from = s.data.as_ptr().add((p0 + p) * s.stride + cb);
                         for (j, v) in v.iter_mut().enumerate() {
+                            S::prefetch(from.wrapping_add(j * s.stride + AHEAD));
                             *v = S::fma(S::get(from.add(j * s.stride), n), coef, *v);
                         }
                     }
@@ -167,6 +165,7 @@ unsafe fn blend_pixels<S: Simd, const R: usize, const N: usize, const ADD: bool>
                         v = S::add(v, S::load(to));
                     }
                     for k in 0..N {
+                        S::prefetch(from[k].wrapping_add((p + j) * stride[k] + r * S::L + AHEAD));
                         v = S::fma(S::load(from[k].add((p + j) * stride[k] + r * S::L)), coef[k][r], v);
                     }
                     S::store(to, v);
@@ -178,6 +177,19 @@ unsafe fn blend_pixels<S: Simd, const R: usize, const N: usize, const ADD: bool>
 
 /// out[..c] = sum over pixels of g, out[(1 + k) * c..] = sum of g * y_k; each y is (values, stride).
 pub(crate) fn dots(isa: super::Isa, px: usize, c: usize, g: (&[f32], usize), ys: &[(&[f32], usize)], out: &mut [f32]) {
+    out[..(1 + ys.len()) * c].fill(0.0);
+    add_dots(isa, px, c, g, ys, out);
+}
+
+/// Adds [`dots`] of further pixels to `out`.
+pub(crate) fn add_dots(
+    isa: super::Isa,
+    px: usize,
+    c: usize,
+    g: (&[f32], usize),
+    ys: &[(&[f32], usize)],
+    out: &mut [f32],
+) {
     assert!(px > 0 && out.len() >= (1 + ys.len()) * c);
     for (y, stride) in ys.iter().chain([&g]) {
         assert!(*stride >= c && y.len() >= (px - 1) * stride + c);
@@ -191,9 +203,8 @@ kernel!(fn dots_kernel = dots_body(px: usize, c: usize, g: (&[f32], usize), ys: 
 unsafe fn dots_body<S: Simd>(px: usize, c: usize, g: (&[f32], usize), ys: &[(&[f32], usize)], out: &mut [f32]) {
     /// Values that stay in the first cache level while every y is multiplied with them.
     const TILE: usize = 1024;
-    // SAFETY: `dots` checked that all slices hold px pixels; n stays within the c channels of a pixel.
+    // SAFETY: `add_dots` checked that all slices hold px pixels; n stays within the c channels of a pixel.
     unsafe {
-        out[..(1 + ys.len()) * c].fill(0.0);
         let tile = (TILE / c).max(8);
         let mut start = 0;
         while start < px {
@@ -229,6 +240,7 @@ unsafe fn sum_pixels<S: Simd, const R: usize>(px: usize, g: *const f32, g_stride
         in_blocks!([8, 1], px, p, B => {
             for (j, acc) in acc.iter_mut().enumerate().take(B) {
                 for (r, acc) in acc.iter_mut().enumerate() {
+                    S::prefetch(g.wrapping_add((p + j) * g_stride + r * S::L + AHEAD));
                     *acc = S::add(*acc, S::load(g.add((p + j) * g_stride + r * S::L)));
                 }
             }
@@ -256,6 +268,7 @@ unsafe fn dot_pixels<S: Simd, const R: usize>(
                 for (j, acc) in acc.iter_mut().enumerate().take(B) {
                     for (r, acc) in acc.iter_mut().enumerate() {
                         let g = S::load(g.add((p + j) * g_stride + r * S::L));
+                        S::prefetch(y.wrapping_add((p + j) * y_stride + r * S::L + AHEAD));
                         *acc = S::fma(g, S::load(y.add((p + j) * y_stride + r * S::L)), *acc);
                     }
                 }
@@ -265,6 +278,7 @@ unsafe fn dot_pixels<S: Simd, const R: usize>(
                 for (j, acc) in acc.iter_mut().enumerate().take(B) {
                     for (r, acc) in acc.iter_mut().enumerate() {
                         let g = S::load(g.add((p + j) * g_stride + r * S::L));
+                        S::prefetch(y.wrapping_add((p + j) * y_stride + r * S::L + AHEAD));
                         *acc = S::fma(g, S::load(y.add((p + j) * y_stride + r * S::L)), *acc);
                     }
                 }
@@ -337,32 +351,31 @@ unsafe fn dot_any<S: Simd>(
     }
 }
 
-/// sum[..c] = sum over pixels of (y - pivot), square[..c] = sum of (y - pivot)^2, pivot = the first pixel, written
-/// to `pivot`: a channel that is constant over the image gives exactly zero.
-pub(crate) fn moments(
+/// sum[..c] += sum over pixels of (y - pivot), square[..c] += sum of (y - pivot)^2. With the first pixel as pivot a
+/// channel that is constant over the image gives exactly zero.
+pub(crate) fn add_moments(
     isa: super::Isa,
     px: usize,
     c: usize,
     y: &[f32],
-    pivot: &mut [f32],
+    pivot: &[f32],
     sum: &mut [f32],
     square: &mut [f32],
 ) {
     assert!(px > 0 && y.len() >= px * c && pivot.len() >= c && sum.len() >= c && square.len() >= c);
-    pivot[..c].copy_from_slice(&y[..c]);
-    moments_kernel(isa, c, px, c, y, sum, square);
+    moments_kernel(isa, c, px, c, y, pivot, sum, square);
 }
 
-kernel!(fn moments_kernel = moments_body(px: usize, c: usize, y: &[f32], sum: &mut [f32], square: &mut [f32]));
+kernel!(fn moments_kernel = moments_body(px: usize, c: usize, y: &[f32], pivot: &[f32], sum: &mut [f32], square: &mut [f32]));
 
 #[inline(always)]
-unsafe fn moments_body<S: Simd>(px: usize, c: usize, y: &[f32], sum: &mut [f32], square: &mut [f32]) {
-    // SAFETY: `moments` checked the lengths; n stays within the c channels of a pixel.
+unsafe fn moments_body<S: Simd>(px: usize, c: usize, y: &[f32], pivot: &[f32], sum: &mut [f32], square: &mut [f32]) {
+    // SAFETY: `add_moments` checked the lengths; n stays within the c channels of a pixel.
     unsafe {
         for cb in (0..c).step_by(S::L) {
             let n = S::L.min(c - cb);
             let p0 = y.as_ptr().add(cb);
-            let pivot = S::get(p0, n);
+            let pivot = S::get(pivot.as_ptr().add(cb), n);
             let (mut a, mut b) = ([S::zero(); 8], [S::zero(); 8]);
             in_blocks!(px, p, B => {
                 for (j, (a, b)) in a.iter_mut().zip(&mut b).enumerate().take(B) {
@@ -371,8 +384,9 @@ unsafe fn moments_body<S: Simd>(px: usize, c: usize, y: &[f32], sum: &mut [f32],
                     *b = S::fma(v, v, *b);
                 }
             });
-            S::put(sum.as_mut_ptr().add(cb), tree::<S>(a), n);
-            S::put(square.as_mut_ptr().add(cb), tree::<S>(b), n);
+            let (sum, square) = (sum.as_mut_ptr().add(cb), square.as_mut_ptr().add(cb));
+            S::put(sum, S::add(S::get(sum, n), tree::<S>(a)), n);
+            S::put(square, S::add(S::get(square, n), tree::<S>(b)), n);
         }
     }
 }

@@ -7,9 +7,12 @@
 //! round. At stride 2 a pixel of the input has only every second tap (and none at all between the taps of a dilated
 //! window), so that rows and columns are taken by parity, each with the list of its taps.
 
+use std::ops::Range;
+
+use super::blend::{Source, blend};
 use super::pointwise::{product, weight_gradient};
-use super::window::Window;
-use super::{Simd, in_blocks, kernel};
+use super::window::{Feed, Gate, Window, fill};
+use super::{AHEAD, Simd, in_blocks, kernel};
 
 /// The shape of one half: a window of the input, k, stride (1 or 2), dilation, output channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,85 +37,161 @@ impl Half {
         (2048 / self.win.c).max(64).div_ceil(self.side_out()[1])
     }
 
-    /// Values of scratch for DW.
+    /// Values of scratch for a tile of DW and one of the gradient.
     pub fn scratch(&self) -> usize {
-        self.tile() * self.side_out()[1] * self.win.c
+        self.tile() * self.side_out()[1] * (self.win.c + self.c_out)
     }
 
     /// The window that PW'(g) is laid in: as wide a border as the transposed taps reach over.
-    fn gradient_window(&self) -> Window {
+    pub fn gradient_window(&self) -> Window {
         let [h, w] = self.side_out();
         Window { h, w, c: self.win.c, pad: self.win.pad.div_ceil(self.stride) }
     }
 
     /// (first row, number of rows) of every tile.
-    fn tiles(&self) -> impl Iterator<Item = (usize, usize)> {
+    fn tiles(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
         let ([h, _], tile) = (self.side_out(), self.tile());
         (0..h).step_by(tile).map(move |y0| (y0, tile.min(h - y0)))
     }
+
+    /// Rows of the input that the first `rows` rows of the output look at.
+    fn rows_read(&self, rows: usize) -> usize {
+        ((rows - 1) * self.stride + (self.k - 1) * self.dilation + 1).saturating_sub(self.win.pad).min(self.win.h)
+    }
+
+    /// Rows of the input whose whole gradient follows from the first `rows` rows of the output.
+    fn rows_done(&self, rows: usize) -> usize {
+        if rows == self.side_out()[0] { self.win.h } else { (rows * self.stride).saturating_sub(self.win.pad) }
+    }
 }
 
-/// y (+)= PW(DW(r)); y is dense, (h_out, w_out, c_out).
+/// An image in a window that is filled from above, as far as it is needed: what was just filled is still in the first
+/// cache level when the taps read it.
+pub(crate) struct Filling<'a> {
+    isa: super::Isa,
+    win: Window,
+    /// `None`: the window is there already.
+    feed: Option<&'a Feed<'a>>,
+    window: &'a mut [f32],
+    filled: usize,
+}
+
+impl<'a> Filling<'a> {
+    pub fn new(isa: super::Isa, win: Window, feed: Option<&'a Feed<'a>>, window: &'a mut [f32]) -> Self {
+        if let Some(feed) = feed {
+            win.fill_border(window, feed.border);
+        }
+        Self { isa, win, feed, window, filled: 0 }
+    }
+
+    /// The window, filled down to row `rows`.
+    fn down_to(&mut self, rows: usize) -> &[f32] {
+        if let Some(feed) = self.feed
+            && rows > self.filled
+        {
+            fill(self.isa, self.win, feed, self.filled..rows, self.window);
+            self.filled = rows;
+        }
+        self.window
+    }
+}
+
+/// y (+)= PW(DW(r)); y is dense, (h_out, w_out, c_out). Every tile of y is shown to `seen` with its first pixel while
+/// it is in the first cache level.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn forward(
     isa: super::Isa,
     half: Half,
-    r: &[f32],
+    mut r: Filling<'_>,
     w_dw: &[f32],
     w_pw: &[f32],
     accumulate: bool,
     t: &mut [f32],
     y: &mut [f32],
+    seen: &mut dyn FnMut(usize, &[f32]),
 ) {
     let ([_, w], c, c_out) = (half.side_out(), half.win.c, half.c_out);
-    // The product runs one tile behind the window sums rather than one row: a value out of a register that is still
-    // on its way to the cache would have to wait (8.9 instead of 5.0 ns a pixel with 16 channels).
     for (y0, n) in half.tiles() {
-        rows(isa, half, r, w_dw, y0, n, t);
-        product(isa, n * w, (c, c_out), t, c, w_pw, &mut y[y0 * w * c_out..], c_out, accumulate);
+        let y = &mut y[y0 * w * c_out..(y0 + n) * w * c_out];
+        rows(isa, half, r.down_to(half.rows_read(y0 + n)), w_dw, y0..y0 + n, t, y);
+        product(isa, n * w, (c, c_out), t, c, w_pw, y, c_out, accumulate);
+        seen(y0 * w, y);
+    }
+}
+
+/// A gradient as a sum of tensors with coefficients: what a batch norm's vjp is. Made tile by tile.
+#[derive(Clone, Copy)]
+pub(crate) struct Cotangent<'a> {
+    pub sources: &'a [Source<'a>],
+    pub shift: &'a [f32],
+}
+
+impl Cotangent<'_> {
+    /// Pixels from `first` on into `out`, dense.
+    pub fn make(&self, isa: super::Isa, first: usize, px: usize, c: usize, out: &mut [f32]) {
+        let mut sources = [Source::new(&[], 0, &[]); 4];
+        for (to, from) in sources.iter_mut().zip(self.sources) {
+            *to = Source { data: &from.data[first * from.stride..], ..*from };
+        }
+        blend(isa, px, c, &sources[..self.sources.len()], self.shift, false, out, c);
     }
 }
 
 /// Where the gradient of the input goes.
 pub(crate) struct InputGradient<'a> {
-    /// Only where this window (the relu of the input) is positive goes the gradient through.
-    pub gate: &'a [f32],
+    /// The input, which is also what `sums` multiplies with.
+    pub gate: Gate<'a>,
     /// (h, w) pixels of c channels, `stride` values apart.
     pub out: &'a mut [f32],
     pub stride: usize,
     pub accumulate: bool,
+    /// Per channel: the sum of the gradient and the sum of its product with the input are added here.
+    pub sums: Option<&'a mut [f32]>,
+}
+
+/// Gradients of the two weights, which are added to, and the window of the input that they need.
+pub(crate) struct WeightGradient<'a> {
+    pub r: Filling<'a>,
+    pub dw: &'a mut [f32],
+    pub pw: &'a mut [f32],
 }
 
 /// The transposed maps of [`forward`], for the gradient g of y, (h_out, w_out, c_out):
 /// input (+)= gate * DW'(PW'(g)), dw_dw += d<g, y>/dw_dw, dw_pw += d<g, y>/dw_pw at the window r.
-/// `w_pw_t` is `[c_out][c]`; `gt` is scratch for a window, `t` for rows.
+/// `w_pw_t` is `[c_out][c]`; `gt` is scratch for a window, `t` for tiles.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn vjp(
     isa: super::Isa,
     half: Half,
-    r: &[f32],
     w_dw: &[f32],
     w_pw_t: &[f32],
-    g: &[f32],
-    input: Option<InputGradient<'_>>,
-    weights: Option<(&mut [f32], &mut [f32])>,
+    g: &Cotangent<'_>,
+    mut input: Option<InputGradient<'_>>,
+    mut weights: Option<WeightGradient<'_>>,
     t: &mut [f32],
     gt: &mut [f32],
 ) {
-    let ([h, w], c, c_out, win) = (half.side_out(), half.win.c, half.c_out, half.gradient_window());
+    let ([_, w], c, c_out, win) = (half.side_out(), half.win.c, half.c_out, half.gradient_window());
+    let (t, g_tile) = t.split_at_mut(half.tile() * w * c);
     win.fill_border(gt, 0.0);
-    for y in 0..h {
-        product(isa, w, (c_out, c), &g[y * w * c_out..], c_out, w_pw_t, &mut gt[win.at(y, 0)..], c, false);
-    }
-    if let Some((dw_dw, dw_pw)) = weights {
-        for (y0, n) in half.tiles() {
-            rows(isa, half, r, w_dw, y0, n, t);
-            weight_gradient(isa, n * w, (c, c_out), t, c, &g[y0 * w * c_out..], c_out, dw_pw);
+    let mut done = 0;
+    for (y0, n) in half.tiles() {
+        g.make(isa, y0 * w, n * w, c_out, g_tile);
+        for y in 0..n {
+            let gt = &mut gt[win.at(y0 + y, 0)..];
+            product(isa, w, (c_out, c), &g_tile[y * w * c_out..], c_out, w_pw_t, gt, c, false);
         }
-        gradient(isa, half, r, gt, dw_dw);
-    }
-    if let Some(input) = input {
-        transposed(isa, half, gt, w_dw, input);
+        if let Some(WeightGradient { r, dw, pw }) = &mut weights {
+            let r = r.down_to(half.rows_read(y0 + n));
+            rows(isa, half, r, w_dw, y0..y0 + n, t, &[]);
+            weight_gradient(isa, n * w, (c, c_out), t, c, g_tile, c_out, pw);
+            gradient(isa, half, r, gt, y0..y0 + n, dw);
+        }
+        if let Some(input) = &mut input {
+            let ready = half.rows_done(y0 + n);
+            transposed(isa, half, gt, w_dw, done..ready, input);
+            done = ready;
+        }
     }
 }
 
@@ -149,20 +228,21 @@ fn or(constant: usize, value: usize) -> usize {
     if constant > 0 { constant } else { value }
 }
 
-/// Rows y0.. of DW(r), dense, into t.
-fn rows(isa: super::Isa, half: Half, r: &[f32], w_dw: &[f32], y0: usize, n_rows: usize, t: &mut [f32]) {
+/// Rows of DW(r), dense, into t. `next` is what will be written after it, pixel by pixel of at least as many channels,
+/// or empty: the stores of a product come in bursts and would wait for lines that nobody has asked for.
+fn rows(isa: super::Isa, half: Half, r: &[f32], w_dw: &[f32], rows: Range<usize>, t: &mut [f32], next: &[f32]) {
     let ([h, w], c) = (half.side_out(), half.win.c);
-    assert!(y0 + n_rows <= h && r.len() >= half.win.len());
-    assert!(w_dw.len() >= half.k * half.k * c && t.len() >= n_rows * w * c);
-    rows_kernel(isa, c, half, r, w_dw, y0, n_rows, t);
+    assert!(rows.end <= h && r.len() >= half.win.len());
+    assert!(w_dw.len() >= half.k * half.k * c && t.len() >= rows.len() * w * c);
+    rows_kernel(isa, c, half, r, w_dw, rows, t, next);
 }
 
-kernel!(fn rows_kernel = rows_body(half: Half, r: &[f32], w_dw: &[f32], y0: usize, n_rows: usize, t: &mut [f32]));
+kernel!(fn rows_kernel = rows_body(half: Half, r: &[f32], w_dw: &[f32], rows: Range<usize>, t: &mut [f32], next: &[f32]));
 
 #[inline(always)]
-unsafe fn rows_body<S: Simd>(half: Half, r: &[f32], w_dw: &[f32], y0: usize, n_rows: usize, t: &mut [f32]) {
+unsafe fn rows_body<S: Simd>(half: Half, r: &[f32], w_dw: &[f32], rows: Range<usize>, t: &mut [f32], next: &[f32]) {
     // SAFETY: `rows` checked the lengths.
-    unsafe { instance!(rows_of, half, (r.as_ptr(), w_dw.as_ptr(), y0, n_rows, t.as_mut_ptr())) }
+    unsafe { instance!(rows_of, half, (r.as_ptr(), w_dw.as_ptr(), rows, t.as_mut_ptr(), next)) }
 }
 
 #[inline(always)]
@@ -170,24 +250,29 @@ unsafe fn rows_of<S: Simd, const K: usize, const D: usize, const C: usize>(
     half: Half,
     r: *const f32,
     w_dw: *const f32,
-    y0: usize,
-    n_rows: usize,
+    rows: Range<usize>,
     t: *mut f32,
+    next: &[f32],
 ) {
     // SAFETY: the caller's lengths hold; n stays within the c channels of a pixel.
     unsafe {
         let ([_, w], c, d) = (half.side_out(), or(C, half.win.c), or(D, half.dilation));
         let (pitch, step) = (half.win.pitch() * c, half.stride * c);
+        let write = !next.is_empty();
         for cb in (0..c).step_by(S::L) {
             let n = S::L.min(c - cb);
             let weights = (w_dw.add(cb), c as isize);
-            for row in 0..n_rows {
-                let from = r.add((y0 + row) * half.stride * pitch + cb);
+            for (row, y) in rows.clone().enumerate() {
+                let from = r.add(y * half.stride * pitch + cb);
                 let to = t.add(row * w * c + cb);
+                let next = next.as_ptr().wrapping_add(row * w * c + cb);
                 if half.stride == 1 {
                     in_blocks!(w, x, B => {
                         let acc = taps::<S, K, B>(from.add(x * c), pitch * d, c * d, c, weights, n);
                         for (j, acc) in acc.iter().enumerate() {
+                            if write {
+                                S::prefetch_to_write(next.wrapping_add((x + j) * c));
+                            }
                             S::put(to.add((x + j) * c), *acc, n);
                         }
                     });
@@ -195,6 +280,9 @@ unsafe fn rows_of<S: Simd, const K: usize, const D: usize, const C: usize>(
                     in_blocks!(w, x, B => {
                         let acc = taps::<S, K, B>(from.add(x * step), pitch * d, c * d, step, weights, n);
                         for (j, acc) in acc.iter().enumerate() {
+                            if write {
+                                S::prefetch_to_write(next.wrapping_add((x + j) * c));
+                            }
                             S::put(to.add((x + j) * c), *acc, n);
                         }
                     });
@@ -231,26 +319,40 @@ unsafe fn taps<S: Simd, const K: usize, const B: usize>(
     }
 }
 
-/// input (+)= gate * DW'(gt).
-fn transposed(isa: super::Isa, half: Half, gt: &[f32], w_dw: &[f32], input: InputGradient<'_>) {
+/// input (+)= gate * DW'(gt) for rows of the input.
+fn transposed(
+    isa: super::Isa,
+    half: Half,
+    gt: &[f32],
+    w_dw: &[f32],
+    rows: Range<usize>,
+    input: &mut InputGradient<'_>,
+) {
     let win = half.win;
-    assert!(gt.len() >= half.gradient_window().len() && w_dw.len() >= half.k * half.k * win.c);
-    assert!(input.gate.len() >= win.len() && input.stride >= win.c);
-    assert!(input.out.len() >= (win.h * win.w - 1) * input.stride + win.c);
+    assert!(gt.len() >= half.gradient_window().len() && w_dw.len() >= half.k * half.k * win.c && rows.end <= win.h);
+    assert!(input.stride >= win.c && input.out.len() >= (win.h * win.w - 1) * input.stride + win.c);
+    assert!(input.sums.as_ref().is_none_or(|sums| sums.len() >= 2 * win.c));
     assert!(half.stride <= 2, "no transposed depthwise kernel for stride {}", half.stride);
-    transposed_kernel(isa, win.c, half, gt, w_dw, input);
+    input.gate.check(win.h * win.w, win.c);
+    transposed_kernel(isa, win.c, half, gt, w_dw, rows, input);
 }
 
-kernel!(fn transposed_kernel = transposed_body(half: Half, gt: &[f32], w_dw: &[f32], input: InputGradient<'_>));
+kernel!(fn transposed_kernel = transposed_body(half: Half, gt: &[f32], w_dw: &[f32], rows: Range<usize>, input: &mut InputGradient<'_>));
 
 #[inline(always)]
-unsafe fn transposed_body<S: Simd>(half: Half, gt: &[f32], w_dw: &[f32], input: InputGradient<'_>) {
+unsafe fn transposed_body<S: Simd>(
+    half: Half,
+    gt: &[f32],
+    w_dw: &[f32],
+    rows: Range<usize>,
+    input: &mut InputGradient<'_>,
+) {
     // SAFETY: `transposed` checked the lengths.
     unsafe {
         if half.stride == 1 {
-            instance!(transposed_of, half, (gt.as_ptr(), w_dw.as_ptr(), input))
+            instance!(transposed_of, half, (gt.as_ptr(), w_dw.as_ptr(), rows, input))
         } else {
-            transposed_strided::<S>(half, gt.as_ptr(), w_dw.as_ptr(), input)
+            transposed_strided::<S>(half, gt.as_ptr(), w_dw.as_ptr(), rows, input)
         }
     }
 }
@@ -260,7 +362,8 @@ unsafe fn transposed_of<S: Simd, const K: usize, const D: usize, const C: usize>
     half: Half,
     gt: *const f32,
     w_dw: *const f32,
-    input: InputGradient<'_>,
+    rows: Range<usize>,
+    input: &mut InputGradient<'_>,
 ) {
     // SAFETY: the caller's lengths hold; n stays within the c channels of a pixel.
     unsafe {
@@ -269,43 +372,102 @@ unsafe fn transposed_of<S: Simd, const K: usize, const D: usize, const C: usize>
         for cb in (0..c).step_by(S::L) {
             let n = S::L.min(c - cb);
             let weights = (w_dw.add((K * K - 1) * c + cb), -(c as isize));
-            for y in 0..win.h {
+            let mut out = Emit::<S>::new(input, cb, n);
+            for y in rows.clone() {
                 let from = gt.add(y * pitch + cb);
-                let gate = input.gate.as_ptr().add((y + win.pad) * pitch + win.pad * c + cb);
-                let to = input.out.as_mut_ptr().add(y * win.w * input.stride + cb);
                 in_blocks!(win.w, x, B => {
                     let acc = taps::<S, K, B>(from.add(x * c), pitch * d, c * d, c, weights, n);
-                    emit::<S, B>(acc, gate.add(x * c), c, to.add(x * input.stride), input.stride, input.accumulate, n);
+                    out.pixels(acc, y * win.w + x, 1);
                 });
             }
+            out.add_sums(input, c);
         }
     }
 }
 
-/// to (+)= gate * acc for B pixels.
-#[inline(always)]
-unsafe fn emit<S: Simd, const B: usize>(
-    acc: [S::V; B],
-    gate: *const f32,
-    gate_step: usize,
-    to: *mut f32,
-    step: usize,
+/// The way of n channels of the input's gradient from the registers to the memory.
+struct Emit<S: Simd> {
+    gate: (*const f32, usize),
+    affine: (S::V, S::V),
+    to: (*mut f32, usize),
     accumulate: bool,
+    cb: usize,
     n: usize,
-) {
-    // SAFETY: the caller's lengths hold.
-    unsafe {
-        for (j, acc) in acc.iter().enumerate() {
-            let v = S::gate(S::get(gate.add(j * gate_step), n), *acc);
-            let to = to.add(j * step);
-            S::put(to, if accumulate { S::add(v, S::get(to, n)) } else { v }, n);
+    /// Of the gradient and of its product with the input, if anyone wants them.
+    sums: Option<[S::V; 2]>,
+}
+
+impl<S: Simd> Emit<S> {
+    /// # Safety
+    /// As `transposed` checks.
+    #[inline(always)]
+    unsafe fn new(input: &mut InputGradient<'_>, cb: usize, n: usize) -> Self {
+        // SAFETY: the caller's lengths hold.
+        unsafe {
+            Self {
+                gate: (input.gate.source.data.as_ptr().add(cb), input.gate.source.stride),
+                affine: input.gate.affine::<S>(cb, n),
+                to: (input.out.as_mut_ptr().add(cb), input.stride),
+                accumulate: input.accumulate,
+                cb,
+                n,
+                sums: input.sums.is_some().then(|| [S::zero(); 2]),
+            }
+        }
+    }
+
+    /// to (+)= gate * acc for B pixels from `first` on, `step` apart.
+    ///
+    /// # Safety
+    /// The pixels lie inside the image.
+    #[inline(always)]
+    unsafe fn pixels<const B: usize>(&mut self, acc: [S::V; B], first: usize, step: usize) {
+        // SAFETY: the caller's lengths hold.
+        unsafe {
+            let (n, (coef, shift)) = (self.n, self.affine);
+            for (j, acc) in acc.iter().enumerate() {
+                let at = first + j * step;
+                S::prefetch(self.gate.0.wrapping_add(at * self.gate.1 + AHEAD));
+                S::prefetch_to_write(self.to.0.wrapping_add(at * self.to.1 + AHEAD));
+                let y = S::get(self.gate.0.add(at * self.gate.1), n);
+                let v = S::gate(S::fma(y, coef, shift), *acc);
+                if let Some([sum, dot]) = &mut self.sums {
+                    *sum = S::add(*sum, v);
+                    *dot = S::fma(v, y, *dot);
+                }
+                let to = self.to.0.add(at * self.to.1);
+                S::put(to, if self.accumulate { S::add(v, S::get(to, n)) } else { v }, n);
+            }
+        }
+    }
+
+    /// Adds the sums of this call to those of the image.
+    ///
+    /// # Safety
+    /// As [`Emit::new`].
+    #[inline(always)]
+    unsafe fn add_sums(self, input: &mut InputGradient<'_>, c: usize) {
+        if let (Some(sums), Some(to)) = (self.sums, &mut input.sums) {
+            for (k, sum) in sums.into_iter().enumerate() {
+                // SAFETY: the sums hold 2 c values.
+                unsafe {
+                    let to = to.as_mut_ptr().add(k * c + self.cb);
+                    S::put(to, S::add(S::get(to, self.n), sum), self.n);
+                }
+            }
         }
     }
 }
 
 /// The transposed map at stride 2, by the parity of rows and columns.
 #[inline(always)]
-unsafe fn transposed_strided<S: Simd>(half: Half, gt: *const f32, w_dw: *const f32, input: InputGradient<'_>) {
+unsafe fn transposed_strided<S: Simd>(
+    half: Half,
+    gt: *const f32,
+    w_dw: *const f32,
+    rows: Range<usize>,
+    input: &mut InputGradient<'_>,
+) {
     // SAFETY: the caller's lengths hold. Tap k meets input i at output o with 2 o + k d = i + pad, so that o lies in
     // -pad / 2 ..= (i + pad) / 2, which the border of the gradient's window covers.
     unsafe {
@@ -318,6 +480,7 @@ unsafe fn transposed_strided<S: Simd>(half: Half, gt: *const f32, w_dw: *const f
         };
         for cb in (0..c).step_by(S::L) {
             let n = S::L.min(c - cb);
+            let mut out = Emit::<S>::new(input, cb, n);
             for parity in 0..4 {
                 let (py, px) = (parity / 2, parity % 2);
                 let (mut list, mut len) = ([(0usize, 0usize); 49], 0);
@@ -328,10 +491,9 @@ unsafe fn transposed_strided<S: Simd>(half: Half, gt: *const f32, w_dw: *const f
                     }
                 }
                 let columns = (win.w + 1 - px) / 2;
-                for y in (py..win.h).step_by(2) {
+                let first = rows.start + (rows.start + py) % 2;
+                for y in (first..rows.end).step_by(2) {
                     let from = gt.add(y / 2 * g_win.pitch() * c);
-                    let gate = input.gate.as_ptr().add(win.at(y, px) + cb);
-                    let to = input.out.as_mut_ptr().add((y * win.w + px) * input.stride + cb);
                     in_blocks!(columns, x, B => {
                         let mut acc = [S::zero(); B];
                         for (at, weight) in &list[..len] {
@@ -341,28 +503,28 @@ unsafe fn transposed_strided<S: Simd>(half: Half, gt: *const f32, w_dw: *const f
                                 *acc = S::fma(S::get(from.add(j * c), n), wv, *acc);
                             }
                         }
-                        let step = 2 * input.stride;
-                        emit::<S, B>(acc, gate.add(2 * x * c), 2 * c, to.add(x * step), step, input.accumulate, n);
+                        out.pixels(acc, y * win.w + px + 2 * x, 2);
                     });
                 }
             }
+            out.add_sums(input, c);
         }
     }
 }
 
-/// dw[tap] += sum over output pixels of r[shifted by the tap] * gt.
-fn gradient(isa: super::Isa, half: Half, r: &[f32], gt: &[f32], dw: &mut [f32]) {
+/// dw[tap] += sum over the pixels of output rows of r[shifted by the tap] * gt.
+fn gradient(isa: super::Isa, half: Half, r: &[f32], gt: &[f32], rows: Range<usize>, dw: &mut [f32]) {
     assert!(r.len() >= half.win.len() && gt.len() >= half.gradient_window().len());
-    assert!(dw.len() >= half.k * half.k * half.win.c);
-    gradient_kernel(isa, half.win.c, half, r, gt, dw);
+    assert!(dw.len() >= half.k * half.k * half.win.c && rows.end <= half.side_out()[0]);
+    gradient_kernel(isa, half.win.c, half, r, gt, rows, dw);
 }
 
-kernel!(fn gradient_kernel = gradient_body(half: Half, r: &[f32], gt: &[f32], dw: &mut [f32]));
+kernel!(fn gradient_kernel = gradient_body(half: Half, r: &[f32], gt: &[f32], rows: Range<usize>, dw: &mut [f32]));
 
 #[inline(always)]
-unsafe fn gradient_body<S: Simd>(half: Half, r: &[f32], gt: &[f32], dw: &mut [f32]) {
+unsafe fn gradient_body<S: Simd>(half: Half, r: &[f32], gt: &[f32], rows: Range<usize>, dw: &mut [f32]) {
     // SAFETY: `gradient` checked the lengths.
-    unsafe { instance!(gradient_of, half, (r.as_ptr(), gt.as_ptr(), dw.as_mut_ptr())) }
+    unsafe { instance!(gradient_of, half, (r.as_ptr(), gt.as_ptr(), rows, dw.as_mut_ptr())) }
 }
 
 #[inline(always)]
@@ -370,11 +532,12 @@ unsafe fn gradient_of<S: Simd, const K: usize, const D: usize, const C: usize>(
     half: Half,
     r: *const f32,
     gt: *const f32,
+    rows: Range<usize>,
     dw: *mut f32,
 ) {
     // SAFETY: the caller's lengths hold; n stays within the c channels of a pixel.
     unsafe {
-        let ([h, w], c, d) = (half.side_out(), or(C, half.win.c), or(D, half.dilation));
+        let ([_, w], c, d) = (half.side_out(), or(C, half.win.c), or(D, half.dilation));
         let (g_win, pitch, step) = (half.gradient_window(), half.win.pitch() * c, half.stride * c);
         for cb in (0..c).step_by(S::L) {
             let n = S::L.min(c - cb);
@@ -383,7 +546,7 @@ unsafe fn gradient_of<S: Simd, const K: usize, const D: usize, const C: usize>(
             // All taps at once read the gradient once; more than 25 sums do not fit in the registers.
             if K == 3 || (K == 5 && S::L == 16) {
                 let mut acc = [[S::zero(); K]; K];
-                for y in 0..h {
+                for y in rows.clone() {
                     let (g, r) = (g_row(y), r_row(y));
                     for x in 0..w {
                         let gv = S::get(g.add(x * c), n);
@@ -401,7 +564,7 @@ unsafe fn gradient_of<S: Simd, const K: usize, const D: usize, const C: usize>(
             } else {
                 for ky in 0..K {
                     let mut acc = [S::zero(); K];
-                    for y in 0..h {
+                    for y in rows.clone() {
                         let (g, r) = (g_row(y), r_row(y).add(ky * d * pitch));
                         for x in 0..w {
                             let gv = S::get(g.add(x * c), n);

@@ -1,11 +1,13 @@
 //! One image as a window: (h + 2 pad, w + 2 pad, c), the border filled. The linear kernels read nothing else,
 //! so neither borders nor relu nor batch norm appear in them.
 //!
-//! * [`fill`]: window = mode(shift + sum of coefficient * source), mode = plain, relu or gated by another window.
-//! * [`add_inside`]: destination (+)= the inside of a window, gated by another.
+//! * [`fill`]: rows of the window = mode(shift + sum of coefficient * source), mode = plain, relu or gated.
+//! * [`add_inside`]: destination (+)= the inside of a window, gated.
+
+use std::ops::Range;
 
 use super::blend::{Source, registers};
-use super::{Simd, in_blocks, kernel};
+use super::{AHEAD, Simd, in_blocks, kernel};
 
 /// The shape of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +47,32 @@ impl Window {
     }
 }
 
+/// Where source * coefficient + shift is positive: the gate that relu leaves.
+#[derive(Clone, Copy)]
+pub(crate) struct Gate<'a> {
+    pub source: Source<'a>,
+    /// Empty: zero for every channel.
+    pub shift: &'a [f32],
+}
+
+impl Gate<'_> {
+    /// Panics unless there are `px` pixels of c channels.
+    pub fn check(&self, px: usize, c: usize) {
+        self.source.check(px, c);
+        assert!(self.shift.is_empty() || self.shift.len() >= c, "a gate has too few shifts");
+    }
+
+    /// Coefficients and shifts of n channels from cb on.
+    #[inline(always)]
+    pub unsafe fn affine<S: Simd>(&self, cb: usize, n: usize) -> (S::V, S::V) {
+        // SAFETY: `check` saw at least c shifts, and cb + n is at most c.
+        unsafe {
+            let shift = if self.shift.is_empty() { S::zero() } else { S::get(self.shift.as_ptr().add(cb), n) };
+            (self.source.coef::<S>(cb, n), shift)
+        }
+    }
+}
+
 /// What [`fill`] does with the combined value.
 #[derive(Clone, Copy)]
 pub(crate) enum Mode<'a> {
@@ -52,180 +80,227 @@ pub(crate) enum Mode<'a> {
     Plain,
     /// max(0, value).
     Relu,
-    /// Keeps it where the given window of the same shape is positive.
-    Gate(&'a [f32]),
+    /// Keeps it where the gate is open.
+    Gate(Gate<'a>),
 }
 
-/// Fills the inside of a window from one or two sources of h * w pixels; the border is the caller's.
-pub(crate) fn fill(
-    isa: super::Isa,
-    win: Window,
-    sources: &[Source<'_>],
-    shift: &[f32],
-    mode: Mode<'_>,
-    window: &mut [f32],
-) {
-    assert!((1..=2).contains(&sources.len()) && window.len() >= win.len());
-    assert!(shift.is_empty() || shift.len() >= win.c);
-    for s in sources {
+/// An image on its way into a window: mode(shift + coefficient * source (+ coefficient * second source)).
+#[derive(Clone, Copy)]
+pub(crate) struct Feed<'a> {
+    pub source: Source<'a>,
+    pub second: Option<Source<'a>>,
+    /// Empty: zero for every channel.
+    pub shift: &'a [f32],
+    pub mode: Mode<'a>,
+    /// What surrounds the image.
+    pub border: f32,
+}
+
+impl<'a> Feed<'a> {
+    /// The image itself with a border of zeros.
+    pub fn plain(source: Source<'a>) -> Self {
+        Self { source, second: None, shift: &[], mode: Mode::Plain, border: 0.0 }
+    }
+
+    /// Where the relu of this image lets a gradient or tangent through; nothing holds it back without a relu.
+    pub fn gate(&self) -> Option<Gate<'a>> {
+        match self.mode {
+            Mode::Plain => None,
+            Mode::Relu => Some(Gate { source: self.source, shift: self.shift }),
+            Mode::Gate(gate) => Some(gate),
+        }
+    }
+
+    /// The whole window.
+    pub fn fill(&self, isa: super::Isa, win: Window, window: &mut [f32]) {
+        win.fill_border(window, self.border);
+        fill(isa, win, self, 0..win.h, window);
+    }
+}
+
+/// Fills rows of the inside of a window; the border is the caller's.
+pub(crate) fn fill(isa: super::Isa, win: Window, feed: &Feed<'_>, rows: Range<usize>, window: &mut [f32]) {
+    assert!(window.len() >= win.len() && rows.end <= win.h);
+    assert!(feed.shift.is_empty() || feed.shift.len() >= win.c);
+    for s in [feed.source].iter().chain(&feed.second) {
         s.check(win.h * win.w, win.c);
     }
-    if let Mode::Gate(gate) = mode {
-        assert!(gate.len() >= win.len());
+    if let Mode::Gate(gate) = &feed.mode {
+        gate.check(win.h * win.w, win.c);
     }
-    fill_kernel(isa, win.c, win, sources, shift, mode, window);
+    fill_kernel(isa, win.c, win, feed, rows, window);
 }
 
-kernel!(fn fill_kernel = fill_body(win: Window, sources: &[Source<'_>], shift: &[f32], mode: Mode<'_>, window: &mut [f32]));
+kernel!(fn fill_kernel = fill_body(win: Window, feed: &Feed<'_>, rows: Range<usize>, window: &mut [f32]));
 
 #[inline(always)]
-unsafe fn fill_body<S: Simd>(win: Window, sources: &[Source<'_>], shift: &[f32], mode: Mode<'_>, window: &mut [f32]) {
-    // SAFETY: `fill` checked that every source holds h * w pixels and every window its full length; n stays
-    // within the c channels of a pixel.
+unsafe fn fill_body<S: Simd>(win: Window, feed: &Feed<'_>, rows: Range<usize>, window: &mut [f32]) {
+    // SAFETY: `fill` checked that every source holds h * w pixels and the window its full length; n stays within the c
+    // channels of a pixel.
     unsafe {
         let out = window.as_mut_ptr();
-        match (registers::<S>(win.c), sources.len()) {
-            (1, 1) => return fill_pixels::<S, 1, 1>(win, sources, shift, mode, out),
-            (1, 2) => return fill_pixels::<S, 1, 2>(win, sources, shift, mode, out),
-            (2, 1) => return fill_pixels::<S, 2, 1>(win, sources, shift, mode, out),
-            (2, 2) => return fill_pixels::<S, 2, 2>(win, sources, shift, mode, out),
-            (4, 1) => return fill_pixels::<S, 4, 1>(win, sources, shift, mode, out),
-            (4, 2) => return fill_pixels::<S, 4, 2>(win, sources, shift, mode, out),
-            _ => {}
-        }
-        let (c, w) = (win.c, win.w);
-        // Row by row, so that a row is in the first cache level when its next channels come.
-        for y in 0..win.h {
-            for cb in (0..c).step_by(S::L) {
-                let n = S::L.min(c - cb);
-                let base = if shift.is_empty() { S::zero() } else { S::get(shift.as_ptr().add(cb), n) };
-                let at = win.at(y, 0) + cb;
-                in_blocks!(w, x, B => {
-                    let mut v = [base; B];
-                    for s in sources {
-                        let coef = s.coef::<S>(cb, n);
-                        let from = s.data.as_ptr().add((y * w + x) * s.stride + cb);
-                        for (j, v) in v.iter_mut().enumerate() {
-                            *v = S::fma(S::get(from.add(j * s.stride), n), coef, *v);
-                        }
+        match registers::<S>(win.c) {
+            1 => fill_pixels::<S, 1>(win, feed, rows, out),
+            2 => fill_pixels::<S, 2>(win, feed, rows, out),
+            4 => fill_pixels::<S, 4>(win, feed, rows, out),
+            _ => {
+                // Row by row, so that a row is in the first cache level when its next channels come.
+                for y in rows {
+                    for cb in (0..win.c).step_by(S::L) {
+                        fill_registers::<S, 1>(win, feed, y, cb, S::L.min(win.c - cb), out);
                     }
-                    for (j, v) in v.iter().enumerate() {
-                        let at = at + (x + j) * c;
-                        let v = match mode {
-                            Mode::Plain => *v,
-                            Mode::Relu => S::max(*v, S::zero()),
-                            Mode::Gate(gate) => S::gate(S::get(gate.as_ptr().add(at), n), *v),
-                        };
-                        S::put(out.add(at), v, n);
-                    }
-                });
-            }
-        }
-    }
-}
-
-/// [`fill`] from N sources for pixels of R registers.
-#[inline(always)]
-unsafe fn fill_pixels<S: Simd, const R: usize, const N: usize>(
-    win: Window,
-    sources: &[Source<'_>],
-    shift: &[f32],
-    mode: Mode<'_>,
-    out: *mut f32,
-) {
-    // SAFETY: as `fill_body`, for pixels of R full registers.
-    unsafe {
-        let mut base = [S::zero(); R];
-        if !shift.is_empty() {
-            for (r, base) in base.iter_mut().enumerate() {
-                *base = S::load(shift.as_ptr().add(r * S::L));
-            }
-        }
-        let mut coef = [[S::zero(); R]; N];
-        let mut from = [std::ptr::null::<f32>(); N];
-        let mut stride = [0; N];
-        for (k, source) in sources.iter().enumerate().take(N) {
-            for (r, coef) in coef[k].iter_mut().enumerate() {
-                *coef = source.coef::<S>(r * S::L, S::L);
-            }
-            from[k] = source.data.as_ptr();
-            stride[k] = source.stride;
-        }
-        for y in 0..win.h {
-            let at = win.at(y, 0);
-            let mut row = from;
-            for (row, stride) in row.iter_mut().zip(stride) {
-                *row = row.add(y * win.w * stride);
-            }
-            match mode {
-                Mode::Plain => fill_row::<S, R, N>(win.w, row, stride, &coef, base, None, false, out.add(at)),
-                Mode::Relu => fill_row::<S, R, N>(win.w, row, stride, &coef, base, None, true, out.add(at)),
-                Mode::Gate(gate) => {
-                    let gate = Some(gate.as_ptr().add(at));
-                    fill_row::<S, R, N>(win.w, row, stride, &coef, base, gate, false, out.add(at));
                 }
             }
         }
     }
 }
 
+/// [`fill`] for pixels of R registers.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
-unsafe fn fill_row<S: Simd, const R: usize, const N: usize>(
-    w: usize,
-    from: [*const f32; N],
-    stride: [usize; N],
-    coef: &[[S::V; R]; N],
-    base: [S::V; R],
-    gate: Option<*const f32>,
-    relu: bool,
+unsafe fn fill_pixels<S: Simd, const R: usize>(win: Window, feed: &Feed<'_>, rows: Range<usize>, out: *mut f32) {
+    for y in rows {
+        // SAFETY: as `fill_body`.
+        unsafe { fill_registers::<S, R>(win, feed, y, 0, S::L, out) }
+    }
+}
+
+/// R registers of every pixel of a row, from channel cb on; n: channels in a register.
+#[inline(always)]
+unsafe fn fill_registers<S: Simd, const R: usize>(
+    win: Window,
+    feed: &Feed<'_>,
+    y: usize,
+    cb: usize,
+    n: usize,
     out: *mut f32,
 ) {
     // SAFETY: as `fill_body`.
     unsafe {
-        in_blocks!([4, 1], w, x, B => {
-            for j in 0..B {
-                for r in 0..R {
-                    let at = ((x + j) * R + r) * S::L;
-                    let mut v = base[r];
-                    for k in 0..N {
-                        v = S::fma(S::load(from[k].add((x + j) * stride[k] + r * S::L)), coef[k][r], v);
+        let (c, w) = (win.c, win.w);
+        let out = out.add(win.at(y, 0) + cb);
+        let at = |s: &Source<'_>| (s.data.as_ptr().add(y * w * s.stride + cb), s.stride);
+        let (from, stride) = at(&feed.source);
+        let mut base = [S::zero(); R];
+        let mut coef = [S::zero(); R];
+        for r in 0..R {
+            coef[r] = feed.source.coef::<S>(cb + r * S::L, n);
+            if !feed.shift.is_empty() {
+                base[r] = S::get(feed.shift.as_ptr().add(cb + r * S::L), n);
+            }
+        }
+        let one = Row { from, stride, coef, base, out, c, w, n };
+        match (&feed.second, &feed.mode) {
+            (None, Mode::Plain) => one.fill::<S, false, false, false>(None, None),
+            (None, Mode::Relu) => one.fill::<S, false, true, false>(None, None),
+            (second, mode) => {
+                let more = second.as_ref().map(|s| {
+                    let mut coef = [S::zero(); R];
+                    for (r, coef) in coef.iter_mut().enumerate() {
+                        *coef = s.coef::<S>(cb + r * S::L, n);
                     }
-                    if relu {
-                        v = S::max(v, S::zero());
+                    let (from, stride) = at(s);
+                    (from, stride, coef)
+                });
+                let gate = if let Mode::Gate(g) = mode {
+                    let mut affine = [(S::zero(), S::zero()); R];
+                    for (r, affine) in affine.iter_mut().enumerate() {
+                        *affine = g.affine::<S>(cb + r * S::L, n);
                     }
-                    if let Some(gate) = gate {
-                        v = S::gate(S::load(gate.add(at)), v);
-                    }
-                    S::store(out.add(at), v);
+                    let (from, stride) = at(&g.source);
+                    Some((from, stride, affine))
+                } else {
+                    None
+                };
+                match (&more, &gate, matches!(mode, Mode::Relu)) {
+                    (Some(_), None, false) => one.fill::<S, true, false, false>(more, None),
+                    (Some(_), None, true) => one.fill::<S, true, true, false>(more, None),
+                    (None, _, _) => one.fill::<S, false, false, true>(None, gate),
+                    (Some(_), _, _) => one.fill::<S, true, false, true>(more, gate),
                 }
             }
-        });
+        }
     }
 }
 
-/// destination (+)= the inside of `window`, only where `gate` (a window of the same shape) is positive.
+/// A row of an image on its way into a window, R registers of every pixel.
+struct Row<V, const R: usize> {
+    from: *const f32,
+    stride: usize,
+    coef: [V; R],
+    base: [V; R],
+    out: *mut f32,
+    c: usize,
+    w: usize,
+    n: usize,
+}
+
+impl<V: Copy, const R: usize> Row<V, R> {
+    /// MORE: a second source is added; RELU: then relu; GATED: then the gate.
+    ///
+    /// # Safety
+    /// As `fill_body`.
+    #[inline(always)]
+    #[allow(clippy::type_complexity)]
+    unsafe fn fill<S: Simd<V = V>, const MORE: bool, const RELU: bool, const GATED: bool>(
+        self,
+        more: Option<(*const f32, usize, [V; R])>,
+        gate: Option<(*const f32, usize, [(V, V); R])>,
+    ) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let Self { from, stride, coef, base, out, c, w, n } = self;
+            let nothing = (from, stride, coef);
+            let (more_from, more_stride, more_coef) = more.unwrap_or(nothing);
+            let (gate_from, gate_stride, affine) = gate.unwrap_or((from, stride, [(S::zero(), S::zero()); R]));
+            in_blocks!([4, 1], w, x, B => {
+                for j in 0..B {
+                    for r in 0..R {
+                        let (x, at) = (x + j, r * S::L);
+                        S::prefetch(from.wrapping_add(x * stride + at + AHEAD));
+                        let mut v = S::fma(S::get(from.add(x * stride + at), n), coef[r], base[r]);
+                        if MORE {
+                            v = S::fma(S::get(more_from.add(x * more_stride + at), n), more_coef[r], v);
+                        }
+                        if RELU {
+                            v = S::max(v, S::zero());
+                        }
+                        if GATED {
+                            let y = S::get(gate_from.add(x * gate_stride + at), n);
+                            v = S::gate(S::fma(y, affine[r].0, affine[r].1), v);
+                        }
+                        S::put(out.add(x * c + at), v, n);
+                    }
+                }
+            });
+        }
+    }
+}
+
+/// destination (+)= the inside of `window`, only where the gate is open.
 pub(crate) fn add_inside(
     isa: super::Isa,
     win: Window,
     window: &[f32],
-    gate: Option<&[f32]>,
+    gate: Option<Gate<'_>>,
     destination: &mut [f32],
     stride: usize,
     accumulate: bool,
 ) {
-    assert!(window.len() >= win.len() && gate.is_none_or(|g| g.len() >= win.len()));
+    assert!(window.len() >= win.len());
     assert!(stride >= win.c && destination.len() >= (win.h * win.w - 1) * stride + win.c);
+    if let Some(gate) = &gate {
+        gate.check(win.h * win.w, win.c);
+    }
     add_inside_kernel(isa, win.c, win, window, gate, destination, stride, accumulate);
 }
 
-kernel!(fn add_inside_kernel = add_inside_body(win: Window, window: &[f32], gate: Option<&[f32]>, destination: &mut [f32], stride: usize, accumulate: bool));
+kernel!(fn add_inside_kernel = add_inside_body(win: Window, window: &[f32], gate: Option<Gate<'_>>, destination: &mut [f32], stride: usize, accumulate: bool));
 
 #[inline(always)]
 unsafe fn add_inside_body<S: Simd>(
     win: Window,
     window: &[f32],
-    gate: Option<&[f32]>,
+    gate: Option<Gate<'_>>,
     destination: &mut [f32],
     stride: usize,
     accumulate: bool,
@@ -233,19 +308,21 @@ unsafe fn add_inside_body<S: Simd>(
     // SAFETY: `add_inside` checked the lengths; n stays within the c channels of a pixel.
     unsafe {
         for y in 0..win.h {
-            for x in 0..win.w {
-                for cb in (0..win.c).step_by(S::L) {
-                    let n = S::L.min(win.c - cb);
-                    let at = win.at(y, x) + cb;
-                    let mut v = S::get(window.as_ptr().add(at), n);
-                    if let Some(gate) = gate {
-                        v = S::gate(S::get(gate.as_ptr().add(at), n), v);
+            for cb in (0..win.c).step_by(S::L) {
+                let n = S::L.min(win.c - cb);
+                let from = window.as_ptr().add(win.at(y, 0) + cb);
+                let to = destination.as_mut_ptr().add(y * win.w * stride + cb);
+                let gate = gate.as_ref().map(|g| {
+                    let from = g.source.data.as_ptr().add(y * win.w * g.source.stride + cb);
+                    (from, g.source.stride, g.affine::<S>(cb, n))
+                });
+                for x in 0..win.w {
+                    let mut v = S::get(from.add(x * win.c), n);
+                    if let Some((from, stride, (coef, shift))) = &gate {
+                        v = S::gate(S::fma(S::get(from.add(x * stride), n), *coef, *shift), v);
                     }
-                    let to = destination.as_mut_ptr().add((y * win.w + x) * stride + cb);
-                    if accumulate {
-                        v = S::add(v, S::get(to, n));
-                    }
-                    S::put(to, v, n);
+                    let to = to.add(x * stride);
+                    S::put(to, if accumulate { S::add(v, S::get(to, n)) } else { v }, n);
                 }
             }
         }

@@ -1,0 +1,167 @@
+//! What a stage reads: a given tensor or a kept one, with the coefficients of the batch norm that lies between, and
+//! where its tangent is. Made once per pass; [`Reading::feed`] turns it into the feed of one image.
+
+use std::ops::Range;
+
+use crate::buffers::Buffer;
+use crate::norm::Affine;
+use crate::plan::{Branch, Placed, Plan};
+use crate::simd::blend::Source;
+use crate::simd::window::{Feed, Mode};
+use crate::stage::Stage;
+
+/// Where an image lies.
+#[derive(Clone, Copy)]
+pub(crate) enum Place<'a> {
+    /// In a tensor of the whole batch.
+    Given(&'a [f32]),
+    /// In this buffer of its group.
+    Kept(usize),
+}
+
+impl<'a> Place<'a> {
+    /// `len` values of image `i` of a group whose first image is `first`.
+    fn image<'b>(&self, bufs: &'b [Buffer], first: usize, i: usize, len: usize) -> &'b [f32]
+    where
+        'a: 'b,
+    {
+        match *self {
+            Self::Given(all) => &all[(first + i) * len..][..len],
+            Self::Kept(buffer) => &bufs[buffer][i * len..][..len],
+        }
+    }
+}
+
+/// See the module's page.
+#[derive(Clone, Copy)]
+pub(crate) struct Reading<'a> {
+    place: Place<'a>,
+    /// Values and channels of an image.
+    len: usize,
+    c: usize,
+    /// Of the batch norm in between, if there is one.
+    affine: Option<&'a Affine>,
+    relu: bool,
+    border: f32,
+}
+
+impl<'a> Reading<'a> {
+    /// s0 or s1, for a preprocess block.
+    pub fn input(plan: &Plan, i: usize, s: &'a [f32]) -> Self {
+        let (c, len) = (plan.inputs[i].0, plan.input_len(i));
+        Self { place: Place::Given(s), len, c, affine: None, relu: true, border: 0.0 }
+    }
+
+    /// A state, for the first stage of a branch; `affines` are those of all batch norms.
+    pub fn state(plan: &Plan, affines: &'a [Affine], state: usize, stage: &Stage) -> Self {
+        Self {
+            place: Place::Kept(plan.state_buffer(state)),
+            len: plan.px(state) * plan.c,
+            c: plan.c,
+            affine: (state < 2).then(|| &affines[state]),
+            relu: stage.has_relu(),
+            border: stage.border(),
+        }
+    }
+
+    /// The output of the first stage of a branch, for its second.
+    pub fn inner(plan: &Plan, affines: &'a [Affine], first: &Placed) -> Self {
+        Self {
+            place: Place::Kept(first.norm),
+            len: first.stage.len_out(),
+            c: plan.c,
+            affine: Some(&affines[first.norm]),
+            relu: true,
+            border: 0.0,
+        }
+    }
+
+    /// Image i of a group.
+    pub fn feed<'b>(&'b self, bufs: &'b [Buffer], first: usize, i: usize) -> Feed<'b> {
+        let (coef, shift): (&[f32], &[f32]) = self.affine.map_or((&[], &[]), |a| (&a.of_y, &a.shift));
+        Feed {
+            source: Source::new(self.place.image(bufs, first, i, self.len), self.c, coef),
+            second: None,
+            shift,
+            mode: if self.relu { Mode::Relu } else { Mode::Plain },
+            border: self.border,
+        }
+    }
+}
+
+/// A reading and its tangent.
+#[derive(Clone, Copy)]
+pub(crate) struct DotReading<'a> {
+    pub value: Reading<'a>,
+    /// `None`: nothing moves.
+    place: Option<Place<'a>>,
+    /// Of the tangent of the batch norm in between.
+    affine: Option<&'a Affine>,
+}
+
+impl<'a> DotReading<'a> {
+    /// As [`Reading::input`].
+    pub fn input(plan: &Plan, i: usize, s: &'a [f32], s_dot: Option<&'a [f32]>) -> Self {
+        Self { value: Reading::input(plan, i, s), place: s_dot.map(Place::Given), affine: None }
+    }
+
+    /// As [`Reading::state`]; `dots` are the tangents of the norms of states 0 and 1.
+    pub fn state(plan: &Plan, affines: &'a [Affine], dots: &'a [Affine], state: usize, stage: &Stage) -> Self {
+        let value = Reading::state(plan, affines, state, stage);
+        Self { value, place: Some(value.place), affine: dots.get(state) }
+    }
+
+    /// As [`Reading::inner`]; `dot` is the tangent of its norm.
+    pub fn inner(plan: &Plan, affines: &'a [Affine], dot: &'a Affine, first: &Placed) -> Self {
+        let value = Reading::inner(plan, affines, first);
+        Self { value, place: Some(value.place), affine: Some(dot) }
+    }
+
+    /// The tangent of image i of a group: where relu lets it through.
+    pub fn feed<'b>(&'b self, bufs: &'b [Buffer], dots: &'b [Buffer], first: usize, i: usize) -> Option<Feed<'b>> {
+        let place = self.place?;
+        let value = self.value.feed(bufs, first, i);
+        let (coef, shift): (&[f32], &[f32]) = self.affine.map_or((&[], &[]), |a| (&a.of_dot, &a.shift));
+        Some(Feed {
+            source: Source::new(place.image(dots, first, i, self.value.len), self.value.c, coef),
+            second: self.affine.map(|a| Source { coef: &a.of_y, ..value.source }),
+            shift,
+            mode: value.gate().map_or(Mode::Plain, Mode::Gate),
+            border: 0.0,
+        })
+    }
+}
+
+/// A stage in a pass: what it reads, and whether the stage before it has left the window filled.
+#[derive(Clone, Copy)]
+pub(crate) struct Step<'a, R> {
+    pub placed: &'a Placed,
+    pub reading: R,
+    pub ready: bool,
+}
+
+/// The first stages of all branches from these states.
+pub(crate) fn first_stages<'p, R>(
+    plan: &'p Plan,
+    states: Range<usize>,
+    reading: impl Fn(&Branch) -> R,
+) -> Vec<Step<'p, R>> {
+    let from = plan.branches_from(states);
+    let branches: Vec<&'p Branch> =
+        from.iter().map(|b| &plan.branches[*b]).filter(|b| !b.placed().is_empty()).collect();
+    let step = |(at, b): (usize, &&'p Branch)| Step {
+        placed: &b.placed()[0],
+        reading: reading(b),
+        ready: at > 0 && b.shares_window(branches[at - 1]),
+    };
+    branches.iter().enumerate().map(step).collect()
+}
+
+/// The second stages of all branches into a node.
+pub(crate) fn second_stages<R>(plan: &Plan, node: usize, reading: impl Fn(&Placed) -> R) -> Vec<Step<'_, R>> {
+    let twice = plan.branches[plan.branches_into(node)].iter().filter_map(|b| match b.placed() {
+        [first, second] => Some((first, second)),
+        _ => None,
+    });
+    twice.map(|(first, placed)| Step { placed, reading: reading(first), ready: false }).collect()
+}
