@@ -16,11 +16,12 @@ fn main() -> Result<(), DataError> {
     for (part, images) in [("train", &data.train), ("test", &data.test)] {
         let Images { n, height, width, channels, .. } = *images;
         println!("{part}: {n} images of {height}x{width}x{channels}");
-        let mut counts = vec![0; data.classes.len()];
-        images.labels.iter().for_each(|&label| counts[usize::from(label)] += 1);
-        data.classes.iter().zip(counts).for_each(|(class, count)| println!("  {count:6} {class}"));
+        data.classes
+            .iter()
+            .zip(images.counts(data.classes.len()))
+            .for_each(|(class, count)| println!("  {count:6} {class}"));
     }
-    let (mean, std) = channel_statistics(&data.train);
+    let (mean, std) = channel_statistics(&data.train)?;
     for channel in 0..data.train.channels {
         let used = (255.0 * data.mean[channel], 255.0 * data.std[channel]);
         let (mean, std) = (255.0 * mean[channel], 255.0 * std[channel]);

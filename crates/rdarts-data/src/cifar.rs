@@ -15,9 +15,9 @@
 //!
 //! Not here: the python version, which is a pickle, a program rather than a file of data.
 
-use crate::augment::Augment;
-use crate::dataset::{Dataset, Images};
+use crate::dataset::Dataset;
 use crate::error::DataError;
+use crate::images::Images;
 use crate::locate::{self, OtherForm};
 use crate::sniff;
 use std::fs::File;
@@ -91,9 +91,6 @@ pub const CIFAR100: Cifar = Cifar {
 /// CIFAR-100 with its 20 coarse classes.
 pub const CIFAR100_COARSE: Cifar = Cifar { name: "cifar100-coarse", class: 0, ..CIFAR100 };
 
-/// What DARTS and the paper do; Cutout is off until a search turns its probability up.
-pub const AUGMENT: Augment = Augment { crop_padding: 4, flip: true, cutout_length: 16, cutout_prob: 0.0 };
-
 /// Height and width of every image.
 pub const SIDE: usize = 32;
 
@@ -150,7 +147,7 @@ impl Cifar {
         self.read_file(&dir.join(self.test), &mut test)?;
         let (mean, std) = (self.mean.to_vec(), self.std.to_vec());
         let (train, test) = (train.into_images(), test.into_images());
-        Ok(Dataset { name: self.name.to_owned(), classes, train, test, mean, std, augment: AUGMENT })
+        Ok(Dataset { name: self.name.to_owned(), classes, train, test, mean, std, stratified: false })
     }
 
     fn read_file(&self, path: &Path, records: &mut Records) -> Result<(), DataError> {
@@ -238,7 +235,7 @@ impl Records {
     pub fn into_images(mut self) -> Images {
         self.pixels.shrink_to_fit();
         let n = self.labels.len();
-        Images { n, height: SIDE, width: SIDE, channels: 3, pixels: self.pixels, labels: self.labels }
+        Images { n, height: SIDE, width: SIDE, channels: 3, pixels: self.pixels.into(), labels: self.labels }
     }
 }
 
@@ -335,10 +332,9 @@ mod tests {
 
     fn check_pixels(images: &Images, place: impl Fn(usize) -> (usize, usize)) {
         assert_eq!((images.height, images.width, images.channels), (32, 32, 3));
-        assert_eq!(images.pixels.len(), images.n * IMAGE);
         for i in 0..images.n {
             let (number, record) = place(i);
-            for (at, &pixel) in images.image(i).iter().enumerate() {
+            for (at, &pixel) in images.image(i).unwrap().iter().enumerate() {
                 let (row, column, channel) = (at / 96, at / 3 % 32, at % 3);
                 assert_eq!(pixel, value(number, record, channel, row, column), "image {i} at {row},{column},{channel}");
             }
@@ -364,7 +360,6 @@ mod tests {
             check_pixels(&data.test, |i| (5, i));
             assert_eq!(data.mean, [0.49139968, 0.48215827, 0.44653124]);
             assert_eq!(data.std, [0.24703233, 0.24348505, 0.26158768]);
-            assert_eq!(data.augment, Augment { crop_padding: 4, flip: true, cutout_length: 16, cutout_prob: 0.0 });
         }
     }
 
@@ -389,11 +384,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         write_cifar10(root.path());
         let data = Arc::new(dataset::open("cifar10", Some(root.path())).unwrap());
-        let batch = Loader::new(data.clone(), 0..10, 10, 1, "train").epoch(0, 0, None).next().unwrap();
+        let batch = Loader::new(data.clone(), 0..10, 10, 1, "train").epoch(0, 0, None).next().unwrap().unwrap();
         assert_eq!((batch.n, batch.height, batch.width, batch.channels), (10, 32, 32, 3));
         for (i, label) in batch.labels.iter().enumerate() {
             let of = data.train.labels.iter().position(|l| u32::from(*l) == *label).unwrap();
-            for (at, &x) in data.train.image(of).iter().enumerate() {
+            for (at, &x) in data.train.image(of).unwrap().iter().enumerate() {
                 let expected = (f32::from(x) / 255.0 - data.mean[at % 3]) / data.std[at % 3];
                 assert!((batch.images[i * IMAGE + at] - expected).abs() < 1e-6);
             }

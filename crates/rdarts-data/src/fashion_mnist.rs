@@ -6,9 +6,9 @@
 //! directory `fashion-mnist`. The files may be packed or not, `train-images-idx3-ubyte.gz` or
 //! `train-images.idx3-ubyte`, and may hold any number of images.
 
-use crate::augment::Augment;
-use crate::dataset::{Dataset, Images};
+use crate::dataset::Dataset;
 use crate::error::DataError;
+use crate::images::Images;
 use crate::{idx, locate};
 use std::path::{Path, PathBuf};
 
@@ -21,10 +21,6 @@ pub const SIDE: usize = 28;
 /// The classes, in the order of their labels.
 pub const CLASSES: [&str; 10] =
     ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
-
-/// What DARTS and the paper do to images of 32x32 pixels (padding 4, flip, Cutout of half the side), at 28x28. Cutout
-/// is off until a search turns its probability up.
-pub const AUGMENT: Augment = Augment { crop_padding: 4, flip: true, cutout_length: SIDE / 2, cutout_prob: 0.0 };
 
 /// Reads the data set from `dir`, or from where it is found.
 pub fn open(dir: Option<&Path>) -> Result<Dataset, DataError> {
@@ -66,7 +62,7 @@ fn read(dir: &Path) -> Result<Dataset, DataError> {
     let [train_images, train_labels, test_images, test_labels] = [path(0)?, path(1)?, path(2)?, path(3)?];
     let train = part(&train_images, &train_labels)?;
     let test = part(&test_images, &test_labels)?;
-    Ok(Dataset::new(NAME, &CLASSES, train, test, AUGMENT))
+    Dataset::new(NAME, &CLASSES, train, test)
 }
 
 fn part(images_path: &Path, labels_path: &Path) -> Result<Images, DataError> {
@@ -100,7 +96,7 @@ pub fn join(
         });
     }
     let labels = labels.into_iter().map(u16::from).collect();
-    Ok(Images { n, height, width, channels: 1, pixels, labels })
+    Ok(Images { n, height, width, channels: 1, pixels: pixels.into(), labels })
 }
 
 #[cfg(test)]
@@ -141,7 +137,7 @@ pub mod tests {
         for dir in [dashed, dotted] {
             let data = dataset::open(NAME, Some(&dir)).unwrap();
             assert_eq!((data.train.n, data.test.n, data.classes.len()), (3, 2, 10));
-            assert_eq!((data.train.labels, data.test.pixels), (vec![7; 3], vec![2; 2 * 28 * 28]));
+            assert_eq!((data.train.labels, data.test.pixels), (vec![7; 3], vec![2; 2 * 28 * 28].into()));
         }
     }
 

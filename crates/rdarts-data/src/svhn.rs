@@ -7,10 +7,9 @@
 //! ```
 //!
 //! Looked for in the directory given, else in `$RDARTS_DATA`, or in a child `svhn` of it. Images are normalized by
-//! the constants of the paper's code. That code also mirrors them; here they are not, since a mirrored digit is
+//! the constants of the paper's code. That code also mirrors them; the presets do not, since a mirrored digit is
 //! another sign. The paper uses no `extra_32x32.mat`, and it is not read.
 
-use crate::augment::Augment;
 use crate::cifar::{IMAGE, MAX_IMAGES, Records, SIDE};
 use crate::dataset::Dataset;
 use crate::error::DataError;
@@ -22,9 +21,6 @@ use std::path::{Path, PathBuf};
 
 /// The name of the data set.
 pub const NAME: &str = "svhn";
-
-/// What the paper's code does, without the flip; Cutout is off until a search turns its probability up.
-pub const AUGMENT: Augment = Augment { crop_padding: 4, flip: false, cutout_length: 16, cutout_prob: 0.0 };
 
 const FILES: [&str; 2] = ["train_32x32.mat", "test_32x32.mat"];
 const MEAN: [f32; 3] = [0.4377, 0.4438, 0.4728];
@@ -58,7 +54,7 @@ fn read(dir: &Path) -> Result<Dataset, DataError> {
     let (train, test) = (train?.into_images(), test?.into_images());
     let classes = (0..10).map(|digit| digit.to_string()).collect();
     let (mean, std) = (MEAN.to_vec(), STD.to_vec());
-    Ok(Dataset { name: NAME.to_owned(), classes, train, test, mean, std, augment: AUGMENT })
+    Ok(Dataset { name: NAME.to_owned(), classes, train, test, mean, std, stratified: false })
 }
 
 fn read_file(path: &Path) -> Result<Records, DataError> {
@@ -203,14 +199,14 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
         for (dir, numbers) in [("svhn-a", [0, 1]), ("svhn-b", [2, 3])] {
             let data = dataset::open(NAME, Some(&root.join(dir))).unwrap();
-            assert_eq!((data.mean[0], data.std[2], data.augment.flip), (0.4377, 0.1970, false));
+            assert_eq!((data.mean[0], data.std[2]), (0.4377, 0.1970));
             assert_eq!((data.classes.len(), data.classes[3].as_str()), (10, "3"));
             for (images, number) in [&data.train, &data.test].into_iter().zip(numbers) {
                 assert_eq!(images.n, FIXTURES[number].2);
                 for i in 0..images.n {
                     // Label 10, which is (file * 3 + i * 4) % 10 = 9, is the digit 0.
                     assert_eq!(usize::from(images.labels[i]), (number * 3 + i * 4 + 1) % 10);
-                    for (at, &pixel) in images.image(i).iter().enumerate() {
+                    for (at, &pixel) in images.image(i).unwrap().iter().enumerate() {
                         assert_eq!(
                             pixel,
                             value(number, i, at / 96, at / 3 % 32, at % 3),

@@ -17,7 +17,7 @@ use signal_hook::iterator::Signals;
 
 use crate::exit::{Exit, INTERRUPTED, out, say};
 use crate::plot::{self, Point};
-use crate::progress::Shown;
+use crate::progress::{Reading, Shown};
 
 /// More than any machine has processors: a slip of the finger must not start a million threads.
 const MAX_THREADS: usize = 1024;
@@ -71,8 +71,9 @@ pub fn count(n: usize, what: &str) -> String {
 }
 
 /// The problem of a run as the run recorded it: its spec, its space (the one its spec names if it was stopped before
-/// that), and its images, from `data_dir` if they are not where they were.
-pub fn reopen(view: &RunView, data_dir: Option<&Path>) -> Result<Problem, Exit> {
+/// that), and its images, from `data_dir` if they are not where they were; `quiet` tells
+/// nothing of their reading.
+pub fn reopen(view: &RunView, data_dir: Option<&Path>, quiet: bool) -> Result<Problem, Exit> {
     let mut spec = view.spec().clone();
     if let Some(dir) = data_dir {
         spec.data.dir = dir.display().to_string();
@@ -84,7 +85,10 @@ pub fn reopen(view: &RunView, data_dir: Option<&Path>) -> Result<Problem, Exit> 
         }
         None => open_space(&spec.space.name)?,
     };
-    Ok(Problem::new(spec, space)?)
+    let reading = Reading::new(quiet);
+    let problem = Problem::watched(spec, space, &reading)?;
+    reading.end();
+    Ok(problem)
 }
 
 /// Records the machine in a run directory, runs `body` and tells how it ended.

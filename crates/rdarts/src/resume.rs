@@ -35,7 +35,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         return Err(RunError::Finished { path: args.dir }.into());
     }
     let threads = set_threads(args.threads)?;
-    let problem = reopen(dir.view(), args.data_dir.as_deref())?;
+    let problem = reopen(dir.view(), args.data_dir.as_deref(), args.json)?;
     if !args.json {
         say!(
             "{} in space {} on {}: resuming {}",
