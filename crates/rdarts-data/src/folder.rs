@@ -28,7 +28,7 @@ mod picture;
 
 use crate::dataset::{Cache, Checked, Dataset, Options, Watch};
 use crate::error::DataError;
-use crate::images::{Images, Pixels, Stored, divisor};
+use crate::images::{Images, Moments, Pixels, Stored, mean_and_deviation};
 use crate::memory;
 use cache::{CacheFile, Row, Writer};
 use list::Listing;
@@ -240,16 +240,11 @@ fn interleave(classes: &[Vec<u32>]) -> Vec<u32> {
 
 /// Mean and deviation of the training images.
 fn statistics(train: &[u32], rows: &[Row], shape: Shape) -> (Vec<f32>, Vec<f32>) {
-    let n = train.len() as f64 * (shape.size * shape.size) as f64;
+    let n = (train.len() * shape.size * shape.size) as u64;
+    let add = |(sum, squares): Moments, more: Moments| (sum + more.0, squares + more.1);
     (0..shape.channels)
-        .map(|channel| {
-            let of = |&i: &u32| rows[i as usize].moments[channel];
-            let sum: u64 = train.iter().map(|i| u64::from(of(i).0)).sum();
-            let squares: u128 = train.iter().map(|i| u128::from(of(i).1)).sum();
-            let mean = sum as f64 / (255.0 * n);
-            let variance = squares as f64 / (255.0 * 255.0 * n) - mean * mean;
-            (mean as f32, divisor(variance.max(0.0).sqrt()))
-        })
+        .map(|channel| train.iter().map(|&i| rows[i as usize].moments[channel]).fold((0, 0), add))
+        .map(|moments| mean_and_deviation(n, moments))
         .unzip()
 }
 
@@ -278,6 +273,7 @@ fn read(
             _ => Err(DataError::NoCache { needed: in_words(needed), limit: in_words(limit) }),
         };
     };
+    cache::check_place(&path)?;
     let digest = cache::digest(listing, shape);
     let file = path.display();
     match cache::open(&path, &digest, n, shape) {
@@ -289,14 +285,19 @@ fn read(
         Ok(None) => (),
         Err(reason) => watch.note(&format!("the cache {file} is made again: {reason}")),
     }
-    let made = write_cache(listing, shape, &path, &digest, watch)?;
-    match fits {
-        false => {
+    match write_cache(listing, shape, &path, &digest, watch) {
+        Ok(made) if fits => Ok((load(&path, &made, shape, parts)?, made.rows)),
+        Ok(made) => {
             let (needed, limit) = (in_words(needed), in_words(limit));
             watch.note(&format!("the decoded images need {needed} and {limit} may be used: they are read from {file}"));
             Ok((streamed(&path, &made, parts), made.rows))
         }
-        true => Ok((load(&path, &made, shape, parts)?, made.rows)),
+        // One that was asked for to save time is done without.
+        Err(e @ DataError::Cache { .. }) if fits => {
+            watch.note(&format!("{e}; this time the images are only decoded"));
+            decode_to_memory(listing, shape, parts, watch)
+        }
+        Err(e) => Err(e),
     }
 }
 

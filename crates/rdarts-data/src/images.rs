@@ -135,32 +135,38 @@ pub fn image_sum(image: &[u8]) -> u64 {
     })
 }
 
-/// Mean and standard deviation of the values / 255, one each per channel. A channel of one constant value
-/// has the deviation 1, so that it can be divided by.
-pub fn channel_statistics(images: &Images) -> Result<(Vec<f32>, Vec<f32>), DataError> {
-    let mut histograms = vec![[0u64; 256]; images.channels];
-    for i in 0..images.n {
-        for pixel in images.image(i)?.chunks_exact(images.channels) {
-            for (histogram, &value) in histograms.iter_mut().zip(pixel) {
-                histogram[usize::from(value)] += 1;
-            }
-        }
+/// The sum of one channel's values and the sum of their squares.
+pub type Moments = (u64, u128);
+
+/// Adds the values of an image to the sums of its channels.
+pub fn add_moments(moments: &mut [Moments], image: &[u8]) {
+    let n_channels = moments.len();
+    for (channel, (sum, squares)) in moments.iter_mut().enumerate() {
+        let values = || image.iter().skip(channel).step_by(n_channels).map(|&value| u64::from(value));
+        *sum += values().sum::<u64>();
+        *squares += u128::from(values().map(|value| value * value).sum::<u64>());
     }
-    let moments = |histogram: &[u64; 256]| {
-        let sum = |f: &dyn Fn(f64) -> f64| -> f64 {
-            histogram.iter().enumerate().map(|(value, &count)| count as f64 * f(value as f64 / 255.0)).sum()
-        };
-        let count = sum(&|_| 1.0).max(1.0);
-        let mean = sum(&|x| x) / count;
-        let std = (sum(&|x| (x - mean) * (x - mean)) / count).sqrt();
-        (mean as f32, divisor(std))
-    };
-    Ok(histograms.iter().map(moments).unzip())
 }
 
-/// A deviation that can be divided by.
-pub fn divisor(std: f64) -> f32 {
-    if std > 1e-6 { std as f32 } else { 1.0 }
+/// Mean and standard deviation of `n` values / 255 with these sums, rounded once. A channel of one constant value has
+/// the deviation 1, so that it can be divided by.
+pub fn mean_and_deviation(n: u64, (sum, squares): Moments) -> (f32, f32) {
+    let n = n.max(1);
+    let mean = sum as f64 / (255.0 * n as f64);
+    // n squares - sum^2, in whole numbers; 2^52 values need less than 120 bits.
+    let spread = u128::from(n) * squares - u128::from(sum) * u128::from(sum);
+    let std = (spread as f64).sqrt() / (255.0 * n as f64);
+    (mean as f32, if std > 1e-6 { std as f32 } else { 1.0 })
+}
+
+/// Mean and standard deviation of the values / 255, one each per channel.
+pub fn channel_statistics(images: &Images) -> Result<(Vec<f32>, Vec<f32>), DataError> {
+    let mut moments = vec![(0, 0); images.channels];
+    for i in 0..images.n {
+        add_moments(&mut moments, &images.image(i)?);
+    }
+    let n = (images.n * images.height * images.width) as u64;
+    Ok(moments.into_iter().map(|moments| mean_and_deviation(n, moments)).unzip())
 }
 
 const BASIS: u64 = 0xcbf2_9ce4_8422_2325;

@@ -76,6 +76,8 @@ pub struct DataSpec {
     pub split_seed: u64,
     /// File of a folder's decoded images; `auto`: in the user's caches; empty: only if they do not fit into memory.
     pub cache: String,
+    /// Where mean and deviation for the normalization come from.
+    pub statistics: Statistics,
     /// Fraction of the training images that trains the weights; the rest trains the alphas.
     pub train_fraction: f64,
     /// Number of training images used; 0: all.
@@ -258,6 +260,16 @@ choice!(
         Second = "second",
         /// One weight step is unrolled; the mixed second derivative is a finite difference, as in the released code.
         SecondFd = "second-fd",
+    }
+);
+
+choice!(
+    /// Where mean and deviation for the normalization come from.
+    Statistics {
+        /// The constants of the papers' code where it has some, else computed.
+        Published = "published",
+        /// From the training images.
+        Computed = "computed",
     }
 );
 
@@ -545,6 +557,7 @@ struct Top<'a> {
 
 /// The keys whose value is one of a few names.
 const CHOICES: &[(&str, &[&str])] = &[
+    ("data.statistics", Statistics::NAMES),
     ("augment.cutout_schedule", CutoutSchedule::NAMES),
     ("search.method", Method::NAMES),
     ("search.order", Order::NAMES),
@@ -913,6 +926,7 @@ mod tests {
         }
         check(Method::NAMES, Method::ALL);
         check(Order::NAMES, Order::ALL);
+        check(Statistics::NAMES, Statistics::ALL);
         check(CutoutSchedule::NAMES, CutoutSchedule::ALL);
         check(HessianMode::NAMES, HessianMode::ALL);
         check(MonitorForm::NAMES, MonitorForm::ALL);
@@ -941,6 +955,7 @@ mod tests {
                     test_fraction: 0.25,
                     split_seed: counts.0 as u64,
                     cache: "auto".to_string(),
+                    statistics: Statistics::Computed,
                     limit: counts.0 as usize,
                     valid_limit: counts.1 as usize,
                 },

@@ -11,7 +11,7 @@ use rdarts_data::{Augment, Batch as Images, Cache, DataError, Dataset, Loader, O
 use rdarts_kernels::spec::CellNoise;
 use rdarts_net::{Batch, Device, Supernet, SupernetSpec};
 use rdarts_rng::Stream;
-use rdarts_run::{CutoutSchedule, DataSpec, SearchSpec};
+use rdarts_run::{CutoutSchedule, DataSpec, SearchSpec, Statistics};
 use rdarts_space::{CellType, Op, Space};
 
 use crate::error::SearchError;
@@ -53,8 +53,11 @@ impl Problem {
     /// # Errors
     /// As for `new`.
     pub fn watched(spec: SearchSpec, space: Space, watch: &dyn Watch) -> Result<Self, SearchError> {
-        let data = rdarts_data::open_with(&spec.data.name, data_dir(&spec.data), &data_options(&spec.data, watch))
+        let mut data = rdarts_data::open_with(&spec.data.name, data_dir(&spec.data), &data_options(&spec.data, watch))
             .map_err(SearchError::input)?;
+        if spec.data.statistics == Statistics::Computed {
+            (data.mean, data.std) = rdarts_data::channel_statistics(&data.train).map_err(SearchError::input)?;
+        }
         let limit = (spec.data.limit > 0).then_some(spec.data.limit);
         let split = data.split(spec.data.train_fraction, limit, spec.search.batch).map_err(|e| {
             SearchError::Input(format!("{e} (data.limit, data.train_fraction and search.batch decide this)"))

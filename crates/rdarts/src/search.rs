@@ -106,6 +106,11 @@ fn resolve(args: &Args) -> Result<SearchSpec, Exit> {
     let resolve = |overrides: &[String]| -> Result<SearchSpec, Exit> {
         let mut spec = SearchSpec::resolve(preset, args.spec.as_deref(), overrides).map_err(Exit::input)?;
         spec.data.dir = data_directory(&spec)?;
+        if !matches!(spec.data.cache.as_str(), "" | "auto") {
+            // As for the data, `resume` may be started elsewhere.
+            let whole = std::path::absolute(&spec.data.cache).map_err(|e| Exit::Input(format!("data.cache: {e}")))?;
+            spec.data.cache = whole.display().to_string();
+        }
         Ok(spec)
     };
     let mut spec = resolve(&overrides)?;

@@ -16,9 +16,9 @@
 use super::Shape;
 use super::list::Listing;
 use crate::error::DataError;
-use crate::images::image_sum;
+use crate::images::{Moments, add_moments, image_sum};
 use std::fs::File;
-use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -31,19 +31,14 @@ pub struct Row {
     /// The sum that tells it from others.
     pub sum: u64,
     /// For each channel, the sum of the values and of their squares.
-    pub moments: [(u32, u64); 3],
+    pub moments: [Moments; 3],
 }
 
 impl Row {
     /// Of an image.
     pub fn of(image: &[u8], channels: usize) -> Self {
         let mut row = Self { sum: image_sum(image), ..Self::default() };
-        for pixel in image.chunks_exact(channels) {
-            for ((sum, squares), &value) in row.moments.iter_mut().zip(pixel) {
-                *sum += u32::from(value);
-                *squares += u64::from(value) * u64::from(value);
-            }
-        }
+        add_moments(&mut row.moments[..channels], image);
         row
     }
 }
@@ -87,6 +82,17 @@ pub fn digest(listing: &Listing, shape: Shape) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
+/// Whether there may be a cache: an error if somebody else's file is there, which must not be written over.
+pub fn check_place(path: &Path) -> Result<(), DataError> {
+    let mut head = Vec::new();
+    let taken = File::open(path).and_then(|file| file.take(16).read_to_end(&mut head));
+    let reason = "it is another kind of file".to_owned();
+    match taken {
+        Ok(1..) if head != MAGIC => Err(DataError::Cache { file: path.display().to_string(), reason }),
+        _ => Ok(()),
+    }
+}
+
 /// Opens a cache; `None` if there is none, and an error says why it is of no use.
 pub fn open(path: &Path, digest: &[u8; 32], n: usize, shape: Shape) -> Result<Option<CacheFile>, String> {
     let file = match File::open(path) {
@@ -101,10 +107,7 @@ pub fn open(path: &Path, digest: &[u8; 32], n: usize, shape: Shape) -> Result<Op
         _ => e.to_string(),
     };
     file.read_exact_at(&mut head, 0).map_err(is_short)?;
-    if &head[..16] != MAGIC {
-        return Err("it is no cache of images".to_owned());
-    }
-    if head[16..64] != fixed_part(digest, n, shape)[16..] {
+    if head[..64] != fixed_part(digest, n, shape) {
         return Err("the folder has changed, or it is of another size".to_owned());
     }
     let offset = table_end(n, shape);
@@ -206,8 +209,9 @@ fn table_end(n: usize, shape: Shape) -> u64 {
 fn row_bytes(row: &Row, channels: usize) -> Vec<u8> {
     let mut bytes = row.sum.to_le_bytes().to_vec();
     for (sum, squares) in &row.moments[..channels] {
-        bytes.extend(sum.to_le_bytes());
-        bytes.extend(squares.to_le_bytes());
+        // An image of the largest size has sums below 2^28 and 2^36.
+        bytes.extend((*sum as u32).to_le_bytes());
+        bytes.extend((*squares as u64).to_le_bytes());
     }
     bytes
 }
@@ -217,7 +221,7 @@ fn row_from(bytes: &[u8], channels: usize) -> Row {
     let word = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |word, &byte| word << 8 | u64::from(byte));
     let mut row = Row { sum: word(sum), ..Row::default() };
     for (moment, bytes) in row.moments[..channels].iter_mut().zip(moments.chunks_exact(12)) {
-        *moment = (word(&bytes[..4]) as u32, word(&bytes[4..]));
+        *moment = (word(&bytes[..4]), u128::from(word(&bytes[4..])));
     }
     row
 }
