@@ -18,7 +18,7 @@ use super::list::Listing;
 use crate::error::DataError;
 use crate::images::{Moments, add_moments, image_sum};
 use std::fs::File;
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -97,13 +97,13 @@ pub fn check_place(path: &Path) -> Result<(), DataError> {
 pub fn open(path: &Path, digest: &[u8; 32], n: usize, shape: Shape) -> Result<Option<CacheFile>, String> {
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
         Err(e) => return Err(e.to_string()),
     };
     let length = file.metadata().map_err(|e| e.to_string())?.len();
     let mut head = vec![0; TABLE];
     let is_short = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::UnexpectedEof => "it is cut short".to_owned(),
+        ErrorKind::UnexpectedEof => "it is cut short".to_owned(),
         _ => e.to_string(),
     };
     file.read_exact_at(&mut head, 0).map_err(is_short)?;
