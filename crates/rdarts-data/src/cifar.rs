@@ -111,6 +111,20 @@ impl Cifar {
         self.read(&self.find(dir, locate::from_env().as_deref())?)
     }
 
+    /// Reads each file by itself, and if all are right whether they belong together.
+    pub fn check(&self, dir: Option<&Path>) -> Result<Vec<Result<(), DataError>>, DataError> {
+        let dir = self.find(dir, locate::from_env().as_deref())?;
+        let label = &self.labels[self.class];
+        let names = locate::file_in(&dir, label.names).and_then(|path| read_names(&path, label.n_classes)).map(drop);
+        let records = |file: &&str| self.read_file(&locate::file_in(&dir, file)?, &mut Records::default());
+        let mut results: Vec<_> = self.train.iter().chain([&self.test]).map(records).chain([names]).collect();
+        if results.iter().all(Result::is_ok) {
+            // Read once more, but only a set that is whole: what is left to find is a file shorter than the others.
+            results.extend(self.read(&dir).err().map(Err));
+        }
+        Ok(results)
+    }
+
     fn find(&self, dir: Option<&Path>, from_env: Option<&Path>) -> Result<PathBuf, DataError> {
         let candidates = locate::candidates(dir, from_env, &[self.directory], None);
         let holds_some = |dir: &&PathBuf| self.train.iter().chain([&self.test]).any(|file| dir.join(file).is_file());
@@ -124,9 +138,7 @@ impl Cifar {
         let label = &self.labels[self.class];
         // All files are looked for before the first is read, so that a missing one is told at once.
         for file in self.train.iter().chain([&self.test, &label.names]) {
-            if !dir.join(file).is_file() {
-                return Err(DataError::MissingFile { dir: dir.to_owned(), file: (*file).to_owned() });
-            }
+            locate::file_in(dir, file)?;
         }
         let classes = read_names(&dir.join(label.names), label.n_classes)?;
         let mut train = Records::default();

@@ -161,11 +161,20 @@ pub fn open_with(name: &str, dir: Option<&Path>, options: &Options) -> Result<Da
 pub fn check(name: &str, dir: Option<&Path>, watch: &dyn Watch) -> Checked {
     match name {
         folder::NAME => folder::check(dir, watch),
-        _ => match open(name, dir) {
-            Ok(_) => Checked { n_files: 1, ..Checked::default() },
-            Err(problem) => Checked { problems: vec![problem], ..Checked::default() },
-        },
+        svhn::NAME => checked(svhn::check(dir)),
+        name if name == CIFAR10.name => checked(CIFAR10.check(dir)),
+        name if name == CIFAR100.name => checked(CIFAR100.check(dir)),
+        name if name == CIFAR100_COARSE.name => checked(CIFAR100_COARSE.check(dir)),
+        fashion_mnist::NAME => checked(fashion_mnist::check(dir)),
+        // In the program itself, or nowhere.
+        _ => Checked { problems: open(name, dir).err().into_iter().collect(), ..Checked::default() },
     }
+}
+
+/// What comes of reading each file of a data set, or of not finding it; if each is right by itself, of opening it.
+fn checked(results: Result<Vec<Result<(), DataError>>, DataError>) -> Checked {
+    let results = results.unwrap_or_else(|problem| vec![Err(problem)]);
+    Checked { n_files: results.len(), n_ignored: 0, problems: results.into_iter().filter_map(Result::err).collect() }
 }
 
 fn unknown(name: &str) -> DataError {
@@ -202,5 +211,46 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn checking_a_known_set_goes_on_after_a_bad_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
+        let record = [&[3][..], &[7; 3072]].concat();
+        for i in 1..=4 {
+            write(&format!("data_batch_{i}.bin"), &record);
+        }
+        write("test_batch.bin", &record);
+        write("batches.meta.txt", "x\n".repeat(10).as_bytes());
+        let found = |name| {
+            let Checked { n_files, problems, .. } = check(name, Some(dir.path()), &Silent);
+            (n_files, problems.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        write("data_batch_2.bin", b"<html>no</html>");
+        write("test_batch.bin", &record[1..]);
+        let (n, problems) = found("cifar10");
+        assert_eq!((n, problems.len()), (7, 3), "{problems:?}");
+        let places =
+            ["data_batch_2.bin is not a file", "lacks the file data_batch_5.bin", "test_batch.bin is cut short"];
+        assert!(problems.iter().zip(places).all(|(problem, words)| problem.contains(words)), "{problems:?}");
+        // Each by itself is right then, but one is shorter than the others.
+        write("data_batch_2.bin", &record);
+        write("data_batch_5.bin", &record.repeat(2));
+        write("test_batch.bin", &record);
+        let (_, problems) = found("cifar10");
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].contains("the two should be equal"), "{problems:?}");
+        write("data_batch_5.bin", &record);
+        assert_eq!(found("cifar10"), (7, Vec::new()));
+
+        assert!(found("svhn").1[0].starts_with("svhn is not in "));
+        write("train_32x32.mat", b"<html>");
+        let (n, problems) = found("svhn");
+        assert_eq!((n, problems.len()), (2, 2), "{problems:?}");
+        write("train-images-idx3-ubyte", b"<html>");
+        assert_eq!(found("fashion-mnist").1.len(), 4);
+        assert_eq!(found("fashion-mini"), (0, Vec::new()));
+        assert_eq!(found("nothing").1.len(), 1);
     }
 }

@@ -344,8 +344,8 @@ pub enum DataError {
     },
     /// A split that leaves a class out on one side.
     #[error(
-        "the class '{class}' has {n} training images and none of them is among those for {side}: add images of it, take \
-         more of the images, or a fraction nearer to 0.5"
+        "the class '{class}', of which there are {n} in training, has no image among those for {side}: add images of it, \
+         take more of all, or a fraction nearer to 0.5"
     )]
     OneSided {
         /// The class.

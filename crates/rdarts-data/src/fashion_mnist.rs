@@ -50,14 +50,31 @@ fn file_in(dir: &Path, part: &str, kind: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-fn read(dir: &Path) -> Result<Dataset, DataError> {
-    let path = |i: usize| {
-        let (part, kind) = FILES[i];
-        file_in(dir, part, kind).ok_or_else(|| DataError::MissingFile {
-            dir: dir.to_owned(),
-            file: format!("{part}-{kind} (or {part}-{kind}.gz)"),
-        })
+/// Reads each file by itself, and if all are right whether they belong together.
+pub fn check(dir: Option<&Path>) -> Result<Vec<Result<(), DataError>>, DataError> {
+    let dir = find(dir, locate::from_env().as_deref(), Path::new(DEBIAN_DIR))?;
+    let one = |i: usize| match i % 2 {
+        0 => idx::read_images(&path_of(&dir, i)?).map(drop),
+        _ => idx::read_labels(&path_of(&dir, i)?, CLASSES.len()).map(drop),
     };
+    let mut results: Vec<_> = (0..FILES.len()).map(one).collect();
+    if results.iter().all(Result::is_ok) {
+        results.extend(read(&dir).err().map(Err));
+    }
+    Ok(results)
+}
+
+/// The file number `i`, packed or not.
+fn path_of(dir: &Path, i: usize) -> Result<PathBuf, DataError> {
+    let (part, kind) = FILES[i];
+    file_in(dir, part, kind).ok_or_else(|| DataError::MissingFile {
+        dir: dir.to_owned(),
+        file: format!("{part}-{kind} (or {part}-{kind}.gz)"),
+    })
+}
+
+fn read(dir: &Path) -> Result<Dataset, DataError> {
+    let path = |i: usize| path_of(dir, i);
     // All four are looked for before the first is read, so that a missing one is told at once.
     let [train_images, train_labels, test_images, test_labels] = [path(0)?, path(1)?, path(2)?, path(3)?];
     let train = part(&train_images, &train_labels)?;

@@ -105,7 +105,12 @@ pub fn check(dir: Option<&Path>, watch: &dyn Watch) -> Checked {
         Ok(root) => root,
         Err(problem) => return Checked { problems: vec![problem], ..Checked::default() },
     };
-    let Listing { entries, ignored, mut problems, .. } = list::list(&root);
+    let mut listing = list::list(&root);
+    let mut problems = std::mem::take(&mut listing.problems);
+    if problems.is_empty() {
+        problems.extend(Parts::new(&listing, &Options::USUAL).err());
+    }
+    let Listing { entries, ignored, .. } = listing;
     if !entries.is_empty() {
         let paths: Vec<PathBuf> = entries.iter().map(|entry| root.join(&entry.path)).collect();
         let found = in_blocks(

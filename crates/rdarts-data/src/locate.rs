@@ -26,6 +26,13 @@ pub fn candidates(
     dir.or(from_env).into_iter().flat_map(with_children).chain(system).collect()
 }
 
+/// A file of a data set's directory, which must be there.
+pub fn file_in(dir: &Path, file: &str) -> Result<PathBuf, DataError> {
+    let path = dir.join(file);
+    let missing = || DataError::MissingFile { dir: dir.to_owned(), file: file.to_owned() };
+    path.is_file().then_some(path).ok_or_else(missing)
+}
+
 /// The sentence for a data set that is in none of the candidates.
 pub fn absent(name: &'static str, candidates: &[PathBuf], advice: &'static str) -> DataError {
     match candidates {

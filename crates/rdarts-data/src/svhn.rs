@@ -37,6 +37,12 @@ pub fn open(dir: Option<&Path>) -> Result<Dataset, DataError> {
     read(&find(dir, locate::from_env().as_deref())?)
 }
 
+/// Reads each file by itself.
+pub fn check(dir: Option<&Path>) -> Result<Vec<Result<(), DataError>>, DataError> {
+    let dir = find(dir, locate::from_env().as_deref())?;
+    Ok(FILES.iter().map(|file| read_file(&locate::file_in(&dir, file)?).map(drop)).collect())
+}
+
 fn find(dir: Option<&Path>, from_env: Option<&Path>) -> Result<PathBuf, DataError> {
     let candidates = locate::candidates(dir, from_env, &[NAME], None);
     let holds_some = |dir: &&PathBuf| FILES.iter().any(|file| dir.join(file).is_file());
@@ -47,10 +53,9 @@ fn find(dir: Option<&Path>, from_env: Option<&Path>) -> Result<PathBuf, DataErro
 
 fn read(dir: &Path) -> Result<Dataset, DataError> {
     // Both files are looked for before the first is read, so that a missing one is told at once.
-    if let Some(file) = FILES.iter().find(|file| !dir.join(file).is_file()) {
-        return Err(DataError::MissingFile { dir: dir.to_owned(), file: (*file).to_owned() });
-    }
-    let [train, test] = FILES.map(|file| read_file(&dir.join(file)));
+    let [train, test] = FILES.map(|file| locate::file_in(dir, file));
+    let (train, test) = (train?, test?);
+    let [train, test] = [train, test].map(|path| read_file(&path));
     let (train, test) = (train?.into_images(), test?.into_images());
     let classes = (0..10).map(|digit| digit.to_string()).collect();
     let (mean, std) = (MEAN.to_vec(), STD.to_vec());

@@ -146,7 +146,7 @@ fn a_side_without_a_class_is_refused_where_files_are_sorted_by_class() {
     assert_eq!(data.train.counts(2), [1, 32]);
     let message = data.split(0.5, None, 4).unwrap_err().to_string();
     assert!(
-        message.starts_with("the class 'few' has 1 training images and none of them is among those for"),
+        message.starts_with("the class 'few', of which there are 1 in training, has no image among those for"),
         "{message}"
     );
     let enough = folder(&[("many", 40), ("few", 3)]);
@@ -391,7 +391,9 @@ fn directories_that_are_no_folder_of_classes_are_told_apart() {
     // With tests of its own a class of one image opens, and the split says what it lacks.
     let one_each = folder(&[("train/a", 1), ("train/b", 1), ("test/a", 1), ("test/b", 1)]);
     let error = opened(one_each.path()).split(0.5, None, 1).unwrap_err().to_string();
-    assert!(error.starts_with("the class 'b' has 1 training images and none of them is among those for the weights"));
+    assert!(
+        error.starts_with("the class 'b', of which there are 1 in training, has no image among those for the weights")
+    );
 
     let similar = folder(&[("cat", 2), ("Cat", 2)]);
     let (first, second) = (similar.path().join("Cat"), similar.path().join("cat"));

@@ -202,7 +202,7 @@ fn images(problem: &Problem) -> String {
     let at = |n: usize| &data.classes[counts.iter().position(|&count| count == n).unwrap_or(0)];
     let (least, most) = (counts.iter().copied().min().unwrap_or(0), counts.iter().copied().max().unwrap_or(0));
     let classes = match least == most {
-        true => format!("{least} of each of {}", count(counts.len(), "class")),
+        true => format!("{least} of each of {} classes", counts.len()),
         false => {
             let (fewest, largest) = (at(least), at(most));
             format!("of {} classes, from {least} ({fewest}) to {most} ({largest})", counts.len())

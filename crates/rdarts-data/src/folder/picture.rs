@@ -165,3 +165,63 @@ fn has_end(bytes: &[u8]) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn files() -> Vec<Vec<u8>> {
+        let picture =
+            image::RgbImage::from_fn(24, 20, |x, y| image::Rgb([(x * 9) as u8, (y * 11) as u8, (x * y) as u8]));
+        let encoded = |format| {
+            let mut bytes = Cursor::new(Vec::new());
+            picture.write_to(&mut bytes, format).unwrap();
+            bytes.into_inner()
+        };
+        [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP].map(encoded).to_vec()
+    }
+
+    #[test]
+    fn a_jpeg_file_ends_where_its_end_marker_is_and_not_in_a_thumbnail() {
+        let jpeg = &files()[1];
+        assert!(has_end(jpeg));
+        assert!((2..jpeg.len()).all(|length| !has_end(&jpeg[..length])));
+        // A whole picture within a segment of the first.
+        let segment = [&[0xff, 0xe1][..], &(jpeg.len() as u16 + 2).to_be_bytes(), jpeg].concat();
+        let with_thumbnail = [&jpeg[..2], &segment, &jpeg[2..]].concat();
+        assert!(has_end(&with_thumbnail) && !has_end(&with_thumbnail[..with_thumbnail.len() - 2]));
+        // Bytes after the end are somebody's habit, and harmless.
+        assert!(has_end(&[jpeg.clone(), vec![0; 100]].concat()));
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_files_are_decoded_or_refused(
+            of in 0usize..3,
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+            // Most of a file is pixels: every other change goes to its beginning.
+            heads in prop::collection::vec((0usize..200, any::<u8>()), 0..4),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let mut bytes = files().swap_remove(of);
+            for (at, value) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = value;
+            }
+            for (at, value) in heads {
+                let at = at.min(bytes.len() - 1);
+                bytes[at] = value;
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            let outcome = whole(&bytes, "f");
+            if let Ok(picture) = outcome {
+                let pixels = u64::from(picture.width()) * u64::from(picture.height());
+                prop_assert!(0 < pixels && pixels <= MAX_PIXELS);
+                prop_assert_eq!(square(&picture.into_rgb8(), 8).len(), 8 * 8 * 3);
+            }
+        }
+    }
+}
