@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use rdarts::run::{RunDir, RunError};
 use rdarts::search::search::resume;
 
-use crate::conduct::{conduct, reopen, set_threads};
+use crate::conduct::{conduct, data_name, reopen, set_threads};
 use crate::exit::{Exit, say};
 
 /// Go on after a stop, a kill or a crash, with the same bits as if nothing had happened
@@ -41,7 +41,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
             "{} in space {} on {}: resuming {}",
             problem.spec.search.method,
             problem.space.name,
-            problem.spec.data.name,
+            data_name(&problem.spec),
             args.dir.display()
         );
     }

@@ -8,7 +8,7 @@ use rdarts::run::{RunDir, SearchSpec};
 use rdarts::search::problem::{Problem, data_dir, data_options, open_space};
 use rdarts::search::search::start;
 
-use crate::conduct::{conduct, count, isa, set_threads};
+use crate::conduct::{conduct, count, data_name, isa, set_threads};
 use crate::exit::{Exit, say};
 use crate::progress::Reading;
 
@@ -211,12 +211,6 @@ fn images(problem: &Problem) -> String {
     let (h, w) = (train.height, train.width);
     let colour = if train.channels == 1 { "gray" } else { "colour" };
     format!("{} training images of {h}x{w} pixels in {colour}, {classes}; {} test images", train.n, data.test.n)
-}
-
-/// The name of the data set, for a folder that of its directory.
-fn data_name(spec: &SearchSpec) -> String {
-    let dir = Path::new(&spec.data.dir).file_name().filter(|_| spec.data.name == FOLDER);
-    dir.map_or(spec.data.name.clone(), |name| name.to_string_lossy().into_owned())
 }
 
 /// runs/SPACE-DATA-METHOD-SEED, numbered from the second on.
