@@ -10,12 +10,21 @@ use crate::cifar::{CIFAR10, CIFAR100, CIFAR100_COARSE};
 use crate::error::DataError;
 use crate::images::{Images, channel_statistics};
 use crate::split::{Split, split};
-use crate::{embedded, fashion_mnist, folder, svhn};
+use crate::svhn::{SVHN, SVHN_EXTRA};
+use crate::{embedded, fashion_mnist, folder};
 use std::path::{Path, PathBuf};
 
 /// The names that [`open`] knows: first the one that needs no files, last the one for anybody's folder of images.
-pub const NAMES: &[&str] =
-    &[embedded::NAME, fashion_mnist::NAME, CIFAR10.name, CIFAR100.name, CIFAR100_COARSE.name, svhn::NAME, folder::NAME];
+pub const NAMES: &[&str] = &[
+    embedded::NAME,
+    fashion_mnist::NAME,
+    CIFAR10.name,
+    CIFAR100.name,
+    CIFAR100_COARSE.name,
+    SVHN.name,
+    SVHN_EXTRA.name,
+    folder::NAME,
+];
 
 /// How a data set is opened. All but `watch` and the limit of memory concern folders of images only.
 #[derive(Clone)]
@@ -149,10 +158,11 @@ pub fn open_with(name: &str, dir: Option<&Path>, options: &Options) -> Result<Da
         folder::NAME => folder::open(dir, options),
         embedded::NAME => embedded::open(),
         fashion_mnist::NAME => fashion_mnist::open(dir),
-        svhn::NAME => svhn::open(dir),
         name if name == CIFAR10.name => CIFAR10.open(dir),
         name if name == CIFAR100.name => CIFAR100.open(dir),
         name if name == CIFAR100_COARSE.name => CIFAR100_COARSE.open(dir),
+        name if name == SVHN.name => SVHN.open(dir),
+        name if name == SVHN_EXTRA.name => SVHN_EXTRA.open(dir),
         _ => Err(unknown(name)),
     }
 }
@@ -161,23 +171,19 @@ pub fn open_with(name: &str, dir: Option<&Path>, options: &Options) -> Result<Da
 pub fn check(name: &str, dir: Option<&Path>, watch: &dyn Watch) -> Checked {
     match name {
         folder::NAME => folder::check(dir, watch),
-        svhn::NAME => checked(svhn::check(dir)),
-        name if name == CIFAR10.name => checked(CIFAR10.check(dir)),
-        name if name == CIFAR100.name => checked(CIFAR100.check(dir)),
-        name if name == CIFAR100_COARSE.name => checked(CIFAR100_COARSE.check(dir)),
-        fashion_mnist::NAME => checked(fashion_mnist::check(dir)),
-        // In the program itself, or nowhere.
-        _ => Checked { problems: open(name, dir).err().into_iter().collect(), ..Checked::default() },
+        _ => match crate::check_files(name, dir) {
+            Ok(files) => Checked {
+                n_files: files.len(),
+                n_ignored: 0,
+                problems: files.into_iter().filter_map(|file| file.images.err()).collect(),
+            },
+            Err(problem) => Checked { problems: vec![problem], ..Checked::default() },
+        },
     }
 }
 
-/// What comes of reading each file of a data set, or of not finding it; if each is right by itself, of opening it.
-fn checked(results: Result<Vec<Result<(), DataError>>, DataError>) -> Checked {
-    let results = results.unwrap_or_else(|problem| vec![Err(problem)]);
-    Checked { n_files: results.len(), n_ignored: 0, problems: results.into_iter().filter_map(Result::err).collect() }
-}
-
-fn unknown(name: &str) -> DataError {
+/// The sentence for a name that is none of [`NAMES`].
+pub(crate) fn unknown(name: &str) -> DataError {
     let likeness = |known: &&&str| strsim::jaro_winkler(name, known);
     let nearest = NAMES.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))).unwrap_or(&embedded::NAME);
     DataError::UnknownDataset { name: name.to_owned(), nearest, known: NAMES.join(", ") }
@@ -193,7 +199,7 @@ mod tests {
         assert_eq!(
             message("fashion-mnst"),
             "no data set is called 'fashion-mnst', the nearest name is 'fashion-mnist' and all names are: fashion-mini, \
-             fashion-mnist, cifar10, cifar100, cifar100-coarse, svhn, folder"
+             fashion-mnist, cifar10, cifar100, cifar100-coarse, svhn, svhn-extra, folder"
         );
         assert!(message("Fashion-Mini").contains("the nearest name is 'fashion-mini'"));
         assert!(message("").contains("all names are: fashion-mini, fashion-mnist, cifar10"));
@@ -250,7 +256,7 @@ mod tests {
         assert_eq!((n, problems.len()), (2, 2), "{problems:?}");
         write("train-images-idx3-ubyte", b"<html>");
         assert_eq!(found("fashion-mnist").1.len(), 4);
-        assert_eq!(found("fashion-mini"), (0, Vec::new()));
+        assert_eq!(found("fashion-mini"), (1, Vec::new()));
         assert_eq!(found("nothing").1.len(), 1);
     }
 }

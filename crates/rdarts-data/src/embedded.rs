@@ -21,7 +21,8 @@ pub fn open() -> Result<Dataset, DataError> {
 }
 
 const ASSET: &[u8] = include_bytes!("../assets/fashion-mini.idx.gz");
-const FILE: &str = "the built-in fashion-mini.idx.gz";
+/// What it is called where a file is named.
+pub const FILE: &str = "the built-in fashion-mini.idx.gz";
 
 fn part(reader: &mut dyn Read) -> Result<Images, DataError> {
     let images = idx::take_images(reader, FILE)?;

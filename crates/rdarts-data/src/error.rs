@@ -29,7 +29,7 @@ pub enum DataError {
         advice: &'static str,
     },
     /// There was no directory to search.
-    #[error("{name} needs files and no directory is named: name one with --data-dir or RDARTS_DATA and {advice}")]
+    #[error("{name} needs files and no directory is named: name one with --data-dir or RDARTS_DATA, or {advice}")]
     NoDirectory {
         /// The data set.
         name: &'static str,
@@ -397,6 +397,9 @@ pub enum DataError {
         /// Image width in pixels.
         width: usize,
     },
+    /// A contact sheet that could not be made.
+    #[error("the contact sheet cannot be written as PNG: {0}")]
+    Sheet(String),
     /// The thread that makes batches ahead could not start or ended in a panic.
     #[error("the thread that makes batches ahead failed: {reason}")]
     Prefetch {

@@ -25,28 +25,39 @@
 
 mod augment;
 mod batch;
+mod catalog;
+mod check;
 mod cifar;
 mod dataset;
+mod describe;
 mod embedded;
 mod error;
 mod fashion_mnist;
+pub mod fetch;
 mod folder;
+#[cfg(test)]
+mod fuzz;
 mod idx;
 mod images;
 mod locate;
 mod mat;
 mod memory;
 mod prefetch;
+mod sheet;
 mod sniff;
 mod split;
 mod svhn;
 
 pub use augment::{Augment, Norm};
 pub use batch::{Batch, Loader, draw_distinct, epoch_order, eval_batches, make_batch};
+pub use catalog::{Entry, catalog, entry};
+pub use check::{FileCheck, check_files};
 pub use dataset::{Cache, Checked, Dataset, NAMES, Options, Silent, Watch, check, open, open_with};
+pub use describe::imbalance;
 pub use error::DataError;
 pub use folder::{NAME as FOLDER, Shape, shape};
 pub use images::{Images, Pixels, Stored, channel_statistics};
 pub use memory::available as available_memory;
 pub use prefetch::Prefetch;
+pub use sheet::contact_sheet;
 pub use split::{Split, split};

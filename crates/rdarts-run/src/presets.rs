@@ -40,6 +40,7 @@ pub const DATA: &[Preset] = &[
     of_data("cifar100", include_str!("../presets/data/cifar.toml")),
     of_data("cifar100-coarse", include_str!("../presets/data/cifar.toml")),
     of_data("svhn", include_str!("../presets/data/svhn.toml")),
+    of_data("svhn-extra", include_str!("../presets/data/svhn.toml")),
     of_data("folder", include_str!("../presets/data/folder.toml")),
 ];
 
