@@ -398,8 +398,13 @@ pub enum DataError {
         width: usize,
     },
     /// A contact sheet that could not be made.
-    #[error("the contact sheet cannot be written as PNG: {0}")]
-    Sheet(String),
+    #[error("cannot write {file}: {reason}")]
+    Sheet {
+        /// Its file.
+        file: String,
+        /// The system's or the encoder's words.
+        reason: String,
+    },
     /// The thread that makes batches ahead could not start or ended in a panic.
     #[error("the thread that makes batches ahead failed: {reason}")]
     Prefetch {

@@ -20,7 +20,8 @@ use embedded_graphics::{Pixel, pixelcolor::Rgb888, text::Baseline, text::Text};
 use image::imageops::{self, FilterType};
 use image::{ImageFormat, Rgb, RgbImage};
 use std::convert::Infallible;
-use std::io::Cursor;
+use std::io::{self, Cursor, Write};
+use std::path::Path;
 
 /// Side of a shown image in pixels, if its shape allows: large enough to see 28x28, small enough for ten in a row.
 const SHOWN: u32 = 64;
@@ -34,11 +35,30 @@ const LETTER: u32 = 7;
 const LINE: u32 = 20;
 const COUNT_LETTERS: u32 = 8;
 
-/// A PNG file with the first `per_class` training images of each class.
+/// Writes the PNG file `path` with the first `per_class` training images of each class.
 ///
 /// # Errors
-/// If images come from a file that cannot be read, or the picture cannot be written as PNG.
-pub fn contact_sheet(data: &Dataset, per_class: usize) -> Result<Vec<u8>, DataError> {
+/// If images come from a file that cannot be read, or the picture cannot be written; an old one then stays.
+pub fn contact_sheet(data: &Dataset, per_class: usize, path: &Path) -> Result<(), DataError> {
+    let png = draw(data, per_class)?;
+    write(path, &png).map_err(|e| DataError::Sheet { file: path.display().to_string(), reason: e.to_string() })
+}
+
+/// The file as a whole or not at all.
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".unfinished-");
+    // Temporary files are private by default; a finished one gets the permissions of any other new file.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(dir)?;
+    file.write_all(bytes)?;
+    file.persist(path).map(|_| ()).map_err(|e| e.error)
+}
+
+/// The picture as a PNG file's bytes.
+fn draw(data: &Dataset, per_class: usize) -> Result<Vec<u8>, DataError> {
     let images = &data.train;
     let n_rows = data.classes.len().min(MAX_ROWS);
     let names: Vec<String> = data.classes.iter().take(n_rows).map(|class| shown_name(class)).collect();
@@ -75,7 +95,10 @@ pub fn contact_sheet(data: &Dataset, per_class: usize) -> Result<Vec<u8>, DataEr
         (*column, n_left) = (*column + 1, n_left - 1);
     }
     let mut png = Cursor::new(Vec::new());
-    canvas.0.write_to(&mut png, ImageFormat::Png).map_err(|e| DataError::Sheet(e.to_string()))?;
+    canvas.0.write_to(&mut png, ImageFormat::Png).map_err(|e| {
+        // There is no file yet to name.
+        DataError::Sheet { file: "the contact sheet".to_owned(), reason: e.to_string() }
+    })?;
     Ok(png.into_inner())
 }
 
@@ -171,7 +194,7 @@ mod tests {
 
     #[test]
     fn each_class_has_its_row_of_its_own_images_in_their_order() {
-        let sheet = decoded(&contact_sheet(&data(5, [28, 20, 1], &["cat", "dog"]), 3).unwrap());
+        let sheet = decoded(&draw(&data(5, [28, 20, 1], &["cat", "dog"]), 3).unwrap());
         let left = MARGIN + LETTER * (3 + COUNT_LETTERS) + MARGIN;
         let at = |row: u32, column: u32| {
             let (x, y) = (left + column * (40 + GAP), MARGIN + LINE + row * (56 + GAP));
@@ -191,13 +214,26 @@ mod tests {
     fn any_shape_number_of_channels_and_name_is_shown() {
         let long = "a name that is much longer than any class should have";
         for shape in [[1, 1, 1], [3, 500, 3], [500, 2, 2], [9, 9, 5], [200, 300, 4]] {
-            let sheet =
-                decoded(&contact_sheet(&data(4, shape, &["", long, "\u{732b}", "e\u{301}t\u{e9}"]), 2).unwrap());
+            let sheet = decoded(&draw(&data(4, shape, &["", long, "\u{732b}", "e\u{301}t\u{e9}"]), 2).unwrap());
             assert!(sheet.width() > 200 && sheet.height() > 80, "{shape:?}");
         }
         let many: Vec<String> = (0..400).map(|i| i.to_string()).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        let sheet = decoded(&contact_sheet(&data(400, [2, 2, 3], &many), 1).unwrap());
+        let sheet = decoded(&draw(&data(400, [2, 2, 3], &many), 1).unwrap());
         assert_eq!(sheet.height(), 2 * MARGIN + LINE + MAX_ROWS as u32 * (64 + GAP));
+    }
+
+    #[test]
+    fn the_file_replaces_an_old_one_as_a_whole_and_a_place_that_is_none_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sheet.png");
+        std::fs::write(&path, b"old").unwrap();
+        let data = data(2, [8, 8, 3], &["a", "b"]);
+        contact_sheet(&data, 1, &path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), draw(&data, 1).unwrap());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        let nowhere = dir.path().join("no/such/sheet.png");
+        let message = contact_sheet(&data, 1, &nowhere).unwrap_err().to_string();
+        assert!(message.starts_with(&format!("cannot write {}: ", nowhere.display())), "{message}");
     }
 }
