@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use rdarts::data::{FOLDER, NAMES, shape};
+use rdarts::data::{FOLDER, NAMES, entry, shape};
 use rdarts::run::{RunDir, SearchSpec};
 use rdarts::search::problem::{Problem, data_dir, data_options, open_space};
 use rdarts::search::search::start;
@@ -39,8 +39,8 @@ pub struct Args {
     /// Search space: s1, s2, s3, s4, darts, darts-no-none, tiny, or a TOML file (space.name)
     #[arg(long)]
     space: Option<String>,
-    /// Data set: fashion-mini, fashion-mnist, cifar10, cifar100, cifar100-coarse, svhn (data.name), or the path of a
-    /// folder of images, train/CLASS/* with test/CLASS/* or CLASS/* (folder as data.name, the path as data.dir)
+    /// Data set: fashion-mini, fashion-mnist, cifar10, cifar100, cifar100-coarse, svhn, svhn-extra (data.name), or the
+    /// path of a folder of images, train/CLASS/* with test/CLASS/* or CLASS/* (folder as data.name, the path as data.dir)
     #[arg(long)]
     data: Option<String>,
     /// Directory of the data set (data.dir)
@@ -143,16 +143,19 @@ fn data(args: &Args) -> Result<(Option<String>, Option<String>), Exit> {
 
 /// The directory of the data as it can be found again from anywhere, by `resume` and `hessian` too.
 fn data_directory(spec: &SearchSpec) -> Result<String, Exit> {
-    let from_environment = || std::env::var("RDARTS_DATA").unwrap_or_default();
     let (dir, embedded) = (&spec.data.dir, spec.data.name == "fashion-mini");
     if embedded && !dir.is_empty() {
         return Err(Exit::Input(format!(
             "data.dir is `{dir}`, but fashion-mini is part of the program: leave it out or name another data set"
         )));
     }
-    let dir = if dir.is_empty() && !embedded { from_environment() } else { dir.clone() };
-    match Path::new(&dir).canonicalize() {
-        Ok(whole) if !dir.is_empty() => match whole.to_str() {
+    let dir = match spec.data.name.as_str() {
+        _ if !dir.is_empty() => PathBuf::from(dir),
+        FOLDER => std::env::var_os("RDARTS_DATA").map(PathBuf::from).unwrap_or_default(),
+        name => entry(name).and_then(|entry| entry.find(None)).ok().flatten().unwrap_or_default(),
+    };
+    match dir.canonicalize() {
+        Ok(whole) if !dir.as_os_str().is_empty() => match whole.to_str() {
             Some(text) => Ok(text.to_string()),
             None => Err(Exit::Input(format!(
                 "the directory {} has bytes in its path that are no text (UTF-8): rename it, or name a link to it",
@@ -160,7 +163,7 @@ fn data_directory(spec: &SearchSpec) -> Result<String, Exit> {
             ))),
         },
         // Where it cannot be found, opening the data says so in its own words.
-        _ => Ok(dir),
+        _ => Ok(dir.to_string_lossy().into_owned()),
     }
 }
 

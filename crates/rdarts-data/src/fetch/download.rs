@@ -30,7 +30,12 @@ pub(super) fn download(
     let mut part = Part::open(path)?;
     let mut is_resumed = part.length()? > 0;
     loop {
-        transfer(url, file, &mut part, options, observer)?;
+        if let Err(e) = transfer(url, file, &mut part, options, observer) {
+            if part.length() == Ok(0) {
+                let _ = fs::remove_file(&part.path);
+            }
+            return Err(e);
+        }
         part.sync()?;
         observer.step(Step::Summing);
         let found = sum_of(&part.path, observer)?;
@@ -85,9 +90,16 @@ fn transfer(
         failures += 1;
         if failures == TRIES {
             let (url, part) = (url.to_owned(), part.path.clone());
+            if have == 0 {
+                return Err(FetchError::Refused { url, why: format!("{why} (tried {TRIES} times)") });
+            }
             return Err(FetchError::Broken { url, have, size: file.size, why, part });
         }
-        observer.step(Step::Note(&format!("broke off after {have} of {} bytes: {why}; trying again", file.size)));
+        let note = match have {
+            0 => format!("{url} cannot be fetched: {why}; trying again"),
+            _ => format!("{url} broke off after {have} of {} bytes: {why}; trying again", file.size),
+        };
+        observer.step(Step::Note(&note));
         wait(options.pause * failures, observer)?;
     }
     Ok(())

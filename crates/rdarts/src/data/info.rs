@@ -128,7 +128,9 @@ impl<'a> Found<'a> {
         let augment = &self.spec.augment;
         let flip = if augment.flip { "flip" } else { "no flip" };
         let cutout = match augment.cutout_prob {
-            p if p > 0.0 => format!("Cutout {} with probability {p}", augment.cutout_length),
+            p if p > 0.0 && augment.cutout_length > 0 => {
+                format!("Cutout of {} with probability {p}", augment.cutout_length)
+            }
             _ => format!("Cutout off (its usual length: {})", self.shape()[0] / 2),
         };
         out!("Augmentation of a search: crop padding {}, {flip}, {cutout}", augment.crop_padding);
@@ -152,21 +154,23 @@ impl<'a> Found<'a> {
     }
 
     fn print_statistics(&self) {
-        out!("of training values / 255 {:>10} {:>10} {:>10} {:>10}", "mean", "deviation", "used", "used");
+        out!("{:<12} {:>9} {:>9}     used: {:>9} {:>9}", "values / 255", "mean", "deviation", "mean", "deviation");
         for channel in 0..self.shape()[2] {
             let (mean, std) = (self.computed.0[channel], self.computed.1[channel]);
             let (used_mean, used_std) = (self.data.mean[channel], self.data.std[channel]);
             let shown = format!("channel {channel}");
-            out!("{shown:<24} {mean:>10.4} {std:>10.4} {used_mean:>10.4} {used_std:>10.4}");
+            out!("{shown:<12} {mean:>9.4} {std:>9.4}           {used_mean:>9.4} {used_std:>9.4}");
         }
         let Some((means, stds)) = self.published else {
-            out!("Normalized by what was computed; none are published");
+            out!("Used is what was computed from the training images; no others are published.");
             return;
         };
+        let list = |values: &[f32]| values.iter().map(|v| format!("{v:.4}")).collect::<Vec<_>>().join(" ");
         // In the unit of the bytes, where half a step is nothing.
         let largest = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| 255.0 * (a - b).abs()).fold(0.0, f32::max);
+        out!("Published are the means {} and the deviations {};", list(means), list(stds));
         out!(
-            "Published: mean {means:?}, deviation {stds:?}; the files differ by at most {:.2} and {:.2} of 255",
+            "the files here differ from them by at most {:.2} and {:.2} of 255.",
             largest(&self.computed.0, means),
             largest(&self.computed.1, stds)
         );
