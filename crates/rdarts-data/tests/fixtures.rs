@@ -176,7 +176,7 @@ fn a_file_that_cannot_be_read_is_named() {
         std::fs::copy(fixtures().join("svhn-a").join(name), dir.path().join(name)).unwrap();
     }
     let path = dir.path().join("train_32x32.mat");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o0)).unwrap();
     let rows = checked("svhn", dir.path());
     if std::fs::File::open(&path).is_err() {
         assert!(rows[0].1.as_ref().unwrap_err().starts_with(&format!("cannot read {}: ", path.display())), "{rows:?}");

@@ -81,6 +81,12 @@ impl Which {
     }
 }
 
+/// What a data set is called: a folder by the name of its directory.
+fn shown_name(name: &str, dir: Option<&Path>) -> String {
+    let dir = dir.filter(|_| name == FOLDER).and_then(|dir| dir.canonicalize().ok());
+    dir.and_then(|dir| Some(dir.file_name()?.to_string_lossy().into_owned())).unwrap_or_else(|| name.to_owned())
+}
+
 /// `32x32x3`.
 fn shown_shape([height, width, channels]: [usize; 3]) -> String {
     format!("{height}x{width}x{channels}")

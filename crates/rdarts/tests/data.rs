@@ -139,11 +139,13 @@ fn a_folder_is_looked_into_and_checked_by_its_path() {
         }
     }
     let info = shown(tmp.path(), &["info", "pets"]);
-    for words in ["of 16x16x1 in 2 classes", "cat ", "Unequal: the largest class has 2.", "crop padding 2, flip"] {
+    for words in
+        ["pets: ", "of 16x16x1 in 2 classes", "cat ", "Unequal: the largest class has 2.", "crop padding 2, flip"]
+    {
         assert!(info.contains(words), "`{words}` is not in:\n{info}");
     }
     assert!(info.contains("Used is what was computed"), "{info}");
-    assert!(shown(tmp.path(), &["check", "pets"]).contains("folder: 13 files read, 0 bad"));
+    assert!(shown(tmp.path(), &["check", "pets"]).contains("pets: 13 files read, 0 bad"));
     let whole = std::fs::read(tmp.path().join("pets/cat/1.png")).unwrap();
     std::fs::write(tmp.path().join("pets/cat/2.png"), &whole[..whole.len() / 2]).unwrap();
     std::fs::write(tmp.path().join("pets/dog/3.png"), b"<html>").unwrap();
@@ -298,7 +300,7 @@ fn what_is_fetched_is_found_and_verified_and_a_broken_transfer_is_gone_on_with()
     ];
     let mut search = rdarts(tmp.path());
     search.args(["search", "--data", "fashion-mnist", "--out", "run", "--threads", "1"]);
-    settings.iter().for_each(|setting| drop(search.args(["--set", setting])));
+    search.args(settings.iter().flat_map(|setting| ["--set", setting]));
     let out = search.env("RDARTS_DATA", tmp.path()).output().unwrap();
     assert!(out.status.success(), "{}", text(&out.stderr));
     let spec = std::fs::read_to_string(tmp.path().join("run/spec.toml")).unwrap();

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use rdarts::data::{FOLDER, check, check_files, entry};
 use serde_json::{Value, json};
 
-use super::{Which, grouped};
+use super::{Which, grouped, shown_name};
 use crate::conduct::count;
 use crate::exit::{Exit, out};
 use crate::progress::Reading;
@@ -33,6 +33,7 @@ struct Found {
 /// Runs the verb.
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let (name, dir) = args.which.resolve()?;
+    let shown = shown_name(name, dir.as_deref());
     let found = if name == FOLDER {
         let reading = Reading::new(args.json);
         let checked = check(FOLDER, dir.as_deref(), &reading);
@@ -60,7 +61,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         found.good.iter().for_each(|line| out!("ok   {line}"));
         found.problems.iter().for_each(|line| out!("BAD  {line}"));
         found.notes.iter().for_each(|line| out!("note {line}"));
-        out!("{name}: {} read, {n_bad} bad", count(found.n_files, "file"));
+        out!("{shown}: {} read, {n_bad} bad", count(found.n_files, "file"));
     }
     Ok(ExitCode::from(if n_bad > 0 { 2 } else { 0 }))
 }

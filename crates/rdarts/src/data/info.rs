@@ -9,7 +9,7 @@ use rdarts::run::SearchSpec;
 use rdarts::search::problem::{data_dir, data_options};
 use serde_json::json;
 
-use super::{Which, grouped, shown_shape};
+use super::{Which, grouped, shown_name, shown_shape};
 use crate::exit::{Exit, out};
 use crate::progress::Reading;
 
@@ -41,7 +41,8 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let begin = Instant::now();
     let data = open_with(name, dir.as_deref().or(data_dir(&spec.data)), &data_options(&spec.data, &reading));
     reading.end();
-    let data = data.map_err(Exit::input)?;
+    let mut data = data.map_err(Exit::input)?;
+    data.name = shown_name(name, dir.as_deref());
     let seconds = begin.elapsed().as_secs_f64();
     if name == FOLDER {
         // The augmentation of a folder follows the size of its images.
@@ -91,11 +92,11 @@ impl<'a> Found<'a> {
             data,
             place,
             seconds,
-            spec,
             train: data.train.counts(n_classes),
             test: data.test.counts(n_classes),
             computed: channel_statistics(&data.train).map_err(Exit::input)?,
-            published: entry(&data.name).ok().and_then(|entry| entry.published),
+            published: entry(&spec.data.name).ok().and_then(|entry| entry.published),
+            spec,
         })
     }
 
@@ -187,7 +188,7 @@ impl<'a> Found<'a> {
             .collect();
         let augment = &self.spec.augment;
         let whole = json!({
-            "name": data.name, "dir": self.place, "shape": self.shape(), "train": data.train.n, "test": data.test.n,
+            "name": self.spec.data.name, "dir": self.place, "shape": self.shape(), "train": data.train.n, "test": data.test.n,
             "seconds": self.seconds, "classes": classes,
             "largest_to_smallest": { "train": ratio(&self.train), "test": ratio(&self.test) },
             "computed": { "mean": self.computed.0, "deviation": self.computed.1 },
