@@ -115,7 +115,8 @@ impl Shown {
         let on_terminal = std::io::stderr().is_terminal() && !quiet;
         let bar = on_terminal.then(|| {
             let bar = ProgressBar::no_length();
-            let style = ProgressStyle::with_template("{prefix} {wide_bar} {binary_bytes}/{binary_total_bytes}  {msg}");
+            let style =
+                ProgressStyle::with_template("{prefix} {wide_bar} {decimal_bytes}/{decimal_total_bytes}  {msg}");
             bar.set_style(style.expect("the template is fixed"));
             bar
         });
