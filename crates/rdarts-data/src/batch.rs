@@ -13,7 +13,9 @@
 //! A loader is used one way or the other, by epochs or by draws: used both ways it would repeat augmentations.
 
 use crate::augment::{Augment, Draw, Norm, normalize, transform};
-use crate::dataset::{Dataset, Images};
+use crate::dataset::Dataset;
+use crate::error::DataError;
+use crate::images::Images;
 use rdarts_rng::Stream;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -77,7 +79,7 @@ impl Loader {
         epoch: u64,
         first: usize,
         augment: Option<Augment>,
-    ) -> impl Iterator<Item = Batch> + Send + 'static + use<> {
+    ) -> impl Iterator<Item = Result<Batch, DataError>> + Send + 'static + use<> {
         let loader = self.clone();
         let order = epoch_order(self.seed, self.name, epoch, self.range.len());
         (first..self.n_batches()).map(move |i| {
@@ -89,14 +91,14 @@ impl Loader {
     }
 
     /// The batch of a step: a fresh draw of distinct images, or of all images if they are fewer than a batch.
-    pub fn draw(&self, step: u64, augment: Option<Augment>) -> Batch {
+    pub fn draw(&self, step: u64, augment: Option<Augment>) -> Result<Batch, DataError> {
         let batch_size = self.batch_size.min(self.range.len());
         let stream = format!("{}-draw", self.name);
         let indices = draw_distinct(self.seed, &stream, step, self.range.len(), batch_size);
         self.make(&indices, augment, step * batch_size as u64)
     }
 
-    fn make(&self, indices: &[u32], augment: Option<Augment>, n_before: u64) -> Batch {
+    fn make(&self, indices: &[u32], augment: Option<Augment>, n_before: u64) -> Result<Batch, DataError> {
         let indices: Vec<u32> = indices.iter().map(|&i| i + self.range.start as u32).collect();
         let stream = format!("augment-{}", self.name);
         make_batch(&self.dataset.train, &indices, &self.norm, augment.as_ref(), self.seed, &stream, n_before)
@@ -129,7 +131,7 @@ pub fn draw_distinct(seed: u64, stream: &str, step: u64, n: usize, k: usize) -> 
 }
 
 /// The batch of the images `indices`, normalized and augmented; image i of the batch takes its draws from
-/// number `draw_base + i` of the stream `stream`.
+/// number `draw_base + i` of the stream `stream`. An error comes only from images in a file.
 ///
 /// # Panics
 /// If an index is not below the number of images, or the channels of `norm` and `images` differ.
@@ -141,13 +143,13 @@ pub fn make_batch(
     seed: u64,
     stream: &str,
     draw_base: u64,
-) -> Batch {
+) -> Result<Batch, DataError> {
     let Images { height, width, channels, .. } = *images;
     assert_eq!(norm.channels(), channels, "channels of the normalization and of the images");
     let size = height * width * channels;
     let mut out = vec![0.0; indices.len() * size];
     for (i, (&of, out)) in indices.iter().zip(out.chunks_exact_mut(size)).enumerate() {
-        let raw = images.image(of as usize);
+        let raw = &*images.image(of as usize)?;
         match augment {
             None => normalize(raw, norm, out),
             Some(augment) => {
@@ -157,7 +159,7 @@ pub fn make_batch(
         }
     }
     let labels = indices.iter().map(|&i| u32::from(images.labels[i as usize])).collect();
-    Batch { n: indices.len(), height, width, channels, images: out, labels }
+    Ok(Batch { n: indices.len(), height, width, channels, images: out, labels })
 }
 
 /// Batches for evaluation: in order, without augmentation, the last one as small as what is left.
@@ -169,7 +171,7 @@ pub fn eval_batches<'a>(
     range: Range<usize>,
     batch_size: usize,
     norm: &'a Norm,
-) -> impl Iterator<Item = Batch> + Send + 'a {
+) -> impl Iterator<Item = Result<Batch, DataError>> + Send + 'a {
     let end = range.end;
     range.step_by(batch_size).map(move |start| {
         let indices: Vec<u32> = (index(start)..index(end.min(start.saturating_add(batch_size)))).collect();
@@ -196,17 +198,17 @@ pub(crate) mod tests {
             height: 5,
             width: 4,
             channels: 3,
-            pixels: (0..n * 60).map(|i| (i / 60 * 7 + i % 60 * 4) as u8).collect(),
+            pixels: (0..n * 60).map(|i| (i / 60 * 7 + i % 60 * 4) as u8).collect::<Vec<u8>>().into(),
             labels: (0..n).map(|i| i as u16).collect(),
         };
-        Arc::new(Dataset::new("test", &["a"], images.clone(), images, AUGMENT))
+        Arc::new(Dataset::new("test", &["a"], images.clone(), images).unwrap())
     }
 
     #[test]
     fn an_epoch_visits_every_image_of_its_range_once_and_keeps_the_last_batch() {
         let loader = Loader::new(dataset(30), 10..27, 5, 1, "train");
         assert_eq!((loader.n_images(), loader.n_batches()), (17, 4));
-        let batches: Vec<Batch> = loader.epoch(3, 0, Some(AUGMENT)).collect();
+        let batches: Vec<Batch> = loader.epoch(3, 0, Some(AUGMENT)).map(Result::unwrap).collect();
         assert_eq!(batches.iter().map(|batch| batch.n).collect::<Vec<_>>(), [5, 5, 5, 2]);
         let mut labels: Vec<u32> = batches.iter().flat_map(|batch| batch.labels.clone()).collect();
         assert_ne!(labels, (10..27).collect::<Vec<_>>());
@@ -223,14 +225,14 @@ pub(crate) mod tests {
 
         let loader = Loader::new(dataset(50), 0..50, 8, 1, "valid");
         assert_eq!(loader.draw(4, Some(AUGMENT)), loader.draw(4, Some(AUGMENT)));
-        assert_ne!(loader.draw(4, Some(AUGMENT)).labels, loader.draw(5, Some(AUGMENT)).labels);
+        assert_ne!(loader.draw(4, Some(AUGMENT)).unwrap().labels, loader.draw(5, Some(AUGMENT)).unwrap().labels);
     }
 
     #[test]
     fn an_epoch_that_goes_on_in_the_middle_gives_the_same_batches() {
         let loader = Loader::new(dataset(30), 0..17, 5, 1, "train");
-        let whole: Vec<Batch> = loader.epoch(2, 0, Some(AUGMENT)).collect();
-        let rest: Vec<Batch> = loader.epoch(2, 2, Some(AUGMENT)).collect();
+        let whole: Vec<Batch> = loader.epoch(2, 0, Some(AUGMENT)).map(Result::unwrap).collect();
+        let rest: Vec<Batch> = loader.epoch(2, 2, Some(AUGMENT)).map(Result::unwrap).collect();
         assert_eq!(whole[2..], rest);
     }
 
@@ -239,7 +241,7 @@ pub(crate) mod tests {
         let loader = Loader::new(dataset(8), 0..1, 1, 1, "train");
         let images: HashSet<Vec<u32>> = (0..40)
             .flat_map(|epoch| loader.epoch(epoch, 0, Some(AUGMENT)))
-            .map(|batch| batch.images.iter().map(|x| x.to_bits()).collect())
+            .map(|batch| batch.unwrap().images.iter().map(|x| x.to_bits()).collect())
             .collect();
         assert!(images.len() > 15, "{}", images.len());
     }
@@ -249,25 +251,25 @@ pub(crate) mod tests {
         let loader = Loader::new(dataset(40), 10..30, 5, 1, "valid");
         let mut counts = [0; 40];
         for step in 0..2000 {
-            loader.draw(step, None).labels.iter().for_each(|&label| counts[label as usize] += 1);
+            loader.draw(step, None).unwrap().labels.iter().for_each(|&label| counts[label as usize] += 1);
         }
         assert!(counts[..10].iter().chain(&counts[30..]).all(|&n| n == 0));
         assert!(counts[10..30].iter().all(|&n| (400..600).contains(&n)), "{counts:?}");
-        assert_eq!(Loader::new(dataset(40), 10..13, 5, 1, "valid").draw(0, None).n, 3);
+        assert_eq!(Loader::new(dataset(40), 10..13, 5, 1, "valid").draw(0, None).unwrap().n, 3);
     }
 
     #[test]
     fn evaluation_goes_through_the_range_in_order_and_changes_nothing() {
         let data = dataset(20);
         let norm = data.norm();
-        let batches: Vec<Batch> = eval_batches(&data.test, 3..14, 4, &norm).collect();
+        let batches: Vec<Batch> = eval_batches(&data.test, 3..14, 4, &norm).map(Result::unwrap).collect();
         assert_eq!(batches.iter().map(|batch| batch.n).collect::<Vec<_>>(), [4, 4, 3]);
         assert_eq!(
             batches.iter().flat_map(|batch| batch.labels.clone()).collect::<Vec<_>>(),
             (3..14).collect::<Vec<_>>()
         );
         let mut plain = vec![0.0; 60];
-        normalize(data.test.image(8), &norm, &mut plain);
+        normalize(&data.test.image(8).unwrap(), &norm, &mut plain);
         assert_eq!(batches[1].images[60..120], plain);
         assert_eq!(eval_batches(&data.test, 5..5, 4, &norm).count(), 0);
     }
@@ -276,9 +278,12 @@ pub(crate) mod tests {
     fn a_batch_is_made_of_its_images_one_by_one() {
         let data = dataset(20);
         let norm = data.norm();
-        let both = make_batch(&data.train, &[7, 3], &norm, Some(&AUGMENT), 1, "augment-train", 100);
-        let first = make_batch(&data.train, &[7], &norm, Some(&AUGMENT), 1, "augment-train", 100);
-        let second = make_batch(&data.train, &[3], &norm, Some(&AUGMENT), 1, "augment-train", 101);
+        let make = |indices: &[u32], base| {
+            make_batch(&data.train, indices, &norm, Some(&AUGMENT), 1, "augment-train", base).unwrap()
+        };
+        let both = make(&[7, 3], 100);
+        let first = make(&[7], 100);
+        let second = make(&[3], 101);
         assert_eq!((both.n, both.height, both.width, both.channels), (2, 5, 4, 3));
         assert_eq!(both.images, [first.images, second.images].concat());
         assert_eq!(both.labels, [7, 3]);

@@ -2,59 +2,99 @@
 //!
 //! Images are bytes in (n, h, w, c) layout with any height, width and number of channels; every value that
 //! a network sees is made from them batch by batch. Mean and standard deviation are the
-//! published ones where the papers' code has some, else those of the training images, computed exactly from the
-//! histogram of the bytes.
+//! published ones where the papers' code has some, else those of the training images, computed exactly from their
+//! bytes.
 
-use crate::augment::{Augment, Norm};
+use crate::augment::Norm;
 use crate::cifar::{CIFAR10, CIFAR100, CIFAR100_COARSE};
 use crate::error::DataError;
-use crate::{embedded, fashion_mnist, svhn};
-use std::path::Path;
+use crate::images::{Images, channel_statistics};
+use crate::split::{Split, split};
+use crate::svhn::{SVHN, SVHN_EXTRA};
+use crate::{embedded, fashion_mnist, folder};
+use std::path::{Path, PathBuf};
 
-/// The names that [`open`] knows, the one that needs no files first.
-pub const NAMES: &[&str] =
-    &[embedded::NAME, fashion_mnist::NAME, CIFAR10.name, CIFAR100.name, CIFAR100_COARSE.name, svhn::NAME];
+/// The names that [`open`] knows: first the one that needs no files, last the one for anybody's folder of images.
+pub const NAMES: &[&str] = &[
+    embedded::NAME,
+    fashion_mnist::NAME,
+    CIFAR10.name,
+    CIFAR100.name,
+    CIFAR100_COARSE.name,
+    SVHN.name,
+    SVHN_EXTRA.name,
+    folder::NAME,
+];
 
-/// Labelled images of one size.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Images {
-    /// Number of images.
-    pub n: usize,
-    /// Height in pixels.
-    pub height: usize,
-    /// Width in pixels.
-    pub width: usize,
-    /// Values per pixel: 1 for gray, 3 for colour.
+/// How a data set is opened. All but `watch` and the limit of memory concern folders of images only.
+#[derive(Clone)]
+pub struct Options<'a> {
+    /// Side of the squares that images are made into, in pixels; 0: decided from the images.
+    pub size: usize,
+    /// 1 for gray, 3 for colour; 0: gray if all files are.
     pub channels: usize,
-    /// The values, (n, height, width, channels).
-    pub pixels: Vec<u8>,
-    /// The class of each image.
-    pub labels: Vec<u16>,
+    /// Part of each class that is kept for tests, where a folder does not say which images are.
+    pub test_fraction: f64,
+    /// Seed of the order of the images, and thus of what is kept for tests and of the halves of a search.
+    pub split_seed: u64,
+    /// Whether decoded images are kept in a file.
+    pub cache: Cache,
+    /// Bytes that images may take in memory, beyond which they are read from the cache as they are needed; `None`:
+    /// half of what the machine has free.
+    pub memory: Option<u64>,
+    /// Who is told what takes long and what was noticed.
+    pub watch: &'a dyn Watch,
 }
 
-impl Images {
-    /// The bytes of image `i`, (height, width, channels).
-    ///
-    /// # Panics
-    /// If there is no image `i`.
-    pub fn image(&self, i: usize) -> &[u8] {
-        assert!(i < self.n, "image {i} of {}", self.n);
-        let size = self.height * self.width * self.channels;
-        &self.pixels[i * size..(i + 1) * size]
-    }
+/// Whether, and where, a folder's decoded images are kept in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cache {
+    /// Only if they need more memory than they may take.
+    IfNeeded,
+    /// In the user's directory of caches.
+    Usual,
+    /// In this file.
+    At(PathBuf),
+}
 
-    /// A number that changes with any pixel, label or shape (FNV-1a over 8 bytes at a time).
-    pub fn fingerprint(&self) -> u64 {
-        let mix = |h: u64, word: u64| (h ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(29);
-        let shape = [self.n, self.height, self.width, self.channels].map(|v| v as u64);
-        let mut hash = shape.into_iter().fold(0xcbf2_9ce4_8422_2325, mix);
-        for bytes in self.pixels.chunks(8) {
-            let mut word = [0; 8];
-            word[..bytes.len()].copy_from_slice(bytes);
-            hash = mix(hash, u64::from_le_bytes(word));
-        }
-        self.labels.iter().fold(hash, |h, label| mix(h, u64::from(*label)))
-    }
+impl Options<'static> {
+    /// What [`open`] takes: everything decided from the images, a fifth of each class for tests.
+    pub const USUAL: Self = Self {
+        size: 0,
+        channels: 0,
+        test_fraction: 0.2,
+        split_seed: 1,
+        cache: Cache::IfNeeded,
+        memory: None,
+        watch: &Silent,
+    };
+}
+
+/// One who is told what takes long and what was noticed, from the thread that opens.
+pub trait Watch: Sync {
+    /// So many of so many files are done.
+    fn progress(&self, done: usize, total: usize);
+    /// Something worth a line.
+    fn note(&self, text: &str);
+}
+
+/// Nobody.
+pub struct Silent;
+
+impl Watch for Silent {
+    fn progress(&self, _done: usize, _total: usize) {}
+    fn note(&self, _text: &str) {}
+}
+
+/// What [`check`] found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Checked {
+    /// Files that were read whole.
+    pub n_files: usize,
+    /// Files that were left out because their names are not those of images.
+    pub n_ignored: usize,
+    /// All that is wrong.
+    pub problems: Vec<DataError>,
 }
 
 /// A data set with all that a search needs to know of it.
@@ -72,8 +112,9 @@ pub struct Dataset {
     pub mean: Vec<f32>,
     /// Standard deviation of the same.
     pub std: Vec<f32>,
-    /// The augmentation suggested for this data set.
-    pub augment: Augment,
+    /// Whether the training images stand in an order in which every stretch has its share of each class. The known
+    /// sets keep the order of their files, as the papers' code does.
+    pub stratified: bool,
 }
 
 impl Dataset {
@@ -82,50 +123,70 @@ impl Dataset {
         Norm::new(&self.mean, &self.std)
     }
 
-    pub(crate) fn new(name: &str, classes: &[&str], train: Images, test: Images, augment: Augment) -> Self {
-        let (mean, std) = channel_statistics(&train);
+    /// The two sides of a search. Where the images are stratified, each side holds each class.
+    pub fn split(&self, fraction: f64, limit: Option<usize>, batch_size: usize) -> Result<Split, DataError> {
+        let split = split(self.train.n, fraction, limit, batch_size)?;
+        if self.stratified {
+            for (side, range) in [("the weights", &split.train), ("the architecture", &split.valid)] {
+                let labels = &self.train.labels[range.clone()];
+                let lacks = |label: &usize| labels.iter().all(|&other| usize::from(other) != *label);
+                if let Some(label) = (0..self.classes.len()).find(lacks) {
+                    let (class, n) = (self.classes[label].clone(), self.train.counts(self.classes.len())[label]);
+                    return Err(DataError::OneSided { class, n, side });
+                }
+            }
+        }
+        Ok(split)
+    }
+
+    pub(crate) fn new(name: &str, classes: &[&str], train: Images, test: Images) -> Result<Self, DataError> {
+        let (mean, std) = channel_statistics(&train)?;
         let classes = classes.iter().map(|&class| class.to_owned()).collect();
-        Self { name: name.to_owned(), classes, train, test, mean, std, augment }
+        Ok(Self { name: name.to_owned(), classes, train, test, mean, std, stratified: false })
     }
 }
 
 /// Opens a data set by name. `dir` is where its files are; without it they are looked for where the data
 /// set's own documentation says. `fashion-mini` has no files and takes no notice of `dir`.
 pub fn open(name: &str, dir: Option<&Path>) -> Result<Dataset, DataError> {
+    open_with(name, dir, &Options::USUAL)
+}
+
+/// Like [`open`], as `options` say.
+pub fn open_with(name: &str, dir: Option<&Path>, options: &Options) -> Result<Dataset, DataError> {
     match name {
+        folder::NAME => folder::open(dir, options),
         embedded::NAME => embedded::open(),
         fashion_mnist::NAME => fashion_mnist::open(dir),
-        svhn::NAME => svhn::open(dir),
         name if name == CIFAR10.name => CIFAR10.open(dir),
         name if name == CIFAR100.name => CIFAR100.open(dir),
         name if name == CIFAR100_COARSE.name => CIFAR100_COARSE.open(dir),
-        _ => {
-            let likeness = |known: &&&str| strsim::jaro_winkler(name, known);
-            let nearest = NAMES.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))).unwrap_or(&embedded::NAME);
-            Err(DataError::UnknownDataset { name: name.to_owned(), nearest, known: NAMES.join(", ") })
-        }
+        name if name == SVHN.name => SVHN.open(dir),
+        name if name == SVHN_EXTRA.name => SVHN_EXTRA.open(dir),
+        _ => Err(unknown(name)),
     }
 }
 
-/// Mean and standard deviation of the values / 255, one each per channel. A channel of one constant value
-/// has the deviation 1, so that it can be divided by.
-pub fn channel_statistics(images: &Images) -> (Vec<f32>, Vec<f32>) {
-    let mut histograms = vec![[0u64; 256]; images.channels];
-    for pixel in images.pixels.chunks_exact(images.channels) {
-        for (histogram, &value) in histograms.iter_mut().zip(pixel) {
-            histogram[usize::from(value)] += 1;
-        }
+/// Reads every file of a data set and gives all that is wrong with them; [`open`] gives the first.
+pub fn check(name: &str, dir: Option<&Path>, watch: &dyn Watch) -> Checked {
+    match name {
+        folder::NAME => folder::check(dir, watch),
+        _ => match crate::check_files(name, dir) {
+            Ok(files) => Checked {
+                n_files: files.len(),
+                n_ignored: 0,
+                problems: files.into_iter().filter_map(|file| file.images.err()).collect(),
+            },
+            Err(problem) => Checked { problems: vec![problem], ..Checked::default() },
+        },
     }
-    let moments = |histogram: &[u64; 256]| {
-        let sum = |f: &dyn Fn(f64) -> f64| -> f64 {
-            histogram.iter().enumerate().map(|(value, &count)| count as f64 * f(value as f64 / 255.0)).sum()
-        };
-        let count = sum(&|_| 1.0).max(1.0);
-        let mean = sum(&|x| x) / count;
-        let std = (sum(&|x| (x - mean) * (x - mean)) / count).sqrt();
-        (mean as f32, if std > 1e-6 { std as f32 } else { 1.0 })
-    };
-    histograms.iter().map(moments).unzip()
+}
+
+/// The sentence for a name that is none of [`NAMES`].
+pub(crate) fn unknown(name: &str) -> DataError {
+    let likeness = |known: &&&str| strsim::jaro_winkler(name, known);
+    let nearest = NAMES.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))).unwrap_or(&embedded::NAME);
+    DataError::UnknownDataset { name: name.to_owned(), nearest, known: NAMES.join(", ") }
 }
 
 #[cfg(test)]
@@ -133,28 +194,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_fingerprint_changes_with_every_pixel_label_and_shape() {
-        let images = |change: fn(&mut Images)| {
-            let mut images =
-                Images { n: 2, height: 3, width: 3, channels: 1, pixels: (0..18).collect(), labels: vec![0, 1] };
-            change(&mut images);
-            images.fingerprint()
-        };
-        let base = images(|_| ());
-        assert_eq!(base, images(|_| ()));
-        assert_ne!(base, images(|i| i.pixels[17] = 99));
-        assert_ne!(base, images(|i| i.pixels.swap(0, 8)));
-        assert_ne!(base, images(|i| i.labels[0] = 3));
-        assert_ne!(base, images(|i| (i.height, i.width) = (1, 9)));
-    }
-
-    #[test]
     fn an_unknown_name_is_answered_with_the_nearest_and_all() {
         let message = |name| open(name, None).unwrap_err().to_string();
         assert_eq!(
             message("fashion-mnst"),
             "no data set is called 'fashion-mnst', the nearest name is 'fashion-mnist' and all names are: fashion-mini, \
-             fashion-mnist, cifar10, cifar100, cifar100-coarse, svhn"
+             fashion-mnist, cifar10, cifar100, cifar100-coarse, svhn, svhn-extra, folder"
         );
         assert!(message("Fashion-Mini").contains("the nearest name is 'fashion-mini'"));
         assert!(message("").contains("all names are: fashion-mini, fashion-mnist, cifar10"));
@@ -175,9 +220,43 @@ mod tests {
     }
 
     #[test]
-    fn statistics_are_kept_apart_by_channel() {
-        let pixels = vec![0, 51, 255, 51, 0, 51, 255, 51];
-        let images = Images { n: 2, height: 1, width: 2, channels: 2, pixels, labels: vec![0, 0] };
-        assert_eq!(channel_statistics(&images), (vec![0.5, 0.2], vec![0.5, 1.0]));
+    fn checking_a_known_set_goes_on_after_a_bad_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
+        let record = [&[3][..], &[7; 3072]].concat();
+        for i in 1..=4 {
+            write(&format!("data_batch_{i}.bin"), &record);
+        }
+        write("test_batch.bin", &record);
+        write("batches.meta.txt", "x\n".repeat(10).as_bytes());
+        let found = |name| {
+            let Checked { n_files, problems, .. } = check(name, Some(dir.path()), &Silent);
+            (n_files, problems.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        write("data_batch_2.bin", b"<html>no</html>");
+        write("test_batch.bin", &record[1..]);
+        let (n, problems) = found("cifar10");
+        assert_eq!((n, problems.len()), (7, 3), "{problems:?}");
+        let places =
+            ["data_batch_2.bin is not a file", "lacks the file data_batch_5.bin", "test_batch.bin is cut short"];
+        assert!(problems.iter().zip(places).all(|(problem, words)| problem.contains(words)), "{problems:?}");
+        // Each by itself is right then, but one is shorter than the others.
+        write("data_batch_2.bin", &record);
+        write("data_batch_5.bin", &record.repeat(2));
+        write("test_batch.bin", &record);
+        let (_, problems) = found("cifar10");
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].contains("the two should be equal"), "{problems:?}");
+        write("data_batch_5.bin", &record);
+        assert_eq!(found("cifar10"), (7, Vec::new()));
+
+        assert!(found("svhn").1[0].starts_with("svhn is not in "));
+        write("train_32x32.mat", b"<html>");
+        let (n, problems) = found("svhn");
+        assert_eq!((n, problems.len()), (2, 2), "{problems:?}");
+        write("train-images-idx3-ubyte", b"<html>");
+        assert_eq!(found("fashion-mnist").1.len(), 4);
+        assert_eq!(found("fashion-mini"), (1, Vec::new()));
+        assert_eq!(found("nothing").1.len(), 1);
     }
 }

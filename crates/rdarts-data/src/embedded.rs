@@ -5,8 +5,9 @@
 //! ten images in a row hold each class once, in shuffled order, so both halves of a search's split have
 //! equal classes. Made by `scripts/make-fashion-mini.py`; licence in `assets/LICENSE-fashion-mnist`.
 
-use crate::dataset::{Dataset, Images};
+use crate::dataset::Dataset;
 use crate::error::DataError;
+use crate::images::Images;
 use crate::{fashion_mnist, idx};
 use std::io::Read;
 
@@ -16,11 +17,12 @@ pub const NAME: &str = "fashion-mini";
 /// Unpacks the data set.
 pub fn open() -> Result<Dataset, DataError> {
     let (train, test) = idx::whole(ASSET, FILE, |reader| Ok((part(reader)?, part(reader)?)))?;
-    Ok(Dataset::new(NAME, &fashion_mnist::CLASSES, train, test, fashion_mnist::AUGMENT))
+    Dataset::new(NAME, &fashion_mnist::CLASSES, train, test)
 }
 
 const ASSET: &[u8] = include_bytes!("../assets/fashion-mini.idx.gz");
-const FILE: &str = "the built-in fashion-mini.idx.gz";
+/// What it is called where a file is named.
+pub const FILE: &str = "the built-in fashion-mini.idx.gz";
 
 fn part(reader: &mut dyn Read) -> Result<Images, DataError> {
     let images = idx::take_images(reader, FILE)?;
@@ -59,7 +61,11 @@ mod tests {
         let Some(whole) = fashion_mnist::tests::installed() else { return };
         let mini = open().unwrap();
         let of_class = |images: &Images, class: u16, n: usize| -> Vec<Vec<u8>> {
-            (0..images.n).filter(|&i| images.labels[i] == class).take(n).map(|i| images.image(i).to_vec()).collect()
+            (0..images.n)
+                .filter(|&i| images.labels[i] == class)
+                .take(n)
+                .map(|i| images.image(i).unwrap().to_vec())
+                .collect()
         };
         for class in 0..10 {
             assert_eq!(of_class(&mini.train, class, 600), of_class(&whole.train, class, 600));

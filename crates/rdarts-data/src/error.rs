@@ -29,7 +29,7 @@ pub enum DataError {
         advice: &'static str,
     },
     /// There was no directory to search.
-    #[error("{name} needs files and no directory is named: name one with --data-dir or RDARTS_DATA and {advice}")]
+    #[error("{name} needs files and no directory is named: name one with --data-dir or RDARTS_DATA, or {advice}")]
     NoDirectory {
         /// The data set.
         name: &'static str,
@@ -243,6 +243,118 @@ pub enum DataError {
         /// Its count.
         n_labels: usize,
     },
+    /// A file that is no picture the decoders can make out.
+    #[error("{file} cannot be decoded, it is damaged or of a kind that is not read: {reason}")]
+    Picture {
+        /// The file.
+        file: String,
+        /// The decoder's words.
+        reason: String,
+    },
+    /// A picture that declares more than anybody's camera makes.
+    #[error("{file} is too large: {found}, a picture should have at most {limit}")]
+    LargePicture {
+        /// The file.
+        file: String,
+        /// What it has or declares.
+        found: String,
+        /// The most accepted.
+        limit: String,
+    },
+    /// A directory that is not a folder of images by class.
+    #[error("{} {problem}, a folder of images should be train/CLASS/* with test/CLASS/*, or CLASS/*", dir.display())]
+    Layout {
+        /// The directory.
+        dir: PathBuf,
+        /// What it is or lacks.
+        problem: String,
+    },
+    /// A class without images.
+    #[error("{} holds no image for its class (PNG, JPEG or WebP){others}: fill it or remove it", dir.display())]
+    EmptyClass {
+        /// The directory of the class.
+        dir: PathBuf,
+        /// What it holds instead, in parentheses.
+        others: String,
+    },
+    /// A class too small to be split.
+    #[error(
+        "{} holds a single image, a class should have at least 2 so that one can be kept for tests: add images or \
+         remove the class", dir.display()
+    )]
+    SingleImage {
+        /// The directory of the class.
+        dir: PathBuf,
+    },
+    /// A directory where images are expected.
+    #[error("{} is a directory within a class, its images should lie in the class's own directory", dir.display())]
+    Nested {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// Two classes that cannot be told apart everywhere.
+    #[error(
+        "{} and {} are classes whose names differ only in case or in bytes that are no text: rename one or merge them",
+        first.display(), second.display()
+    )]
+    SimilarClasses {
+        /// The directory of one.
+        first: PathBuf,
+        /// The directory of the other.
+        second: PathBuf,
+    },
+    /// Training and test images of different classes.
+    #[error("{} has no counterpart in {}, both should have the same classes", class.display(), other.display())]
+    Unmatched {
+        /// The directory of the class.
+        class: PathBuf,
+        /// Where it is missing.
+        other: PathBuf,
+    },
+    /// A value for folders that makes no sense.
+    #[error("the {what} {value} should be {expected}")]
+    FolderOption {
+        /// Which value.
+        what: &'static str,
+        /// The value.
+        value: String,
+        /// What would be right.
+        expected: &'static str,
+    },
+    /// A cache of decoded images that could not be written or read.
+    #[error(
+        "the cache of decoded images {file} cannot be used ({reason}): delete it, or choose another with data.cache"
+    )]
+    Cache {
+        /// The file.
+        file: String,
+        /// The system's words, or what is wrong with it.
+        reason: String,
+    },
+    /// There is no place for a cache that is needed.
+    #[error(
+        "the decoded images need {needed} and {limit} of memory may be used: name a file for them with data.cache, \
+         since neither XDG_CACHE_HOME nor HOME is set"
+    )]
+    NoCache {
+        /// Bytes in words.
+        needed: String,
+        /// Bytes in words.
+        limit: String,
+    },
+    /// A split that leaves a class out on one side.
+    #[error(
+        "the class '{class}', of which there are {n} in training, has no image among those for {side}: add images of it, \
+         take more of all, or a fraction nearer to 0.5"
+    )]
+    OneSided {
+        /// The class.
+        class: String,
+        /// Its training images.
+        n: usize,
+        /// "the weights" or "the architecture".
+        side: &'static str,
+    },
     /// A fraction that is no part of a whole.
     #[error("the split fraction {0} should lie between 0 and 1")]
     Fraction(f64),
@@ -284,6 +396,14 @@ pub enum DataError {
         height: usize,
         /// Image width in pixels.
         width: usize,
+    },
+    /// A contact sheet that could not be made.
+    #[error("cannot write {file}: {reason}")]
+    Sheet {
+        /// Its file.
+        file: String,
+        /// The system's or the encoder's words.
+        reason: String,
     },
     /// The thread that makes batches ahead could not start or ended in a panic.
     #[error("the thread that makes batches ahead failed: {reason}")]

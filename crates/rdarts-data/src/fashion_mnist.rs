@@ -1,15 +1,16 @@
 //! Fashion-MNIST (Xiao, Rasul and Vollgraf 2017): 60,000 training and 10,000 test images of 28x28 gray
 //! pixels in ten classes, as four IDX files.
 //!
-//! Where it is looked for: the directory given, and nowhere else if one is given; else `$RDARTS_DATA`;
-//! else where Debian's package `dataset-fashion-mnist` puts it. The first two may also be the parent of a
-//! directory `fashion-mnist`. The files may be packed or not, `train-images-idx3-ubyte.gz` or
-//! `train-images.idx3-ubyte`, and may hold any number of images.
+//! Looked for as `locate` says, in `fashion-mnist` and last where Debian's package `dataset-fashion-mnist` puts it. The
+//! files may be packed or not, `train-images-idx3-ubyte.gz` or `train-images.idx3-ubyte`, and may hold any number of
+//! images.
 
-use crate::augment::Augment;
-use crate::dataset::{Dataset, Images};
+use crate::check::FileCheck;
+use crate::dataset::Dataset;
 use crate::error::DataError;
-use crate::{idx, locate};
+use crate::idx;
+use crate::images::Images;
+use crate::locate::{self, Roots};
 use std::path::{Path, PathBuf};
 
 /// The name of the whole data set.
@@ -22,27 +23,30 @@ pub const SIDE: usize = 28;
 pub const CLASSES: [&str; 10] =
     ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
 
-/// What DARTS and the paper do to images of 32x32 pixels (padding 4, flip, Cutout of half the side), at 28x28. Cutout
-/// is off until a search turns its probability up.
-pub const AUGMENT: Augment = Augment { crop_padding: 4, flip: true, cutout_length: SIDE / 2, cutout_prob: 0.0 };
-
 /// Reads the data set from `dir`, or from where it is found.
 pub fn open(dir: Option<&Path>) -> Result<Dataset, DataError> {
-    read(&find(dir, locate::from_env().as_deref(), Path::new(DEBIAN_DIR))?)
+    read(&locate::with_roots(dir, find)?)
 }
 
 const DEBIAN_DIR: &str = "/usr/share/datasets/fashion-mnist";
-const ADVICE: &str = "run `apt-get install dataset-fashion-mnist`";
-const FILES: [(&str, &str); 4] = [
-    ("train-images", "idx3-ubyte"),
-    ("train-labels", "idx1-ubyte"),
-    ("t10k-images", "idx3-ubyte"),
-    ("t10k-labels", "idx1-ubyte"),
-];
+const ADVICE: &str =
+    "fetch it with `rdarts data fetch fashion-mnist`, run `apt-get install dataset-fashion-mnist` (Debian)";
+const IMAGES: &str = "idx3-ubyte";
+const LABELS: &str = "idx1-ubyte";
+const FILES: [(&str, &str); 4] =
+    [("train-images", IMAGES), ("train-labels", LABELS), ("t10k-images", IMAGES), ("t10k-labels", LABELS)];
+
+/// The directories it is looked for in.
+pub fn places(roots: &Roots) -> Vec<PathBuf> {
+    locate::candidates(roots, NAME, Some(Path::new(DEBIAN_DIR)))
+}
 
 /// The first directory that holds at least one of the files.
-fn find(dir: Option<&Path>, from_env: Option<&Path>, system: &Path) -> Result<PathBuf, DataError> {
-    let candidates = locate::candidates(dir, from_env, &[NAME], Some(system));
+pub fn find(roots: &Roots) -> Result<PathBuf, DataError> {
+    first_of(places(roots))
+}
+
+fn first_of(candidates: Vec<PathBuf>) -> Result<PathBuf, DataError> {
     let holds_some = |dir: &&PathBuf| FILES.iter().any(|(part, kind)| file_in(dir, part, kind).is_some());
     candidates.iter().find(holds_some).cloned().ok_or_else(|| locate::absent(NAME, &candidates, ADVICE))
 }
@@ -54,19 +58,47 @@ fn file_in(dir: &Path, part: &str, kind: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
+/// The file number `i`, packed or not.
+fn path_of(dir: &Path, i: usize) -> Result<PathBuf, DataError> {
+    let (part, kind) = FILES[i];
+    file_in(dir, part, kind).ok_or_else(|| DataError::MissingFile {
+        dir: dir.to_owned(),
+        file: format!("{part}-{kind} (or {part}-{kind}.gz)"),
+    })
+}
+
 fn read(dir: &Path) -> Result<Dataset, DataError> {
-    let path = |i: usize| {
-        let (part, kind) = FILES[i];
-        file_in(dir, part, kind).ok_or_else(|| DataError::MissingFile {
-            dir: dir.to_owned(),
-            file: format!("{part}-{kind} (or {part}-{kind}.gz)"),
-        })
-    };
+    let path = |i: usize| path_of(dir, i);
     // All four are looked for before the first is read, so that a missing one is told at once.
     let [train_images, train_labels, test_images, test_labels] = [path(0)?, path(1)?, path(2)?, path(3)?];
     let train = part(&train_images, &train_labels)?;
     let test = part(&test_images, &test_labels)?;
-    Ok(Dataset::new(NAME, &CLASSES, train, test, AUGMENT))
+    Dataset::new(NAME, &CLASSES, train, test)
+}
+
+/// What is in each of its files, or what is wrong with it, whatever is wrong with the others.
+pub fn check(dir: &Path) -> Vec<FileCheck> {
+    let mut n_images = None;
+    let checked = |&(part, kind): &(&str, &str)| {
+        let found = file_in(dir, part, kind).and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
+        FileCheck::of(dir, &found.unwrap_or_else(|| format!("{part}-{kind}.gz")), |path| {
+            let file = path.display().to_string();
+            if kind == IMAGES {
+                let images = idx::read_images(path)?;
+                let n = images.n;
+                n_images = Some((n, file.clone()));
+                return join(images, &file, vec![0; n], &file).map(|images| images.n);
+            }
+            let n_labels = idx::read_labels(path, CLASSES.len())?.len();
+            match n_images.take() {
+                Some((n_images, images_file)) if n_images != n_labels => {
+                    Err(DataError::Counts { images_file, n_images, labels_file: file, n_labels })
+                }
+                _ => Ok(0),
+            }
+        })
+    };
+    FILES.iter().map(checked).collect()
 }
 
 fn part(images_path: &Path, labels_path: &Path) -> Result<Images, DataError> {
@@ -100,7 +132,7 @@ pub fn join(
         });
     }
     let labels = labels.into_iter().map(u16::from).collect();
-    Ok(Images { n, height, width, channels: 1, pixels, labels })
+    Ok(Images { n, height, width, channels: 1, pixels: pixels.into(), labels })
 }
 
 #[cfg(test)]
@@ -141,7 +173,7 @@ pub mod tests {
         for dir in [dashed, dotted] {
             let data = dataset::open(NAME, Some(&dir)).unwrap();
             assert_eq!((data.train.n, data.test.n, data.classes.len()), (3, 2, 10));
-            assert_eq!((data.train.labels, data.test.pixels), (vec![7; 3], vec![2; 2 * 28 * 28]));
+            assert_eq!((data.train.labels, data.test.pixels), (vec![7; 3], vec![2; 2 * 28 * 28].into()));
         }
     }
 
@@ -149,18 +181,20 @@ pub mod tests {
     fn a_given_directory_is_the_only_one_and_the_environment_precedes_the_system() {
         let root = tempfile::tempdir().unwrap();
         let [given, env, system] = ["given", "env", "system"].map(|name| root.path().join(name));
+        let find = |given, env| first_of(locate::candidates(&Roots { given, env, user: None }, NAME, Some(&system)));
         write_set(&system, |part, kind| format!("{part}-{kind}"), 28, 3);
-        assert_eq!(find(None, None, &system).unwrap(), system);
-        assert_eq!(find(None, Some(&env), &system).unwrap(), system);
+        assert_eq!(find(None, None).unwrap(), system);
+        assert_eq!(find(None, Some(&*env)).unwrap(), system);
         write_set(&env.join(NAME), |part, kind| format!("{part}-{kind}"), 28, 3);
-        assert_eq!(find(None, Some(&env), &system).unwrap(), env.join(NAME));
-        let error = find(Some(&given), Some(&env), &system).unwrap_err().to_string();
+        assert_eq!(find(None, Some(&*env)).unwrap(), env.join(NAME));
+        let error = find(Some(&*given), Some(&*env)).unwrap_err().to_string();
         let given = given.display();
         assert_eq!(
             error,
             format!(
-                "fashion-mnist is not in {given} or {given}/fashion-mnist: run `apt-get install dataset-fashion-mnist` \
-                 or name its directory with --data-dir"
+                "fashion-mnist is not in {given} or {given}/fashion-mnist: fetch it with `rdarts data fetch \
+                 fashion-mnist`, run `apt-get install dataset-fashion-mnist` (Debian) or name its directory with \
+                 --data-dir"
             )
         );
     }

@@ -1,7 +1,7 @@
 //! Data sets, splits, augmentation and deterministic batches.
 //!
-//! The way of an image: a file format (`idx`, `cifar`, `svhn`) or the built-in subset (`embedded`) gives raw bytes in
-//! (n, h, w, c) layout, `dataset` opens them by name, `split` says which images train the weights and
+//! The way of an image: a file format (`idx`, `cifar`, `svhn`), the built-in subset (`embedded`) or a folder of
+//! pictures (`folder`) gives raw bytes in (n, h, w, c) layout (`images`), `dataset` opens them by name, `split` says which images train the weights and
 //! which train the architecture, `batch` chooses the images of a step, and `augment` turns each into
 //! normalized floats.
 //!
@@ -9,37 +9,55 @@
 //! same images with the same augmentation, and making batches ahead on another thread changes nothing.
 //!
 //! ```
-//! use rdarts_data::{Loader, open, split};
+//! use rdarts_data::{Augment, Loader, open};
 //! use std::sync::Arc;
 //!
 //! let data = Arc::new(open("fashion-mini", None)?);
-//! let halves = split(data.train.n, 0.5, None, 64)?;
+//! let halves = data.split(0.5, None, 64)?;
 //! let weights = Loader::new(data.clone(), halves.train, 64, 1, "train");
 //! let alphas = Loader::new(data.clone(), halves.valid, 64, 1, "valid");
-//! let first = weights.epoch(0, 0, Some(data.augment)).next().unwrap();
+//! let augment = Some(Augment { crop_padding: 4, flip: true, ..Augment::NONE });
+//! let first = weights.epoch(0, 0, augment).next().unwrap()?;
 //! assert_eq!((first.n, first.height, first.width, first.channels), (64, 28, 28, 1));
-//! assert_eq!(alphas.draw(0, Some(data.augment)).labels.len(), 64);
+//! assert_eq!(alphas.draw(0, augment)?.labels.len(), 64);
 //! # Ok::<(), rdarts_data::DataError>(())
 //! ```
 
 mod augment;
 mod batch;
+mod catalog;
+mod check;
 mod cifar;
 mod dataset;
+mod describe;
 mod embedded;
 mod error;
 mod fashion_mnist;
+pub mod fetch;
+mod folder;
+#[cfg(test)]
+mod fuzz;
 mod idx;
+mod images;
 mod locate;
 mod mat;
+mod memory;
 mod prefetch;
+mod sheet;
 mod sniff;
 mod split;
 mod svhn;
 
 pub use augment::{Augment, Norm};
 pub use batch::{Batch, Loader, draw_distinct, epoch_order, eval_batches, make_batch};
-pub use dataset::{Dataset, Images, NAMES, channel_statistics, open};
+pub use catalog::{Entry, catalog, entry};
+pub use check::{FileCheck, check_files};
+pub use dataset::{Cache, Checked, Dataset, NAMES, Options, Silent, Watch, check, open, open_with};
+pub use describe::imbalance;
 pub use error::DataError;
+pub use folder::{NAME as FOLDER, Shape, shape};
+pub use images::{Images, Pixels, Stored, channel_statistics};
+pub use memory::available as available_memory;
 pub use prefetch::Prefetch;
+pub use sheet::contact_sheet;
 pub use split::{Split, split};

@@ -96,7 +96,10 @@ mod tests {
         let pairs = || {
             let alphas = alphas.clone();
             let first_step = 5 * weights.n_batches() as u64;
-            weights.epoch(5, 0, augment).zip(first_step..).map(move |(w, step)| (w, alphas.draw(step, augment)))
+            weights
+                .epoch(5, 0, augment)
+                .zip(first_step..)
+                .map(move |(w, step)| (w.unwrap(), alphas.draw(step, augment).unwrap()))
         };
         let in_place: Vec<(Batch, Batch)> = pairs().collect();
         assert_eq!(in_place.len(), 9);

@@ -29,5 +29,5 @@ pub use event::{
 pub use rundir::{Environment, RunDir, RunError, RunView};
 pub use spec::{
     AlphasSpec, AugmentSpec, CutoutSchedule, DataSpec, EvalSpec, HessianMode, HessianSpec, LoopSpec, Method,
-    MonitorForm, MonitorSpec, NetworkSpec, Order, SearchSpec, SpaceSpec, SpecError, WeightsSpec,
+    MonitorForm, MonitorSpec, NetworkSpec, Order, SearchSpec, SpaceSpec, SpecError, Statistics, WeightsSpec,
 };

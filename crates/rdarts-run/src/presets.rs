@@ -2,6 +2,9 @@
 //!
 //! `paper` holds every key, each with the section of the paper it comes from; it is the base of all other presets
 //! and the list of the keys that a spec may have. Every other preset names only what it changes.
+//!
+//! Some data sets have a preset too, in `presets/data`: what the images need, whatever is searched. It lies over the
+//! preset and below all that the user says.
 
 /// A built-in spec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +34,20 @@ pub const PRESETS: &[Preset] = &[
     },
 ];
 
+/// The presets of data sets; a data set that has none takes what the preset says.
+pub const DATA: &[Preset] = &[
+    of_data("cifar10", include_str!("../presets/data/cifar.toml")),
+    of_data("cifar100", include_str!("../presets/data/cifar.toml")),
+    of_data("cifar100-coarse", include_str!("../presets/data/cifar.toml")),
+    of_data("svhn", include_str!("../presets/data/svhn.toml")),
+    of_data("svhn-extra", include_str!("../presets/data/svhn.toml")),
+    of_data("folder", include_str!("../presets/data/folder.toml")),
+];
+
+const fn of_data(name: &'static str, text: &'static str) -> Preset {
+    Preset { name, about: "what the images of this data set need", text }
+}
+
 /// Finds a preset by its name.
 pub fn find(name: &str) -> Option<&'static Preset> {
     PRESETS.iter().find(|preset| preset.name == name)
@@ -51,7 +68,7 @@ mod tests {
 
     #[test]
     fn every_value_of_a_preset_has_a_comment_beside_it() {
-        for preset in PRESETS {
+        for preset in PRESETS.iter().chain(DATA) {
             for line in preset.text.lines().filter(|line| line.contains('=') && !line.starts_with('#')) {
                 assert!(line.starts_with("preset =") || line.contains(" # "), "{}: {line}", preset.name);
             }

@@ -1,10 +1,11 @@
 //! Everything that can change the result of a search, and nothing else.
 //!
-//! A [`SearchSpec`] is made of three layers, each a TOML table laid over the one before:
+//! A [`SearchSpec`] is made of four layers, each a TOML table laid over the one before:
 //!
 //! 1. a preset (`preset = "paper"` unless another is named),
-//! 2. the user's file, which may name only what it changes,
-//! 3. overrides of the form `search.epochs=20`.
+//! 2. the preset of the data set, if it has one,
+//! 3. the user's file, which may name only what it changes,
+//! 4. overrides of the form `search.epochs=20`.
 //!
 //! The keys of the preset `paper` are the only known keys: any other is refused, with its line and the nearest known
 //! one. Types are checked against the same preset and ranges by [`SearchSpec::validate`]. A run directory keeps the
@@ -65,6 +66,18 @@ pub struct DataSpec {
     pub name: String,
     /// Directory of the data set; empty: search the usual places.
     pub dir: String,
+    /// Side of the squares that a folder's images are made into, in pixels; 0: decided from them.
+    pub size: usize,
+    /// Values per pixel of a folder's images, 1 or 3; 0: 1 if all of them are gray.
+    pub channels: usize,
+    /// Fraction of each class of a folder that is kept for tests, if it has no directory for them.
+    pub test_fraction: f64,
+    /// Seed of the order of a folder's images, and so of what is kept for tests.
+    pub split_seed: u64,
+    /// File of a folder's decoded images; `auto`: in the user's caches; empty: only if they do not fit into memory.
+    pub cache: String,
+    /// Where mean and deviation for the normalization come from.
+    pub statistics: Statistics,
     /// Fraction of the training images that trains the weights; the rest trains the alphas.
     pub train_fraction: f64,
     /// Number of training images used; 0: all.
@@ -251,6 +264,16 @@ choice!(
 );
 
 choice!(
+    /// Where mean and deviation for the normalization come from.
+    Statistics {
+        /// The constants of the papers' code where it has some, else computed.
+        Published = "published",
+        /// From the training images.
+        Computed = "computed",
+    }
+);
+
+choice!(
     /// How the probability of Cutout grows over the epochs.
     CutoutSchedule {
         /// From 0 in the first epoch to `cutout_prob` in the last.
@@ -412,6 +435,9 @@ impl SearchSpec {
             })?;
             resolved.lay(Layer::from_preset(chosen));
         }
+        if let Some(layer) = Layer::of_data(&resolved, &layers) {
+            resolved.lay(layer);
+        }
         for layer in layers {
             resolved.lay(layer);
         }
@@ -440,7 +466,13 @@ impl SearchSpec {
         let top = Top { preset: &self.preset, seed: self.seed };
         out.push_str(&toml::to_string(&top).expect("every value of a valid spec exists in TOML"));
         section(&mut out, "data", "Which images, and how they are split.", &self.data);
-        section(&mut out, "augment", "How training images are changed at random; lengths in pixels.", &self.augment);
+        let augment = match presets::DATA.iter().any(|preset| preset.name == self.data.name) {
+            true => {
+                "How training images are changed at random; lengths in pixels. From the preset of the data set, or set."
+            }
+            false => "How training images are changed at random; lengths in pixels.",
+        };
+        section(&mut out, "augment", augment, &self.augment);
         section(&mut out, "space", "The search space: a built-in name or a TOML file.", &self.space);
         section(&mut out, "network", "The size of the supernet.", &self.network);
         section(&mut out, "search", "Method, length and batch.", &self.search);
@@ -461,6 +493,22 @@ impl SearchSpec {
         // Upper limits of counts keep a slip of the finger from asking for more memory than any machine has.
         count("seed", self.seed, 0..=i64::MAX as u64)?;
         named("data.name", &self.data.name)?;
+        const FOLDER: &str = "folder";
+        for (key, value) in [("data.size", self.data.size), ("data.channels", self.data.channels)] {
+            if value != 0 && self.data.name != FOLDER {
+                let wanted = "0, since only the images of a folder are made into another shape".to_string();
+                return Err(Bad { key, value: value.to_string(), wanted });
+            }
+        }
+        if ![0, 1, 3].contains(&self.data.channels) {
+            let wanted = "1 for gray, 3 for colour, or 0 to decide it from the images".to_string();
+            return Err(Bad { key: "data.channels", value: self.data.channels.to_string(), wanted });
+        }
+        if self.data.size != 0 {
+            count("data.size", self.data.size as u64, 8..=1024)?;
+        }
+        real("data.test_fraction", self.data.test_fraction, (Bound::Excluded(0.0), Bound::Excluded(1.0)))?;
+        count("data.split_seed", self.data.split_seed, 0..=i64::MAX as u64)?;
         real("data.train_fraction", self.data.train_fraction, (Bound::Excluded(0.0), Bound::Excluded(1.0)))?;
         count("augment.crop_padding", self.augment.crop_padding as u64, 0..=1024)?;
         count("augment.cutout_length", self.augment.cutout_length as u64, 0..=1024)?;
@@ -509,6 +557,7 @@ struct Top<'a> {
 
 /// The keys whose value is one of a few names.
 const CHOICES: &[(&str, &[&str])] = &[
+    ("data.statistics", Statistics::NAMES),
     ("augment.cutout_schedule", CutoutSchedule::NAMES),
     ("search.method", Method::NAMES),
     ("search.order", Order::NAMES),
@@ -646,6 +695,31 @@ mod tests {
     }
 
     #[test]
+    fn a_data_set_with_a_preset_lies_between_the_preset_and_the_user() {
+        let spec = |sets: &[&str]| {
+            let sets: Vec<String> = sets.iter().map(|set| set.to_string()).collect();
+            let spec = SearchSpec::resolve(None, None, &sets).unwrap();
+            (spec.augment.crop_padding, spec.augment.flip)
+        };
+        assert_eq!(spec(&["data.name=svhn"]), (4, false));
+        assert_eq!(spec(&["data.name=svhn", "augment.flip=true"]), (4, true));
+        assert_eq!(spec(&["augment.flip=false", "data.name=cifar100-coarse"]), (4, false));
+        // The preset demo halves the padding for its own data set, not for others.
+        assert_eq!(spec(&["preset=demo"]), (2, true));
+        assert_eq!(spec(&["preset=demo", "data.name=cifar10"]), (4, true));
+        // The padding of a folder follows the size of its images once that is known.
+        assert_eq!(spec(&["data.name=folder", "data.size=96"]), (12, true));
+        assert_eq!(spec(&["data.name=folder", "data.size=96", "augment.crop_padding=3"]), (3, true));
+        assert_eq!(spec(&["data.name=folder"]), (4, true));
+        let file = Some(("spec.toml", "[data]\nname = 'svhn'\n"));
+        assert!(!SearchSpec::resolve_text(Some("demo"), file, &[]).unwrap().augment.flip);
+        // A recorded spec says it all, whatever the presets have become.
+        let text = SearchSpec::resolve_text(None, file, &[]).unwrap().to_toml().replace("flip = false", "flip = true");
+        assert!(SearchSpec::from_complete("run/spec.toml", &text).unwrap().augment.flip);
+        assert!(text.contains("From the preset of the data set"));
+    }
+
+    #[test]
     fn overrides_need_no_quotes_and_take_them() {
         for (set, name) in [
             ("data.name=cifar10", "cifar10"),
@@ -736,6 +810,11 @@ mod tests {
     fn values_out_of_range_are_refused_in_one_sentence() {
         for (set, tail) in [
             ("data.name=", "`data.name` is \"\", but must be a name"),
+            (
+                "data.size=32",
+                "`data.size` is 32, but must be 0, since only the images of a folder are made into another shape",
+            ),
+            ("data.test_fraction=1", "`data.test_fraction` is 1.0, but must be a number above 0 and below 1"),
             ("data.train_fraction=0.0", "`data.train_fraction` is 0.0, but must be a number above 0 and below 1"),
             ("data.train_fraction=1", "`data.train_fraction` is 1.0, but must be a number above 0 and below 1"),
             ("augment.crop_padding=2000", "`augment.crop_padding` is 2000, but must be a whole number from 0 to 1024"),
@@ -847,6 +926,7 @@ mod tests {
         }
         check(Method::NAMES, Method::ALL);
         check(Order::NAMES, Order::ALL);
+        check(Statistics::NAMES, Statistics::ALL);
         check(CutoutSchedule::NAMES, CutoutSchedule::ALL);
         check(HessianMode::NAMES, HessianMode::ALL);
         check(MonitorForm::NAMES, MonitorForm::ALL);
@@ -870,6 +950,12 @@ mod tests {
                     name: texts.1,
                     dir: texts.2,
                     train_fraction: unit[0],
+                    size: 0,
+                    channels: 0,
+                    test_fraction: 0.25,
+                    split_seed: counts.0 as u64,
+                    cache: "auto".to_string(),
+                    statistics: Statistics::Computed,
                     limit: counts.0 as usize,
                     valid_limit: counts.1 as usize,
                 },
@@ -950,7 +1036,9 @@ mod tests {
             let to = (from + cut).min(text.len());
             text.replace_range(from..to, &put);
             if let Err(err) = from_file(&text) {
-                prop_assert!(err.to_string().starts_with("spec.toml"), "{}", err);
+                // A value that became wrong beside one that was cut away is told where the other comes from.
+                let begins = ["spec.toml", "preset paper"].iter().any(|start| err.to_string().starts_with(start));
+                prop_assert!(begins, "{}", err);
             }
         }
     }

@@ -13,6 +13,7 @@ use rdarts_rng::Stream;
 use rdarts_run::HessianMode;
 use rdarts_space::{Genotype, Selection, derive, selection};
 
+use crate::error::SearchError;
 use crate::lanczos::{Dominant, SymmetricOperator, dominant};
 use crate::problem::{Problem, as_batch};
 use crate::state::State;
@@ -33,13 +34,29 @@ pub fn genotype(problem: &Problem, state: &State) -> Genotype {
 }
 
 /// The supernet on the images that train the alphas; `None` if `stop` was set meanwhile.
-pub fn score_supernet(problem: &Problem, state: &State, epoch: usize, stop: &AtomicBool) -> Option<Score> {
+///
+/// # Errors
+/// One sentence if the images are in a file that cannot be read any more.
+pub fn score_supernet(
+    problem: &Problem,
+    state: &State,
+    epoch: usize,
+    stop: &AtomicBool,
+) -> Result<Option<Score>, SearchError> {
     let alphas = state.network_alphas(problem);
     score(problem, state, epoch, stop, |at, batch| forward(Point { alphas: &alphas, ..at }, batch))
 }
 
 /// The child of the present alphas on the same images.
-pub fn score_child(problem: &Problem, state: &State, epoch: usize, stop: &AtomicBool) -> Option<Score> {
+///
+/// # Errors
+/// As for [`score_supernet`].
+pub fn score_child(
+    problem: &Problem,
+    state: &State,
+    epoch: usize,
+    stop: &AtomicBool,
+) -> Result<Option<Score>, SearchError> {
     let child = genotype(problem, state);
     let (normal, reduce) = selection(&problem.space, &child).expect("a derived genotype lies in its space");
     let p = Alphas { normal: one_hot(&problem.space.normal, &normal), reduce: one_hot(&problem.space.reduce, &reduce) };
@@ -52,7 +69,7 @@ fn score(
     epoch: usize,
     stop: &AtomicBool,
     evaluate: impl Fn(Point<'_, f32>, rdarts_net::Batch<'_, f32>) -> rdarts_net::Evaluation,
-) -> Option<Score> {
+) -> Result<Option<Score>, SearchError> {
     let spec = &problem.spec;
     let mut range = problem.split.valid.clone();
     if spec.data.valid_limit > 0 {
@@ -64,8 +81,9 @@ fn score(
     let (mut loss, mut correct, mut seen) = (0.0, 0, 0);
     for (i, batch) in rdarts_data::eval_batches(&problem.data.train, range, spec.search.batch, &norm).enumerate() {
         if stop.load(Ordering::Relaxed) {
-            return None;
+            return Ok(None);
         }
+        let batch = batch.map_err(SearchError::failed)?;
         let position = (epoch << 20) as u64 + i as u64;
         let noise = problem.noise(state.at.attempt, None, "noise-eval", position, batch.n);
         let evaluation = evaluate(at, as_batch(&batch, &noise));
@@ -73,29 +91,35 @@ fn score(
         correct += evaluation.correct;
         seen += batch.n;
     }
-    Some(Score { loss: loss / seen as f64, accuracy: correct as f64 / seen as f64 })
+    Ok(Some(Score { loss: loss / seen as f64, accuracy: correct as f64 / seen as f64 }))
 }
 
 /// The alpha-Hessian after `epoch`: on its last batch of alphas, drop path active, as in the released code.
-pub fn hessian(problem: &Problem, state: &State, epoch: usize) -> AlphaHessian {
+///
+/// # Errors
+/// As for [`score_supernet`].
+pub fn hessian(problem: &Problem, state: &State, epoch: usize) -> Result<AlphaHessian, SearchError> {
     let attempt = state.at.trained_attempt;
-    let batch = problem.last_alpha_batch(attempt, epoch);
+    let batch = problem.last_alpha_batch(attempt, epoch)?;
     let noise = problem.noise(attempt, Some(epoch), "noise-hessian", epoch as u64, batch.n);
     let alphas = state.network_alphas(problem);
     let at = Point { net: &problem.net, device: &problem.device, weights: &state.weights, alphas: &alphas };
-    AlphaHessian::new(at, as_batch(&batch, &noise))
+    Ok(AlphaHessian::new(at, as_batch(&batch, &noise)))
 }
 
 /// Dominant eigenvalue with its bound, to the relative tolerance of the spec.
-pub fn eigenvalue(problem: &Problem, state: &State, epoch: usize, tolerance: f64) -> Dominant {
-    let operator = Operator(hessian(problem, state, epoch));
+///
+/// # Errors
+/// As for [`score_supernet`].
+pub fn eigenvalue(problem: &Problem, state: &State, epoch: usize, tolerance: f64) -> Result<Dominant, SearchError> {
+    let operator = Operator(hessian(problem, state, epoch)?);
     let mut found = dominant(
         &operator,
         tolerance,
         &mut Stream::new(problem.seed(state.at.trained_attempt), "lanczos", epoch as u64),
     );
     found.value += diagonal(problem);
-    found
+    Ok(found)
 }
 
 /// What the mode of the spec adds to the diagonal: the weight decay of the alphas in `reference`, as in the

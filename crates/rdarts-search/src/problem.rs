@@ -7,11 +7,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rdarts_data::{Augment, Batch as Images, Dataset, Loader, Split};
+use rdarts_data::{Augment, Batch as Images, Cache, DataError, Dataset, Loader, Options, Silent, Split, Watch};
 use rdarts_kernels::spec::CellNoise;
 use rdarts_net::{Batch, Device, Supernet, SupernetSpec};
 use rdarts_rng::Stream;
-use rdarts_run::{CutoutSchedule, SearchSpec};
+use rdarts_run::{CutoutSchedule, DataSpec, SearchSpec, Statistics};
 use rdarts_space::{CellType, Op, Space};
 
 use crate::error::SearchError;
@@ -45,13 +45,23 @@ impl Problem {
     /// One sentence if the space or the data set is unknown or damaged, if the split leaves too few images, or if
     /// a search step would need more memory than the machine has.
     pub fn new(spec: SearchSpec, space: Space) -> Result<Self, SearchError> {
-        let dir = (!spec.data.dir.is_empty()).then(|| Path::new(&spec.data.dir));
-        let data = rdarts_data::open(&spec.data.name, dir).map_err(SearchError::input)?;
+        Self::watched(spec, space, &Silent)
+    }
+
+    /// Like [`Problem::new`], telling `watch` what takes long and what was noticed while the data is read.
+    ///
+    /// # Errors
+    /// As for `new`.
+    pub fn watched(spec: SearchSpec, space: Space, watch: &dyn Watch) -> Result<Self, SearchError> {
+        let mut data = rdarts_data::open_with(&spec.data.name, data_dir(&spec.data), &data_options(&spec.data, watch))
+            .map_err(SearchError::input)?;
+        if spec.data.statistics == Statistics::Computed {
+            (data.mean, data.std) = rdarts_data::channel_statistics(&data.train).map_err(SearchError::input)?;
+        }
         let limit = (spec.data.limit > 0).then_some(spec.data.limit);
-        let split =
-            rdarts_data::split(data.train.n, spec.data.train_fraction, limit, spec.search.batch).map_err(|e| {
-                SearchError::Input(format!("{e} (data.limit, data.train_fraction and search.batch decide this)"))
-            })?;
+        let split = data.split(spec.data.train_fraction, limit, spec.search.batch).map_err(|e| {
+            SearchError::Input(format!("{e} (data.limit, data.train_fraction and search.batch decide this)"))
+        })?;
         augment(&spec, 0)
             .check(data.train.height, data.train.width)
             .map_err(|e| SearchError::Input(format!("{e} (section [augment] of the spec)")))?;
@@ -66,11 +76,12 @@ impl Problem {
         Ok(problem)
     }
 
-    /// The spec without what may differ between two machines: the directory of the data and the place of the space's
-    /// file, whose contents are recorded by themselves.
+    /// The spec without what may differ between two machines: the directory and the cache of the data, and the place of
+    /// the space's file. The contents of both are recorded by themselves.
     pub fn spec_without_places(&self) -> SearchSpec {
         let mut spec = self.spec.clone();
         spec.data.dir.clear();
+        spec.data.cache.clear();
         spec.space.name.clone_from(&self.space.name);
         spec
     }
@@ -96,7 +107,7 @@ impl Problem {
         attempt: usize,
         epoch: usize,
         first: usize,
-    ) -> impl Iterator<Item = StepBatches> + Send + 'static {
+    ) -> impl Iterator<Item = Result<StepBatches, DataError>> + Send + 'static {
         let (seed, augment) = (self.seed(attempt), augment(&self.spec, epoch));
         let batch = self.spec.search.batch;
         let weights = Loader::new(self.data.clone(), self.split.train.clone(), batch, seed, "train");
@@ -105,11 +116,11 @@ impl Problem {
         weights
             .epoch(epoch as u64, first, Some(augment))
             .zip(start..)
-            .map(move |(train, step)| (train, alphas.draw(step, Some(augment))))
+            .map(move |(train, step)| Ok((train?, alphas.draw(step, Some(augment))?)))
     }
 
     /// The last batch of alphas of an epoch: the one that the curvature is measured on, as in the released code.
-    pub fn last_alpha_batch(&self, attempt: usize, epoch: usize) -> Images {
+    pub fn last_alpha_batch(&self, attempt: usize, epoch: usize) -> Result<Images, SearchError> {
         let alphas = Loader::new(
             self.data.clone(),
             self.split.valid.clone(),
@@ -118,7 +129,7 @@ impl Problem {
             "valid",
         );
         let last = ((epoch + 1) * self.steps_per_epoch() - 1) as u64;
-        alphas.draw(last, Some(augment(&self.spec, epoch)))
+        alphas.draw(last, Some(augment(&self.spec, epoch))).map_err(SearchError::failed)
     }
 
     /// Drop-path factors and noise keys of all cells for a batch of n images; `name` and `position` say which.
@@ -183,7 +194,7 @@ impl Problem {
 /// # Errors
 /// One sentence.
 pub fn check_memory(needed: u64, what: &str) -> Result<(), SearchError> {
-    let Some(available) = available_memory() else { return Ok(()) };
+    let Some(available) = rdarts_data::available_memory() else { return Ok(()) };
     if needed <= available {
         return Ok(());
     }
@@ -209,6 +220,22 @@ pub fn open_space(name: &str) -> Result<Space, SearchError> {
     Space::from_toml(&text, name).map_err(SearchError::input)
 }
 
+/// The directory of a spec's data, if it names one.
+pub fn data_dir(data: &DataSpec) -> Option<&Path> {
+    (!data.dir.is_empty()).then(|| Path::new(&data.dir))
+}
+
+/// How a spec's data is opened.
+pub fn data_options<'a>(data: &DataSpec, watch: &'a dyn Watch) -> Options<'a> {
+    let cache = match data.cache.as_str() {
+        "" => Cache::IfNeeded,
+        "auto" => Cache::Usual,
+        path => Cache::At(path.into()),
+    };
+    let DataSpec { size, channels, test_fraction, split_seed, .. } = *data;
+    Options { size, channels, test_fraction, split_seed, cache, memory: None, watch }
+}
+
 /// A batch as the network wants it.
 pub fn as_batch<'a>(images: &'a Images, noise: &'a [Arc<CellNoise>]) -> Batch<'a, f32> {
     Batch { images: &images.images, side: [images.height, images.width], labels: &images.labels, noise }
@@ -228,24 +255,4 @@ fn augment(spec: &SearchSpec, epoch: usize) -> Augment {
 /// Number of skip connections in a genotype's normal cell: what grows as a search degenerates.
 pub fn skip_connects(genotype: &rdarts_space::Genotype) -> usize {
     genotype.n_uses(CellType::Normal, Op::SkipConnect)
-}
-
-/// Bytes that this process may still use, where the system tells: the smaller of free memory and control group.
-fn available_memory() -> Option<u64> {
-    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = meminfo.lines().find(|l| l.starts_with("MemAvailable:"))?;
-    let free = line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024;
-    let read = |path: &str| std::fs::read_to_string(path).ok();
-    let number = |path: &str| read(path)?.trim().parse::<u64>().ok();
-    // Cached files count as used in a control group, but make way.
-    let cached: u64 = read("/sys/fs/cgroup/memory.stat")
-        .unwrap_or_default()
-        .lines()
-        .filter_map(|l| {
-            l.strip_prefix("inactive_file ").or_else(|| l.strip_prefix("active_file "))?.parse::<u64>().ok()
-        })
-        .sum();
-    let used = number("/sys/fs/cgroup/memory.current").map(|used| used.saturating_sub(cached));
-    let group = number("/sys/fs/cgroup/memory.max").zip(used);
-    Some(group.map_or(free, |(max, used)| free.min(max.saturating_sub(used))))
 }

@@ -188,7 +188,7 @@ fn run_from(
             return interrupted(problem, dir, &state);
         }
         let epoch = state.at.epoch;
-        let Some(record) = measure_epoch(problem, &state, observer, stop, &mut seconds) else {
+        let Some(record) = measure_epoch(problem, &state, observer, stop, &mut seconds)? else {
             return interrupted(problem, dir, &state);
         };
         if is_measured(&problem.spec, epoch) {
@@ -309,7 +309,7 @@ fn train_epoch(
         let wait = Instant::now();
         let Some(batch) = batches.next() else { break };
         waiting += wait.elapsed().as_secs_f64();
-        let (train, valid) = batch.map_err(SearchError::failed)?;
+        let (train, valid) = batch.flatten().map_err(SearchError::failed)?;
         let position = (epoch * n_steps + state.at.step) as u64;
         let train_noise = problem.noise(attempt, Some(epoch), "noise-train", position, train.n);
         let valid_noise = problem.noise(attempt, Some(epoch), "noise-valid", position, valid.n);
@@ -386,7 +386,7 @@ fn measure_epoch(
     observer: &mut dyn Observer,
     stop: &AtomicBool,
     seconds: &mut BTreeMap<String, f64>,
-) -> Option<EpochRecord> {
+) -> Result<Option<EpochRecord>, SearchError> {
     let (spec, epoch, n_epochs) = (&problem.spec, state.at.epoch, problem.spec.search.epochs);
     let mut timed = |name: &str, begin: Instant| {
         seconds.insert(name.into(), begin.elapsed().as_secs_f64());
@@ -395,30 +395,30 @@ fn measure_epoch(
     if is_measured(spec, epoch) {
         observer.phase("eigenvalue");
         let begin = Instant::now();
-        found = Some(eigenvalue(problem, state, epoch, spec.hessian.tolerance));
+        found = Some(eigenvalue(problem, state, epoch, spec.hessian.tolerance)?);
         timed("eigenvalue", begin);
     }
     let mut oneshot = None;
     if spec.eval.oneshot {
         observer.phase("accuracy of the supernet");
         let begin = Instant::now();
-        oneshot = Some(score_supernet(problem, state, epoch, stop)?);
+        oneshot = score_supernet(problem, state, epoch, stop)?;
         timed("supernet accuracy", begin);
     }
     let mut child = None;
     if spec.eval.child {
         observer.phase("accuracy of its child");
         let begin = Instant::now();
-        child = Some(score_child(problem, state, epoch, stop)?);
+        child = score_child(problem, state, epoch, stop)?;
         timed("child accuracy", begin);
     }
     if stop.load(Ordering::Relaxed) {
-        return None;
+        return Ok(None);
     }
     let genotype = genotype(problem, state);
     let (normal, reduce) = state.alphas.split_at(problem.n_alphas()[0]);
     let at = &state.at;
-    Some(EpochRecord {
+    Ok(Some(EpochRecord {
         attempt: at.attempt,
         epoch,
         lr: cosine_lr(spec.weights.lr, spec.weights.lr_min, epoch, n_epochs),
@@ -438,7 +438,7 @@ fn measure_epoch(
         genotype: genotype.to_string(),
         alphas_normal: normal.to_vec(),
         alphas_reduce: reduce.to_vec(),
-    })
+    }))
 }
 
 /// Whether the eigenvalue is measured after an epoch: every so many, and after the last.

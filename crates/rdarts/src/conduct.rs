@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rdarts::data::FOLDER;
 use rdarts::kernels::Isa;
-use rdarts::run::{Environment, EpochRecord, Event, RunDir, RunView};
+use rdarts::run::{Environment, EpochRecord, Event, RunDir, RunView, SearchSpec};
 use rdarts::search::SearchError;
 use rdarts::search::problem::{Problem, open_space};
 use rdarts::search::search::{Found, Outcome, rule_of};
@@ -17,7 +18,7 @@ use signal_hook::iterator::Signals;
 
 use crate::exit::{Exit, INTERRUPTED, out, say};
 use crate::plot::{self, Point};
-use crate::progress::Shown;
+use crate::progress::{Reading, Shown};
 
 /// More than any machine has processors: a slip of the finger must not start a million threads.
 const MAX_THREADS: usize = 1024;
@@ -71,8 +72,9 @@ pub fn count(n: usize, what: &str) -> String {
 }
 
 /// The problem of a run as the run recorded it: its spec, its space (the one its spec names if it was stopped before
-/// that), and its images, from `data_dir` if they are not where they were.
-pub fn reopen(view: &RunView, data_dir: Option<&Path>) -> Result<Problem, Exit> {
+/// that), and its images, from `data_dir` if they are not where they were; `quiet` tells
+/// nothing of their reading.
+pub fn reopen(view: &RunView, data_dir: Option<&Path>, quiet: bool) -> Result<Problem, Exit> {
     let mut spec = view.spec().clone();
     if let Some(dir) = data_dir {
         spec.data.dir = dir.display().to_string();
@@ -84,7 +86,10 @@ pub fn reopen(view: &RunView, data_dir: Option<&Path>) -> Result<Problem, Exit> 
         }
         None => open_space(&spec.space.name)?,
     };
-    Ok(Problem::new(spec, space)?)
+    let reading = Reading::new(quiet);
+    let problem = Problem::watched(spec, space, &reading)?;
+    reading.end();
+    Ok(problem)
 }
 
 /// Records the machine in a run directory, runs `body` and tells how it ended.
@@ -136,6 +141,12 @@ pub fn conduct(
     }
 }
 
+/// The name of the data set, for a folder that of its directory.
+pub fn data_name(spec: &SearchSpec) -> String {
+    let dir = Path::new(&spec.data.dir).file_name().filter(|_| spec.data.name == FOLDER);
+    dir.map_or(spec.data.name.clone(), |name| name.to_string_lossy().into_owned())
+}
+
 /// A path as a shell takes it.
 pub fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
@@ -163,7 +174,7 @@ fn tell(problem: &Problem, path: &Path, found: &Found, events: &[Event]) {
     out!(
         "{} on {} in space {}: the architecture of epoch {}",
         spec.search.method,
-        spec.data.name,
+        data_name(spec),
         problem.space.name,
         found.epoch
     );
@@ -209,7 +220,10 @@ fn tell(problem: &Problem, path: &Path, found: &Found, events: &[Event]) {
     out!("Next:");
     out!("  rdarts hessian {path} --full");
     out!("      all eigenvalues at the end of the search");
-    if spec.preset == "demo" {
+    if spec.preset == "demo" && spec.data.name == FOLDER {
+        out!("  rdarts search --preset paper --data {}", quoted(Path::new(&spec.data.dir)));
+        out!("      the paper's settings on these images (README says how long that takes)");
+    } else if spec.preset == "demo" {
         out!("  rdarts search --preset paper");
         out!("      the paper's settings on the full Fashion-MNIST (README says how long that takes)");
     } else {

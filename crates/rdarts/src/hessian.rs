@@ -55,7 +55,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     }
     let view = RunView::open(&args.dir)?;
     set_threads(args.threads)?;
-    let problem = reopen(&view, args.data_dir.as_deref())?;
+    let problem = reopen(&view, args.data_dir.as_deref(), args.json)?;
     let name = choose(&view, args.epoch)?;
     let state = State::from_checkpoint(&problem, &name.to_string(), view.load_checkpoint(&name)?)?;
     let epoch = name.epoch;
@@ -80,9 +80,9 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         );
     }
     let value = if args.full {
-        full(&problem, &state, epoch, &args, &mut out)
+        full(&problem, &state, epoch, &args, &mut out)?
     } else {
-        dominant(&problem, &state, epoch, &args, &mut out)
+        dominant(&problem, &state, epoch, &args, &mut out)?
     };
     if !value.is_finite() {
         return Err(Exit::Failed(format!(
@@ -135,8 +135,14 @@ fn choose(view: &RunView, epoch: Option<usize>) -> Result<CheckpointName, Exit> 
     })
 }
 
-fn dominant(problem: &Problem, state: &State, epoch: usize, args: &Args, out: &mut serde_json::Value) -> f64 {
-    let found = eigenvalue(problem, state, epoch, args.tolerance.unwrap_or(problem.spec.hessian.tolerance));
+fn dominant(
+    problem: &Problem,
+    state: &State,
+    epoch: usize,
+    args: &Args,
+    out: &mut serde_json::Value,
+) -> Result<f64, Exit> {
+    let found = eigenvalue(problem, state, epoch, args.tolerance.unwrap_or(problem.spec.hessian.tolerance))?;
     out["eigenvalue"] = json!(found.value);
     out["bound"] = json!(found.bound);
     out["products"] = json!(found.n_products);
@@ -148,11 +154,11 @@ fn dominant(problem: &Problem, state: &State, epoch: usize, args: &Args, out: &m
             found.n_products
         );
     }
-    found.value
+    Ok(found.value)
 }
 
-fn full(problem: &Problem, state: &State, epoch: usize, args: &Args, out: &mut serde_json::Value) -> f64 {
-    let mut matrix = hessian(problem, state, epoch).full();
+fn full(problem: &Problem, state: &State, epoch: usize, args: &Args, out: &mut serde_json::Value) -> Result<f64, Exit> {
+    let mut matrix = hessian(problem, state, epoch)?.full();
     for i in 0..matrix.n {
         matrix.values[i * matrix.n + i] += diagonal(problem);
     }
@@ -170,7 +176,7 @@ fn full(problem: &Problem, state: &State, epoch: usize, args: &Args, out: &mut s
             out!("  {}", line.iter().map(|v| format!("{v:>10.3e}")).collect::<Vec<_>>().join(" "));
         }
     }
-    values[0]
+    Ok(values[0])
 }
 
 /// Where a value lies among those measured.

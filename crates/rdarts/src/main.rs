@@ -16,6 +16,8 @@ mod bench;
 
 mod conduct;
 
+mod data;
+
 use clap::{Parser, Subcommand};
 
 use crate::exit::{Exit, say};
@@ -44,6 +46,7 @@ enum Verb {
     Resume(resume::Args),
     Hessian(hessian::Args),
     Bench(bench::Args),
+    Data(data::Args),
 }
 
 fn main() -> std::process::ExitCode {
@@ -52,6 +55,7 @@ fn main() -> std::process::ExitCode {
         Verb::Resume(args) => resume::run(args),
         Verb::Hessian(args) => hessian::run(args),
         Verb::Bench(args) => bench::run(args),
+        Verb::Data(args) => data::run(args),
     };
     done.unwrap_or_else(|e: Exit| {
         say!("error: {e}");

@@ -1,9 +1,11 @@
 //! What a running search shows: a bar with rate and time left on a terminal, plain lines when piped.
 
 use std::io::IsTerminal;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use rdarts::data::Watch;
 use rdarts::run::EpochRecord;
 use rdarts::search::monitor::{Decision, Why};
 use rdarts::search::search::{Observer, Progress};
@@ -149,6 +151,67 @@ impl Observer for Shown {
         }
     }
 }
+
+/// The reading of images: a bar on a terminal, a line now and then when piped.
+pub struct Reading {
+    bar: Option<ProgressBar>,
+    quiet: bool,
+    /// When the present pass over the files began, and when it was last shown without a terminal.
+    times: Mutex<(Instant, Instant)>,
+}
+
+impl Reading {
+    /// Nothing is shown before something takes long; `quiet` shows nothing.
+    pub fn new(quiet: bool) -> Self {
+        let on_terminal = std::io::stderr().is_terminal() && !quiet;
+        let bar = on_terminal.then(|| {
+            let bar = ProgressBar::no_length();
+            let style = ProgressStyle::with_template("reading images {wide_bar} {pos}/{len}  {msg}");
+            bar.set_style(style.expect("the template is fixed"));
+            bar
+        });
+        Self { bar, quiet, times: Mutex::new((Instant::now(), Instant::now())) }
+    }
+
+    /// Takes the bar away.
+    pub fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Watch for Reading {
+    fn progress(&self, done: usize, total: usize) {
+        let mut times = self.times.lock().unwrap_or_else(|e| e.into_inner());
+        let (began, shown) = &mut *times;
+        let seconds = began.elapsed().as_secs_f64().max(1e-9);
+        let rate = done as f64 / seconds;
+        let left = duration((total - done) as f64 / rate.max(1e-9));
+        if let Some(bar) = &self.bar {
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+            bar.set_message(format!("{rate:.0} images/s  {left} left"));
+        } else if shown.elapsed() > READING_LINE_EVERY && !self.quiet {
+            *shown = Instant::now();
+            say!("  reading images: {done}/{total}  {rate:.0} images/s  {left} left");
+        }
+        if done == total {
+            *times = (Instant::now(), Instant::now());
+        }
+    }
+
+    fn note(&self, text: &str) {
+        match &self.bar {
+            _ if self.quiet => {}
+            Some(bar) => bar.suspend(|| say!("{text}")),
+            None => say!("{text}"),
+        }
+    }
+}
+
+/// Without a terminal, reading that takes long shows a line this often.
+const READING_LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// Seconds as `1:02:03`, `4:05` or `9 s`.
 pub fn duration(seconds: f64) -> String {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use rdarts::run::{RunDir, RunError};
 use rdarts::search::search::resume;
 
-use crate::conduct::{conduct, reopen, set_threads};
+use crate::conduct::{conduct, data_name, reopen, set_threads};
 use crate::exit::{Exit, say};
 
 /// Go on after a stop, a kill or a crash, with the same bits as if nothing had happened
@@ -35,13 +35,13 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         return Err(RunError::Finished { path: args.dir }.into());
     }
     let threads = set_threads(args.threads)?;
-    let problem = reopen(dir.view(), args.data_dir.as_deref())?;
+    let problem = reopen(dir.view(), args.data_dir.as_deref(), args.json)?;
     if !args.json {
         say!(
             "{} in space {} on {}: resuming {}",
             problem.spec.search.method,
             problem.space.name,
-            problem.spec.data.name,
+            data_name(&problem.spec),
             args.dir.display()
         );
     }

@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use rdarts::data::{FOLDER, NAMES, entry, shape};
 use rdarts::run::{RunDir, SearchSpec};
-use rdarts::search::problem::{Problem, open_space};
+use rdarts::search::problem::{Problem, data_dir, data_options, open_space};
 use rdarts::search::search::start;
 
-use crate::conduct::{conduct, count, isa, set_threads};
+use crate::conduct::{conduct, count, data_name, isa, set_threads};
 use crate::exit::{Exit, say};
+use crate::progress::Reading;
 
 /// Search an architecture; without arguments a small robust search on embedded images
 ///
@@ -18,6 +20,7 @@ use crate::exit::{Exit, say};
 /// Examples:
 ///   rdarts search                                      two minutes on two cores: DARTS-ADA, space S2, fashion-mini
 ///   rdarts search --preset paper --space s3 --seed 2   the paper's settings on the full Fashion-MNIST
+///   rdarts search --data ./my-images                   your pictures: a directory a class
 ///   rdarts search my.toml --set search.epochs=20       your spec, shortened
 ///   rdarts search --method darts --set weights.l2=0.0243
 ///
@@ -36,7 +39,8 @@ pub struct Args {
     /// Search space: s1, s2, s3, s4, darts, darts-no-none, tiny, or a TOML file (space.name)
     #[arg(long)]
     space: Option<String>,
-    /// Data set: fashion-mini, fashion-mnist, cifar10, cifar100, cifar100-coarse or svhn (data.name)
+    /// Data set: fashion-mini, fashion-mnist, cifar10, cifar100, cifar100-coarse, svhn, svhn-extra (data.name), or the
+    /// path of a folder of images, train/CLASS/* with test/CLASS/* or CLASS/* (folder as data.name, the path as data.dir)
     #[arg(long)]
     data: Option<String>,
     /// Directory of the data set (data.dir)
@@ -69,10 +73,12 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
     isa()?;
+    let threads = set_threads(args.threads)?;
     let spec = resolve(&args)?;
     let space = open_space(&spec.space.name)?;
-    let threads = set_threads(args.threads)?;
-    let problem = Problem::new(spec, space)?;
+    let reading = Reading::new(args.json);
+    let problem = Problem::watched(spec, space, &reading)?;
+    reading.end();
     let path = args.out.unwrap_or_else(|| free_directory(&problem.spec));
     let mut dir = RunDir::create(&path, &problem.spec)?;
     dir.write_space(&problem.space.to_toml())?;
@@ -83,12 +89,13 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
 }
 
 fn resolve(args: &Args) -> Result<SearchSpec, Exit> {
+    let (name, dir) = data(args)?;
     let preset = args.preset.as_deref().or(if args.spec.is_none() { Some("demo") } else { None });
     let quote = |v: &String| format!("\"{}\"", v.replace('\\', "\\\\").replace('"', "\\\""));
     let flags = [
         ("space.name", args.space.as_ref().map(quote)),
-        ("data.name", args.data.as_ref().map(quote)),
-        ("data.dir", args.data_dir.as_ref().map(quote)),
+        ("data.name", name.as_ref().map(quote)),
+        ("data.dir", dir.as_ref().map(quote)),
         ("search.method", args.method.as_ref().map(quote)),
         ("search.order", args.order.as_ref().map(quote)),
         ("seed", args.seed.map(|v| v.to_string())),
@@ -96,25 +103,67 @@ fn resolve(args: &Args) -> Result<SearchSpec, Exit> {
     ];
     let mut overrides = args.overrides.clone();
     overrides.extend(flags.into_iter().filter_map(|(key, value)| value.map(|v| format!("{key}={v}"))));
-    let mut spec = SearchSpec::resolve(preset, args.spec.as_deref(), &overrides).map_err(Exit::input)?;
-    spec.data.dir = data_directory(&spec)?;
+    let resolve = |overrides: &[String]| -> Result<SearchSpec, Exit> {
+        let mut spec = SearchSpec::resolve(preset, args.spec.as_deref(), overrides).map_err(Exit::input)?;
+        spec.data.dir = data_directory(&spec)?;
+        if !matches!(spec.data.cache.as_str(), "" | "auto") {
+            // As for the data, `resume` may be started elsewhere.
+            let whole = std::path::absolute(&spec.data.cache).map_err(|e| Exit::Input(format!("data.cache: {e}")))?;
+            spec.data.cache = whole.display().to_string();
+        }
+        Ok(spec)
+    };
+    let mut spec = resolve(&overrides)?;
+    if spec.data.name == FOLDER && (spec.data.size == 0 || spec.data.channels == 0) {
+        // What is decided from the images is recorded, and decides how they are augmented.
+        let reading = Reading::new(args.json);
+        let found = shape(data_dir(&spec.data), &data_options(&spec.data, &reading)).map_err(Exit::input)?;
+        reading.end();
+        overrides.push(format!("data.size={}", found.size));
+        overrides.push(format!("data.channels={}", found.channels));
+        spec = resolve(&overrides)?;
+    }
     Ok(spec)
+}
+
+/// The name and the directory of the data as the flags give them: a path in place of a name is that of a folder.
+fn data(args: &Args) -> Result<(Option<String>, Option<String>), Exit> {
+    let is_path = |name: &&String| {
+        !NAMES.contains(&name.as_str())
+            && (name.contains(std::path::MAIN_SEPARATOR) || Path::new(name.as_str()).is_dir())
+    };
+    match (args.data.as_ref().filter(is_path), &args.data_dir) {
+        (Some(path), Some(dir)) => Err(Exit::Input(format!(
+            "--data is the path `{path}` and --data-dir is `{dir}`, but the data should have one place"
+        ))),
+        (Some(path), None) => Ok((Some(FOLDER.to_string()), Some(path.clone()))),
+        (None, dir) => Ok((args.data.clone(), dir.clone())),
+    }
 }
 
 /// The directory of the data as it can be found again from anywhere, by `resume` and `hessian` too.
 fn data_directory(spec: &SearchSpec) -> Result<String, Exit> {
-    let from_environment = || std::env::var("RDARTS_DATA").unwrap_or_default();
     let (dir, embedded) = (&spec.data.dir, spec.data.name == "fashion-mini");
     if embedded && !dir.is_empty() {
         return Err(Exit::Input(format!(
             "data.dir is `{dir}`, but fashion-mini is part of the program: leave it out or name another data set"
         )));
     }
-    let dir = if dir.is_empty() && !embedded { from_environment() } else { dir.clone() };
-    match Path::new(&dir).canonicalize() {
-        Ok(whole) if !dir.is_empty() => Ok(whole.display().to_string()),
+    let dir = match spec.data.name.as_str() {
+        _ if !dir.is_empty() => PathBuf::from(dir),
+        FOLDER => std::env::var_os("RDARTS_DATA").map(PathBuf::from).unwrap_or_default(),
+        name => entry(name).and_then(|entry| entry.find(None)).ok().flatten().unwrap_or_default(),
+    };
+    match dir.canonicalize() {
+        Ok(whole) if !dir.as_os_str().is_empty() => match whole.to_str() {
+            Some(text) => Ok(text.to_string()),
+            None => Err(Exit::Input(format!(
+                "the directory {} has bytes in its path that are no text (UTF-8): rename it, or name a link to it",
+                whole.display()
+            ))),
+        },
         // Where it cannot be found, opening the data says so in its own words.
-        _ => Ok(dir),
+        _ => Ok(dir.to_string_lossy().into_owned()),
     }
 }
 
@@ -128,7 +177,7 @@ fn announce(problem: &Problem, path: &Path, threads: usize) {
         "{} in space {} on {}{small}: {} of {}, {} channels, {} cells, {} weights, {} alphas, {} order, L2 {:e}",
         spec.search.method,
         problem.space.name,
-        spec.data.name,
+        data_name(spec),
         count(spec.search.epochs, "epoch"),
         count(problem.steps_per_epoch(), "step"),
         spec.network.channels,
@@ -138,6 +187,7 @@ fn announce(problem: &Problem, path: &Path, threads: usize) {
         spec.search.order,
         spec.weights.l2,
     );
+    say!("{}", images(problem));
     say!(
         "{} images train the weights, {} the alphas; {} ({}); run directory {}",
         problem.split.train.len(),
@@ -148,10 +198,28 @@ fn announce(problem: &Problem, path: &Path, threads: usize) {
     );
 }
 
+/// What the images are: their shape, and how many there are of each class.
+fn images(problem: &Problem) -> String {
+    let (data, train) = (&problem.data, &problem.data.train);
+    let counts = train.counts(data.classes.len());
+    let at = |n: usize| &data.classes[counts.iter().position(|&count| count == n).unwrap_or(0)];
+    let (least, most) = (counts.iter().copied().min().unwrap_or(0), counts.iter().copied().max().unwrap_or(0));
+    let classes = match least == most {
+        true => format!("{least} of each of {} classes", counts.len()),
+        false => {
+            let (fewest, largest) = (at(least), at(most));
+            format!("of {} classes, from {least} ({fewest}) to {most} ({largest})", counts.len())
+        }
+    };
+    let (h, w) = (train.height, train.width);
+    let colour = if train.channels == 1 { "gray" } else { "colour" };
+    format!("{} training images of {h}x{w} pixels in {colour}, {classes}; {} test images", train.n, data.test.n)
+}
+
 /// runs/SPACE-DATA-METHOD-SEED, numbered from the second on.
 fn free_directory(spec: &SearchSpec) -> PathBuf {
     let space = Path::new(&spec.space.name).file_stem().map_or("space".into(), |s| s.to_string_lossy().into_owned());
-    let name = format!("{space}-{}-{}-{}", spec.data.name, spec.search.method, spec.seed);
+    let name = format!("{space}-{}-{}-{}", data_name(spec), spec.search.method, spec.seed);
     let first = Path::new("runs").join(&name);
     let numbered = (2..).map(|n| Path::new("runs").join(format!("{name}-{n}")));
     std::iter::once(first).chain(numbered).find(|p| !p.exists()).expect("one of infinitely many names is free")

@@ -197,6 +197,84 @@ fn a_damaged_newest_checkpoint_is_named_and_the_one_before_it_used() {
     assert!(result(&dir) == whole);
 }
 
+/// Three classes of gray pictures that can be told apart, so many of each.
+fn write_pictures(dir: &Path, n: usize) {
+    for (class, period) in [("Apple", 2), ("birch leaf", 5), ("c", 9)] {
+        std::fs::create_dir_all(dir.join(class)).unwrap();
+        for i in 0..n {
+            let value = |x: u32, y: u32| image::Luma([((x + y + i as u32) % period * 25) as u8]);
+            image::GrayImage::from_fn(16, 16, value).save(dir.join(class).join(format!("{i}.png"))).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_folder_of_images_is_searched_and_found_again_when_it_has_moved() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path();
+    write_pictures(&dir.join("my-images"), 60);
+    std::fs::write(dir.join("my-images/c/notes.txt"), "x").unwrap();
+    let more =
+        ["--data", "./my-images", "--set", "search.epochs=1", "--set", "search.batch=8", "--set", "data.limit=90"];
+    let out = small(dir, "run", &more);
+    let said = text(&out.stderr);
+    assert!(out.status.success(), "{said}");
+    for words in [
+        "on my-images",
+        "144 training images of 16x16 pixels in gray, 48 of each of 3 classes; 36 test images",
+        "notes.txt was left out",
+        "45 images train the weights, 45 the alphas",
+    ] {
+        assert!(said.contains(words), "`{words}` is not in: {said}");
+    }
+    let spec = std::fs::read_to_string(dir.join("run/spec.toml")).unwrap();
+    for line in ["name = \"folder\"", "size = 16", "channels = 1", "crop_padding = 2", "flip = true"] {
+        assert!(spec.lines().any(|l| l == line), "`{line}` is not in: {spec}");
+    }
+    // What is recorded opens without deciding anything again, and what the user sets wins.
+    let set =
+        ["--data", "folder", "--data-dir", "my-images", "--set", "augment.crop_padding=1", "--set", "data.size=8"];
+    let out = small(dir, "set", &[&more[2..], &set[..]].concat());
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let spec = std::fs::read_to_string(dir.join("set/spec.toml")).unwrap();
+    assert!(spec.contains("size = 8") && spec.contains("crop_padding = 1"), "{spec}");
+
+    // The default run directory is named after the folder.
+    let named = run(dir, &[&["search"], &SMALL[..], &more[..]].concat());
+    assert!(
+        named.status.success() && dir.join("runs/s2-my-images-darts-ada-1/DONE").exists(),
+        "{}",
+        text(&named.stderr)
+    );
+
+    std::fs::rename(dir.join("my-images"), dir.join("moved")).unwrap();
+    refuses(dir, &["hessian", "run"], &["my-images", "No such file"]);
+    let moved = run(dir, &["hessian", "run", "--data-dir", "moved"]);
+    assert!(moved.status.success(), "{}", text(&moved.stderr));
+    // Other pictures are noticed; four of five are training images.
+    for i in (0..60).step_by(2) {
+        std::fs::copy(dir.join("moved/Apple/1.png"), dir.join(format!("moved/Apple/{i}.png"))).unwrap();
+    }
+    refuses(dir, &["hessian", "run", "--data-dir", "moved"], &["images"]);
+}
+
+#[test]
+fn folders_and_their_flags_are_refused_in_one_sentence() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path();
+    write_pictures(&dir.join("images"), 12);
+    refuses(dir, &["search", "--data", "./absent"], &["absent", "No such file"]);
+    refuses(dir, &["search", "--data", "folder"], &["--data-dir"]);
+    refuses(dir, &["search", "--data", "./images", "--data-dir", "images"], &["--data", "--data-dir", "one place"]);
+    refuses(dir, &["search", "--data", "images", "--set", "data.size=7"], &["data.size", "7", "from 8 to 1024"]);
+    refuses(dir, &["search", "--set", "data.size=32"], &["data.size", "only the images of a folder"]);
+    refuses(dir, &["search", "--data", "images"], &["each should hold a batch of 64"]);
+    let jpeg = [0xff, 0xd8, 0xff, 0xe0, 0, 4, 0, 0];
+    std::fs::write(dir.join("images/c/7.jpg"), jpeg).unwrap();
+    refuses(dir, &["search", "--data", "images"], &["images/c/7.jpg"]);
+    assert!(!dir.join("runs").exists(), "no refused search leaves anything behind");
+}
+
 #[test]
 fn bad_input_gets_one_sentence_and_exit_code_2() {
     let tmp = tempfile::tempdir().unwrap();

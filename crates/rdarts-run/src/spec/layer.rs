@@ -32,6 +32,34 @@ impl Layer {
         Layer { table, origins }
     }
 
+    /// The preset of the data set that the topmost of `layers`, or else `below`, names; none if there is none.
+    pub(super) fn of_data(below: &Layer, layers: &[Layer]) -> Option<Layer> {
+        let topmost = |key| layers.iter().rev().chain([below]).find_map(|layer| layer.table.get("data")?.get(key));
+        let name = topmost("name")?.as_str()?;
+        let preset = presets::DATA.iter().find(|preset| preset.name == name)?;
+        let size = topmost("size").and_then(Value::as_integer).unwrap_or(0);
+        Some(Layer::from_data_preset(preset, size))
+    }
+
+    /// A length may be given as a part of the size of the images; it is left out while that is not known.
+    fn from_data_preset(preset: &presets::Preset, size: i64) -> Layer {
+        let mut table: Table = preset.text.parse().expect("a test parses every preset");
+        for (_, section) in &mut table {
+            let section = section.as_table_mut().expect("a preset of a data set has sections only");
+            section.retain(|_, value| match value.as_str().and_then(|text| text.strip_prefix("data.size / ")) {
+                Some(divisor) => {
+                    let divisor: i64 = divisor.parse().expect("a test parses every preset");
+                    *value = Value::Integer(size / divisor);
+                    size > 0
+                }
+                None => true,
+            });
+        }
+        let origin = Origin::Preset(format!("of the data set {}", preset.name));
+        let origins = leaf_keys(&table).into_iter().map(|key| (key, origin.clone())).collect();
+        Layer { table, origins }
+    }
+
     /// Parses a file and checks its keys and types.
     pub(super) fn from_text(name: &str, text: &str) -> Result<Layer, SpecError> {
         let syntax = |err: toml::de::Error| {

@@ -1,0 +1,480 @@
+//! Fetching a data set from its official source: with resume, checked by SHA-256, and whole or not at all.
+//!
+//! ```text
+//! TO/cifar-10-binary.tar.gz.part      what came so far; a later fetch asks for the rest of it
+//! TO/.unfinished-NAME-XXXXXX/         an archive being unpacked
+//! TO/cifar-10-batches-bin/            the data set, and SHA256SUMS of its files for `sha256sum -c`
+//! TO/svhn/train_32x32.mat             a file that is published as it is
+//! ```
+//!
+//! A file gets its name only after its sum was found right. `download` speaks with the server, `unpack` reads archives.
+//!
+//! The sums and sizes are those that TensorFlow Datasets publishes (tensorflow/datasets, files
+//! `tensorflow_datasets/url_checksums/{cifar10,cifar100,svhn_cropped,fashion_mnist}.txt`). A test compares those of
+//! Fashion-MNIST with Debian's files, which are the official ones without the name and the time in their gzip header.
+
+mod download;
+mod unpack;
+
+#[cfg(test)]
+pub(crate) use download::{Reply, Verdict, judge};
+pub use unpack::{Limits, unpack};
+
+use crate::error::DataError;
+use crate::{catalog, check_files, folder, locate};
+use sha2::{Digest, Sha256};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A file that a source publishes.
+#[derive(Clone, Debug)]
+pub struct SourceFile {
+    /// Its name, at the source and here.
+    pub name: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its SHA-256 in lower-case hexadecimal.
+    pub sha256: String,
+}
+
+/// Where a data set comes from.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The data set.
+    pub name: String,
+    /// The address that the names of the files are appended to.
+    pub base: String,
+    /// The directory that its files are in when all is done, below the target.
+    pub directory: String,
+    /// The files to fetch.
+    pub files: Vec<SourceFile>,
+    /// Whether they are archives that hold the directory.
+    pub packed: bool,
+}
+
+/// How to fetch.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The directory below which the data set's own is made.
+    pub to: PathBuf,
+    /// Another address of the same files.
+    pub from: Option<String>,
+    /// How long a server may be silent.
+    pub timeout: Duration,
+    /// How long to wait before a broken transfer is tried again; twice as long the second time, and so on.
+    pub pause: Duration,
+}
+
+impl Options {
+    /// The source's own address, half a minute of silence.
+    pub fn new(to: PathBuf) -> Self {
+        Self { to, from: None, timeout: Duration::from_secs(30), pause: Duration::from_secs(2) }
+    }
+}
+
+/// What happens while a data set is fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// A transfer begins at this byte of a file of this size.
+    Begin {
+        /// The file.
+        file: &'a str,
+        /// The first byte that is asked for.
+        at: u64,
+        /// The size of the file.
+        size: u64,
+    },
+    /// So many bytes of the file are here.
+    Bytes(u64),
+    /// The sum of what is here is taken.
+    Summing,
+    /// An archive is unpacked.
+    Unpacking,
+    /// Something a reader may want to know, in a sentence.
+    Note(&'a str),
+}
+
+/// Who is told, and may say that it is enough.
+pub trait Observer {
+    /// Something happens.
+    fn step(&mut self, step: Step);
+    /// Whether to stop soon.
+    fn stopped(&self) -> bool {
+        false
+    }
+}
+
+/// How a file came to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// Fetched now, its sum is right.
+    Fetched,
+    /// It was there, and its sum is right.
+    Verified,
+    /// It was there without sums to compare with, and it is read without an error.
+    Readable,
+}
+
+/// A data set that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// The directory of its files.
+    pub dir: PathBuf,
+    /// The files, or the directory that was made of an archive.
+    pub files: Vec<(String, Arrival)>,
+}
+
+/// Why a data set is not there.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum FetchError {
+    /// No such data set, or files that are there and bad.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A data set that nothing has to be fetched for.
+    #[error("{0} is part of the program, there is nothing to fetch")]
+    BuiltIn(String),
+    /// A folder of the user's.
+    #[error("a folder of images is your own, there is nothing to fetch")]
+    Own,
+    /// An address that is none.
+    #[error("`{0}` is no address to fetch from, it should be like http://HOST/PATH or https://HOST/PATH")]
+    Address(String),
+    /// No directory to put it in.
+    #[error("this account has no directory for data, name one with --to")]
+    NoDirectory,
+    /// Something is where the data set should be.
+    #[error("{} is there already and is not as published ({why}): move it away to fetch it", path.display())]
+    Occupied {
+        /// The file or directory.
+        path: PathBuf,
+        /// How it differs.
+        why: String,
+    },
+    /// The server has no such file, or something else.
+    #[error("{url} cannot be fetched: {why}")]
+    Refused {
+        /// The address.
+        url: String,
+        /// What the server said.
+        why: String,
+    },
+    /// The transfer broke too often.
+    #[error(
+        "{url} broke off after {have} of {size} bytes: {why}; what came is kept in {}, the same command goes on from \
+         there", part.display()
+    )]
+    Broken {
+        /// The address.
+        url: String,
+        /// Bytes that are here.
+        have: u64,
+        /// Bytes there should be.
+        size: u64,
+        /// The last failure.
+        why: String,
+        /// Where they are.
+        part: PathBuf,
+    },
+    /// Other bytes than the published ones.
+    #[error(
+        "{url} is not the published file: it is {looks}, its SHA-256 is {found} and should be {expected}; what came was \
+         removed"
+    )]
+    Sum {
+        /// The address.
+        url: String,
+        /// What the file looks like.
+        looks: String,
+        /// Its sum.
+        found: String,
+        /// The published one.
+        expected: String,
+    },
+    /// An archive that is not safe, or damaged.
+    #[error("{archive} was not unpacked: {why}")]
+    Archive {
+        /// The archive.
+        archive: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The disk is full.
+    #[error("there is no space left to write {}: free some and say the same again, what is there stays", path.display())]
+    Full {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another failure of the file system.
+    #[error("cannot write {}: {reason}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        reason: String,
+    },
+    /// Another process fetches the same.
+    #[error("another process is fetching {}, wait for it or stop it", path.display())]
+    Busy {
+        /// The unfinished file.
+        path: PathBuf,
+    },
+    /// The observer said so.
+    #[error("stopped: what came is kept, the same command goes on from there")]
+    Stopped,
+}
+
+impl FetchError {
+    /// Whether the request was wrong, rather than the network, the server or the disk.
+    pub fn is_input(&self) -> bool {
+        use FetchError::{Address, BuiltIn, Data, NoDirectory, Occupied, Own};
+        matches!(self, Data(_) | BuiltIn(_) | Own | Address(_) | NoDirectory | Occupied { .. })
+    }
+
+    fn write(path: &Path, error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { path: path.to_owned() },
+            _ => Self::Write { path: path.to_owned(), reason: error.to_string() },
+        }
+    }
+}
+
+/// The list of sums in a directory that was unpacked, in the format of `sha256sum`.
+const SUMS: &str = "SHA256SUMS";
+
+/// Where a data set of this name comes from.
+pub fn source(name: &str) -> Result<Source, FetchError> {
+    let file = |name: &str, size, sha256: &str| SourceFile { name: name.into(), size, sha256: sha256.into() };
+    let source = |base: &str, directory: &str, packed, files| Source {
+        name: name.into(),
+        base: base.into(),
+        directory: directory.into(),
+        files,
+        packed,
+    };
+    const KRIZ: &str = "https://www.cs.toronto.edu/~kriz";
+    const HOUSENUMBERS: &str = "http://ufldl.stanford.edu/housenumbers";
+    const FASHION: &str = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com";
+    Ok(match name {
+        "cifar10" => {
+            let sum = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd";
+            source(KRIZ, "cifar-10-batches-bin", true, vec![file("cifar-10-binary.tar.gz", 170_052_171, sum)])
+        }
+        "cifar100" | "cifar100-coarse" => {
+            let sum = "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec";
+            source(KRIZ, "cifar-100-binary", true, vec![file("cifar-100-binary.tar.gz", 168_513_733, sum)])
+        }
+        "svhn" | "svhn-extra" => {
+            let train = "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8";
+            let test = "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b";
+            let extra = "a133a4beb38a00fcdda90c9489e0c04f900b660ce8a316a5e854838379a71eb3";
+            let mut files = vec![file("train_32x32.mat", 182_040_794, train), file("test_32x32.mat", 64_275_384, test)];
+            files.extend((name == "svhn-extra").then(|| file("extra_32x32.mat", 1_329_278_602, extra)));
+            source(HOUSENUMBERS, "svhn", false, files)
+        }
+        "fashion-mnist" => {
+            let rows = [
+                (
+                    "train-images-idx3-ubyte.gz",
+                    26_421_880,
+                    "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+                ),
+                (
+                    "train-labels-idx1-ubyte.gz",
+                    29_515,
+                    "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+                ),
+                (
+                    "t10k-images-idx3-ubyte.gz",
+                    4_422_102,
+                    "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+                ),
+                (
+                    "t10k-labels-idx1-ubyte.gz",
+                    5_148,
+                    "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+                ),
+            ];
+            source(FASHION, "fashion-mnist", false, rows.map(|(name, size, sum)| file(name, size, sum)).into())
+        }
+        folder::NAME => return Err(FetchError::Own),
+        _ => {
+            catalog::entry(name)?;
+            return Err(FetchError::BuiltIn(name.to_owned()));
+        }
+    })
+}
+
+/// The directory that data sets are put in and looked for in: `$RDARTS_DATA`, else the user's own.
+pub fn usual_target() -> Result<PathBuf, FetchError> {
+    locate::from_env().or_else(locate::of_user).ok_or(FetchError::NoDirectory)
+}
+
+/// Fetches what is not there yet and verifies what is.
+///
+/// # Errors
+/// One sentence; nothing unfinished has a finished file's name.
+pub fn fetch(source: &Source, options: &Options, observer: &mut dyn Observer) -> Result<Fetched, FetchError> {
+    let base = options.from.as_ref().unwrap_or(&source.base);
+    let is_address = |uri: &ureq::http::Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
+    if !base.parse().is_ok_and(|uri| is_address(&uri)) {
+        return Err(FetchError::Address(base.clone()));
+    }
+    let dir = options.to.join(&source.directory);
+    let beside = if source.packed { &options.to } else { &dir };
+    fs::create_dir_all(beside).map_err(|e| FetchError::write(beside, &e))?;
+    if source.packed
+        && let Some(arrival) = verify_unpacked(source, &dir, observer)?
+    {
+        return Ok(Fetched { dir, files: vec![(source.directory.clone(), arrival)] });
+    }
+    let mut files = Vec::new();
+    for file in &source.files {
+        let path = beside.join(&file.name);
+        let is_there = is_published(file, &path, observer)?;
+        if !is_there {
+            let url = format!("{}/{}", base.trim_end_matches('/'), file.name);
+            download::download(&url, file, &path, options, observer)?;
+        }
+        if source.packed {
+            observer.step(Step::Unpacking);
+            place(source, &path, &options.to)?;
+            // The archive can be had again; the space it takes cannot.
+            let _ = fs::remove_file(&path);
+            files.push((source.directory.clone(), Arrival::Fetched));
+        } else {
+            files.push((file.name.clone(), if is_there { Arrival::Verified } else { Arrival::Fetched }));
+        }
+    }
+    Ok(Fetched { dir, files })
+}
+
+/// Whether the file is there; another one in its place is an error.
+fn is_published(file: &SourceFile, path: &Path, observer: &mut dyn Observer) -> Result<bool, FetchError> {
+    if !path.exists() {
+        return Ok(false);
+    }
+    observer.step(Step::Summing);
+    match sum_of(path, observer)? {
+        sum if sum == file.sha256 => Ok(true),
+        sum => Err(FetchError::Occupied {
+            path: path.to_owned(),
+            why: format!("its SHA-256 is {sum} and should be {}", file.sha256),
+        }),
+    }
+}
+
+/// Verifies a directory that was made of an archive, if it is there.
+fn verify_unpacked(source: &Source, dir: &Path, observer: &mut dyn Observer) -> Result<Option<Arrival>, FetchError> {
+    let is_empty = || fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none());
+    if !dir.exists() || is_empty() {
+        return Ok(None);
+    }
+    let occupied = |path: PathBuf, why: String| FetchError::Occupied { path, why };
+    let Ok(sums) = fs::read_to_string(dir.join(SUMS)) else {
+        // Unpacked by hand: reading it is what can be done.
+        let bad = check_files(&source.name, Some(dir))?.into_iter().find_map(|file| file.images.err());
+        return match bad {
+            None => Ok(Some(Arrival::Readable)),
+            Some(error) => Err(occupied(dir.to_owned(), error.to_string())),
+        };
+    };
+    observer.step(Step::Summing);
+    for line in sums.lines() {
+        let named = line.split_once("  ").filter(|(_, name)| unpack::safe_components(Path::new(name)).is_ok());
+        let Some((expected, name)) = named else {
+            return Err(occupied(dir.join(SUMS), format!("its line `{line}` is no sum and name")));
+        };
+        let path = dir.join(name);
+        if !path.is_file() {
+            return Err(occupied(dir.to_owned(), format!("it lacks {name}")));
+        }
+        let sum = sum_of(&path, observer)?;
+        if sum != expected {
+            return Err(occupied(path, format!("its SHA-256 is {sum}, {SUMS} says {expected}")));
+        }
+    }
+    Ok(Some(Arrival::Verified))
+}
+
+/// Unpacks an archive beside its place and moves it there as a whole.
+fn place(source: &Source, archive: &Path, to: &Path) -> Result<(), FetchError> {
+    let name = archive.display().to_string();
+    let write = |e: io::Error| FetchError::write(to, &e);
+    let stream = File::open(archive).map_err(|e| FetchError::write(archive, &e))?;
+    if let Err(fs::TryLockError::WouldBlock) = stream.try_lock() {
+        return Err(FetchError::Busy { path: archive.to_owned() });
+    }
+    let prefix = format!(".unfinished-{}-", source.directory);
+    remove_unfinished(to, &prefix).map_err(write)?;
+    let room = tempfile::Builder::new().prefix(&prefix).tempdir_in(to).map_err(write)?;
+    unpack(io::BufReader::with_capacity(1 << 16, stream), &name, room.path(), Limits::default())?;
+    let made = room.path().join(&source.directory);
+    if !made.is_dir() {
+        return Err(FetchError::Archive { archive: name, why: format!("it holds no directory {}", source.directory) });
+    }
+    write_sums(&made)?;
+    let place = to.join(&source.directory);
+    fs::rename(&made, &place).map_err(|e| FetchError::write(&place, &e))?;
+    // A directory that cannot be synced is in place all the same.
+    let _ = File::open(to).and_then(|dir| dir.sync_all());
+    Ok(())
+}
+
+/// Removes what a killed process left; the lock on the archive tells that it is not at work.
+fn remove_unfinished(to: &Path, prefix: &str) -> io::Result<()> {
+    for entry in fs::read_dir(to)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// The sums of the files right in a directory.
+fn write_sums(dir: &Path) -> Result<(), FetchError> {
+    let write = |e: io::Error| FetchError::write(dir, &e);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(write)? {
+        let entry = entry.map_err(write)?;
+        names.extend(entry.path().is_file().then(|| entry.file_name()));
+    }
+    names.sort();
+    let mut text = String::new();
+    for name in names.iter().filter_map(|name| name.to_str()) {
+        text += &format!("{}  {name}\n", sum_of(&dir.join(name), &mut Unobserved)?);
+    }
+    let path = dir.join(SUMS);
+    File::create(&path)
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+        .map_err(|e| FetchError::write(&path, &e))
+}
+
+struct Unobserved;
+
+impl Observer for Unobserved {
+    fn step(&mut self, _: Step) {}
+}
+
+/// The SHA-256 of a file in hexadecimal.
+fn sum_of(path: &Path, observer: &mut dyn Observer) -> Result<String, FetchError> {
+    let unreadable = |e: io::Error| DataError::Unreadable { file: path.display().to_string(), reason: e.to_string() };
+    let mut file = File::open(path).map_err(unreadable)?;
+    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        if observer.stopped() {
+            return Err(FetchError::Stopped);
+        }
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            Ok(n) => hasher.update(&buffer[..n]),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(unreadable(e).into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

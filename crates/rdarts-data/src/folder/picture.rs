@@ -1,0 +1,227 @@
+//! One picture: from a file to the bytes of a square.
+//!
+//! PNG, JPEG and WebP, told by content and not by name. The orientation of its EXIF data is applied, alpha is dropped
+//! (the colour below it stays as it is stored), 16 bits become 8, palettes and CMYK become RGB. The largest square in
+//! its middle is cut out and, unless it has the size already, resampled (a triangle filter as wide as the reduction,
+//! which is PIL's `BILINEAR`).
+//!
+//! A size that is declared is checked before anything of that size is asked for. A JPEG file must end with its end
+//! marker: the decoder fills what is missing with gray, and a gray half is a picture nobody took.
+
+use crate::error::DataError;
+use crate::sniff;
+use image::imageops::{FilterType, crop_imm, resize};
+use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Pixel};
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+/// What a header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The smaller of height and width.
+    pub shorter_side: u32,
+    /// Whether it is stored without colour.
+    pub is_gray: bool,
+}
+
+/// The most bytes of a file: no camera writes so much into one of these formats.
+const MAX_FILE: u64 = 1 << 28;
+
+/// The most pixels of a picture, 16384x8192 of them.
+const MAX_PIXELS: u64 = 1 << 27;
+
+/// The most bytes that a decoder may ask for: eight for each of those pixels.
+const MAX_DECODED: u64 = 1 << 30;
+
+/// Reads the header of a file.
+pub fn header(path: &Path) -> Result<Header, DataError> {
+    guarded(path, |file| {
+        let bytes = read(path, file)?;
+        let decoder = decoder(&bytes, file)?;
+        let (width, height) = decoder.dimensions();
+        Ok(Header { shorter_side: width.min(height), is_gray: !decoder.color_type().has_color() })
+    })
+}
+
+/// Reads a file to (size, size, channels), with 1 or 3 channels.
+pub fn decode(path: &Path, size: usize, channels: usize) -> Result<Vec<u8>, DataError> {
+    guarded(path, |file| {
+        let bytes = read(path, file)?;
+        let picture = whole(&bytes, file)?;
+        Ok(match channels {
+            1 => square(&picture.into_luma8(), size as u32),
+            _ => square(&picture.into_rgb8(), size as u32),
+        })
+    })
+}
+
+/// Reads a file whole and keeps nothing of it.
+pub fn check(path: &Path) -> Result<(), DataError> {
+    guarded(path, |file| whole(&read(path, file)?, file).map(drop))
+}
+
+/// The decoders take damaged input without a panic as far as anybody knows; one that is found is a damaged file too.
+fn guarded<T>(path: &Path, body: impl FnOnce(&str) -> Result<T, DataError>) -> Result<T, DataError> {
+    let file = path.display().to_string();
+    catch_unwind(AssertUnwindSafe(|| body(&file)))
+        .unwrap_or_else(|_| Err(DataError::Picture { file, reason: "the decoder gave up".to_owned() }))
+}
+
+fn read(path: &Path, file: &str) -> Result<Vec<u8>, DataError> {
+    let unreadable = |e: std::io::Error| DataError::Unreadable { file: file.to_owned(), reason: e.to_string() };
+    let mut bytes = Vec::new();
+    let stream = File::open(path).map_err(unreadable)?;
+    stream.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    match bytes.len() as u64 > MAX_FILE {
+        true => {
+            let (found, limit) = ("its file is longer".to_owned(), format!("{} MiB", MAX_FILE >> 20));
+            Err(DataError::LargePicture { file: file.to_owned(), found, limit })
+        }
+        false => Ok(bytes),
+    }
+}
+
+fn decoder<'a>(bytes: &'a [u8], file: &str) -> Result<impl ImageDecoder + 'a, DataError> {
+    let format = match image::guess_format(bytes) {
+        Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP)) => format,
+        _ => {
+            let found = sniff::guess(&bytes[..bytes.len().min(sniff::HEAD)]);
+            return Err(DataError::NotA { file: file.to_owned(), expected: "a PNG, JPEG or WebP image", found });
+        }
+    };
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_DECODED);
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    reader.limits(limits);
+    let decoder = reader.into_decoder().map_err(|e| refused(file, &e))?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > MAX_PIXELS || decoder.total_bytes() > MAX_DECODED {
+        let (found, limit) = (format!("it declares {width}x{height} pixels"), format!("{MAX_PIXELS} pixels"));
+        return Err(DataError::LargePicture { file: file.to_owned(), found, limit });
+    }
+    Ok(decoder)
+}
+
+fn whole(bytes: &[u8], file: &str) -> Result<DynamicImage, DataError> {
+    let mut decoder = decoder(bytes, file)?;
+    if bytes.starts_with(JPEG) && !has_end(bytes) {
+        let reason = "the file is cut short, its end marker is missing".to_owned();
+        return Err(DataError::Picture { file: file.to_owned(), reason });
+    }
+    // A picture whose orientation cannot be read is taken as it lies, as viewers do.
+    let orientation = decoder.orientation().ok();
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| refused(file, &e))?;
+    orientation.into_iter().for_each(|orientation| picture.apply_orientation(orientation));
+    Ok(picture)
+}
+
+fn refused(file: &str, error: &ImageError) -> DataError {
+    let (file, reason) = (file.to_owned(), error.to_string().replace('\n', "; "));
+    match error {
+        ImageError::Limits(_) => {
+            let limit = format!("{MAX_PIXELS} pixels or {} MiB", MAX_DECODED >> 20);
+            DataError::LargePicture { file, found: "it declares more".to_owned(), limit }
+        }
+        _ => DataError::Picture { file, reason },
+    }
+}
+
+/// The square in the middle, at `size`.
+fn square<P: Pixel<Subpixel = u8> + 'static>(picture: &ImageBuffer<P, Vec<u8>>, size: u32) -> Vec<u8> {
+    let (width, height) = picture.dimensions();
+    let side = width.min(height);
+    let middle = crop_imm(picture, (width - side) / 2, (height - side) / 2, side, side);
+    match side == size {
+        true => middle.to_image().into_raw(),
+        false => resize(&*middle, size, size, FilterType::Triangle).into_raw(),
+    }
+}
+
+const JPEG: &[u8] = b"\xff\xd8\xff";
+
+/// Whether a JPEG file reaches its end marker, walking over segments and the scans between them.
+fn has_end(bytes: &[u8]) -> bool {
+    let mut rest = &bytes[2..];
+    loop {
+        // Up to the next marker; within a scan, ff 00 is a byte of it and ff d0 to ff d7 are its restarts.
+        let Some(at) = rest.windows(2).position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0xd0..=0xd7 | 0xff))
+        else {
+            return false;
+        };
+        let marker = rest[at + 1];
+        rest = &rest[at + 2..];
+        match marker {
+            0xd9 => return true,
+            0x01 | 0xd8 => (),
+            _ => {
+                let Some(length) = rest.first_chunk().map(|length| usize::from(u16::from_be_bytes(*length))) else {
+                    return false;
+                };
+                let Some(after) = rest.get(length..) else { return false };
+                rest = after;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn files() -> Vec<Vec<u8>> {
+        let picture =
+            image::RgbImage::from_fn(24, 20, |x, y| image::Rgb([(x * 9) as u8, (y * 11) as u8, (x * y) as u8]));
+        let encoded = |format| {
+            let mut bytes = Cursor::new(Vec::new());
+            picture.write_to(&mut bytes, format).unwrap();
+            bytes.into_inner()
+        };
+        [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP].map(encoded).to_vec()
+    }
+
+    #[test]
+    fn a_jpeg_file_ends_where_its_end_marker_is_and_not_in_a_thumbnail() {
+        let jpeg = &files()[1];
+        assert!(has_end(jpeg));
+        assert!((2..jpeg.len()).all(|length| !has_end(&jpeg[..length])));
+        // A whole picture within a segment of the first.
+        let segment = [&[0xff, 0xe1][..], &(jpeg.len() as u16 + 2).to_be_bytes(), jpeg].concat();
+        let with_thumbnail = [&jpeg[..2], &segment, &jpeg[2..]].concat();
+        assert!(has_end(&with_thumbnail) && !has_end(&with_thumbnail[..with_thumbnail.len() - 2]));
+        // Bytes after the end are somebody's habit, and harmless.
+        assert!(has_end(&[jpeg.clone(), vec![0; 100]].concat()));
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_files_are_decoded_or_refused(
+            of in 0usize..3,
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+            // Most of a file is pixels: every other change goes to its beginning.
+            heads in prop::collection::vec((0usize..200, any::<u8>()), 0..4),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let mut bytes = files().swap_remove(of);
+            for (at, value) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = value;
+            }
+            for (at, value) in heads {
+                let at = at.min(bytes.len() - 1);
+                bytes[at] = value;
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            let outcome = whole(&bytes, "f");
+            if let Ok(picture) = outcome {
+                let pixels = u64::from(picture.width()) * u64::from(picture.height());
+                prop_assert!(0 < pixels && pixels <= MAX_PIXELS);
+                prop_assert_eq!(square(&picture.into_rgb8(), 8).len(), 8 * 8 * 3);
+            }
+        }
+    }
+}

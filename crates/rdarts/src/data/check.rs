@@ -1,0 +1,94 @@
+//! `rdarts data check`: reads every file of a data set and names each that is bad.
+
+use std::process::ExitCode;
+
+use rdarts::data::{FOLDER, check, check_files, entry};
+use serde_json::{Value, json};
+
+use super::{Which, grouped, shown_name};
+use crate::conduct::count;
+use crate::exit::{Exit, out};
+use crate::progress::Reading;
+
+/// Read every file of a data set and name each that is bad; exit code 2 if one is
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    which: Which,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was found, whatever kind of data set it is.
+struct Found {
+    /// A line for each file that is right, where there are few.
+    good: Vec<String>,
+    problems: Vec<String>,
+    n_files: usize,
+    notes: Vec<String>,
+    json: Value,
+}
+
+/// Runs the verb.
+pub fn run(args: Args) -> Result<ExitCode, Exit> {
+    let (name, dir) = args.which.resolve()?;
+    let shown = shown_name(name, dir.as_deref());
+    let found = if name == FOLDER {
+        let reading = Reading::new(args.json);
+        let checked = check(FOLDER, dir.as_deref(), &reading);
+        reading.end();
+        let problems: Vec<String> = checked.problems.iter().map(ToString::to_string).collect();
+        let ignored = format!("{} left out, their names are not those of images", count(checked.n_ignored, "file"));
+        Found {
+            good: Vec::new(),
+            n_files: checked.n_files,
+            notes: if checked.n_ignored > 0 { vec![ignored] } else { Vec::new() },
+            json: json!({ "ignored": checked.n_ignored }),
+            problems,
+        }
+    } else {
+        named(name, dir.as_deref())?
+    };
+    let n_bad = found.problems.len();
+    if args.json {
+        let whole = json!({
+            "name": name, "files": found.n_files, "bad": n_bad, "problems": found.problems, "notes": found.notes,
+            "details": found.json,
+        });
+        out!("{whole:#}");
+    } else {
+        found.good.iter().for_each(|line| out!("ok   {line}"));
+        found.problems.iter().for_each(|line| out!("BAD  {line}"));
+        found.notes.iter().for_each(|line| out!("note {line}"));
+        out!("{shown}: {} read, {n_bad} bad", count(found.n_files, "file"));
+    }
+    Ok(ExitCode::from(if n_bad > 0 { 2 } else { 0 }))
+}
+
+fn named(name: &str, dir: Option<&std::path::Path>) -> Result<Found, Exit> {
+    let files = check_files(name, dir).map_err(Exit::input)?;
+    let (mut good, mut problems, mut details) = (Vec::new(), Vec::new(), Vec::new());
+    for file in &files {
+        let path = file.path.display().to_string();
+        match &file.images {
+            Ok(0) => good.push(path.clone()),
+            Ok(n) => good.push(format!("{path}: {} images", grouped(*n))),
+            Err(e) => problems.push(e.to_string()),
+        }
+        let problem = file.images.as_ref().err().map(ToString::to_string);
+        details.push(json!({ "path": path, "images": file.images.as_ref().ok(), "problem": problem }));
+    }
+    let entry = entry(name).map_err(Exit::input)?;
+    let (n, published) =
+        (files.iter().filter_map(|f| f.images.as_ref().ok()).sum::<usize>(), entry.n_train + entry.n_test);
+    let differs = problems.is_empty() && n != published;
+    let note = format!("there are {} images, as published there are {}", grouped(n), grouped(published));
+    Ok(Found {
+        good,
+        problems,
+        n_files: files.len(),
+        notes: if differs { vec![note] } else { Vec::new() },
+        json: json!({ "files": details, "images": n, "published_images": published }),
+    })
+}

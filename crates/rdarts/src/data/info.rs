@@ -1,0 +1,205 @@
+//! `rdarts data info`: what is in a data set, and a picture of it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use rdarts::data::{Dataset, FOLDER, channel_statistics, contact_sheet, entry, imbalance, open_with};
+use rdarts::run::SearchSpec;
+use rdarts::search::problem::{data_dir, data_options};
+use serde_json::json;
+
+use super::{Which, grouped, shown_name, shown_shape};
+use crate::exit::{Exit, out};
+use crate::progress::Reading;
+
+/// What is in a data set: images of each class, size, mean and deviation, augmentation, and a contact sheet
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    which: Which,
+    /// Draw a contact sheet into this PNG file: a row of training images for each class
+    #[arg(long, value_name = "FILE.png")]
+    sheet: Option<PathBuf>,
+    /// Images of each class on the sheet
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
+    columns: u32,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the verb.
+pub fn run(args: Args) -> Result<ExitCode, Exit> {
+    let (name, dir) = args.which.resolve()?;
+    let mut overrides = vec![format!("data.name={name}")];
+    let reading = Reading::new(args.json);
+    let mut spec = spec(&overrides)?;
+    if let Some(dir) = &dir {
+        spec.data.dir = dir.display().to_string();
+    }
+    let begin = Instant::now();
+    let data = open_with(name, dir.as_deref().or(data_dir(&spec.data)), &data_options(&spec.data, &reading));
+    reading.end();
+    let mut data = data.map_err(Exit::input)?;
+    data.name = shown_name(name, dir.as_deref());
+    let seconds = begin.elapsed().as_secs_f64();
+    if name == FOLDER {
+        // The augmentation of a folder follows the size of its images.
+        overrides.push(format!("data.size={}", data.train.height));
+        spec = self::spec(&overrides)?;
+    }
+    let place = match name {
+        FOLDER => dir.clone().or_else(|| std::env::var_os("RDARTS_DATA").map(PathBuf::from)),
+        _ => entry(name).and_then(|entry| entry.find(dir.as_deref())).map_err(Exit::input)?,
+    };
+    let found = Found::new(&data, place, seconds, spec)?;
+    if let Some(path) = &args.sheet {
+        contact_sheet(&data, args.columns as usize, path).map_err(Exit::input)?;
+    }
+    if args.json {
+        found.print_json(args.sheet);
+    } else {
+        found.print();
+        if let Some(path) = &args.sheet {
+            out!("Contact sheet: {}", path.display());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn spec(overrides: &[String]) -> Result<SearchSpec, Exit> {
+    SearchSpec::resolve(None, None, overrides).map_err(Exit::input)
+}
+
+/// All that is told of a data set.
+struct Found<'a> {
+    data: &'a Dataset,
+    place: Option<PathBuf>,
+    seconds: f64,
+    spec: SearchSpec,
+    train: Vec<usize>,
+    test: Vec<usize>,
+    /// Mean and deviation of the training images, per channel.
+    computed: (Vec<f32>, Vec<f32>),
+    published: Option<(&'static [f32], &'static [f32])>,
+}
+
+impl<'a> Found<'a> {
+    fn new(data: &'a Dataset, place: Option<PathBuf>, seconds: f64, spec: SearchSpec) -> Result<Self, Exit> {
+        let n_classes = data.classes.len();
+        Ok(Self {
+            data,
+            place,
+            seconds,
+            train: data.train.counts(n_classes),
+            test: data.test.counts(n_classes),
+            computed: channel_statistics(&data.train).map_err(Exit::input)?,
+            published: entry(&spec.data.name).ok().and_then(|entry| entry.published),
+            spec,
+        })
+    }
+
+    fn shape(&self) -> [usize; 3] {
+        [self.data.train.height, self.data.train.width, self.data.train.channels]
+    }
+
+    fn print(&self) {
+        let data = self.data;
+        let (n_train, n_test) = (data.train.n, data.test.n);
+        out!(
+            "{}: {} training and {} test images of {} in {} classes",
+            data.name,
+            grouped(n_train),
+            grouped(n_test),
+            shown_shape(self.shape()),
+            data.classes.len()
+        );
+        match &self.place {
+            Some(dir) => out!("Files: {}", dir.display()),
+            None => out!("Part of the program, no files"),
+        }
+        let rate = (n_train + n_test) as f64 / self.seconds.max(1e-9);
+        out!("Read in {:.2} s, {} images/s", self.seconds, grouped(rate as usize));
+        out!("");
+        self.print_classes();
+        out!("");
+        self.print_statistics();
+        out!("");
+        let augment = &self.spec.augment;
+        let flip = if augment.flip { "flip" } else { "no flip" };
+        let cutout = match augment.cutout_prob {
+            p if p > 0.0 && augment.cutout_length > 0 => {
+                format!("Cutout of {} with probability {p}", augment.cutout_length)
+            }
+            _ => format!("Cutout off (its usual length: {})", self.shape()[0] / 2),
+        };
+        out!("Augmentation of a search: crop padding {}, {flip}, {cutout}", augment.crop_padding);
+    }
+
+    fn print_classes(&self) {
+        let width = self.data.classes.iter().map(|class| class.chars().count()).max().unwrap_or(0).max("class".len());
+        out!("{:<width$} {:>9} {:>9}", "class", "training", "test");
+        for ((class, train), test) in self.data.classes.iter().zip(&self.train).zip(&self.test) {
+            out!("{class:<width$} {:>9} {:>9}", grouped(*train), grouped(*test));
+        }
+        for (part, counts) in [("training", &self.train), ("test", &self.test)] {
+            match imbalance(counts) {
+                Some(ratio) if ratio.is_finite() => {
+                    out!("Unequal: the largest class has {ratio:.2} times as many {part} images as the smallest");
+                }
+                Some(_) => out!("Unequal: there is a class without {part} images"),
+                None => {}
+            }
+        }
+    }
+
+    fn print_statistics(&self) {
+        out!("{:<12} {:>9} {:>9}     used: {:>9} {:>9}", "values / 255", "mean", "deviation", "mean", "deviation");
+        for channel in 0..self.shape()[2] {
+            let (mean, std) = (self.computed.0[channel], self.computed.1[channel]);
+            let (used_mean, used_std) = (self.data.mean[channel], self.data.std[channel]);
+            let shown = format!("channel {channel}");
+            out!("{shown:<12} {mean:>9.4} {std:>9.4}           {used_mean:>9.4} {used_std:>9.4}");
+        }
+        let Some((means, stds)) = self.published else {
+            out!("Used is what was computed from the training images; no others are published.");
+            return;
+        };
+        let list = |values: &[f32]| values.iter().map(|v| format!("{v:.4}")).collect::<Vec<_>>().join(" ");
+        // In the unit of the bytes, where half a step is nothing.
+        let largest = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| 255.0 * (a - b).abs()).fold(0.0, f32::max);
+        out!("Published are the means {} and the deviations {};", list(means), list(stds));
+        out!(
+            "the files here differ from them by at most {:.2} and {:.2} of 255.",
+            largest(&self.computed.0, means),
+            largest(&self.computed.1, stds)
+        );
+    }
+
+    fn print_json(&self, sheet: Option<PathBuf>) {
+        let data = self.data;
+        let ratio = |counts: &[usize]| {
+            let (least, most) = (counts.iter().min(), counts.iter().max());
+            least.zip(most).filter(|(least, _)| **least > 0).map(|(least, most)| *most as f64 / *least as f64)
+        };
+        let classes: Vec<_> = (data.classes.iter().zip(&self.train).zip(&self.test))
+            .map(|((name, train), test)| json!({ "name": name, "train": train, "test": test }))
+            .collect();
+        let augment = &self.spec.augment;
+        let whole = json!({
+            "name": self.spec.data.name, "dir": self.place, "shape": self.shape(), "train": data.train.n, "test": data.test.n,
+            "seconds": self.seconds, "classes": classes,
+            "largest_to_smallest": { "train": ratio(&self.train), "test": ratio(&self.test) },
+            "computed": { "mean": self.computed.0, "deviation": self.computed.1 },
+            "used": { "mean": data.mean, "deviation": data.std },
+            "published": self.published.map(|(mean, std)| json!({ "mean": mean, "deviation": std })),
+            "augment": {
+                "crop_padding": augment.crop_padding, "flip": augment.flip, "cutout_length": augment.cutout_length,
+                "cutout_prob": augment.cutout_prob,
+            },
+            "sheet": sheet,
+        });
+        out!("{whole:#}");
+    }
+}
