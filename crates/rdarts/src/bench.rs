@@ -52,12 +52,27 @@ pub struct Args {
     /// Times each kind of step is measured
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     steps: u32,
-    /// Leave out what takes longer than a few steps: the full Hessian
-    #[arg(long)]
-    quick: bool,
+    /// Measure these kinds of work only
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "KIND,...")]
+    only: Vec<Kind>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    /// Search step, first order
+    First,
+    /// Search step, second order
+    Second,
+    /// Hessian-vector product
+    Product,
+    /// Dominant eigenvalue
+    Eigenvalue,
+    /// Full alpha-Hessian, once
+    Hessian,
 }
 
 /// One row.
@@ -79,25 +94,37 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let net = Supernet::new(SupernetSpec::from_space(&space, args.cells as usize, args.channels as usize, 3, 10));
     let needed = net.memory_estimate(n, [side; 2], rdarts::net::Work::SecondOrderStep);
     rdarts::search::problem::check_memory(needed, "--batch, --channels, --cells or --size")?;
-    let peak = peak::measure(threads);
     let mut world = World::new(&net, n, side);
     let forward = net.macs([side; 2]) as f64 * n as f64;
     let steps = args.steps as usize;
     let n_alphas: usize = net.n_alphas().iter().sum();
+    let asked = |kind| args.only.is_empty() || args.only.contains(&kind);
     let mut rows = Vec::new();
-    rows.push(measure("search step, first order", steps, n, Some(5.0 * forward), || world.step(false)));
-    rows.push(measure("search step, second order", steps, n, None, || world.step(true)));
-    let hessian = world.hessian();
-    let mut v = vec![0.0; n_alphas];
-    v[0] = 1.0;
-    rows.push(measure("Hessian-vector product", steps, n, None, || drop(hessian.apply(&v))));
-    let mut products = 0;
-    rows.push(measure("dominant eigenvalue to 1e-3", steps, n, None, || {
-        products = dominant(&Operator(world.hessian()), 1e-3, &mut Stream::new(1, "lanczos", 0)).n_products;
-    }));
-    if !args.quick {
-        rows.push(measure("full alpha-Hessian", 1, n, None, || drop(hessian.full())));
+    if asked(Kind::First) {
+        rows.push(measure("search step, first order", steps, n, Some(5.0 * forward), || world.step(false)));
     }
+    if asked(Kind::Second) {
+        rows.push(measure("search step, second order", steps, n, None, || world.step(true)));
+    }
+    let mut products = 0;
+    if asked(Kind::Eigenvalue) {
+        rows.push(measure("dominant eigenvalue to 1e-3", steps, n, None, || {
+            products = dominant(&Operator(world.hessian()), 1e-3, &mut Stream::new(1, "lanczos", 0)).n_products;
+        }));
+    }
+    if asked(Kind::Product) || asked(Kind::Hessian) {
+        let hessian = world.hessian();
+        let mut v = vec![0.0; n_alphas];
+        v[0] = 1.0;
+        if asked(Kind::Product) {
+            rows.push(measure("Hessian-vector product", steps, n, None, || drop(hessian.apply(&v))));
+        }
+        if asked(Kind::Hessian) {
+            rows.push(measure("full alpha-Hessian", 1, n, None, || drop(hessian.full())));
+        }
+    }
+    // Last: its memory would count as the steps'.
+    let peak = peak::measure(threads);
     let machine = json!({
         "isa": Isa::best().name(), "threads": threads,
         "peak_gmac_per_s": peak.macs / 1e9, "bandwidth_gb_per_s": peak.bytes / 1e9,
@@ -133,8 +160,10 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     for row in &rows {
         row.print(&peak);
     }
-    out!("");
-    out!("The eigenvalue took {products} products; the full Hessian takes {n_alphas}.");
+    if products > 0 {
+        out!("");
+        out!("The eigenvalue took {products} products; the full Hessian takes {n_alphas}.");
+    }
     Ok(ExitCode::SUCCESS)
 }
 
