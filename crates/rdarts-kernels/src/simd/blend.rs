@@ -22,6 +22,11 @@ impl<'a> Source<'a> {
         Self { data, stride, coef, factor: 1.0 }
     }
 
+    /// Where a pixel lies, or would: the next image begins where this one ends.
+    pub fn at(&self, pixel: usize) -> *const f32 {
+        self.data.as_ptr().wrapping_add(pixel * self.stride)
+    }
+
     /// Panics unless there are `px` pixels of c channels.
     pub fn check(&self, px: usize, c: usize) {
         assert!(self.stride >= c && self.data.len() >= (px - 1) * self.stride + c, "a source is too short");

@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use super::blend::{Source, blend};
-use super::pointwise::{product, weight_gradient};
+use super::pointwise::{Next, product_and_fetch, weight_gradient};
 use super::window::{Feed, Gate, Window, fill};
 use super::{AHEAD, Simd, in_blocks, kernel};
 
@@ -94,6 +94,17 @@ impl<'a> Filling<'a> {
         }
         self.window
     }
+
+    /// What will be filled next.
+    fn next(&self) -> Next {
+        let mut next = Next::default();
+        if let Some(feed) = self.feed {
+            let first = self.filled * self.win.w;
+            next.add(feed.source.at(first));
+            feed.second.iter().for_each(|s| next.add(s.at(first)));
+        }
+        next
+    }
 }
 
 /// y (+)= PW(DW(r)); y is dense, (h_out, w_out, c_out). Every tile of y is shown to `seen` with its first pixel while
@@ -114,7 +125,7 @@ pub(crate) fn forward(
     for (y0, n) in half.tiles() {
         let y = &mut y[y0 * w * c_out..(y0 + n) * w * c_out];
         rows(isa, half, r.down_to(half.rows_read(y0 + n)), w_dw, y0..y0 + n, t, y);
-        product(isa, n * w, (c, c_out), t, c, w_pw, y, c_out, accumulate);
+        product_and_fetch(isa, n * w, (c, c_out), t, c, w_pw, y, c_out, accumulate, &r.next());
         seen(y0 * w, y);
     }
 }
@@ -134,6 +145,13 @@ impl Cotangent<'_> {
             *to = Source { data: &from.data[first * from.stride..], ..*from };
         }
         blend(isa, px, c, &sources[..self.sources.len()], self.shift, false, out, c);
+    }
+
+    /// What lies at pixel `first`.
+    fn next(&self, first: usize) -> Next {
+        let mut next = Next::default();
+        self.sources.iter().for_each(|s| next.add(s.at(first)));
+        next
     }
 }
 
@@ -177,9 +195,13 @@ pub(crate) fn vjp(
     let mut done = 0;
     for (y0, n) in half.tiles() {
         g.make(isa, y0 * w, n * w, c_out, g_tile);
+        let mut next = g.next((y0 + n) * w);
+        if let Some(input) = &input {
+            next.add(input.gate.source.at(half.rows_done(y0 + n) * half.win.w));
+        }
         for y in 0..n {
-            let gt = &mut gt[win.at(y0 + y, 0)..];
-            product(isa, w, (c_out, c), &g_tile[y * w * c_out..], c_out, w_pw_t, gt, c, false);
+            let (g, gt) = (&g_tile[y * w * c_out..], &mut gt[win.at(y0 + y, 0)..]);
+            product_and_fetch(isa, w, (c_out, c), g, c_out, w_pw_t, gt, c, false, &next.shifted(y * w * c_out));
         }
         if let Some(WeightGradient { r, dw, pw }) = &mut weights {
             let r = r.down_to(half.rows_read(y0 + n));

@@ -3,9 +3,51 @@
 
 use super::{Simd, in_blocks, kernel};
 
+/// Dense tensors of as many channels as a product reads, which will be read after it. While it computes it asks for as
+/// many of their pixels as it has itself: memory works while the multipliers do.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Next {
+    streams: [usize; Self::MOST],
+    n: usize,
+}
+
+impl Next {
+    /// The sources and the gate of a vjp of a jvp.
+    const MOST: usize = 5;
+
+    /// Adds values from `from` on, which may lie behind the end of a slice: the next image does.
+    pub fn add(&mut self, from: *const f32) {
+        if self.n < Self::MOST {
+            self.streams[self.n] = from as usize;
+            self.n += 1;
+        }
+    }
+
+    /// The same, `by` values further on.
+    pub fn shifted(&self, by: usize) -> Self {
+        Self { streams: self.streams.map(|s| s.wrapping_add(by * size_of::<f32>())), n: self.n }
+    }
+}
+
 /// out[p * out_stride + co] (+)= sum_ci x[p * x_stride + ci] * w[ci * c_out + co] for px pixels.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn product(
+    isa: super::Isa,
+    px: usize,
+    shape: (usize, usize),
+    x: &[f32],
+    x_stride: usize,
+    w: &[f32],
+    out: &mut [f32],
+    out_stride: usize,
+    accumulate: bool,
+) {
+    product_and_fetch(isa, px, shape, x, x_stride, w, out, out_stride, accumulate, &Next::default());
+}
+
+/// [`product`], and what comes after it on its way.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn product_and_fetch(
     isa: super::Isa,
     px: usize,
     (c_in, c_out): (usize, usize),
@@ -15,16 +57,17 @@ pub(crate) fn product(
     out: &mut [f32],
     out_stride: usize,
     accumulate: bool,
+    next: &Next,
 ) {
     if px == 0 || c_out == 0 {
         return;
     }
     assert!(x.len() >= (px - 1) * x_stride + c_in && w.len() >= c_in * c_out);
     assert!(out_stride >= c_out && out.len() >= (px - 1) * out_stride + c_out);
-    product_kernel(isa, c_out, px, c_in, c_out, x, x_stride, w, out, out_stride, accumulate);
+    product_kernel(isa, c_out, px, c_in, c_out, x, x_stride, w, out, out_stride, accumulate, next);
 }
 
-kernel!(fn product_kernel = product_body(px: usize, c_in: usize, c_out: usize, x: &[f32], x_stride: usize, w: &[f32], out: &mut [f32], out_stride: usize, accumulate: bool));
+kernel!(fn product_kernel = product_body(px: usize, c_in: usize, c_out: usize, x: &[f32], x_stride: usize, w: &[f32], out: &mut [f32], out_stride: usize, accumulate: bool, next: &Next));
 
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
@@ -38,9 +81,12 @@ unsafe fn product_body<S: Simd>(
     out: &mut [f32],
     out_stride: usize,
     accumulate: bool,
+    next: &Next,
 ) {
-    // SAFETY: `product` checked the lengths.
-    unsafe { rows::<S>(px, c_in, c_out, x.as_ptr(), x_stride, w.as_ptr(), out.as_mut_ptr(), out_stride, accumulate) }
+    // SAFETY: `product_and_fetch` checked the lengths.
+    unsafe {
+        rows::<S>(px, c_in, c_out, x.as_ptr(), x_stride, w.as_ptr(), out.as_mut_ptr(), out_stride, accumulate, next)
+    }
 }
 
 /// The loop of [`product`] on pointers, for kernels that hold a row in cache.
@@ -59,42 +105,47 @@ pub(super) unsafe fn rows<S: Simd>(
     out: *mut f32,
     out_stride: usize,
     accumulate: bool,
+    next: &Next,
 ) {
     // SAFETY: the caller's pointers hold; n stays within the c_out channels of a pixel.
     unsafe {
         // Blocks of pixels by registers of channels: as many sums as hide the latency of the multiply-add (8), and no
         // more than stay in the 32 or 16 registers together with the weights.
         let mut co = 0;
+        let nothing = Next::default();
         while co + 2 * S::L <= c_out {
             let (w, out) = (w.add(co), out.add(co));
+            let ahead = if co == 0 { next } else { &nothing };
             if S::L == 16 {
                 in_blocks!([8, 4, 2, 1], px, p, B => {
-                    block::<S, B, 2>(c_in, c_out, x.add(p * x_stride), x_stride, w, out.add(p * out_stride), out_stride, accumulate, S::L)
+                    block::<S, B, 2>(c_in, c_out, x.add(p * x_stride), x_stride, w, out.add(p * out_stride), out_stride, accumulate, S::L, &ahead.shifted(p * c_in))
                 });
             } else {
                 in_blocks!([4, 2, 1], px, p, B => {
-                    block::<S, B, 2>(c_in, c_out, x.add(p * x_stride), x_stride, w, out.add(p * out_stride), out_stride, accumulate, S::L)
+                    block::<S, B, 2>(c_in, c_out, x.add(p * x_stride), x_stride, w, out.add(p * out_stride), out_stride, accumulate, S::L, &ahead.shifted(p * c_in))
                 });
             }
             co += 2 * S::L;
         }
         if co + S::L <= c_out {
             let (w, out) = (w.add(co), out.add(co));
+            let ahead = if co == 0 { next } else { &nothing };
             if S::L == 16 {
                 in_blocks!([16, 8, 4, 2, 1], px, p, B => {
-                    block::<S, B, 1>(c_in, c_out, x.add(p * x_stride), x_stride, w, out.add(p * out_stride), out_stride, accumulate, S::L)
+                    block::<S, B, 1>(c_in, c_out, x.add(p * x_stride), x_stride, w, out.add(p * out_stride), out_stride, accumulate, S::L, &ahead.shifted(p * c_in))
                 });
             } else {
                 in_blocks!([8, 4, 2, 1], px, p, B => {
-                    block::<S, B, 1>(c_in, c_out, x.add(p * x_stride), x_stride, w, out.add(p * out_stride), out_stride, accumulate, S::L)
+                    block::<S, B, 1>(c_in, c_out, x.add(p * x_stride), x_stride, w, out.add(p * out_stride), out_stride, accumulate, S::L, &ahead.shifted(p * c_in))
                 });
             }
             co += S::L;
         }
         if co < c_out {
             let (w, out, n) = (w.add(co), out.add(co), c_out - co);
+            let ahead = if co == 0 { next } else { &nothing };
             in_blocks!([8, 4, 2, 1], px, p, B => {
-                block::<S, B, 1>(c_in, c_out, x.add(p * x_stride), x_stride, w, out.add(p * out_stride), out_stride, accumulate, n)
+                block::<S, B, 1>(c_in, c_out, x.add(p * x_stride), x_stride, w, out.add(p * out_stride), out_stride, accumulate, n, &ahead.shifted(p * c_in))
             });
         }
     }
@@ -113,6 +164,7 @@ unsafe fn block<S: Simd, const B: usize, const NV: usize>(
     out_stride: usize,
     accumulate: bool,
     n: usize,
+    next: &Next,
 ) {
     // SAFETY: as `rows`.
     unsafe {
@@ -124,7 +176,15 @@ unsafe fn block<S: Simd, const B: usize, const NV: usize>(
                 }
             }
         }
+        // One cache line of every stream with each input channel: B pixels of c_in channels are fewer lines than c_in.
+        let lines = (B * c_in).div_ceil(16).min(c_in);
+        let streams = &next.streams[..next.n];
         for ci in 0..c_in {
+            if ci < lines {
+                for stream in streams {
+                    S::prefetch(std::ptr::without_provenance::<f32>(stream.wrapping_add(64 * ci)));
+                }
+            }
             let mut wv = [S::zero(); NV];
             for (v, wv) in wv.iter_mut().enumerate() {
                 *wv = S::get(w.add(ci * c_out + v * S::L), n);

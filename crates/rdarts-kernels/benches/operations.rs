@@ -1,0 +1,160 @@
+//! Every operation of the spaces at every shape of a search of 16 channels at 32x32: forward, backward to the mixing
+//! weights, backward to the weights, tangent, and backward of the tangent.
+//!
+//! `cargo bench -p rdarts-kernels [-- FILTER]`, for example `-- "forward.*sep_conv_3x3"`.
+//!
+//! A cell of one node with the operation on both of its edges, batch 64. Both preprocess blocks are part of it: what
+//! they take is the row of `none`.
+
+use std::fmt;
+
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use rdarts_kernels::Isa;
+use rdarts_kernels::backward::{Dual, Want, vjp};
+use rdarts_kernels::buffers::give_back;
+use rdarts_kernels::cell::{CellInput, CellTangent, forward, jvp};
+use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, OpKind, weights_len};
+
+fn main() {
+    divan::main();
+}
+
+const BATCH: usize = 64;
+
+const OPERATIONS: [(&str, OpKind); 11] = [
+    ("none", OpKind::None),
+    ("noise", OpKind::Noise),
+    ("skip_connect", OpKind::Skip),
+    ("max_pool_3x3", OpKind::MaxPool3),
+    ("avg_pool_3x3", OpKind::AvgPool3),
+    ("sep_conv_3x3", OpKind::SepConv(3)),
+    ("sep_conv_5x5", OpKind::SepConv(5)),
+    ("sep_conv_7x7", OpKind::SepConv(7)),
+    ("dil_conv_3x3", OpKind::DilConv(3)),
+    ("dil_conv_5x5", OpKind::DilConv(5)),
+    ("conv_7x1_1x7", OpKind::Conv7x1),
+];
+
+/// (name, channels, side of the states, reduction).
+const SHAPES: [(&str, usize, usize, bool); 5] = [
+    ("16 channels 32x32", 16, 32, false),
+    ("32 channels 32x32 to 16x16", 32, 32, true),
+    ("32 channels 16x16", 32, 16, false),
+    ("64 channels 16x16 to 8x8", 64, 16, true),
+    ("64 channels 8x8", 64, 8, false),
+];
+
+/// An operation at a shape.
+#[derive(Clone, Copy)]
+struct Case {
+    op: (&'static str, OpKind),
+    shape: (&'static str, usize, usize, bool),
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {}", self.op.0, self.shape.0)
+    }
+}
+
+fn cases() -> impl Iterator<Item = Case> {
+    OPERATIONS.into_iter().flat_map(|op| SHAPES.into_iter().map(move |shape| Case { op, shape }))
+}
+
+/// The tensors of a case.
+struct World {
+    spec: CellSpec,
+    dims: CellDims,
+    s: [Vec<f32>; 2],
+    p: Vec<f32>,
+    w: Vec<f32>,
+    noise: CellNoise,
+    out: Vec<f32>,
+}
+
+impl World {
+    fn new(Case { op, shape: (_, c, side, reduction) }: Case) -> Self {
+        let c_in = if reduction { 2 * c } else { 4 * c };
+        let edges = vec![vec![op.1]; 2];
+        let spec = CellSpec { nodes: 1, c, c_prev_prev: c_in, c_prev: c_in, reduction, reduction_prev: false, edges };
+        let dims = CellDims { n: BATCH, side0: [side; 2], side1: [side; 2] };
+        let [h, wd] = dims.side_out(&spec);
+        let state = values(BATCH * side * side * c_in);
+        Self {
+            s: [state.clone(), state],
+            p: values(spec.n_alphas()),
+            w: values(weights_len(&spec.weights())),
+            noise: CellNoise { noise_key: 1, ..CellNoise::default() },
+            out: values(BATCH * h * wd * c),
+            spec,
+            dims,
+        }
+    }
+
+    fn input(&self) -> CellInput<'_> {
+        CellInput { s0: &self.s[0], s1: &self.s[1], p: &self.p, w: &self.w }
+    }
+
+    fn tangent(&self) -> CellTangent<'_> {
+        CellTangent { s0: Some(&self.s[0]), s1: Some(&self.s[1]), p: &self.p, w: None }
+    }
+}
+
+fn values(n: usize) -> Vec<f32> {
+    (0..n).map(|i| ((i * 7919 % 1000) as f32 - 500.0) / 1000.0).collect()
+}
+
+#[divan::bench(name = "1 forward", args = cases())]
+fn value(bencher: Bencher<'_, '_>, case: Case) {
+    let world = World::new(case);
+    let mut out = world.out.clone();
+    bencher
+        .counter(ItemsCount::new(BATCH))
+        .bench_local(|| forward(Isa::best(), &world.spec, world.dims, world.input(), &world.noise, &mut out));
+}
+
+#[divan::bench(name = "2 backward to alpha", args = cases())]
+fn backward_to_alpha(bencher: Bencher<'_, '_>, case: Case) {
+    backward(bencher, case, Want { s0: true, s1: true, p: true, w: false });
+}
+
+#[divan::bench(name = "3 backward to weights", args = cases())]
+fn backward_to_weights(bencher: Bencher<'_, '_>, case: Case) {
+    backward(bencher, case, Want { s0: true, s1: true, p: false, w: true });
+}
+
+fn backward(bencher: Bencher<'_, '_>, case: Case, want: Want) {
+    let world = World::new(case);
+    let mut out = world.out.clone();
+    let saved = forward(Isa::best(), &world.spec, world.dims, world.input(), &world.noise, &mut out);
+    bencher.counter(ItemsCount::new(BATCH)).with_inputs(|| out.clone()).bench_local_values(|mut g| {
+        let grads = vjp(world.input(), &out, &world.noise, &saved, &mut g, None, want);
+        [grads.s0, grads.s1, grads.w].into_iter().for_each(give_back);
+    });
+}
+
+#[divan::bench(name = "4 tangent", args = cases())]
+fn tangent(bencher: Bencher<'_, '_>, case: Case) {
+    let world = World::new(case);
+    let mut out = world.out.clone();
+    let saved = forward(Isa::best(), &world.spec, world.dims, world.input(), &world.noise, &mut out);
+    bencher
+        .counter(ItemsCount::new(BATCH))
+        .bench_local(|| jvp(world.input(), &out, world.tangent(), &world.noise, &saved));
+}
+
+#[divan::bench(name = "5 backward of the tangent", args = cases())]
+fn backward_of_tangent(bencher: Bencher<'_, '_>, case: Case) {
+    let world = World::new(case);
+    let mut out = world.out.clone();
+    let saved = forward(Isa::best(), &world.spec, world.dims, world.input(), &world.noise, &mut out);
+    let dot = jvp(world.input(), &out, world.tangent(), &world.noise, &saved);
+    let want = Want { s0: true, s1: true, p: true, w: false };
+    let seeds = || (out.clone(), dot.out_dot().to_vec());
+    bencher.counter(ItemsCount::new(BATCH)).with_inputs(seeds).bench_local_values(|(mut g, mut d)| {
+        let dual = Dual { tangent: world.tangent(), saved: &dot, d: &mut d };
+        let grads = vjp(world.input(), &out, &world.noise, &saved, &mut g, Some(dual), want);
+        [grads.s0, grads.s1, grads.s0_dot, grads.s1_dot].into_iter().for_each(give_back);
+    });
+}
