@@ -1,7 +1,7 @@
 //! How much memory a computation on the fused path needs, before it is begun.
 //!
 //! Counted in 32-bit floats, from the shapes alone: what the tape keeps (images, the stem, and of every cell the
-//! output of each stage before its batch norm, and its own output), the weights and their gradients, and of the
+//! output of each stage before its batch norm, its nodes, and its own output), the weights and their gradients, and of the
 //! backward pass the gradients that are alive at its most demanding cell. A dual pass adds the tangents of all
 //! of it. The kernels keep buffers on a shelf for the next step, so memory that one part of a step has left counts
 //! beside the next part where the sizes differ; this is what makes the second-order step the largest.
@@ -38,7 +38,7 @@ struct CellFloats {
     out: usize,
     /// Gradients of s0 and s1.
     inputs: usize,
-    /// Gradients inside the cell: both states, the node at work, its operations with two stages.
+    /// Gradients inside the cell: of all states, and between the stages of operations that have two.
     inside: usize,
     /// Partial weight gradients.
     partial: usize,
@@ -51,23 +51,17 @@ impl CellFloats {
         let (state, node) = (px(side1) * spec.c, px(dims.side_out(spec)) * spec.c);
         let two_stages = |ops: &[OpKind]| ops.iter().filter(|op| matches!(op, OpKind::SepConv(_))).count();
         let (mut n_stages, mut n_twice) = (0, 0);
-        for i in 0..spec.nodes {
-            let edges = spec.edge_list().into_iter().filter(|(_, node, _)| *node == i);
-            let mut twice = 0;
-            for (edge, _, state) in edges {
-                let ops = &spec.edges[edge];
-                let free =
-                    |op: &&OpKind| matches!(op, OpKind::None) || (**op == OpKind::Skip && spec.stride(state) == 1);
-                n_stages += ops.len() - ops.iter().filter(free).count() + two_stages(ops);
-                twice += two_stages(ops);
-            }
-            n_twice = n_twice.max(twice);
+        for (edge, _, state) in spec.edge_list() {
+            let ops = &spec.edges[edge];
+            let free = |op: &&OpKind| matches!(op, OpKind::None) || (**op == OpKind::Skip && spec.stride(state) == 1);
+            n_stages += ops.len() - ops.iter().filter(free).count() + two_stages(ops);
+            n_twice += two_stages(ops);
         }
         Self {
-            saved: 2 * state + n_stages * node,
+            saved: 2 * state + (n_stages + spec.nodes) * node,
             out: spec.nodes * node,
             inputs: px(side0) * spec.c_prev_prev + px(side1) * spec.c_prev,
-            inside: 2 * state + (1 + n_twice) * node,
+            inside: 2 * state + (spec.nodes + n_twice) * node,
             partial: PARTS.min(n) * weights_len(&spec.weights()),
         }
     }
