@@ -1,20 +1,26 @@
 //! Standard normal values as a pure function of (key, edge, position): the `noise` operation of space S4.
 //!
-//! A 32-bit mixing function of the position gives the bits, Box-Muller the values: position 2i and 2i + 1 of
-//! an edge share one draw. Any image, in any order, on any thread, sees the same values.
+//! A mixing function of the position gives the bits, Box-Muller the values: position 2i and 2i + 1 of an edge share
+//! one draw. Any image, in any order, on any thread and instruction set, sees the same values.
+
+use crate::simd::Isa;
+use crate::simd::normal::{PAIRS, normal_pairs};
 
 /// Fills `out` with the noise of `edge` from position `start` on.
 pub fn fill(key: u64, edge: usize, start: usize, out: &mut [f32]) {
     let key = mix64(key ^ (edge as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    for (i, value) in out.iter_mut().enumerate() {
-        let position = start + i;
-        let bits = mix64(key.wrapping_add((position as u64 / 2).wrapping_mul(0xD1B5_4A32_D192_ED03)));
-        // 24 bits each, shifted by a half so that the logarithm never sees zero.
-        let u = ((bits >> 40) as f32 + 0.5) / (1u64 << 24) as f32;
-        let v = ((bits >> 8) as u32 >> 8) as f32 / (1u64 << 24) as f32;
-        let radius = (-2.0 * u.ln()).sqrt();
-        let angle = std::f32::consts::TAU * v;
-        *value = radius * if position.is_multiple_of(2) { angle.cos() } else { angle.sin() };
+    let mut block = [0.0; 2 * PAIRS];
+    let mut at = start;
+    while at < start + out.len() {
+        // Blocks begin at multiples of their length, so that cuts change nothing.
+        let begin = at / block.len() * block.len();
+        normal_pairs(Isa::best(), key, (begin / 2) as u32, &mut block);
+        let end = (begin + block.len()).min(start + out.len());
+        for (position, value) in (at..end).zip(&mut out[at - start..]) {
+            let pair = (position - begin) / 2;
+            *value = block[if position % 2 == 0 { pair } else { PAIRS + pair }];
+        }
+        at = end;
     }
 }
 

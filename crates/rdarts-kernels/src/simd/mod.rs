@@ -16,6 +16,7 @@ mod avx512;
 pub(crate) mod blend;
 pub(crate) mod depthwise;
 pub(crate) mod fma;
+pub(crate) mod normal;
 pub(crate) mod pointwise;
 pub(crate) mod pool;
 mod portable;
