@@ -43,7 +43,7 @@ pub struct Dual<'a> {
     /// What it left.
     pub saved: &'a SavedDot,
     /// Gradient of its output.
-    pub d: &'a mut [f32],
+    pub d: &'a [f32],
 }
 
 /// Gradients; those not asked for are empty.
@@ -113,7 +113,7 @@ pub fn vjp(
     out: &[f32],
     noise: &CellNoise,
     saved: &Saved,
-    g: &mut [f32],
+    g: &[f32],
     dual: Option<Dual<'_>>,
     want: Want,
 ) -> CellGradient {

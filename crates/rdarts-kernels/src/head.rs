@@ -12,6 +12,7 @@ use crate::spec::HeadSpec;
 
 /// Mean over the px pixels of each image: (n, c) of (n, px, c).
 pub fn pool(isa: Isa, n: usize, c: usize, x: &[f32]) -> Vec<f32> {
+    isa.check();
     let image = x.len() / n;
     let mut means = vec![0f32; n * c];
     means.par_chunks_mut(c).zip(x.par_chunks(image)).for_each(|(mean, x)| {

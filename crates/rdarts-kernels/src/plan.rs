@@ -79,6 +79,7 @@ impl Plan {
     /// # Panics
     /// If the sizes contradict the spec: both come from the program, not from a user.
     pub fn new(spec: &CellSpec, dims: CellDims, isa: Isa) -> Self {
+        isa.check();
         let c = spec.c;
         let side_in = dims.side1;
         let expected0 = if spec.reduction_prev { dims.side0.map(|s| s.div_ceil(2)) } else { dims.side0 };

@@ -304,6 +304,7 @@ impl Stage {
             });
             return depthwise::vjp(isa, half, w.0, w_t.1, g, input, weights, rows, between);
         }
+        debug_assert!(input.as_ref().is_none_or(|d| d.sums.is_none()), "only a half takes sums");
         let px = h_out * w_out;
         Scratch::grow(dense, px * c_out);
         g.make(isa, 0, px, c_out, dense);

@@ -36,6 +36,7 @@ pub fn forward(
     w: &[f32],
     out: &mut [f32],
 ) -> StemSaved {
+    isa.check();
     let (px, c) = (side[0] * side[1], spec.c_out);
     assert!(x.len() == n * px * spec.c_in && out.len() == n * px * c && w.len() == weights_len(&spec.weights()));
     let (conv, scale, shift) = split(&spec, w);

@@ -137,7 +137,7 @@ fn check(case: &Case, isa: Isa) {
     // vjp: <g, J v> = <J' g, v> for the direction of each input alone.
     let g = values(case.seed + 5, len);
     let want = Want { s0: true, s1: true, p: true, w: true };
-    let grads = vjp(input, &out, &noise, &saved, &mut g.clone(), None, want);
+    let grads = vjp(input, &out, &noise, &saved, &g, None, want);
     let groups: [(&str, &[f32], &[f32]); 4] = [
         ("s0", &grads.s0, &direction.s0),
         ("s1", &grads.s1, &direction.s1),
@@ -164,8 +164,8 @@ fn check(case: &Case, isa: Isa) {
     // vjp of the jvp: the derivative of <g, out> + <d, out'> along each of the six inputs.
     let d = values(case.seed + 6, len);
     let want = Want { w: false, ..want };
-    let dual_call = DualCall { tangent, saved: &saved_dot, d: &mut d.clone() };
-    let grads = vjp(input, &out, &noise, &saved, &mut g.clone(), Some(dual_call), want);
+    let dual_call = DualCall { tangent, saved: &saved_dot, d: &d };
+    let grads = vjp(input, &out, &noise, &saved, &g, Some(dual_call), want);
     let along = case.tensors(3);
     let groups: [(&str, &[f32], &[f32]); 6] = [
         ("s0", &grads.s0, &along.s0),
@@ -290,7 +290,7 @@ fn one_pixel_one_image_and_one_channel_work() {
             );
             assert!((f64::from(out[0]) - truth[0]).abs() < 1e-5, "{op:?}: {out:?} {truth:?}");
             let want = Want { s0: true, s1: true, p: true, w: true };
-            let grads = vjp(call, &out.clone(), &noise, &saved, &mut [1.0], None, want);
+            let grads = vjp(call, &out.clone(), &noise, &saved, &[1.0], None, want);
             assert!(grads.w.iter().chain(&grads.s0).chain(&grads.p).all(|v| v.is_finite()));
         }
     }
@@ -298,26 +298,56 @@ fn one_pixel_one_image_and_one_channel_work() {
     on_all(&case(ALL.to_vec(), 1, 4, 1, [5, 5], true, false, 9));
 }
 
+/// A stage with a depthwise window takes an image in tiles of at least 64 pixels and 2048 values: narrow images of many
+/// rows have several, the last one short, at stride 1 and 2 and every dilation.
+#[test]
+fn images_of_several_tiles_agree() {
+    let ops = vec![
+        OpKind::SepConv(3),
+        OpKind::SepConv(5),
+        OpKind::SepConv(7),
+        OpKind::DilConv(3),
+        OpKind::DilConv(5),
+        OpKind::MaxPool3,
+        OpKind::Skip,
+    ];
+    for (c, side) in [(8, [130, 2]), (16, [70, 2]), (32, [45, 3]), (33, [23, 3]), (40, [45, 3]), (64, [45, 3])] {
+        on_all(&case(ops.clone(), 1, c, 2, side, false, false, c as u64 + 1));
+        let twice = [2 * side[0], 2 * side[1] - 1];
+        on_all(&case(ops.clone(), 1, c, 2, twice, true, false, c as u64 + 2));
+    }
+}
+
 #[test]
 fn the_number_of_threads_changes_no_bit() {
-    let case = case(ALL.to_vec(), 2, 16, 19, [8, 8], true, true, 11);
-    let (input, noise) = (case.tensors(1), case.noise());
-    let call = CellInput { s0: &input.s0, s1: &input.s1, p: &input.p, w: &input.w };
-    let run = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| {
-            let [h, w] = case.dims.side_out(&case.spec);
-            let mut out = vec![0f32; case.dims.n * h * w * case.spec.c_out()];
-            let saved = forward(Isa::best(), &case.spec, case.dims, call, &noise, &mut out);
-            let mut g = values(3, out.len());
-            let want = Want { s0: true, s1: true, p: true, w: true };
-            let grads = vjp(call, &out, &noise, &saved, &mut g, None, want);
-            [out, grads.s0, grads.s1, grads.p, grads.w].concat().iter().map(|v| v.to_bits()).collect::<Vec<_>>()
-        })
-    };
-    let one = run(1);
-    for threads in [2, 3, 7] {
-        assert!(run(threads) == one, "{threads} threads");
+    for case in [
+        case(ALL.to_vec(), 2, 16, 19, [8, 8], true, true, 11),
+        case(ALL.to_vec(), 2, 32, 17, [45, 3], false, false, 11),
+    ] {
+        let (input, dot, noise) = (case.tensors(1), case.tensors(2), case.noise());
+        let call = CellInput { s0: &input.s0, s1: &input.s1, p: &input.p, w: &input.w };
+        let tangent = CellTangent { s0: Some(&dot.s0), s1: Some(&dot.s1), p: &dot.p, w: Some(&dot.w) };
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let [h, w] = case.dims.side_out(&case.spec);
+                let mut out = vec![0f32; case.dims.n * h * w * case.spec.c_out()];
+                let saved = forward(Isa::best(), &case.spec, case.dims, call, &noise, &mut out);
+                let (g, d) = (values(3, out.len()), values(4, out.len()));
+                let want = Want { s0: true, s1: true, p: true, w: true };
+                let grads = vjp(call, &out, &noise, &saved, &g, None, want);
+                let moved = jvp(call, &out, tangent, &noise, &saved);
+                let dual = DualCall { tangent, saved: &moved, d: &d };
+                let second = vjp(call, &out, &noise, &saved, &g, Some(dual), Want { w: false, ..want });
+                let first = [out, grads.s0, grads.s1, grads.p, grads.w, moved.out_dot().to_vec()];
+                let second = [second.s0, second.s1, second.p, second.s0_dot, second.s1_dot, second.p_dot];
+                first.into_iter().chain(second).flatten().map(f32::to_bits).collect::<Vec<_>>()
+            })
+        };
+        let one = run(1);
+        for threads in [2, 3, 7] {
+            assert!(run(threads) == one, "{threads} threads");
+        }
     }
 }
 

@@ -118,7 +118,7 @@ fn check(case: &Case, what: &str) {
         let mut out = vec![f32::NAN; len];
         let saved = forward(isa, &case.spec, case.dims, input, &case.noise, &mut out);
         let want = Want { s0: true, s1: true, p: true, w: true };
-        let got = vjp(input, &out, &case.noise, &saved, &mut g.clone(), None, want);
+        let got = vjp(input, &out, &case.noise, &saved, &g, None, want);
         for (group, (got, part)) in
             [(&got.s0, "s0"), (&got.s1, "s1"), (&got.p, "p"), (&got.w, "w")].into_iter().enumerate()
         {
@@ -127,8 +127,8 @@ fn check(case: &Case, what: &str) {
         let tangent =
             CellTangent { s0: Some(&direction[0]), s1: Some(&direction[1]), p: &direction[2], w: Some(&direction[3]) };
         let dot = jvp(input, &out, tangent, &case.noise, &saved);
-        let call = DualCall { tangent, saved: &dot, d: &mut d.clone() };
-        let got = vjp(input, &out, &case.noise, &saved, &mut g.clone(), Some(call), Want { w: false, ..want });
+        let call = DualCall { tangent, saved: &dot, d: &d };
+        let got = vjp(input, &out, &case.noise, &saved, &g, Some(call), Want { w: false, ..want });
         let parts = [
             (&got.s0, "s0 of the jvp"),
             (&got.s0_dot, "s0'"),

@@ -103,14 +103,13 @@ impl SearchOps for Flex {
         let inputs = contiguous([s0, s1, p, w]);
         let dims = dims(&inputs, mode);
         let at = split_input(&inputs, mode);
-        // The kernels add to the gradient of the nodes in place.
-        let mut g = owned(g);
-        let (g_value, g_dot) = g.split_at_mut(floats(&tape.out).len());
+        let [g] = contiguous([g]);
+        let (g_value, g_dot) = floats(&g).split_at(floats(&tape.out).len());
         let dual = dual.as_ref().map(|d| Dual { tangent: at.tangent, saved: &d.dot, d: g_dot });
         let is_dual = dual.is_some();
         let needs = Want { s0: want.s0, s1: want.s1, p: want.p, w: want.w };
         let grads = backward::vjp(at.value, floats(&tape.out), &call.noise, &tape.saved, g_value, dual, needs);
-        give_back(g);
+        recycle([g]);
         recycle(inputs);
         let state = |wanted: bool, value: Vec<f32>, dot: Vec<f32>, side: [usize; 2], c: usize| {
             if !wanted {

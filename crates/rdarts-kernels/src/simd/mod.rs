@@ -56,6 +56,13 @@ impl Isa {
         })
     }
 
+    /// Panics unless this processor has it: every entry into the kernels from outside asks once.
+    pub(crate) fn check(self) {
+        static AVAILABLE: OnceLock<Vec<Isa>> = OnceLock::new();
+        let available = AVAILABLE.get_or_init(Self::available);
+        assert!(available.contains(&self), "this processor has no {}", self.name());
+    }
+
     /// `avx512`, `avx2` or `portable`.
     pub fn name(self) -> &'static str {
         match self {
@@ -131,18 +138,6 @@ pub(crate) trait Simd: Copy {
         let _ = p;
     }
 
-    /// Asks for the cache line at p, which may lie anywhere, to write to it.
-    #[inline(always)]
-    fn prefetch_to_write(p: *const f32) {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a prefetch of any address is harmless; SSE is part of x86-64.
-        unsafe {
-            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(p.cast());
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = p;
-    }
-
     /// `load_n`, the full register without a mask.
     #[inline(always)]
     unsafe fn get(p: *const f32, n: usize) -> Self::V {
@@ -178,7 +173,7 @@ macro_rules! kernel {
             }
             match isa.for_channels(channels) {
                 #[cfg(target_arch = "x86_64")]
-                // SAFETY: an `Isa` other than `Portable` is only made where the processor has it.
+                // SAFETY: whoever names an instruction set has gone through `Isa::check`.
                 $crate::simd::Isa::Avx512 => unsafe { avx512($($arg),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.

@@ -17,10 +17,8 @@ impl Next {
 
     /// Adds values from `from` on, which may lie behind the end of a slice: the next image does.
     pub fn add(&mut self, from: *const f32) {
-        if self.n < Self::MOST {
-            self.streams[self.n] = from as usize;
-            self.n += 1;
-        }
+        self.streams[self.n] = from as usize;
+        self.n += 1;
     }
 
     /// The same, `by` values further on.

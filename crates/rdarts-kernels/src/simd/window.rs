@@ -1,5 +1,5 @@
-//! One image as a window: (h + 2 pad, w + 2 pad, c), the border filled. The linear kernels read nothing else,
-//! so neither borders nor relu nor batch norm appear in them.
+//! One image as a window: (h + 2 pad, w + 2 pad, c), the border filled. The linear kernels read nothing else
+//! forward, so neither borders nor relu nor batch norm appear in them; on the way back relu is a [`Gate`].
 //!
 //! * [`fill`]: rows of the window = mode(shift + sum of coefficient * source), mode = plain, relu or gated.
 //! * [`add_inside`]: destination (+)= the inside of a window, gated.
