@@ -132,8 +132,13 @@ pub fn conduct(
             if json {
                 out!("{}", json!({ "interrupted": { "epoch": epoch, "step": step }, "directory": path.to_string() }));
             }
+            let data_dir = &problem.spec.data.dir;
+            let moved = match *data_dir == dir.view().spec().data.dir {
+                true => String::new(),
+                false => format!(" --data-dir {}", quoted(Path::new(data_dir))),
+            };
             say!(
-                "Stopped in epoch {epoch} after step {step} and saved. Go on with `rdarts resume {}`.",
+                "Stopped in epoch {epoch} after step {step} and saved. Go on with `rdarts resume {}{moved}`.",
                 quoted(dir.path())
             );
             Ok(ExitCode::from(INTERRUPTED))

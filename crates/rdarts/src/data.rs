@@ -53,7 +53,7 @@ struct Which {
 }
 
 impl Which {
-    /// The name and the directory. A path is tried as that of each named set before it is taken for a folder.
+    /// The name and the directory.
     fn resolve(self) -> Result<(&'static str, Option<PathBuf>), Exit> {
         if let Some(name) = NAMES.iter().find(|name| **name == self.data) {
             return Ok((name, self.data_dir));
@@ -70,15 +70,20 @@ impl Which {
                 dir.display()
             )));
         }
-        for entry in catalog().iter().filter(|entry| !entry.places(None).is_empty()) {
-            match entry.find(Some(path)) {
-                Ok(Some(_)) => return Ok((entry.name, Some(path.to_owned()))),
-                Err(e @ DataError::OtherForm { .. }) => return Err(Exit::input(e)),
-                _ => {}
-            }
-        }
-        Ok((FOLDER, Some(path.to_owned())))
+        Ok((set_at(path)?, Some(path.to_owned())))
     }
+}
+
+/// The data set at a path: each named set is tried before it is taken for a folder of images.
+pub fn set_at(path: &Path) -> Result<&'static str, Exit> {
+    for entry in catalog().iter().filter(|entry| !entry.places(None).is_empty()) {
+        match entry.find(Some(path)) {
+            Ok(Some(_)) => return Ok(entry.name),
+            Err(e @ DataError::OtherForm { .. }) => return Err(Exit::input(e)),
+            _ => {}
+        }
+    }
+    Ok(FOLDER)
 }
 
 /// What a data set is called: a folder by the name of its directory.

@@ -1,7 +1,9 @@
 //! How the program ends: 0 done, 1 failed while running, 2 the input was not right, 130 interrupted; and how it prints.
 
 use std::fmt;
+use std::io::Write;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use rdarts::run::RunError;
 use rdarts::search::SearchError;
@@ -15,15 +17,29 @@ pub enum Exit {
     Input(String),
 }
 
-/// Prints a line to standard output. A closed pipe or a full disk must not end a search, so failures are left to the
-/// reader who closed it.
+/// Prints a line to standard output. Neither a closed pipe nor a full disk ends a search; of the disk the program
+/// tells when it ends, see [`lost_output`].
 macro_rules! out {
-    ($($arg:tt)*) => {{
-        use std::io::Write;
-        let _ = writeln!(std::io::stdout(), $($arg)*);
-    }};
+    ($($arg:tt)*) => { $crate::exit::print_line(format_args!($($arg)*)) };
 }
 pub(crate) use out;
+
+static LOST: OnceLock<String> = OnceLock::new();
+
+/// The body of [`out`].
+pub fn print_line(line: fmt::Arguments<'_>) {
+    let mut to = std::io::stdout().lock();
+    if let Err(e) = to.write_fmt(line).and_then(|()| to.write_all(b"\n")).and_then(|()| to.flush())
+        && e.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        let _ = LOST.set(e.to_string());
+    }
+}
+
+/// What kept a line from standard output, if anything but a closed pipe did.
+pub fn lost_output() -> Option<Exit> {
+    LOST.get().map(|why| Exit::Failed(format!("not everything could be written to standard output: {why}")))
+}
 
 /// Prints a line to standard error, likewise.
 macro_rules! say {

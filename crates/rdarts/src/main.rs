@@ -20,7 +20,7 @@ mod data;
 
 use clap::{Parser, Subcommand};
 
-use crate::exit::{Exit, say};
+use crate::exit::{Exit, lost_output, say};
 
 // Activations are large and short-lived: the system's allocator gives them back and faults them in again.
 #[global_allocator]
@@ -32,7 +32,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// eigenvalue of the Hessian of the validation loss with respect to the architecture, and stops before the search
 /// degenerates (darts-es) or regularises harder and goes back (darts-ada).
 ///
-/// Start with `rdarts search`: a small search on embedded images, about two minutes on two cores.
+/// Start with `rdarts search`: a small search on embedded images, about a minute on two cores.
 #[derive(Parser)]
 #[command(name = "rdarts", version, arg_required_else_help = true)]
 struct Cli {
@@ -56,6 +56,11 @@ fn main() -> std::process::ExitCode {
         Verb::Hessian(args) => hessian::run(args),
         Verb::Bench(args) => bench::run(args),
         Verb::Data(args) => data::run(args),
+    };
+    // Nobody has seen a result that could not be written.
+    let done = match (done, lost_output()) {
+        (Ok(_), Some(lost)) => Err(lost),
+        (done, _) => done,
     };
     done.unwrap_or_else(|e: Exit| {
         say!("error: {e}");

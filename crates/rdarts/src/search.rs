@@ -9,6 +9,7 @@ use rdarts::search::problem::{Problem, data_dir, data_options, open_space};
 use rdarts::search::search::start;
 
 use crate::conduct::{conduct, count, data_name, isa, set_threads};
+use crate::data::set_at;
 use crate::exit::{Exit, say};
 use crate::progress::Reading;
 
@@ -18,7 +19,7 @@ use crate::progress::Reading;
 /// --set key=value. The complete spec is written to the run directory; every key has a comment in the presets.
 ///
 /// Examples:
-///   rdarts search                                      two minutes on two cores: DARTS-ADA, space S2, fashion-mini
+///   rdarts search                                      a minute on two cores: DARTS-ADA, space S2, fashion-mini
 ///   rdarts search --preset paper --space s3 --seed 2   the paper's settings on the full Fashion-MNIST
 ///   rdarts search --data ./my-images                   your pictures: a directory a class
 ///   rdarts search my.toml --set search.epochs=20       your spec, shortened
@@ -40,7 +41,7 @@ pub struct Args {
     #[arg(long)]
     space: Option<String>,
     /// Data set: fashion-mini, fashion-mnist, cifar10, cifar100, cifar100-coarse, svhn, svhn-extra (data.name), or the
-    /// path of a folder of images, train/CLASS/* with test/CLASS/* or CLASS/* (folder as data.name, the path as data.dir)
+    /// path of one or of a folder of images, train/CLASS/* with test/CLASS/* or CLASS/* (its path becomes data.dir)
     #[arg(long)]
     data: Option<String>,
     /// Directory of the data set (data.dir)
@@ -126,7 +127,8 @@ fn resolve(args: &Args) -> Result<SearchSpec, Exit> {
     Ok(spec)
 }
 
-/// The name and the directory of the data as the flags give them: a path in place of a name is that of a folder.
+/// The name and the directory of the data as the flags give them: a path in place of a name is that of the files of a
+/// named set or of a folder of images.
 fn data(args: &Args) -> Result<(Option<String>, Option<String>), Exit> {
     let is_path = |name: &&String| {
         !NAMES.contains(&name.as_str())
@@ -136,7 +138,7 @@ fn data(args: &Args) -> Result<(Option<String>, Option<String>), Exit> {
         (Some(path), Some(dir)) => Err(Exit::Input(format!(
             "--data is the path `{path}` and --data-dir is `{dir}`, but the data should have one place"
         ))),
-        (Some(path), None) => Ok((Some(FOLDER.to_string()), Some(path.clone()))),
+        (Some(path), None) => Ok((Some(set_at(Path::new(path))?.to_string()), Some(path.clone()))),
         (None, dir) => Ok((args.data.clone(), dir.clone())),
     }
 }

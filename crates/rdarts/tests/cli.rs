@@ -439,3 +439,15 @@ fn help_texts_teach() {
     }
     assert_eq!(run(tmp.path(), &["serch"]).status.code(), Some(2));
 }
+
+#[test]
+fn a_result_that_cannot_be_printed_is_a_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let Ok(full) = std::fs::File::create("/dev/full") else {
+        println!("SKIPPED: this system has no /dev/full");
+        return;
+    };
+    let out = rdarts(dir.path()).args(["data", "list"]).stdout(full).output().unwrap();
+    assert_eq!(out.status.code(), Some(1));
+    assert!(text(&out.stderr).contains("could be written to standard output"), "{}", text(&out.stderr));
+}
