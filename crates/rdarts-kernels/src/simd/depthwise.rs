@@ -295,6 +295,7 @@ unsafe fn rows_of<S: Simd, const K: usize, const D: usize, const C: usize>(
                 let from = r.add(y * half.stride * pitch + cb);
                 let to = t.add(row * w * c + cb);
                 let next = next.as_ptr().wrapping_add(row * w * c + cb);
+                // Twice the same, with the step between pixels as a constant where it is one.
                 if half.stride == 1 {
                     in_blocks!(w, x, B => {
                         let acc = taps::<S, K, B>(from.add(x * c), pitch * d, c * d, c, weights, n);
