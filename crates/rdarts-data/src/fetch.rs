@@ -339,10 +339,10 @@ pub fn fetch(source: &Source, options: &Options, observer: &mut dyn Observer) ->
         }
         if source.packed {
             observer.step(Step::Unpacking);
-            place(source, &path, &options.to)?;
+            let arrival = place(source, &path, &options.to)?;
             // The archive can be had again; the space it takes cannot.
             let _ = fs::remove_file(&path);
-            files.push((source.directory.clone(), Arrival::Fetched));
+            files.push((source.directory.clone(), arrival));
         } else {
             files.push((file.name.clone(), if is_there { Arrival::Verified } else { Arrival::Fetched }));
         }
@@ -398,28 +398,32 @@ fn verify_unpacked(source: &Source, dir: &Path, observer: &mut dyn Observer) -> 
     Ok(Some(Arrival::Verified))
 }
 
-/// Unpacks an archive beside its place and moves it there as a whole.
-fn place(source: &Source, archive: &Path, to: &Path) -> Result<(), FetchError> {
+/// Unpacks an archive beside its place and moves it there as a whole, holding a lock on the archive all the while.
+fn place(source: &Source, archive: &Path, to: &Path) -> Result<Arrival, FetchError> {
     let name = archive.display().to_string();
     let write = |e: io::Error| FetchError::write(to, &e);
     let stream = File::open(archive).map_err(|e| FetchError::write(archive, &e))?;
     if let Err(fs::TryLockError::WouldBlock) = stream.try_lock() {
         return Err(FetchError::Busy { path: archive.to_owned() });
     }
+    // Another process may have placed it before this one had the lock.
+    let place = to.join(&source.directory);
+    if let Some(arrival) = verify_unpacked(source, &place, &mut Unobserved)? {
+        return Ok(arrival);
+    }
     let prefix = format!(".unfinished-{}-", source.directory);
     remove_unfinished(to, &prefix).map_err(write)?;
     let room = tempfile::Builder::new().prefix(&prefix).tempdir_in(to).map_err(write)?;
-    unpack(io::BufReader::with_capacity(1 << 16, stream), &name, room.path(), Limits::default())?;
+    unpack(io::BufReader::with_capacity(1 << 16, &stream), &name, room.path(), Limits::default())?;
     let made = room.path().join(&source.directory);
     if !made.is_dir() {
         return Err(FetchError::Archive { archive: name, why: format!("it holds no directory {}", source.directory) });
     }
     write_sums(&made)?;
-    let place = to.join(&source.directory);
     fs::rename(&made, &place).map_err(|e| FetchError::write(&place, &e))?;
     // A directory that cannot be synced is in place all the same.
     let _ = File::open(to).and_then(|dir| dir.sync_all());
-    Ok(())
+    Ok(Arrival::Fetched)
 }
 
 /// Removes what a killed process left; the lock on the archive tells that it is not at work.

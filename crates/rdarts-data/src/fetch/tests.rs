@@ -592,6 +592,34 @@ fn an_archive_is_placed_as_a_whole_with_its_sums() {
 }
 
 #[test]
+fn an_archive_is_locked_until_its_directory_is_in_place() {
+    // Taking the sum of so much is slow enough to be seen from here.
+    let archive = packed(&[file_entry("set/one.bin", &content(16 << 20))]);
+    let source = packed_source(&archive);
+    let dir = tempfile::tempdir().unwrap();
+    let (path, to) = (dir.path().join("set.tar.gz"), dir.path());
+    fs::write(&path, &archive).unwrap();
+    let at_work = || fs::read_dir(to).unwrap().any(|e| e.unwrap().path().to_string_lossy().contains(".unfinished-"));
+    std::thread::scope(|scope| {
+        let placing = scope.spawn(|| place(&source, &path, to));
+        // Its directory is made under the lock, so from then on trying disturbs nobody.
+        while !at_work() && !placing.is_finished() {
+            std::thread::yield_now();
+        }
+        let other = File::open(&path).unwrap();
+        while other.try_lock().is_err() {
+            std::thread::yield_now();
+        }
+        assert!(to.join("set/SHA256SUMS").is_file());
+        assert_eq!(placing.join().unwrap(), Ok(Arrival::Fetched));
+    });
+    // One that waited for the lock finds the directory, and leaves it as it is.
+    fs::write(to.join("set/more"), b"mine").unwrap();
+    assert_eq!(place(&source, &path, to), Ok(Arrival::Verified));
+    assert_eq!(fs::read(to.join("set/more")).unwrap(), b"mine");
+}
+
+#[test]
 fn a_directory_unpacked_by_hand_is_read() {
     let server = Server::new(|_| Vec::new());
     let mut world = World::new();
