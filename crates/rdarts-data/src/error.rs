@@ -331,6 +331,13 @@ pub enum DataError {
         /// The system's words, or what is wrong with it.
         reason: String,
     },
+    /// A directory where the cache should be.
+    #[error("the cache of decoded images {} is a directory: name a file with data.cache, such as {}", dir.display(),
+        dir.join("images.cache").display())]
+    CacheDirectory {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// There is no place for a cache that is needed.
     #[error(
         "the decoded images need {needed} and {limit} of memory may be used: name a file for them with data.cache, \

@@ -536,6 +536,24 @@ fn a_cache_gives_the_same_and_spares_decoding_and_is_made_again_when_it_must() {
     let error = cached(root.path(), &cache, None).0.unwrap_err().to_string();
     assert!(error.contains("cannot be used (it is another kind of file): delete it, or choose another"), "{error}");
     damage(0);
+    // Nor is a directory, and nothing is decoded before that is told: it would be a bad image.
+    let aside = place.path().join("elsewhere");
+    fs::create_dir(&aside).unwrap();
+    fs::write(&file, b"no image").unwrap();
+    let in_directory = Options { cache: Cache::At(aside.clone()), ..options(&Silent) };
+    let error = open_with("folder", Some(root.path()), &in_directory).unwrap_err().to_string();
+    let inside = aside.join("images.cache");
+    assert_eq!(
+        error,
+        format!(
+            "the cache of decoded images {} is a directory: name a file with data.cache, such as {}",
+            aside.display(),
+            inside.display()
+        )
+    );
+    fs::remove_dir(&aside).unwrap();
+    fs::write(&file, &bytes).unwrap();
+    touch(time + std::time::Duration::from_nanos(1));
     damage(70);
     remade("its header is damaged");
     damage(100);
