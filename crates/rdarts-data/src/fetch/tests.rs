@@ -92,7 +92,14 @@ fn hex_sum(bytes: &[u8]) -> String {
 
 fn source_of(name: &str, bytes: &[u8]) -> Source {
     let file = SourceFile { name: name.into(), size: bytes.len() as u64, sha256: hex_sum(bytes) };
-    Source { name: "svhn".into(), base: String::new(), directory: "set".into(), files: vec![file], packed: false }
+    Source {
+        name: "svhn".into(),
+        base: String::new(),
+        directory: "set".into(),
+        files: vec![file],
+        packed: false,
+        contents: Vec::new(),
+    }
 }
 
 /// Remembers what happened; stops once so many bytes are there.
@@ -489,6 +496,7 @@ fn every_named_data_set_has_a_source_below_which_it_is_found() {
         let places = entry.places(Some(target));
         assert!(places.contains(&target.join(&source.directory)), "{}: {places:?}", entry.name);
         assert!(source.files.iter().all(|f| f.sha256.len() == 64 && f.size > 5000));
+        assert_eq!(source.packed, !source.contents.is_empty(), "{}", entry.name);
     }
 }
 
@@ -589,6 +597,14 @@ fn an_archive_is_placed_as_a_whole_with_its_sums() {
     let sums = |text: &'static str| move |w: &World| fs::write(w.path("set/SHA256SUMS"), text).unwrap();
     assert!(message(&sums("00  ../../etc/passwd\n")).contains("its line `00  ../../etc/passwd` is no sum and name"));
     assert!(message(&sums("what")).contains("its line `what` is no sum and name"));
+    // A list that lacks files, or all, verifies nothing.
+    assert!(message(&sums("")).contains("SHA256SUMS is there already and is not as published (it is empty)"));
+    fs::write(world.path("set/one.bin"), b"1").unwrap();
+    fs::write(world.path("set/SHA256SUMS"), format!("{}  one.bin\n", hex_sum(b"1"))).unwrap();
+    assert_eq!(world.fetch(&source, &server.url).unwrap().files, [("set".into(), Arrival::Verified)]);
+    let larger = Source { contents: vec!["one.bin".into(), "two.bin".into()], ..source };
+    let error = world.fetch(&larger, &server.url).unwrap_err();
+    assert!(error.is_input() && error.to_string().contains("(it has no sum of two.bin)"), "{error}");
 }
 
 #[test]
