@@ -272,8 +272,33 @@ fn a_part_with_a_wrong_beginning_is_fetched_again_from_the_start() {
     fs::write(world.path("set/a.part"), vec![7; 20_000]).unwrap();
     world.fetch(&source_of("a", &bytes), &server.url).unwrap();
     assert_eq!(server.requests(), ["/a@20000", "/a"]);
-    assert_eq!(world.seen.notes, ["the sum is wrong after going on with an older part, beginning anew"]);
+    assert_eq!(world.seen.notes, ["the sum is wrong after going on in the middle of the file, beginning anew"]);
     assert_eq!(world.files(), [("set/a".into(), bytes)]);
+}
+
+#[test]
+fn pieces_that_do_not_fit_are_fetched_again_from_the_start() {
+    let bytes = content(50_000);
+    // The first answer breaks off, and was of an older file.
+    let served = bytes.clone();
+    let server = Server::new(move |r| match r.n {
+        0 => answer("200 OK", "", served.len(), &[7; 20_000]),
+        _ => good(&served, r),
+    });
+    let mut world = World::new();
+    world.fetch(&source_of("a", &bytes), &server.url).unwrap();
+    assert_eq!(server.requests(), ["/a", "/a@20000", "/a"]);
+    assert_eq!(world.seen.notes[1..], ["the sum is wrong after going on in the middle of the file, beginning anew"]);
+    assert_eq!(world.files(), [("set/a".into(), bytes.clone())]);
+    // Only once: a server whose pieces never fit is told.
+    let server = Server::new(move |r| match r.start {
+        None => answer("200 OK", "", bytes.len(), &[7; 20_000]),
+        Some(_) => good(&bytes, r),
+    });
+    let mut world = World::new();
+    let message = world.error(&source_of("a", &content(50_000)), &server.url);
+    assert!(message.contains("is not the published file"), "{message}");
+    assert_eq!(server.requests(), ["/a", "/a@20000", "/a", "/a@20000"]);
 }
 
 #[test]
