@@ -19,7 +19,7 @@
 //! **Tests.** Where no directory says which images are for tests, the last part of each class in that shuffle is,
 //! at least one image and not all.
 //!
-//! **Memory.** Images are decoded on all threads, some at a time. If they need more than they may take, they go to the
+//! **Memory.** Images are decoded on all threads, some at a time, and large pictures one at a time. If they need more than they may take, they go to the
 //! cache, and batches read theirs from there. What is made is the same in all cases, on any number of threads.
 
 mod cache;
