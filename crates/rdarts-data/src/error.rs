@@ -64,6 +64,14 @@ pub enum DataError {
         /// The system's words.
         reason: String,
     },
+    /// A folder of images that is not there.
+    #[error("cannot read {}: {reason}; if the images have moved, name their directory with --data-dir", dir.display())]
+    NoFolder {
+        /// Where it should be.
+        dir: PathBuf,
+        /// The system's words.
+        reason: String,
+    },
     /// A gzip stream that is cut short or does not match its checksum.
     #[error("{file} is a damaged or incomplete gzip file ({reason}), fetch it again")]
     Gzip {

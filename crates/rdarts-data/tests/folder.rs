@@ -370,7 +370,9 @@ fn directories_that_are_no_folder_of_classes_are_told_apart() {
         format!("{} holds one class where a search needs at least two, {layout}", root.path().display())
     );
     let nowhere = root.path().join("nowhere");
-    assert!(refused(&nowhere).starts_with(&format!("cannot read {}: No such file", nowhere.display())));
+    let message = refused(&nowhere);
+    assert!(message.starts_with(&format!("cannot read {}: No such file", nowhere.display())), "{message}");
+    assert!(message.ends_with("; if the images have moved, name their directory with --data-dir"), "{message}");
     assert!(refused(&root.path().join("one/a.png")).contains("a.png: Not a directory"));
     let error = open("folder", None).unwrap_err().to_string();
     assert!(error.starts_with("folder needs files and no directory is named: name one with --data-dir"), "{error}");

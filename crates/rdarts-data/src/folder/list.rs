@@ -219,7 +219,10 @@ fn name_of(path: &Path) -> OsString {
 
 /// What a directory holds, sorted by the bytes of the names.
 fn read_dir(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let entries = std::fs::read_dir(dir).map_err(|e| unreadable(dir, &e))?;
+    let entries = std::fs::read_dir(dir).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => DataError::NoFolder { dir: dir.to_owned(), reason: e.to_string() },
+        _ => unreadable(dir, &e),
+    })?;
     let paths: std::io::Result<Vec<PathBuf>> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
     let mut paths = paths.map_err(|e| unreadable(dir, &e))?;
     paths.sort_by(|a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
