@@ -110,6 +110,7 @@ pub fn check(dir: Option<&Path>, watch: &dyn Watch) -> Checked {
     if problems.is_empty() {
         problems.extend(Parts::new(&listing, &Options::USUAL).err());
     }
+    let left_out = listing.left_out();
     let Listing { entries, ignored, .. } = listing;
     if !entries.is_empty() {
         let paths: Vec<PathBuf> = entries.iter().map(|entry| root.join(&entry.path)).collect();
@@ -125,7 +126,7 @@ pub fn check(dir: Option<&Path>, watch: &dyn Watch) -> Checked {
         );
         problems.extend(found.err());
     }
-    Checked { n_files: entries.len(), n_ignored: ignored.0, problems }
+    Checked { n_files: entries.len(), n_ignored: ignored.0, left_out, problems }
 }
 
 fn root(dir: Option<&Path>) -> Result<PathBuf, DataError> {

@@ -475,8 +475,9 @@ fn other_files_are_left_out_counted_and_told() {
     assert_eq!(data.train.n + data.test.n, 6);
     let notes = notes.0.into_inner().unwrap();
     assert_eq!(notes.len(), 1);
-    assert!(notes[0].starts_with("6 files such as "), "{notes:?}");
-    assert_eq!(check("folder", Some(root.path()), &Silent).n_ignored, 6);
+    assert!(notes[0].starts_with("6 entries such as "), "{notes:?}");
+    let checked = check("folder", Some(root.path()), &Silent);
+    assert_eq!((checked.n_ignored, checked.left_out.as_ref()), (6, notes.first()));
 }
 
 #[test]

@@ -102,7 +102,9 @@ impl Listing {
         let example = example.as_ref()?.display();
         Some(match n {
             1 => format!("{example} was left out: it is no PNG, JPEG or WebP image of a class"),
-            _ => format!("{n} files such as {example} were left out: they are no PNG, JPEG or WebP images of a class"),
+            _ => {
+                format!("{n} entries such as {example} were left out: they are no PNG, JPEG or WebP images of a class")
+            }
         })
     }
 
