@@ -403,7 +403,7 @@ fn decode_all(
     watch: &dyn Watch,
     sink: impl FnMut(usize, Vec<u8>) -> Result<(), DataError>,
 ) -> Result<(), DataError> {
-    // Few large images at a time, so that what waits stays below 64 MiB.
+    // Few large images at a time, so that what waits stays below 64 MiB, or is one image a thread.
     let block = BLOCK.min((1 << 26) / shape.image_size()).max(rayon::current_num_threads());
     let decode = |path: &PathBuf| picture::decode(path, shape.size, shape.channels);
     in_blocks(&paths(listing), block, watch, decode, sink)
