@@ -36,7 +36,7 @@ pub(crate) trait Files: Sync {
 }
 
 impl Entry {
-    /// The directories it is looked for in: `dir`, or else the usual ones. None if it is part of the program.
+    /// The directories it is looked for in: `dir`, or else the usual ones; empty if it is part of the program.
     pub fn places(&self, dir: Option<&Path>) -> Vec<PathBuf> {
         with_roots(dir, |roots| self.files.places(roots))
     }

@@ -20,7 +20,8 @@ impl FileCheck {
     }
 }
 
-/// Reads every file of the named data set (not of a folder) in `dir`, or where it is found, and goes on after each that is bad.
+/// Reads every file of the named data set (not of a folder) in `dir`, or where it is found, and goes on after each
+/// that is bad.
 ///
 /// One file is in memory at a time. An error says that there is no such data set, or that no directory holds any of it.
 pub fn check_files(name: &str, dir: Option<&Path>) -> Result<Vec<FileCheck>, DataError> {

@@ -117,6 +117,12 @@ impl Cifar {
         self.read(&locate::with_roots(dir, |roots| self.find(roots))?)
     }
 
+    /// All files that it is read from, whatever labels are taken.
+    pub fn files(&self) -> Vec<&'static str> {
+        let names = self.labels.iter().map(|label| label.names);
+        self.train.iter().copied().chain([self.test]).chain(names).collect()
+    }
+
     /// The directories it is looked for in.
     pub fn places(&self, roots: &Roots) -> Vec<PathBuf> {
         locate::candidates(roots, self.directory, None)

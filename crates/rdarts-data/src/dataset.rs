@@ -89,10 +89,12 @@ impl Watch for Silent {
 /// What [`check`] found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Checked {
-    /// Files that were read whole.
+    /// Files that were looked into, right or wrong.
     pub n_files: usize,
-    /// Files that were left out because their names are not those of images.
+    /// Files and directories that were left out because they are no images of a class.
     pub n_ignored: usize,
+    /// A sentence on these, if there are any.
+    pub left_out: Option<String>,
     /// All that is wrong.
     pub problems: Vec<DataError>,
 }
@@ -174,8 +176,8 @@ pub fn check(name: &str, dir: Option<&Path>, watch: &dyn Watch) -> Checked {
         _ => match crate::check_files(name, dir) {
             Ok(files) => Checked {
                 n_files: files.len(),
-                n_ignored: 0,
                 problems: files.into_iter().filter_map(|file| file.images.err()).collect(),
+                ..Checked::default()
             },
             Err(problem) => Checked { problems: vec![problem], ..Checked::default() },
         },

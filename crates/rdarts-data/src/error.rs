@@ -64,6 +64,14 @@ pub enum DataError {
         /// The system's words.
         reason: String,
     },
+    /// A folder of images that is not there.
+    #[error("cannot read {}: {reason}; if the images have moved, name their directory with --data-dir", dir.display())]
+    NoFolder {
+        /// Where it should be.
+        dir: PathBuf,
+        /// The system's words.
+        reason: String,
+    },
     /// A gzip stream that is cut short or does not match its checksum.
     #[error("{file} is a damaged or incomplete gzip file ({reason}), fetch it again")]
     Gzip {
@@ -330,6 +338,13 @@ pub enum DataError {
         file: String,
         /// The system's words, or what is wrong with it.
         reason: String,
+    },
+    /// A directory where the cache should be.
+    #[error("the cache of decoded images {} is a directory: name a file with data.cache, such as {}", dir.display(),
+        dir.join("images.cache").display())]
+    CacheDirectory {
+        /// The directory.
+        dir: PathBuf,
     },
     /// There is no place for a cache that is needed.
     #[error(

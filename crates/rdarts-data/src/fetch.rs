@@ -20,6 +20,7 @@ mod unpack;
 pub(crate) use download::{Reply, Verdict, judge};
 pub use unpack::{Limits, unpack};
 
+use crate::cifar::{CIFAR10, CIFAR100};
 use crate::error::DataError;
 use crate::{catalog, check_files, folder, locate};
 use sha2::{Digest, Sha256};
@@ -52,6 +53,8 @@ pub struct Source {
     pub files: Vec<SourceFile>,
     /// Whether they are archives that hold the directory.
     pub packed: bool,
+    /// The files of that directory that the data set is read from; none if the files are no archives.
+    pub contents: Vec<String>,
 }
 
 /// How to fetch.
@@ -252,18 +255,24 @@ pub fn source(name: &str) -> Result<Source, FetchError> {
         directory: directory.into(),
         files,
         packed,
+        contents: Vec::new(),
     };
+    // What is in an archive.
+    let with =
+        |contents: Vec<&str>, source| Source { contents: contents.into_iter().map(str::to_owned).collect(), ..source };
     const KRIZ: &str = "https://www.cs.toronto.edu/~kriz";
     const HOUSENUMBERS: &str = "http://ufldl.stanford.edu/housenumbers";
     const FASHION: &str = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com";
     Ok(match name {
         "cifar10" => {
             let sum = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd";
-            source(KRIZ, "cifar-10-batches-bin", true, vec![file("cifar-10-binary.tar.gz", 170_052_171, sum)])
+            let files = vec![file("cifar-10-binary.tar.gz", 170_052_171, sum)];
+            with(CIFAR10.files(), source(KRIZ, "cifar-10-batches-bin", true, files))
         }
         "cifar100" | "cifar100-coarse" => {
             let sum = "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec";
-            source(KRIZ, "cifar-100-binary", true, vec![file("cifar-100-binary.tar.gz", 168_513_733, sum)])
+            let files = vec![file("cifar-100-binary.tar.gz", 168_513_733, sum)];
+            with(CIFAR100.files(), source(KRIZ, "cifar-100-binary", true, files))
         }
         "svhn" | "svhn-extra" => {
             let train = "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8";
@@ -339,10 +348,10 @@ pub fn fetch(source: &Source, options: &Options, observer: &mut dyn Observer) ->
         }
         if source.packed {
             observer.step(Step::Unpacking);
-            place(source, &path, &options.to)?;
+            let arrival = place(source, &path, &options.to)?;
             // The archive can be had again; the space it takes cannot.
             let _ = fs::remove_file(&path);
-            files.push((source.directory.clone(), Arrival::Fetched));
+            files.push((source.directory.clone(), arrival));
         } else {
             files.push((file.name.clone(), if is_there { Arrival::Verified } else { Arrival::Fetched }));
         }
@@ -381,6 +390,7 @@ fn verify_unpacked(source: &Source, dir: &Path, observer: &mut dyn Observer) -> 
         };
     };
     observer.step(Step::Summing);
+    let mut listed = Vec::new();
     for line in sums.lines() {
         let named = line.split_once("  ").filter(|(_, name)| unpack::safe_components(Path::new(name)).is_ok());
         let Some((expected, name)) = named else {
@@ -394,32 +404,44 @@ fn verify_unpacked(source: &Source, dir: &Path, observer: &mut dyn Observer) -> 
         if sum != expected {
             return Err(occupied(path, format!("its SHA-256 is {sum}, {SUMS} says {expected}")));
         }
+        listed.push(name);
+    }
+    // A list that was cut short says nothing about the files it lacks.
+    if let Some(name) = source.contents.iter().find(|name| !listed.contains(&name.as_str())) {
+        return Err(occupied(dir.join(SUMS), format!("it has no sum of {name}")));
+    }
+    if listed.is_empty() {
+        return Err(occupied(dir.join(SUMS), "it is empty".to_owned()));
     }
     Ok(Some(Arrival::Verified))
 }
 
-/// Unpacks an archive beside its place and moves it there as a whole.
-fn place(source: &Source, archive: &Path, to: &Path) -> Result<(), FetchError> {
+/// Unpacks an archive beside its place and moves it there as a whole, holding a lock on the archive all the while.
+fn place(source: &Source, archive: &Path, to: &Path) -> Result<Arrival, FetchError> {
     let name = archive.display().to_string();
     let write = |e: io::Error| FetchError::write(to, &e);
     let stream = File::open(archive).map_err(|e| FetchError::write(archive, &e))?;
     if let Err(fs::TryLockError::WouldBlock) = stream.try_lock() {
         return Err(FetchError::Busy { path: archive.to_owned() });
     }
+    // Another process may have placed it before this one had the lock.
+    let place = to.join(&source.directory);
+    if let Some(arrival) = verify_unpacked(source, &place, &mut Unobserved)? {
+        return Ok(arrival);
+    }
     let prefix = format!(".unfinished-{}-", source.directory);
     remove_unfinished(to, &prefix).map_err(write)?;
     let room = tempfile::Builder::new().prefix(&prefix).tempdir_in(to).map_err(write)?;
-    unpack(io::BufReader::with_capacity(1 << 16, stream), &name, room.path(), Limits::default())?;
+    unpack(io::BufReader::with_capacity(1 << 16, &stream), &name, room.path(), Limits::default())?;
     let made = room.path().join(&source.directory);
     if !made.is_dir() {
         return Err(FetchError::Archive { archive: name, why: format!("it holds no directory {}", source.directory) });
     }
     write_sums(&made)?;
-    let place = to.join(&source.directory);
     fs::rename(&made, &place).map_err(|e| FetchError::write(&place, &e))?;
     // A directory that cannot be synced is in place all the same.
     let _ = File::open(to).and_then(|dir| dir.sync_all());
-    Ok(())
+    Ok(Arrival::Fetched)
 }
 
 /// Removes what a killed process left; the lock on the archive tells that it is not at work.

@@ -19,7 +19,7 @@
 //! **Tests.** Where no directory says which images are for tests, the last part of each class in that shuffle is,
 //! at least one image and not all.
 //!
-//! **Memory.** Images are decoded on all threads, some at a time. If they need more than they may take, they go to the
+//! **Memory.** Images are decoded on all threads, some at a time, and large pictures one at a time. If they need more than they may take, they go to the
 //! cache, and batches read theirs from there. What is made is the same in all cases, on any number of threads.
 
 mod cache;
@@ -110,6 +110,7 @@ pub fn check(dir: Option<&Path>, watch: &dyn Watch) -> Checked {
     if problems.is_empty() {
         problems.extend(Parts::new(&listing, &Options::USUAL).err());
     }
+    let left_out = listing.left_out();
     let Listing { entries, ignored, .. } = listing;
     if !entries.is_empty() {
         let paths: Vec<PathBuf> = entries.iter().map(|entry| root.join(&entry.path)).collect();
@@ -125,7 +126,7 @@ pub fn check(dir: Option<&Path>, watch: &dyn Watch) -> Checked {
         );
         problems.extend(found.err());
     }
-    Checked { n_files: entries.len(), n_ignored: ignored.0, problems }
+    Checked { n_files: entries.len(), n_ignored: ignored.0, left_out, problems }
 }
 
 fn root(dir: Option<&Path>) -> Result<PathBuf, DataError> {
@@ -402,7 +403,7 @@ fn decode_all(
     watch: &dyn Watch,
     sink: impl FnMut(usize, Vec<u8>) -> Result<(), DataError>,
 ) -> Result<(), DataError> {
-    // Few large images at a time, so that what waits stays below 64 MiB.
+    // Few large images at a time, so that what waits stays below 64 MiB, or is one image a thread.
     let block = BLOCK.min((1 << 26) / shape.image_size()).max(rayon::current_num_threads());
     let decode = |path: &PathBuf| picture::decode(path, shape.size, shape.channels);
     in_blocks(&paths(listing), block, watch, decode, sink)

@@ -1,9 +1,9 @@
 //! Data sets, splits, augmentation and deterministic batches.
 //!
 //! The way of an image: a file format (`idx`, `cifar`, `svhn`), the built-in subset (`embedded`) or a folder of
-//! pictures (`folder`) gives raw bytes in (n, h, w, c) layout (`images`), `dataset` opens them by name, `split` says which images train the weights and
-//! which train the architecture, `batch` chooses the images of a step, and `augment` turns each into
-//! normalized floats.
+//! pictures (`folder`) gives raw bytes in (n, h, w, c) layout (`images`), `dataset` opens them by name, `split` says
+//! which images train the weights and which train the architecture, `batch` chooses the images of a step, and `augment`
+//! turns each into normalized floats.
 //!
 //! Every batch is a pure function of (data, seed, epoch or step): a run that stops and goes on sees the
 //! same images with the same augmentation, and making batches ahead on another thread changes nothing.

@@ -370,7 +370,9 @@ fn directories_that_are_no_folder_of_classes_are_told_apart() {
         format!("{} holds one class where a search needs at least two, {layout}", root.path().display())
     );
     let nowhere = root.path().join("nowhere");
-    assert!(refused(&nowhere).starts_with(&format!("cannot read {}: No such file", nowhere.display())));
+    let message = refused(&nowhere);
+    assert!(message.starts_with(&format!("cannot read {}: No such file", nowhere.display())), "{message}");
+    assert!(message.ends_with("; if the images have moved, name their directory with --data-dir"), "{message}");
     assert!(refused(&root.path().join("one/a.png")).contains("a.png: Not a directory"));
     let error = open("folder", None).unwrap_err().to_string();
     assert!(error.starts_with("folder needs files and no directory is named: name one with --data-dir"), "{error}");
@@ -473,8 +475,9 @@ fn other_files_are_left_out_counted_and_told() {
     assert_eq!(data.train.n + data.test.n, 6);
     let notes = notes.0.into_inner().unwrap();
     assert_eq!(notes.len(), 1);
-    assert!(notes[0].starts_with("6 files such as "), "{notes:?}");
-    assert_eq!(check("folder", Some(root.path()), &Silent).n_ignored, 6);
+    assert!(notes[0].starts_with("6 entries such as "), "{notes:?}");
+    let checked = check("folder", Some(root.path()), &Silent);
+    assert_eq!((checked.n_ignored, checked.left_out.as_ref()), (6, notes.first()));
 }
 
 #[test]
@@ -536,6 +539,24 @@ fn a_cache_gives_the_same_and_spares_decoding_and_is_made_again_when_it_must() {
     let error = cached(root.path(), &cache, None).0.unwrap_err().to_string();
     assert!(error.contains("cannot be used (it is another kind of file): delete it, or choose another"), "{error}");
     damage(0);
+    // Nor is a directory, and nothing is decoded before that is told: it would be a bad image.
+    let aside = place.path().join("elsewhere");
+    fs::create_dir(&aside).unwrap();
+    fs::write(&file, b"no image").unwrap();
+    let in_directory = Options { cache: Cache::At(aside.clone()), ..options(&Silent) };
+    let error = open_with("folder", Some(root.path()), &in_directory).unwrap_err().to_string();
+    let inside = aside.join("images.cache");
+    assert_eq!(
+        error,
+        format!(
+            "the cache of decoded images {} is a directory: name a file with data.cache, such as {}",
+            aside.display(),
+            inside.display()
+        )
+    );
+    fs::remove_dir(&aside).unwrap();
+    fs::write(&file, &bytes).unwrap();
+    touch(time + std::time::Duration::from_nanos(1));
     damage(70);
     remade("its header is damaged");
     damage(100);

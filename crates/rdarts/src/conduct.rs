@@ -72,8 +72,7 @@ pub fn count(n: usize, what: &str) -> String {
 }
 
 /// The problem of a run as the run recorded it: its spec, its space (the one its spec names if it was stopped before
-/// that), and its images, from `data_dir` if they are not where they were; `quiet` tells
-/// nothing of their reading.
+/// that), and its images, from `data_dir` if they are not where they were; `quiet` tells nothing of their reading.
 pub fn reopen(view: &RunView, data_dir: Option<&Path>, quiet: bool) -> Result<Problem, Exit> {
     let mut spec = view.spec().clone();
     if let Some(dir) = data_dir {

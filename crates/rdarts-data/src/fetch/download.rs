@@ -28,7 +28,7 @@ pub(super) fn download(
     observer: &mut dyn Observer,
 ) -> Result<(), FetchError> {
     let mut part = Part::open(path)?;
-    let mut is_resumed = part.length()? > 0;
+    let mut is_anew = false;
     loop {
         if let Err(e) = transfer(url, file, &mut part, options, observer) {
             if part.length() == Ok(0) {
@@ -44,10 +44,10 @@ pub(super) fn download(
         }
         let looks = part.looks_like()?;
         part.cut(0)?;
-        if is_resumed {
-            // Its beginning was of another time or another server: once more from there.
-            observer.step(Step::Note("the sum is wrong after going on with an older part, beginning anew"));
-            is_resumed = false;
+        if part.is_pieced && !is_anew {
+            // Its pieces may be of other times or other servers: once more from the start.
+            observer.step(Step::Note("the sum is wrong after going on in the middle of the file, beginning anew"));
+            is_anew = true;
             continue;
         }
         let _ = fs::remove_file(&part.path);
@@ -170,6 +170,7 @@ fn attempt(
         Verdict::Never(why) => return Ok(Attempt::Refused(why)),
     };
     part.cut(at)?;
+    part.is_pieced = at > 0;
     observer.step(Step::Begin { file: &file.name, at, size: file.size });
     let mut body = response.into_body().into_reader();
     let mut buffer = vec![0; 1 << 16];
@@ -274,6 +275,8 @@ fn range(text: &str) -> Option<(u64, Option<u64>)> {
 struct Part {
     path: PathBuf,
     file: File,
+    /// Whether its bytes did not all come with one answer, or nobody knows.
+    is_pieced: bool,
 }
 
 impl Part {
@@ -286,7 +289,7 @@ impl Part {
         let file = open.map_err(|e| FetchError::write(&path, &e))?;
         match file.try_lock() {
             // Where locks do not exist, two at a time are the user's own affair: the sum will tell.
-            Ok(()) | Err(fs::TryLockError::Error(_)) => Ok(Self { path, file }),
+            Ok(()) | Err(fs::TryLockError::Error(_)) => Ok(Self { path, file, is_pieced: true }),
             Err(fs::TryLockError::WouldBlock) => Err(FetchError::Busy { path }),
         }
     }

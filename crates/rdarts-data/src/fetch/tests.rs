@@ -92,7 +92,14 @@ fn hex_sum(bytes: &[u8]) -> String {
 
 fn source_of(name: &str, bytes: &[u8]) -> Source {
     let file = SourceFile { name: name.into(), size: bytes.len() as u64, sha256: hex_sum(bytes) };
-    Source { name: "svhn".into(), base: String::new(), directory: "set".into(), files: vec![file], packed: false }
+    Source {
+        name: "svhn".into(),
+        base: String::new(),
+        directory: "set".into(),
+        files: vec![file],
+        packed: false,
+        contents: Vec::new(),
+    }
 }
 
 /// Remembers what happened; stops once so many bytes are there.
@@ -265,8 +272,33 @@ fn a_part_with_a_wrong_beginning_is_fetched_again_from_the_start() {
     fs::write(world.path("set/a.part"), vec![7; 20_000]).unwrap();
     world.fetch(&source_of("a", &bytes), &server.url).unwrap();
     assert_eq!(server.requests(), ["/a@20000", "/a"]);
-    assert_eq!(world.seen.notes, ["the sum is wrong after going on with an older part, beginning anew"]);
+    assert_eq!(world.seen.notes, ["the sum is wrong after going on in the middle of the file, beginning anew"]);
     assert_eq!(world.files(), [("set/a".into(), bytes)]);
+}
+
+#[test]
+fn pieces_that_do_not_fit_are_fetched_again_from_the_start() {
+    let bytes = content(50_000);
+    // The first answer breaks off, and was of an older file.
+    let served = bytes.clone();
+    let server = Server::new(move |r| match r.n {
+        0 => answer("200 OK", "", served.len(), &[7; 20_000]),
+        _ => good(&served, r),
+    });
+    let mut world = World::new();
+    world.fetch(&source_of("a", &bytes), &server.url).unwrap();
+    assert_eq!(server.requests(), ["/a", "/a@20000", "/a"]);
+    assert_eq!(world.seen.notes[1..], ["the sum is wrong after going on in the middle of the file, beginning anew"]);
+    assert_eq!(world.files(), [("set/a".into(), bytes.clone())]);
+    // Only once: a server whose pieces never fit is told.
+    let server = Server::new(move |r| match r.start {
+        None => answer("200 OK", "", bytes.len(), &[7; 20_000]),
+        Some(_) => good(&bytes, r),
+    });
+    let mut world = World::new();
+    let message = world.error(&source_of("a", &content(50_000)), &server.url);
+    assert!(message.contains("is not the published file"), "{message}");
+    assert_eq!(server.requests(), ["/a", "/a@20000", "/a", "/a@20000"]);
 }
 
 #[test]
@@ -489,6 +521,7 @@ fn every_named_data_set_has_a_source_below_which_it_is_found() {
         let places = entry.places(Some(target));
         assert!(places.contains(&target.join(&source.directory)), "{}: {places:?}", entry.name);
         assert!(source.files.iter().all(|f| f.sha256.len() == 64 && f.size > 5000));
+        assert_eq!(source.packed, !source.contents.is_empty(), "{}", entry.name);
     }
 }
 
@@ -589,6 +622,42 @@ fn an_archive_is_placed_as_a_whole_with_its_sums() {
     let sums = |text: &'static str| move |w: &World| fs::write(w.path("set/SHA256SUMS"), text).unwrap();
     assert!(message(&sums("00  ../../etc/passwd\n")).contains("its line `00  ../../etc/passwd` is no sum and name"));
     assert!(message(&sums("what")).contains("its line `what` is no sum and name"));
+    // A list that lacks files, or all, verifies nothing.
+    assert!(message(&sums("")).contains("SHA256SUMS is there already and is not as published (it is empty)"));
+    fs::write(world.path("set/one.bin"), b"1").unwrap();
+    fs::write(world.path("set/SHA256SUMS"), format!("{}  one.bin\n", hex_sum(b"1"))).unwrap();
+    assert_eq!(world.fetch(&source, &server.url).unwrap().files, [("set".into(), Arrival::Verified)]);
+    let larger = Source { contents: vec!["one.bin".into(), "two.bin".into()], ..source };
+    let error = world.fetch(&larger, &server.url).unwrap_err();
+    assert!(error.is_input() && error.to_string().contains("(it has no sum of two.bin)"), "{error}");
+}
+
+#[test]
+fn an_archive_is_locked_until_its_directory_is_in_place() {
+    // Taking the sum of so much is slow enough to be seen from here.
+    let archive = packed(&[file_entry("set/one.bin", &content(16 << 20))]);
+    let source = packed_source(&archive);
+    let dir = tempfile::tempdir().unwrap();
+    let (path, to) = (dir.path().join("set.tar.gz"), dir.path());
+    fs::write(&path, &archive).unwrap();
+    let at_work = || fs::read_dir(to).unwrap().any(|e| e.unwrap().path().to_string_lossy().contains(".unfinished-"));
+    std::thread::scope(|scope| {
+        let placing = scope.spawn(|| place(&source, &path, to));
+        // Its directory is made under the lock, so from then on trying disturbs nobody.
+        while !at_work() && !placing.is_finished() {
+            std::thread::yield_now();
+        }
+        let other = File::open(&path).unwrap();
+        while other.try_lock().is_err() {
+            std::thread::yield_now();
+        }
+        assert!(to.join("set/SHA256SUMS").is_file());
+        assert_eq!(placing.join().unwrap(), Ok(Arrival::Fetched));
+    });
+    // One that waited for the lock finds the directory, and leaves it as it is.
+    fs::write(to.join("set/more"), b"mine").unwrap();
+    assert_eq!(place(&source, &path, to), Ok(Arrival::Verified));
+    assert_eq!(fs::read(to.join("set/more")).unwrap(), b"mine");
 }
 
 #[test]

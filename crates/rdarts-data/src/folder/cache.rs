@@ -82,8 +82,12 @@ pub fn digest(listing: &Listing, shape: Shape) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
-/// Whether there may be a cache: an error if somebody else's file is there, which must not be written over.
+/// Whether there may be a cache: an error if somebody else's file is there, which must not be written over, or a
+/// directory, which cannot be.
 pub fn check_place(path: &Path) -> Result<(), DataError> {
+    if path.is_dir() {
+        return Err(DataError::CacheDirectory { dir: path.to_owned() });
+    }
     let mut head = Vec::new();
     let taken = File::open(path).and_then(|file| file.take(16).read_to_end(&mut head));
     let reason = "it is another kind of file".to_owned();

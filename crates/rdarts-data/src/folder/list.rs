@@ -102,7 +102,9 @@ impl Listing {
         let example = example.as_ref()?.display();
         Some(match n {
             1 => format!("{example} was left out: it is no PNG, JPEG or WebP image of a class"),
-            _ => format!("{n} files such as {example} were left out: they are no PNG, JPEG or WebP images of a class"),
+            _ => {
+                format!("{n} entries such as {example} were left out: they are no PNG, JPEG or WebP images of a class")
+            }
         })
     }
 
@@ -219,7 +221,10 @@ fn name_of(path: &Path) -> OsString {
 
 /// What a directory holds, sorted by the bytes of the names.
 fn read_dir(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let entries = std::fs::read_dir(dir).map_err(|e| unreadable(dir, &e))?;
+    let entries = std::fs::read_dir(dir).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => DataError::NoFolder { dir: dir.to_owned(), reason: e.to_string() },
+        _ => unreadable(dir, &e),
+    })?;
     let paths: std::io::Result<Vec<PathBuf>> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
     let mut paths = paths.map_err(|e| unreadable(dir, &e))?;
     paths.sort_by(|a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));

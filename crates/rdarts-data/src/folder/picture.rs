@@ -5,6 +5,9 @@
 //! its middle is cut out and, unless it has the size already, resampled (a triangle filter as wide as the reduction,
 //! which is PIL's `BILINEAR`).
 //!
+//! **Memory.** A picture takes up to 11 bytes a pixel while it is decoded, and its file. Those above 16 megapixels are
+//! decoded one at a time, whatever the number of threads: one of the largest takes 1.4 GiB, any other below 200 MiB.
+//!
 //! A size that is declared is checked before anything of that size is asked for. A JPEG file must end with its end
 //! marker: the decoder fills what is missing with gray, and a gray half is a picture nobody took.
 
@@ -16,6 +19,7 @@ use std::fs::File;
 use std::io::{Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 /// What a header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +39,12 @@ const MAX_PIXELS: u64 = 1 << 27;
 /// The most bytes that a decoder may ask for: eight for each of those pixels.
 const MAX_DECODED: u64 = 1 << 30;
 
+/// The most pixels of a picture that is decoded beside others.
+const MANY_PIXELS: u64 = 1 << 24;
+
+/// Held while a larger one is in memory.
+static LARGE: Mutex<()> = Mutex::new(());
+
 /// Reads the header of a file.
 pub fn header(path: &Path) -> Result<Header, DataError> {
     guarded(path, |file| {
@@ -49,8 +59,7 @@ pub fn header(path: &Path) -> Result<Header, DataError> {
 pub fn decode(path: &Path, size: usize, channels: usize) -> Result<Vec<u8>, DataError> {
     guarded(path, |file| {
         let bytes = read(path, file)?;
-        let picture = whole(&bytes, file)?;
-        Ok(match channels {
+        whole(&bytes, file, |picture| match channels {
             1 => square(&picture.into_luma8(), size as u32),
             _ => square(&picture.into_rgb8(), size as u32),
         })
@@ -59,7 +68,7 @@ pub fn decode(path: &Path, size: usize, channels: usize) -> Result<Vec<u8>, Data
 
 /// Reads a file whole and keeps nothing of it.
 pub fn check(path: &Path) -> Result<(), DataError> {
-    guarded(path, |file| whole(&read(path, file)?, file).map(drop))
+    guarded(path, |file| whole(&read(path, file)?, file, drop))
 }
 
 /// The decoders take damaged input without a panic as far as anybody knows; one that is found is a damaged file too.
@@ -104,8 +113,13 @@ fn decoder<'a>(bytes: &'a [u8], file: &str) -> Result<impl ImageDecoder + 'a, Da
     Ok(decoder)
 }
 
-fn whole(bytes: &[u8], file: &str) -> Result<DynamicImage, DataError> {
+/// What `take` makes of a picture.
+fn whole<T>(bytes: &[u8], file: &str, take: impl FnOnce(DynamicImage) -> T) -> Result<T, DataError> {
     let mut decoder = decoder(bytes, file)?;
+    let (width, height) = decoder.dimensions();
+    let is_large = u64::from(width) * u64::from(height) > MANY_PIXELS;
+    // A decoder that gave up while it held the lock has left nothing behind.
+    let _alone = is_large.then(|| LARGE.lock().unwrap_or_else(PoisonError::into_inner));
     if bytes.starts_with(JPEG) && !has_end(bytes) {
         let reason = "the file is cut short, its end marker is missing".to_owned();
         return Err(DataError::Picture { file: file.to_owned(), reason });
@@ -114,7 +128,7 @@ fn whole(bytes: &[u8], file: &str) -> Result<DynamicImage, DataError> {
     let orientation = decoder.orientation().ok();
     let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| refused(file, &e))?;
     orientation.into_iter().for_each(|orientation| picture.apply_orientation(orientation));
-    Ok(picture)
+    Ok(take(picture))
 }
 
 fn refused(file: &str, error: &ImageError) -> DataError {
@@ -195,6 +209,31 @@ mod tests {
         assert!(has_end(&[jpeg.clone(), vec![0; 100]].concat()));
     }
 
+    #[test]
+    fn large_pictures_are_decoded_one_at_a_time() {
+        use std::sync::mpsc::channel;
+        use std::time::Duration;
+        let dir = tempfile::tempdir().unwrap();
+        let path = |side: u32| dir.path().join(format!("{side}.png"));
+        for side in [4096, 4097] {
+            image::GrayImage::new(side, side).save(path(side)).unwrap();
+        }
+        let (done, seen) = channel();
+        std::thread::scope(|scope| {
+            let another = LARGE.lock().unwrap_or_else(PoisonError::into_inner);
+            for side in [4097, 4096] {
+                let (done, path) = (done.clone(), path(side));
+                scope.spawn(move || done.send((side, decode(&path, 8, 1))).unwrap());
+            }
+            let black = Ok(vec![0; 64]);
+            assert_eq!(seen.recv().unwrap(), (4096, black.clone()));
+            // The other one is a row larger, so it would be there by now.
+            assert!(seen.recv_timeout(Duration::from_millis(500)).is_err());
+            drop(another);
+            assert_eq!(seen.recv().unwrap(), (4097, black));
+        });
+    }
+
     proptest! {
         #[test]
         fn damaged_files_are_decoded_or_refused(
@@ -216,7 +255,7 @@ mod tests {
             if let Some(cut) = cut {
                 bytes.truncate(cut.index(bytes.len()));
             }
-            let outcome = whole(&bytes, "f");
+            let outcome = whole(&bytes, "f", |picture| picture);
             if let Ok(picture) = outcome {
                 let pixels = u64::from(picture.width()) * u64::from(picture.height());
                 prop_assert!(0 < pixels && pixels <= MAX_PIXELS);

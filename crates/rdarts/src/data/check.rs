@@ -39,11 +39,10 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         let checked = check(FOLDER, dir.as_deref(), &reading);
         reading.end();
         let problems: Vec<String> = checked.problems.iter().map(ToString::to_string).collect();
-        let ignored = format!("{} left out, their names are not those of images", count(checked.n_ignored, "file"));
         Found {
             good: Vec::new(),
             n_files: checked.n_files,
-            notes: if checked.n_ignored > 0 { vec![ignored] } else { Vec::new() },
+            notes: checked.left_out.into_iter().collect(),
             json: json!({ "ignored": checked.n_ignored }),
             problems,
         }
