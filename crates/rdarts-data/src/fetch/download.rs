@@ -51,6 +51,9 @@ pub(super) fn download(
             continue;
         }
         let _ = fs::remove_file(&part.path);
+        // Of a gzip file "a gzip file" says nothing.
+        let is_kind = url.ends_with("gz") && looks.contains("gzip");
+        let looks = if is_kind { "of the right kind but with other content".to_owned() } else { looks };
         return Err(FetchError::Sum { url: url.to_owned(), looks, found, expected: file.sha256.clone() });
     }
 }
