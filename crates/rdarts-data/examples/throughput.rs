@@ -72,7 +72,7 @@ fn make_batches(name: &str, data: Arc<Dataset>) -> Result<(), DataError> {
             }
         }
         let per_second = (n_epochs * data.train.n) as f64 / start.elapsed().as_secs_f64();
-        println!("{name}, batches of 64, {what}: {per_second:.0} images/s on one thread");
+        println!("{name}, batches of 64, {what}: {per_second:.0} images/s");
     }
     Ok(())
 }

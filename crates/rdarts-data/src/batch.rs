@@ -16,6 +16,7 @@ use crate::augment::{Augment, Draw, Norm, normalize, transform};
 use crate::dataset::Dataset;
 use crate::error::DataError;
 use crate::images::Images;
+use rayon::prelude::*;
 use rdarts_rng::Stream;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -148,7 +149,8 @@ pub fn make_batch(
     assert_eq!(norm.channels(), channels, "channels of the normalization and of the images");
     let size = height * width * channels;
     let mut out = vec![0.0; indices.len() * size];
-    for (i, (&of, out)) in indices.iter().zip(out.chunks_exact_mut(size)).enumerate() {
+    // Each image has draws of its own, so that it does not matter who makes it.
+    let made = indices.par_iter().zip(out.par_chunks_exact_mut(size)).enumerate().map(|(i, (&of, out))| {
         let raw = &*images.image(of as usize)?;
         match augment {
             None => normalize(raw, norm, out),
@@ -157,7 +159,10 @@ pub fn make_batch(
                 transform(raw, width, norm, augment, draw, out);
             }
         }
-    }
+        Ok(())
+    });
+    // In their order: of several errors the first image's is told.
+    made.collect::<Vec<Result<(), DataError>>>().into_iter().collect::<Result<(), DataError>>()?;
     let labels = indices.iter().map(|&i| u32::from(images.labels[i as usize])).collect();
     Ok(Batch { n: indices.len(), height, width, channels, images: out, labels })
 }
@@ -190,6 +195,18 @@ pub(crate) mod tests {
     use std::collections::HashSet;
 
     const AUGMENT: Augment = Augment { crop_padding: 1, flip: true, cutout_length: 2, cutout_prob: 0.5 };
+
+    #[test]
+    fn the_number_of_threads_changes_no_batch() {
+        let data = dataset(50);
+        let batch = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let indices: Vec<u32> = (0..50).rev().collect();
+            pool.install(|| make_batch(&data.train, &indices, &data.norm(), Some(&AUGMENT), 7, "augment-t", 3).unwrap())
+        };
+        let one = batch(1);
+        assert!([2, 3, 8].into_iter().all(|threads| batch(threads) == one));
+    }
 
     /// Colour images whose values are all functions of their number.
     pub(crate) fn dataset(n: usize) -> Arc<Dataset> {
