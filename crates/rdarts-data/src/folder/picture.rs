@@ -6,7 +6,8 @@
 //! which is PIL's `BILINEAR`).
 //!
 //! **Memory.** A picture takes up to 11 bytes a pixel while it is decoded, and its file. Those above 16 megapixels are
-//! decoded one at a time, whatever the number of threads: one of the largest takes 1.4 GiB, any other below 200 MiB.
+//! decoded one at a time, whatever the number of threads: one of the largest takes 1.4 GiB, any other below 200 MiB,
+//! computed from bytes a pixel. Beside that each thread holds the bytes of its file, at most 256 MiB.
 //!
 //! A size that is declared is checked before anything of that size is asked for. A JPEG file must end with its end
 //! marker: the decoder fills what is missing with gray, and a gray half is a picture nobody took.
