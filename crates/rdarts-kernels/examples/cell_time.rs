@@ -1,7 +1,8 @@
 //! Times the cells of the two usual spaces at the sizes of a search: forward, backward with and without weight
 //! gradients, tangent, and backward of the tangent. The last line adds them up to the cells of one search step.
 //!
-//! `cargo run --release --example cell_time [s2|darts] [repetitions] [which]`, `which` a shape by its position.
+//! `cargo run --release --example cell_time [s2|darts] [repetitions] [which|small]`, `which` a shape by its position,
+//! `small` those of a small network.
 use rdarts_kernels::Isa;
 use rdarts_kernels::backward::{Dual, Want, vjp};
 use rdarts_kernels::buffers::{Buffer, give_back};
@@ -13,7 +14,10 @@ use std::time::Instant;
 const BATCH: usize = 64;
 
 /// (channels, side of the inputs, channels of s0 and of s1, reduction, reduction before, how many of them there are).
-const SHAPES: [(usize, usize, usize, usize, bool, bool, usize); 8] = [
+type Shape = (usize, usize, usize, usize, bool, bool, usize);
+
+/// 16 channels, 8 cells, 32x32: the search.
+const SHAPES: [Shape; 8] = [
     (16, 32, 48, 48, false, false, 1),
     (16, 32, 48, 64, false, false, 1),
     (32, 32, 64, 64, true, false, 1),
@@ -24,12 +28,23 @@ const SHAPES: [(usize, usize, usize, usize, bool, bool, usize); 8] = [
     (64, 8, 256, 256, false, false, 1),
 ];
 
+/// 8 channels, 5 cells, 16x16: the full Hessian of bench/peer.
+const SMALL: [Shape; 5] = [
+    (8, 16, 24, 24, false, false, 1),
+    (16, 16, 24, 32, true, false, 1),
+    (16, 8, 32, 64, false, true, 1),
+    (32, 8, 64, 64, true, false, 1),
+    (32, 4, 64, 128, false, true, 1),
+];
+
 const NAMES: [&str; 5] = ["forward", "backward alpha", "backward weights", "tangent", "backward of tangent"];
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     let full = args.get(1).is_some_and(|a| a == "darts");
     let repetitions: usize = args.get(2).and_then(|a| a.parse().ok()).unwrap_or(7);
+    let small = args.get(3).is_some_and(|a| a == "small");
+    let shapes: &[Shape] = if small { &SMALL } else { &SHAPES };
     let which: Option<usize> = args.get(3).and_then(|a| a.parse().ok());
     let ops = if full {
         vec![
@@ -46,7 +61,7 @@ fn main() {
         vec![OpKind::Skip, OpKind::SepConv(3)]
     };
     let mut total = [0.0; 5];
-    for (at, (c, side, c_prev_prev, c_prev, reduction, reduction_prev, count)) in SHAPES.into_iter().enumerate() {
+    for (at, (c, side, c_prev_prev, c_prev, reduction, reduction_prev, count)) in shapes.iter().copied().enumerate() {
         if which.is_some_and(|w| w != at) {
             continue;
         }
@@ -76,7 +91,7 @@ fn main() {
             lap(0, t);
             for (k, weights) in [false, true].into_iter().enumerate() {
                 g.copy_from_slice(&out);
-                let want = Want { s0: true, s1: true, p: !weights, w: weights };
+                let want = Want { s0: true, s1: true, p: !weights, w: weights, keep: false };
                 let t = Instant::now();
                 let grads = vjp(input, &out, &noise, &saved, &g, None, want);
                 lap(1 + k, t);
@@ -88,12 +103,14 @@ fn main() {
             lap(3, t);
             g.copy_from_slice(&out);
             d.copy_from_slice(saved_dot.out_dot());
-            let want = Want { s0: true, s1: true, p: true, w: false };
+            let want = Want { s0: true, s1: true, p: true, ..Want::default() };
+            let keep = Want { keep: true, ..want };
+            let kept = vjp(input, &out, &noise, &saved, &d, None, keep).kept.expect("it was asked for");
             let t = Instant::now();
-            let dual = Dual { tangent, saved: &saved_dot, d: &d };
+            let dual = Dual { tangent, saved: &saved_dot, kept: &kept };
             let grads = vjp(input, &out, &noise, &saved, &g, Some(dual), want);
             lap(4, t);
-            [grads.s0, grads.s1, grads.s0_dot, grads.s1_dot].into_iter().for_each(give_back);
+            [grads.s0, grads.s1].into_iter().for_each(give_back);
         }
         let parts: Vec<String> = NAMES.iter().zip(best).map(|(n, ms)| format!("{n} {ms:.1}")).collect();
         println!(

@@ -60,8 +60,11 @@ pub struct Saved {
 /// What the jvp leaves for its vjp.
 #[derive(Debug)]
 pub struct SavedDot {
+    /// As in [`Saved`], but none of noise, and empty where nothing moves.
     pub(crate) chunks: Vec<Vec<Buffer>>,
     pub(crate) norms: Vec<NormTangent>,
+    /// Per buffer.
+    pub(crate) moves: Vec<bool>,
     /// The node tangents, as in the output.
     pub(crate) out_dot: Buffer,
 }
@@ -173,13 +176,12 @@ fn jvp_in_pool(
     check(plan, &input, noise);
     assert_eq!(out.len(), plan.n * plan.out_len(), "output");
     let per_chunk = chunk_images(plan.n);
+    let moves = moving_buffers(plan, &tangent);
+    let take = |(b, moves): (&Buffer, &bool)| Buffer::take(if *moves { b.len() } else { 0 });
     let mut dot = SavedDot {
-        chunks: saved
-            .chunks
-            .iter()
-            .map(|bufs| bufs[..plan.n_moving()].iter().map(|b| Buffer::take(b.len())).collect())
-            .collect(),
-        norms: vec![NormTangent::default(); plan.n_norms],
+        chunks: saved.chunks.iter().map(|bufs| bufs.iter().zip(&moves).map(take).collect()).collect(),
+        norms: saved.norms.iter().map(|norm| NormTangent::zeros(norm.mean.len())).collect(),
+        moves: moves.clone(),
         out_dot: Buffer::take(out.len()),
     };
     let affines: Vec<Affine> = saved.norms.iter().map(Norm::affine).collect();
@@ -235,39 +237,37 @@ fn jvp_in_pool(
             ready: false,
         })
         .collect();
-    pass(&mut dot, &pre, &|_, _| {});
+    pass(&mut dot, &moving(&moves, pre), &|_, _| {});
     let mut sum: Option<NodeTangent<'_>> = None;
     let state_dots: Vec<Affine> = (0..2).map(|j| saved.norms[j].tangent_affine(&dot.norms[j], 1.0, 0.0)).collect();
     for node in 0..plan.nodes {
         let first = first_stages(plan, plan.states_before(node), |b| {
             DotReading::state(plan, &affines, &state_dots, b.state, &b.placed()[0].stage)
         });
-        pass(&mut dot, &first, &|chunk, i| {
+        pass(&mut dot, &moving(&moves, first), &|chunk, i| {
             if let Some(sum) = &sum {
                 sum.write(plan, chunk, i);
             }
         });
-        let inner_dots: Vec<Affine> = (0..plan.n_norms)
-            .map(|norm| match dot.norms[norm].mean.is_empty() {
-                true => Affine::default(),
-                false => saved.norms[norm].tangent_affine(&dot.norms[norm], 1.0, 0.0),
-            })
-            .collect();
+        let inner_dots: Vec<Affine> =
+            saved.norms.iter().zip(&dot.norms).map(|(norm, dot)| norm.tangent_affine(dot, 1.0, 0.0)).collect();
         let second =
             second_stages(plan, node, |first| DotReading::inner(plan, &affines, &inner_dots[first.norm], first));
+        let second = moving(&moves, second);
         if !second.is_empty() {
             pass(&mut dot, &second, &|_, _| {});
         }
-        sum = Some(NodeTangent::new(saved, &dot, node, input.p, tangent.p, noise));
+        sum = moves[plan.n_norms + node].then(|| NodeTangent::new(saved, &dot, node, input.p, tangent.p, noise));
     }
     pass(&mut dot, &[], &|chunk, i| {
         if let Some(sum) = &sum {
             sum.write(plan, chunk, i);
         }
         for node in 0..plan.nodes {
-            let from = Source::new(&chunk.dots[plan.n_norms + node][i * plan.px(2) * plan.c..], plan.c, &[]);
+            let buffer = plan.n_norms + node;
+            let from = moves[buffer].then(|| Source::new(&chunk.dots[buffer][i * plan.px(2) * plan.c..], plan.c, &[]));
             let to = &mut chunk.out_dot[i * plan.out_len() + node * plan.c..];
-            blend(plan.isa, plan.px(2), plan.c, &[from], &[], false, to, plan.nodes * plan.c);
+            blend(plan.isa, plan.px(2), plan.c, from.as_slice(), &[], false, to, plan.nodes * plan.c);
         }
     });
     dot
@@ -500,6 +500,9 @@ impl<'a> NodeTangent<'a> {
             .filter_map(|b| {
                 let (from, norm) = term(plan, b)?;
                 let (p, p_dot) = (p[b.alpha], p_dot[b.alpha]);
+                if p_dot == 0.0 && !dot.is_moving(from) {
+                    return None;
+                }
                 Some(match norm {
                     Some(norm) => {
                         let affine = saved.norms[norm].tangent_affine(&dot.norms[norm], f64::from(p), f64::from(p_dot));
@@ -521,9 +524,8 @@ impl<'a> NodeTangent<'a> {
         let mut sources = Vec::with_capacity(2 * self.terms.len());
         for (from, edge, affine, p, p_dot) in &self.terms {
             let m = factor(self.drop_path, self.n, *edge, chunk.first + i);
-            // Noise has no tangent.
-            if *from < plan.n_moving() {
-                let data = &chunk.dots[*from][image.clone()];
+            if let Some(dots) = chunk.dots.get(*from).filter(|dots| !dots.is_empty()) {
+                let data = &dots[image.clone()];
                 sources.push(Source { data, stride: c, coef: &affine.of_dot, factor: m * p });
             }
             let data = &chunk.bufs[*from][image.clone()];
@@ -544,7 +546,34 @@ fn check(plan: &Plan, input: &CellInput<'_>, noise: &CellNoise) {
     assert!(noise.drop_path.is_empty() || noise.drop_path.len() == edges * plan.n, "drop path factors");
 }
 
+/// Which buffers have a tangent that is not zero: a state if it is given one, a stage if its state or the weights move,
+/// a node if what it sums or a mixing weight does.
+fn moving_buffers(plan: &Plan, tangent: &CellTangent<'_>) -> Vec<bool> {
+    let all = tangent.w.is_some();
+    let mut moves = vec![all; plan.n_moving()];
+    moves[0] |= tangent.s0.is_some();
+    moves[1] |= tangent.s1.is_some();
+    for b in &plan.branches {
+        let state = moves[plan.state_buffer(b.state)];
+        b.placed().iter().for_each(|placed| moves[placed.norm] |= state);
+        if let Some((from, _)) = term(plan, b) {
+            let moving = moves.get(from).is_some_and(|m| *m);
+            moves[plan.state_buffer(2 + b.node)] |= moving || tangent.p[b.alpha] != 0.0;
+        }
+    }
+    moves
+}
+
+/// The stages whose output moves.
+fn moving<'a, 'b>(moves: &[bool], steps: Vec<Step<'a, DotReading<'b>>>) -> Vec<Step<'a, DotReading<'b>>> {
+    steps.into_iter().filter(|s| moves[s.placed.norm]).collect()
+}
+
 impl SavedDot {
+    pub(crate) fn is_moving(&self, buffer: usize) -> bool {
+        self.moves.get(buffer).is_some_and(|m| *m)
+    }
+
     /// Tangent of the output.
     pub fn out_dot(&self) -> &[f32] {
         &self.out_dot

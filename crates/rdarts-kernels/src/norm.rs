@@ -84,6 +84,13 @@ pub(crate) struct Affine {
     pub shift: Vec<f32>,
 }
 
+impl NormTangent {
+    /// Of an input that does not move.
+    pub fn zeros(c: usize) -> Self {
+        Self { mean: vec![0.0; c], s: vec![0.0; c] }
+    }
+}
+
 impl Norm {
     pub fn from_moments(m: &Moments) -> Self {
         let inv = m.m2.iter().map(|m2| 1.0 / (m2 / m.count + BN_EPS).sqrt()).collect();
@@ -130,27 +137,18 @@ impl Norm {
 pub(crate) struct Sums {
     pub g: Vec<f64>,
     pub g_y: Vec<f64>,
-    /// The last three only in a vjp of a jvp.
-    pub d: Vec<f64>,
-    pub d_y: Vec<f64>,
+    /// Of d and the tangent y', in a vjp of a jvp.
     pub d_dot: Vec<f64>,
 }
 
 impl Sums {
-    pub fn new(c: usize, dual: bool) -> Self {
-        let d = if dual { c } else { 0 };
-        Self { g: vec![0.0; c], g_y: vec![0.0; c], d: vec![0.0; d], d_y: vec![0.0; d], d_dot: vec![0.0; d] }
+    pub fn new(c: usize) -> Self {
+        Self { g: vec![0.0; c], g_y: vec![0.0; c], d_dot: vec![0.0; c] }
     }
 
     /// Adds another set.
     pub fn merge(&mut self, other: &Self) {
-        let pairs = [
-            (&mut self.g, &other.g),
-            (&mut self.g_y, &other.g_y),
-            (&mut self.d, &other.d),
-            (&mut self.d_y, &other.d_y),
-            (&mut self.d_dot, &other.d_dot),
-        ];
+        let pairs = [(&mut self.g, &other.g), (&mut self.g_y, &other.g_y), (&mut self.d_dot, &other.d_dot)];
         for (a, b) in pairs {
             a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
         }
@@ -171,11 +169,14 @@ pub(crate) struct Gradient {
     pub dot_shift: Vec<f32>,
 }
 
+/// The tangent of a batch norm's input, and the sums of the cotangent d of the tangent of its output, as if that were g.
+pub(crate) type Tangent<'a> = (&'a NormTangent, &'a Sums);
+
 /// Gradient at the input of z = p * yhat (and z' = p yhat' + p_dot yhat), for channel c taking (p, p_dot) = weight(c),
 /// from the sums of the cotangents g of z and d of z'.
 pub(crate) fn gradient(
     norm: &Norm,
-    tangent: Option<&NormTangent>,
+    tangent: Option<Tangent<'_>>,
     sums: &Sums,
     weight: impl Fn(usize) -> (f64, f64),
 ) -> Gradient {
@@ -185,12 +186,12 @@ pub(crate) fn gradient(
         let (n, m, i) = (norm.count, norm.mean[c], norm.inv[c]);
         // a = p g + p_dot d and b = p d are the cotangents of yhat and yhat'.
         let (d, d_y, d_dot) = match tangent {
-            Some(_) => (sums.d[c], sums.d_y[c], sums.d_dot[c]),
+            Some((_, d)) => (d.g[c], d.g_y[c], sums.d_dot[c]),
             None => (0.0, 0.0, 0.0),
         };
         let mean_a = (p * sums.g[c] + p_dot * d) / n;
         let mean_a_yhat = i * ((p * sums.g_y[c] + p_dot * d_y) / n - m * mean_a);
-        let Some(t) = tangent else {
+        let Some((t, _)) = tangent else {
             out.of_g.push((i * p) as f32);
             out.of_y.push((-i * i * mean_a_yhat) as f32);
             out.shift.push((i * (i * m * mean_a_yhat - mean_a)) as f32);
@@ -220,14 +221,12 @@ pub(crate) fn weight_gradient(norm: &Norm, sums: &Sums) -> f64 {
     (0..norm.mean.len()).map(|c| norm.inv[c] * (sums.g_y[c] - norm.mean[c] * sums.g[c])).sum()
 }
 
-/// sum d yhat' (what the tangent adds to the gradient of p) and sum d yhat (the gradient of p_dot).
-pub(crate) fn weight_gradient_dual(norm: &Norm, t: &NormTangent, sums: &Sums) -> (f64, f64) {
-    let mut out = (0.0, 0.0);
-    for c in 0..norm.mean.len() {
+/// sum d yhat', what the tangent adds to the gradient of p.
+pub(crate) fn weight_gradient_dual(norm: &Norm, (t, d): Tangent<'_>, sums: &Sums) -> f64 {
+    let of = |c: usize| {
         let i = norm.inv[c];
-        let d_yhat = i * (sums.d_y[c] - norm.mean[c] * sums.d[c]);
-        out.0 += i * (sums.d_dot[c] - t.mean[c] * sums.d[c] - t.s[c] * d_yhat);
-        out.1 += d_yhat;
-    }
-    out
+        let d_yhat = i * (d.g_y[c] - norm.mean[c] * d.g[c]);
+        i * (sums.d_dot[c] - t.mean[c] * d.g[c] - t.s[c] * d_yhat)
+    };
+    (0..norm.mean.len()).map(of).sum()
 }

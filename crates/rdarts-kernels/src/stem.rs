@@ -80,7 +80,7 @@ pub fn vjp(x: &[f32], w: &[f32], saved: &StemSaved, g: &[f32]) -> Vec<f32> {
         .par_chunks(per_chunk * px * c)
         .zip(y.par_chunks(per_chunk * px * c))
         .map(|(g, y)| {
-            let mut sums = Sums::new(c, false);
+            let mut sums = Sums::new(c);
             let mut pair = vec![0f32; 2 * c];
             for (g, y) in g.chunks(px * c).zip(y.chunks(px * c)) {
                 dots(*isa, px, c, (g, c), &[(y, c)], &mut pair);
@@ -92,7 +92,7 @@ pub fn vjp(x: &[f32], w: &[f32], saved: &StemSaved, g: &[f32]) -> Vec<f32> {
             sums
         })
         .collect();
-    let mut sums = Sums::new(c, false);
+    let mut sums = Sums::new(c);
     parts.iter().for_each(|p| sums.merge(p));
     let coef = gradient(norm, None, &sums, |c| (f64::from(scale[c]), 0.0));
     let n_conv = 9 * spec.c_in * c;

@@ -5,7 +5,7 @@ mod common;
 
 use proptest::prelude::*;
 use rdarts_kernels::Isa;
-use rdarts_kernels::backward::{Dual as DualCall, Want, vjp};
+use rdarts_kernels::backward::{Want, vjp, vjp_of_jvp};
 use rdarts_kernels::cell::{CellInput, CellTangent, forward, jvp};
 use rdarts_kernels::reference::{self, Dual};
 use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, HeadSpec, OpKind, StemSpec, weights_len};
@@ -34,6 +34,8 @@ struct Case {
     seed: u64,
     drop_path: bool,
     with_w: bool,
+    /// Whether the direction leaves s0, s1, and the mixing weights of the first half of the edges alone.
+    still: [bool; 3],
 }
 
 struct Tensors {
@@ -53,6 +55,15 @@ impl Case {
             p: values(seed + 2, s.n_alphas()),
             w: values(seed + 3, weights_len(&s.weights())),
         }
+    }
+
+    /// The direction of the jvp.
+    fn direction(&self) -> Tensors {
+        let mut direction = self.tensors(2);
+        let half = self.spec.alpha_offset(self.spec.edges.len() / 2);
+        let groups = [&mut direction.s0[..], &mut direction.s1, &mut direction.p[..half]];
+        groups.into_iter().zip(self.still).filter(|(_, still)| *still).for_each(|(v, _)| v.fill(0.0));
+        direction
     }
 
     fn noise(&self) -> CellNoise {
@@ -101,7 +112,7 @@ fn dot(a: &[f32], b: &[f64]) -> f64 {
 fn check(case: &Case, isa: Isa) {
     let (spec, dims, noise) = (&case.spec, case.dims, case.noise());
     let at = case.tensors(1);
-    let direction = case.tensors(2);
+    let direction = case.direction();
     let input = CellInput { s0: &at.s0, s1: &at.s1, p: &at.p, w: &at.w };
     let [h, w] = dims.side_out(spec);
     let len = dims.n * h * w * spec.c_out();
@@ -125,8 +136,8 @@ fn check(case: &Case, isa: Isa) {
     let e = error(&out, &value, 1e-3);
     assert!(e < 2e-4, "{}: forward differs by {e:.1e} in {case:?}", isa.name());
     let tangent = CellTangent {
-        s0: Some(&direction.s0),
-        s1: Some(&direction.s1),
+        s0: (!case.still[0]).then_some(&direction.s0[..]),
+        s1: (!case.still[1]).then_some(&direction.s1[..]),
         p: &direction.p,
         w: case.with_w.then_some(&direction.w[..]),
     };
@@ -136,44 +147,44 @@ fn check(case: &Case, isa: Isa) {
 
     // vjp: <g, J v> = <J' g, v> for the direction of each input alone.
     let g = values(case.seed + 5, len);
-    let want = Want { s0: true, s1: true, p: true, w: true };
+    let want = Want { s0: true, s1: true, p: true, w: true, keep: false };
     let grads = vjp(input, &out, &noise, &saved, &g, None, want);
+    let along = case.tensors(4);
     let groups: [(&str, &[f32], &[f32]); 4] = [
-        ("s0", &grads.s0, &direction.s0),
-        ("s1", &grads.s1, &direction.s1),
-        ("p", &grads.p, &direction.p),
-        ("w", &grads.w, &direction.w),
+        ("s0", &grads.s0, &along.s0),
+        ("s1", &grads.s1, &along.s1),
+        ("p", &grads.p, &along.p),
+        ("w", &grads.w, &along.w),
     ];
-    for (k, (name, grad, along)) in groups.iter().enumerate() {
+    for (k, (name, grad, moves)) in groups.iter().enumerate() {
         let pick = |i: usize, v: &[f32], d: &[f32]| if i == k { dual(v, d) } else { dual(v, &vec![0.0; v.len()]) };
         let truth = reference::cell(
             spec,
             dims,
-            &pick(0, &at.s0, &direction.s0),
-            &pick(1, &at.s1, &direction.s1),
-            &pick(2, &at.p, &direction.p),
-            &pick(3, &at.w, &direction.w),
+            &pick(0, &at.s0, &along.s0),
+            &pick(1, &at.s1, &along.s1),
+            &pick(2, &at.p, &along.p),
+            &pick(3, &at.w, &along.w),
             &noise,
         );
         let left: f64 = truth.iter().zip(&g).map(|(t, g)| t.du * f64::from(*g)).sum();
-        let right = dot(along, &lift(grad));
-        let scale = dot_scale(along, grad) + 1e-3;
+        let right = dot(moves, &lift(grad));
+        let scale = dot_scale(moves, grad) + 1e-3;
         assert!((left - right).abs() < 2e-3 * scale, "{}: vjp of {name}: {left} {right} in {case:?}", isa.name());
     }
 
     // vjp of the jvp: the derivative of <g, out> + <d, out'> along each of the six inputs.
     let d = values(case.seed + 6, len);
     let want = Want { w: false, ..want };
-    let dual_call = DualCall { tangent, saved: &saved_dot, d: &d };
-    let grads = vjp(input, &out, &noise, &saved, &g, Some(dual_call), want);
+    let [grads, dots] = vjp_of_jvp(input, &out, &noise, &saved, tangent, &saved_dot, (&g, &d), want);
     let along = case.tensors(3);
     let groups: [(&str, &[f32], &[f32]); 6] = [
         ("s0", &grads.s0, &along.s0),
         ("s1", &grads.s1, &along.s1),
         ("p", &grads.p, &along.p),
-        ("s0'", &grads.s0_dot, &along.s0),
-        ("s1'", &grads.s1_dot, &along.s1),
-        ("p'", &grads.p_dot, &along.p),
+        ("s0'", &dots.s0, &along.s0),
+        ("s1'", &dots.s1, &along.s1),
+        ("p'", &dots.p, &along.p),
     ];
     for (k, (name, grad, moves)) in groups.iter().enumerate() {
         let pick = |i: usize, v: &[f32], inner: &[f32], a: &[f32]| {
@@ -228,6 +239,7 @@ fn case(
         seed,
         drop_path: seed % 2 == 1,
         with_w: !seed.is_multiple_of(3),
+        still: [false; 3],
     }
 }
 
@@ -250,6 +262,17 @@ fn every_operation_alone_agrees_with_the_reference() {
 fn all_operations_together_agree_on_two_nodes() {
     for (reduction, reduction_prev) in [(false, false), (true, false), (false, true), (true, true)] {
         on_all(&case(ALL.to_vec(), 2, 5, 3, [7, 6], reduction, reduction_prev, 21));
+    }
+}
+
+/// What does not move has no tangent: neither computed nor read.
+#[test]
+fn directions_that_leave_something_alone_agree() {
+    for still in 1..8 {
+        for (reduction, seed) in [(false, 3), (true, 6), (false, 4)] {
+            let case = case(ALL.to_vec(), 3, 5, 3, [5, 6], reduction, false, seed);
+            on_all(&Case { still: [1, 2, 4].map(|bit| still & bit > 0), ..case });
+        }
     }
 }
 
@@ -289,7 +312,7 @@ fn one_pixel_one_image_and_one_channel_work() {
                 &noise,
             );
             assert!((f64::from(out[0]) - truth[0]).abs() < 1e-5, "{op:?}: {out:?} {truth:?}");
-            let want = Want { s0: true, s1: true, p: true, w: true };
+            let want = Want { s0: true, s1: true, p: true, w: true, keep: false };
             let grads = vjp(call, &out.clone(), &noise, &saved, &[1.0], None, want);
             assert!(grads.w.iter().chain(&grads.s0).chain(&grads.p).all(|v| v.is_finite()));
         }
@@ -334,13 +357,13 @@ fn the_number_of_threads_changes_no_bit() {
                 let mut out = vec![0f32; case.dims.n * h * w * case.spec.c_out()];
                 let saved = forward(Isa::best(), &case.spec, case.dims, call, &noise, &mut out);
                 let (g, d) = (values(3, out.len()), values(4, out.len()));
-                let want = Want { s0: true, s1: true, p: true, w: true };
+                let want = Want { s0: true, s1: true, p: true, w: true, keep: false };
                 let grads = vjp(call, &out, &noise, &saved, &g, None, want);
                 let moved = jvp(call, &out, tangent, &noise, &saved);
-                let dual = DualCall { tangent, saved: &moved, d: &d };
-                let second = vjp(call, &out, &noise, &saved, &g, Some(dual), Want { w: false, ..want });
+                let want = Want { w: false, ..want };
+                let [second, dots] = vjp_of_jvp(call, &out, &noise, &saved, tangent, &moved, (&g, &d), want);
                 let first = [out, grads.s0, grads.s1, grads.p, grads.w, moved.out_dot().to_vec()];
-                let second = [second.s0, second.s1, second.p, second.s0_dot, second.s1_dot, second.p_dot];
+                let second = [second.s0, second.s1, second.p, dots.s0, dots.s1, dots.p];
                 first.into_iter().chain(second).flatten().map(f32::to_bits).collect::<Vec<_>>()
             })
         };

@@ -4,7 +4,7 @@
 mod common;
 
 use rdarts_kernels::Isa;
-use rdarts_kernels::backward::{Dual as DualCall, Want, vjp};
+use rdarts_kernels::backward::{Want, vjp, vjp_of_jvp};
 use rdarts_kernels::cell::{CellInput, CellTangent, forward, jvp};
 use rdarts_kernels::reference::{self, Dual};
 use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, OpKind, weights_len};
@@ -117,7 +117,7 @@ fn check(case: &Case, what: &str) {
         let name = |part: &str| format!("{}, {what}: {part}", isa.name());
         let mut out = vec![f32::NAN; len];
         let saved = forward(isa, &case.spec, case.dims, input, &case.noise, &mut out);
-        let want = Want { s0: true, s1: true, p: true, w: true };
+        let want = Want { s0: true, s1: true, p: true, w: true, keep: false };
         let got = vjp(input, &out, &case.noise, &saved, &g, None, want);
         for (group, (got, part)) in
             [(&got.s0, "s0"), (&got.s1, "s1"), (&got.p, "p"), (&got.w, "w")].into_iter().enumerate()
@@ -127,15 +127,15 @@ fn check(case: &Case, what: &str) {
         let tangent =
             CellTangent { s0: Some(&direction[0]), s1: Some(&direction[1]), p: &direction[2], w: Some(&direction[3]) };
         let dot = jvp(input, &out, tangent, &case.noise, &saved);
-        let call = DualCall { tangent, saved: &dot, d: &d };
-        let got = vjp(input, &out, &case.noise, &saved, &g, Some(call), Want { w: false, ..want });
+        let want = Want { w: false, ..want };
+        let [got, dots] = vjp_of_jvp(input, &out, &case.noise, &saved, tangent, &dot, (&g, &d), want);
         let parts = [
             (&got.s0, "s0 of the jvp"),
-            (&got.s0_dot, "s0'"),
+            (&dots.s0, "s0'"),
             (&got.s1, "s1 of the jvp"),
-            (&got.s1_dot, "s1'"),
+            (&dots.s1, "s1'"),
             (&got.p, "p of the jvp"),
-            (&got.p_dot, "p'"),
+            (&dots.p, "p'"),
         ];
         for (at, (got, part)) in parts.into_iter().enumerate() {
             compare(got, &seconds[at], 3e-3, &name(part));

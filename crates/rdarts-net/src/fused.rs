@@ -18,7 +18,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::tensor::{Bytes, DType, Shape};
 use rayon::prelude::*;
 use rdarts_kernels::Isa;
-use rdarts_kernels::backward::{self, Dual, Want};
+use rdarts_kernels::backward::{self, CellGradient, Want};
 use rdarts_kernels::buffers::{give_back, take_vec};
 use rdarts_kernels::cell::{self, CellInput, CellTangent, Saved, SavedDot};
 use rdarts_kernels::spec::CellDims;
@@ -105,10 +105,18 @@ impl SearchOps for Flex {
         let at = split_input(&inputs, mode);
         let [g] = contiguous([g]);
         let (g_value, g_dot) = floats(&g).split_at(floats(&tape.out).len());
-        let dual = dual.as_ref().map(|d| Dual { tangent: at.tangent, saved: &d.dot, d: g_dot });
-        let is_dual = dual.is_some();
-        let needs = Want { s0: want.s0, s1: want.s1, p: want.p, w: want.w };
-        let grads = backward::vjp(at.value, floats(&tape.out), &call.noise, &tape.saved, g_value, dual, needs);
+        let (out, is_dual) = (floats(&tape.out), dual.is_some());
+        let want_all = Want { s0: want.s0, s1: want.s1, p: want.p, w: want.w, keep: false };
+        let [grads, dots] = match &dual {
+            None => [
+                backward::vjp(at.value, out, &call.noise, &tape.saved, g_value, None, want_all),
+                CellGradient::default(),
+            ],
+            Some(d) => {
+                let both = (g_value, g_dot);
+                backward::vjp_of_jvp(at.value, out, &call.noise, &tape.saved, at.tangent, &d.dot, both, want_all)
+            }
+        };
         recycle([g]);
         recycle(inputs);
         let state = |wanted: bool, value: Vec<f32>, dot: Vec<f32>, side: [usize; 2], c: usize| {
@@ -125,9 +133,9 @@ impl SearchOps for Flex {
         };
         let spec = &call.spec;
         (
-            state(want.s0, grads.s0, grads.s0_dot, dims.side0, spec.c_prev_prev),
-            state(want.s1, grads.s1, grads.s1_dot, dims.side1, spec.c_prev),
-            flat(want.p, grads.p, grads.p_dot),
+            state(want.s0, grads.s0, dots.s0, dims.side0, spec.c_prev_prev),
+            state(want.s1, grads.s1, dots.s1, dims.side1, spec.c_prev),
+            flat(want.p, grads.p, dots.p),
             flat(want.w, grads.w, Vec::new()),
         )
     }
