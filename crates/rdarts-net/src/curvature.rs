@@ -5,6 +5,8 @@
 //! the Hessian whose dominant eigenvalue "Understanding and Robustifying Differentiable Architecture Search"
 //! tracks (section 4); with v in weight space and the gradient taken with respect to alpha it is the mixed
 //! product of the unrolled step (DARTS paper, equation 7).
+//!
+//! In single precision on the CPU the kernels run one after the other, without a tape ([`crate::chain`]).
 
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use burn::tensor::{DType, Device, Tensor};
 use rdarts_kernels::loss::CrossEntropy;
 use rdarts_kernels::spec::CellNoise;
 
+use crate::chain::Chain;
 use crate::derivatives::{
     Alphas, Batch, Evaluation, Inputs, Pass, Point, Real, copied, download, evaluate, seeded_backward, take_p_bar,
     upload, upload_images, upload_reals,
@@ -22,20 +25,18 @@ use crate::supernet::{CellKind, Supernet};
 
 /// The Hessian of the loss of one batch with respect to alpha, as an operator v -> H v.
 ///
-/// What does not depend on v (the plain forward pass, the stem) is computed once.
+/// What does not depend on v (the plain pass, and in single precision its way back) is computed once.
 pub struct AlphaHessian {
     net: Supernet,
-    device: Device,
-    dtype: DType,
-    noise: Vec<Arc<CellNoise>>,
     p: Alphas,
-    /// Weights of each module with tangent zero, [2 len].
-    w: Vec<Tensor<1>>,
-    /// The stem's output with tangent zero, (2n, h, w, c).
-    stem: Tensor<4>,
-    primal: Vec<Arc<Slot>>,
     evaluation: Evaluation,
-    ce: CrossEntropy,
+    route: Route,
+}
+
+/// The fused kernels, or a tape of any backend and float type.
+enum Route {
+    Chain(Box<Chain>),
+    Tape(Box<Tape>),
 }
 
 /// A full Hessian.
@@ -45,36 +46,48 @@ pub struct FullHessian {
     pub n: usize,
     /// (n, n), row-major, exactly symmetric: (H + H^T) / 2 of the computed columns.
     pub values: Vec<f64>,
-    /// Largest |H_ij - H_ji| / 2 before: a measure of the rounding error.
+    /// Largest |H_ij - H_ji| / 2 before, for i and j of the same kind of cell: a measure of the rounding error.
     pub asymmetry: f64,
+    /// Products taken.
+    pub n_products: usize,
 }
 
 impl AlphaHessian {
-    /// Runs the plain forward pass of the batch.
+    /// Runs the plain pass of the batch.
     pub fn new<R: Real>(at: Point<R>, batch: Batch<R>) -> Self {
-        let (net, dtype) = (at.net.clone(), R::dtype());
-        let device = at.device.clone().autodiff();
-        let p = at.alphas.softmax(&net);
-        let module = |m: usize| &at.weights[net.modules()[m].offset..][..net.modules()[m].len];
-
-        let plain = |values: &[R]| upload_reals::<R, 1>(copied(values), [values.len()], at.device);
-        let inputs = Inputs {
-            p: [&p.normal, &p.reduce].map(|p| upload::<1>(p, [p.len()], at.device, dtype)),
-            w: (0..net.modules().len()).map(|m| plain(module(m))).collect(),
+        let (net, p) = (at.net.clone(), at.alphas.softmax(at.net));
+        let (route, evaluation) = if Chain::fits::<R>(at.device) {
+            let chain = Chain::new(at, batch, false);
+            let evaluation = chain.evaluation().clone();
+            (Route::Chain(Box::new(chain)), evaluation)
+        } else {
+            let (tape, evaluation) = Tape::new(at, batch, &p);
+            (Route::Tape(Box::new(tape)), evaluation)
         };
-        let pass = Pass::plain(&net, batch.noise, true);
-        let stem = pass.stem(upload_images(&net, batch, at.device), inputs.w[0].clone());
-        let (logits, primal) = pass.body(stem.clone(), &inputs);
-        let (evaluation, ce) = evaluate(&logits, batch.labels);
-
-        let w = (0..net.modules().len()).map(|m| upload_dual::<R>(module(m), None, &device)).collect();
-        let stem = Tensor::cat(vec![stem.clone(), stem.zeros_like()], 0).autodiff();
-        Self { net, device, dtype, noise: batch.noise.to_vec(), p, w, stem, primal, evaluation, ce }
+        Self { net, p, evaluation, route }
     }
 
     /// Number of architecture parameters: normal, then reduce.
     pub fn n(&self) -> usize {
         self.net.n_alphas().iter().sum()
+    }
+
+    /// An orthonormal basis of the directions in which the loss can change: of the sums that are zero over every
+    /// edge, for softmax does not see a constant, of the kinds of cells that the network has. H is zero on all
+    /// others.
+    pub fn range(&self) -> Vec<Vec<f64>> {
+        let mut basis = Vec::new();
+        for (start, size) in self.edges() {
+            // Helmert's rows: j ones, then -j.
+            for j in 1..size {
+                let mut v = vec![0.0; self.n()];
+                let scale = 1.0 / ((j * (j + 1)) as f64).sqrt();
+                v[start..start + j].fill(scale);
+                v[start + j] = -(j as f64) * scale;
+                basis.push(v);
+            }
+        }
+        basis
     }
 
     /// The plain forward pass at the point of the Hessian.
@@ -87,45 +100,125 @@ impl AlphaHessian {
     /// # Panics
     /// If v has not [`AlphaHessian::n`] values.
     pub fn apply(&self, v: &[f64]) -> Vec<f64> {
+        self.product(v, 0)
+    }
+
+    /// H v; its entries need only be right for the mixing weights of cells from `first` on.
+    fn product(&self, v: &[f64], first: usize) -> Vec<f64> {
         let v = Alphas::from_flat(&self.net, v);
         let p_dot = self.p.jacobian(&self.net, &v);
-        let stack = |kind| {
-            let (p, p_dot) = (self.p.of(kind), p_dot.of(kind));
-            upload::<1>(&[p, p_dot].concat(), [2 * p.len()], &self.device, self.dtype).require_grad()
+        let [p_bar, p_dot_bar] = match &self.route {
+            Route::Chain(chain) => chain.product(&p_dot, first),
+            Route::Tape(tape) => tape.product(&self.net, &self.p, &p_dot),
         };
-        let inputs = Inputs { p: [stack(CellKind::Normal), stack(CellKind::Reduce)], w: self.w.clone() };
-        let pass = Pass { dual: true, primal: Some(&self.primal), ..Pass::plain(&self.net, &self.noise, true) };
-        let (logits, _) = pass.body(self.stem.clone(), &inputs);
-        let bars = dual_backward(logits, &self.ce, &inputs, &self.p);
-        let chain = |kind: CellKind| {
-            let (p_bar, p_dot_bar) = bars.of(kind).split_at(self.p.of(kind).len());
-            dual_vjp(self.p.of(kind), v.of(kind), p_bar, p_dot_bar, &self.net.edge_sizes(kind))
+        let chain = |kind| {
+            let sizes = self.net.edge_sizes(kind);
+            dual_vjp(self.p.of(kind), v.of(kind), p_bar.of(kind), p_dot_bar.of(kind), &sizes)
         };
         [chain(CellKind::Normal), chain(CellKind::Reduce)].concat()
     }
 
-    /// All of H, one product for each unit vector. Rows and columns of a kind of cell that the network does not
-    /// have are zero.
+    /// All of H, one product for each unit vector but the last of every edge: the columns of an edge add up to zero.
+    /// Rows and columns of a kind of cell that the network does not have are zero; the rows of normal cells in the
+    /// columns of reduction cells follow by symmetry, so those products stop at the first reduction cell.
     pub fn full(&self) -> FullHessian {
-        let n = self.n();
-        let present = [false, true].map(|reduction| self.net.cells().any(|c| c.reduction == reduction));
+        let (n, n_normal) = (self.n(), self.p.normal.len());
+        let first_reduction = self.net.cells().position(|c| c.reduction).unwrap_or(0);
         let mut columns = vec![vec![0.0; n]; n];
-        for (i, column) in columns.iter_mut().enumerate() {
-            if present[usize::from(i >= self.p.normal.len())] {
+        let mut n_products = 0;
+        for (start, size) in self.edges() {
+            let first = if start < n_normal { 0 } else { first_reduction };
+            for i in start..start + size - 1 {
                 let mut unit = vec![0.0; n];
                 unit[i] = 1.0;
-                *column = self.apply(&unit);
+                columns[i] = self.product(&unit, first);
+                n_products += 1;
+            }
+            for i in 0..n {
+                columns[start + size - 1][i] = 0.0 - columns[start..start + size - 1].iter().map(|c| c[i]).sum::<f64>();
             }
         }
         let (mut values, mut asymmetry) = (vec![0.0; n * n], 0f64);
         for i in 0..n {
             for j in 0..n {
-                let (a, b) = (columns[i][j], columns[j][i]);
+                let (a, b) = match (i < n_normal, j < n_normal) {
+                    (true, false) => (columns[i][j], columns[i][j]),
+                    (false, true) => (columns[j][i], columns[j][i]),
+                    _ => (columns[i][j], columns[j][i]),
+                };
                 values[i * n + j] = 0.5 * (a + b);
                 asymmetry = asymmetry.max(0.5 * (a - b).abs());
             }
         }
-        FullHessian { n, values, asymmetry }
+        FullHessian { n, values, asymmetry, n_products }
+    }
+
+    /// (position of the first, number) of the alphas of every edge of the kinds of cells that there are.
+    fn edges(&self) -> Vec<(usize, usize)> {
+        let mut start = 0;
+        let mut edges = Vec::new();
+        for kind in [CellKind::Normal, CellKind::Reduce] {
+            let present = self.net.cells().any(|c| c.reduction == (kind == CellKind::Reduce));
+            for size in self.net.edge_sizes(kind) {
+                if present && size > 0 {
+                    edges.push((start, size));
+                }
+                start += size;
+            }
+        }
+        edges
+    }
+}
+
+/// The plain pass on the tape of any backend.
+struct Tape {
+    device: Device,
+    dtype: DType,
+    noise: Vec<Arc<CellNoise>>,
+    /// Weights of each module with tangent zero, [2 len].
+    w: Vec<Tensor<1>>,
+    /// The stem's output with tangent zero, (2n, h, w, c).
+    stem: Tensor<4>,
+    primal: Vec<Arc<Slot>>,
+    ce: CrossEntropy,
+}
+
+impl Tape {
+    fn new<R: Real>(at: Point<R>, batch: Batch<R>, p: &Alphas) -> (Self, Evaluation) {
+        let (net, dtype) = (at.net, R::dtype());
+        let device = at.device.clone().autodiff();
+        let module = |m: usize| &at.weights[net.modules()[m].offset..][..net.modules()[m].len];
+
+        let plain = |values: &[R]| upload_reals::<R, 1>(copied(values), [values.len()], at.device);
+        let inputs = Inputs {
+            p: [&p.normal, &p.reduce].map(|p| upload::<1>(p, [p.len()], at.device, dtype)),
+            w: (0..net.modules().len()).map(|m| plain(module(m))).collect(),
+        };
+        let pass = Pass::plain(net, batch.noise, true);
+        let stem = pass.stem(upload_images(net, batch, at.device), inputs.w[0].clone());
+        let (logits, primal) = pass.body(stem.clone(), &inputs);
+        let (evaluation, ce) = evaluate(&logits, batch.labels);
+
+        let w = (0..net.modules().len()).map(|m| upload_dual::<R>(module(m), None, &device)).collect();
+        let stem = Tensor::cat(vec![stem.clone(), stem.zeros_like()], 0).autodiff();
+        (Self { device, dtype, noise: batch.noise.to_vec(), w, stem, primal, ce }, evaluation)
+    }
+
+    /// The gradients of p and p' of the tangent of the loss along p' = `p_dot`.
+    fn product(&self, net: &Supernet, p: &Alphas, p_dot: &Alphas) -> [Alphas; 2] {
+        let stack = |kind| {
+            let (p, p_dot) = (p.of(kind), p_dot.of(kind));
+            upload::<1>(&[p, p_dot].concat(), [2 * p.len()], &self.device, self.dtype).require_grad()
+        };
+        let inputs = Inputs { p: [stack(CellKind::Normal), stack(CellKind::Reduce)], w: self.w.clone() };
+        let pass = Pass { dual: true, primal: Some(&self.primal), ..Pass::plain(net, &self.noise, true) };
+        let (logits, _) = pass.body(self.stem.clone(), &inputs);
+        let bars = dual_backward(logits, &self.ce, &inputs, p);
+        let half = |part: usize| {
+            let of = |kind: CellKind| bars.of(kind)[part * p.of(kind).len()..][..p.of(kind).len()].to_vec();
+            Alphas { normal: of(CellKind::Normal), reduce: of(CellKind::Reduce) }
+        };
+        [half(0), half(1)]
     }
 }
 
@@ -136,8 +229,11 @@ impl AlphaHessian {
 pub fn mixed_hvp<R: Real>(at: Point<R>, batch: Batch<R>, v: &[R]) -> Alphas {
     let (net, dtype) = (at.net, R::dtype());
     assert_eq!(v.len(), net.n_parameters(), "a direction has one value for each weight");
-    let device = at.device.clone().autodiff();
     let p = at.alphas.softmax(net);
+    if Chain::fits::<R>(at.device) {
+        return p.jacobian(net, &Chain::new(at, batch, false).mixed(v));
+    }
+    let device = at.device.clone().autodiff();
     // p does not depend on the direction: its tangent is a constant zero.
     let still = |p: &Vec<f64>| {
         upload::<1>(&[&p[..], &vec![0.0; p.len()]].concat(), [2 * p.len()], &device, dtype).require_grad()

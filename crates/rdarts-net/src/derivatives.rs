@@ -21,6 +21,7 @@ use rdarts_kernels::buffers;
 use rdarts_kernels::loss::CrossEntropy;
 use rdarts_kernels::spec::CellNoise;
 
+use crate::chain::Chain;
 use crate::curvature::mixed_hvp;
 use crate::mixing::{jacobian, softmax};
 use crate::ops::{self, CellCall, HeadCall, Ledger, Mode, Slot, StemCall};
@@ -219,7 +220,15 @@ pub fn unrolled_gradient<R: Real>(
     valid: Batch<R>,
     step: InnerStep<R>,
 ) -> (Evaluation, Alphas) {
-    unrolled(at, train, valid, step, |v| mixed_hvp(at, train, v))
+    if Chain::fits::<R>(at.device) {
+        // The gradient of the training loss has been sent back already when its mixed product is due.
+        let chain = Chain::new(at, train, true);
+        let grad: Vec<R> = chain.weight_gradient().iter().map(|g| R::from_f64(f64::from(*g))).collect();
+        let p = at.alphas.softmax(at.net);
+        return unrolled(at, &grad, valid, step, |v| p.jacobian(at.net, &chain.mixed(v)));
+    }
+    let (_, grad) = weight_gradient(at, train);
+    unrolled(at, &grad, valid, step, |v| mixed_hvp(at, train, v))
 }
 
 /// The radius of the published finite difference (DARTS paper, equation 8 and its footnote).
@@ -234,7 +243,8 @@ pub fn unrolled_gradient_difference<R: Real>(
     step: InnerStep<R>,
     radius: f64,
 ) -> (Evaluation, Alphas) {
-    unrolled(at, train, valid, step, |v| {
+    let (_, grad) = weight_gradient(at, train);
+    unrolled(at, &grad, valid, step, |v| {
         let norm = v.iter().map(|v| v.to_f64().powi(2)).sum::<f64>().sqrt();
         let eps = radius / norm.max(f64::MIN_POSITIVE);
         let shifted = |eps: f64| {
@@ -246,14 +256,14 @@ pub fn unrolled_gradient_difference<R: Real>(
     })
 }
 
+/// Given the gradient of the training loss with respect to the weights.
 fn unrolled<R: Real>(
     at: Point<R>,
-    train: Batch<R>,
+    grad: &[R],
     valid: Batch<R>,
     step: InnerStep<R>,
     mixed: impl FnOnce(&[R]) -> Alphas,
 ) -> (Evaluation, Alphas) {
-    let (_, grad) = weight_gradient(at, train);
     let moved: Vec<R> = (0..grad.len())
         .map(|i| {
             let w = at.weights[i].to_f64();

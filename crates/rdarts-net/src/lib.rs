@@ -37,6 +37,8 @@ pub mod derivatives;
 
 pub mod curvature;
 
+mod chain;
+
 mod cost;
 
 mod memory;

@@ -2,8 +2,8 @@
 //!
 //! Counted in 32-bit floats, from the shapes alone: what the tape keeps (images, the stem, and of every cell the
 //! output of each stage before its batch norm, its nodes, and its own output), the weights and their gradients, and of the
-//! backward pass the gradients that are alive at its most demanding cell. A dual pass adds the tangents of all
-//! of it. The kernels keep buffers on a shelf for the next step, so memory that one part of a step has left counts
+//! backward pass the gradients that are alive at its most demanding cell. Second derivatives add the gradients inside
+//! all cells, and the tangents of all that is kept. The kernels keep buffers on a shelf for the next step, so memory that one part of a step has left counts
 //! beside the next part where the sizes differ; this is what makes the second-order step the largest.
 //!
 //! Not counted: the program itself, its threads and their windows (some ten MB), and the data set. The test
@@ -90,12 +90,13 @@ impl Supernet {
         let partial = cells.iter().map(|c| c.partial).max().unwrap_or(0);
         let plain = images + 2 * stem + saved + outs;
         let gradient = plain + behind(1, 1) + partial + 3 * weights;
-        // Tangents of all that is saved; of the outputs the tangent, and value and tangent behind one another.
-        let tangents = saved + 3 * outs;
+        // A chain keeps the plain pass and the gradients inside all cells.
+        let chain = plain + sum(|c| c.inside) + 2 * weights;
         let floats = match work {
             Work::Gradient => gradient,
-            Work::SecondOrderStep => gradient + tangents + images + 3 * stem + behind(1, 1) + 4 * weights,
-            Work::HessianProduct => plain + tangents + 2 * stem + behind(2, 2) + 3 * weights,
+            // The tangents of the mixed product take what the validation gradient has left.
+            Work::SecondOrderStep => chain + gradient + weights,
+            Work::HessianProduct => chain + saved + outs + behind(1, 1),
         };
         (size_of::<f32>() * floats) as u64
     }

@@ -69,7 +69,7 @@ fn run(case: usize, work: Work) {
     let hessian = (work == Work::HessianProduct).then(|| AlphaHessian::new(at, batch));
     for _ in 0..2 {
         match &hessian {
-            Some(hessian) => drop(hessian.apply(&alphas.flat())),
+            Some(hessian) => drop(hessian.apply(&(0..hessian.n()).map(|i| (i as f64).cos()).collect::<Vec<_>>())),
             None if work == Work::Gradient => drop((alpha_gradient(at, batch), weight_gradient(at, batch))),
             None => {
                 let step = InnerStep { xi: 0.025, l2: 3e-4, momentum: 0.9, buffer: None };

@@ -112,12 +112,9 @@ pub fn hessian(problem: &Problem, state: &State, epoch: usize) -> Result<AlphaHe
 /// # Errors
 /// As for [`score_supernet`].
 pub fn eigenvalue(problem: &Problem, state: &State, epoch: usize, tolerance: f64) -> Result<Dominant, SearchError> {
-    let operator = Operator(hessian(problem, state, epoch)?);
-    let mut found = dominant(
-        &operator,
-        tolerance,
-        &mut Stream::new(problem.seed(state.at.trained_attempt), "lanczos", epoch as u64),
-    );
+    let hessian = hessian(problem, state, epoch)?;
+    let mut stream = Stream::new(problem.seed(state.at.trained_attempt), "lanczos", epoch as u64);
+    let mut found = largest_eigenvalue(&hessian, tolerance, &mut stream);
     found.value += diagonal(problem);
     Ok(found)
 }
@@ -135,15 +132,46 @@ pub fn diagonal(problem: &Problem) -> f64 {
 /// 24 random supernets of `tests/curvature.rs`, Lanczos run to the end and the full matrix differ by up to 4e-7.
 pub const ROUNDING: f64 = 1e-5;
 
-/// An [`AlphaHessian`] as a symmetric operator.
-pub struct Operator(pub AlphaHessian);
+/// The largest eigenvalue of an alpha-Hessian, by Lanczos among the directions in which the loss can change
+/// ([`AlphaHessian::range`]). Along the others it is zero, which is the largest where all those are negative.
+pub fn largest_eigenvalue(hessian: &AlphaHessian, tolerance: f64, stream: &mut Stream) -> Dominant {
+    let operator = InRange { hessian, basis: hessian.range() };
+    let zero = Dominant { value: 0.0, bound: 0.0, n_products: 0, vector: vec![0.0; hessian.n()] };
+    if operator.basis.is_empty() {
+        return zero;
+    }
+    let found = dominant(&operator, tolerance, stream);
+    if found.value < 0.0 {
+        let bound = (found.value + found.bound).max(0.0);
+        return Dominant { bound, n_products: found.n_products, ..zero };
+    }
+    Dominant { vector: operator.expand(&found.vector), ..found }
+}
 
-impl SymmetricOperator for Operator {
+/// An [`AlphaHessian`] in the coordinates of its range.
+struct InRange<'a> {
+    hessian: &'a AlphaHessian,
+    /// Orthonormal.
+    basis: Vec<Vec<f64>>,
+}
+
+impl InRange<'_> {
+    fn expand(&self, coordinates: &[f64]) -> Vec<f64> {
+        let mut v = vec![0.0; self.hessian.n()];
+        for (b, x) in self.basis.iter().zip(coordinates) {
+            v.iter_mut().zip(b).for_each(|(v, b)| *v += x * b);
+        }
+        v
+    }
+}
+
+impl SymmetricOperator for InRange<'_> {
     fn n(&self) -> usize {
-        self.0.n()
+        self.basis.len()
     }
     fn apply(&self, v: &[f64]) -> Vec<f64> {
-        self.0.apply(v)
+        let product = self.hessian.apply(&self.expand(v));
+        self.basis.iter().map(|b| b.iter().zip(&product).map(|(b, p)| b * p).sum()).collect()
     }
     fn rounding(&self) -> f64 {
         ROUNDING
