@@ -12,12 +12,14 @@
 //!
 //! [`jvp`]: crate::cell::jvp
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::buffers::{Buffer, take_vec};
 use crate::cell::{CellInput, CellTangent, Saved, SavedDot, Work, factor, in_pool, term, with_scratch};
 use crate::norm::{Affine, Gradient, Norm, Sums, Tangent, gradient, weight_gradient, weight_gradient_dual};
-use crate::plan::{Action, Branch, Placed, Plan, chunk_images};
+use crate::plan::{Action, Branch, Placed, Plan, Span, chunk_images};
 use crate::reading::Reading;
 use crate::simd::blend::{Source, blend, dots};
 use crate::simd::window::Feed;
@@ -105,9 +107,9 @@ struct DualChunk<'a> {
 }
 
 impl<'a> DualChunk<'a> {
-    /// Image i of a tangent; `None`: it is zero.
-    fn dot(&self, buffer: usize, image: std::ops::Range<usize>) -> Option<&'a [f32]> {
-        self.dots.get(buffer).filter(|b| !b.is_empty()).map(|b| &b[image])
+    /// A few images of a tangent; `None`: it is zero.
+    fn dot(&self, buffer: usize, images: Range<usize>) -> Option<&'a [f32]> {
+        self.dots.get(buffer).filter(|b| !b.is_empty()).map(|b| &b[images])
     }
 }
 
@@ -198,10 +200,10 @@ fn vjp_in_pool(
     for node in (0..plan.nodes).rev() {
         // The node's gradient out of the nodes behind it, then the sums of the branches into it.
         let into = plan.branches_into(node);
-        let sums = ctx.sum_pass(&mut chunks, into.len(), |chunk, i, work, sums| {
-            ctx.take_output(chunk, node, i);
-            ctx.state_gradient(chunk, 2 + node, &known, i, work);
-            ctx.node_sums(chunk, node, &plan.branches[into.clone()], i, work, sums);
+        let sums = ctx.sum_pass(&mut chunks, into.len(), |chunk, span, work, sums| {
+            ctx.take_output(chunk, node, span);
+            ctx.state_gradient(chunk, 2 + node, &known, span, work);
+            ctx.node_sums(chunk, node, &plan.branches[into.clone()], span, work, sums);
         });
         for (at, sums) in into.clone().zip(sums) {
             let b = &plan.branches[at];
@@ -218,9 +220,9 @@ fn vjp_in_pool(
         if twice.is_empty() {
             continue;
         }
-        let sums = ctx.sum_pass(&mut chunks, twice.len(), |chunk, i, work, sums| {
+        let sums = ctx.sum_pass(&mut chunks, twice.len(), |chunk, span, work, sums| {
             for (b, sums) in twice.iter().zip(sums) {
-                ctx.inner_gradient(chunk, *b, &known, i, work, sums);
+                ctx.inner_gradient(chunk, *b, &known, span, work, sums);
             }
         });
         for (at, sums) in twice.into_iter().zip(sums) {
@@ -231,10 +233,10 @@ fn vjp_in_pool(
     }
 
     // The gradients of states 0 and 1, then the sums of the preprocess blocks.
-    kept.pre = ctx.sum_pass(&mut chunks, 2, |chunk, i, work, sums| {
+    kept.pre = ctx.sum_pass(&mut chunks, 2, |chunk, span, work, sums| {
         for state in (0..2).filter(|s| ctx.needs[*s]) {
-            ctx.state_gradient(chunk, state, &known, i, work);
-            ctx.pre_sums(chunk, state, i, work, &mut sums[state]);
+            ctx.state_gradient(chunk, state, &known, span, work);
+            ctx.pre_sums(chunk, state, span, work, &mut sums[state]);
         }
     });
     let pre = [0, 1].map(|i| ctx.gradient(plan.pre[i].norm, |kept| &kept.pre[i], &kept.pre[i], (1.0, 0.0)));
@@ -253,9 +255,9 @@ fn vjp_in_pool(
     }
     chunks.par_iter_mut().zip(parts).for_each(|(chunk, mut parts)| {
         with_scratch(|work| {
-            for i in 0..chunk.n {
+            for span in ctx.spans(chunk.n) {
                 for state in (0..2).filter(|s| ctx.needs[*s]) {
-                    ctx.pre_stage(chunk, state, &pre[state], i, work, parts[state].as_deref_mut());
+                    ctx.pre_stage(chunk, state, &pre[state], span, work, parts[state].as_deref_mut());
                 }
             }
         });
@@ -277,7 +279,7 @@ struct AtNorm<'a> {
     m: f32,
 }
 
-/// Adds one image's float32 sums, times the drop-path factor.
+/// Adds float32 sums over a few images, times the drop-path factor.
 fn accumulate(target: &mut [f64], part: &[f32], m: f32) {
     target.iter_mut().zip(part).for_each(|(t, v)| *t += f64::from(m) * f64::from(*v));
 }
@@ -308,17 +310,21 @@ impl<'a> Context<'a> {
         g.chunks(per_chunk * plan.out_len()).enumerate().map(chunk).collect()
     }
 
-    /// One pass over all images: n sums, which `f` adds an image's part to, of all groups in their order.
+    fn spans(&self, n: usize) -> impl Iterator<Item = Span> + use<> {
+        self.plan.spans(n, &self.noise.drop_path)
+    }
+
+    /// One pass over all images: n sums, which `f` adds the part of a few images to, of all groups in their order.
     fn sum_pass(
         &self,
         chunks: &mut [Chunk<'a>],
         n: usize,
-        f: impl Fn(&mut Chunk<'a>, usize, &mut Work, &mut [Sums]) + Sync,
+        f: impl Fn(&mut Chunk<'a>, Span, &mut Work, &mut [Sums]) + Sync,
     ) -> Vec<Sums> {
         let new = || vec![Sums::new(self.plan.c); n];
         let of_chunk = |chunk: &mut Chunk<'a>| {
             let mut sums = new();
-            with_scratch(|work| (0..chunk.n).for_each(|i| f(chunk, i, work, &mut sums)));
+            with_scratch(|work| self.spans(chunk.n).for_each(|span| f(chunk, span, work, &mut sums)));
             sums
         };
         let parts: Vec<Vec<Sums>> = chunks.par_iter_mut().map(of_chunk).collect();
@@ -349,25 +355,25 @@ impl<'a> Context<'a> {
     }
 
     /// Copies the gradient of a node out of the output's.
-    fn take_output(&self, chunk: &mut Chunk<'_>, node: usize, i: usize) {
+    fn take_output(&self, chunk: &mut Chunk<'_>, node: usize, span: Span) {
         let (plan, c, px) = (self.plan, self.plan.c, self.plan.px(2));
-        let from = Source::new(&chunk.g[i * plan.out_len() + node * c..], plan.nodes * c, &[]);
-        let to = &mut chunk.inside.states[2 + node][i * px * c..(i + 1) * px * c];
-        blend(plan.isa, px, c, &[from], &[], false, to, c);
+        let from = Source::new(&chunk.g[span.first * plan.out_len() + node * c..], plan.nodes * c, &[]);
+        let to = &mut chunk.inside.states[2 + node][span.of(px * c)];
+        blend(plan.isa, span.n * px, c, &[from], &[], false, to, c);
     }
 
     /// Adds to the gradient of a state what comes through all branches that start there. Those of states 0 and 1 are
     /// made here, those of nodes hold their part of the output's.
-    fn state_gradient(&self, chunk: &mut Chunk<'_>, state: usize, known: &[Gradient], i: usize, work: &mut Work) {
+    fn state_gradient(&self, chunk: &mut Chunk<'_>, state: usize, known: &[Gradient], span: Span, work: &mut Work) {
         let (plan, c, px) = (self.plan, self.plan.c, self.plan.px(2));
-        let image = i * px * c..(i + 1) * px * c;
+        let images = span.of(px * c);
         let mut touched = state >= 2;
         for at in plan.branches_from(state..state + 1) {
             let b = &plan.branches[at];
-            let m = factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + i);
+            let m = factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + span.first);
             let Some(placed) = b.placed().first() else {
                 if matches!(b.action, Action::Identity) {
-                    self.identity(chunk, b, m, touched, i);
+                    self.identity(chunk, b, m, touched, span);
                     touched = true;
                 }
                 continue;
@@ -379,39 +385,38 @@ impl<'a> Context<'a> {
             }
             let mut to = std::mem::take(&mut chunk.inside.states[state]);
             let len = plan.px(state) * c;
-            let destination =
-                Destination { out: &mut to[i * len..(i + 1) * len], stride: c, accumulate: touched, sums: None };
+            let destination = Destination { out: &mut to[span.of(len)], stride: c, accumulate: touched, sums: None };
             let reading = Reading::state(plan, &self.affines, state, &placed.stage);
             let at_norm = AtNorm {
-                g: &behind(&chunk.inside, twice, at, b.node)[image.clone()],
-                d: chunk.dual.map(|dual| &behind(dual.d, twice, at, b.node)[image.clone()]),
+                g: &behind(&chunk.inside, twice, at, b.node)[images.clone()],
+                d: chunk.dual.map(|dual| &behind(dual.d, twice, at, b.node)[images.clone()]),
                 coef: &known[placed.norm],
                 m: if twice { 1.0 } else { m },
             };
             let mut dw = std::mem::take(&mut chunk.dw);
-            let r = reading.feed(chunk.bufs, chunk.first, i);
-            self.stage_vjp(chunk, placed, i, &r, &at_norm, Some(destination), &mut dw, &mut work.scratch);
+            let r = reading.feed(chunk.bufs, chunk.first, span);
+            self.stage_vjp(chunk, placed, span, &r, &at_norm, Some(destination), &mut dw, &mut work.scratch);
             (chunk.inside.states[state], chunk.dw) = (to, dw);
             touched = true;
         }
         if !touched {
             let len = plan.px(state) * c;
-            chunk.inside.states[state][i * len..(i + 1) * len].fill(0.0);
+            chunk.inside.states[state][span.of(len)].fill(0.0);
         }
     }
 
-    /// Adds this image to the sums of every branch.
+    /// Adds a few images to the sums of every branch.
     fn node_sums(
         &self,
         chunk: &Chunk<'_>,
         node: usize,
         branches: &[Branch],
-        i: usize,
+        span: Span,
         work: &mut Work,
         sums: &mut [Sums],
     ) {
         let (plan, isa, c, px) = (self.plan, self.plan.isa, self.plan.c, self.plan.px(2));
-        let image = i * px * c..(i + 1) * px * c;
+        let images = span.of(px * c);
         // (branch, buffer of what it adds to the node, drop-path factor) of those that add something: without
         // gradients of p, only batch norms need sums.
         let used: Vec<(usize, usize, f32)> = branches
@@ -419,23 +424,23 @@ impl<'a> Context<'a> {
             .enumerate()
             .filter(|(_, b)| self.want.p || !b.placed().is_empty())
             .filter_map(|(k, b)| {
-                let m = factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + i);
+                let m = factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + span.first);
                 term(plan, b).map(|(buffer, _)| (k, buffer, m))
             })
             .collect();
         work.sums.resize((1 + branches.len()) * c, 0.0);
-        let ys: Vec<(&[f32], usize)> = used.iter().map(|(_, b, _)| (&chunk.bufs[*b][image.clone()], c)).collect();
-        dots(isa, px, c, (&chunk.inside.states[2 + node][image.clone()], c), &ys, &mut work.sums);
+        let ys: Vec<(&[f32], usize)> = used.iter().map(|(_, b, _)| (&chunk.bufs[*b][images.clone()], c)).collect();
+        dots(isa, span.n * px, c, (&chunk.inside.states[2 + node][images.clone()], c), &ys, &mut work.sums);
         for (j, (k, _, m)) in used.iter().enumerate() {
             accumulate(&mut sums[*k].g, &work.sums[..c], *m);
             accumulate(&mut sums[*k].g_y, &work.sums[(1 + j) * c..][..c], *m);
         }
         let Some(dual) = chunk.dual else { return };
-        let moving = used.iter().filter_map(|(k, b, m)| dual.dot(*b, image.clone()).map(|dot| (*k, dot, *m)));
+        let moving = used.iter().filter_map(|(k, b, m)| dual.dot(*b, images.clone()).map(|dot| (*k, dot, *m)));
         let (moving, dots_of): (Vec<(usize, f32)>, Vec<(&[f32], usize)>) =
             moving.map(|(k, dot, m)| ((k, m), (dot, c))).unzip();
         if !moving.is_empty() {
-            dots(isa, px, c, (&dual.d.states[2 + node][image], c), &dots_of, &mut work.sums);
+            dots(isa, span.n * px, c, (&dual.d.states[2 + node][images], c), &dots_of, &mut work.sums);
             for (j, (k, m)) in moving.into_iter().enumerate() {
                 accumulate(&mut sums[k].d_dot, &work.sums[(1 + j) * c..][..c], m);
             }
@@ -478,77 +483,78 @@ impl<'a> Context<'a> {
         chunk: &mut Chunk<'_>,
         place: usize,
         known: &[Gradient],
-        i: usize,
+        span: Span,
         work: &mut Work,
         sums: &mut Sums,
     ) {
         let (plan, c, px) = (self.plan, self.plan.c, self.plan.px(2));
         let b = &plan.branches[place];
         let [first, second] = b.placed() else { return };
-        let image = i * px * c..(i + 1) * px * c;
+        let images = span.of(px * c);
         let Work { scratch, sums: both } = work;
         both.clear();
         both.resize(2 * c, 0.0);
         let mut to = std::mem::take(&mut chunk.inside.inner[place]);
         let destination =
-            Destination { out: &mut to[image.clone()], stride: c, accumulate: false, sums: Some(&mut both[..]) };
+            Destination { out: &mut to[images.clone()], stride: c, accumulate: false, sums: Some(&mut both[..]) };
         let reading = Reading::inner(plan, &self.affines, first);
         let at_norm = AtNorm {
-            g: &chunk.inside.states[2 + b.node][image.clone()],
-            d: chunk.dual.map(|dual| &dual.d.states[2 + b.node][image.clone()]),
+            g: &chunk.inside.states[2 + b.node][images.clone()],
+            d: chunk.dual.map(|dual| &dual.d.states[2 + b.node][images.clone()]),
             coef: &known[second.norm],
-            m: factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + i),
+            m: factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + span.first),
         };
         let mut dw = std::mem::take(&mut chunk.dw);
-        let r = reading.feed(chunk.bufs, chunk.first, i);
-        self.stage_vjp(chunk, second, i, &r, &at_norm, Some(destination), &mut dw, scratch);
+        let r = reading.feed(chunk.bufs, chunk.first, span);
+        self.stage_vjp(chunk, second, span, &r, &at_norm, Some(destination), &mut dw, scratch);
         (chunk.inside.inner[place], chunk.dw) = (to, dw);
         accumulate(&mut sums.g, &both[..c], 1.0);
         accumulate(&mut sums.g_y, &both[c..], 1.0);
-        self.add_d_dot(chunk.dual, first.norm, |d| &d.inner[place], image, both, sums);
+        self.add_d_dot(chunk.dual, first.norm, |d| &d.inner[place], images, both, sums);
     }
 
-    /// Adds sum d y' of an image of a state or an inner batch norm.
+    /// Adds sum d y' of a few images of a state or an inner batch norm.
     fn add_d_dot(
         &self,
         dual: Option<DualChunk<'_>>,
         norm: usize,
         d: impl Fn(&Inside) -> &Buffer,
-        image: std::ops::Range<usize>,
+        images: Range<usize>,
         both: &mut Vec<f32>,
         sums: &mut Sums,
     ) {
         let c = self.plan.c;
         if let Some(dual) = dual
-            && let Some(dot) = dual.dot(norm, image.clone())
+            && let Some(dot) = dual.dot(norm, images.clone())
         {
             both.resize(2 * c, 0.0);
-            dots(self.plan.isa, image.len() / c, c, (&d(dual.d)[image], c), &[(dot, c)], both);
+            dots(self.plan.isa, images.len() / c, c, (&d(dual.d)[images], c), &[(dot, c)], both);
             accumulate(&mut sums.d_dot, &both[c..], 1.0);
         }
     }
 
-    /// Transposes a stage and the batch norm behind it, for image i.
+    /// Transposes a stage and the batch norm behind it, for a few images.
     #[allow(clippy::too_many_arguments)]
     fn stage_vjp(
         &self,
         chunk: &Chunk<'_>,
         placed: &Placed,
-        i: usize,
+        span: Span,
         r: &Feed<'_>,
         behind: &AtNorm<'_>,
         to: Option<Destination<'_>>,
         dw: &mut [f32],
         scratch: &mut Scratch,
     ) {
-        let (isa, stage, at, c) = (self.plan.isa, &placed.stage, placed.weights, placed.stage.c_out());
-        let image = i * stage.len_out()..(i + 1) * stage.len_out();
+        let (isa, stage, at) = (self.plan.isa, placed.stage.of_images(span.n), placed.weights);
+        let c = stage.c_out();
+        let images = span.of(placed.stage.len_out());
         let AtNorm { g, d, coef, m } = *behind;
         let (w, w_t) = (stage.factors(&self.input.w[at..]), stage.factors(&self.w_t[at..]));
         let n_weights: usize = stage.weight_lens().iter().sum();
         let dw = (self.want.w && n_weights > 0).then(|| &mut dw[at..at + n_weights]);
         let of_node = |data, coef| Source { data, stride: c, coef, factor: m };
-        let y = &chunk.bufs[placed.norm][image.clone()];
+        let y = &chunk.bufs[placed.norm][images.clone()];
         let mut sources =
             [of_node(g, &coef.of_g), Source::new(y, c, &coef.of_y), Source::new(&[], c, &[]), Source::new(&[], c, &[])];
         let mut n = 2;
@@ -556,7 +562,7 @@ impl<'a> Context<'a> {
             sources[n] = of_node(d, &coef.of_d);
             n += 1;
         }
-        if let Some(dot) = chunk.dual.and_then(|dual| dual.dot(placed.norm, image)) {
+        if let Some(dot) = chunk.dual.and_then(|dual| dual.dot(placed.norm, images)) {
             sources[n] = Source::new(dot, c, &coef.of_dot);
             n += 1;
         }
@@ -578,33 +584,33 @@ impl<'a> Context<'a> {
     }
 
     /// A skip connection: the state's gradient takes the node's, weighted.
-    fn identity(&self, chunk: &mut Chunk<'_>, b: &Branch, m: f32, accumulate: bool, i: usize) {
+    fn identity(&self, chunk: &mut Chunk<'_>, b: &Branch, m: f32, accumulate: bool, span: Span) {
         let (isa, c, px, node) = (self.plan.isa, self.plan.c, self.plan.px(2), b.node);
         let (p, p_dot) = self.weights_of(b);
-        let image = i * px * c..(i + 1) * px * c;
+        let images = span.of(px * c);
         let weighted = |data, weight: f64| Source { data, stride: c, coef: &[], factor: m * weight as f32 };
         // A node's state comes after those it sums.
         let (states, nodes) = chunk.inside.states.split_at_mut(2 + node);
-        let of_g = weighted(&nodes[0][image.clone()], p);
+        let of_g = weighted(&nodes[0][images.clone()], p);
         let of_d =
-            chunk.dual.filter(|_| p_dot != 0.0).map(|dual| weighted(&dual.d.states[2 + node][image.clone()], p_dot));
-        let to = &mut states[b.state][image.clone()];
+            chunk.dual.filter(|_| p_dot != 0.0).map(|dual| weighted(&dual.d.states[2 + node][images.clone()], p_dot));
+        let to = &mut states[b.state][images.clone()];
         match of_d {
-            Some(of_d) => blend(isa, px, c, &[of_g, of_d], &[], accumulate, to, c),
-            None => blend(isa, px, c, &[of_g], &[], accumulate, to, c),
+            Some(of_d) => blend(isa, span.n * px, c, &[of_g, of_d], &[], accumulate, to, c),
+            None => blend(isa, span.n * px, c, &[of_g], &[], accumulate, to, c),
         }
     }
 
-    /// Adds this image to the sums of a preprocess block.
-    fn pre_sums(&self, chunk: &Chunk<'_>, state: usize, i: usize, work: &mut Work, sums: &mut Sums) {
+    /// Adds a few images to the sums of a preprocess block.
+    fn pre_sums(&self, chunk: &Chunk<'_>, state: usize, span: Span, work: &mut Work, sums: &mut Sums) {
         let (isa, c, px) = (self.plan.isa, self.plan.c, self.plan.px(state));
-        let image = i * px * c..(i + 1) * px * c;
-        let y = (&chunk.bufs[state][image.clone()], c);
+        let images = span.of(px * c);
+        let y = (&chunk.bufs[state][images.clone()], c);
         work.sums.resize(2 * c, 0.0);
-        dots(isa, px, c, (&chunk.inside.states[state][image.clone()], c), &[y], &mut work.sums);
+        dots(isa, span.n * px, c, (&chunk.inside.states[state][images.clone()], c), &[y], &mut work.sums);
         accumulate(&mut sums.g, &work.sums[..c], 1.0);
         accumulate(&mut sums.g_y, &work.sums[c..2 * c], 1.0);
-        self.add_d_dot(chunk.dual, state, |d| &d.states[state], image, &mut work.sums, sums);
+        self.add_d_dot(chunk.dual, state, |d| &d.states[state], images, &mut work.sums, sums);
     }
 
     /// Through a preprocess block into its part of the gradient of s0 or s1.
@@ -613,13 +619,13 @@ impl<'a> Context<'a> {
         chunk: &mut Chunk<'_>,
         state: usize,
         coef: &Gradient,
-        i: usize,
+        span: Span,
         work: &mut Work,
         part: Option<&mut [f32]>,
     ) {
         let plan = self.plan;
         let (c_in, len) = (plan.inputs[state].0, plan.input_len(state));
-        let range = i * plan.px(state) * plan.c..(i + 1) * plan.px(state) * plan.c;
+        let range = span.of(plan.px(state) * plan.c);
         let at_norm = AtNorm {
             g: &chunk.inside.states[state][range.clone()],
             d: chunk.dual.map(|dual| &dual.d.states[state][range]),
@@ -628,12 +634,12 @@ impl<'a> Context<'a> {
         };
         let reading = Reading::input(plan, state, [self.input.s0, self.input.s1][state]);
         let to = part.map(|all| {
-            let out = &mut all[i * len..(i + 1) * len];
+            let out = &mut all[span.of(len)];
             Destination { out, stride: c_in, accumulate: false, sums: None }
         });
         let mut dw = std::mem::take(&mut chunk.dw);
-        let r = reading.feed(chunk.bufs, chunk.first, i);
-        self.stage_vjp(chunk, &plan.pre[state], i, &r, &at_norm, to, &mut dw, &mut work.scratch);
+        let r = reading.feed(chunk.bufs, chunk.first, span);
+        self.stage_vjp(chunk, &plan.pre[state], span, &r, &at_norm, to, &mut dw, &mut work.scratch);
         chunk.dw = dw;
     }
 }

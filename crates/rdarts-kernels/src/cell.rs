@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use crate::buffers::Buffer;
 use crate::norm::{Affine, Moments, Norm, NormTangent};
-use crate::plan::{Action, Branch, Plan, chunk_images};
+use crate::plan::{Action, Branch, Plan, Span, chunk_images};
 use crate::reading::{DotReading, Reading, Step, first_stages, second_stages};
 use crate::simd::Isa;
 use crate::simd::blend::{Source, add_dots, add_moments, blend};
@@ -115,7 +115,7 @@ fn forward_in_pool(
         .enumerate()
         .map(|(j, s)| Step { placed: &plan.pre[j], reading: Reading::input(&plan, j, s), ready: false })
         .collect();
-    stage_pass(&mut saved, &pre, out, input.w, |_, _| {});
+    stage_pass(&mut saved, &pre, out, input.w, noise, |_, _| {});
     // The sum of a node is written in front of the stages that read it, image by image.
     let mut sum: Option<NodeSum<'_>> = None;
     let affines: Vec<Affine> = (0..2).map(|j| saved.norms[j].affine()).collect();
@@ -123,15 +123,15 @@ fn forward_in_pool(
         let first = first_stages(&plan, plan.states_before(node), |b| {
             Reading::state(&plan, &affines, b.state, &b.placed()[0].stage)
         });
-        stage_pass(&mut saved, &first, out, input.w, |ctx, i| {
+        stage_pass(&mut saved, &first, out, input.w, noise, |ctx, span| {
             if let Some(sum) = &sum {
-                sum.write(&plan, ctx, i);
+                sum.write(&plan, ctx, span);
             }
             for b in &plan.branches[plan.branches_into(node)] {
                 if let Action::Noise { buffer } = b.action {
                     let len = plan.buffer_lens[buffer];
-                    let start = (ctx.first + i) * len;
-                    crate::noise::fill(noise.noise_key, b.edge, start, &mut ctx.bufs[buffer][i * len..][..len]);
+                    let start = (ctx.first + span.first) * len;
+                    crate::noise::fill(noise.noise_key, b.edge, start, &mut ctx.bufs[buffer][span.of(len)]);
                 }
             }
         });
@@ -139,18 +139,18 @@ fn forward_in_pool(
         let affines: Vec<Affine> = saved.norms.iter().map(Norm::affine).collect();
         let second = second_stages(&plan, node, |first| Reading::inner(&plan, &affines, first));
         if !second.is_empty() {
-            stage_pass(&mut saved, &second, out, input.w, |_, _| {});
+            stage_pass(&mut saved, &second, out, input.w, noise, |_, _| {});
         }
         sum = Some(NodeSum::new(&saved, node, input.p, noise));
     }
-    stage_pass(&mut saved, &[], out, input.w, |ctx, i| {
+    stage_pass(&mut saved, &[], out, input.w, noise, |ctx, span| {
         if let Some(sum) = &sum {
-            sum.write(&plan, ctx, i);
+            sum.write(&plan, ctx, span);
         }
         for node in 0..plan.nodes {
-            let from = Source::new(&ctx.bufs[plan.n_norms + node][i * plan.px(2) * plan.c..], plan.c, &[]);
-            let to = &mut ctx.out[i * plan.out_len() + node * plan.c..];
-            blend(plan.isa, plan.px(2), plan.c, &[from], &[], false, to, plan.nodes * plan.c);
+            let from = Source::new(&ctx.bufs[plan.n_norms + node][span.of(plan.px(2) * plan.c)], plan.c, &[]);
+            let to = &mut ctx.out[span.first * plan.out_len() + node * plan.c..];
+            blend(plan.isa, span.n * plan.px(2), plan.c, &[from], &[], false, to, plan.nodes * plan.c);
         }
     });
     saved
@@ -188,7 +188,7 @@ fn jvp_in_pool(
 
     // One pass over the images: the tangent of every stage, and the sums that the tangent of its batch norm takes.
     let pass =
-        |dot: &mut SavedDot, steps: &[Step<'_, DotReading<'_>>], before: &(dyn Fn(&mut DotChunk<'_>, usize) + Sync)| {
+        |dot: &mut SavedDot, steps: &[Step<'_, DotReading<'_>>], before: &(dyn Fn(&mut DotChunk<'_>, Span) + Sync)| {
             let SavedDot { chunks, out_dot, .. } = &mut *dot;
             let items = chunks
                 .par_iter_mut()
@@ -202,11 +202,11 @@ fn jvp_in_pool(
                     let mut sums: Vec<[Vec<f64>; 2]> =
                         steps.iter().map(|s| [0, 1].map(|_| vec![0.0; s.placed.stage.c_out()])).collect();
                     with_scratch(|work| {
-                        for i in 0..chunk.out_dot.len() / plan.out_len() {
-                            before(&mut chunk, i);
+                        for span in plan.spans(chunk.out_dot.len() / plan.out_len(), &noise.drop_path) {
+                            before(&mut chunk, span);
                             for (step, sums) in steps.iter().zip(&mut sums) {
                                 let mut y_dot = std::mem::take(&mut chunk.dots[step.placed.norm]);
-                                chunk.stage(isa, step, i, &input, &tangent, work, &mut y_dot);
+                                chunk.stage(isa, step, span, &input, &tangent, work, &mut y_dot);
                                 chunk.dots[step.placed.norm] = y_dot;
                                 for (sum, part) in sums.iter_mut().zip(work.sums.chunks(step.placed.stage.c_out())) {
                                     sum.iter_mut().zip(part).for_each(|(s, v)| *s += f64::from(*v));
@@ -244,9 +244,9 @@ fn jvp_in_pool(
         let first = first_stages(plan, plan.states_before(node), |b| {
             DotReading::state(plan, &affines, &state_dots, b.state, &b.placed()[0].stage)
         });
-        pass(&mut dot, &moving(&moves, first), &|chunk, i| {
+        pass(&mut dot, &moving(&moves, first), &|chunk, span| {
             if let Some(sum) = &sum {
-                sum.write(plan, chunk, i);
+                sum.write(plan, chunk, span);
             }
         });
         let inner_dots: Vec<Affine> =
@@ -259,15 +259,16 @@ fn jvp_in_pool(
         }
         sum = moves[plan.n_norms + node].then(|| NodeTangent::new(saved, &dot, node, input.p, tangent.p, noise));
     }
-    pass(&mut dot, &[], &|chunk, i| {
+    pass(&mut dot, &[], &|chunk, span| {
         if let Some(sum) = &sum {
-            sum.write(plan, chunk, i);
+            sum.write(plan, chunk, span);
         }
         for node in 0..plan.nodes {
             let buffer = plan.n_norms + node;
-            let from = moves[buffer].then(|| Source::new(&chunk.dots[buffer][i * plan.px(2) * plan.c..], plan.c, &[]));
-            let to = &mut chunk.out_dot[i * plan.out_len() + node * plan.c..];
-            blend(plan.isa, plan.px(2), plan.c, from.as_slice(), &[], false, to, plan.nodes * plan.c);
+            let from =
+                moves[buffer].then(|| Source::new(&chunk.dots[buffer][span.of(plan.px(2) * plan.c)], plan.c, &[]));
+            let to = &mut chunk.out_dot[span.first * plan.out_len() + node * plan.c..];
+            blend(plan.isa, span.n * plan.px(2), plan.c, from.as_slice(), &[], false, to, plan.nodes * plan.c);
         }
     });
     dot
@@ -283,34 +284,35 @@ pub(crate) struct Chunk<'a> {
 }
 
 impl Chunk<'_> {
-    /// The output of a stage for image i, and its moments.
+    /// The output of a stage for a few images, and its moments.
     fn stage(
         &mut self,
         isa: Isa,
         step: &Step<'_, Reading<'_>>,
-        i: usize,
+        span: Span,
         w: &[f32],
         work: &mut Work,
         moments: &mut Moments,
     ) {
-        let (stage, norm) = (&step.placed.stage, step.placed.norm);
-        let (len, c) = (stage.len_out(), stage.c_out());
+        let (stage, norm) = (step.placed.stage.of_images(span.n), step.placed.norm);
+        let c = stage.c_out();
         let Work { scratch, sums } = work;
         sums.clear();
         sums.resize(3 * c, 0.0);
         let (pivot, rest) = sums.split_at_mut(c);
         let (sum, square) = rest.split_at_mut(c);
         let mut y = std::mem::take(&mut self.bufs[norm]);
-        let feed = step.reading.feed(self.bufs, self.first, i);
+        let feed = step.reading.feed(self.bufs, self.first, span);
         let feed = (Of::Value, (!step.ready).then_some(&feed));
         let w = stage.factors(&w[step.placed.weights..]);
-        stage.forward(isa, feed, w, false, scratch, &mut y[i * len..][..len], &mut |first, y| {
+        let image = &mut y[span.of(step.placed.stage.len_out())];
+        stage.forward(isa, feed, w, false, scratch, image, &mut |first, y| {
             if first == 0 {
                 pivot.copy_from_slice(&y[..c]);
             }
             add_moments(isa, y.len() / c, c, y, pivot, sum, square);
         });
-        moments.add_image(len / c, pivot, sum, square);
+        moments.add_pixels(stage.len_out() / c, pivot, sum, square);
         self.bufs[norm] = y;
     }
 }
@@ -324,23 +326,23 @@ pub(crate) struct DotChunk<'a> {
 }
 
 impl DotChunk<'_> {
-    /// The tangent of a stage's output for image i into `y_dot`, the buffer of the group, and into `work.sums` its sum
-    /// and that of its product with the output, per channel.
+    /// The tangent of a stage's output for a few images into `y_dot`, the buffer of the group, and into `work.sums` its
+    /// sum and that of its product with the output, per channel.
     #[allow(clippy::too_many_arguments)]
     fn stage(
         &self,
         isa: Isa,
         step: &Step<'_, DotReading<'_>>,
-        i: usize,
+        span: Span,
         input: &CellInput<'_>,
         tangent: &CellTangent<'_>,
         work: &mut Work,
         y_dot: &mut [f32],
     ) {
-        let (stage, at) = (&step.placed.stage, step.placed.weights);
-        let (len, c) = (stage.len_out(), stage.c_out());
-        let y_dot = &mut y_dot[i * len..][..len];
-        let y = &self.bufs[step.placed.norm][i * len..][..len];
+        let (stage, at) = (step.placed.stage.of_images(span.n), step.placed.weights);
+        let (images, c) = (span.of(step.placed.stage.len_out()), stage.c_out());
+        let y_dot = &mut y_dot[images.clone()];
+        let y = &self.bufs[step.placed.norm][images];
         let Work { scratch, sums } = work;
         sums.clear();
         sums.resize(2 * c, 0.0);
@@ -348,12 +350,12 @@ impl DotChunk<'_> {
             add_dots(isa, y_dot.len() / c, c, (y_dot, c), &[(&y[first * c..], c)], sums);
         };
         let w = stage.factors(&input.w[at..]);
-        let r = step.reading.value.feed(self.bufs, self.first, i);
+        let r = step.reading.value.feed(self.bufs, self.first, span);
         let w_dot = tangent
             .w
             .map(|w_dot| stage.factors(&w_dot[at..]))
             .filter(|w_dot| !(w_dot.0.is_empty() && w_dot.1.is_empty()));
-        match step.reading.feed(self.bufs, self.dots, self.first, i) {
+        match step.reading.feed(self.bufs, self.dots, self.first, span) {
             Some(v) => {
                 if matches!(stage, Stage::Max { .. }) && !step.ready {
                     stage.fill(isa, Of::Value, &r, scratch);
@@ -374,11 +376,11 @@ impl DotChunk<'_> {
     }
 }
 
-/// Buffers of one image, kept per thread.
+/// Buffers of a few images, kept per thread.
 #[derive(Default)]
 pub(crate) struct Work {
     pub scratch: Scratch,
-    /// Channel sums of one image.
+    /// Channel sums of them.
     pub sums: Vec<f32>,
 }
 
@@ -397,7 +399,8 @@ fn stage_pass(
     steps: &[Step<'_, Reading<'_>>],
     out: &mut [f32],
     w: &[f32],
-    before: impl Fn(&mut Chunk<'_>, usize) + Sync,
+    noise: &CellNoise,
+    before: impl Fn(&mut Chunk<'_>, Span) + Sync,
 ) {
     let plan = &saved.plan;
     let per_chunk = chunk_images(plan.n);
@@ -407,10 +410,10 @@ fn stage_pass(
             let mut chunk = Chunk { first: index * per_chunk, out, bufs };
             let mut parts: Vec<Moments> = steps.iter().map(|s| Moments::new(s.placed.stage.c_out())).collect();
             with_scratch(|work| {
-                for i in 0..chunk.out.len() / plan.out_len() {
-                    before(&mut chunk, i);
+                for span in plan.spans(chunk.out.len() / plan.out_len(), &noise.drop_path) {
+                    before(&mut chunk, span);
                     for (step, part) in steps.iter().zip(&mut parts) {
-                        chunk.stage(plan.isa, step, i, w, work, part);
+                        chunk.stage(plan.isa, step, span, w, work, part);
                     }
                 }
             });
@@ -465,20 +468,19 @@ impl<'a> NodeSum<'a> {
         Self { to, terms, drop_path: &noise.drop_path, n: plan.n }
     }
 
-    /// Writes the node of image i.
-    fn write(&self, plan: &Plan, chunk: &mut Chunk<'_>, i: usize) {
-        let (c, px) = (plan.c, plan.px(2));
-        let image = i * px * c..(i + 1) * px * c;
+    /// Writes the node of a few images.
+    fn write(&self, plan: &Plan, chunk: &mut Chunk<'_>, span: Span) {
+        let (c, px, images) = (plan.c, plan.px(2), span.of(plan.px(2) * plan.c));
         let mut node = std::mem::take(&mut chunk.bufs[self.to]);
         let mut shift = vec![0f32; c];
         let mut sources = Vec::with_capacity(self.terms.len());
         for (from, edge, affine, weight) in &self.terms {
-            let m = factor(self.drop_path, self.n, *edge, chunk.first + i);
-            let data = &chunk.bufs[*from][image.clone()];
+            let m = factor(self.drop_path, self.n, *edge, chunk.first + span.first);
+            let data = &chunk.bufs[*from][images.clone()];
             sources.push(Source { data, stride: c, coef: &affine.of_y, factor: m * weight });
             shift.iter_mut().zip(&affine.shift).for_each(|(s, a)| *s += m * a);
         }
-        blend(plan.isa, px, c, &sources, &shift, false, &mut node[image], c);
+        blend(plan.isa, span.n * px, c, &sources, &shift, false, &mut node[images], c);
         chunk.bufs[self.to] = node;
     }
 }
@@ -516,23 +518,22 @@ impl<'a> NodeTangent<'a> {
         Self { to, terms, drop_path: &noise.drop_path, n: plan.n }
     }
 
-    fn write(&self, plan: &Plan, chunk: &mut DotChunk<'_>, i: usize) {
-        let (c, px) = (plan.c, plan.px(2));
-        let image = i * px * c..(i + 1) * px * c;
+    fn write(&self, plan: &Plan, chunk: &mut DotChunk<'_>, span: Span) {
+        let (c, px, images) = (plan.c, plan.px(2), span.of(plan.px(2) * plan.c));
         let mut node = std::mem::take(&mut chunk.dots[self.to]);
         let mut shift = vec![0f32; c];
         let mut sources = Vec::with_capacity(2 * self.terms.len());
         for (from, edge, affine, p, p_dot) in &self.terms {
-            let m = factor(self.drop_path, self.n, *edge, chunk.first + i);
+            let m = factor(self.drop_path, self.n, *edge, chunk.first + span.first);
             if let Some(dots) = chunk.dots.get(*from).filter(|dots| !dots.is_empty()) {
-                let data = &dots[image.clone()];
+                let data = &dots[images.clone()];
                 sources.push(Source { data, stride: c, coef: &affine.of_dot, factor: m * p });
             }
-            let data = &chunk.bufs[*from][image.clone()];
+            let data = &chunk.bufs[*from][images.clone()];
             sources.push(Source { data, stride: c, coef: &affine.of_y, factor: m * p_dot });
             shift.iter_mut().zip(&affine.shift).for_each(|(s, a)| *s += m * a);
         }
-        blend(plan.isa, px, c, &sources, &shift, false, &mut node[image], c);
+        blend(plan.isa, span.n * px, c, &sources, &shift, false, &mut node[images], c);
         chunk.dots[self.to] = node;
     }
 }

@@ -28,8 +28,8 @@ impl Moments {
         Self { count: 0.0, mean: vec![0.0; c], m2: vec![0.0; c] }
     }
 
-    /// Adds an image of `px` pixels, given pivot, sum (y - pivot) and sum (y - pivot)^2.
-    pub fn add_image(&mut self, px: usize, pivot: &[f32], sum: &[f32], square: &[f32]) {
+    /// Adds `px` pixels, given pivot, sum (y - pivot) and sum (y - pivot)^2.
+    pub fn add_pixels(&mut self, px: usize, pivot: &[f32], sum: &[f32], square: &[f32]) {
         let n = px as f64;
         for c in 0..self.mean.len() {
             let shift = f64::from(sum[c]) / n;

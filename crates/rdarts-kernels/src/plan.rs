@@ -19,6 +19,24 @@ pub(crate) fn chunk_images(n: usize) -> usize {
     n.div_ceil(CHUNKS)
 }
 
+/// Consecutive images of a group that go through the stages together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    /// The first, counted in the group.
+    pub first: usize,
+    pub n: usize,
+}
+
+impl Span {
+    /// Values of a state up to which images are taken together: 64 KiB, a small part of the second cache level.
+    const VALUES: usize = 1 << 14;
+
+    /// Their values, `len` each.
+    pub fn of(self, len: usize) -> Range<usize> {
+        self.first * len..(self.first + self.n) * len
+    }
+}
+
 /// A stage with its place in the cell.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Placed {
@@ -96,9 +114,9 @@ impl Plan {
         };
         let input = |c_in: usize, [h, w]: [usize; 2], factorized: bool| {
             if factorized {
-                Stage::Factorized { win: Window { h, w, c: c_in, pad: 1 }, c_out: c }
+                Stage::Factorized { win: Window { images: 1, h, w, c: c_in, pad: 1 }, c_out: c }
             } else {
-                Stage::Pointwise { win: Window { h, w, c: c_in, pad: 0 }, c_out: c }
+                Stage::Pointwise { win: Window { images: 1, h, w, c: c_in, pad: 0 }, c_out: c }
             }
         };
         let pre0 = place(input(spec.c_prev_prev, dims.side0, spec.reduction_prev));
@@ -109,7 +127,7 @@ impl Plan {
             let stride = spec.stride(state);
             let [h, w] = if state < 2 { side_in } else { side_out };
             let [h_out, w_out] = side_out;
-            let pool = Window { h, w, c, pad: 1 };
+            let pool = Window { images: 1, h, w, c, pad: 1 };
             for (o, op) in spec.edges[edge].iter().enumerate() {
                 let action = match *op {
                     OpKind::None => Action::Zero,
@@ -124,7 +142,7 @@ impl Plan {
                     ]),
                     OpKind::DilConv(k) => Action::Stages(vec![place(Stage::half(h, w, c, k, stride, 2))]),
                     OpKind::Conv7x1 => {
-                        let win = Window { h, w, c, pad: 3 };
+                        let win = Window { images: 1, h, w, c, pad: 3 };
                         Action::Stages(vec![place(Stage::Seven { win, stride })])
                     }
                 };
@@ -185,6 +203,12 @@ impl Plan {
     /// How many buffers, from the first on, have a tangent: all but noise.
     pub fn n_moving(&self) -> usize {
         self.n_norms + self.nodes
+    }
+
+    /// The images of a group of n. With drop path they go one by one: each has factors of its own.
+    pub fn spans(&self, n: usize, drop_path: &[f32]) -> impl Iterator<Item = Span> + use<> {
+        let together = if drop_path.is_empty() { (Span::VALUES / (self.px(0) * self.c)).max(1) } else { 1 };
+        (0..n).step_by(together).map(move |first| Span { first, n: together.min(n - first) })
     }
 
     /// Pixels of a state.

@@ -1,11 +1,11 @@
 //! What a stage reads: a given tensor or a kept one, with the coefficients of the batch norm that lies between, and
-//! where its tangent is. Made once per pass; [`Reading::feed`] turns it into the feed of one image.
+//! where its tangent is. Made once per pass; [`Reading::feed`] turns it into the feed of one image or a few.
 
 use std::ops::Range;
 
 use crate::buffers::Buffer;
 use crate::norm::Affine;
-use crate::plan::{Branch, Placed, Plan};
+use crate::plan::{Branch, Placed, Plan, Span};
 use crate::simd::blend::Source;
 use crate::simd::window::{Feed, Mode};
 use crate::stage::Stage;
@@ -20,14 +20,14 @@ pub(crate) enum Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// `len` values of image `i` of a group whose first image is `first`.
-    fn image<'b>(&self, bufs: &'b [Buffer], first: usize, i: usize, len: usize) -> &'b [f32]
+    /// `len` values each of images of a group whose first image is `first`.
+    fn images<'b>(&self, bufs: &'b [Buffer], first: usize, span: Span, len: usize) -> &'b [f32]
     where
         'a: 'b,
     {
         match *self {
-            Self::Given(all) => &all[(first + i) * len..][..len],
-            Self::Kept(buffer) => &bufs[buffer][i * len..][..len],
+            Self::Given(all) => &all[first * len..][span.of(len)],
+            Self::Kept(buffer) => &bufs[buffer][span.of(len)],
         }
     }
 }
@@ -76,11 +76,11 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Image i of a group.
-    pub fn feed<'b>(&'b self, bufs: &'b [Buffer], first: usize, i: usize) -> Feed<'b> {
+    /// Images of a group.
+    pub fn feed<'b>(&'b self, bufs: &'b [Buffer], first: usize, span: Span) -> Feed<'b> {
         let (coef, shift): (&[f32], &[f32]) = self.affine.map_or((&[], &[]), |a| (&a.of_y, &a.shift));
         Feed {
-            source: Source::new(self.place.image(bufs, first, i, self.len), self.c, coef),
+            source: Source::new(self.place.images(bufs, first, span, self.len), self.c, coef),
             second: None,
             shift,
             mode: if self.relu { Mode::Relu } else { Mode::Plain },
@@ -117,13 +117,13 @@ impl<'a> DotReading<'a> {
         Self { value, place: Some(value.place), affine: Some(dot) }
     }
 
-    /// The tangent of image i of a group: where relu lets it through.
-    pub fn feed<'b>(&'b self, bufs: &'b [Buffer], dots: &'b [Buffer], first: usize, i: usize) -> Option<Feed<'b>> {
+    /// The tangent of images of a group: where relu lets it through.
+    pub fn feed<'b>(&'b self, bufs: &'b [Buffer], dots: &'b [Buffer], first: usize, span: Span) -> Option<Feed<'b>> {
         let place = self.place?;
-        let value = self.value.feed(bufs, first, i);
+        let value = self.value.feed(bufs, first, span);
         let (coef, shift): (&[f32], &[f32]) = self.affine.map_or((&[], &[]), |a| (&a.of_dot, &a.shift));
         Some(Feed {
-            source: Source::new(place.image(dots, first, i, self.value.len), self.value.c, coef),
+            source: Source::new(place.images(dots, first, span, self.value.len), self.value.c, coef),
             second: self.affine.map(|a| Source { coef: &a.of_y, ..value.source }),
             shift,
             mode: value.gate().map_or(Mode::Plain, Mode::Gate),

@@ -1,4 +1,4 @@
-//! A stage: the linear part of an operation between two batch norms, for one image.
+//! A stage: the linear part of an operation between two batch norms, for one image or a few.
 //!
 //! | stage | gate | linear part |
 //! |---|---|---|
@@ -78,8 +78,18 @@ pub(crate) type Seen<'a> = dyn FnMut(usize, &[f32]) + 'a;
 
 impl Stage {
     pub fn half(h: usize, w: usize, c: usize, k: usize, stride: usize, dilation: usize) -> Self {
-        let win = Window { h, w, c, pad: dilation * (k - 1) / 2 };
+        let win = Window { images: 1, h, w, c, pad: dilation * (k - 1) / 2 };
         Self::Half(Half { win, k, stride, dilation, c_out: c })
+    }
+
+    /// The same for several images.
+    pub fn of_images(mut self, images: usize) -> Self {
+        match &mut self {
+            Self::Half(Half { win, .. }) => win.images = images,
+            Self::Pointwise { win, .. } | Self::Factorized { win, .. } | Self::Seven { win, .. } => win.images = images,
+            Self::Max { win, .. } | Self::Average { win, .. } => win.images = images,
+        }
+        self
     }
 
     /// The window of the input.
@@ -101,7 +111,7 @@ impl Stage {
         if matches!(self, Self::Max { .. }) { f32::NEG_INFINITY } else { 0.0 }
     }
 
-    /// Output rows and columns.
+    /// Output rows and columns of an image.
     pub fn side_out(&self) -> [usize; 2] {
         let win = self.window();
         let stride = match self {
@@ -122,10 +132,10 @@ impl Stage {
         }
     }
 
-    /// Output values of one image.
+    /// Output values of its images.
     pub fn len_out(&self) -> usize {
         let [h, w] = self.side_out();
-        h * w * self.c_out()
+        self.window().images * h * w * self.c_out()
     }
 
     /// Lengths of the one or two weights, which lie one after the other.
@@ -192,8 +202,6 @@ impl Stage {
         y: &mut [f32],
         seen: &mut Seen<'_>,
     ) {
-        let [h_out, w_out] = self.side_out();
-        let c = self.window().c;
         if let Self::Half(half) = *self {
             Scratch::grow(&mut scratch.rows, half.scratch());
             Scratch::grow(&mut scratch.windows[of as usize], half.win.len());
@@ -203,9 +211,30 @@ impl Stage {
         if let Some(feed) = feed {
             self.fill(isa, of, feed, scratch);
         }
-        let (r, v) = (&scratch.windows[0], &scratch.windows[of as usize]);
+        let Scratch { windows, between, .. } = scratch;
+        let (win, one) = (self.window(), self.of_images(1));
+        for (image, y) in y[..self.len_out()].chunks_mut(one.len_out()).enumerate() {
+            let [r, v] = [0, of as usize].map(|of| &windows[of][win.image(image)..]);
+            one.linear(isa, r, v, w, accumulate, between, y);
+        }
+        seen(0, &y[..self.len_out()]);
+    }
+
+    /// [`Stage::forward`] of the window of one image, for all stages but a half.
+    #[allow(clippy::too_many_arguments)]
+    fn linear(
+        &self,
+        isa: Isa,
+        r: &[f32],
+        v: &[f32],
+        w: Factors<'_>,
+        accumulate: bool,
+        between: &mut Aligned,
+        y: &mut [f32],
+    ) {
+        let ([h_out, w_out], c) = (self.side_out(), self.window().c);
         match *self {
-            Self::Half(_) => {}
+            Self::Half(_) => unreachable!("a half takes its window row by row"),
             Self::Pointwise { win, c_out } => {
                 product(isa, win.h * win.w, (c, c_out), v, c, w.0, y, c_out, accumulate);
             }
@@ -220,8 +249,8 @@ impl Stage {
                 }
             }
             Self::Seven { win, stride } => {
-                Scratch::grow(&mut scratch.between, (win.h + 6) * w_out * c);
-                let u = &mut scratch.between;
+                Scratch::grow(between, (win.h + 6) * w_out * c);
+                let u = between;
                 seven_rows(isa, win, stride, v, w.0, w_out, u);
                 for row in 0..h_out {
                     let y = &mut y[row * w_out * c..];
@@ -235,7 +264,6 @@ impl Stage {
             Self::Max { win, stride } => pool::max(isa, win, stride, r, v, y),
             Self::Average { win, stride } => pool::average(isa, win, stride, v, y),
         }
-        seen(0, &y[..self.len_out()]);
     }
 
     /// y += d L_w(r) / dw . w_dot: the tangent of the weights, one weight at a time.
@@ -286,7 +314,6 @@ impl Stage {
         scratch: &mut Scratch,
     ) {
         let ([h_out, w_out], win, c_out) = (self.side_out(), self.window(), self.c_out());
-        let c = win.c;
         let [len_a, _] = self.weight_lens();
         let Scratch { windows: [window, _], rows, between, dense } = scratch;
         if let Self::Half(half) = *self {
@@ -305,25 +332,57 @@ impl Stage {
             return depthwise::vjp(isa, half, w.0, w_t.1, g, input, weights, rows, between);
         }
         debug_assert!(input.as_ref().is_none_or(|d| d.sums.is_none()), "only a half takes sums");
-        let px = h_out * w_out;
+        if input.is_none() && dw.is_none() {
+            return;
+        }
+        let px = win.images * h_out * w_out;
         Scratch::grow(dense, px * c_out);
         g.make(isa, 0, px, c_out, dense);
-        let g: &[f32] = dense;
         if dw.is_some() || matches!(self, Self::Max { .. }) {
             Scratch::grow(window, win.len());
             r.fill(isa, win, window);
         }
-        let v: &[f32] = window;
         Scratch::grow(between, win.len());
+        if input.is_some() && !matches!(self, Self::Pointwise { .. }) {
+            between[..win.len()].fill(0.0);
+        }
+        let (one, mut dw) = (self.of_images(1), dw);
+        for (image, g) in dense[..px * c_out].chunks(one.len_out()).enumerate() {
+            let at = win.image(image);
+            let v = window.get(at..).unwrap_or_default();
+            let dv = input.is_some().then(|| &mut between[at..]);
+            one.linear_vjp(isa, v, w, w_t, g, dv, dw.as_deref_mut(), rows);
+        }
+        if let Some(Destination { out, stride, accumulate, .. }) = input {
+            add_inside(isa, win, between, r.gate(), out, stride, accumulate);
+        }
+    }
+
+    /// [`Stage::vjp`] of one image up to the gate, for all stages but a half: v is the window of the input, if the
+    /// stage needs it, dv what the gradient of that is added to.
+    #[allow(clippy::too_many_arguments)]
+    fn linear_vjp(
+        &self,
+        isa: Isa,
+        v: &[f32],
+        w: Factors<'_>,
+        w_t: Factors<'_>,
+        g: &[f32],
+        dv: Option<&mut [f32]>,
+        dw: Option<&mut [f32]>,
+        rows: &mut Aligned,
+    ) {
+        let ([h_out, w_out], win, c_out) = (self.side_out(), self.window(), self.c_out());
+        let (c, [len_a, _]) = (win.c, self.weight_lens());
         match *self {
-            Self::Half(_) => {}
+            Self::Half(_) => unreachable!("a half takes its gradient tile by tile"),
             Self::Pointwise { .. } => {
+                let px = h_out * w_out;
                 if let Some(dw) = dw {
                     weight_gradient(isa, px, (c, c_out), v, c, g, c_out, dw);
                 }
-                if let Some(input) = input {
-                    product(isa, px, (c_out, c), g, c_out, w_t.0, between, c, false);
-                    add_inside(isa, win, between, r.gate(), input.out, input.stride, input.accumulate);
+                if let Some(dv) = dv {
+                    product(isa, px, (c_out, c), g, c_out, w_t.0, dv, c, false);
                 }
             }
             Self::Factorized { .. } => {
@@ -337,9 +396,7 @@ impl Stage {
                         weight_gradient(isa, w_out, (c, c_out - first), odd, 2 * c, &g[first..], c_out, db);
                     }
                 }
-                if let Some(input) = input {
-                    let dv = between;
-                    dv[..win.len()].fill(0.0);
+                if let Some(dv) = dv {
                     for row in 0..h_out {
                         let g = &g[row * w_out * c_out..];
                         let (even, odd) = (win.at(2 * row, 0), win.at(2 * row + 1, 1));
@@ -347,7 +404,6 @@ impl Stage {
                         product(isa, w_out, (first, c), g, c_out, w_t.0, &mut dv[even..], 2 * c, false);
                         product(isa, w_out, second, &g[first..], c_out, w_t.1, &mut dv[odd..], 2 * c, false);
                     }
-                    add_inside(isa, win, dv, r.gate(), input.out, input.stride, input.accumulate);
                 }
             }
             Self::Seven { stride, .. } => {
@@ -378,9 +434,7 @@ impl Stage {
                         weight_gradient(isa, w_out, (7 * c, c), from, stride * c, du, c, da);
                     }
                 }
-                if let Some(input) = input {
-                    let dv = between;
-                    dv[..win.len()].fill(0.0);
+                if let Some(dv) = dv {
                     for row in 0..win.h {
                         let du = &du[(row + 3) * w_out * c..];
                         // Tap by tap: the windows of neighbours overlap.
@@ -389,19 +443,17 @@ impl Stage {
                             product(isa, w_out, (c, c), du, c, &w_t.0[tap * c * c..], &mut dv[to..], stride * c, true);
                         }
                     }
-                    add_inside(isa, win, dv, r.gate(), input.out, input.stride, input.accumulate);
                 }
             }
-            Self::Max { stride, .. } | Self::Average { stride, .. } => {
-                let Some(input) = input else { return };
-                let dv = between;
-                dv[..win.len()].fill(0.0);
-                if matches!(self, Self::Max { .. }) {
+            Self::Max { stride, .. } => {
+                if let Some(dv) = dv {
                     pool::max_vjp(isa, win, stride, v, g, dv);
-                } else {
+                }
+            }
+            Self::Average { stride, .. } => {
+                if let Some(dv) = dv {
                     pool::average_vjp(isa, win, stride, g, dv);
                 }
-                add_inside(isa, win, dv, None, input.out, input.stride, input.accumulate);
             }
         }
     }

@@ -53,7 +53,7 @@ pub fn forward(
                 let mut sums = vec![0f32; 2 * c];
                 let (sum, square) = sums.split_at_mut(c);
                 add_moments(isa, px, c, y, &y[..c], sum, square);
-                part.add_image(px, &y[..c], sum, square);
+                part.add_pixels(px, &y[..c], sum, square);
             }
             part
         })
@@ -194,7 +194,7 @@ fn split<'a>(spec: &StemSpec, w: &'a [f32]) -> (&'a [f32], &'a [f32], &'a [f32])
 }
 
 fn win(spec: &StemSpec, [h, w]: [usize; 2]) -> Window {
-    Window { h, w, c: spec.c_in, pad: 1 }
+    Window { images: 1, h, w, c: spec.c_in, pad: 1 }
 }
 
 /// One image. Three pixels of c_in channels are consecutive in a window's row: a row of taps is one product.

@@ -321,6 +321,26 @@ fn one_pixel_one_image_and_one_channel_work() {
     on_all(&case(ALL.to_vec(), 1, 4, 1, [5, 5], true, false, 9));
 }
 
+/// From 17 images on a group has several, and small ones go through the stages together: those of odd sides, of more
+/// rows than a tile, and a short last group.
+#[test]
+fn images_that_go_together_agree() {
+    for (at, (n, c, side)) in
+        [(35, 3, [3, 5]), (50, 5, [2, 4]), (40, 16, [1, 3]), (35, 17, [5, 2])].into_iter().enumerate()
+    {
+        for (reduction, reduction_prev) in [(false, false), (true, false), (false, true), (true, true)] {
+            let seed = if reduction { 6 } else { 4 + 4 * at as u64 };
+            on_all(&case(ALL.to_vec(), 2, c, n, side, reduction, reduction_prev, seed));
+        }
+    }
+    let ops = vec![OpKind::SepConv(3), OpKind::SepConv(5), OpKind::DilConv(3), OpKind::DilConv(5), OpKind::Skip];
+    for (c, n, side) in [(8, 64, [16, 2]), (16, 64, [8, 4]), (32, 80, [9, 3]), (64, 48, [4, 4])] {
+        for reduction in [false, true] {
+            on_all(&case(ops.clone(), 1, c, n, side, reduction, false, 6));
+        }
+    }
+}
+
 /// A stage with a depthwise window takes an image in tiles of at least 64 pixels and 2048 values: narrow images of many
 /// rows have several, the last one short, at stride 1 and 2 and every dilation.
 #[test]

@@ -10,8 +10,8 @@
 use std::ops::Range;
 
 use super::blend::{Source, blend};
-use super::pointwise::{Next, product_and_fetch, weight_gradient};
-use super::window::{Feed, Gate, Window, fill};
+use super::pointwise::{Next, product_and_fetch, product_in_rows, weight_gradient};
+use super::window::{Feed, Gate, Window, fill, parts};
 use super::{AHEAD, Simd, in_blocks, kernel};
 
 /// The shape of one half: a window of the input, k, stride (1 or 2), dilation, output channels.
@@ -26,7 +26,7 @@ pub(crate) struct Half {
 }
 
 impl Half {
-    /// Output rows and columns.
+    /// Output rows and columns of an image.
     pub fn side_out(&self) -> [usize; 2] {
         [self.win.h.div_ceil(self.stride), self.win.w.div_ceil(self.stride)]
     }
@@ -34,7 +34,7 @@ impl Half {
     /// Rows of DW that are held together. A tile of 8 KiB leaves the first cache level (32 to 48 KiB) to the weights
     /// and the rows of the window; 64 pixels make up for loading and adding the sums of the weight gradient.
     fn tile(&self) -> usize {
-        (2048 / self.win.c).max(64).div_ceil(self.side_out()[1])
+        (2048 / self.win.c).max(64).div_ceil(self.side_out()[1]).min(self.rows())
     }
 
     /// Values of scratch for a tile of DW and one of the gradient.
@@ -45,13 +45,18 @@ impl Half {
     /// The window that PW'(g) is laid in: as wide a border as the transposed taps reach over.
     pub fn gradient_window(&self) -> Window {
         let [h, w] = self.side_out();
-        Window { h, w, c: self.win.c, pad: self.win.pad.div_ceil(self.stride) }
+        Window { h, w, pad: self.win.pad.div_ceil(self.stride), ..self.win }
+    }
+
+    /// Output rows of all images.
+    fn rows(&self) -> usize {
+        self.win.images * self.side_out()[0]
     }
 
     /// (first row, number of rows) of every tile.
     fn tiles(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let ([h, _], tile) = (self.side_out(), self.tile());
-        (0..h).step_by(tile).map(move |y0| (y0, tile.min(h - y0)))
+        let (rows, tile) = (self.rows(), self.tile());
+        (0..rows).step_by(tile).map(move |y0| (y0, tile.min(rows - y0)))
     }
 
     /// Panics unless the taps stay inside the window.
@@ -61,12 +66,16 @@ impl Half {
 
     /// Rows of the input that the first `rows` rows of the output look at.
     fn rows_read(&self, rows: usize) -> usize {
-        ((rows - 1) * self.stride + (self.k - 1) * self.dilation + 1).saturating_sub(self.win.pad).min(self.win.h)
+        let [h, _] = self.side_out();
+        let (image, last) = ((rows - 1) / h, (rows - 1) % h);
+        let of_image = (last * self.stride + (self.k - 1) * self.dilation + 1).saturating_sub(self.win.pad);
+        image * self.win.h + of_image.min(self.win.h)
     }
 
     /// Rows of the input whose whole gradient follows from the first `rows` rows of the output.
     fn rows_done(&self, rows: usize) -> usize {
-        if rows == self.side_out()[0] { self.win.h } else { (rows * self.stride).saturating_sub(self.win.pad) }
+        let [h, _] = self.side_out();
+        rows / h * self.win.h + (rows % h * self.stride).saturating_sub(self.win.pad)
     }
 }
 
@@ -205,9 +214,11 @@ pub(crate) fn vjp(
         if let Some(input) = &input {
             next.add(input.gate.source.at(half.rows_done(y0 + n) * half.win.w));
         }
-        for y in 0..n {
-            let (g, gt) = (&g_tile[y * w * c_out..], &mut gt[win.at(y0 + y, 0)..]);
-            product_and_fetch(isa, w, (c_out, c), g, c_out, w_pw_t, gt, c, false, &next.shifted(y * w * c_out));
+        for (image, rows) in parts(win.h, y0..y0 + n) {
+            let first = image * win.h + rows.start - y0;
+            let (g, gt) = (&g_tile[first * w * c_out..], &mut gt[win.image(image) + win.at(rows.start, 0)..]);
+            let next = next.shifted(first * w * c_out);
+            product_in_rows(isa, (rows.len(), w), (c_out, c), g, w_pw_t, gt, win.pitch() * c, &next);
         }
         if let Some(WeightGradient { r, dw, pw }) = &mut weights {
             let r = r.down_to(half.rows_read(y0 + n));
@@ -260,8 +271,8 @@ fn or(constant: usize, value: usize) -> usize {
 /// or empty: the stores of a product come in bursts and would wait for lines that nobody has asked for.
 fn rows(isa: super::Isa, half: Half, r: &[f32], w_dw: &[f32], rows: Range<usize>, t: &mut [f32], next: &[f32]) {
     half.check();
-    let ([h, w], c) = (half.side_out(), half.win.c);
-    assert!(rows.end <= h && r.len() >= half.win.len());
+    let ([_, w], c) = (half.side_out(), half.win.c);
+    assert!(rows.end <= half.rows() && r.len() >= half.win.len());
     assert!(w_dw.len() >= half.k * half.k * c && t.len() >= rows.len() * w * c);
     rows_kernel(isa, c, half, r, w_dw, rows, t, next);
 }
@@ -285,37 +296,42 @@ unsafe fn rows_of<S: Simd, const K: usize, const D: usize, const C: usize>(
 ) {
     // SAFETY: the caller's lengths hold; n stays within the c channels of a pixel.
     unsafe {
-        let ([_, w], c, d) = (half.side_out(), or(C, half.win.c), or(D, half.dilation));
+        let ([h, w], c, d) = (half.side_out(), or(C, half.win.c), or(D, half.dilation));
         let (pitch, step) = (half.win.pitch() * c, half.stride * c);
         let write = !next.is_empty();
         for cb in (0..c).step_by(S::L) {
             let n = S::L.min(c - cb);
             let weights = (w_dw.add(cb), c as isize);
-            for (row, y) in rows.clone().enumerate() {
-                let from = r.add(y * half.stride * pitch + cb);
-                let to = t.add(row * w * c + cb);
-                let next = next.as_ptr().wrapping_add(row * w * c + cb);
-                // Twice the same, with the step between pixels as a constant where it is one.
-                if half.stride == 1 {
-                    in_blocks!(w, x, B => {
-                        let acc = taps::<S, K, B>(from.add(x * c), pitch * d, c * d, c, weights, n);
-                        for (j, acc) in acc.iter().enumerate() {
-                            if write {
-                                S::prefetch(next.wrapping_add((x + j) * c));
+            let mut at = cb;
+            for (image, rows) in parts(h, rows.clone()) {
+                let r = r.add(half.win.image(image) + cb);
+                for y in rows {
+                    let from = r.add(y * half.stride * pitch);
+                    let to = t.add(at);
+                    let next = next.as_ptr().wrapping_add(at);
+                    // Twice the same, with the step between pixels as a constant where it is one.
+                    if half.stride == 1 {
+                        in_blocks!(w, x, B => {
+                            let acc = taps::<S, K, B>(from.add(x * c), pitch * d, c * d, c, weights, n);
+                            for (j, acc) in acc.iter().enumerate() {
+                                if write {
+                                    S::prefetch(next.wrapping_add((x + j) * c));
+                                }
+                                S::put(to.add((x + j) * c), *acc, n);
                             }
-                            S::put(to.add((x + j) * c), *acc, n);
-                        }
-                    });
-                } else {
-                    in_blocks!(w, x, B => {
-                        let acc = taps::<S, K, B>(from.add(x * step), pitch * d, c * d, step, weights, n);
-                        for (j, acc) in acc.iter().enumerate() {
-                            if write {
-                                S::prefetch(next.wrapping_add((x + j) * c));
+                        });
+                    } else {
+                        in_blocks!(w, x, B => {
+                            let acc = taps::<S, K, B>(from.add(x * step), pitch * d, c * d, step, weights, n);
+                            for (j, acc) in acc.iter().enumerate() {
+                                if write {
+                                    S::prefetch(next.wrapping_add((x + j) * c));
+                                }
+                                S::put(to.add((x + j) * c), *acc, n);
                             }
-                            S::put(to.add((x + j) * c), *acc, n);
-                        }
-                    });
+                        });
+                    }
+                    at += w * c;
                 }
             }
         }
@@ -360,10 +376,11 @@ fn transposed(
 ) {
     half.check();
     let win = half.win;
-    assert!(gt.len() >= half.gradient_window().len() && w_dw.len() >= half.k * half.k * win.c && rows.end <= win.h);
-    assert!(input.stride >= win.c && input.out.len() >= (win.h * win.w - 1) * input.stride + win.c);
+    assert!(gt.len() >= half.gradient_window().len() && w_dw.len() >= half.k * half.k * win.c);
+    assert!(rows.end <= win.images * win.h && input.stride >= win.c);
+    assert!(input.out.len() >= (win.px() - 1) * input.stride + win.c);
     assert!(input.sums.as_ref().is_none_or(|sums| sums.len() >= 2 * win.c));
-    input.gate.check(win.h * win.w, win.c);
+    input.gate.check(win.px(), win.c);
     transposed_kernel(isa, win.c, half, gt, w_dw, rows, input);
 }
 
@@ -403,12 +420,16 @@ unsafe fn transposed_of<S: Simd, const K: usize, const D: usize, const C: usize>
             let n = S::L.min(c - cb);
             let weights = (w_dw.add((K * K - 1) * c + cb), -(c as isize));
             let mut out = Emit::<S>::new(input, cb, n);
-            for y in rows.clone() {
-                let from = gt.add(y * pitch + cb);
-                in_blocks!(win.w, x, B => {
-                    let acc = taps::<S, K, B>(from.add(x * c), pitch * d, c * d, c, weights, n);
-                    out.pixels(acc, y * win.w + x, 1);
-                });
+            for (image, rows) in parts(win.h, rows.clone()) {
+                // At stride 1 the window of the gradient has the shape of that of the input.
+                let gt = gt.add(win.image(image) + cb);
+                for y in rows {
+                    let from = gt.add(y * pitch);
+                    in_blocks!(win.w, x, B => {
+                        let acc = taps::<S, K, B>(from.add(x * c), pitch * d, c * d, c, weights, n);
+                        out.pixels(acc, (image * win.h + y) * win.w + x, 1);
+                    });
+                }
             }
             out.add_sums(input, c);
         }
@@ -521,20 +542,23 @@ unsafe fn transposed_strided<S: Simd>(
                     }
                 }
                 let columns = (win.w + 1 - px) / 2;
-                let first = rows.start + (rows.start + py) % 2;
-                for y in (first..rows.end).step_by(2) {
-                    let from = gt.add(y / 2 * g_win.pitch() * c);
-                    in_blocks!(columns, x, B => {
-                        let mut acc = [S::zero(); B];
-                        for (at, weight) in &list[..len] {
-                            let wv = S::get(w_dw.add(*weight), n);
-                            let from = from.add(x * c + at);
-                            for (j, acc) in acc.iter_mut().enumerate() {
-                                *acc = S::fma(S::get(from.add(j * c), n), wv, *acc);
+                for (image, rows) in parts(win.h, rows.clone()) {
+                    let gt = gt.add(g_win.image(image));
+                    let first = rows.start + (rows.start + py) % 2;
+                    for y in (first..rows.end).step_by(2) {
+                        let from = gt.add(y / 2 * g_win.pitch() * c);
+                        in_blocks!(columns, x, B => {
+                            let mut acc = [S::zero(); B];
+                            for (at, weight) in &list[..len] {
+                                let wv = S::get(w_dw.add(*weight), n);
+                                let from = from.add(x * c + at);
+                                for (j, acc) in acc.iter_mut().enumerate() {
+                                    *acc = S::fma(S::get(from.add(j * c), n), wv, *acc);
+                                }
                             }
-                        }
-                        out.pixels(acc, y * win.w + px + 2 * x, 2);
-                    });
+                            out.pixels(acc, (image * win.h + y) * win.w + px + 2 * x, 2);
+                        });
+                    }
                 }
             }
             out.add_sums(input, c);
@@ -546,7 +570,7 @@ unsafe fn transposed_strided<S: Simd>(
 fn gradient(isa: super::Isa, half: Half, r: &[f32], gt: &[f32], rows: Range<usize>, dw: &mut [f32]) {
     half.check();
     assert!(r.len() >= half.win.len() && gt.len() >= half.gradient_window().len());
-    assert!(dw.len() >= half.k * half.k * half.win.c && rows.end <= half.side_out()[0]);
+    assert!(dw.len() >= half.k * half.k * half.win.c && rows.end <= half.rows());
     gradient_kernel(isa, half.win.c, half, r, gt, rows, dw);
 }
 
@@ -568,17 +592,18 @@ unsafe fn gradient_of<S: Simd, const K: usize, const D: usize, const C: usize>(
 ) {
     // SAFETY: the caller's lengths hold; n stays within the c channels of a pixel.
     unsafe {
-        let ([_, w], c, d) = (half.side_out(), or(C, half.win.c), or(D, half.dilation));
+        let ([h, w], c, d) = (half.side_out(), or(C, half.win.c), or(D, half.dilation));
         let (g_win, pitch, step) = (half.gradient_window(), half.win.pitch() * c, half.stride * c);
         for cb in (0..c).step_by(S::L) {
             let n = S::L.min(c - cb);
-            let g_row = |y: usize| gt.add(g_win.at(y, 0) + cb);
-            let r_row = |y: usize| r.add(y * half.stride * pitch + cb);
+            let g_row = |image: usize, y: usize| gt.add(g_win.image(image) + g_win.at(y, 0) + cb);
+            let r_row = |image: usize, y: usize| r.add(half.win.image(image) + y * half.stride * pitch + cb);
+            let all = || parts(h, rows.clone()).flat_map(|(image, rows)| rows.map(move |y| (image, y)));
             // All taps at once read the gradient once; more than 25 sums do not fit in the registers.
             if K == 3 || (K == 5 && S::L == 16) {
                 let mut acc = [[S::zero(); K]; K];
-                for y in rows.clone() {
-                    let (g, r) = (g_row(y), r_row(y));
+                for (image, y) in all() {
+                    let (g, r) = (g_row(image, y), r_row(image, y));
                     for x in 0..w {
                         let gv = S::get(g.add(x * c), n);
                         let base = r.add(x * step);
@@ -595,8 +620,8 @@ unsafe fn gradient_of<S: Simd, const K: usize, const D: usize, const C: usize>(
             } else {
                 for ky in 0..K {
                     let mut acc = [S::zero(); K];
-                    for y in rows.clone() {
-                        let (g, r) = (g_row(y), r_row(y).add(ky * d * pitch));
+                    for (image, y) in all() {
+                        let (g, r) = (g_row(image, y), r_row(image, y).add(ky * d * pitch));
                         for x in 0..w {
                             let gv = S::get(g.add(x * c), n);
                             let base = r.add(x * step);

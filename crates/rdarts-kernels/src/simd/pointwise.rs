@@ -62,38 +62,57 @@ pub(crate) fn product_and_fetch(
     }
     assert!(x.len() >= (px - 1) * x_stride + c_in && w.len() >= c_in * c_out);
     assert!(out_stride >= c_out && out.len() >= (px - 1) * out_stride + c_out);
-    product_kernel(isa, c_out, px, c_in, c_out, x, x_stride, w, out, out_stride, accumulate, next);
+    product_kernel(isa, c_out, (1, px), (c_in, c_out), (x, x_stride, 0), w, (out, out_stride, 0), accumulate, next);
 }
 
-kernel!(fn product_kernel = product_body(px: usize, c_in: usize, c_out: usize, x: &[f32], x_stride: usize, w: &[f32], out: &mut [f32], out_stride: usize, accumulate: bool, next: &Next));
-
-#[inline(always)]
+/// The same for rows of pixels, dense in x, `pitch` values apart in out.
 #[allow(clippy::too_many_arguments)]
-unsafe fn product_body<S: Simd>(
-    px: usize,
-    c_in: usize,
-    c_out: usize,
+pub(crate) fn product_in_rows(
+    isa: super::Isa,
+    (rows, px): (usize, usize),
+    (c_in, c_out): (usize, usize),
     x: &[f32],
-    x_stride: usize,
     w: &[f32],
     out: &mut [f32],
-    out_stride: usize,
+    pitch: usize,
+    next: &Next,
+) {
+    assert!(rows > 0 && px > 0 && x.len() >= rows * px * c_in && w.len() >= c_in * c_out);
+    assert!(pitch >= px * c_out && out.len() >= (rows - 1) * pitch + px * c_out);
+    let (x, out) = ((x, c_in, px * c_in), (out, c_out, pitch));
+    product_kernel(isa, c_out, (rows, px), (c_in, c_out), x, w, out, false, next);
+}
+
+kernel!(fn product_kernel = product_body(size: (usize, usize), shape: (usize, usize), x: (&[f32], usize, usize), w: &[f32], out: (&mut [f32], usize, usize), accumulate: bool, next: &Next));
+
+/// x and out are (values, stride of pixels, pitch of rows).
+#[inline(always)]
+unsafe fn product_body<S: Simd>(
+    (rows, px): (usize, usize),
+    (c_in, c_out): (usize, usize),
+    (x, x_stride, x_pitch): (&[f32], usize, usize),
+    w: &[f32],
+    (out, out_stride, out_pitch): (&mut [f32], usize, usize),
     accumulate: bool,
     next: &Next,
 ) {
-    // SAFETY: `product_and_fetch` checked the lengths.
+    // SAFETY: the callers of the kernel checked the lengths.
     unsafe {
-        rows::<S>(px, c_in, c_out, x.as_ptr(), x_stride, w.as_ptr(), out.as_mut_ptr(), out_stride, accumulate, next)
+        let (x, w, out) = (x.as_ptr(), w.as_ptr(), out.as_mut_ptr());
+        for row in 0..rows {
+            let (x, out, next) = (x.add(row * x_pitch), out.add(row * out_pitch), next.shifted(row * px * c_in));
+            product_row::<S>(px, c_in, c_out, x, x_stride, w, out, out_stride, accumulate, &next);
+        }
     }
 }
 
-/// The loop of [`product`] on pointers, for kernels that hold a row in cache.
+/// A row of pixels.
 ///
 /// # Safety
 /// x, w and out are valid for the pixels and strides given.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-pub(super) unsafe fn rows<S: Simd>(
+unsafe fn product_row<S: Simd>(
     px: usize,
     c_in: usize,
     c_out: usize,
@@ -164,7 +183,7 @@ unsafe fn block<S: Simd, const B: usize, const NV: usize>(
     n: usize,
     next: &Next,
 ) {
-    // SAFETY: as `rows`.
+    // SAFETY: as `product_row`.
     unsafe {
         let mut acc = [[S::zero(); NV]; B];
         if accumulate {

@@ -1,5 +1,6 @@
-//! One image as a window: (h + 2 pad, w + 2 pad, c), the border filled. The linear kernels read nothing else
-//! forward, so neither borders nor relu nor batch norm appear in them; on the way back relu is a [`Gate`].
+//! Images as a window: below one another, each with its border of `pad` pixels, which it shares with the next. The
+//! linear kernels read nothing else forward, so neither borders nor relu nor batch norm appear in them; on the way back
+//! relu is a [`Gate`]. Several images are taken at once where one is so small that calls would cost more than pixels.
 //!
 //! * [`fill`]: rows of the window = mode(shift + sum of coefficient * source), mode = plain, relu or gated.
 //! * [`add_inside`]: destination (+)= the inside of a window, gated.
@@ -12,6 +13,8 @@ use super::{AHEAD, Simd, in_blocks, kernel};
 /// The shape of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
+    pub images: usize,
+    /// Of an image.
     pub h: usize,
     pub w: usize,
     pub c: usize,
@@ -26,25 +29,56 @@ impl Window {
 
     /// Values.
     pub fn len(&self) -> usize {
-        (self.h + 2 * self.pad) * self.pitch() * self.c
+        self.image(self.images) + self.pad * self.pitch() * self.c
     }
 
-    /// Position of the inside's pixel (y, x).
+    /// Pixels inside.
+    pub fn px(&self) -> usize {
+        self.images * self.h * self.w
+    }
+
+    /// Where the window of an image begins; it ends where the next begins, and its border below.
+    pub fn image(&self, image: usize) -> usize {
+        image * (self.h + self.pad) * self.pitch() * self.c
+    }
+
+    /// Position of the first image's pixel (y, x).
     pub fn at(&self, y: usize, x: usize) -> usize {
         ((y + self.pad) * self.pitch() + x + self.pad) * self.c
     }
 
     /// Fills the border.
     pub fn fill_border(&self, window: &mut [f32], value: f32) {
-        let row = self.pitch() * self.c;
-        let side = self.pad * self.c;
-        window[..self.pad * row].fill(value);
-        window[(self.pad + self.h) * row..self.len()].fill(value);
-        for y in self.pad..self.pad + self.h {
-            window[y * row..y * row + side].fill(value);
-            window[(y + 1) * row - side..(y + 1) * row].fill(value);
+        if self.pad == 0 {
+            return;
         }
+        let (row, side) = (self.pitch() * self.c, self.pad * self.c);
+        // From the right border of a row to the left border of the next is one stretch.
+        let mut start = 0;
+        for image in 0..self.images {
+            for y in 0..self.h {
+                let inside = self.image(image) + self.at(y, 0);
+                window[start..inside].fill(value);
+                start = inside + self.w * self.c;
+            }
+        }
+        debug_assert_eq!(start + side + self.pad * row, self.len());
+        window[start..self.len()].fill(value);
     }
+}
+
+/// The parts of a range of rows of images of h rows: (image, its rows).
+#[inline(always)]
+pub(super) fn parts(h: usize, rows: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
+    let mut start = rows.start;
+    std::iter::from_fn(move || {
+        (start < rows.end).then(|| {
+            let (image, y) = (start / h, start % h);
+            let n = (h - y).min(rows.end - start);
+            start += n;
+            (image, y..y + n)
+        })
+    })
 }
 
 /// Where source * coefficient + shift is positive: the gate that relu leaves.
@@ -114,19 +148,19 @@ impl<'a> Feed<'a> {
     /// The whole window.
     pub fn fill(&self, isa: super::Isa, win: Window, window: &mut [f32]) {
         win.fill_border(window, self.border);
-        fill(isa, win, self, 0..win.h, window);
+        fill(isa, win, self, 0..win.images * win.h, window);
     }
 }
 
-/// Fills rows of the inside of a window; the border is the caller's.
+/// Fills rows of the inside of a window, counted over all images; the border is the caller's.
 pub(crate) fn fill(isa: super::Isa, win: Window, feed: &Feed<'_>, rows: Range<usize>, window: &mut [f32]) {
-    assert!(window.len() >= win.len() && rows.end <= win.h);
+    assert!(window.len() >= win.len() && rows.end <= win.images * win.h);
     assert!(feed.shift.is_empty() || feed.shift.len() >= win.c);
     for s in [feed.source].iter().chain(&feed.second) {
-        s.check(win.h * win.w, win.c);
+        s.check(win.px(), win.c);
     }
     if let Mode::Gate(gate) = &feed.mode {
-        gate.check(win.h * win.w, win.c);
+        gate.check(win.px(), win.c);
     }
     fill_kernel(isa, win.c, win, feed, rows, window);
 }
@@ -135,19 +169,22 @@ kernel!(fn fill_kernel = fill_body(win: Window, feed: &Feed<'_>, rows: Range<usi
 
 #[inline(always)]
 unsafe fn fill_body<S: Simd>(win: Window, feed: &Feed<'_>, rows: Range<usize>, window: &mut [f32]) {
-    // SAFETY: `fill` checked that every source holds h * w pixels and the window its full length; n stays within the c
+    // SAFETY: `fill` checked that every source holds all pixels and the window its full length; n stays within the c
     // channels of a pixel.
     unsafe {
-        let out = window.as_mut_ptr();
-        match registers::<S>(win.c) {
-            1 => fill_pixels::<S, 1>(win, feed, rows, out),
-            2 => fill_pixels::<S, 2>(win, feed, rows, out),
-            4 => fill_pixels::<S, 4>(win, feed, rows, out),
-            _ => {
-                // Row by row, so that a row is in the first cache level when its next channels come.
-                for y in rows {
-                    for cb in (0..win.c).step_by(S::L) {
-                        fill_registers::<S, 1>(win, feed, y, cb, S::L.min(win.c - cb), out);
+        for (image, rows) in parts(win.h, rows) {
+            let out = window.as_mut_ptr().add(win.image(image));
+            let first = image * win.h;
+            match registers::<S>(win.c) {
+                1 => fill_pixels::<S, 1>(win, feed, first, rows, out),
+                2 => fill_pixels::<S, 2>(win, feed, first, rows, out),
+                4 => fill_pixels::<S, 4>(win, feed, first, rows, out),
+                _ => {
+                    // Row by row, so that a row is in the first cache level when its next channels come.
+                    for y in rows {
+                        for cb in (0..win.c).step_by(S::L) {
+                            fill_registers::<S, 1>(win, feed, (first, y), cb, S::L.min(win.c - cb), out);
+                        }
                     }
                 }
             }
@@ -157,19 +194,26 @@ unsafe fn fill_body<S: Simd>(win: Window, feed: &Feed<'_>, rows: Range<usize>, w
 
 /// [`fill`] for pixels of R registers.
 #[inline(always)]
-unsafe fn fill_pixels<S: Simd, const R: usize>(win: Window, feed: &Feed<'_>, rows: Range<usize>, out: *mut f32) {
+unsafe fn fill_pixels<S: Simd, const R: usize>(
+    win: Window,
+    feed: &Feed<'_>,
+    first: usize,
+    rows: Range<usize>,
+    out: *mut f32,
+) {
     for y in rows {
         // SAFETY: as `fill_body`.
-        unsafe { fill_registers::<S, R>(win, feed, y, 0, S::L, out) }
+        unsafe { fill_registers::<S, R>(win, feed, (first, y), 0, S::L, out) }
     }
 }
 
-/// R registers of every pixel of a row, from channel cb on; n: channels in a register.
+/// R registers of every pixel of row y of an image whose first row is `first`, from channel cb on; n: channels in a
+/// register.
 #[inline(always)]
 unsafe fn fill_registers<S: Simd, const R: usize>(
     win: Window,
     feed: &Feed<'_>,
-    y: usize,
+    (first, y): (usize, usize),
     cb: usize,
     n: usize,
     out: *mut f32,
@@ -178,7 +222,7 @@ unsafe fn fill_registers<S: Simd, const R: usize>(
     unsafe {
         let (c, w) = (win.c, win.w);
         let out = out.add(win.at(y, 0) + cb);
-        let at = |s: &Source<'_>| (s.data.as_ptr().add(y * w * s.stride + cb), s.stride);
+        let at = |s: &Source<'_>| (s.data.as_ptr().add((first + y) * w * s.stride + cb), s.stride);
         let (from, stride) = at(&feed.source);
         let mut base = [S::zero(); R];
         let mut coef = [S::zero(); R];
@@ -287,9 +331,9 @@ pub(crate) fn add_inside(
     accumulate: bool,
 ) {
     assert!(window.len() >= win.len());
-    assert!(stride >= win.c && destination.len() >= (win.h * win.w - 1) * stride + win.c);
+    assert!(stride >= win.c && destination.len() >= (win.px() - 1) * stride + win.c);
     if let Some(gate) = &gate {
-        gate.check(win.h * win.w, win.c);
+        gate.check(win.px(), win.c);
     }
     add_inside_kernel(isa, win.c, win, window, gate, destination, stride, accumulate);
 }
@@ -307,10 +351,11 @@ unsafe fn add_inside_body<S: Simd>(
 ) {
     // SAFETY: `add_inside` checked the lengths; n stays within the c channels of a pixel.
     unsafe {
-        for y in 0..win.h {
+        for y in 0..win.images * win.h {
+            let inside = win.image(y / win.h) + win.at(y % win.h, 0);
             for cb in (0..win.c).step_by(S::L) {
                 let n = S::L.min(win.c - cb);
-                let from = window.as_ptr().add(win.at(y, 0) + cb);
+                let from = window.as_ptr().add(inside + cb);
                 let to = destination.as_mut_ptr().add(y * win.w * stride + cb);
                 let gate = gate.as_ref().map(|g| {
                     let from = g.source.data.as_ptr().add(y * win.w * g.source.stride + cb);
