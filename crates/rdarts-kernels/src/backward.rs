@@ -437,11 +437,11 @@ impl<'a> Context<'a> {
         }
         let Some(dual) = chunk.dual else { return };
         let moving = used.iter().filter_map(|(k, b, m)| dual.dot(*b, images.clone()).map(|dot| (*k, dot, *m)));
-        let (moving, dots_of): (Vec<(usize, f32)>, Vec<(&[f32], usize)>) =
-            moving.map(|(k, dot, m)| ((k, m), (dot, c))).unzip();
+        let moving: Vec<_> = moving.collect();
         if !moving.is_empty() {
-            dots(isa, span.n * px, c, (&dual.d.states[2 + node][images], c), &dots_of, &mut work.sums);
-            for (j, (k, m)) in moving.into_iter().enumerate() {
+            let y_dots: Vec<(&[f32], usize)> = moving.iter().map(|(_, dot, _)| (*dot, c)).collect();
+            dots(isa, span.n * px, c, (&dual.d.states[2 + node][images], c), &y_dots, &mut work.sums);
+            for (j, (k, _, m)) in moving.into_iter().enumerate() {
                 accumulate(&mut sums[k].d_dot, &work.sums[(1 + j) * c..][..c], m);
             }
         }
