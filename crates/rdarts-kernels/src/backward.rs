@@ -6,9 +6,11 @@
 //! what [`jvp`] left for a direction, `vjp` returns the gradients of s0, s1 and p that come from g and from d: the vjp
 //! of the jvp. There w stays a constant: second derivatives of the search end in p (alpha), never in w.
 //!
-//! Nodes go from last to first; per node two passes over the images, since each batch norm's gradient needs sums over
-//! the whole batch. One makes the node's gradient out of all branches that start there and takes the sums of those that
-//! end there; one goes through the second stages of the latter.
+//! The units of the plan go from last to first, in two passes over the images each, since every batch norm's gradient
+//! needs sums over the whole batch. One sends the unit before through its first stages, to the gradients of the states it
+//! reads, and takes the sums of this one at the gradients of the nodes it leads to, complete by then; one goes through
+//! the second stages. What lies between a unit's stages is thus used while it is in the third cache level, and only one
+//! unit's gradients are held, unless they are kept.
 //!
 //! [`jvp`]: crate::cell::jvp
 
@@ -19,7 +21,7 @@ use rayon::prelude::*;
 use crate::buffers::{Buffer, take_vec};
 use crate::cell::{CellInput, CellTangent, Saved, SavedDot, Work, factor, in_pool, term, with_scratch};
 use crate::norm::{Affine, Gradient, Norm, Sums, Tangent, gradient, weight_gradient, weight_gradient_dual};
-use crate::plan::{Action, Branch, Placed, Plan, Span, chunk_images};
+use crate::plan::{Action, Branch, Part, Placed, Plan, Span, Unit, chunk_images};
 use crate::reading::Reading;
 use crate::simd::blend::{Source, blend, dots};
 use crate::simd::window::Feed;
@@ -84,7 +86,7 @@ pub struct Kept {
 struct Inside {
     /// Of every state. Those of the nodes start as their part of the output's.
     states: Vec<Buffer>,
-    /// Of the inner batch norm of each branch, empty for branches without one.
+    /// Of the inner batch norm of each branch, empty for branches without one; of those of one unit unless they are kept.
     inner: Vec<Buffer>,
 }
 
@@ -197,15 +199,24 @@ fn vjp_in_pool(
 
     // The gradients at the batch norms, as they become known.
     let mut known: Vec<Gradient> = vec![Gradient::default(); plan.n_norms];
-    for node in (0..plan.nodes).rev() {
-        // The node's gradient out of the nodes behind it, then the sums of the branches into it.
-        let into = plan.branches_into(node);
-        let sums = ctx.sum_pass(&mut chunks, into.len(), |chunk, span, work, sums| {
-            ctx.take_output(chunk, node, span);
-            ctx.state_gradient(chunk, 2 + node, &known, span, work);
-            ctx.node_sums(chunk, node, &plan.branches[into.clone()], span, work, sums);
+    let mut begun = vec![false; 2 + plan.nodes];
+    let mut before = None;
+    for unit in plan.units.iter().rev() {
+        // The states' gradients out of the unit before, then the sums of the branches of this one.
+        let first = ctx.first_stages(before, &mut begun);
+        let nodes = ctx.begin(unit.parts.iter().map(|part| 2 + part.node), &mut begun);
+        let sums = ctx.sum_pass(&mut chunks, unit.branches.len(), |chunk, span, work, sums| {
+            ctx.state_gradients(chunk, &first, &known, span, work);
+            nodes.iter().for_each(|state| ctx.take_output(chunk, *state, span));
+            let mut rest = sums;
+            for part in &unit.parts {
+                let (sums, behind) = rest.split_at_mut(part.branches.len());
+                ctx.node_sums(chunk, part, span, work, sums);
+                rest = behind;
+            }
         });
-        for (at, sums) in into.clone().zip(sums) {
+        let summed = unit.parts.iter().flat_map(|part| part.branches.iter().copied());
+        for (at, sums) in summed.zip(sums) {
             let b = &plan.branches[at];
             if want.p {
                 p[b.alpha] = ctx.mixing_gradient(at, &sums) as f32;
@@ -215,14 +226,15 @@ fn vjp_in_pool(
             }
             kept.outer[at] = sums;
         }
+        before = Some(unit);
         // Through the second stages.
-        let twice: Vec<usize> = into.filter(|b| ctx.is_inner(&plan.branches[*b])).collect();
+        let twice: Vec<usize> = unit.branches.iter().copied().filter(|b| ctx.is_inner(&plan.branches[*b])).collect();
         if twice.is_empty() {
             continue;
         }
         let sums = ctx.sum_pass(&mut chunks, twice.len(), |chunk, span, work, sums| {
             for (b, sums) in twice.iter().zip(sums) {
-                ctx.inner_gradient(chunk, *b, &known, span, work, sums);
+                ctx.inner_gradient(chunk, (*b, ctx.inner_place(unit, *b)), &known, span, work, sums);
             }
         });
         for (at, sums) in twice.into_iter().zip(sums) {
@@ -232,10 +244,15 @@ fn vjp_in_pool(
         }
     }
 
-    // The gradients of states 0 and 1, then the sums of the preprocess blocks.
+    // The gradients of states 0 and 1 are complete then; the sums of the preprocess blocks.
+    let first = ctx.first_stages(before, &mut begun);
+    let untouched: Vec<usize> = (0..2).filter(|state| ctx.needs[*state] && !begun[*state]).collect();
     kept.pre = ctx.sum_pass(&mut chunks, 2, |chunk, span, work, sums| {
+        ctx.state_gradients(chunk, &first, &known, span, work);
+        for state in &untouched {
+            chunk.inside.states[*state][span.of(plan.px(*state) * plan.c)].fill(0.0);
+        }
         for state in (0..2).filter(|s| ctx.needs[*s]) {
-            ctx.state_gradient(chunk, state, &known, span, work);
             ctx.pre_sums(chunk, state, span, work, &mut sums[state]);
         }
     });
@@ -279,6 +296,15 @@ struct AtNorm<'a> {
     m: f32,
 }
 
+/// A branch on its way through its first stage: see [`Context::first_stages`].
+struct FirstStage {
+    at: usize,
+    /// Where the gradient behind the first of two stages is.
+    inner: usize,
+    begins: bool,
+    accumulate: bool,
+}
+
 /// Adds float32 sums over a few images, times the drop-path factor.
 fn accumulate(target: &mut [f64], part: &[f32], m: f32) {
     target.iter_mut().zip(part).for_each(|(t, v)| *t += f64::from(m) * f64::from(*v));
@@ -287,13 +313,20 @@ fn accumulate(target: &mut [f64], part: &[f32], m: f32) {
 impl<'a> Context<'a> {
     fn chunks(&self, saved: &'a Saved, g: &'a [f32]) -> Vec<Chunk<'a>> {
         let (plan, per_chunk) = (self.plan, chunk_images(self.plan.n));
+        let used: Vec<bool> = plan.branches.iter().map(|b| self.is_inner(b)).collect();
+        let slots = if self.want.keep {
+            used
+        } else {
+            let in_unit = |unit: &Unit| unit.branches.iter().filter(|at| used[**at]).count();
+            vec![true; plan.units.iter().map(in_unit).max().unwrap_or(0)]
+        };
         let chunk = |(index, g): (usize, &'a [f32])| {
             let n = g.len() / plan.out_len();
             let state = |state: usize| {
                 let needed = state >= 2 || self.needs[state];
                 Buffer::take(if needed { n * plan.px(state) * plan.c } else { 0 })
             };
-            let inner = |b: &Branch| Buffer::take(if self.is_inner(b) { n * plan.px(2) * plan.c } else { 0 });
+            let inner = |used: bool| Buffer::take(if used { n * plan.px(2) * plan.c } else { 0 });
             Chunk {
                 first: index * per_chunk,
                 n,
@@ -301,7 +334,7 @@ impl<'a> Context<'a> {
                 g,
                 inside: Inside {
                     states: (0..2 + plan.nodes).map(state).collect(),
-                    inner: plan.branches.iter().map(inner).collect(),
+                    inner: slots.iter().copied().map(inner).collect(),
                 },
                 dw: Buffer::zeros(if self.want.w { plan.n_weights } else { 0 }),
                 dual: self.dual.map(|d| DualChunk { dots: &d.saved.chunks[index], d: &d.kept.chunks[index] }),
@@ -354,73 +387,95 @@ impl<'a> Context<'a> {
         b.placed().len() == 2 && (b.state >= 2 || self.needs[b.state])
     }
 
+    /// Where the gradient at the inner batch norm of a branch stands in [`Inside::inner`], if it has one.
+    fn inner_place(&self, unit: &Unit, at: usize) -> usize {
+        if self.want.keep {
+            return at;
+        }
+        unit.branches.iter().take_while(|b| **b != at).filter(|b| self.is_inner(&self.plan.branches[**b])).count()
+    }
+
+    /// The nodes among these states that nothing has been added to yet: they begin as their part of the output's gradient.
+    fn begin(&self, states: impl Iterator<Item = usize>, begun: &mut [bool]) -> Vec<usize> {
+        states.filter(|state| *state >= 2 && !std::mem::replace(&mut begun[*state], true)).collect()
+    }
+
+    /// What [`Context::state_gradients`] does for a unit: its branches, whether each is the first to reach a node, which
+    /// must begin then, and whether it adds to what is there.
+    fn first_stages(&self, unit: Option<&Unit>, begun: &mut [bool]) -> Vec<FirstStage> {
+        let mut stages = Vec::new();
+        for (unit, at) in unit.iter().flat_map(|unit| unit.branches.iter().map(move |at| (unit, *at))) {
+            let b = &self.plan.branches[at];
+            let passes = matches!(b.action, Action::Identity | Action::Stages(_));
+            if !passes || (b.state < 2 && !self.needs[b.state]) {
+                continue;
+            }
+            let begins = !self.begin(std::iter::once(b.state), begun).is_empty();
+            let accumulate = std::mem::replace(&mut begun[b.state], true);
+            stages.push(FirstStage { at, inner: self.inner_place(unit, at), begins, accumulate });
+        }
+        stages
+    }
+
     /// Copies the gradient of a node out of the output's.
-    fn take_output(&self, chunk: &mut Chunk<'_>, node: usize, span: Span) {
+    fn take_output(&self, chunk: &mut Chunk<'_>, state: usize, span: Span) {
         let (plan, c, px) = (self.plan, self.plan.c, self.plan.px(2));
-        let from = Source::new(&chunk.g[span.first * plan.out_len() + node * c..], plan.nodes * c, &[]);
-        let to = &mut chunk.inside.states[2 + node][span.of(px * c)];
+        let from = Source::new(&chunk.g[span.first * plan.out_len() + (state - 2) * c..], plan.nodes * c, &[]);
+        let to = &mut chunk.inside.states[state][span.of(px * c)];
         blend(plan.isa, span.n * px, c, &[from], &[], false, to, c);
     }
 
-    /// Adds to the gradient of a state what comes through all branches that start there. Those of states 0 and 1 are
-    /// made here, those of nodes hold their part of the output's.
-    fn state_gradient(&self, chunk: &mut Chunk<'_>, state: usize, known: &[Gradient], span: Span, work: &mut Work) {
+    /// Adds to the gradients of states what comes through the first stages of a unit that reads them.
+    fn state_gradients(
+        &self,
+        chunk: &mut Chunk<'_>,
+        stages: &[FirstStage],
+        known: &[Gradient],
+        span: Span,
+        work: &mut Work,
+    ) {
         let (plan, c, px) = (self.plan, self.plan.c, self.plan.px(2));
         let images = span.of(px * c);
-        let mut touched = state >= 2;
-        for at in plan.branches_from(state..state + 1) {
-            let b = &plan.branches[at];
+        for FirstStage { at, inner, begins, accumulate } in stages {
+            let b = &plan.branches[*at];
+            if *begins {
+                self.take_output(chunk, b.state, span);
+            }
             let m = factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + span.first);
             let Some(placed) = b.placed().first() else {
-                if matches!(b.action, Action::Identity) {
-                    self.identity(chunk, b, m, touched, span);
-                    touched = true;
-                }
+                self.identity(chunk, b, m, *accumulate, span);
                 continue;
             };
             // Behind the first of two stages lies the branch's own gradient, behind an only one the node's.
             let twice = b.placed().len() == 2;
-            fn behind(inside: &Inside, twice: bool, at: usize, node: usize) -> &Buffer {
-                if twice { &inside.inner[at] } else { &inside.states[2 + node] }
-            }
-            let mut to = std::mem::take(&mut chunk.inside.states[state]);
-            let len = plan.px(state) * c;
-            let destination = Destination { out: &mut to[span.of(len)], stride: c, accumulate: touched, sums: None };
-            let reading = Reading::state(plan, &self.affines, state, &placed.stage);
+            let mut to = std::mem::take(&mut chunk.inside.states[b.state]);
+            let len = plan.px(b.state) * c;
+            let destination =
+                Destination { out: &mut to[span.of(len)], stride: c, accumulate: *accumulate, sums: None };
+            let reading = Reading::state(plan, &self.affines, b.state, &placed.stage);
+            let own = if twice { &chunk.inside.inner[*inner] } else { &chunk.inside.states[2 + b.node] };
+            let of_d = chunk.dual.map(|d| if twice { &d.d.inner[*at] } else { &d.d.states[2 + b.node] });
             let at_norm = AtNorm {
-                g: &behind(&chunk.inside, twice, at, b.node)[images.clone()],
-                d: chunk.dual.map(|dual| &behind(dual.d, twice, at, b.node)[images.clone()]),
+                g: &own[images.clone()],
+                d: of_d.map(|d| &d[images.clone()]),
                 coef: &known[placed.norm],
                 m: if twice { 1.0 } else { m },
             };
             let mut dw = std::mem::take(&mut chunk.dw);
             let r = reading.feed(chunk.bufs, chunk.first, span);
             self.stage_vjp(chunk, placed, span, &r, &at_norm, Some(destination), &mut dw, &mut work.scratch);
-            (chunk.inside.states[state], chunk.dw) = (to, dw);
-            touched = true;
-        }
-        if !touched {
-            let len = plan.px(state) * c;
-            chunk.inside.states[state][span.of(len)].fill(0.0);
+            (chunk.inside.states[b.state], chunk.dw) = (to, dw);
         }
     }
 
-    /// Adds a few images to the sums of every branch.
-    fn node_sums(
-        &self,
-        chunk: &Chunk<'_>,
-        node: usize,
-        branches: &[Branch],
-        span: Span,
-        work: &mut Work,
-        sums: &mut [Sums],
-    ) {
+    /// Adds a few images to the sums of every branch of a part.
+    fn node_sums(&self, chunk: &Chunk<'_>, part: &Part, span: Span, work: &mut Work, sums: &mut [Sums]) {
         let (plan, isa, c, px) = (self.plan, self.plan.isa, self.plan.c, self.plan.px(2));
+        let (node, branches) = (part.node, part.branches.iter().map(|b| &plan.branches[*b]));
         let images = span.of(px * c);
         // (branch, buffer of what it adds to the node, drop-path factor) of those that add something: without
         // gradients of p, only batch norms need sums.
         let used: Vec<(usize, usize, f32)> = branches
-            .iter()
             .enumerate()
             .filter(|(_, b)| self.want.p || !b.placed().is_empty())
             .filter_map(|(k, b)| {
@@ -428,7 +483,7 @@ impl<'a> Context<'a> {
                 term(plan, b).map(|(buffer, _)| (k, buffer, m))
             })
             .collect();
-        work.sums.resize((1 + branches.len()) * c, 0.0);
+        work.sums.resize((1 + part.branches.len()) * c, 0.0);
         let ys: Vec<(&[f32], usize)> = used.iter().map(|(_, b, _)| (&chunk.bufs[*b][images.clone()], c)).collect();
         dots(isa, span.n * px, c, (&chunk.inside.states[2 + node][images.clone()], c), &ys, &mut work.sums);
         for (j, (k, _, m)) in used.iter().enumerate() {
@@ -481,7 +536,7 @@ impl<'a> Context<'a> {
     fn inner_gradient(
         &self,
         chunk: &mut Chunk<'_>,
-        place: usize,
+        (place, inner): (usize, usize),
         known: &[Gradient],
         span: Span,
         work: &mut Work,
@@ -494,7 +549,7 @@ impl<'a> Context<'a> {
         let Work { scratch, sums: both } = work;
         both.clear();
         both.resize(2 * c, 0.0);
-        let mut to = std::mem::take(&mut chunk.inside.inner[place]);
+        let mut to = std::mem::take(&mut chunk.inside.inner[inner]);
         let destination =
             Destination { out: &mut to[images.clone()], stride: c, accumulate: false, sums: Some(&mut both[..]) };
         let reading = Reading::inner(plan, &self.affines, first);
@@ -507,7 +562,7 @@ impl<'a> Context<'a> {
         let mut dw = std::mem::take(&mut chunk.dw);
         let r = reading.feed(chunk.bufs, chunk.first, span);
         self.stage_vjp(chunk, second, span, &r, &at_norm, Some(destination), &mut dw, scratch);
-        (chunk.inside.inner[place], chunk.dw) = (to, dw);
+        (chunk.inside.inner[inner], chunk.dw) = (to, dw);
         accumulate(&mut sums.g, &both[..c], 1.0);
         accumulate(&mut sums.g_y, &both[c..], 1.0);
         self.add_d_dot(chunk.dual, first.norm, |d| &d.inner[place], images, both, sums);

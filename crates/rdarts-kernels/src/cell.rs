@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use crate::buffers::Buffer;
 use crate::norm::{Affine, Moments, Norm, NormTangent};
-use crate::plan::{Action, Branch, Plan, Span, chunk_images};
+use crate::plan::{Action, Branch, Part, Plan, Span, chunk_images};
 use crate::reading::{DotReading, Reading, Step, first_stages, second_stages};
 use crate::simd::Isa;
 use crate::simd::blend::{Source, add_dots, add_moments, blend};
@@ -116,18 +116,15 @@ fn forward_in_pool(
         .map(|(j, s)| Step { placed: &plan.pre[j], reading: Reading::input(&plan, j, s), ready: false })
         .collect();
     stage_pass(&mut saved, &pre, out, input.w, noise, |_, _| {});
-    // The sum of a node is written in front of the stages that read it, image by image.
-    let mut sum: Option<NodeSum<'_>> = None;
-    let affines: Vec<Affine> = (0..2).map(|j| saved.norms[j].affine()).collect();
-    for node in 0..plan.nodes {
-        let first = first_stages(&plan, plan.states_before(node), |b| {
-            Reading::state(&plan, &affines, b.state, &b.placed()[0].stage)
-        });
+    // What a unit adds to its nodes is summed in front of the next unit's first stages, image by image.
+    let mut sums: Vec<NodeSum<'_>> = Vec::new();
+    let mut affines: Vec<Affine> = vec![Affine::default(); plan.n_norms];
+    (0..2).for_each(|j| affines[j] = saved.norms[j].affine());
+    for unit in &plan.units {
+        let first = first_stages(&plan, unit, |b| Reading::state(&plan, &affines, b.state, &b.placed()[0].stage));
         stage_pass(&mut saved, &first, out, input.w, noise, |ctx, span| {
-            if let Some(sum) = &sum {
-                sum.write(&plan, ctx, span);
-            }
-            for b in &plan.branches[plan.branches_into(node)] {
+            sums.iter().for_each(|sum| sum.write(&plan, ctx, span));
+            for b in unit.branches.iter().map(|b| &plan.branches[*b]) {
                 if let Action::Noise { buffer } = b.action {
                     let len = plan.buffer_lens[buffer];
                     let start = (ctx.first + span.first) * len;
@@ -135,23 +132,18 @@ fn forward_in_pool(
                 }
             }
         });
-        // Of the batch norms behind first stages, which are known now.
-        let affines: Vec<Affine> = saved.norms.iter().map(Norm::affine).collect();
-        let second = second_stages(&plan, node, |first| Reading::inner(&plan, &affines, first));
+        for first in unit.branches.iter().filter_map(|b| plan.branches[*b].first_of_two()) {
+            affines[first.norm] = saved.norms[first.norm].affine();
+        }
+        let second = second_stages(&plan, unit, |first| Reading::inner(&plan, &affines, first));
         if !second.is_empty() {
             stage_pass(&mut saved, &second, out, input.w, noise, |_, _| {});
         }
-        sum = Some(NodeSum::new(&saved, node, input.p, noise));
+        sums = unit.parts.iter().map(|part| NodeSum::new(&saved, part.clone(), input.p, noise)).collect();
     }
+    sums.extend(plan.empty_parts().map(|part| NodeSum::new(&saved, part, input.p, noise)));
     stage_pass(&mut saved, &[], out, input.w, noise, |ctx, span| {
-        if let Some(sum) = &sum {
-            sum.write(&plan, ctx, span);
-        }
-        for node in 0..plan.nodes {
-            let from = Source::new(&ctx.bufs[plan.n_norms + node][span.of(plan.px(2) * plan.c)], plan.c, &[]);
-            let to = &mut ctx.out[span.first * plan.out_len() + node * plan.c..];
-            blend(plan.isa, span.n * plan.px(2), plan.c, &[from], &[], false, to, plan.nodes * plan.c);
-        }
+        sums.iter().for_each(|sum| sum.write(&plan, ctx, span));
     });
     saved
 }
@@ -238,39 +230,30 @@ fn jvp_in_pool(
         })
         .collect();
     pass(&mut dot, &moving(&moves, pre), &|_, _| {});
-    let mut sum: Option<NodeTangent<'_>> = None;
+    let mut sums: Vec<NodeTangent<'_>> = Vec::new();
     let state_dots: Vec<Affine> = (0..2).map(|j| saved.norms[j].tangent_affine(&dot.norms[j], 1.0, 0.0)).collect();
-    for node in 0..plan.nodes {
-        let first = first_stages(plan, plan.states_before(node), |b| {
-            DotReading::state(plan, &affines, &state_dots, b.state, &b.placed()[0].stage)
-        });
-        pass(&mut dot, &moving(&moves, first), &|chunk, span| {
-            if let Some(sum) = &sum {
-                sum.write(plan, chunk, span);
-            }
-        });
-        let inner_dots: Vec<Affine> =
-            saved.norms.iter().zip(&dot.norms).map(|(norm, dot)| norm.tangent_affine(dot, 1.0, 0.0)).collect();
+    let mut inner_dots: Vec<Affine> = vec![Affine::default(); plan.n_norms];
+    for unit in &plan.units {
+        let first =
+            first_stages(plan, unit, |b| DotReading::state(plan, &affines, &state_dots, b.state, &b.placed()[0].stage));
+        let first = moving(&moves, first);
+        if !(first.is_empty() && sums.is_empty()) {
+            pass(&mut dot, &first, &|chunk, span| sums.iter().for_each(|sum| sum.write(plan, chunk, span)));
+        }
+        for first in unit.branches.iter().filter_map(|b| plan.branches[*b].first_of_two()) {
+            inner_dots[first.norm] = saved.norms[first.norm].tangent_affine(&dot.norms[first.norm], 1.0, 0.0);
+        }
         let second =
-            second_stages(plan, node, |first| DotReading::inner(plan, &affines, &inner_dots[first.norm], first));
+            second_stages(plan, unit, |first| DotReading::inner(plan, &affines, &inner_dots[first.norm], first));
         let second = moving(&moves, second);
         if !second.is_empty() {
             pass(&mut dot, &second, &|_, _| {});
         }
-        sum = moves[plan.n_norms + node].then(|| NodeTangent::new(saved, &dot, node, input.p, tangent.p, noise));
+        let parts = unit.parts.iter().cloned();
+        sums = parts.map(|part| NodeTangent::new(saved, &dot, part, input.p, tangent.p, noise)).collect();
     }
-    pass(&mut dot, &[], &|chunk, span| {
-        if let Some(sum) = &sum {
-            sum.write(plan, chunk, span);
-        }
-        for node in 0..plan.nodes {
-            let buffer = plan.n_norms + node;
-            let from =
-                moves[buffer].then(|| Source::new(&chunk.dots[buffer][span.of(plan.px(2) * plan.c)], plan.c, &[]));
-            let to = &mut chunk.out_dot[span.first * plan.out_len() + node * plan.c..];
-            blend(plan.isa, span.n * plan.px(2), plan.c, from.as_slice(), &[], false, to, plan.nodes * plan.c);
-        }
-    });
+    sums.extend(plan.empty_parts().map(|part| NodeTangent::new(saved, &dot, part, input.p, tangent.p, noise)));
+    pass(&mut dot, &[], &|chunk, span| sums.iter().for_each(|sum| sum.write(plan, chunk, span)));
     dot
 }
 
@@ -442,36 +425,48 @@ pub(crate) fn factor(drop_path: &[f32], n: usize, edge: usize, image: usize) -> 
     if drop_path.is_empty() { 1.0 } else { drop_path[edge * n + image] }
 }
 
-/// What a node is the sum of, with all coefficients ready.
+/// What some branches add to a node, with all coefficients ready.
 struct NodeSum<'a> {
-    /// The node's buffer.
-    to: usize,
+    part: Part,
     /// (buffer, edge, coefficients, weight); the coefficients are empty where no batch norm precedes.
     terms: Vec<(usize, usize, Affine, f32)>,
     drop_path: &'a [f32],
     n: usize,
 }
 
+impl Part {
+    /// Copies images of a complete node, or of its tangent, to their place in the output.
+    fn copy(&self, plan: &Plan, node: &[f32], span: Span, out: &mut [f32]) {
+        if self.ends {
+            let out = &mut out[span.first * plan.out_len() + self.node * plan.c..];
+            let from = Source::new(node, plan.c, &[]);
+            blend(plan.isa, span.n * plan.px(2), plan.c, &[from], &[], false, out, plan.nodes * plan.c);
+        }
+    }
+}
+
 impl<'a> NodeSum<'a> {
-    fn new(saved: &Saved, node: usize, p: &[f32], noise: &'a CellNoise) -> Self {
+    fn new(saved: &Saved, part: Part, p: &[f32], noise: &'a CellNoise) -> Self {
         let plan = &saved.plan;
-        let terms = plan.branches[plan.branches_into(node)]
+        let terms = part
+            .branches
             .iter()
             .filter_map(|b| {
+                let b = &plan.branches[*b];
                 let (from, norm) = term(plan, b)?;
                 let p = p[b.alpha];
                 let affine = norm.map_or_else(Affine::default, |norm| saved.norms[norm].scaled(f64::from(p)));
                 Some((from, b.edge, affine, if norm.is_some() { 1.0 } else { p }))
             })
             .collect();
-        let to = plan.state_buffer(2 + node);
-        Self { to, terms, drop_path: &noise.drop_path, n: plan.n }
+        Self { part, terms, drop_path: &noise.drop_path, n: plan.n }
     }
 
-    /// Writes the node of a few images.
+    /// Adds its part of a few images to the node.
     fn write(&self, plan: &Plan, chunk: &mut Chunk<'_>, span: Span) {
         let (c, px, images) = (plan.c, plan.px(2), span.of(plan.px(2) * plan.c));
-        let mut node = std::mem::take(&mut chunk.bufs[self.to]);
+        let buffer = plan.state_buffer(2 + self.part.node);
+        let mut node = std::mem::take(&mut chunk.bufs[buffer]);
         let mut shift = vec![0f32; c];
         let mut sources = Vec::with_capacity(self.terms.len());
         for (from, edge, affine, weight) in &self.terms {
@@ -480,14 +475,19 @@ impl<'a> NodeSum<'a> {
             sources.push(Source { data, stride: c, coef: &affine.of_y, factor: m * weight });
             shift.iter_mut().zip(&affine.shift).for_each(|(s, a)| *s += m * a);
         }
-        blend(plan.isa, span.n * px, c, &sources, &shift, false, &mut node[images], c);
-        chunk.bufs[self.to] = node;
+        let begun = self.part.begun;
+        if !(begun && sources.is_empty()) {
+            blend(plan.isa, span.n * px, c, &sources, &shift, begun, &mut node[images.clone()], c);
+        }
+        self.part.copy(plan, &node[images], span, chunk.out);
+        chunk.bufs[buffer] = node;
     }
 }
 
 /// The tangent of that sum.
 struct NodeTangent<'a> {
-    to: usize,
+    part: Part,
+    moves: bool,
     /// (buffer, edge, coefficients, weight, tangent of the weight); the weights count where no batch norm precedes.
     terms: Vec<(usize, usize, Affine, f32, f32)>,
     drop_path: &'a [f32],
@@ -495,11 +495,13 @@ struct NodeTangent<'a> {
 }
 
 impl<'a> NodeTangent<'a> {
-    fn new(saved: &Saved, dot: &SavedDot, node: usize, p: &[f32], p_dot: &[f32], noise: &'a CellNoise) -> Self {
+    fn new(saved: &Saved, dot: &SavedDot, part: Part, p: &[f32], p_dot: &[f32], noise: &'a CellNoise) -> Self {
         let plan = &saved.plan;
-        let terms = plan.branches[plan.branches_into(node)]
+        let terms = part
+            .branches
             .iter()
             .filter_map(|b| {
+                let b = &plan.branches[*b];
                 let (from, norm) = term(plan, b)?;
                 let (p, p_dot) = (p[b.alpha], p_dot[b.alpha]);
                 if p_dot == 0.0 && !dot.is_moving(from) {
@@ -514,13 +516,21 @@ impl<'a> NodeTangent<'a> {
                 })
             })
             .collect();
-        let to = plan.state_buffer(2 + node);
-        Self { to, terms, drop_path: &noise.drop_path, n: plan.n }
+        let moves = dot.is_moving(plan.state_buffer(2 + part.node));
+        Self { part, moves, terms, drop_path: &noise.drop_path, n: plan.n }
     }
 
     fn write(&self, plan: &Plan, chunk: &mut DotChunk<'_>, span: Span) {
         let (c, px, images) = (plan.c, plan.px(2), span.of(plan.px(2) * plan.c));
-        let mut node = std::mem::take(&mut chunk.dots[self.to]);
+        if !self.moves {
+            if self.part.ends {
+                let out = &mut chunk.out_dot[span.first * plan.out_len() + self.part.node * c..];
+                blend(plan.isa, span.n * px, c, &[], &[], false, out, plan.nodes * c);
+            }
+            return;
+        }
+        let buffer = plan.state_buffer(2 + self.part.node);
+        let mut node = std::mem::take(&mut chunk.dots[buffer]);
         let mut shift = vec![0f32; c];
         let mut sources = Vec::with_capacity(2 * self.terms.len());
         for (from, edge, affine, p, p_dot) in &self.terms {
@@ -533,8 +543,12 @@ impl<'a> NodeTangent<'a> {
             sources.push(Source { data, stride: c, coef: &affine.of_y, factor: m * p_dot });
             shift.iter_mut().zip(&affine.shift).for_each(|(s, a)| *s += m * a);
         }
-        blend(plan.isa, span.n * px, c, &sources, &shift, false, &mut node[images], c);
-        chunk.dots[self.to] = node;
+        let begun = self.part.begun;
+        if !(begun && sources.is_empty()) {
+            blend(plan.isa, span.n * px, c, &sources, &shift, begun, &mut node[images.clone()], c);
+        }
+        self.part.copy(plan, &node[images], span, chunk.out_dot);
+        chunk.dots[buffer] = node;
     }
 }
 

@@ -84,6 +84,8 @@ pub(crate) struct Plan {
     pub pre: [Placed; 2],
     /// In order of (node, state, shape of window).
     pub branches: Vec<Branch>,
+    /// In which the branches go forward; they go back in the opposite order.
+    pub units: Vec<Unit>,
     pub n_norms: usize,
     /// Values of one image in each buffer: one per norm, one per node, then noise.
     pub buffer_lens: Vec<usize>,
@@ -166,6 +168,7 @@ impl Plan {
             side_in,
             side_out,
             pre: [pre0, pre1],
+            units: units(&branches, dims.n),
             branches,
             n_norms,
             buffer_lens: lens,
@@ -175,24 +178,10 @@ impl Plan {
         }
     }
 
-    /// The states that are complete before node `node` is worked on, and were not before the node before it.
-    pub fn states_before(&self, node: usize) -> Range<usize> {
-        if node == 0 { 0..2 } else { 1 + node..2 + node }
-    }
-
-    /// The places of the branches from these states. Those that read the same window stand behind one another: a state
-    /// goes through all of its edges while it is in the second cache level, in both directions.
-    pub fn branches_from(&self, states: Range<usize>) -> Vec<usize> {
-        let mut from: Vec<usize> =
-            (0..self.branches.len()).filter(|b| states.contains(&self.branches[*b].state)).collect();
-        from.sort_by_key(|b| (self.branches[*b].state, self.branches[*b].first_window_key()));
-        from
-    }
-
-    /// The places of the branches into a node.
-    pub fn branches_into(&self, node: usize) -> Range<usize> {
-        let start = self.branches.iter().position(|b| b.node == node).unwrap_or(0);
-        start..start + self.branches.iter().filter(|b| b.node == node).count()
+    /// The sums of the nodes that no branch leads to.
+    pub fn empty_parts(&self) -> impl Iterator<Item = Part> + use<'_> {
+        let empty = (0..self.nodes).filter(|node| self.branches.iter().all(|b| b.node != *node));
+        empty.map(|node| Part { node, branches: Vec::new(), begun: false, ends: true })
     }
 
     /// The buffer of a state: what the batch norm of a preprocess block takes in, or a node.
@@ -244,6 +233,77 @@ impl Plan {
     }
 }
 
+/// Branches that go through the passes together.
+#[derive(Clone, Debug)]
+pub(crate) struct Unit {
+    /// Their places, those that read the same window behind one another.
+    pub branches: Vec<usize>,
+    pub parts: Vec<Part>,
+}
+
+/// The branches of a unit that lead to one node.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub node: usize,
+    pub branches: Vec<usize>,
+    /// Whether others came before, in earlier units, and whether none comes after.
+    pub begun: bool,
+    pub ends: bool,
+}
+
+/// A state of this many bytes, with what is made of it, does not stay in the second cache level (1 MiB a core) from one
+/// pass to the next.
+const LARGE: usize = 2 << 20;
+
+/// What the stages of a unit may leave, in bytes, if it can stay there. See LOG.md for other sizes.
+const UNIT: usize = 4 << 20;
+
+/// Splits the branches into units, state by state, so that a node is complete before a branch starts there.
+///
+/// All branches of a large state are one unit: they read the same windows of it, and more cannot be gained. Of smaller
+/// ones as many are taken as make [`UNIT`] bytes, so that a pass finds what the one before it has made.
+fn units(branches: &[Branch], n: usize) -> Vec<Unit> {
+    let mut order: Vec<usize> = (0..branches.len()).collect();
+    order.sort_by_key(|at| branches[*at].state);
+    let bytes = |values: usize| values * n * size_of::<f32>();
+    let mut units: Vec<Vec<usize>> = Vec::new();
+    let mut left = 0;
+    for at in order {
+        let b = &branches[at];
+        let made: usize = b.placed().iter().map(|p| bytes(p.stage.len_out())).sum();
+        let state = b.placed().first().map_or(0, |p| bytes(p.stage.window().px() * p.stage.window().c));
+        let fits = |unit: &&mut Vec<usize>| {
+            let of_state = state > LARGE && branches[unit[unit.len() - 1]].state == b.state;
+            (of_state || left + made <= UNIT) && unit.iter().all(|other| b.state != 2 + branches[*other].node)
+        };
+        match units.last_mut().filter(fits) {
+            Some(unit) => unit.push(at),
+            None => {
+                units.push(vec![at]);
+                left = 0;
+            }
+        }
+        left += made;
+    }
+    let leads = |unit: &[usize], node: usize| unit.iter().any(|at| branches[*at].node == node);
+    let unit = |k: usize| {
+        let mut places = units[k].clone();
+        let mut nodes: Vec<usize> = places.iter().map(|at| branches[*at].node).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        let part = |node| Part {
+            node,
+            branches: places.iter().copied().filter(|at| branches[*at].node == node).collect(),
+            begun: units[..k].iter().any(|unit| leads(unit, node)),
+            ends: !units[k + 1..].iter().any(|unit| leads(unit, node)),
+        };
+        let parts = nodes.into_iter().map(part).collect();
+        places.sort_by_key(|at| (branches[*at].state, branches[*at].first_window_key()));
+        Unit { branches: places, parts }
+    };
+    (0..units.len()).map(unit).collect()
+}
+
 impl Branch {
     /// Its stages, none for the simple operations.
     pub fn placed(&self) -> &[Placed] {
@@ -256,6 +316,14 @@ impl Branch {
     /// The last stage, whose batch norm feeds the node.
     pub fn last(&self) -> Option<&Placed> {
         self.placed().last()
+    }
+
+    /// The first of its stages, if there are two.
+    pub fn first_of_two(&self) -> Option<&Placed> {
+        match self.placed() {
+            [first, _] => Some(first),
+            _ => None,
+        }
     }
 
     /// Whether its first stage reads the window of this other branch's.

@@ -1,11 +1,9 @@
 //! What a stage reads: a given tensor or a kept one, with the coefficients of the batch norm that lies between, and
 //! where its tangent is. Made once per pass; [`Reading::feed`] turns it into the feed of one image or a few.
 
-use std::ops::Range;
-
 use crate::buffers::Buffer;
 use crate::norm::Affine;
-use crate::plan::{Branch, Placed, Plan, Span};
+use crate::plan::{Branch, Placed, Plan, Span, Unit};
 use crate::simd::blend::Source;
 use crate::simd::window::{Feed, Mode};
 use crate::stage::Stage;
@@ -140,15 +138,10 @@ pub(crate) struct Step<'a, R> {
     pub ready: bool,
 }
 
-/// The first stages of all branches from these states.
-pub(crate) fn first_stages<'p, R>(
-    plan: &'p Plan,
-    states: Range<usize>,
-    reading: impl Fn(&Branch) -> R,
-) -> Vec<Step<'p, R>> {
-    let from = plan.branches_from(states);
+/// The first stages of a unit.
+pub(crate) fn first_stages<'p, R>(plan: &'p Plan, unit: &Unit, reading: impl Fn(&Branch) -> R) -> Vec<Step<'p, R>> {
     let branches: Vec<&'p Branch> =
-        from.iter().map(|b| &plan.branches[*b]).filter(|b| !b.placed().is_empty()).collect();
+        unit.branches.iter().map(|b| &plan.branches[*b]).filter(|b| !b.placed().is_empty()).collect();
     let step = |(at, b): (usize, &&'p Branch)| Step {
         placed: &b.placed()[0],
         reading: reading(b),
@@ -157,9 +150,9 @@ pub(crate) fn first_stages<'p, R>(
     branches.iter().enumerate().map(step).collect()
 }
 
-/// The second stages of all branches into a node.
-pub(crate) fn second_stages<R>(plan: &Plan, node: usize, reading: impl Fn(&Placed) -> R) -> Vec<Step<'_, R>> {
-    let twice = plan.branches[plan.branches_into(node)].iter().filter_map(|b| match b.placed() {
+/// The second stages of a unit.
+pub(crate) fn second_stages<'p, R>(plan: &'p Plan, unit: &Unit, reading: impl Fn(&Placed) -> R) -> Vec<Step<'p, R>> {
+    let twice = unit.branches.iter().filter_map(|b| match plan.branches[*b].placed() {
         [first, second] => Some((first, second)),
         _ => None,
     });

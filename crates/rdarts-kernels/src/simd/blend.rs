@@ -161,10 +161,34 @@ unsafe fn blend_pixels<S: Simd, const R: usize, const N: usize, const ADD: bool>
             from[k] = source.data.as_ptr();
             stride[k] = source.stride;
         }
+        // Dense pixels: all distances are constants.
+        let d = R * S::L;
+        if out_stride == d && stride.iter().all(|s| *s == d) {
+            blend_strides::<S, R, N, ADD>(px, from, [d; N], coef, base, out, d)
+        } else {
+            blend_strides::<S, R, N, ADD>(px, from, stride, coef, base, out, out_stride)
+        }
+    }
+}
+
+/// The loop of [`blend_pixels`].
+#[inline(always)]
+unsafe fn blend_strides<S: Simd, const R: usize, const N: usize, const ADD: bool>(
+    px: usize,
+    from: [*const f32; N],
+    stride: [usize; N],
+    coef: [[S::V; R]; N],
+    base: [S::V; R],
+    out: *mut f32,
+    out_stride: usize,
+) {
+    // SAFETY: as `blend_pixels`.
+    unsafe {
         in_blocks!([4, 1], px, p, B => {
             for j in 0..B {
                 for r in 0..R {
                     let to = out.add((p + j) * out_stride + r * S::L);
+                    S::prefetch(to.wrapping_add(AHEAD));
                     let mut v = base[r];
                     if ADD {
                         v = S::add(v, S::load(to));
@@ -217,6 +241,7 @@ unsafe fn dots_body<S: Simd>(px: usize, c: usize, g: (&[f32], usize), ys: &[(&[f
             let gp = g.0.as_ptr().add(start * g.1);
             let to = out.as_mut_ptr();
             match registers::<S>(c) {
+                1 if g.1 == S::L => sum_pixels::<S, 1>(pixels, gp, S::L, to),
                 1 => sum_pixels::<S, 1>(pixels, gp, g.1, to),
                 2 => sum_pixels::<S, 2>(pixels, gp, g.1, to),
                 4 => sum_pixels::<S, 4>(pixels, gp, g.1, to),
@@ -225,6 +250,13 @@ unsafe fn dots_body<S: Simd>(px: usize, c: usize, g: (&[f32], usize), ys: &[(&[f
             for (k, (y, stride)) in ys.iter().enumerate() {
                 let (yp, to) = (y.as_ptr().add(start * stride), to.add((1 + k) * c));
                 match registers::<S>(c) {
+                    1 if (g.1, *stride) == (S::L, S::L) => dot_pixels::<S, 1>(pixels, gp, S::L, yp, S::L, to),
+                    2 if (g.1, *stride) == (2 * S::L, 2 * S::L) => {
+                        dot_pixels::<S, 2>(pixels, gp, 2 * S::L, yp, 2 * S::L, to)
+                    }
+                    4 if (g.1, *stride) == (4 * S::L, 4 * S::L) => {
+                        dot_pixels::<S, 4>(pixels, gp, 4 * S::L, yp, 4 * S::L, to)
+                    }
                     1 => dot_pixels::<S, 1>(pixels, gp, g.1, yp, *stride, to),
                     2 => dot_pixels::<S, 2>(pixels, gp, g.1, yp, *stride, to),
                     4 => dot_pixels::<S, 4>(pixels, gp, g.1, yp, *stride, to),

@@ -420,16 +420,32 @@ unsafe fn transposed_of<S: Simd, const K: usize, const D: usize, const C: usize>
             let n = S::L.min(c - cb);
             let weights = (w_dw.add((K * K - 1) * c + cb), -(c as isize));
             let mut out = Emit::<S>::new(input, cb, n);
-            for (image, rows) in parts(win.h, rows.clone()) {
-                // At stride 1 the window of the gradient has the shape of that of the input.
-                let gt = gt.add(win.image(image) + cb);
-                for y in rows {
-                    let from = gt.add(y * pitch);
-                    in_blocks!(win.w, x, B => {
-                        let acc = taps::<S, K, B>(from.add(x * c), pitch * d, c * d, c, weights, n);
-                        out.pixels(acc, (image * win.h + y) * win.w + x, 1);
-                    });
-                }
+            macro_rules! emit {
+                ($sums:literal, $add:literal, $gate:expr, $to:expr) => {
+                    for (image, rows) in parts(win.h, rows.clone()) {
+                        // At stride 1 the window of the gradient has the shape of that of the input.
+                        let gt = gt.add(win.image(image) + cb);
+                        for y in rows {
+                            let from = gt.add(y * pitch);
+                            in_blocks!(win.w, x, B => {
+                                let acc = taps::<S, K, B>(from.add(x * c), pitch * d, c * d, c, weights, n);
+                                let at = (image * win.h + y) * win.w + x;
+                                out.pixels::<B, $sums, $add>(acc, at, 1, $gate, $to);
+                            });
+                        }
+                    }
+                };
+            }
+            // What does not change within the loop is a constant where pixels are dense.
+            let dense = C > 0 && (out.gate.1, out.to.1) == (c, c);
+            match (dense, out.sums.is_some(), out.accumulate) {
+                (true, true, false) => emit!(true, false, c, c),
+                (true, false, true) => emit!(false, true, c, c),
+                (true, false, false) => emit!(false, false, c, c),
+                (_, true, true) => emit!(true, true, out.gate.1, out.to.1),
+                (_, true, false) => emit!(true, false, out.gate.1, out.to.1),
+                (_, false, true) => emit!(false, true, out.gate.1, out.to.1),
+                (_, false, false) => emit!(false, false, out.gate.1, out.to.1),
             }
             out.add_sums(input, c);
         }
@@ -467,27 +483,40 @@ impl<S: Simd> Emit<S> {
         }
     }
 
-    /// to (+)= gate * acc for B pixels from `first` on, `step` apart.
+    /// to (+)= gate * acc for B pixels from `first` on, `step` apart, with or without sums. The distances of pixels are
+    /// those of the gate and of the destination, given again as they may be constants.
     ///
     /// # Safety
     /// The pixels lie inside the image.
     #[inline(always)]
-    unsafe fn pixels<const B: usize>(&mut self, acc: [S::V; B], first: usize, step: usize) {
+    unsafe fn pixels<const B: usize, const SUMS: bool, const ADD: bool>(
+        &mut self,
+        acc: [S::V; B],
+        first: usize,
+        step: usize,
+        gate_stride: usize,
+        to_stride: usize,
+    ) {
         // SAFETY: the caller's lengths hold.
         unsafe {
             let (n, (coef, shift)) = (self.n, self.affine);
+            let gate = self.gate.0.wrapping_add(first * gate_stride);
+            let to = self.to.0.wrapping_add(first * to_stride);
+            let mut sums = self.sums.unwrap_or([S::zero(); 2]);
             for (j, acc) in acc.iter().enumerate() {
-                let at = first + j * step;
-                S::prefetch(self.gate.0.wrapping_add(at * self.gate.1 + AHEAD));
-                S::prefetch(self.to.0.wrapping_add(at * self.to.1 + AHEAD));
-                let y = S::get(self.gate.0.add(at * self.gate.1), n);
+                let (gate, to) = (gate.add(j * step * gate_stride), to.add(j * step * to_stride));
+                S::prefetch(gate.wrapping_add(AHEAD));
+                S::prefetch(to.wrapping_add(AHEAD));
+                let y = S::get(gate, n);
                 let v = S::gate(S::fma(y, coef, shift), *acc);
-                if let Some([sum, dot]) = &mut self.sums {
-                    *sum = S::add(*sum, v);
-                    *dot = S::fma(v, y, *dot);
+                if SUMS {
+                    sums[0] = S::add(sums[0], v);
+                    sums[1] = S::fma(v, y, sums[1]);
                 }
-                let to = self.to.0.add(at * self.to.1);
-                S::put(to, if self.accumulate { S::add(v, S::get(to, n)) } else { v }, n);
+                S::put(to, if ADD { S::add(v, S::get(to, n)) } else { v }, n);
+            }
+            if SUMS {
+                self.sums = Some(sums);
             }
         }
     }
@@ -556,7 +585,13 @@ unsafe fn transposed_strided<S: Simd>(
                                     *acc = S::fma(S::get(from.add(j * c), n), wv, *acc);
                                 }
                             }
-                            out.pixels(acc, (image * win.h + y) * win.w + px + 2 * x, 2);
+                            let (at, gate, to) = ((image * win.h + y) * win.w + px + 2 * x, out.gate.1, out.to.1);
+                            match (out.sums.is_some(), out.accumulate) {
+                                (true, true) => out.pixels::<B, true, true>(acc, at, 2, gate, to),
+                                (true, false) => out.pixels::<B, true, false>(acc, at, 2, gate, to),
+                                (false, true) => out.pixels::<B, false, true>(acc, at, 2, gate, to),
+                                (false, false) => out.pixels::<B, false, false>(acc, at, 2, gate, to),
+                            }
                         });
                     }
                 }

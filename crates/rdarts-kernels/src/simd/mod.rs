@@ -132,7 +132,7 @@ pub(crate) trait Simd: Copy {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a prefetch of any address is harmless; SSE is part of x86-64.
         unsafe {
-            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(p.cast());
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(p.cast());
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = p;
@@ -189,7 +189,7 @@ pub(crate) use kernel;
 /// How many values ahead a loop asks for what it will read: 64 cache lines. The hardware fetches ahead by itself, but
 /// stops at the end of every page of 4 KiB, which is one to four rows of an image here, and starts again with a miss of
 /// the translation and of the cache. See LOG.md for what other distances gave.
-pub(crate) const AHEAD: usize = 64 * 16;
+pub(crate) const AHEAD: usize = 256 * 16;
 
 /// Runs `$body` for blocks that cover 0..$n, with the position in `$at` and the number of steps in the constant
 /// `$block`: 8, 4, 2 and 1, or first the sizes that stand in brackets.

@@ -232,36 +232,39 @@ unsafe fn fill_registers<S: Simd, const R: usize>(
                 base[r] = S::get(feed.shift.as_ptr().add(cb + r * S::L), n);
             }
         }
-        let one = Row { from, stride, coef, base, out, c, w, n };
-        match (&feed.second, &feed.mode) {
-            (None, Mode::Plain) => one.fill::<S, false, false, false>(None, None),
-            (None, Mode::Relu) => one.fill::<S, false, true, false>(None, None),
-            (second, mode) => {
-                let more = second.as_ref().map(|s| {
-                    let mut coef = [S::zero(); R];
-                    for (r, coef) in coef.iter_mut().enumerate() {
-                        *coef = s.coef::<S>(cb + r * S::L, n);
-                    }
-                    let (from, stride) = at(s);
-                    (from, stride, coef)
-                });
-                let gate = if let Mode::Gate(g) = mode {
-                    let mut affine = [(S::zero(), S::zero()); R];
-                    for (r, affine) in affine.iter_mut().enumerate() {
-                        *affine = g.affine::<S>(cb + r * S::L, n);
-                    }
-                    let (from, stride) = at(&g.source);
-                    Some((from, stride, affine))
-                } else {
-                    None
-                };
-                match (&more, &gate, matches!(mode, Mode::Relu)) {
-                    (Some(_), None, false) => one.fill::<S, true, false, false>(more, None),
-                    (Some(_), None, true) => one.fill::<S, true, true, false>(more, None),
-                    (None, _, _) => one.fill::<S, false, false, true>(None, gate),
-                    (Some(_), _, _) => one.fill::<S, true, false, true>(more, gate),
-                }
+        let more = feed.second.as_ref().map(|s| {
+            let mut coef = [S::zero(); R];
+            for (r, coef) in coef.iter_mut().enumerate() {
+                *coef = s.coef::<S>(cb + r * S::L, n);
             }
+            let (from, stride) = at(s);
+            (from, stride, coef)
+        });
+        let gate = if let Mode::Gate(g) = &feed.mode {
+            let mut affine = [(S::zero(), S::zero()); R];
+            for (r, affine) in affine.iter_mut().enumerate() {
+                *affine = g.affine::<S>(cb + r * S::L, n);
+            }
+            let (from, stride) = at(&g.source);
+            Some((from, stride, affine))
+        } else {
+            None
+        };
+        let relu = matches!(feed.mode, Mode::Relu);
+        let one = Row { from, stride, coef, base, out, c, w, n };
+        // Dense pixels of whole registers: all distances are constants.
+        let d = R * S::L;
+        let dense = (n, c, stride) == (S::L, d, d)
+            && more.is_none_or(|(_, stride, _)| stride == d)
+            && gate.is_none_or(|(_, stride, _)| stride == d);
+        if dense {
+            Row { stride: d, c: d, n: S::L, ..one }.fill_as::<S>(
+                more.map(|(from, _, coef)| (from, d, coef)),
+                gate.map(|(from, _, affine)| (from, d, affine)),
+                relu,
+            )
+        } else {
+            one.fill_as::<S>(more, gate, relu)
         }
     }
 }
@@ -279,6 +282,31 @@ struct Row<V, const R: usize> {
 }
 
 impl<V: Copy, const R: usize> Row<V, R> {
+    /// Fills it with what there is.
+    ///
+    /// # Safety
+    /// As `fill_body`.
+    #[inline(always)]
+    #[allow(clippy::type_complexity)]
+    unsafe fn fill_as<S: Simd<V = V>>(
+        self,
+        more: Option<(*const f32, usize, [V; R])>,
+        gate: Option<(*const f32, usize, [(V, V); R])>,
+        relu: bool,
+    ) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            match (more.is_some(), gate.is_some(), relu) {
+                (false, false, false) => self.fill::<S, false, false, false>(None, None),
+                (false, false, true) => self.fill::<S, false, true, false>(None, None),
+                (true, false, false) => self.fill::<S, true, false, false>(more, None),
+                (true, false, true) => self.fill::<S, true, true, false>(more, None),
+                (false, true, _) => self.fill::<S, false, false, true>(None, gate),
+                (true, true, _) => self.fill::<S, true, false, true>(more, gate),
+            }
+        }
+    }
+
     /// MORE: a second source is added; RELU: then relu; GATED: then the gate.
     ///
     /// # Safety
@@ -364,9 +392,11 @@ unsafe fn add_inside_body<S: Simd>(
                 for x in 0..win.w {
                     let mut v = S::get(from.add(x * win.c), n);
                     if let Some((from, stride, (coef, shift))) = &gate {
+                        S::prefetch(from.wrapping_add(x * stride + AHEAD));
                         v = S::gate(S::fma(S::get(from.add(x * stride), n), *coef, *shift), v);
                     }
                     let to = to.add(x * stride);
+                    S::prefetch(to.wrapping_add(AHEAD));
                     S::put(to, if accumulate { S::add(v, S::get(to, n)) } else { v }, n);
                 }
             }
