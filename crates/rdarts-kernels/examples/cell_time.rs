@@ -1,17 +1,15 @@
 //! Times the cells of the two usual spaces at the sizes of a search: forward, backward with and without weight
 //! gradients, tangent, and backward of the tangent. The last line adds them up to the cells of one search step.
 //!
-//! `cargo run --release --example cell_time [s2|darts] [repetitions] [which|small]`, `which` a shape by its position,
-//! `small` those of a small network.
+//! `cargo run --release --example cell_time [s2|darts] [repetitions] [which|small|all] [batch]`, `which` a shape by its
+//! position, `small` those of a small network. With a batch of 4 everything lies in the caches: what is slower per image
+//! with 64 is memory.
 use rdarts_kernels::Isa;
 use rdarts_kernels::backward::{Dual, Want, vjp};
 use rdarts_kernels::buffers::{Buffer, give_back};
 use rdarts_kernels::cell::{CellInput, CellTangent, forward, jvp};
 use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, OpKind, weights_len};
 use std::time::Instant;
-
-/// Images of a batch.
-const BATCH: usize = 64;
 
 /// (channels, side of the inputs, channels of s0 and of s1, reduction, reduction before, how many of them there are).
 type Shape = (usize, usize, usize, usize, bool, bool, usize);
@@ -46,6 +44,7 @@ fn main() {
     let small = args.get(3).is_some_and(|a| a == "small");
     let shapes: &[Shape] = if small { &SMALL } else { &SHAPES };
     let which: Option<usize> = args.get(3).and_then(|a| a.parse().ok());
+    let batch: usize = args.get(4).and_then(|a| a.parse().ok()).unwrap_or(64);
     let ops = if full {
         vec![
             OpKind::None,
@@ -68,19 +67,19 @@ fn main() {
         let spec =
             CellSpec { nodes: 4, c, c_prev_prev, c_prev, reduction, reduction_prev, edges: vec![ops.clone(); 14] };
         let side0 = if reduction_prev { 2 * side } else { side };
-        let dims = CellDims { n: BATCH, side0: [side0; 2], side1: [side; 2] };
+        let dims = CellDims { n: batch, side0: [side0; 2], side1: [side; 2] };
         let fill = |n: usize| {
             let mut values = Buffer::take(n);
             let value = |i: usize| ((i * 7919 % 1000) as f32 - 500.0) / 1000.0;
             values.iter_mut().enumerate().for_each(|(i, v)| *v = value(i));
             values
         };
-        let s0 = fill(BATCH * side0 * side0 * c_prev_prev);
-        let s1 = fill(BATCH * side * side * c_prev);
+        let s0 = fill(batch * side0 * side0 * c_prev_prev);
+        let s1 = fill(batch * side * side * c_prev);
         let (p, w) = (fill(spec.n_alphas()), fill(weights_len(&spec.weights())));
         let input = CellInput { s0: &s0, s1: &s1, p: &p, w: &w };
         let [h, wd] = dims.side_out(&spec);
-        let mut out = fill(BATCH * h * wd * 4 * c);
+        let mut out = fill(batch * h * wd * 4 * c);
         let (mut g, mut d) = (fill(out.len()), fill(out.len()));
         let noise = CellNoise::default();
         let mut best = [f64::INFINITY; 5];

@@ -116,7 +116,7 @@ fn forward_in_pool(
         .map(|(j, s)| Step { placed: &plan.pre[j], reading: Reading::input(&plan, j, s), ready: false })
         .collect();
     stage_pass(&mut saved, &pre, out, input.w, noise, |_, _| {});
-    // What a unit adds to its nodes is summed in front of the next unit's first stages, image by image.
+    // The sum of a node is written in front of the first stages that read it, image by image.
     let mut sums: Vec<NodeSum<'_>> = Vec::new();
     let mut affines: Vec<Affine> = vec![Affine::default(); plan.n_norms];
     (0..2).for_each(|j| affines[j] = saved.norms[j].affine());
@@ -139,9 +139,9 @@ fn forward_in_pool(
         if !second.is_empty() {
             stage_pass(&mut saved, &second, out, input.w, noise, |_, _| {});
         }
-        sums = unit.parts.iter().map(|part| NodeSum::new(&saved, part.clone(), input.p, noise)).collect();
+        sums = unit.ends.iter().map(|part| NodeSum::new(&saved, part, input.p, noise)).collect();
     }
-    sums.extend(plan.empty_parts().map(|part| NodeSum::new(&saved, part, input.p, noise)));
+    sums.extend(plan.empty_nodes().map(|part| NodeSum::new(&saved, &part, input.p, noise)));
     stage_pass(&mut saved, &[], out, input.w, noise, |ctx, span| {
         sums.iter().for_each(|sum| sum.write(&plan, ctx, span));
     });
@@ -249,10 +249,10 @@ fn jvp_in_pool(
         if !second.is_empty() {
             pass(&mut dot, &second, &|_, _| {});
         }
-        let parts = unit.parts.iter().cloned();
-        sums = parts.map(|part| NodeTangent::new(saved, &dot, part, input.p, tangent.p, noise)).collect();
+        let ends = unit.ends.iter();
+        sums = ends.map(|part| NodeTangent::new(saved, &dot, part, input.p, tangent.p, noise)).collect();
     }
-    sums.extend(plan.empty_parts().map(|part| NodeTangent::new(saved, &dot, part, input.p, tangent.p, noise)));
+    sums.extend(plan.empty_nodes().map(|part| NodeTangent::new(saved, &dot, &part, input.p, tangent.p, noise)));
     pass(&mut dot, &[], &|chunk, span| sums.iter().for_each(|sum| sum.write(plan, chunk, span)));
     dot
 }
@@ -425,28 +425,24 @@ pub(crate) fn factor(drop_path: &[f32], n: usize, edge: usize, image: usize) -> 
     if drop_path.is_empty() { 1.0 } else { drop_path[edge * n + image] }
 }
 
-/// What some branches add to a node, with all coefficients ready.
+/// What a node is the sum of, with all coefficients ready.
 struct NodeSum<'a> {
-    part: Part,
+    node: usize,
     /// (buffer, edge, coefficients, weight); the coefficients are empty where no batch norm precedes.
     terms: Vec<(usize, usize, Affine, f32)>,
     drop_path: &'a [f32],
     n: usize,
 }
 
-impl Part {
-    /// Copies images of a complete node, or of its tangent, to their place in the output.
-    fn copy(&self, plan: &Plan, node: &[f32], span: Span, out: &mut [f32]) {
-        if self.ends {
-            let out = &mut out[span.first * plan.out_len() + self.node * plan.c..];
-            let from = Source::new(node, plan.c, &[]);
-            blend(plan.isa, span.n * plan.px(2), plan.c, &[from], &[], false, out, plan.nodes * plan.c);
-        }
-    }
+/// Copies images of a node, or of its tangent, to their place in the output.
+fn copy_to_output(plan: &Plan, node: usize, images: &[f32], span: Span, out: &mut [f32]) {
+    let out = &mut out[span.first * plan.out_len() + node * plan.c..];
+    let from = Source::new(images, plan.c, &[]);
+    blend(plan.isa, span.n * plan.px(2), plan.c, &[from], &[], false, out, plan.nodes * plan.c);
 }
 
 impl<'a> NodeSum<'a> {
-    fn new(saved: &Saved, part: Part, p: &[f32], noise: &'a CellNoise) -> Self {
+    fn new(saved: &Saved, part: &Part, p: &[f32], noise: &'a CellNoise) -> Self {
         let plan = &saved.plan;
         let terms = part
             .branches
@@ -459,13 +455,13 @@ impl<'a> NodeSum<'a> {
                 Some((from, b.edge, affine, if norm.is_some() { 1.0 } else { p }))
             })
             .collect();
-        Self { part, terms, drop_path: &noise.drop_path, n: plan.n }
+        Self { node: part.node, terms, drop_path: &noise.drop_path, n: plan.n }
     }
 
-    /// Adds its part of a few images to the node.
+    /// Writes the node of a few images.
     fn write(&self, plan: &Plan, chunk: &mut Chunk<'_>, span: Span) {
         let (c, px, images) = (plan.c, plan.px(2), span.of(plan.px(2) * plan.c));
-        let buffer = plan.state_buffer(2 + self.part.node);
+        let buffer = plan.state_buffer(2 + self.node);
         let mut node = std::mem::take(&mut chunk.bufs[buffer]);
         let mut shift = vec![0f32; c];
         let mut sources = Vec::with_capacity(self.terms.len());
@@ -475,18 +471,15 @@ impl<'a> NodeSum<'a> {
             sources.push(Source { data, stride: c, coef: &affine.of_y, factor: m * weight });
             shift.iter_mut().zip(&affine.shift).for_each(|(s, a)| *s += m * a);
         }
-        let begun = self.part.begun;
-        if !(begun && sources.is_empty()) {
-            blend(plan.isa, span.n * px, c, &sources, &shift, begun, &mut node[images.clone()], c);
-        }
-        self.part.copy(plan, &node[images], span, chunk.out);
+        blend(plan.isa, span.n * px, c, &sources, &shift, false, &mut node[images.clone()], c);
+        copy_to_output(plan, self.node, &node[images], span, chunk.out);
         chunk.bufs[buffer] = node;
     }
 }
 
 /// The tangent of that sum.
 struct NodeTangent<'a> {
-    part: Part,
+    node: usize,
     moves: bool,
     /// (buffer, edge, coefficients, weight, tangent of the weight); the weights count where no batch norm precedes.
     terms: Vec<(usize, usize, Affine, f32, f32)>,
@@ -495,7 +488,7 @@ struct NodeTangent<'a> {
 }
 
 impl<'a> NodeTangent<'a> {
-    fn new(saved: &Saved, dot: &SavedDot, part: Part, p: &[f32], p_dot: &[f32], noise: &'a CellNoise) -> Self {
+    fn new(saved: &Saved, dot: &SavedDot, part: &Part, p: &[f32], p_dot: &[f32], noise: &'a CellNoise) -> Self {
         let plan = &saved.plan;
         let terms = part
             .branches
@@ -517,19 +510,16 @@ impl<'a> NodeTangent<'a> {
             })
             .collect();
         let moves = dot.is_moving(plan.state_buffer(2 + part.node));
-        Self { part, moves, terms, drop_path: &noise.drop_path, n: plan.n }
+        Self { node: part.node, moves, terms, drop_path: &noise.drop_path, n: plan.n }
     }
 
     fn write(&self, plan: &Plan, chunk: &mut DotChunk<'_>, span: Span) {
         let (c, px, images) = (plan.c, plan.px(2), span.of(plan.px(2) * plan.c));
         if !self.moves {
-            if self.part.ends {
-                let out = &mut chunk.out_dot[span.first * plan.out_len() + self.part.node * c..];
-                blend(plan.isa, span.n * px, c, &[], &[], false, out, plan.nodes * c);
-            }
-            return;
+            let out = &mut chunk.out_dot[span.first * plan.out_len() + self.node * c..];
+            return blend(plan.isa, span.n * px, c, &[], &[], false, out, plan.nodes * c);
         }
-        let buffer = plan.state_buffer(2 + self.part.node);
+        let buffer = plan.state_buffer(2 + self.node);
         let mut node = std::mem::take(&mut chunk.dots[buffer]);
         let mut shift = vec![0f32; c];
         let mut sources = Vec::with_capacity(2 * self.terms.len());
@@ -543,11 +533,8 @@ impl<'a> NodeTangent<'a> {
             sources.push(Source { data, stride: c, coef: &affine.of_y, factor: m * p_dot });
             shift.iter_mut().zip(&affine.shift).for_each(|(s, a)| *s += m * a);
         }
-        let begun = self.part.begun;
-        if !(begun && sources.is_empty()) {
-            blend(plan.isa, span.n * px, c, &sources, &shift, begun, &mut node[images.clone()], c);
-        }
-        self.part.copy(plan, &node[images], span, chunk.out_dot);
+        blend(plan.isa, span.n * px, c, &sources, &shift, false, &mut node[images.clone()], c);
+        copy_to_output(plan, self.node, &node[images], span, chunk.out_dot);
         chunk.dots[buffer] = node;
     }
 }

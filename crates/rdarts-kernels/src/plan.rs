@@ -178,10 +178,10 @@ impl Plan {
         }
     }
 
-    /// The sums of the nodes that no branch leads to.
-    pub fn empty_parts(&self) -> impl Iterator<Item = Part> + use<'_> {
+    /// The nodes that no branch leads to.
+    pub fn empty_nodes(&self) -> impl Iterator<Item = Part> + use<'_> {
         let empty = (0..self.nodes).filter(|node| self.branches.iter().all(|b| b.node != *node));
-        empty.map(|node| Part { node, branches: Vec::new(), begun: false, ends: true })
+        empty.map(|node| Part { node, branches: Vec::new() })
     }
 
     /// The buffer of a state: what the batch norm of a preprocess block takes in, or a node.
@@ -238,17 +238,17 @@ impl Plan {
 pub(crate) struct Unit {
     /// Their places, those that read the same window behind one another.
     pub branches: Vec<usize>,
+    /// Those that lead to one node, node by node.
     pub parts: Vec<Part>,
+    /// The nodes that are complete with this unit, and all branches that lead there.
+    pub ends: Vec<Part>,
 }
 
-/// The branches of a unit that lead to one node.
+/// Branches that lead to one node.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
     pub node: usize,
     pub branches: Vec<usize>,
-    /// Whether others came before, in earlier units, and whether none comes after.
-    pub begun: bool,
-    pub ends: bool,
 }
 
 /// A state of this many bytes, with what is made of it, does not stay in the second cache level (1 MiB a core) from one
@@ -291,15 +291,16 @@ fn units(branches: &[Branch], n: usize) -> Vec<Unit> {
         let mut nodes: Vec<usize> = places.iter().map(|at| branches[*at].node).collect();
         nodes.sort_unstable();
         nodes.dedup();
-        let part = |node| Part {
-            node,
-            branches: places.iter().copied().filter(|at| branches[*at].node == node).collect(),
-            begun: units[..k].iter().any(|unit| leads(unit, node)),
-            ends: !units[k + 1..].iter().any(|unit| leads(unit, node)),
+        let into = |node, places: &[usize]| {
+            let branches = places.iter().copied().filter(|at| branches[*at].node == node).collect();
+            Part { node, branches }
         };
-        let parts = nodes.into_iter().map(part).collect();
+        let all: Vec<usize> = units[..=k].concat();
+        let complete = |node: &usize| !units[k + 1..].iter().any(|unit| leads(unit, *node));
+        let ends = nodes.iter().copied().filter(complete).map(|node| into(node, &all)).collect();
+        let parts = nodes.into_iter().map(|node| into(node, &places)).collect();
         places.sort_by_key(|at| (branches[*at].state, branches[*at].first_window_key()));
-        Unit { branches: places, parts }
+        Unit { branches: places, parts, ends }
     };
     (0..units.len()).map(unit).collect()
 }
