@@ -626,16 +626,11 @@ impl<'a> Context<'a> {
         let (Some((w_dot_t, w_dot)), Some(d), true) = (weights_move, d, to.is_some()) else {
             return stage.vjp(isa, r, w, w_t, &g, to, dw, scratch);
         };
-        let Some(Destination { out, stride, accumulate, mut sums }) = to else { return };
+        let Some(to) = to else { return };
         let sources = [of_node(d, &coef.dot_of_d), Source::new(y, c, &coef.dot_of_y)];
         let g_dot = Cotangent { sources: &sources, shift: &coef.dot_shift };
         let (w_dot, w_dot_t) = (stage.factors(&w_dot[at..]), stage.factors(&w_dot_t[at..]));
-        let moving = stage.tangent_factors(w, w_dot).into_iter().zip(stage.tangent_factors(w_t, w_dot_t));
-        let all = std::iter::once((&g, w, w_t)).chain(moving.map(|(w, w_t)| (&g_dot, w, w_t)));
-        for (k, (g, w, w_t)) in all.enumerate() {
-            let to = Destination { out: &mut *out, stride, accumulate: accumulate || k > 0, sums: sums.as_deref_mut() };
-            stage.vjp(isa, r, w, w_t, g, Some(to), None, scratch);
-        }
+        stage.vjp_dual(isa, r, [w, w_t], [w_dot, w_dot_t], [&g, &g_dot], to, scratch);
     }
 
     /// A skip connection: the state's gradient takes the node's, weighted.

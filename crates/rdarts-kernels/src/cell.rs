@@ -338,23 +338,20 @@ impl DotChunk<'_> {
             .w
             .map(|w_dot| stage.factors(&w_dot[at..]))
             .filter(|w_dot| !(w_dot.0.is_empty() && w_dot.1.is_empty()));
-        match step.reading.feed(self.bufs, self.dots, self.first, span) {
+        let feed = step.reading.feed(self.bufs, self.dots, self.first, span);
+        let v = feed.as_ref().map(|feed| (!step.ready).then_some(feed));
+        if let Some(w_dot) = w_dot {
+            return stage.forward_dual(isa, &r, v, w, w_dot, scratch, y_dot, &mut seen);
+        }
+        match v {
             Some(v) => {
                 if matches!(stage, Stage::Max { .. }) && !step.ready {
                     stage.fill(isa, Of::Value, &r, scratch);
                 }
-                let v = (Of::Tangent, (!step.ready).then_some(&v));
-                if w_dot.is_some() {
-                    stage.forward(isa, v, w, false, scratch, y_dot, &mut |_, _| {});
-                } else {
-                    stage.forward(isa, v, w, false, scratch, y_dot, &mut seen);
-                }
+                stage.forward(isa, (Of::Tangent, v), w, false, scratch, y_dot, &mut seen);
             }
-            // Without a tangent of the weights either the sums stay zero.
+            // The sums stay zero.
             None => y_dot.fill(0.0),
-        }
-        if let Some(w_dot) = w_dot {
-            stage.tangent_w(isa, &r, w, w_dot, scratch, y_dot, &mut seen);
         }
     }
 }

@@ -10,7 +10,7 @@
 //!
 //! With the gate fixed by the input x, a stage is y = L_w(gate(x) v), linear in v and in each of its one or two
 //! weights. Three maps make everything: [`Stage::forward`] (v = x: the value; v = x': the tangent),
-//! [`Stage::tangent_w`] (the tangent of w) and [`Stage::vjp`] (their transposes). An image comes as a [`Feed`], what
+//! [`Stage::forward_dual`] (the tangent of w too) and [`Stage::vjp`] with [`Stage::vjp_dual`] (their transposes). An image comes as a [`Feed`], what
 //! goes back as a [`Cotangent`]: both are made row by row where the stage uses them, so that batch norm and relu cost no
 //! pass of their own.
 
@@ -266,9 +266,39 @@ impl Stage {
         }
     }
 
-    /// y += d L_w(r) / dw . w_dot: the tangent of the weights, one weight at a time.
+    /// y = the tangent along v in the input, unless it rests, and along `w_dot` in the weights. The window of v comes from
+    /// `feed` or has been filled already; a tangent's max pooling has no weights.
     #[allow(clippy::too_many_arguments)]
-    pub fn tangent_w(
+    pub fn forward_dual(
+        &self,
+        isa: Isa,
+        r: &Feed<'_>,
+        v: Option<Option<&Feed<'_>>>,
+        w: Factors<'_>,
+        w_dot: Factors<'_>,
+        scratch: &mut Scratch,
+        y: &mut [f32],
+        seen: &mut Seen<'_>,
+    ) {
+        if let Self::Half(half) = *self {
+            let Scratch { windows, rows, .. } = scratch;
+            Scratch::grow(rows, half.scratch());
+            windows.iter_mut().for_each(|window| Scratch::grow(window, half.win.len()));
+            let [of_r, of_v] = windows;
+            let r = Filling::new(isa, half.win, Some(r), of_r);
+            let v = v.map(|feed| Filling::new(isa, half.win, feed, of_v));
+            return depthwise::forward_dual(isa, half, r, v, [w.0, w.1], [w_dot.0, w_dot.1], rows, y, seen);
+        }
+        match v {
+            Some(feed) => self.forward(isa, (Of::Tangent, feed), w, false, scratch, y, &mut |_, _| {}),
+            None => y.fill(0.0),
+        }
+        self.tangent_w(isa, r, w, w_dot, scratch, y, seen);
+    }
+
+    /// y += d L_w(r) / dw . w_dot: the tangent of the weights, one weight at a time, for all stages but a half.
+    #[allow(clippy::too_many_arguments)]
+    fn tangent_w(
         &self,
         isa: Isa,
         r: &Feed<'_>,
@@ -290,9 +320,10 @@ impl Stage {
     }
 
     /// The weights with one replaced by its tangent, as often as [`Stage::tangent_w`] needs it.
-    pub fn tangent_factors<'a>(&self, w: Factors<'a>, w_dot: Factors<'a>) -> Vec<Factors<'a>> {
+    fn tangent_factors<'a>(&self, w: Factors<'a>, w_dot: Factors<'a>) -> Vec<Factors<'a>> {
         match self {
-            Self::Half(_) | Self::Seven { .. } => vec![Factors(w_dot.0, w.1), Factors(w.0, w_dot.1)],
+            Self::Half(_) => unreachable!("a half takes both weights tile by tile"),
+            Self::Seven { .. } => vec![Factors(w_dot.0, w.1), Factors(w.0, w_dot.1)],
             // Both weights act side by side, not one after the other.
             Self::Pointwise { .. } | Self::Factorized { .. } => vec![w_dot],
             Self::Max { .. } | Self::Average { .. } => vec![],
@@ -355,6 +386,38 @@ impl Stage {
         }
         if let Some(Destination { out, stride, accumulate, .. }) = input {
             add_inside(isa, win, between, r.gate(), out, stride, accumulate);
+        }
+    }
+
+    /// The transpose of [`Stage::forward_dual`] to the input, for the gradients g of y and d of what y is the tangent of.
+    /// `w_t` and `w_dot_t` come from [`Stage::transpose`].
+    #[allow(clippy::too_many_arguments)]
+    pub fn vjp_dual(
+        &self,
+        isa: Isa,
+        r: &Feed<'_>,
+        [w, w_t]: [Factors<'_>; 2],
+        [w_dot, w_dot_t]: [Factors<'_>; 2],
+        [g, d]: [&Cotangent<'_>; 2],
+        input: Destination<'_>,
+        scratch: &mut Scratch,
+    ) {
+        let Destination { out, stride, accumulate, mut sums } = input;
+        if let Self::Half(half) = *self {
+            let Scratch { rows, between, dense, .. } = scratch;
+            Scratch::grow(rows, half.scratch());
+            Scratch::grow(between, half.gradient_window().len());
+            Scratch::grow(dense, half.gradient_window().len());
+            let gate = r.gate().expect("a half has a relu");
+            let input = InputGradient { gate, out, stride, accumulate, sums };
+            let (w, w_dot) = ([w.0, w_t.1], [w_dot.0, w_dot_t.1]);
+            return depthwise::vjp_dual(isa, half, w, w_dot, [g, d], input, rows, [between, dense]);
+        }
+        let moving = self.tangent_factors(w, w_dot).into_iter().zip(self.tangent_factors(w_t, w_dot_t));
+        let all = std::iter::once((g, w, w_t)).chain(moving.map(|(w, w_t)| (d, w, w_t)));
+        for (k, (g, w, w_t)) in all.enumerate() {
+            let to = Destination { out: &mut *out, stride, accumulate: accumulate || k > 0, sums: sums.as_deref_mut() };
+            self.vjp(isa, r, w, w_t, g, Some(to), None, scratch);
         }
     }
 

@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use super::blend::{Source, blend};
-use super::pointwise::{Next, product_and_fetch, product_in_rows, weight_gradient};
+use super::pointwise::{Next, product, product_and_fetch, product_in_rows, weight_gradient};
 use super::window::{Feed, Gate, Window, fill, parts};
 use super::{AHEAD, Simd, in_blocks, kernel};
 
@@ -37,9 +37,13 @@ impl Half {
         (2048 / self.win.c).max(64).div_ceil(self.side_out()[1]).min(self.rows())
     }
 
-    /// Values of scratch for a tile of DW and one of the gradient.
+    /// Values of scratch for two tiles, of DW or of the gradient.
     pub fn scratch(&self) -> usize {
-        self.tile() * self.side_out()[1] * (self.win.c + self.c_out)
+        2 * self.tile_len()
+    }
+
+    fn tile_len(&self) -> usize {
+        self.tile() * self.side_out()[1] * self.win.c.max(self.c_out)
     }
 
     /// The window that PW'(g) is laid in: as wide a border as the transposed taps reach over.
@@ -145,6 +149,39 @@ pub(crate) fn forward(
     }
 }
 
+/// y = PW(DW(v) + DW_dot(r)) + PW_dot(DW(r)), the tangent of [`forward`] along v in the input, unless it rests, and along
+/// the second pair of weights; `t` as `scratch` says.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn forward_dual(
+    isa: super::Isa,
+    half: Half,
+    mut r: Filling<'_>,
+    mut v: Option<Filling<'_>>,
+    [w_dw, w_pw]: [&[f32]; 2],
+    [w_dw_dot, w_pw_dot]: [&[f32]; 2],
+    t: &mut [f32],
+    y: &mut [f32],
+    seen: &mut dyn FnMut(usize, &[f32]),
+) {
+    let ([_, w], c, c_out) = (half.side_out(), half.win.c, half.c_out);
+    let (t, of_v) = t.split_at_mut(half.tile_len());
+    for (y0, n) in half.tiles() {
+        let y = &mut y[y0 * w * c_out..(y0 + n) * w * c_out];
+        let (px, read) = (n * w, half.rows_read(y0 + n));
+        rows(isa, half, r.down_to(read), w_dw_dot, y0..y0 + n, t, y);
+        if let Some(v) = &mut v {
+            rows(isa, half, v.down_to(read), w_dw, y0..y0 + n, of_v, &[]);
+            blend(isa, px, c, &[Source::new(of_v, c, &[])], &[], true, t, c);
+        }
+        product(isa, px, (c, c_out), t, c, w_pw, y, c_out, false);
+        rows(isa, half, r.down_to(read), w_dw, y0..y0 + n, t, &[]);
+        let mut next = r.next();
+        v.iter().for_each(|v| next.extend(&v.next()));
+        product_and_fetch(isa, px, (c, c_out), t, c, w_pw_dot, y, c_out, true, &next);
+        seen(y0 * w, y);
+    }
+}
+
 /// A gradient as a sum of tensors with coefficients: what a batch norm's vjp is. Made tile by tile.
 #[derive(Clone, Copy)]
 pub(crate) struct Cotangent<'a> {
@@ -205,7 +242,7 @@ pub(crate) fn vjp(
     gt: &mut [f32],
 ) {
     let ([_, w], c, c_out, win) = (half.side_out(), half.win.c, half.c_out, half.gradient_window());
-    let (t, g_tile) = t.split_at_mut(half.tile() * w * c);
+    let (t, g_tile) = t.split_at_mut(half.tile_len());
     win.fill_border(gt, 0.0);
     let mut done = 0;
     for (y0, n) in half.tiles() {
@@ -214,12 +251,7 @@ pub(crate) fn vjp(
         if let Some(input) = &input {
             next.add(input.gate.source.at(half.rows_done(y0 + n) * half.win.w));
         }
-        for (image, rows) in parts(win.h, y0..y0 + n) {
-            let first = image * win.h + rows.start - y0;
-            let (g, gt) = (&g_tile[first * w * c_out..], &mut gt[win.image(image) + win.at(rows.start, 0)..]);
-            let next = next.shifted(first * w * c_out);
-            product_in_rows(isa, (rows.len(), w), (c_out, c), g, w_pw_t, gt, win.pitch() * c, &next);
-        }
+        spread(isa, half, y0..y0 + n, g_tile, w_pw_t, false, gt, &next);
         if let Some(WeightGradient { r, dw, pw }) = &mut weights {
             let r = r.down_to(half.rows_read(y0 + n));
             rows(isa, half, r, w_dw, y0..y0 + n, t, &[]);
@@ -231,6 +263,60 @@ pub(crate) fn vjp(
             transposed(isa, half, gt, w_dw, done..ready, input);
             done = ready;
         }
+    }
+}
+
+/// The transposed map of [`forward_dual`] to the input, for the gradients g of y and d of the tangent it is made of:
+/// input (+)= gate * (DW'(PW'(g) + PW_dot'(d)) + DW_dot'(PW'(d))). The products are transposed; `gts` are two windows.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn vjp_dual(
+    isa: super::Isa,
+    half: Half,
+    [w_dw, w_pw_t]: [&[f32]; 2],
+    [w_dw_dot, w_pw_dot_t]: [&[f32]; 2],
+    [g, d]: [&Cotangent<'_>; 2],
+    mut input: InputGradient<'_>,
+    t: &mut [f32],
+    [gt, dt]: [&mut [f32]; 2],
+) {
+    let ([_, w], c_out, win) = (half.side_out(), half.c_out, half.gradient_window());
+    let (g_tile, d_tile) = t.split_at_mut(half.tile_len());
+    win.fill_border(gt, 0.0);
+    win.fill_border(dt, 0.0);
+    let (mut done, accumulate) = (0, input.accumulate);
+    for (y0, n) in half.tiles() {
+        g.make(isa, y0 * w, n * w, c_out, g_tile);
+        d.make(isa, y0 * w, n * w, c_out, d_tile);
+        spread(isa, half, y0..y0 + n, g_tile, w_pw_t, false, gt, &g.next((y0 + n) * w));
+        spread(isa, half, y0..y0 + n, d_tile, w_pw_dot_t, true, gt, &d.next((y0 + n) * w));
+        spread(isa, half, y0..y0 + n, d_tile, w_pw_t, false, dt, &Next::default());
+        let ready = half.rows_done(y0 + n);
+        input.accumulate = accumulate;
+        transposed(isa, half, gt, w_dw, done..ready, &mut input);
+        input.accumulate = true;
+        transposed(isa, half, dt, w_dw_dot, done..ready, &mut input);
+        done = ready;
+    }
+}
+
+/// gt (+)= PW'(g) for a tile of rows, in the window of the gradient.
+#[allow(clippy::too_many_arguments)]
+fn spread(
+    isa: super::Isa,
+    half: Half,
+    rows: Range<usize>,
+    g_tile: &[f32],
+    w_pw_t: &[f32],
+    accumulate: bool,
+    gt: &mut [f32],
+    next: &Next,
+) {
+    let ([_, w], c, c_out, win) = (half.side_out(), half.win.c, half.c_out, half.gradient_window());
+    for (image, part) in parts(win.h, rows.clone()) {
+        let first = image * win.h + part.start - rows.start;
+        let (g, gt) = (&g_tile[first * w * c_out..], &mut gt[win.image(image) + win.at(part.start, 0)..]);
+        let next = next.shifted(first * w * c_out);
+        product_in_rows(isa, (part.len(), w), (c_out, c), g, w_pw_t, gt, win.pitch() * c, accumulate, &next);
     }
 }
 

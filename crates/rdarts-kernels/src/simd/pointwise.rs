@@ -21,6 +21,11 @@ impl Next {
         self.n += 1;
     }
 
+    /// Adds those of another.
+    pub fn extend(&mut self, other: &Self) {
+        other.streams[..other.n].iter().for_each(|s| self.add(std::ptr::without_provenance(*s)));
+    }
+
     /// The same, `by` values further on.
     pub fn shifted(&self, by: usize) -> Self {
         Self { streams: self.streams.map(|s| s.wrapping_add(by * size_of::<f32>())), n: self.n }
@@ -75,12 +80,13 @@ pub(crate) fn product_in_rows(
     w: &[f32],
     out: &mut [f32],
     pitch: usize,
+    accumulate: bool,
     next: &Next,
 ) {
     assert!(rows > 0 && px > 0 && x.len() >= rows * px * c_in && w.len() >= c_in * c_out);
     assert!(pitch >= px * c_out && out.len() >= (rows - 1) * pitch + px * c_out);
     let (x, out) = ((x, c_in, px * c_in), (out, c_out, pitch));
-    product_kernel(isa, c_out, (rows, px), (c_in, c_out), x, w, out, false, next);
+    product_kernel(isa, c_out, (rows, px), (c_in, c_out), x, w, out, accumulate, next);
 }
 
 kernel!(fn product_kernel = product_body(size: (usize, usize), shape: (usize, usize), x: (&[f32], usize, usize), w: &[f32], out: (&mut [f32], usize, usize), accumulate: bool, next: &Next));
