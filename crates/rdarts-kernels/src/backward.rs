@@ -9,8 +9,7 @@
 //! The units of the plan go from last to first, in two passes over the images each, since every batch norm's gradient
 //! needs sums over the whole batch. One sends the unit before through its first stages, to the gradients of the states it
 //! reads, and takes the sums of this one at the gradients of the nodes it leads to, complete by then; one goes through
-//! the second stages. What lies between a unit's stages is thus used while it is in the third cache level, and only one
-//! unit's gradients are held, unless they are kept.
+//! the second stages. Of what lies between two stages only one unit's gradients are held, unless they are kept.
 //!
 //! [`jvp`]: crate::cell::jvp
 
@@ -203,7 +202,7 @@ fn vjp_in_pool(
     let mut before = None;
     for unit in plan.units.iter().rev() {
         // The states' gradients out of the unit before, then the sums of the branches of this one.
-        let first = ctx.first_stages(before, &mut begun);
+        let first = ctx.first_vjps(before, &mut begun);
         let nodes = ctx.begin(unit.parts.iter().map(|part| 2 + part.node), &mut begun);
         let sums = ctx.sum_pass(&mut chunks, unit.branches.len(), |chunk, span, work, sums| {
             ctx.state_gradients(chunk, &first, &known, span, work);
@@ -245,7 +244,7 @@ fn vjp_in_pool(
     }
 
     // The gradients of states 0 and 1 are complete then; the sums of the preprocess blocks.
-    let first = ctx.first_stages(before, &mut begun);
+    let first = ctx.first_vjps(before, &mut begun);
     let untouched: Vec<usize> = (0..2).filter(|state| ctx.needs[*state] && !begun[*state]).collect();
     kept.pre = ctx.sum_pass(&mut chunks, 2, |chunk, span, work, sums| {
         ctx.state_gradients(chunk, &first, &known, span, work);
@@ -296,12 +295,15 @@ struct AtNorm<'a> {
     m: f32,
 }
 
-/// A branch on its way through its first stage: see [`Context::first_stages`].
-struct FirstStage {
+/// A branch on its way back through its first stage: see [`Context::first_vjps`].
+struct FirstVjp {
+    /// Its place in the plan.
     at: usize,
     /// Where the gradient behind the first of two stages is.
     inner: usize,
+    /// Whether its state is a node that nothing has been added to yet.
     begins: bool,
+    /// Whether it adds to what is there then.
     accumulate: bool,
 }
 
@@ -387,7 +389,7 @@ impl<'a> Context<'a> {
         b.placed().len() == 2 && (b.state >= 2 || self.needs[b.state])
     }
 
-    /// Where the gradient at the inner batch norm of a branch stands in [`Inside::inner`], if it has one.
+    /// Where the gradient at the inner batch norm of a branch stands in [`Inside::inner`], of one that has it.
     fn inner_place(&self, unit: &Unit, at: usize) -> usize {
         if self.want.keep {
             return at;
@@ -402,7 +404,7 @@ impl<'a> Context<'a> {
 
     /// What [`Context::state_gradients`] does for a unit: its branches, whether each is the first to reach a node, which
     /// must begin then, and whether it adds to what is there.
-    fn first_stages(&self, unit: Option<&Unit>, begun: &mut [bool]) -> Vec<FirstStage> {
+    fn first_vjps(&self, unit: Option<&Unit>, begun: &mut [bool]) -> Vec<FirstVjp> {
         let mut stages = Vec::new();
         for (unit, at) in unit.iter().flat_map(|unit| unit.branches.iter().map(move |at| (unit, *at))) {
             let b = &self.plan.branches[at];
@@ -410,9 +412,10 @@ impl<'a> Context<'a> {
             if !passes || (b.state < 2 && !self.needs[b.state]) {
                 continue;
             }
-            let begins = !self.begin(std::iter::once(b.state), begun).is_empty();
-            let accumulate = std::mem::replace(&mut begun[b.state], true);
-            stages.push(FirstStage { at, inner: self.inner_place(unit, at), begins, accumulate });
+            let first = !std::mem::replace(&mut begun[b.state], true);
+            let begins = first && b.state >= 2;
+            let accumulate = !first || begins;
+            stages.push(FirstVjp { at, inner: self.inner_place(unit, at), begins, accumulate });
         }
         stages
     }
@@ -429,14 +432,14 @@ impl<'a> Context<'a> {
     fn state_gradients(
         &self,
         chunk: &mut Chunk<'_>,
-        stages: &[FirstStage],
+        stages: &[FirstVjp],
         known: &[Gradient],
         span: Span,
         work: &mut Work,
     ) {
         let (plan, c, px) = (self.plan, self.plan.c, self.plan.px(2));
         let images = span.of(px * c);
-        for FirstStage { at, inner, begins, accumulate } in stages {
+        for FirstVjp { at, inner, begins, accumulate } in stages {
             let b = &plan.branches[*at];
             if *begins {
                 self.take_output(chunk, b.state, span);

@@ -46,6 +46,10 @@ impl Buffer {
     pub fn take(len: usize) -> Self {
         let mut found = find(&BUFFERS, len).unwrap_or_default();
         found.resize(len);
+        if cfg!(test) {
+            // Whoever reads what nobody has written finds out.
+            found.fill(f32::NAN);
+        }
         Self(found)
     }
 

@@ -1,4 +1,4 @@
-//! One cell of the supernet, fused: value and tangent of all its edges, node by node.
+//! One cell of the supernet, fused: value and tangent of all its edges, unit by unit (see `plan.rs`).
 //!
 //! With states h_0, h_1 (preprocessed inputs) and h_(2+i) (nodes), mixing weights p and drop-path factors m,
 //!
@@ -81,7 +81,7 @@ pub fn forward(
     noise: &CellNoise,
     out: &mut [f32],
 ) -> Saved {
-    in_pool(|| forward_in_pool(isa, spec, dims, input, noise, out))
+    in_pool(|| forward_in_pool(Plan::new(spec, dims, isa), input, noise, out))
 }
 
 /// Runs f on a thread of the pool. The passes follow each other in microseconds: begun from outside, every one of
@@ -90,15 +90,7 @@ pub(crate) fn in_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     rayon::scope(|_| f())
 }
 
-fn forward_in_pool(
-    isa: Isa,
-    spec: &CellSpec,
-    dims: CellDims,
-    input: CellInput<'_>,
-    noise: &CellNoise,
-    out: &mut [f32],
-) -> Saved {
-    let plan = Plan::new(spec, dims, isa);
+fn forward_in_pool(plan: Plan, input: CellInput<'_>, noise: &CellNoise, out: &mut [f32]) -> Saved {
     check(&plan, &input, noise);
     assert_eq!(out.len(), plan.n * plan.out_len(), "output");
     let per_chunk = chunk_images(plan.n);
@@ -116,8 +108,9 @@ fn forward_in_pool(
         .map(|(j, s)| Step { placed: &plan.pre[j], reading: Reading::input(&plan, j, s), ready: false })
         .collect();
     stage_pass(&mut saved, &pre, out, input.w, noise, |_, _| {});
-    // The sum of a node is written in front of the first stages that read it, image by image.
-    let mut sums: Vec<NodeSum<'_>> = Vec::new();
+    // The sum of a node is written in the first pass after its last unit, in front of what reads it, image by image.
+    let mut sums: Vec<NodeSum<'_>> =
+        plan.empty_nodes().map(|part| NodeSum::new(&saved, &part, input.p, noise)).collect();
     let mut affines: Vec<Affine> = vec![Affine::default(); plan.n_norms];
     (0..2).for_each(|j| affines[j] = saved.norms[j].affine());
     for unit in &plan.units {
@@ -141,7 +134,6 @@ fn forward_in_pool(
         }
         sums = unit.ends.iter().map(|part| NodeSum::new(&saved, part, input.p, noise)).collect();
     }
-    sums.extend(plan.empty_nodes().map(|part| NodeSum::new(&saved, &part, input.p, noise)));
     stage_pass(&mut saved, &[], out, input.w, noise, |ctx, span| {
         sums.iter().for_each(|sum| sum.write(&plan, ctx, span));
     });
@@ -230,7 +222,8 @@ fn jvp_in_pool(
         })
         .collect();
     pass(&mut dot, &moving(&moves, pre), &|_, _| {});
-    let mut sums: Vec<NodeTangent<'_>> = Vec::new();
+    let node_tangent = |part: &Part, dot: &SavedDot| NodeTangent::new(saved, dot, part, input.p, tangent.p, noise);
+    let mut sums: Vec<NodeTangent<'_>> = plan.empty_nodes().map(|part| node_tangent(&part, &dot)).collect();
     let state_dots: Vec<Affine> = (0..2).map(|j| saved.norms[j].tangent_affine(&dot.norms[j], 1.0, 0.0)).collect();
     let mut inner_dots: Vec<Affine> = vec![Affine::default(); plan.n_norms];
     for unit in &plan.units {
@@ -249,10 +242,8 @@ fn jvp_in_pool(
         if !second.is_empty() {
             pass(&mut dot, &second, &|_, _| {});
         }
-        let ends = unit.ends.iter();
-        sums = ends.map(|part| NodeTangent::new(saved, &dot, part, input.p, tangent.p, noise)).collect();
+        sums = unit.ends.iter().map(|part| node_tangent(part, &dot)).collect();
     }
-    sums.extend(plan.empty_nodes().map(|part| NodeTangent::new(saved, &dot, &part, input.p, tangent.p, noise)));
     pass(&mut dot, &[], &|chunk, span| sums.iter().for_each(|sum| sum.write(plan, chunk, span)));
     dot
 }
@@ -422,6 +413,13 @@ pub(crate) fn factor(drop_path: &[f32], n: usize, edge: usize, image: usize) -> 
     if drop_path.is_empty() { 1.0 } else { drop_path[edge * n + image] }
 }
 
+/// Copies images of a node, or of its tangent, to their place in the output.
+fn copy_to_output(plan: &Plan, node: usize, images: &[f32], span: Span, out: &mut [f32]) {
+    let out = &mut out[span.first * plan.out_len() + node * plan.c..];
+    let from = Source::new(images, plan.c, &[]);
+    blend(plan.isa, span.n * plan.px(2), plan.c, &[from], &[], false, out, plan.nodes * plan.c);
+}
+
 /// What a node is the sum of, with all coefficients ready.
 struct NodeSum<'a> {
     node: usize,
@@ -429,13 +427,6 @@ struct NodeSum<'a> {
     terms: Vec<(usize, usize, Affine, f32)>,
     drop_path: &'a [f32],
     n: usize,
-}
-
-/// Copies images of a node, or of its tangent, to their place in the output.
-fn copy_to_output(plan: &Plan, node: usize, images: &[f32], span: Span, out: &mut [f32]) {
-    let out = &mut out[span.first * plan.out_len() + node * plan.c..];
-    let from = Source::new(images, plan.c, &[]);
-    blend(plan.isa, span.n * plan.px(2), plan.c, &[from], &[], false, out, plan.nodes * plan.c);
 }
 
 impl<'a> NodeSum<'a> {
@@ -477,6 +468,7 @@ impl<'a> NodeSum<'a> {
 /// The tangent of that sum.
 struct NodeTangent<'a> {
     node: usize,
+    /// Whether it has a buffer: otherwise it is zero in the output, and nobody else reads it.
     moves: bool,
     /// (buffer, edge, coefficients, weight, tangent of the weight); the weights count where no batch norm precedes.
     terms: Vec<(usize, usize, Affine, f32, f32)>,
@@ -576,5 +568,127 @@ impl SavedDot {
     /// Tangent of the output.
     pub fn out_dot(&self) -> &[f32] {
         &self.out_dot
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backward::{CellGradient, Dual, Want, vjp};
+    use crate::spec::{OpKind, weights_len};
+    use OpKind::{DilConv, MaxPool3, Noise, None as Zero, SepConv, Skip};
+
+    fn values(n: usize, seed: usize) -> Vec<f32> {
+        (0..n).map(|i| (((i * 7919 + seed * 104_729) % 2003) as f32 - 1001.0) / 1001.0).collect()
+    }
+
+    fn close(name: &str, a: &[f32], b: &[f32]) {
+        assert_eq!(a.len(), b.len(), "{name}");
+        let scale = a.iter().fold(1e-3f32, |m, v| m.max(v.abs()));
+        let far = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0f32, |m, d| if d.is_nan() { d } else { m.max(d) });
+        assert!(far <= 2e-4 * scale, "{name}: {far} of {scale}");
+    }
+
+    /// A cell with everything at hand, for one split into units.
+    struct Case {
+        spec: CellSpec,
+        dims: CellDims,
+        noise: CellNoise,
+        tensors: [Vec<f32>; 8],
+    }
+
+    impl Case {
+        fn new(edges: Vec<Vec<OpKind>>, reduction: bool, dropped: bool) -> Self {
+            let spec = CellSpec { nodes: 3, c: 8, c_prev_prev: 6, c_prev: 5, reduction, reduction_prev: false, edges };
+            let dims = CellDims { n: 5, side0: [7, 9], side1: [7, 9] };
+            let drop_path = if dropped { (0..9 * dims.n).map(|i| [0.0, 1.25][i % 2]).collect() } else { Vec::new() };
+            let [h, w] = dims.side_out(&spec);
+            let lens =
+                [dims.n * 63 * 6, dims.n * 63 * 5, spec.n_alphas(), weights_len(&spec.weights()), dims.n * h * w * 24];
+            let of = |k: usize, seed: usize| values(lens[k], seed);
+            let tensors = [of(0, 1), of(1, 2), of(2, 3), of(3, 4), of(0, 5), of(1, 6), of(2, 7), of(4, 8)];
+            Self { spec, dims, noise: CellNoise { drop_path, noise_key: 3 }, tensors }
+        }
+
+        fn run(&self, limits: Option<(usize, usize)>, want: Want) -> (Vec<f32>, Vec<f32>, [CellGradient; 3]) {
+            let [s0, s1, p, w, d0, d1, dp, g] = &self.tensors;
+            let mut plan = Plan::new(&self.spec, self.dims, Isa::best());
+            if let Some((large, unit)) = limits {
+                plan.units = plan.split(large, unit);
+            }
+            let input = CellInput { s0, s1, p, w };
+            let mut out = vec![f32::NAN; g.len()];
+            let saved = forward_in_pool(plan, input, &self.noise, &mut out);
+            let tangent = CellTangent { s0: Some(d0), s1: Some(d1), p: dp, w: Some(w) };
+            let dot = jvp(input, &out, tangent, &self.noise, &saved);
+            let keep = Want { keep: true, ..want };
+            let kept = vjp(input, &out, &self.noise, &saved, g, None, keep);
+            let plain = vjp(input, &out, &self.noise, &saved, g, None, want);
+            let kept_of = kept.kept.as_ref().expect("it was asked for");
+            let dual = Dual { tangent, saved: &dot, kept: kept_of };
+            let of_dual = vjp(input, &out, &self.noise, &saved, g, Some(dual), Want { w: false, ..want });
+            (out, dot.out_dot().to_vec(), [plain, of_dual, kept])
+        }
+    }
+
+    fn cases() -> Vec<Case> {
+        let all = |ops: &[OpKind]| vec![ops.to_vec(); 9];
+        let mut first_empty = all(&[Skip, SepConv(3)]);
+        (first_empty[0], first_empty[1]) = (vec![], vec![]);
+        let mut last_empty = all(&[DilConv(3)]);
+        last_empty[5..].fill(vec![]);
+        let mut only_none = all(&[Zero]);
+        only_none[2] = vec![SepConv(3), Noise];
+        let mut mixed = all(&[SepConv(3), SepConv(5)]);
+        mixed[3] = vec![Skip, MaxPool3, SepConv(3), Noise];
+        let specs = [all(&[Skip, SepConv(3)]), mixed, all(&[]), first_empty, last_empty, only_none];
+        let both = specs.into_iter().flat_map(|edges| [(edges.clone(), false), (edges, true)]);
+        both.flat_map(|(edges, reduction)| [false, true].map(|drop| Case::new(edges.clone(), reduction, drop)))
+            .collect()
+    }
+
+    const ALL: Want = Want { s0: true, s1: true, p: true, w: true, keep: false };
+
+    #[test]
+    fn the_split_into_units_changes_no_value_and_only_the_rounding_of_gradients() {
+        for case in cases() {
+            let (out, dot, grads) = case.run(None, ALL);
+            for limits in [(0, 0), (usize::MAX, 0), (usize::MAX, usize::MAX)] {
+                let (out2, dot2, grads2) = case.run(Some(limits), ALL);
+                assert!(out.iter().zip(&out2).all(|(a, b)| a.to_bits() == b.to_bits()), "{limits:?}");
+                close("tangent", &dot, &dot2);
+                for (a, b) in grads.iter().zip(&grads2) {
+                    close("s0", &a.s0, &b.s0);
+                    close("s1", &a.s1, &b.s1);
+                    close("p", &a.p, &b.p);
+                    close("w", &a.w, &b.w);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_gradient_does_not_depend_on_which_others_are_wanted() {
+        for case in cases() {
+            let (_, _, all) = case.run(None, ALL);
+            for (k, limits) in [(0, 0), (0, 0), (usize::MAX, usize::MAX), (0, 0)].into_iter().enumerate() {
+                // A vjp of a jvp needs the kept gradients of the states that are wanted, or of all for w.
+                let want = Want { s0: k == 0, s1: k == 1, p: k == 2, w: k == 3, keep: false };
+                let (_, _, some) = case.run(Some(limits), want);
+                for (a, b) in all.iter().zip(&some) {
+                    for (name, wanted, a, b) in
+                        [("s0", want.s0, &a.s0, &b.s0), ("s1", want.s1, &a.s1, &b.s1), ("p", want.p, &a.p, &b.p)]
+                    {
+                        assert!(wanted || b.is_empty());
+                        if wanted {
+                            close(name, a, b);
+                        }
+                    }
+                    if want.w && !b.w.is_empty() {
+                        close("w", &a.w, &b.w);
+                    }
+                }
+            }
+        }
     }
 }

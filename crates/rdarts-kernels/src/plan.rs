@@ -1,4 +1,5 @@
-//! A cell laid out for execution: which stages run on which state, and how images are grouped.
+//! A cell laid out for execution: which stages run on which state, which branches go through the passes together (a
+//! [`Unit`]), and how images are grouped.
 //!
 //! Work is split into at most [`CHUNKS`] groups of consecutive images. The groups depend on the batch alone, each
 //! is one task, and their sums are added in their order: the result is the same whatever the number of threads.
@@ -160,7 +161,7 @@ impl Plan {
             }
         }
         branches.sort_by_key(|b| (b.node, b.state, b.first_window_key()));
-        Self {
+        let mut plan = Self {
             isa,
             n: dims.n,
             c,
@@ -168,14 +169,66 @@ impl Plan {
             side_in,
             side_out,
             pre: [pre0, pre1],
-            units: units(&branches, dims.n),
+            units: Vec::new(),
             branches,
             n_norms,
             buffer_lens: lens,
             n_weights: weights,
             n_alphas: spec.n_alphas(),
             inputs: [(spec.c_prev_prev, dims.side0), (spec.c_prev, dims.side1)],
+        };
+        plan.units = plan.split(LARGE, UNIT);
+        plan
+    }
+
+    /// Splits the branches into units, state by state, so that a node is complete before a branch starts there.
+    ///
+    /// All branches of a state of more than `large` bytes are one unit: they read the same windows of it, and more cannot
+    /// be gained. Of smaller ones as many are taken as make `unit` bytes, so that a pass finds most of what the one before
+    /// it has made. The split depends on shapes alone, never on threads; on it depends the rounding of gradients.
+    pub fn split(&self, large: usize, unit: usize) -> Vec<Unit> {
+        let branches = &self.branches;
+        let mut order: Vec<usize> = (0..branches.len()).collect();
+        order.sort_by_key(|at| branches[*at].state);
+        let bytes = |values: usize| values * self.n * size_of::<f32>();
+        let mut units: Vec<Vec<usize>> = Vec::new();
+        let mut taken = 0;
+        for at in order {
+            let b = &branches[at];
+            let made: usize = b.placed().iter().map(|p| bytes(p.stage.len_out())).sum();
+            let large = bytes(self.px(b.state) * self.c) > large;
+            let fits = |places: &&mut Vec<usize>| {
+                let same = branches[places[0]].state == b.state;
+                let room = if large { same } else { taken + made <= unit };
+                room && places.iter().all(|other| b.state != 2 + branches[*other].node)
+            };
+            match units.last_mut().filter(fits) {
+                Some(places) => places.push(at),
+                None => {
+                    units.push(vec![at]);
+                    taken = 0;
+                }
+            }
+            taken += made;
         }
+        let leads = |unit: &[usize], node: usize| unit.iter().any(|at| branches[*at].node == node);
+        let unit = |k: usize| {
+            let mut places = units[k].clone();
+            let mut nodes: Vec<usize> = places.iter().map(|at| branches[*at].node).collect();
+            nodes.sort_unstable();
+            nodes.dedup();
+            let into = |node, places: &[usize]| {
+                let branches = places.iter().copied().filter(|at| branches[*at].node == node).collect();
+                Part { node, branches }
+            };
+            let all: Vec<usize> = units[..=k].concat();
+            let complete = |node: &usize| !units[k + 1..].iter().any(|unit| leads(unit, *node));
+            let ends = nodes.iter().copied().filter(complete).map(|node| into(node, &all)).collect();
+            let parts = nodes.into_iter().map(|node| into(node, &places)).collect();
+            places.sort_by_key(|at| (branches[*at].state, branches[*at].first_window_key()));
+            Unit { branches: places, parts, ends }
+        };
+        (0..units.len()).map(unit).collect()
     }
 
     /// The nodes that no branch leads to.
@@ -251,59 +304,11 @@ pub(crate) struct Part {
     pub branches: Vec<usize>,
 }
 
-/// A state of this many bytes, with what is made of it, does not stay in the second cache level (1 MiB a core) from one
-/// pass to the next.
+/// A state of more bytes does not stay in the second cache level (1 MiB a core) from one pass to the next.
 const LARGE: usize = 2 << 20;
 
-/// What the stages of a unit may leave, in bytes, if it can stay there. See LOG.md for other sizes.
+/// What the stages of a unit may leave, in bytes: one sep_conv of a state of [`LARGE`] bytes. See LOG.md for other sizes.
 const UNIT: usize = 4 << 20;
-
-/// Splits the branches into units, state by state, so that a node is complete before a branch starts there.
-///
-/// All branches of a large state are one unit: they read the same windows of it, and more cannot be gained. Of smaller
-/// ones as many are taken as make [`UNIT`] bytes, so that a pass finds what the one before it has made.
-fn units(branches: &[Branch], n: usize) -> Vec<Unit> {
-    let mut order: Vec<usize> = (0..branches.len()).collect();
-    order.sort_by_key(|at| branches[*at].state);
-    let bytes = |values: usize| values * n * size_of::<f32>();
-    let mut units: Vec<Vec<usize>> = Vec::new();
-    let mut left = 0;
-    for at in order {
-        let b = &branches[at];
-        let made: usize = b.placed().iter().map(|p| bytes(p.stage.len_out())).sum();
-        let state = b.placed().first().map_or(0, |p| bytes(p.stage.window().px() * p.stage.window().c));
-        let fits = |unit: &&mut Vec<usize>| {
-            let of_state = state > LARGE && branches[unit[unit.len() - 1]].state == b.state;
-            (of_state || left + made <= UNIT) && unit.iter().all(|other| b.state != 2 + branches[*other].node)
-        };
-        match units.last_mut().filter(fits) {
-            Some(unit) => unit.push(at),
-            None => {
-                units.push(vec![at]);
-                left = 0;
-            }
-        }
-        left += made;
-    }
-    let leads = |unit: &[usize], node: usize| unit.iter().any(|at| branches[*at].node == node);
-    let unit = |k: usize| {
-        let mut places = units[k].clone();
-        let mut nodes: Vec<usize> = places.iter().map(|at| branches[*at].node).collect();
-        nodes.sort_unstable();
-        nodes.dedup();
-        let into = |node, places: &[usize]| {
-            let branches = places.iter().copied().filter(|at| branches[*at].node == node).collect();
-            Part { node, branches }
-        };
-        let all: Vec<usize> = units[..=k].concat();
-        let complete = |node: &usize| !units[k + 1..].iter().any(|unit| leads(unit, *node));
-        let ends = nodes.iter().copied().filter(complete).map(|node| into(node, &all)).collect();
-        let parts = nodes.into_iter().map(|node| into(node, &places)).collect();
-        places.sort_by_key(|at| (branches[*at].state, branches[*at].first_window_key()));
-        Unit { branches: places, parts, ends }
-    };
-    (0..units.len()).map(unit).collect()
-}
 
 impl Branch {
     /// Its stages, none for the simple operations.
@@ -348,5 +353,71 @@ struct WindowKey {
 impl WindowKey {
     fn of(stage: &Stage) -> Self {
         Self { pad: stage.window().pad, relu: stage.has_relu(), max: matches!(stage, Stage::Max { .. }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use OpKind::{AvgPool3, DilConv, MaxPool3, Noise, None as Zero, SepConv, Skip};
+
+    fn plan(ops: &[OpKind], c: usize, side: usize, n: usize, reduction: bool) -> Plan {
+        let edges = vec![ops.to_vec(); 14];
+        let spec = CellSpec { nodes: 4, c, c_prev_prev: c, c_prev: c, reduction, reduction_prev: false, edges };
+        Plan::new(&spec, CellDims { n, side0: [side; 2], side1: [side; 2] }, Isa::best())
+    }
+
+    fn sizes(plan: &Plan) -> Vec<usize> {
+        plan.units.iter().map(|unit| unit.branches.len()).collect()
+    }
+
+    #[test]
+    fn units_are_states_where_states_are_large_and_edges_where_they_are_not() {
+        let s2 = [Skip, SepConv(3)];
+        // The edges from states 0 to 4 lead to 4, 4, 3, 2 and 1 nodes.
+        assert_eq!(sizes(&plan(&s2, 16, 32, 64, false)), [8, 8, 6, 4, 2]);
+        assert_eq!(sizes(&plan(&[Zero, MaxPool3, AvgPool3, Skip, SepConv(3)], 16, 32, 64, false)), [20, 20, 15, 10, 5]);
+        // 2 MiB a state: a sep_conv_3x3 is 4 MiB, and what costs nothing comes along.
+        assert_eq!(sizes(&plan(&s2, 32, 16, 64, false)).iter().sum::<usize>(), 28);
+        assert!(sizes(&plan(&s2, 32, 16, 64, false)).iter().all(|n| *n <= 3));
+    }
+
+    #[test]
+    fn every_branch_has_its_turn_after_what_it_needs() {
+        let kinds: [&[OpKind]; 4] =
+            [&[Skip, SepConv(3)], &[Zero, Noise], &[Zero, DilConv(5), Skip, MaxPool3], &[SepConv(5), AvgPool3]];
+        for (ops, reduction) in kinds.iter().flat_map(|ops| [(ops, false), (ops, true)]) {
+            for (c, side, n) in [(8, 4, 2), (16, 16, 64), (16, 32, 64), (32, 16, 64)] {
+                let mut plan = plan(ops, c, side, n, reduction);
+                for (large, unit) in [(0, 0), (LARGE, UNIT), (usize::MAX, 0), (usize::MAX, usize::MAX)] {
+                    plan.units = plan.split(large, unit);
+                    check(&plan);
+                }
+            }
+        }
+    }
+
+    fn check(plan: &Plan) {
+        let mut all: Vec<usize> = plan.units.iter().flat_map(|unit| unit.branches.clone()).collect();
+        all.sort_unstable();
+        assert_eq!(all, (0..plan.branches.len()).collect::<Vec<_>>());
+        let mut complete = vec![false; plan.nodes];
+        for unit in &plan.units {
+            let mut in_parts: Vec<usize> = unit.parts.iter().flat_map(|part| part.branches.clone()).collect();
+            in_parts.sort_unstable();
+            let mut places = unit.branches.clone();
+            places.sort_unstable();
+            assert_eq!(in_parts, places);
+            assert!(unit.parts.iter().all(|part| part.branches.iter().all(|b| plan.branches[*b].node == part.node)));
+            for b in unit.branches.iter().map(|b| &plan.branches[*b]) {
+                assert!(b.state < 2 || complete[b.state - 2], "a branch starts at a node that is not complete");
+            }
+            for end in &unit.ends {
+                assert!(!std::mem::replace(&mut complete[end.node], true), "a node is complete once");
+                let into = plan.branches.iter().filter(|b| b.node == end.node).count();
+                assert_eq!(end.branches.len(), into);
+            }
+        }
+        assert_eq!(complete.iter().filter(|done| **done).count() + plan.empty_nodes().count(), plan.nodes);
     }
 }

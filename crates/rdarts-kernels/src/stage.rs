@@ -9,10 +9,10 @@
 //! | `Max`, `Average` | place of the maximum, none | 3x3 pooling |
 //!
 //! With the gate fixed by the input x, a stage is y = L_w(gate(x) v), linear in v and in each of its one or two
-//! weights. Three maps make everything: [`Stage::forward`] (v = x: the value; v = x': the tangent),
-//! [`Stage::forward_dual`] (the tangent of w too) and [`Stage::vjp`] with [`Stage::vjp_dual`] (their transposes). An image comes as a [`Feed`], what
-//! goes back as a [`Cotangent`]: both are made row by row where the stage uses them, so that batch norm and relu cost no
-//! pass of their own.
+//! weights. Everything is made of [`Stage::forward`] (v = x: the value; v = x': the tangent), [`Stage::forward_dual`] (the
+//! tangent of w too) and their transposes [`Stage::vjp`] and [`Stage::vjp_dual`]. An image comes as a [`Feed`], what goes
+//! back as a [`Cotangent`]: both are made row by row where the stage uses them, so that batch norm and relu cost no pass of
+//! their own.
 
 use crate::simd::Isa;
 use crate::simd::aligned::Aligned;

@@ -241,7 +241,6 @@ unsafe fn dots_body<S: Simd>(px: usize, c: usize, g: (&[f32], usize), ys: &[(&[f
             let gp = g.0.as_ptr().add(start * g.1);
             let to = out.as_mut_ptr();
             match registers::<S>(c) {
-                1 if g.1 == S::L => sum_pixels::<S, 1>(pixels, gp, S::L, to),
                 1 => sum_pixels::<S, 1>(pixels, gp, g.1, to),
                 2 => sum_pixels::<S, 2>(pixels, gp, g.1, to),
                 4 => sum_pixels::<S, 4>(pixels, gp, g.1, to),
@@ -249,17 +248,21 @@ unsafe fn dots_body<S: Simd>(px: usize, c: usize, g: (&[f32], usize), ys: &[(&[f
             }
             for (k, (y, stride)) in ys.iter().enumerate() {
                 let (yp, to) = (y.as_ptr().add(start * stride), to.add((1 + k) * c));
+                // Dense pixels: all distances are constants.
+                macro_rules! dot {
+                    ($r:literal) => {{
+                        let d = $r * S::L;
+                        if (g.1, *stride) == (d, d) {
+                            dot_pixels::<S, $r>(pixels, gp, d, yp, d, to)
+                        } else {
+                            dot_pixels::<S, $r>(pixels, gp, g.1, yp, *stride, to)
+                        }
+                    }};
+                }
                 match registers::<S>(c) {
-                    1 if (g.1, *stride) == (S::L, S::L) => dot_pixels::<S, 1>(pixels, gp, S::L, yp, S::L, to),
-                    2 if (g.1, *stride) == (2 * S::L, 2 * S::L) => {
-                        dot_pixels::<S, 2>(pixels, gp, 2 * S::L, yp, 2 * S::L, to)
-                    }
-                    4 if (g.1, *stride) == (4 * S::L, 4 * S::L) => {
-                        dot_pixels::<S, 4>(pixels, gp, 4 * S::L, yp, 4 * S::L, to)
-                    }
-                    1 => dot_pixels::<S, 1>(pixels, gp, g.1, yp, *stride, to),
-                    2 => dot_pixels::<S, 2>(pixels, gp, g.1, yp, *stride, to),
-                    4 => dot_pixels::<S, 4>(pixels, gp, g.1, yp, *stride, to),
+                    1 => dot!(1),
+                    2 => dot!(2),
+                    4 => dot!(4),
                     _ => dot_any::<S>(pixels, c, gp, g.1, yp, *stride, to),
                 }
             }

@@ -522,16 +522,17 @@ unsafe fn transposed_of<S: Simd, const K: usize, const D: usize, const C: usize>
                     }
                 };
             }
-            // What does not change within the loop is a constant where pixels are dense.
+            // Dense pixels: all distances are constants.
             let dense = C > 0 && (out.gate.1, out.to.1) == (c, c);
             match (dense, out.sums.is_some(), out.accumulate) {
+                (true, true, true) => emit!(true, true, c, c),
                 (true, true, false) => emit!(true, false, c, c),
                 (true, false, true) => emit!(false, true, c, c),
                 (true, false, false) => emit!(false, false, c, c),
-                (_, true, true) => emit!(true, true, out.gate.1, out.to.1),
-                (_, true, false) => emit!(true, false, out.gate.1, out.to.1),
-                (_, false, true) => emit!(false, true, out.gate.1, out.to.1),
-                (_, false, false) => emit!(false, false, out.gate.1, out.to.1),
+                (false, true, true) => emit!(true, true, out.gate.1, out.to.1),
+                (false, true, false) => emit!(true, false, out.gate.1, out.to.1),
+                (false, false, true) => emit!(false, true, out.gate.1, out.to.1),
+                (false, false, false) => emit!(false, false, out.gate.1, out.to.1),
             }
             out.add_sums(input, c);
         }
@@ -573,7 +574,7 @@ impl<S: Simd> Emit<S> {
     /// those of the gate and of the destination, given again as they may be constants.
     ///
     /// # Safety
-    /// The pixels lie inside the image.
+    /// The pixels lie inside the image, and the distances are those that `new` found.
     #[inline(always)]
     unsafe fn pixels<const B: usize, const SUMS: bool, const ADD: bool>(
         &mut self,
