@@ -122,7 +122,7 @@ struct Context<'a> {
     norms: &'a [Norm],
     dual: Option<Dual<'a>>,
     w_t: Vec<f32>,
-    /// The transposed weights with their tangents in the place of one factor.
+    /// The tangents of the weights, transposed.
     w_dot_t: Option<Vec<f32>>,
     affines: Vec<Affine>,
     want: Want,
@@ -626,10 +626,10 @@ impl<'a> Context<'a> {
         }
         let g = Cotangent { sources: &sources[..n], shift: &coef.shift };
         let weights_move = self.w_dot_t.as_ref().zip(self.dual.and_then(|d| d.tangent.w));
-        let (Some((w_dot_t, w_dot)), Some(d), true) = (weights_move, d, to.is_some()) else {
-            return stage.vjp(isa, r, w, w_t, &g, to, dw, scratch);
+        let ((w_dot_t, w_dot), d, to) = match (weights_move, d, to) {
+            (Some(moving), Some(d), Some(to)) => (moving, d, to),
+            (_, _, to) => return stage.vjp(isa, r, w, w_t, &g, to, dw, scratch),
         };
-        let Some(to) = to else { return };
         let sources = [of_node(d, &coef.dot_of_d), Source::new(y, c, &coef.dot_of_y)];
         let g_dot = Cotangent { sources: &sources, shift: &coef.dot_shift };
         let (w_dot, w_dot_t) = (stage.factors(&w_dot[at..]), stage.factors(&w_dot_t[at..]));

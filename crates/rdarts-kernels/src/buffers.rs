@@ -86,6 +86,9 @@ impl DerefMut for Buffer {
 pub fn take_vec(len: usize) -> Vec<f32> {
     let mut vec = find(&VECTORS, len).unwrap_or_default();
     vec.resize(len, 0.0);
+    if cfg!(test) {
+        vec.fill(f32::NAN);
+    }
     vec
 }
 

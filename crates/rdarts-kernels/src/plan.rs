@@ -196,10 +196,10 @@ impl Plan {
         for at in order {
             let b = &branches[at];
             let made: usize = b.placed().iter().map(|p| bytes(p.stage.len_out())).sum();
-            let large = bytes(self.px(b.state) * self.c) > large;
+            let is_large = bytes(self.px(b.state) * self.c) > large;
             let fits = |places: &&mut Vec<usize>| {
                 let same = branches[places[0]].state == b.state;
-                let room = if large { same } else { taken + made <= unit };
+                let room = if is_large { same } else { taken + made <= unit };
                 room && places.iter().all(|other| b.state != 2 + branches[*other].node)
             };
             match units.last_mut().filter(fits) {
@@ -304,7 +304,7 @@ pub(crate) struct Part {
     pub branches: Vec<usize>,
 }
 
-/// A state of more bytes does not stay in the second cache level (1 MiB a core) from one pass to the next.
+/// A state of more bytes does not stay in the second cache levels (1 MiB a core, of two cores) from one pass to the next.
 const LARGE: usize = 2 << 20;
 
 /// What the stages of a unit may leave, in bytes: one sep_conv of a state of [`LARGE`] bytes. See LOG.md for other sizes.

@@ -62,6 +62,7 @@ pub(crate) struct Scratch {
     rows: Aligned,
     /// Of a gradient, or of what lies between two products.
     between: Aligned,
+    /// A whole gradient, or the second window of one.
     dense: Aligned,
 }
 
@@ -267,7 +268,7 @@ impl Stage {
     }
 
     /// y = the tangent along v in the input, unless it rests, and along `w_dot` in the weights. The window of v comes from
-    /// `feed` or has been filled already; a tangent's max pooling has no weights.
+    /// `feed` or has been filled already. Only for stages that have weights.
     #[allow(clippy::too_many_arguments)]
     pub fn forward_dual(
         &self,
@@ -289,6 +290,7 @@ impl Stage {
             let v = v.map(|feed| Filling::new(isa, half.win, feed, of_v));
             return depthwise::forward_dual(isa, half, r, v, [w.0, w.1], [w_dot.0, w_dot.1], rows, y, seen);
         }
+        debug_assert!(self.weight_lens()[0] > 0, "pooling has no weights that could move");
         match v {
             Some(feed) => self.forward(isa, (Of::Tangent, feed), w, false, scratch, y, &mut |_, _| {}),
             None => y.fill(0.0),
@@ -389,8 +391,8 @@ impl Stage {
         }
     }
 
-    /// The transpose of [`Stage::forward_dual`] to the input, for the gradients g of y and d of what y is the tangent of.
-    /// `w_t` and `w_dot_t` come from [`Stage::transpose`].
+    /// The gradient of the input, of a stage whose weights move along `w_dot`: g is the gradient of its value, d that of
+    /// its tangent. `w_t` and `w_dot_t` come from [`Stage::transpose`].
     #[allow(clippy::too_many_arguments)]
     pub fn vjp_dual(
         &self,

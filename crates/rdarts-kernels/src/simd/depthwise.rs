@@ -266,8 +266,9 @@ pub(crate) fn vjp(
     }
 }
 
-/// The transposed map of [`forward_dual`] to the input, for the gradients g of y and d of the tangent it is made of:
-/// input (+)= gate * (DW'(PW'(g) + PW_dot'(d)) + DW_dot'(PW'(d))). The products are transposed; `gts` are two windows.
+/// The gradient of the input where the weights move, for the gradients g of the value and d of the tangent:
+/// input (+)= gate * (DW'(PW'(g) + PW_dot'(d)) + DW_dot'(PW'(d))). The products are transposed; gt and dt are scratch
+/// for a window each, `t` for tiles.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn vjp_dual(
     isa: super::Isa,

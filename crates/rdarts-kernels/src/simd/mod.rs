@@ -126,8 +126,8 @@ pub(crate) trait Simd: Copy {
     /// a where x == y, else zero.
     unsafe fn select_eq(x: Self::V, y: Self::V, a: Self::V) -> Self::V;
 
-    /// Asks for the cache line at p, which may lie anywhere, in the second cache level. In the first it would displace
-    /// what is in use: every stream of a loop runs [`AHEAD`] of it, and the first level has room for eight lines a set.
+    /// Asks for the cache line at p, which may lie anywhere, in the second cache level. In the first, the lines that a
+    /// loop asks for [`AHEAD`] of time would displace those it uses.
     #[inline(always)]
     fn prefetch(p: *const f32) {
         #[cfg(target_arch = "x86_64")]
@@ -188,8 +188,8 @@ macro_rules! kernel {
 pub(crate) use kernel;
 
 /// How many values ahead a loop asks for what it will read or write: 256 cache lines. The hardware fetches ahead by
-/// itself, but stops at the end of every page of 4 KiB, which is one to four rows of an image here, and starts again with a
-/// miss of the translation and of the cache. See LOG.md for what other distances gave.
+/// itself, but stops at the end of every page of 4 KiB, which is one to four rows of an image here, and starts again
+/// with a miss of the translation and of the cache. See LOG.md for what other distances gave.
 pub(crate) const AHEAD: usize = 256 * 16;
 
 /// Runs `$body` for blocks that cover 0..$n, with the position in `$at` and the number of steps in the constant
