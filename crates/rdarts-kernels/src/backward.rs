@@ -202,11 +202,12 @@ fn vjp_in_pool(
     let mut before = None;
     for unit in plan.units.iter().rev() {
         // The states' gradients out of the unit before, then the sums of the branches of this one.
-        let first = ctx.first_vjps(before, &mut begun);
-        let nodes = ctx.begin(unit.parts.iter().map(|part| 2 + part.node), &mut begun);
+        let (mut begin, first) = ctx.first_vjps(before, &mut begun);
+        let nodes = unit.parts.iter().map(|part| 2 + part.node);
+        begin.extend(nodes.filter(|state| !std::mem::replace(&mut begun[*state], true)));
         let sums = ctx.sum_pass(&mut chunks, unit.branches.len(), |chunk, span, work, sums| {
+            begin.iter().for_each(|state| ctx.take_output(chunk, *state, span));
             ctx.state_gradients(chunk, &first, &known, span, work);
-            nodes.iter().for_each(|state| ctx.take_output(chunk, *state, span));
             let mut rest = sums;
             for part in &unit.parts {
                 let (sums, behind) = rest.split_at_mut(part.branches.len());
@@ -244,9 +245,10 @@ fn vjp_in_pool(
     }
 
     // The gradients of states 0 and 1 are complete then; the sums of the preprocess blocks.
-    let first = ctx.first_vjps(before, &mut begun);
+    let (begin, first) = ctx.first_vjps(before, &mut begun);
     let untouched: Vec<usize> = (0..2).filter(|state| ctx.needs[*state] && !begun[*state]).collect();
     kept.pre = ctx.sum_pass(&mut chunks, 2, |chunk, span, work, sums| {
+        begin.iter().for_each(|state| ctx.take_output(chunk, *state, span));
         ctx.state_gradients(chunk, &first, &known, span, work);
         for state in &untouched {
             chunk.inside.states[*state][span.of(plan.px(*state) * plan.c)].fill(0.0);
@@ -301,9 +303,7 @@ struct FirstVjp {
     at: usize,
     /// Where the gradient behind the first of two stages is.
     inner: usize,
-    /// Whether its state is a node that nothing has been added to yet.
-    begins: bool,
-    /// Whether it adds to what is there then.
+    /// Whether it adds to what is there.
     accumulate: bool,
 }
 
@@ -397,15 +397,10 @@ impl<'a> Context<'a> {
         unit.branches.iter().take_while(|b| **b != at).filter(|b| self.is_inner(&self.plan.branches[**b])).count()
     }
 
-    /// The nodes among these states that nothing has been added to yet: they begin as their part of the output's gradient.
-    fn begin(&self, states: impl Iterator<Item = usize>, begun: &mut [bool]) -> Vec<usize> {
-        states.filter(|state| *state >= 2 && !std::mem::replace(&mut begun[*state], true)).collect()
-    }
-
-    /// What [`Context::state_gradients`] does for a unit: its branches, whether each is the first to reach a node, which
-    /// must begin then, and whether it adds to what is there.
-    fn first_vjps(&self, unit: Option<&Unit>, begun: &mut [bool]) -> Vec<FirstVjp> {
-        let mut stages = Vec::new();
+    /// What [`Context::state_gradients`] does for a unit, and the nodes that it is the first to reach: these must begin
+    /// before, as their part of the output's gradient.
+    fn first_vjps(&self, unit: Option<&Unit>, begun: &mut [bool]) -> (Vec<usize>, Vec<FirstVjp>) {
+        let (mut begin, mut stages) = (Vec::new(), Vec::new());
         for (unit, at) in unit.iter().flat_map(|unit| unit.branches.iter().map(move |at| (unit, *at))) {
             let b = &self.plan.branches[at];
             let passes = matches!(b.action, Action::Identity | Action::Stages(_));
@@ -413,11 +408,13 @@ impl<'a> Context<'a> {
                 continue;
             }
             let first = !std::mem::replace(&mut begun[b.state], true);
-            let begins = first && b.state >= 2;
-            let accumulate = !first || begins;
-            stages.push(FirstVjp { at, inner: self.inner_place(unit, at), begins, accumulate });
+            if first && b.state >= 2 {
+                begin.push(b.state);
+            }
+            let accumulate = !first || b.state >= 2;
+            stages.push(FirstVjp { at, inner: self.inner_place(unit, at), accumulate });
         }
-        stages
+        (begin, stages)
     }
 
     /// Copies the gradient of a node out of the output's.
@@ -439,11 +436,8 @@ impl<'a> Context<'a> {
     ) {
         let (plan, c, px) = (self.plan, self.plan.c, self.plan.px(2));
         let images = span.of(px * c);
-        for FirstVjp { at, inner, begins, accumulate } in stages {
+        for FirstVjp { at, inner, accumulate } in stages {
             let b = &plan.branches[*at];
-            if *begins {
-                self.take_output(chunk, b.state, span);
-            }
             let m = factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + span.first);
             let Some(placed) = b.placed().first() else {
                 self.identity(chunk, b, m, *accumulate, span);
