@@ -17,11 +17,11 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::buffers::{Buffer, take_vec};
+use crate::buffers::{Buffer, take_gradient, take_vec};
 use crate::cell::{CellInput, CellTangent, Saved, SavedDot, Work, factor, in_pool, term, with_scratch};
 use crate::norm::{Affine, Gradient, Norm, Sums, Tangent, gradient, weight_gradient, weight_gradient_dual};
 use crate::plan::{Action, Branch, Part, Placed, Plan, Span, Unit, chunk_images};
-use crate::reading::Reading;
+use crate::reading::{Group, Reading};
 use crate::simd::blend::{Source, blend, dots};
 use crate::simd::window::Feed;
 use crate::spec::CellNoise;
@@ -91,9 +91,8 @@ struct Inside {
 
 /// A group of images on its way back.
 struct Chunk<'a> {
-    first: usize,
     n: usize,
-    bufs: &'a [Buffer],
+    value: Group<'a>,
     /// Gradient of the output.
     g: &'a [f32],
     inside: Inside,
@@ -103,14 +102,15 @@ struct Chunk<'a> {
 
 #[derive(Clone, Copy)]
 struct DualChunk<'a> {
-    dots: &'a [Buffer],
+    tangent: Group<'a>,
+    saved: &'a SavedDot,
     d: &'a Inside,
 }
 
 impl<'a> DualChunk<'a> {
-    /// A few images of a tangent; `None`: it is zero.
-    fn dot(&self, buffer: usize, images: Range<usize>) -> Option<&'a [f32]> {
-        self.dots.get(buffer).filter(|b| !b.is_empty()).map(|b| &b[images])
+    /// A few images of the tangent of a stage's output; `None`: it is zero.
+    fn dot(&self, norm: usize, images: Range<usize>) -> Option<&'a [f32]> {
+        self.saved.is_moving(norm).then(|| &self.tangent.bufs[norm][images])
     }
 }
 
@@ -144,7 +144,7 @@ pub fn vjp(
     want: Want,
 ) -> CellGradient {
     assert!(g.len() == saved.plan.n * saved.plan.out_len() && out.len() == g.len(), "gradient of the output");
-    in_pool(|| vjp_in_pool(input, noise, saved, g, dual, want))
+    in_pool(|| vjp_in_pool(input, out, noise, saved, g, dual, want))
 }
 
 /// The vjp of the jvp for a single direction, given what [`jvp`](crate::cell::jvp) left for it and the gradients (g, d) of
@@ -171,6 +171,7 @@ pub fn vjp_of_jvp(
 
 fn vjp_in_pool(
     input: CellInput<'_>,
+    out: &[f32],
     noise: &CellNoise,
     saved: &Saved,
     g: &[f32],
@@ -191,7 +192,7 @@ fn vjp_in_pool(
         want,
         needs: [want.s0 || want.w, want.s1 || want.w],
     };
-    let mut chunks = ctx.chunks(saved, g);
+    let mut chunks = ctx.chunks(saved, out, g);
     let mut p = vec![0.0; if want.p { plan.n_alphas } else { 0 }];
     let mut kept = Kept { inner: vec![Sums::default(); plan.branches.len()], ..Kept::default() };
     kept.outer.clone_from(&kept.inner);
@@ -262,7 +263,7 @@ fn vjp_in_pool(
     let mut states = [want.s0, want.s1].map(|_| Vec::new());
     for (i, wanted) in [want.s0, want.s1].into_iter().enumerate() {
         if wanted {
-            states[i] = take_vec(plan.n * plan.input_len(i));
+            states[i] = take_gradient(plan.n * plan.input_len(i));
         }
     }
     let mut parts: Vec<[Option<&mut [f32]>; 2]> = (0..chunks.len()).map(|_| [None, None]).collect();
@@ -313,7 +314,7 @@ fn accumulate(target: &mut [f64], part: &[f32], m: f32) {
 }
 
 impl<'a> Context<'a> {
-    fn chunks(&self, saved: &'a Saved, g: &'a [f32]) -> Vec<Chunk<'a>> {
+    fn chunks(&self, saved: &'a Saved, out: &'a [f32], g: &'a [f32]) -> Vec<Chunk<'a>> {
         let (plan, per_chunk) = (self.plan, chunk_images(self.plan.n));
         let used: Vec<bool> = plan.branches.iter().map(|b| self.is_inner(b)).collect();
         let slots = if self.want.keep {
@@ -322,27 +323,33 @@ impl<'a> Context<'a> {
             let in_unit = |unit: &Unit| unit.branches.iter().filter(|at| used[**at]).count();
             vec![true; plan.units.iter().map(in_unit).max().unwrap_or(0)]
         };
-        let chunk = |(index, g): (usize, &'a [f32])| {
-            let n = g.len() / plan.out_len();
+        // What is kept outlives the pass; all else is shared with those of other cells.
+        let take = if self.want.keep { Buffer::take } else { Buffer::scratch };
+        let chunk = |(index, (g, out)): (usize, (&'a [f32], &'a [f32]))| {
+            let (n, first) = (g.len() / plan.out_len(), index * per_chunk);
             let state = |state: usize| {
                 let needed = state >= 2 || self.needs[state];
-                Buffer::take(if needed { n * plan.px(state) * plan.c } else { 0 })
+                take(if needed { n * plan.px(state) * plan.c } else { 0 })
             };
-            let inner = |used: bool| Buffer::take(if used { n * plan.px(2) * plan.c } else { 0 });
+            let inner = |used: bool| take(if used { n * plan.px(2) * plan.c } else { 0 });
             Chunk {
-                first: index * per_chunk,
                 n,
-                bufs: &saved.chunks[index],
+                value: Group { first, bufs: &saved.chunks[index], out },
                 g,
                 inside: Inside {
                     states: (0..2 + plan.nodes).map(state).collect(),
                     inner: slots.iter().copied().map(inner).collect(),
                 },
-                dw: Buffer::zeros(if self.want.w { plan.n_weights } else { 0 }),
-                dual: self.dual.map(|d| DualChunk { dots: &d.saved.chunks[index], d: &d.kept.chunks[index] }),
+                dw: Buffer::scratch_zeros(if self.want.w { plan.n_weights } else { 0 }),
+                dual: self.dual.map(|d| {
+                    let out = &d.saved.out_dot[first * plan.out_len()..][..g.len()];
+                    let tangent = Group { first, bufs: &d.saved.chunks[index], out };
+                    DualChunk { tangent, saved: d.saved, d: &d.kept.chunks[index] }
+                }),
             }
         };
-        g.chunks(per_chunk * plan.out_len()).enumerate().map(chunk).collect()
+        let pieces = |all: &'a [f32]| all.chunks(per_chunk * plan.out_len());
+        pieces(g).zip(pieces(out)).enumerate().map(chunk).collect()
     }
 
     fn spans(&self, n: usize) -> impl Iterator<Item = Span> + use<> {
@@ -438,7 +445,7 @@ impl<'a> Context<'a> {
         let images = span.of(px * c);
         for FirstVjp { at, inner, accumulate } in stages {
             let b = &plan.branches[*at];
-            let m = factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + span.first);
+            let m = factor(&self.noise.drop_path, plan.n, b.edge, chunk.value.first + span.first);
             let Some(placed) = b.placed().first() else {
                 self.identity(chunk, b, m, *accumulate, span);
                 continue;
@@ -459,7 +466,7 @@ impl<'a> Context<'a> {
                 m: if twice { 1.0 } else { m },
             };
             let mut dw = std::mem::take(&mut chunk.dw);
-            let r = reading.feed(chunk.bufs, chunk.first, span);
+            let r = reading.feed(chunk.value, span);
             self.stage_vjp(chunk, placed, span, &r, &at_norm, Some(destination), &mut dw, &mut work.scratch);
             (chunk.inside.states[b.state], chunk.dw) = (to, dw);
         }
@@ -476,22 +483,22 @@ impl<'a> Context<'a> {
             .enumerate()
             .filter(|(_, b)| self.want.p || !b.placed().is_empty())
             .filter_map(|(k, b)| {
-                let m = factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + span.first);
+                let m = factor(&self.noise.drop_path, plan.n, b.edge, chunk.value.first + span.first);
                 term(plan, b).map(|(buffer, _)| (k, buffer, m))
             })
             .collect();
         work.sums.resize((1 + part.branches.len()) * c, 0.0);
-        let ys: Vec<(&[f32], usize)> = used.iter().map(|(_, b, _)| (&chunk.bufs[*b][images.clone()], c)).collect();
+        let ys: Vec<(&[f32], usize)> = used.iter().map(|(_, b, _)| chunk.value.term(plan, *b, span)).collect();
         dots(isa, span.n * px, c, (&chunk.inside.states[2 + node][images.clone()], c), &ys, &mut work.sums);
         for (j, (k, _, m)) in used.iter().enumerate() {
             accumulate(&mut sums[*k].g, &work.sums[..c], *m);
             accumulate(&mut sums[*k].g_y, &work.sums[(1 + j) * c..][..c], *m);
         }
         let Some(dual) = chunk.dual else { return };
-        let moving = used.iter().filter_map(|(k, b, m)| dual.dot(*b, images.clone()).map(|dot| (*k, dot, *m)));
-        let moving: Vec<_> = moving.collect();
+        let moving: Vec<_> = used.into_iter().filter(|(_, b, _)| dual.saved.is_moving(*b)).collect();
         if !moving.is_empty() {
-            let y_dots: Vec<(&[f32], usize)> = moving.iter().map(|(_, dot, _)| (*dot, c)).collect();
+            let y_dots: Vec<(&[f32], usize)> =
+                moving.iter().map(|(_, b, _)| dual.tangent.term(plan, *b, span)).collect();
             dots(isa, span.n * px, c, (&dual.d.states[2 + node][images], c), &y_dots, &mut work.sums);
             for (j, (k, _, m)) in moving.into_iter().enumerate() {
                 accumulate(&mut sums[k].d_dot, &work.sums[(1 + j) * c..][..c], m);
@@ -543,7 +550,7 @@ impl<'a> Context<'a> {
         let b = &plan.branches[place];
         let [first, second] = b.placed() else { return };
         let images = span.of(px * c);
-        let Work { scratch, sums: both } = work;
+        let Work { scratch, sums: both, .. } = work;
         both.clear();
         both.resize(2 * c, 0.0);
         let mut to = std::mem::take(&mut chunk.inside.inner[inner]);
@@ -554,10 +561,10 @@ impl<'a> Context<'a> {
             g: &chunk.inside.states[2 + b.node][images.clone()],
             d: chunk.dual.map(|dual| &dual.d.states[2 + b.node][images.clone()]),
             coef: &known[second.norm],
-            m: factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + span.first),
+            m: factor(&self.noise.drop_path, plan.n, b.edge, chunk.value.first + span.first),
         };
         let mut dw = std::mem::take(&mut chunk.dw);
-        let r = reading.feed(chunk.bufs, chunk.first, span);
+        let r = reading.feed(chunk.value, span);
         self.stage_vjp(chunk, second, span, &r, &at_norm, Some(destination), &mut dw, scratch);
         (chunk.inside.inner[inner], chunk.dw) = (to, dw);
         accumulate(&mut sums.g, &both[..c], 1.0);
@@ -606,7 +613,7 @@ impl<'a> Context<'a> {
         let n_weights: usize = stage.weight_lens().iter().sum();
         let dw = (self.want.w && n_weights > 0).then(|| &mut dw[at..at + n_weights]);
         let of_node = |data, coef| Source { data, stride: c, coef, factor: m };
-        let y = &chunk.bufs[placed.norm][images.clone()];
+        let y = &chunk.value.bufs[placed.norm][images.clone()];
         let mut sources =
             [of_node(g, &coef.of_g), Source::new(y, c, &coef.of_y), Source::new(&[], c, &[]), Source::new(&[], c, &[])];
         let mut n = 2;
@@ -652,7 +659,7 @@ impl<'a> Context<'a> {
     fn pre_sums(&self, chunk: &Chunk<'_>, state: usize, span: Span, work: &mut Work, sums: &mut Sums) {
         let (isa, c, px) = (self.plan.isa, self.plan.c, self.plan.px(state));
         let images = span.of(px * c);
-        let y = (&chunk.bufs[state][images.clone()], c);
+        let y = (&chunk.value.bufs[state][images.clone()], c);
         work.sums.resize(2 * c, 0.0);
         dots(isa, span.n * px, c, (&chunk.inside.states[state][images.clone()], c), &[y], &mut work.sums);
         accumulate(&mut sums.g, &work.sums[..c], 1.0);
@@ -685,7 +692,7 @@ impl<'a> Context<'a> {
             Destination { out, stride: c_in, accumulate: false, sums: None }
         });
         let mut dw = std::mem::take(&mut chunk.dw);
-        let r = reading.feed(chunk.bufs, chunk.first, span);
+        let r = reading.feed(chunk.value, span);
         self.stage_vjp(chunk, &plan.pre[state], span, &r, &at_norm, to, &mut dw, &mut work.scratch);
         chunk.dw = dw;
     }

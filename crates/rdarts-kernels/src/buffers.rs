@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::simd::aligned::Aligned;
 
@@ -14,7 +15,14 @@ use crate::simd::aligned::Aligned;
 type Shelf<T> = Mutex<BTreeMap<usize, Vec<T>>>;
 
 static BUFFERS: Shelf<Aligned> = Mutex::new(BTreeMap::new());
+/// Those of [`Buffer::scratch`], apart: they have the sizes of whatever needed most.
+static SCRATCH: Shelf<Aligned> = Mutex::new(BTreeMap::new());
 static VECTORS: Shelf<Vec<f32>> = Mutex::new(BTreeMap::new());
+
+/// The longest buffer and vector so far. A pass on its way back comes to the larger cells last: what it takes first gets
+/// room to become as long as those that the way forward has needed, of which it touches no more than it uses. Moved to a
+/// new place instead, it would leave a hole for good.
+static LONGEST: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
 
 /// Idle vectors of one size that are kept: more than a pass over 20 cells has at once. Burn allocates vectors too, and
 /// those that are given back here but never taken again must not pile up.
@@ -25,6 +33,16 @@ fn find<T>(shelf: &Shelf<T>, len: usize) -> Option<T> {
     let mut shelf = shelf.lock().expect("no one panics while holding the shelf");
     let fit = shelf.range_mut(len..=len + len / 2 + 16).find(|(_, stack)| !stack.is_empty());
     fit.and_then(|(_, stack)| stack.pop())
+}
+
+/// The smallest that fits or else the largest of all, for its user to lengthen.
+fn find_any<T>(shelf: &Shelf<T>, len: usize) -> Option<T> {
+    let mut shelf = shelf.lock().expect("no one panics while holding the shelf");
+    let is_any = |(_, stack): &(&usize, &mut Vec<T>)| !stack.is_empty();
+    if let Some((_, stack)) = shelf.range_mut(len..).find(is_any) {
+        return stack.pop();
+    }
+    shelf.range_mut(..len).rev().find(is_any).and_then(|(_, stack)| stack.pop())
 }
 
 fn put_back<T>(shelf: &Shelf<T>, capacity: usize, item: T, most: usize) {
@@ -39,23 +57,39 @@ fn put_back<T>(shelf: &Shelf<T>, capacity: usize, item: T, most: usize) {
 
 /// A buffer on loan, aligned to cache lines.
 #[derive(Debug, Default)]
-pub struct Buffer(Aligned);
+pub struct Buffer {
+    values: Aligned,
+    is_scratch: bool,
+}
 
 impl Buffer {
     /// `len` values with unspecified contents.
     pub fn take(len: usize) -> Self {
-        let mut found = find(&BUFFERS, len).unwrap_or_default();
-        found.resize(len);
-        if cfg!(test) {
-            // Whoever reads what nobody has written finds out.
-            found.fill(f32::NAN);
-        }
-        Self(found)
+        LONGEST[0].fetch_max(len, Relaxed);
+        Self { values: find(&BUFFERS, len).unwrap_or_default(), is_scratch: false }.of_len(len)
     }
 
-    /// `len` zeros.
-    pub fn zeros(len: usize) -> Self {
-        let mut buffer = Self::take(len);
+    /// The same for the short time of one pass: of any size, so that the passes over large and small cells share.
+    pub fn scratch(len: usize) -> Self {
+        if len == 0 {
+            return Self::default();
+        }
+        let new = || Aligned::with_room(LONGEST[0].load(Relaxed));
+        Self { values: find_any(&SCRATCH, len).unwrap_or_else(new), is_scratch: true }.of_len(len)
+    }
+
+    fn of_len(mut self, len: usize) -> Self {
+        self.values.resize(len);
+        if cfg!(test) {
+            // Whoever reads what nobody has written finds out.
+            self.values.fill(f32::NAN);
+        }
+        self
+    }
+
+    /// [`Buffer::scratch`] of zeros.
+    pub fn scratch_zeros(len: usize) -> Self {
+        let mut buffer = Self::scratch(len);
         buffer.fill(0.0);
         buffer
     }
@@ -63,28 +97,43 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let buffer = std::mem::take(&mut self.0);
+        let buffer = std::mem::take(&mut self.values);
         // Only this file makes them, so their number is that of a step.
-        put_back(&BUFFERS, buffer.capacity(), buffer, usize::MAX);
+        put_back(if self.is_scratch { &SCRATCH } else { &BUFFERS }, buffer.capacity(), buffer, usize::MAX);
     }
 }
 
 impl Deref for Buffer {
     type Target = [f32];
     fn deref(&self) -> &[f32] {
-        &self.0
+        &self.values
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.0
+        &mut self.values
     }
 }
 
 /// `len` values with unspecified contents, as a vector that may leave for good.
 pub fn take_vec(len: usize) -> Vec<f32> {
+    LONGEST[1].fetch_max(len, Relaxed);
     let mut vec = find(&VECTORS, len).unwrap_or_default();
+    vec.resize(len, 0.0);
+    if cfg!(test) {
+        vec.fill(f32::NAN);
+    }
+    vec
+}
+
+/// The same for a gradient on its way to the next cell: of any capacity, so that those of large and small cells share.
+pub fn take_gradient(len: usize) -> Vec<f32> {
+    let mut vec = find_any(&VECTORS, len).unwrap_or_default();
+    if vec.capacity() < len {
+        // Nothing of it is worth moving.
+        vec = Vec::with_capacity(LONGEST[1].load(Relaxed).max(len));
+    }
     vec.resize(len, 0.0);
     if cfg!(test) {
         vec.fill(f32::NAN);
@@ -99,17 +148,22 @@ pub fn give_back(vec: Vec<f32>) {
 
 /// Number of values that lie idle on the shelf.
 pub fn idle() -> usize {
-    let count = |sizes: &mut dyn Iterator<Item = (usize, usize)>| sizes.map(|(size, n)| size * n).sum::<usize>();
-    let buffers = BUFFERS.lock().expect("no one panics while holding the shelf");
-    let vectors = VECTORS.lock().expect("no one panics while holding the shelf");
-    count(&mut buffers.iter().map(|(size, stack)| (*size, stack.len())))
-        + count(&mut vectors.iter().map(|(size, stack)| (*size, stack.len())))
+    fn count<T>(shelf: &Shelf<T>) -> usize {
+        let shelf = shelf.lock().expect("no one panics while holding the shelf");
+        shelf.iter().map(|(size, stack)| size * stack.len()).sum()
+    }
+    count(&BUFFERS) + count(&SCRATCH) + count(&VECTORS)
 }
 
 /// Frees everything on the shelf.
 pub fn clear() {
-    BUFFERS.lock().expect("no one panics while holding the shelf").clear();
-    VECTORS.lock().expect("no one panics while holding the shelf").clear();
+    fn clear<T>(shelf: &Shelf<T>) {
+        shelf.lock().expect("no one panics while holding the shelf").clear();
+    }
+    clear(&BUFFERS);
+    clear(&SCRATCH);
+    clear(&VECTORS);
+    LONGEST.iter().for_each(|longest| longest.store(0, Relaxed));
 }
 
 #[cfg(test)]
@@ -125,6 +179,5 @@ mod tests {
         let second = Buffer::take(123_456);
         assert_eq!(second.as_ptr(), address);
         assert_eq!(second.len(), 123_456);
-        assert!(Buffer::zeros(5000).iter().all(|v| *v == 0.0));
     }
 }

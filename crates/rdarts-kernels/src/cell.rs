@@ -16,8 +16,9 @@ use rayon::prelude::*;
 use crate::buffers::Buffer;
 use crate::norm::{Affine, Moments, Norm, NormTangent};
 use crate::plan::{Action, Branch, Part, Plan, Span, chunk_images};
-use crate::reading::{DotReading, Reading, Step, first_stages, second_stages};
+use crate::reading::{DotReading, Group, Reading, Step, first_stages, second_stages};
 use crate::simd::Isa;
+use crate::simd::aligned::Aligned;
 use crate::simd::blend::{Source, add_dots, add_moments, blend};
 use crate::spec::{CellDims, CellNoise, CellSpec};
 use crate::stage::{Of, Scratch, Stage};
@@ -107,7 +108,7 @@ fn forward_in_pool(plan: Plan, input: CellInput<'_>, noise: &CellNoise, out: &mu
         .enumerate()
         .map(|(j, s)| Step { placed: &plan.pre[j], reading: Reading::input(&plan, j, s), ready: false })
         .collect();
-    stage_pass(&mut saved, &pre, out, input.w, noise, |_, _| {});
+    stage_pass(&mut saved, &pre, out, input.w, noise, |_, _, _| {});
     // The sum of a node is written in the first pass after its last unit, in front of what reads it, image by image.
     let mut sums: Vec<NodeSum<'_>> =
         plan.empty_nodes().map(|part| NodeSum::new(&saved, &part, input.p, noise)).collect();
@@ -115,8 +116,8 @@ fn forward_in_pool(plan: Plan, input: CellInput<'_>, noise: &CellNoise, out: &mu
     (0..2).for_each(|j| affines[j] = saved.norms[j].affine());
     for unit in &plan.units {
         let first = first_stages(&plan, unit, |b| Reading::state(&plan, &affines, b.state, &b.placed()[0].stage));
-        stage_pass(&mut saved, &first, out, input.w, noise, |ctx, span| {
-            sums.iter().for_each(|sum| sum.write(&plan, ctx, span));
+        stage_pass(&mut saved, &first, out, input.w, noise, |ctx, span, work| {
+            sums.iter().for_each(|sum| sum.write(&plan, ctx, span, work));
             for b in unit.branches.iter().map(|b| &plan.branches[*b]) {
                 if let Action::Noise { buffer } = b.action {
                     let len = plan.buffer_lens[buffer];
@@ -130,12 +131,12 @@ fn forward_in_pool(plan: Plan, input: CellInput<'_>, noise: &CellNoise, out: &mu
         }
         let second = second_stages(&plan, unit, |first| Reading::inner(&plan, &affines, first));
         if !second.is_empty() {
-            stage_pass(&mut saved, &second, out, input.w, noise, |_, _| {});
+            stage_pass(&mut saved, &second, out, input.w, noise, |_, _, _| {});
         }
         sums = unit.ends.iter().map(|part| NodeSum::new(&saved, part, input.p, noise)).collect();
     }
-    stage_pass(&mut saved, &[], out, input.w, noise, |ctx, span| {
-        sums.iter().for_each(|sum| sum.write(&plan, ctx, span));
+    stage_pass(&mut saved, &[], out, input.w, noise, |ctx, span, work| {
+        sums.iter().for_each(|sum| sum.write(&plan, ctx, span, work));
     });
     saved
 }
@@ -171,46 +172,47 @@ fn jvp_in_pool(
     let affines: Vec<Affine> = saved.norms.iter().map(Norm::affine).collect();
 
     // One pass over the images: the tangent of every stage, and the sums that the tangent of its batch norm takes.
-    let pass =
-        |dot: &mut SavedDot, steps: &[Step<'_, DotReading<'_>>], before: &(dyn Fn(&mut DotChunk<'_>, Span) + Sync)| {
-            let SavedDot { chunks, out_dot, .. } = &mut *dot;
-            let items = chunks
-                .par_iter_mut()
-                .zip(out_dot.par_chunks_mut(per_chunk * plan.out_len()))
-                .zip(saved.chunks.par_iter())
-                .enumerate();
-            let sums: Vec<Vec<[Vec<f64>; 2]>> = items
-                .map(|(index, ((dots_bufs, out_dot), bufs))| {
-                    let first = index * per_chunk;
-                    let mut chunk = DotChunk { first, out_dot, bufs, dots: dots_bufs };
-                    let mut sums: Vec<[Vec<f64>; 2]> =
-                        steps.iter().map(|s| [0, 1].map(|_| vec![0.0; s.placed.stage.c_out()])).collect();
-                    with_scratch(|work| {
-                        for span in plan.spans(chunk.out_dot.len() / plan.out_len(), &noise.drop_path) {
-                            before(&mut chunk, span);
-                            for (step, sums) in steps.iter().zip(&mut sums) {
-                                let mut y_dot = std::mem::take(&mut chunk.dots[step.placed.norm]);
-                                chunk.stage(isa, step, span, &input, &tangent, work, &mut y_dot);
-                                chunk.dots[step.placed.norm] = y_dot;
-                                for (sum, part) in sums.iter_mut().zip(work.sums.chunks(step.placed.stage.c_out())) {
-                                    sum.iter_mut().zip(part).for_each(|(s, v)| *s += f64::from(*v));
-                                }
+    let pass = |dot: &mut SavedDot,
+                steps: &[Step<'_, DotReading<'_>>],
+                before: &(dyn Fn(&mut DotChunk<'_>, Span, &mut Work) + Sync)| {
+        let SavedDot { chunks, out_dot, .. } = &mut *dot;
+        let items = chunks
+            .par_iter_mut()
+            .zip(out_dot.par_chunks_mut(per_chunk * plan.out_len()))
+            .zip(saved.chunks.par_iter().zip(out.par_chunks(per_chunk * plan.out_len())))
+            .enumerate();
+        let sums: Vec<Vec<[Vec<f64>; 2]>> = items
+            .map(|(index, ((dots, out_dot), (bufs, out)))| {
+                let value = Group { first: index * per_chunk, bufs, out };
+                let mut chunk = DotChunk { value, out_dot, dots };
+                let mut sums: Vec<[Vec<f64>; 2]> =
+                    steps.iter().map(|s| [0, 1].map(|_| vec![0.0; s.placed.stage.c_out()])).collect();
+                with_scratch(|work| {
+                    for span in plan.spans(chunk.out_dot.len() / plan.out_len(), &noise.drop_path) {
+                        before(&mut chunk, span, work);
+                        for (step, sums) in steps.iter().zip(&mut sums) {
+                            let mut y_dot = std::mem::take(&mut chunk.dots[step.placed.norm]);
+                            chunk.stage(isa, step, span, &input, &tangent, work, &mut y_dot);
+                            chunk.dots[step.placed.norm] = y_dot;
+                            for (sum, part) in sums.iter_mut().zip(work.sums.chunks(step.placed.stage.c_out())) {
+                                sum.iter_mut().zip(part).for_each(|(s, v)| *s += f64::from(*v));
                             }
                         }
-                    });
-                    sums
-                })
-                .collect();
-            for (at, step) in steps.iter().enumerate() {
-                let mut total = [0, 1].map(|_| vec![0.0; step.placed.stage.c_out()]);
-                for chunk in &sums {
-                    for (total, part) in total.iter_mut().zip(&chunk[at]) {
-                        total.iter_mut().zip(part).for_each(|(t, v)| *t += v);
                     }
+                });
+                sums
+            })
+            .collect();
+        for (at, step) in steps.iter().enumerate() {
+            let mut total = [0, 1].map(|_| vec![0.0; step.placed.stage.c_out()]);
+            for chunk in &sums {
+                for (total, part) in total.iter_mut().zip(&chunk[at]) {
+                    total.iter_mut().zip(part).for_each(|(t, v)| *t += v);
                 }
-                dot.norms[step.placed.norm] = saved.norms[step.placed.norm].tangent(&total[0], &total[1]);
             }
-        };
+            dot.norms[step.placed.norm] = saved.norms[step.placed.norm].tangent(&total[0], &total[1]);
+        }
+    };
 
     let pre: Vec<Step<'_, DotReading<'_>>> = [(input.s0, tangent.s0), (input.s1, tangent.s1)]
         .into_iter()
@@ -221,7 +223,7 @@ fn jvp_in_pool(
             ready: false,
         })
         .collect();
-    pass(&mut dot, &moving(&moves, pre), &|_, _| {});
+    pass(&mut dot, &moving(&moves, pre), &|_, _, _| {});
     let node_tangent = |part: &Part, dot: &SavedDot| NodeTangent::new(saved, dot, part, input.p, tangent.p, noise);
     let mut sums: Vec<NodeTangent<'_>> = plan.empty_nodes().map(|part| node_tangent(&part, &dot)).collect();
     let state_dots: Vec<Affine> = (0..2).map(|j| saved.norms[j].tangent_affine(&dot.norms[j], 1.0, 0.0)).collect();
@@ -231,7 +233,7 @@ fn jvp_in_pool(
             first_stages(plan, unit, |b| DotReading::state(plan, &affines, &state_dots, b.state, &b.placed()[0].stage));
         let first = moving(&moves, first);
         if !(first.is_empty() && sums.is_empty()) {
-            pass(&mut dot, &first, &|chunk, span| sums.iter().for_each(|sum| sum.write(plan, chunk, span)));
+            pass(&mut dot, &first, &|chunk, span, work| sums.iter().for_each(|sum| sum.write(plan, chunk, span, work)));
         }
         for first in unit.branches.iter().filter_map(|b| plan.branches[*b].first_of_two()) {
             inner_dots[first.norm] = saved.norms[first.norm].tangent_affine(&dot.norms[first.norm], 1.0, 0.0);
@@ -240,11 +242,11 @@ fn jvp_in_pool(
             second_stages(plan, unit, |first| DotReading::inner(plan, &affines, &inner_dots[first.norm], first));
         let second = moving(&moves, second);
         if !second.is_empty() {
-            pass(&mut dot, &second, &|_, _| {});
+            pass(&mut dot, &second, &|_, _, _| {});
         }
         sums = unit.ends.iter().map(|part| node_tangent(part, &dot)).collect();
     }
-    pass(&mut dot, &[], &|chunk, span| sums.iter().for_each(|sum| sum.write(plan, chunk, span)));
+    pass(&mut dot, &[], &|chunk, span, work| sums.iter().for_each(|sum| sum.write(plan, chunk, span, work)));
     dot
 }
 
@@ -258,6 +260,10 @@ pub(crate) struct Chunk<'a> {
 }
 
 impl Chunk<'_> {
+    fn group(&self) -> Group<'_> {
+        Group { first: self.first, bufs: self.bufs, out: self.out }
+    }
+
     /// The output of a stage for a few images, and its moments.
     fn stage(
         &mut self,
@@ -270,13 +276,13 @@ impl Chunk<'_> {
     ) {
         let (stage, norm) = (step.placed.stage.of_images(span.n), step.placed.norm);
         let c = stage.c_out();
-        let Work { scratch, sums } = work;
+        let Work { scratch, sums, .. } = work;
         sums.clear();
         sums.resize(3 * c, 0.0);
         let (pivot, rest) = sums.split_at_mut(c);
         let (sum, square) = rest.split_at_mut(c);
         let mut y = std::mem::take(&mut self.bufs[norm]);
-        let feed = step.reading.feed(self.bufs, self.first, span);
+        let feed = step.reading.feed(self.group(), span);
         let feed = (Of::Value, (!step.ready).then_some(&feed));
         let w = stage.factors(&w[step.placed.weights..]);
         let image = &mut y[span.of(step.placed.stage.len_out())];
@@ -293,13 +299,16 @@ impl Chunk<'_> {
 
 /// A group of images in a tangent pass.
 pub(crate) struct DotChunk<'a> {
-    pub first: usize,
+    pub value: Group<'a>,
     pub out_dot: &'a mut [f32],
-    pub bufs: &'a [Buffer],
     pub dots: &'a mut [Buffer],
 }
 
 impl DotChunk<'_> {
+    fn tangent(&self) -> Group<'_> {
+        Group { first: self.value.first, bufs: self.dots, out: self.out_dot }
+    }
+
     /// The tangent of a stage's output for a few images into `y_dot`, the buffer of the group, and into `work.sums` its
     /// sum and that of its product with the output, per channel.
     #[allow(clippy::too_many_arguments)]
@@ -316,20 +325,20 @@ impl DotChunk<'_> {
         let (stage, at) = (step.placed.stage.of_images(span.n), step.placed.weights);
         let (images, c) = (span.of(step.placed.stage.len_out()), stage.c_out());
         let y_dot = &mut y_dot[images.clone()];
-        let y = &self.bufs[step.placed.norm][images];
-        let Work { scratch, sums } = work;
+        let y = &self.value.bufs[step.placed.norm][images];
+        let Work { scratch, sums, .. } = work;
         sums.clear();
         sums.resize(2 * c, 0.0);
         let mut seen = |first: usize, y_dot: &[f32]| {
             add_dots(isa, y_dot.len() / c, c, (y_dot, c), &[(&y[first * c..], c)], sums);
         };
         let w = stage.factors(&input.w[at..]);
-        let r = step.reading.value.feed(self.bufs, self.first, span);
+        let r = step.reading.value.feed(self.value, span);
         let w_dot = tangent
             .w
             .map(|w_dot| stage.factors(&w_dot[at..]))
             .filter(|w_dot| !(w_dot.0.is_empty() && w_dot.1.is_empty()));
-        let feed = step.reading.feed(self.bufs, self.dots, self.first, span);
+        let feed = step.reading.feed(self.value, self.tangent(), span);
         let v = feed.as_ref().map(|feed| (!step.ready).then_some(feed));
         if let Some(w_dot) = w_dot {
             return stage.forward_dual(isa, &r, v, w, w_dot, scratch, y_dot, &mut seen);
@@ -353,6 +362,8 @@ pub(crate) struct Work {
     pub scratch: Scratch,
     /// Channel sums of them.
     pub sums: Vec<f32>,
+    /// A node of them, dense: the output, where it goes, is also what some of its summands are read from.
+    node: Aligned,
 }
 
 /// Calls f with this thread's buffers.
@@ -371,7 +382,7 @@ fn stage_pass(
     out: &mut [f32],
     w: &[f32],
     noise: &CellNoise,
-    before: impl Fn(&mut Chunk<'_>, Span) + Sync,
+    before: impl Fn(&mut Chunk<'_>, Span, &mut Work) + Sync,
 ) {
     let plan = &saved.plan;
     let per_chunk = chunk_images(plan.n);
@@ -382,7 +393,7 @@ fn stage_pass(
             let mut parts: Vec<Moments> = steps.iter().map(|s| Moments::new(s.placed.stage.c_out())).collect();
             with_scratch(|work| {
                 for span in plan.spans(chunk.out.len() / plan.out_len(), &noise.drop_path) {
-                    before(&mut chunk, span);
+                    before(&mut chunk, span, work);
                     for (step, part) in steps.iter().zip(&mut parts) {
                         chunk.stage(plan.isa, step, span, w, work, part);
                     }
@@ -413,7 +424,14 @@ pub(crate) fn factor(drop_path: &[f32], n: usize, edge: usize, image: usize) -> 
     if drop_path.is_empty() { 1.0 } else { drop_path[edge * n + image] }
 }
 
-/// Copies images of a node, or of its tangent, to their place in the output.
+/// Sums up a node, or its tangent, of a few images, dense.
+fn sum_node(plan: &Plan, sources: &[Source<'_>], shift: &[f32], span: Span, node: &mut Aligned) {
+    let px = span.n * plan.px(2);
+    node.resize(px * plan.c);
+    blend(plan.isa, px, plan.c, sources, shift, false, node, plan.c);
+}
+
+/// Copies it to its place in the output.
 fn copy_to_output(plan: &Plan, node: usize, images: &[f32], span: Span, out: &mut [f32]) {
     let out = &mut out[span.first * plan.out_len() + node * plan.c..];
     let from = Source::new(images, plan.c, &[]);
@@ -447,31 +465,28 @@ impl<'a> NodeSum<'a> {
     }
 
     /// Writes the node of a few images.
-    fn write(&self, plan: &Plan, chunk: &mut Chunk<'_>, span: Span) {
-        let (c, px, images) = (plan.c, plan.px(2), span.of(plan.px(2) * plan.c));
-        let buffer = plan.state_buffer(2 + self.node);
-        let mut node = std::mem::take(&mut chunk.bufs[buffer]);
-        let mut shift = vec![0f32; c];
+    fn write(&self, plan: &Plan, chunk: &mut Chunk<'_>, span: Span, work: &mut Work) {
+        let mut shift = vec![0f32; plan.c];
         let mut sources = Vec::with_capacity(self.terms.len());
         for (from, edge, affine, weight) in &self.terms {
             let m = factor(self.drop_path, self.n, *edge, chunk.first + span.first);
-            let data = &chunk.bufs[*from][images.clone()];
-            sources.push(Source { data, stride: c, coef: &affine.of_y, factor: m * weight });
+            let (data, stride) = chunk.group().term(plan, *from, span);
+            sources.push(Source { data, stride, coef: &affine.of_y, factor: m * weight });
             shift.iter_mut().zip(&affine.shift).for_each(|(s, a)| *s += m * a);
         }
-        blend(plan.isa, span.n * px, c, &sources, &shift, false, &mut node[images.clone()], c);
-        copy_to_output(plan, self.node, &node[images], span, chunk.out);
-        chunk.bufs[buffer] = node;
+        sum_node(plan, &sources, &shift, span, &mut work.node);
+        copy_to_output(plan, self.node, &work.node, span, chunk.out);
     }
 }
 
 /// The tangent of that sum.
 struct NodeTangent<'a> {
     node: usize,
-    /// Whether it has a buffer: otherwise it is zero in the output, and nobody else reads it.
+    /// Otherwise it is zero, and nobody else reads it.
     moves: bool,
-    /// (buffer, edge, coefficients, weight, tangent of the weight); the weights count where no batch norm precedes.
-    terms: Vec<(usize, usize, Affine, f32, f32)>,
+    /// (buffer, whether it moves, edge, coefficients, weight, tangent of the weight); the weights count where no batch
+    /// norm precedes.
+    terms: Vec<(usize, bool, usize, Affine, f32, f32)>,
     drop_path: &'a [f32],
     n: usize,
 }
@@ -486,15 +501,16 @@ impl<'a> NodeTangent<'a> {
                 let b = &plan.branches[*b];
                 let (from, norm) = term(plan, b)?;
                 let (p, p_dot) = (p[b.alpha], p_dot[b.alpha]);
-                if p_dot == 0.0 && !dot.is_moving(from) {
+                let moves = dot.is_moving(from);
+                if p_dot == 0.0 && !moves {
                     return None;
                 }
                 Some(match norm {
                     Some(norm) => {
                         let affine = saved.norms[norm].tangent_affine(&dot.norms[norm], f64::from(p), f64::from(p_dot));
-                        (from, b.edge, affine, 1.0, 1.0)
+                        (from, moves, b.edge, affine, 1.0, 1.0)
                     }
-                    None => (from, b.edge, Affine::default(), p, p_dot),
+                    None => (from, moves, b.edge, Affine::default(), p, p_dot),
                 })
             })
             .collect();
@@ -502,29 +518,26 @@ impl<'a> NodeTangent<'a> {
         Self { node: part.node, moves, terms, drop_path: &noise.drop_path, n: plan.n }
     }
 
-    fn write(&self, plan: &Plan, chunk: &mut DotChunk<'_>, span: Span) {
-        let (c, px, images) = (plan.c, plan.px(2), span.of(plan.px(2) * plan.c));
+    fn write(&self, plan: &Plan, chunk: &mut DotChunk<'_>, span: Span, work: &mut Work) {
+        let c = plan.c;
         if !self.moves {
             let out = &mut chunk.out_dot[span.first * plan.out_len() + self.node * c..];
-            return blend(plan.isa, span.n * px, c, &[], &[], false, out, plan.nodes * c);
+            return blend(plan.isa, span.n * plan.px(2), c, &[], &[], false, out, plan.nodes * c);
         }
-        let buffer = plan.state_buffer(2 + self.node);
-        let mut node = std::mem::take(&mut chunk.dots[buffer]);
         let mut shift = vec![0f32; c];
         let mut sources = Vec::with_capacity(2 * self.terms.len());
-        for (from, edge, affine, p, p_dot) in &self.terms {
-            let m = factor(self.drop_path, self.n, *edge, chunk.first + span.first);
-            if let Some(dots) = chunk.dots.get(*from).filter(|dots| !dots.is_empty()) {
-                let data = &dots[images.clone()];
-                sources.push(Source { data, stride: c, coef: &affine.of_dot, factor: m * p });
+        for (from, moves, edge, affine, p, p_dot) in &self.terms {
+            let m = factor(self.drop_path, self.n, *edge, chunk.value.first + span.first);
+            if *moves {
+                let (data, stride) = chunk.tangent().term(plan, *from, span);
+                sources.push(Source { data, stride, coef: &affine.of_dot, factor: m * p });
             }
-            let data = &chunk.bufs[*from][images.clone()];
-            sources.push(Source { data, stride: c, coef: &affine.of_y, factor: m * p_dot });
+            let (data, stride) = chunk.value.term(plan, *from, span);
+            sources.push(Source { data, stride, coef: &affine.of_y, factor: m * p_dot });
             shift.iter_mut().zip(&affine.shift).for_each(|(s, a)| *s += m * a);
         }
-        blend(plan.isa, span.n * px, c, &sources, &shift, false, &mut node[images.clone()], c);
-        copy_to_output(plan, self.node, &node[images], span, chunk.out_dot);
-        chunk.dots[buffer] = node;
+        sum_node(plan, &sources, &shift, span, &mut work.node);
+        copy_to_output(plan, self.node, &work.node, span, chunk.out_dot);
     }
 }
 

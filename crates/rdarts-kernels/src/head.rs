@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use crate::buffers::take_vec;
+use crate::buffers::take_gradient;
 use crate::simd::Isa;
 use crate::simd::blend::dots;
 use crate::spec::HeadSpec;
@@ -54,7 +54,7 @@ pub fn weight_gradient(spec: &HeadSpec, means: &[f32], g: &[f32]) -> Vec<f32> {
 /// Gradient of the input, (n, px, c): each pixel takes its share of W' g (plus W_dot' d for the vjp of the jvp).
 pub fn input_gradient(spec: &HeadSpec, px: usize, terms: &[(&[f32], &[f32])]) -> Vec<f32> {
     let (c, n) = (spec.c_in, terms[0].1.len() / spec.classes);
-    let mut out = take_vec(n * px * c);
+    let mut out = take_gradient(n * px * c);
     out.par_chunks_mut(px * c).enumerate().for_each(|(i, image)| {
         let mut share = vec![0f32; c];
         for (ch, share) in share.iter_mut().enumerate() {

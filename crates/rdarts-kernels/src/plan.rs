@@ -88,7 +88,7 @@ pub(crate) struct Plan {
     /// In which the branches go forward; they go back in the opposite order.
     pub units: Vec<Unit>,
     pub n_norms: usize,
-    /// Values of one image in each buffer: one per norm, one per node, then noise.
+    /// Values of one image in each buffer: one per norm, one per node (empty: nodes lie in the output), then noise.
     pub buffer_lens: Vec<usize>,
     pub n_weights: usize,
     pub n_alphas: usize,
@@ -153,7 +153,8 @@ impl Plan {
             }
         }
         let n_norms = norm;
-        lens.extend(vec![side_out[0] * side_out[1] * c; spec.nodes]);
+        // Nodes lie in the output.
+        lens.extend(vec![0; spec.nodes]);
         for branch in &mut branches {
             if let Action::Noise { buffer } = &mut branch.action {
                 *buffer = lens.len();
@@ -240,6 +241,11 @@ impl Plan {
     /// The buffer of a state: what the batch norm of a preprocess block takes in, or a node.
     pub fn state_buffer(&self, state: usize) -> usize {
         if state < 2 { state } else { self.n_norms + state - 2 }
+    }
+
+    /// The node that a buffer stands for, if it does.
+    pub fn node_of(&self, buffer: usize) -> Option<usize> {
+        buffer.checked_sub(self.n_norms).filter(|node| *node < self.nodes)
     }
 
     /// How many buffers, from the first on, have a tangent: all but noise.

@@ -8,24 +8,47 @@ use crate::simd::blend::Source;
 use crate::simd::window::{Feed, Mode};
 use crate::stage::Stage;
 
+/// The tensors of a group of images, or their tangents.
+#[derive(Clone, Copy)]
+pub(crate) struct Group<'a> {
+    /// Its first image.
+    pub first: usize,
+    pub bufs: &'a [Buffer],
+    /// Its part of the output, where the nodes lie.
+    pub out: &'a [f32],
+}
+
+impl<'a> Group<'a> {
+    /// A few images of what a branch adds to its node, and the distance between pixels: a buffer or a node.
+    pub fn term(&self, plan: &Plan, buffer: usize, span: Span) -> (&'a [f32], usize) {
+        match plan.node_of(buffer) {
+            Some(node) => (&self.out[span.first * plan.out_len() + node * plan.c..], plan.nodes * plan.c),
+            None => (&self.bufs[buffer][span.of(plan.px(2) * plan.c)], plan.c),
+        }
+    }
+}
+
 /// Where an image lies.
 #[derive(Clone, Copy)]
-pub(crate) enum Place<'a> {
+enum Place<'a> {
     /// In a tensor of the whole batch.
     Given(&'a [f32]),
     /// In this buffer of its group.
     Kept(usize),
+    /// In the output of its group, from this value on, pixels that many values apart.
+    Node(usize, usize),
 }
 
 impl<'a> Place<'a> {
-    /// `len` values each of images of a group whose first image is `first`.
-    fn images<'b>(&self, bufs: &'b [Buffer], first: usize, span: Span, len: usize) -> &'b [f32]
+    /// Images of a group, `len` values of c channels each, and the distance between pixels.
+    fn images<'b>(&self, group: Group<'b>, span: Span, len: usize, c: usize) -> (&'b [f32], usize)
     where
         'a: 'b,
     {
         match *self {
-            Self::Given(all) => &all[first * len..][span.of(len)],
-            Self::Kept(buffer) => &bufs[buffer][span.of(len)],
+            Self::Given(all) => (&all[group.first * len..][span.of(len)], c),
+            Self::Kept(buffer) => (&group.bufs[buffer][span.of(len)], c),
+            Self::Node(from, pitch) => (&group.out[span.first * len / c * pitch + from..], pitch),
         }
     }
 }
@@ -53,7 +76,11 @@ impl<'a> Reading<'a> {
     /// A state, for the first stage of a branch; `affines` are those of all batch norms.
     pub fn state(plan: &Plan, affines: &'a [Affine], state: usize, stage: &Stage) -> Self {
         Self {
-            place: Place::Kept(plan.state_buffer(state)),
+            place: if state < 2 {
+                Place::Kept(plan.state_buffer(state))
+            } else {
+                Place::Node((state - 2) * plan.c, plan.nodes * plan.c)
+            },
             len: plan.px(state) * plan.c,
             c: plan.c,
             affine: (state < 2).then(|| &affines[state]),
@@ -75,10 +102,11 @@ impl<'a> Reading<'a> {
     }
 
     /// Images of a group.
-    pub fn feed<'b>(&'b self, bufs: &'b [Buffer], first: usize, span: Span) -> Feed<'b> {
+    pub fn feed<'b>(&'b self, group: Group<'b>, span: Span) -> Feed<'b> {
         let (coef, shift): (&[f32], &[f32]) = self.affine.map_or((&[], &[]), |a| (&a.of_y, &a.shift));
+        let (data, stride) = self.place.images(group, span, self.len, self.c);
         Feed {
-            source: Source::new(self.place.images(bufs, first, span, self.len), self.c, coef),
+            source: Source::new(data, stride, coef),
             second: None,
             shift,
             mode: if self.relu { Mode::Relu } else { Mode::Plain },
@@ -115,13 +143,14 @@ impl<'a> DotReading<'a> {
         Self { value, place: Some(value.place), affine: Some(dot) }
     }
 
-    /// The tangent of images of a group: where relu lets it through.
-    pub fn feed<'b>(&'b self, bufs: &'b [Buffer], dots: &'b [Buffer], first: usize, span: Span) -> Option<Feed<'b>> {
+    /// The tangent of images of a group, given that and its tangents: where relu lets it through.
+    pub fn feed<'b>(&'b self, group: Group<'b>, dots: Group<'b>, span: Span) -> Option<Feed<'b>> {
         let place = self.place?;
-        let value = self.value.feed(bufs, first, span);
+        let value = self.value.feed(group, span);
+        let (data, stride) = place.images(dots, span, self.value.len, self.value.c);
         let (coef, shift): (&[f32], &[f32]) = self.affine.map_or((&[], &[]), |a| (&a.of_dot, &a.shift));
         Some(Feed {
-            source: Source::new(place.images(dots, first, span, self.value.len), self.value.c, coef),
+            source: Source::new(data, stride, coef),
             second: self.affine.map(|a| Source { coef: &a.of_y, ..value.source }),
             shift,
             mode: value.gate().map_or(Mode::Plain, Mode::Gate),

@@ -18,6 +18,11 @@ pub(crate) struct Aligned {
 }
 
 impl Aligned {
+    /// An empty one that can become `len` values long without being moved.
+    pub fn with_room(len: usize) -> Self {
+        Self { lines: Vec::with_capacity(len.div_ceil(16)), len: 0 }
+    }
+
     /// Changes the length; what is new is zero or, where the vector was longer before, unspecified.
     pub fn resize(&mut self, len: usize) {
         let lines = len.div_ceil(16);
@@ -27,7 +32,7 @@ impl Aligned {
         self.len = len;
     }
 
-    /// Values it can hold without a new allocation.
+    /// Values it has held.
     pub fn capacity(&self) -> usize {
         self.lines.len() * 16
     }

@@ -1,6 +1,7 @@
 //! Pointwise products: out[p][co] (+)= sum_ci x[p][ci] w[ci][co], and the gradient of w. Rows of x and of out may
 //! lie any distance apart, so that strided, windowed and full convolutions are made of the same two loops.
 
+use super::blend::Source;
 use super::{Simd, in_blocks, kernel};
 
 /// Dense tensors of as many channels as a product reads, which will be read after it. While it computes it asks for as
@@ -15,15 +16,22 @@ impl Next {
     /// The sources and the gate of a vjp of a jvp.
     const MOST: usize = 5;
 
-    /// Adds values from `from` on, which may lie behind the end of a slice: the next image does.
-    pub fn add(&mut self, from: *const f32) {
-        self.streams[self.n] = from as usize;
+    /// Adds a source of c channels from a pixel on, if it is dense. The pixel may lie behind the end of the slice: the
+    /// next image does.
+    pub fn add_dense(&mut self, source: &Source<'_>, pixel: usize, c: usize) {
+        if source.stride == c {
+            self.add(source.at(pixel) as usize);
+        }
+    }
+
+    fn add(&mut self, from: usize) {
+        self.streams[self.n] = from;
         self.n += 1;
     }
 
     /// Adds those of another.
     pub fn extend(&mut self, other: &Self) {
-        other.streams[..other.n].iter().for_each(|s| self.add(std::ptr::without_provenance(*s)));
+        other.streams[..other.n].iter().for_each(|s| self.add(*s));
     }
 
     /// The same, `by` values further on.
