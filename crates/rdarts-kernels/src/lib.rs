@@ -15,5 +15,6 @@ mod simd;
 pub mod spec;
 mod stage;
 pub mod stem;
+pub mod traffic;
 
 pub use simd::Isa;

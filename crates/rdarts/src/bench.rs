@@ -4,7 +4,9 @@
 //! asked for, after one that warms up; peak memory is the process's resident set while the row ran. The share of
 //! the machine's peak divides the multiply-adds that the derivatives need (five times the forward pass for a
 //! first-order step: two forward passes, one backward pass to the inputs, one to inputs and weights) by what the
-//! same threads reach in a loop of fused multiply-adds on registers, measured in the same run.
+//! same threads reach in a loop of fused multiply-adds on registers, measured in the same run. The share of memory
+//! divides the bytes that the passes move, if no cache keeps anything from one pass to the next, by what the same
+//! threads read from memory: where caches do keep something it can be more than all of it.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -26,7 +28,8 @@ use crate::exit::{Exit, out};
 /// How fast this machine searches: seconds, images per second and peak memory of each kind of step
 ///
 /// Measures the search step of first and of second order (exact), a Hessian-vector product, the dominant eigenvalue
-/// to 1e-3, and the full alpha-Hessian, with the share of this machine's floating-point peak. bench/peer in the
+/// to 1e-3, and the full alpha-Hessian. Of a first-order step it says which share of this machine's floating-point
+/// peak it reaches, and which share of the bandwidth of its memory it would use if no cache helped. bench/peer in the
 /// source compares the same work with PyTorch.
 #[derive(clap::Args)]
 pub struct Args {
@@ -79,9 +82,16 @@ struct Row {
     name: &'static str,
     seconds: Vec<f64>,
     images: usize,
-    /// Multiply-adds, where they are known.
-    macs: Option<f64>,
+    /// Multiply-adds and bytes, where they are known.
+    cost: Option<Cost>,
     peak_bytes: Option<u64>,
+}
+
+/// Of one step.
+#[derive(Clone, Copy)]
+struct Cost {
+    macs: f64,
+    bytes: f64,
 }
 
 /// Runs the verb.
@@ -100,7 +110,8 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let asked = |kind| args.only.is_empty() || args.only.contains(&kind);
     let mut rows = Vec::new();
     if asked(Kind::First) {
-        rows.push(measure("search step, first order", steps, n, Some(5.0 * forward), || world.step(false)));
+        let cost = Cost { macs: 5.0 * forward, bytes: net.step_bytes(n, [side; 2]) as f64 };
+        rows.push(measure("search step, first order", steps, n, Some(cost), || world.step(false)));
     }
     if asked(Kind::Second) {
         rows.push(measure("search step, second order", steps, n, None, || world.step(true)));
@@ -149,13 +160,14 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     out!("this machine: {:.0} GMAC/s on registers, {:.1} GB/s from memory", peak.macs / 1e9, peak.bytes / 1e9);
     out!("");
     out!(
-        "{:<30} {:>10} {:>19} {:>11} {:>11} {:>8}",
+        "{:<30} {:>10} {:>19} {:>11} {:>11} {:>8} {:>10}",
         "",
         "median s",
         "fastest to slowest",
         "images/s",
         "peak MB",
-        "of peak"
+        "of peak",
+        "of memory"
     );
     for row in &rows {
         row.print(&peak);
@@ -249,7 +261,7 @@ fn batch((images, labels): &(Vec<f32>, Vec<u32>), side: usize) -> Batch<'_, f32>
 }
 
 /// Times `body`, after one run that warms up unless it is asked for once.
-fn measure(name: &'static str, steps: usize, images: usize, macs: Option<f64>, mut body: impl FnMut()) -> Row {
+fn measure(name: &'static str, steps: usize, images: usize, cost: Option<Cost>, mut body: impl FnMut()) -> Row {
     buffers::clear();
     // Writing 5 sets the peak of the resident set back to its present size (Linux).
     let can_measure = std::fs::write("/proc/self/clear_refs", "5").is_ok();
@@ -263,7 +275,7 @@ fn measure(name: &'static str, steps: usize, images: usize, macs: Option<f64>, m
             begin.elapsed().as_secs_f64()
         })
         .collect();
-    Row { name, seconds, images, macs, peak_bytes: peak_resident().filter(|_| can_measure) }
+    Row { name, seconds, images, cost, peak_bytes: peak_resident().filter(|_| can_measure) }
 }
 
 /// Bytes of VmHWM.
@@ -283,8 +295,10 @@ impl Row {
         (median, s[0], s[s.len() - 1])
     }
 
-    fn share(&self, peak: &peak::Peak) -> Option<f64> {
-        self.macs.map(|macs| macs / self.spread().0 / peak.macs)
+    /// Of the multiply-adds and of the bytes that the machine could do in this time.
+    fn shares(&self, peak: &peak::Peak) -> Option<[f64; 2]> {
+        let seconds = self.spread().0;
+        self.cost.map(|cost| [cost.macs / seconds / peak.macs, cost.bytes / seconds / peak.bytes])
     }
 
     fn json(&self, peak: &peak::Peak) -> Value {
@@ -292,19 +306,22 @@ impl Row {
         json!({
             "name": self.name, "seconds": median, "fastest": fastest, "slowest": slowest, "n": self.seconds.len(),
             "images_per_second": self.images as f64 / median, "peak_bytes": self.peak_bytes,
-            "share_of_peak": self.share(peak),
+            "share_of_peak": self.shares(peak).map(|s| s[0]), "share_of_bandwidth": self.shares(peak).map(|s| s[1]),
+            "gmac": self.cost.map(|cost| cost.macs / 1e9), "bytes": self.cost.map(|cost| cost.bytes),
         })
     }
 
     fn print(&self, peak: &peak::Peak) {
         let (median, fastest, slowest) = self.spread();
+        let [of_peak, of_memory] = self
+            .shares(peak)
+            .map_or(["-", "-"].map(String::from), |shares| shares.map(|s| format!("{:.0} %", 100.0 * s)));
         out!(
-            "{:<30} {median:>10.4} {:>19} {:>11.0} {:>11} {:>8}",
+            "{:<30} {median:>10.4} {:>19} {:>11.0} {:>11} {of_peak:>8} {of_memory:>10}",
             self.name,
             format!("{fastest:.4} to {slowest:.4}"),
             self.images as f64 / median,
             self.peak_bytes.map_or("-".into(), |b| format!("{:.0}", b as f64 / 1e6)),
-            self.share(peak).map_or("-".into(), |s| format!("{:.0} %", 100.0 * s)),
         );
     }
 }
