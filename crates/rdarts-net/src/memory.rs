@@ -1,15 +1,14 @@
 //! How much memory a computation on the fused path needs, before it is begun.
 //!
 //! Counted in 32-bit floats, from the shapes alone: what the tape keeps (images, the stem, and of every cell the
-//! output of each stage before its batch norm, its nodes, and its own output), the weights and their gradients, and of the
-//! backward pass the gradients that are alive at its most demanding cell. Second derivatives add the gradients inside
-//! all cells, and the tangents of all that is kept. The kernels keep buffers on a shelf for the next step, so memory that one part of a step has left counts
-//! beside the next part where the sizes differ; this is what makes the second-order step the largest.
+//! output of each stage before its batch norm, and its own output, where its nodes lie), the weights and their gradients,
+//! and of the backward pass the gradients that are alive at its most demanding cell, for which all cells share the memory.
+//! Second derivatives add the gradients inside all cells, and the tangents of all that is kept. The kernels keep buffers on
+//! a shelf for the next step, so memory that one part of a step has left counts beside the next part where the sizes
+//! differ; this is what makes the second-order step the largest.
 //!
 //! Not counted: the program itself, its threads and their windows (some ten MB), and the data set. The test
 //! `tests/memory.rs` holds the estimate within a factor of 1.5 of the peak that the system reports.
-
-use std::collections::BTreeMap;
 
 use rdarts_kernels::spec::{CellDims, CellSpec, OpKind, weights_len};
 
@@ -38,8 +37,10 @@ struct CellFloats {
     out: usize,
     /// Gradients of s0 and s1.
     inputs: usize,
-    /// Gradients inside the cell: of all states, and between the stages of operations that have two.
+    /// Gradients inside the cell: of all states, and between the stages of operations that have two; of all of these,
+    /// as second derivatives keep them, and of those that start at one state, which a plain pass goes through together.
     inside: usize,
+    inside_at_once: usize,
     /// Partial weight gradients.
     partial: usize,
 }
@@ -50,18 +51,21 @@ impl CellFloats {
         let px = |[h, w]: [usize; 2]| n * h * w;
         let (state, node) = (px(side1) * spec.c, px(dims.side_out(spec)) * spec.c);
         let two_stages = |ops: &[OpKind]| ops.iter().filter(|op| matches!(op, OpKind::SepConv(_))).count();
-        let (mut n_stages, mut n_twice) = (0, 0);
+        let (mut n_stages, mut n_twice, mut of_state) = (0, 0, vec![0; 2 + spec.nodes]);
         for (edge, _, state) in spec.edge_list() {
             let ops = &spec.edges[edge];
             let free = |op: &&OpKind| matches!(op, OpKind::None) || (**op == OpKind::Skip && spec.stride(state) == 1);
             n_stages += ops.len() - ops.iter().filter(free).count() + two_stages(ops);
             n_twice += two_stages(ops);
+            of_state[state] += two_stages(ops);
         }
+        let most = of_state.into_iter().max().unwrap_or(0);
         Self {
-            saved: 2 * state + (n_stages + spec.nodes) * node,
+            saved: 2 * state + n_stages * node,
             out: spec.nodes * node,
             inputs: px(side0) * spec.c_prev_prev + px(side1) * spec.c_prev,
             inside: 2 * state + (spec.nodes + n_twice) * node,
+            inside_at_once: 2 * state + (spec.nodes + most) * node,
             partial: PARTS.min(n) * weights_len(&spec.weights()),
         }
     }
@@ -76,27 +80,18 @@ impl Supernet {
         let images = batch * side[0] * side[1] * self.spec().c_image;
         let (saved, outs, weights) = (sum(|c| c.saved), sum(|c| c.out), self.n_parameters());
 
-        // The gradients of the output of the cell at work, of its inputs and of the cell before it, each in so many
-        // `copies`; `inner` is how many there are of those inside a cell. Cells of different size share no memory.
-        let behind = |copies: usize, inner: usize| {
-            let of = |c: &CellFloats| copies * (c.out + 2 * c.inputs) + inner * c.inside;
-            let mut largest = BTreeMap::new();
-            for cell in &cells {
-                let entry = largest.entry(cell.out).or_insert(0);
-                *entry = of(cell).max(*entry);
-            }
-            largest.into_values().sum::<usize>()
-        };
+        // The gradients of the output of the cell at work, of its inputs and of the cell before it, and those inside.
+        let behind = cells.iter().map(|c| c.out + 2 * c.inputs + c.inside_at_once).max().unwrap_or(0);
         let partial = cells.iter().map(|c| c.partial).max().unwrap_or(0);
         let plain = images + 2 * stem + saved + outs;
-        let gradient = plain + behind(1, 1) + partial + 3 * weights;
+        let gradient = plain + behind + partial + 3 * weights;
         // A chain keeps the plain pass and the gradients inside all cells.
         let chain = plain + sum(|c| c.inside) + 2 * weights;
         let floats = match work {
             Work::Gradient => gradient,
             // The tangents of the mixed product take what the validation gradient has left.
             Work::SecondOrderStep => chain + gradient + weights,
-            Work::HessianProduct => chain + saved + outs + behind(1, 1),
+            Work::HessianProduct => chain + saved + outs + behind,
         };
         (size_of::<f32>() * floats) as u64
     }
