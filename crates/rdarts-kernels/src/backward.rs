@@ -130,7 +130,8 @@ struct Context<'a> {
     needs: [bool; 2],
 }
 
-/// Gradients of the cell at `input`; g is the gradient of its output `out`.
+/// Gradients of the cell at `input`; g is the gradient of its output `out`, which must be as
+/// [`forward`](crate::cell::forward) has written it together with `saved`.
 ///
 /// # Panics
 /// If weight gradients are asked for together with a tangent, or a slice is too short.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::simd::aligned::Aligned;
 
-/// Buffers that nobody uses, by the number of values they can hold.
+/// Those that nobody uses, by the number of values they can hold; scratch by the number it has held.
 type Shelf<T> = Mutex<BTreeMap<usize, Vec<T>>>;
 
 static BUFFERS: Shelf<Aligned> = Mutex::new(BTreeMap::new());
@@ -19,14 +19,15 @@ static BUFFERS: Shelf<Aligned> = Mutex::new(BTreeMap::new());
 static SCRATCH: Shelf<Aligned> = Mutex::new(BTreeMap::new());
 static VECTORS: Shelf<Vec<f32>> = Mutex::new(BTreeMap::new());
 
-/// The longest buffer and vector so far. A pass on its way back comes to the larger cells last: what it takes first gets
-/// room to become as long as those that the way forward has needed, of which it touches no more than it uses. Moved to a
-/// new place instead, it would leave a hole for good.
-static LONGEST: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
+/// The lengths of scratch and of gradients that have been announced.
+static ROOM: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
 
 /// Idle vectors of one size that are kept: more than a pass over 20 cells has at once. Burn allocates vectors too, and
 /// those that are given back here but never taken again must not pile up.
 const MOST_VECTORS: usize = 64;
+
+/// Values that are worth keeping.
+const LEAST: usize = 1024;
 
 /// The smallest that fits, if it does not waste more than half of `len`.
 fn find<T>(shelf: &Shelf<T>, len: usize) -> Option<T> {
@@ -35,24 +36,33 @@ fn find<T>(shelf: &Shelf<T>, len: usize) -> Option<T> {
     fit.and_then(|(_, stack)| stack.pop())
 }
 
-/// The smallest that fits or else the largest of all, for its user to lengthen.
-fn find_any<T>(shelf: &Shelf<T>, len: usize) -> Option<T> {
+/// The smallest that fits, however large.
+fn find_fitting<T>(shelf: &Shelf<T>, len: usize) -> Option<T> {
     let mut shelf = shelf.lock().expect("no one panics while holding the shelf");
-    let is_any = |(_, stack): &(&usize, &mut Vec<T>)| !stack.is_empty();
-    if let Some((_, stack)) = shelf.range_mut(len..).find(is_any) {
-        return stack.pop();
-    }
-    shelf.range_mut(..len).rev().find(is_any).and_then(|(_, stack)| stack.pop())
+    let fit = shelf.range_mut(len..).find(|(_, stack)| !stack.is_empty());
+    fit.and_then(|(_, stack)| stack.pop())
 }
 
-fn put_back<T>(shelf: &Shelf<T>, capacity: usize, item: T, most: usize) {
-    if capacity >= 1024 {
-        let mut shelf = shelf.lock().expect("no one panics while holding the shelf");
-        let stack = shelf.entry(capacity).or_default();
-        if stack.len() < most {
-            stack.push(item);
-        }
+fn find_largest<T>(shelf: &Shelf<T>) -> Option<T> {
+    let mut shelf = shelf.lock().expect("no one panics while holding the shelf");
+    let largest = shelf.iter_mut().rev().find(|(_, stack)| !stack.is_empty());
+    largest.and_then(|(_, stack)| stack.pop())
+}
+
+fn put_back<T>(shelf: &Shelf<T>, size: usize, item: T, most: usize) {
+    let mut shelf = shelf.lock().expect("no one panics while holding the shelf");
+    let stack = shelf.entry(size).or_default();
+    if stack.len() < most {
+        stack.push(item);
     }
+}
+
+/// Says how long the longest scratch buffer and the longest gradient of the way back will be. That way comes to the
+/// larger cells last: what it takes first gets room to become so long, of which it touches no more than it uses. Moved to a
+/// new place instead, it would leave a hole for good.
+pub fn announce(scratch: usize, gradient: usize) {
+    ROOM[0].fetch_max(scratch, Relaxed);
+    ROOM[1].fetch_max(gradient, Relaxed);
 }
 
 /// A buffer on loan, aligned to cache lines.
@@ -65,7 +75,6 @@ pub struct Buffer {
 impl Buffer {
     /// `len` values with unspecified contents.
     pub fn take(len: usize) -> Self {
-        LONGEST[0].fetch_max(len, Relaxed);
         Self { values: find(&BUFFERS, len).unwrap_or_default(), is_scratch: false }.of_len(len)
     }
 
@@ -74,8 +83,9 @@ impl Buffer {
         if len == 0 {
             return Self::default();
         }
-        let new = || Aligned::with_room(LONGEST[0].load(Relaxed));
-        Self { values: find_any(&SCRATCH, len).unwrap_or_else(new), is_scratch: true }.of_len(len)
+        let found = find_fitting(&SCRATCH, len).or_else(|| find_largest(&SCRATCH)).filter(|found| found.room() >= len);
+        let new = || Aligned::with_room(ROOM[0].load(Relaxed).max(len));
+        Self { values: found.unwrap_or_else(new), is_scratch: true }.of_len(len)
     }
 
     fn of_len(mut self, len: usize) -> Self {
@@ -99,7 +109,11 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         let buffer = std::mem::take(&mut self.values);
         // Only this file makes them, so their number is that of a step.
-        put_back(if self.is_scratch { &SCRATCH } else { &BUFFERS }, buffer.capacity(), buffer, usize::MAX);
+        if self.is_scratch {
+            put_back(&SCRATCH, buffer.held(), buffer, usize::MAX);
+        } else if buffer.held() >= LEAST {
+            put_back(&BUFFERS, buffer.held(), buffer, usize::MAX);
+        }
     }
 }
 
@@ -118,22 +132,16 @@ impl DerefMut for Buffer {
 
 /// `len` values with unspecified contents, as a vector that may leave for good.
 pub fn take_vec(len: usize) -> Vec<f32> {
-    LONGEST[1].fetch_max(len, Relaxed);
-    let mut vec = find(&VECTORS, len).unwrap_or_default();
-    vec.resize(len, 0.0);
-    if cfg!(test) {
-        vec.fill(f32::NAN);
-    }
-    vec
+    of_len(find(&VECTORS, len).unwrap_or_default(), len)
 }
 
 /// The same for a gradient on its way to the next cell: of any capacity, so that those of large and small cells share.
 pub fn take_gradient(len: usize) -> Vec<f32> {
-    let mut vec = find_any(&VECTORS, len).unwrap_or_default();
-    if vec.capacity() < len {
-        // Nothing of it is worth moving.
-        vec = Vec::with_capacity(LONGEST[1].load(Relaxed).max(len));
-    }
+    let new = || Vec::with_capacity(ROOM[1].load(Relaxed).max(len));
+    of_len(find_fitting(&VECTORS, len).unwrap_or_else(new), len)
+}
+
+fn of_len(mut vec: Vec<f32>, len: usize) -> Vec<f32> {
     vec.resize(len, 0.0);
     if cfg!(test) {
         vec.fill(f32::NAN);
@@ -143,10 +151,12 @@ pub fn take_gradient(len: usize) -> Vec<f32> {
 
 /// Returns a vector to the shelf, whoever made it.
 pub fn give_back(vec: Vec<f32>) {
-    put_back(&VECTORS, vec.capacity(), vec, MOST_VECTORS);
+    if vec.capacity() >= LEAST {
+        put_back(&VECTORS, vec.capacity(), vec, MOST_VECTORS);
+    }
 }
 
-/// Number of values that lie idle on the shelf.
+/// Number of values that lie idle on the shelf: of scratch what it has held, of vectors what they can hold.
 pub fn idle() -> usize {
     fn count<T>(shelf: &Shelf<T>) -> usize {
         let shelf = shelf.lock().expect("no one panics while holding the shelf");
@@ -163,7 +173,7 @@ pub fn clear() {
     clear(&BUFFERS);
     clear(&SCRATCH);
     clear(&VECTORS);
-    LONGEST.iter().for_each(|longest| longest.store(0, Relaxed));
+    ROOM.iter().for_each(|room| room.store(0, Relaxed));
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@
 
 use rayon::prelude::*;
 
-use crate::buffers::Buffer;
+use crate::buffers::{self, Buffer};
 use crate::norm::{Affine, Moments, Norm, NormTangent};
 use crate::plan::{Action, Branch, Part, Plan, Span, chunk_images};
 use crate::reading::{DotReading, Group, Reading, Step, first_stages, second_stages};
@@ -53,7 +53,7 @@ pub struct CellTangent<'a> {
 #[derive(Debug)]
 pub struct Saved {
     pub(crate) plan: Plan,
-    /// Per group of images, per buffer of the plan.
+    /// Per group of images, per buffer of the plan; those of nodes are empty, nodes lie in the output.
     pub(crate) chunks: Vec<Vec<Buffer>>,
     pub(crate) norms: Vec<Norm>,
 }
@@ -61,7 +61,7 @@ pub struct Saved {
 /// What the jvp leaves for its vjp.
 #[derive(Debug)]
 pub struct SavedDot {
-    /// As in [`Saved`], but none of noise, and empty where nothing moves.
+    /// As in [`Saved`], but none of noise, and empty where nothing moves, as for nodes, whose tangents lie in `out_dot`.
     pub(crate) chunks: Vec<Vec<Buffer>>,
     pub(crate) norms: Vec<NormTangent>,
     /// Per buffer.
@@ -70,7 +70,8 @@ pub struct SavedDot {
     pub(crate) out_dot: Buffer,
 }
 
-/// Value of the cell into `out`, (n, h_out, w_out, nodes * c).
+/// Value of the cell into `out`, (n, h_out, w_out, nodes * c). [`jvp`] and `vjp` read the nodes there: `out` must be as
+/// it is then for as long as what is returned.
 ///
 /// # Panics
 /// If a slice has not the length its shape says.
@@ -96,6 +97,8 @@ fn forward_in_pool(plan: Plan, input: CellInput<'_>, noise: &CellNoise, out: &mu
     assert_eq!(out.len(), plan.n * plan.out_len(), "output");
     let per_chunk = chunk_images(plan.n);
     let images = |chunk: usize| (chunk * per_chunk..((chunk + 1) * per_chunk).min(plan.n)).len();
+    let longest = (0..=2).map(|state| plan.px(state) * plan.c).max().unwrap_or(0) * per_chunk;
+    buffers::announce(longest.max(plan.n_weights), plan.n * plan.input_len(0).max(plan.input_len(1)));
     let chunks = (0..plan.n.div_ceil(per_chunk))
         .map(|chunk| plan.buffer_lens.iter().map(|len| Buffer::take(len * images(chunk))).collect())
         .collect();
@@ -141,7 +144,7 @@ fn forward_in_pool(plan: Plan, input: CellInput<'_>, noise: &CellNoise, out: &mu
     saved
 }
 
-/// Tangent of the cell into `out_dot`, which is also kept in the result.
+/// Tangent of the cell, whose output is kept in the result; `out` is what [`forward`] has written.
 ///
 /// # Panics
 /// If a slice has not the length its shape says.

@@ -16,12 +16,12 @@ pub struct Peak {
     pub bytes: f64,
 }
 
-/// Measures for about half a second on `threads` threads of the current pool; the best of several rounds.
+/// Measures for about a second on `threads` threads of the current pool; the best of several rounds.
 pub fn measure(threads: usize) -> Peak {
     let isa = Isa::best();
     let mut macs = 0f64;
     let begin = Instant::now();
-    while begin.elapsed() < Duration::from_millis(300) {
+    while begin.elapsed() < Duration::from_millis(500) {
         let round = Instant::now();
         let done: usize = (0..threads)
             .into_par_iter()
@@ -39,7 +39,7 @@ pub fn measure(threads: usize) -> Peak {
     }
     let values = vec![1f32; 64 << 20];
     let mut bytes = 0f64;
-    for _ in 0..4 {
+    for _ in 0..10 {
         let round = Instant::now();
         let part = values.len() / threads;
         let sum: f32 = values

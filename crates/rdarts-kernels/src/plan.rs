@@ -238,7 +238,8 @@ impl Plan {
         empty.map(|node| Part { node, branches: Vec::new() })
     }
 
-    /// The buffer of a state: what the batch norm of a preprocess block takes in, or a node.
+    /// The buffer of a state: what the batch norm of a preprocess block takes in, or the number that stands for a node,
+    /// which only `Group::term` and `Place::Node` know where to find.
     pub fn state_buffer(&self, state: usize) -> usize {
         if state < 2 { state } else { self.n_norms + state - 2 }
     }

@@ -1,14 +1,27 @@
 //! The shelf of buffers, alone in its process: other tests would take what this one has put back.
 
-use rdarts_kernels::buffers::{Buffer, clear, give_back, idle, take_gradient, take_vec};
+mod common;
+
+use rdarts_kernels::Isa;
+use rdarts_kernels::backward::{CellGradient, Want, vjp, vjp_of_jvp};
+use rdarts_kernels::buffers::{Buffer, announce, clear, give_back, idle, take_gradient};
+use rdarts_kernels::cell::{CellInput, CellTangent, forward, jvp};
+use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, OpKind, weights_len};
+
+use common::values;
 
 #[test]
+fn the_shelf() {
+    scratch_and_gradients_of_any_size_share_their_memory();
+    no_result_depends_on_what_lies_on_the_shelf();
+}
+
 fn scratch_and_gradients_of_any_size_share_their_memory() {
-    drop((Buffer::take(300_000), take_vec(300_000)));
+    announce(300_000, 300_000);
     let small = Buffer::scratch(100_000);
     let address = small.as_ptr();
     drop(small);
-    // It grows where it is, up to the longest buffer that there was.
+    // It grows where it is, up to what has been announced.
     let large = Buffer::scratch(300_000);
     assert_eq!((large.as_ptr(), large.len()), (address, 300_000));
     drop(large);
@@ -26,7 +39,59 @@ fn scratch_and_gradients_of_any_size_share_their_memory() {
     assert_eq!((large.as_ptr(), large.len()), (address, 300_000));
     give_back(large);
 
+    // Beyond that it is made anew.
+    assert_eq!(Buffer::scratch(500_000).len(), 500_000);
+    assert_eq!(take_gradient(500_000).len(), 500_000);
+
     assert!(idle() >= 600_000);
     clear();
     assert_eq!(idle(), 0);
+}
+
+/// Cells of several sizes are evaluated, then the same with NaN everywhere, then again.
+fn no_result_depends_on_what_lies_on_the_shelf() {
+    for isa in Isa::available() {
+        let all = || [(4, 5), (9, 40), (4, 33)].map(|(c, n)| bits(isa, c, n, false));
+        let first = all();
+        for (c, n) in [(4, 5), (9, 40), (4, 33)] {
+            bits(isa, c, n, true);
+        }
+        assert!(first == all(), "{}", isa.name());
+    }
+}
+
+/// The bits of everything a cell has: value, tangent, gradients, and those of the tangent.
+fn bits(isa: Isa, c: usize, n: usize, poisoned: bool) -> Vec<u32> {
+    use OpKind::{AvgPool3, Conv7x1, DilConv, MaxPool3, Noise, SepConv, Skip};
+    let ops = [vec![Skip, SepConv(3)], vec![MaxPool3, SepConv(5)], vec![DilConv(3), AvgPool3], vec![Noise, Conv7x1]];
+    let edges = (0..9).map(|edge| ops[edge % ops.len()].clone()).collect();
+    let spec = CellSpec { nodes: 3, c, c_prev_prev: 5, c_prev: 3, reduction: n == 5, reduction_prev: false, edges };
+    let dims = CellDims { n, side0: [6, 7], side1: [6, 7] };
+    let of = |seed, len| if poisoned { vec![f32::NAN; len] } else { values(seed, len) };
+    let [s0, s1] = [(1, 5), (2, 3)].map(|(seed, c)| of(seed, n * 42 * c));
+    let (p, w) = (of(3, spec.n_alphas()), of(4, weights_len(&spec.weights())));
+    let input = CellInput { s0: &s0, s1: &s1, p: &p, w: &w };
+    let [h, wd] = dims.side_out(&spec);
+    let noise = CellNoise::default();
+    let mut out = vec![0.0; n * h * wd * 3 * c];
+    let saved = forward(isa, &spec, dims, input, &noise, &mut out);
+    let (g, d) = (of(5, out.len()), of(6, out.len()));
+    let want = Want { s0: true, s1: true, p: true, ..Want::default() };
+    let plain = vjp(input, &out, &noise, &saved, &g, None, Want { w: true, ..want });
+    let tangent = CellTangent { s0: Some(&s1_like(&s0)), s1: None, p: &p, w: Some(&w) };
+    let dot = jvp(input, &out, tangent, &noise, &saved);
+    let both = vjp_of_jvp(input, &out, &noise, &saved, tangent, &dot, (&g, &d), want);
+    let mut all = vec![out.clone(), dot.out_dot().to_vec()];
+    for CellGradient { s0, s1, p, w, .. } in [plain].into_iter().chain(both) {
+        for values in [s0, s1, p, w] {
+            all.push(values.clone());
+            give_back(values);
+        }
+    }
+    all.into_iter().flatten().map(f32::to_bits).collect()
+}
+
+/// Other values of the same length.
+fn s1_like(s0: &[f32]) -> Vec<f32> {
+    s0.iter().rev().map(|v| 0.5 * v).collect()
 }

@@ -1,7 +1,8 @@
 //! `rdarts bench`: how fast this machine searches.
 //!
 //! Random images and fresh weights: the work is the same whatever they show. Each row is the median of the steps
-//! asked for, after one that warms up; peak memory is the process's resident set while the row ran. The share of
+//! asked for, after one that warms up; peak memory is the process's resident set while the row ran, with what the
+//! allocator still holds of rows before it. The share of
 //! the machine's peak divides the multiply-adds that the derivatives need (five times the forward pass for a
 //! first-order step: two forward passes, one backward pass to the inputs, one to inputs and weights) by what the
 //! same threads reach in a loop of fused multiply-adds on registers, measured in the same run. The share of memory
@@ -23,14 +24,16 @@ use rdarts::search::problem::open_space;
 use serde_json::{Value, json};
 
 use crate::conduct::{isa, set_threads};
-use crate::exit::{Exit, out};
+use crate::exit::{Exit, out, say};
 
 /// How fast this machine searches: seconds, images per second and peak memory of each kind of step
 ///
 /// Measures the search step of first and of second order (exact), a Hessian-vector product, the dominant eigenvalue
 /// to 1e-3, and the full alpha-Hessian. Of a first-order step it says which share of this machine's floating-point
-/// peak it reaches, and which share of the bandwidth of its memory it would use if no cache helped. bench/peer in the
-/// source compares the same work with PyTorch.
+/// peak it reaches, and which share of the bandwidth of its memory it would use if no cache helped; both are measured
+/// afterwards, on a machine that should have nothing else to do. Memory is that of the process while a row ran: a row
+/// asked for alone (--only) has none of what others have left. bench/peer in the source compares the same work with
+/// PyTorch.
 #[derive(clap::Args)]
 pub struct Args {
     /// Search space, as in `search`
@@ -117,6 +120,8 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         rows.push(measure("search step, second order", steps, n, None, || world.step(true)));
     }
     let (mut products, mut columns) = (0, 0);
+    // Steps have moved the weights, and with them the number of products: the same for all that asks for them.
+    let world = World::new(&net, n, side);
     if asked(Kind::Eigenvalue) {
         rows.push(measure("dominant eigenvalue to 1e-3", steps, n, None, || {
             products = largest_eigenvalue(&world.hessian(), 1e-3, &mut Stream::new(1, "lanczos", 0)).n_products;
@@ -171,6 +176,15 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     );
     for row in &rows {
         row.print(&peak);
+    }
+    if let Some(cost) = rows.iter().find_map(|row| row.cost) {
+        out!("");
+        out!(
+            "Of peak: the {:.1} GMAC of a first-order step against the registers' rate. Of memory: the {:.1} GB that its passes",
+            cost.macs / 1e9,
+            cost.bytes / 1e9
+        );
+        out!("move where no cache keeps anything from one to the next, against the memory's rate.");
     }
     if products > 0 {
         out!("");
@@ -274,7 +288,9 @@ fn measure(name: &'static str, steps: usize, images: usize, cost: Option<Cost>, 
             body();
             begin.elapsed().as_secs_f64()
         })
-        .collect();
+        .collect::<Vec<f64>>();
+    // The table comes last, as its shares do: this says what is going on.
+    say!("{name}: {:.4} s, the fastest of {steps}", seconds.iter().copied().fold(f64::INFINITY, f64::min));
     Row { name, seconds, images, cost, peak_bytes: peak_resident().filter(|_| can_measure) }
 }
 

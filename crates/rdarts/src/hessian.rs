@@ -120,16 +120,10 @@ fn choose(view: &RunView, epoch: Option<usize>) -> Result<CheckpointName, Exit> 
         let mut epochs: Vec<usize> = whole.iter().map(|n| n.epoch).collect();
         epochs.sort_unstable();
         epochs.dedup();
-        let there = match epochs[..] {
-            [] => "no epoch is over yet".to_string(),
-            _ => format!(
-                "there are those of epochs {}",
-                epochs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-            ),
-        };
+        let there = epochs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let wanted = epoch.map_or("any epoch".into(), |e| format!("epoch {e}"));
         Exit::Input(format!(
-            "`{}` has no checkpoint of {wanted}, only of {there} (a search with --set eval.keep_checkpoints=true keeps all)",
+            "`{}` has no checkpoint of {wanted}, only of epochs {there} (a search with --set eval.keep_checkpoints=true keeps all)",
             view.path().display()
         ))
     })

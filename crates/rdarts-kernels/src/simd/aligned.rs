@@ -32,8 +32,13 @@ impl Aligned {
         self.len = len;
     }
 
-    /// Values it has held.
-    pub fn capacity(&self) -> usize {
+    /// Values it can hold without being moved.
+    pub fn room(&self) -> usize {
+        self.lines.capacity() * 16
+    }
+
+    /// Values it has held at most.
+    pub fn held(&self) -> usize {
         self.lines.len() * 16
     }
 }
