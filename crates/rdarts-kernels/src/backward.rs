@@ -428,7 +428,8 @@ impl<'a> Context<'a> {
     /// Copies the gradient of a node out of the output's.
     fn take_output(&self, chunk: &mut Chunk<'_>, state: usize, span: Span) {
         let (plan, c, px) = (self.plan, self.plan.c, self.plan.px(2));
-        let from = Source::new(&chunk.g[span.first * plan.out_len() + (state - 2) * c..], plan.nodes * c, &[]);
+        let (from, pitch) = plan.in_output(state - 2, span);
+        let from = Source::new(&chunk.g[from..], pitch, &[]);
         let to = &mut chunk.inside.states[state][span.of(px * c)];
         blend(plan.isa, span.n * px, c, &[from], &[], false, to, c);
     }

@@ -5,7 +5,7 @@
 //! buffer are whatever its last user left: whoever takes one overwrites it.
 
 use std::collections::BTreeMap;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, RangeBounds, RangeInclusive};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -29,18 +29,16 @@ const MOST_VECTORS: usize = 64;
 /// Values that are worth keeping.
 const LEAST: usize = 1024;
 
-/// The smallest that fits, if it does not waste more than half of `len`.
-fn find<T>(shelf: &Shelf<T>, len: usize) -> Option<T> {
+/// The smallest of these sizes.
+fn find<T>(shelf: &Shelf<T>, sizes: impl RangeBounds<usize>) -> Option<T> {
     let mut shelf = shelf.lock().expect("no one panics while holding the shelf");
-    let fit = shelf.range_mut(len..=len + len / 2 + 16).find(|(_, stack)| !stack.is_empty());
+    let fit = shelf.range_mut(sizes).find(|(_, stack)| !stack.is_empty());
     fit.and_then(|(_, stack)| stack.pop())
 }
 
-/// The smallest that fits, however large.
-fn find_fitting<T>(shelf: &Shelf<T>, len: usize) -> Option<T> {
-    let mut shelf = shelf.lock().expect("no one panics while holding the shelf");
-    let fit = shelf.range_mut(len..).find(|(_, stack)| !stack.is_empty());
-    fit.and_then(|(_, stack)| stack.pop())
+/// The sizes that waste no more than half of `len`.
+fn about(len: usize) -> RangeInclusive<usize> {
+    len..=len + len / 2 + 16
 }
 
 fn find_largest<T>(shelf: &Shelf<T>) -> Option<T> {
@@ -75,7 +73,7 @@ pub struct Buffer {
 impl Buffer {
     /// `len` values with unspecified contents.
     pub fn take(len: usize) -> Self {
-        Self { values: find(&BUFFERS, len).unwrap_or_default(), is_scratch: false }.of_len(len)
+        Self { values: find(&BUFFERS, about(len)).unwrap_or_default(), is_scratch: false }.of_len(len)
     }
 
     /// The same for the short time of one pass: of any size, so that the passes over large and small cells share.
@@ -83,7 +81,7 @@ impl Buffer {
         if len == 0 {
             return Self::default();
         }
-        let found = find_fitting(&SCRATCH, len).or_else(|| find_largest(&SCRATCH)).filter(|found| found.room() >= len);
+        let found = find(&SCRATCH, len..).or_else(|| find_largest(&SCRATCH)).filter(|found| found.room() >= len);
         let new = || Aligned::with_room(ROOM[0].load(Relaxed).max(len));
         Self { values: found.unwrap_or_else(new), is_scratch: true }.of_len(len)
     }
@@ -132,13 +130,13 @@ impl DerefMut for Buffer {
 
 /// `len` values with unspecified contents, as a vector that may leave for good.
 pub fn take_vec(len: usize) -> Vec<f32> {
-    of_len(find(&VECTORS, len).unwrap_or_default(), len)
+    of_len(find(&VECTORS, about(len)).unwrap_or_default(), len)
 }
 
 /// The same for a gradient on its way to the next cell: of any capacity, so that those of large and small cells share.
 pub fn take_gradient(len: usize) -> Vec<f32> {
     let new = || Vec::with_capacity(ROOM[1].load(Relaxed).max(len));
-    of_len(find_fitting(&VECTORS, len).unwrap_or_else(new), len)
+    of_len(find(&VECTORS, len..).unwrap_or_else(new), len)
 }
 
 fn of_len(mut vec: Vec<f32>, len: usize) -> Vec<f32> {

@@ -436,9 +436,9 @@ fn sum_node(plan: &Plan, sources: &[Source<'_>], shift: &[f32], span: Span, node
 
 /// Copies it to its place in the output.
 fn copy_to_output(plan: &Plan, node: usize, images: &[f32], span: Span, out: &mut [f32]) {
-    let out = &mut out[span.first * plan.out_len() + node * plan.c..];
-    let from = Source::new(images, plan.c, &[]);
-    blend(plan.isa, span.n * plan.px(2), plan.c, &[from], &[], false, out, plan.nodes * plan.c);
+    let (from, pitch) = plan.in_output(node, span);
+    let images = Source::new(images, plan.c, &[]);
+    blend(plan.isa, span.n * plan.px(2), plan.c, &[images], &[], false, &mut out[from..], pitch);
 }
 
 /// What a node is the sum of, with all coefficients ready.
@@ -524,8 +524,8 @@ impl<'a> NodeTangent<'a> {
     fn write(&self, plan: &Plan, chunk: &mut DotChunk<'_>, span: Span, work: &mut Work) {
         let c = plan.c;
         if !self.moves {
-            let out = &mut chunk.out_dot[span.first * plan.out_len() + self.node * c..];
-            return blend(plan.isa, span.n * plan.px(2), c, &[], &[], false, out, plan.nodes * c);
+            let (from, pitch) = plan.in_output(self.node, span);
+            return blend(plan.isa, span.n * plan.px(2), c, &[], &[], false, &mut chunk.out_dot[from..], pitch);
         }
         let mut shift = vec![0f32; c];
         let mut sources = Vec::with_capacity(2 * self.terms.len());

@@ -249,6 +249,12 @@ impl Plan {
         buffer.checked_sub(self.n_norms).filter(|node| *node < self.nodes)
     }
 
+    /// Where a few images of a node begin in the output of their group, or in anything of its shape, and how far apart
+    /// their pixels are.
+    pub fn in_output(&self, node: usize, span: Span) -> (usize, usize) {
+        (span.first * self.out_len() + node * self.c, self.nodes * self.c)
+    }
+
     /// How many buffers, from the first on, have a tangent: all but noise.
     pub fn n_moving(&self) -> usize {
         self.n_norms + self.nodes

@@ -22,7 +22,10 @@ impl<'a> Group<'a> {
     /// A few images of what a branch adds to its node, and the distance between pixels: a buffer or a node.
     pub fn term(&self, plan: &Plan, buffer: usize, span: Span) -> (&'a [f32], usize) {
         match plan.node_of(buffer) {
-            Some(node) => (&self.out[span.first * plan.out_len() + node * plan.c..], plan.nodes * plan.c),
+            Some(node) => {
+                let (from, pitch) = plan.in_output(node, span);
+                (&self.out[from..], pitch)
+            }
             None => (&self.bufs[buffer][span.of(plan.px(2) * plan.c)], plan.c),
         }
     }

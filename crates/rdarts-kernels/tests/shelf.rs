@@ -78,7 +78,8 @@ fn bits(isa: Isa, c: usize, n: usize, poisoned: bool) -> Vec<u32> {
     let (g, d) = (of(5, out.len()), of(6, out.len()));
     let want = Want { s0: true, s1: true, p: true, ..Want::default() };
     let plain = vjp(input, &out, &noise, &saved, &g, None, Want { w: true, ..want });
-    let tangent = CellTangent { s0: Some(&s1_like(&s0)), s1: None, p: &p, w: Some(&w) };
+    let s0_dot = of(7, s0.len());
+    let tangent = CellTangent { s0: Some(&s0_dot), s1: None, p: &p, w: Some(&w) };
     let dot = jvp(input, &out, tangent, &noise, &saved);
     let both = vjp_of_jvp(input, &out, &noise, &saved, tangent, &dot, (&g, &d), want);
     let mut all = vec![out.clone(), dot.out_dot().to_vec()];
@@ -89,9 +90,4 @@ fn bits(isa: Isa, c: usize, n: usize, poisoned: bool) -> Vec<u32> {
         }
     }
     all.into_iter().flatten().map(f32::to_bits).collect()
-}
-
-/// Other values of the same length.
-fn s1_like(s0: &[f32]) -> Vec<f32> {
-    s0.iter().rev().map(|v| 0.5 * v).collect()
 }

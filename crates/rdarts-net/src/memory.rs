@@ -51,15 +51,15 @@ impl CellFloats {
         let px = |[h, w]: [usize; 2]| n * h * w;
         let (state, node) = (px(side1) * spec.c, px(dims.side_out(spec)) * spec.c);
         let two_stages = |ops: &[OpKind]| ops.iter().filter(|op| matches!(op, OpKind::SepConv(_))).count();
-        let (mut n_stages, mut n_twice, mut of_state) = (0, 0, vec![0; 2 + spec.nodes]);
+        let (mut n_stages, mut twice_from) = (0, vec![0; 2 + spec.nodes]);
         for (edge, _, state) in spec.edge_list() {
             let ops = &spec.edges[edge];
             let free = |op: &&OpKind| matches!(op, OpKind::None) || (**op == OpKind::Skip && spec.stride(state) == 1);
             n_stages += ops.len() - ops.iter().filter(free).count() + two_stages(ops);
-            n_twice += two_stages(ops);
-            of_state[state] += two_stages(ops);
+            twice_from[state] += two_stages(ops);
         }
-        let most = of_state.into_iter().max().unwrap_or(0);
+        let n_twice: usize = twice_from.iter().sum();
+        let most = twice_from.into_iter().max().unwrap_or(0);
         Self {
             saved: 2 * state + n_stages * node,
             out: spec.nodes * node,

@@ -2,12 +2,12 @@
 //!
 //! Random images and fresh weights: the work is the same whatever they show. Each row is the median of the steps
 //! asked for, after one that warms up; peak memory is the process's resident set while the row ran, with what the
-//! allocator still holds of rows before it. The share of
-//! the machine's peak divides the multiply-adds that the derivatives need (five times the forward pass for a
-//! first-order step: two forward passes, one backward pass to the inputs, one to inputs and weights) by what the
-//! same threads reach in a loop of fused multiply-adds on registers, measured in the same run. The share of memory
-//! divides the bytes that the passes move, if no cache keeps anything from one pass to the next, by what the same
-//! threads read from memory: where caches do keep something it can be more than all of it.
+//! allocator still holds of rows before it. The share of the machine's peak divides the multiply-adds that the
+//! derivatives need (five times the forward pass for a first-order step: two forward passes, one backward pass to the
+//! inputs, one to inputs and weights) by what the same threads reach in a loop of fused multiply-adds on registers,
+//! measured in the same run. The share of memory divides the bytes that the passes move, if no cache keeps anything from
+//! one pass to the next, by what the same threads read from memory: where caches do keep something it can be more than
+//! all of it.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -106,21 +106,23 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let net = Supernet::new(SupernetSpec::from_space(&space, args.cells as usize, args.channels as usize, 3, 10));
     let needed = net.memory_estimate(n, [side; 2], rdarts::net::Work::SecondOrderStep);
     rdarts::search::problem::check_memory(needed, "--batch, --channels, --cells or --size")?;
-    let mut world = World::new(&net, n, side);
     let forward = net.macs([side; 2]) as f64 * n as f64;
     let steps = args.steps as usize;
     let n_alphas: usize = net.n_alphas().iter().sum();
     let asked = |kind| args.only.is_empty() || args.only.contains(&kind);
     let mut rows = Vec::new();
-    if asked(Kind::First) {
-        let cost = Cost { macs: 5.0 * forward, bytes: net.step_bytes(n, [side; 2]) as f64 };
-        rows.push(measure("search step, first order", steps, n, Some(cost), || world.step(false)));
-    }
-    if asked(Kind::Second) {
-        rows.push(measure("search step, second order", steps, n, None, || world.step(true)));
+    if asked(Kind::First) || asked(Kind::Second) {
+        let mut world = World::new(&net, n, side);
+        if asked(Kind::First) {
+            let cost = Cost { macs: 5.0 * forward, bytes: net.step_bytes(n, [side; 2]) as f64 };
+            rows.push(measure("search step, first order", steps, n, Some(cost), || world.step(false)));
+        }
+        if asked(Kind::Second) {
+            rows.push(measure("search step, second order", steps, n, None, || world.step(true)));
+        }
     }
     let (mut products, mut columns) = (0, 0);
-    // Steps have moved the weights, and with them the number of products: the same for all that asks for them.
+    // A new one: steps move the weights, and with them the number of products that an eigenvalue takes.
     let world = World::new(&net, n, side);
     if asked(Kind::Eigenvalue) {
         rows.push(measure("dominant eigenvalue to 1e-3", steps, n, None, || {
@@ -318,11 +320,11 @@ impl Row {
     }
 
     fn json(&self, peak: &peak::Peak) -> Value {
-        let (median, fastest, slowest) = self.spread();
+        let ((median, fastest, slowest), shares) = (self.spread(), self.shares(peak));
         json!({
             "name": self.name, "seconds": median, "fastest": fastest, "slowest": slowest, "n": self.seconds.len(),
             "images_per_second": self.images as f64 / median, "peak_bytes": self.peak_bytes,
-            "share_of_peak": self.shares(peak).map(|s| s[0]), "share_of_bandwidth": self.shares(peak).map(|s| s[1]),
+            "share_of_peak": shares.map(|s| s[0]), "share_of_bandwidth": shares.map(|s| s[1]),
             "gmac": self.cost.map(|cost| cost.macs / 1e9), "bytes": self.cost.map(|cost| cost.bytes),
         })
     }

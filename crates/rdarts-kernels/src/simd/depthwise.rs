@@ -118,8 +118,8 @@ impl<'a> Filling<'a> {
         let mut next = Next::default();
         if let Some(feed) = self.feed {
             let first = self.filled * self.win.w;
-            next.add_dense(&feed.source, first, self.win.c);
-            feed.second.iter().for_each(|s| next.add_dense(s, first, self.win.c));
+            next.add_if_dense(&feed.source, first, self.win.c);
+            feed.second.iter().for_each(|s| next.add_if_dense(s, first, self.win.c));
         }
         next
     }
@@ -202,7 +202,7 @@ impl Cotangent<'_> {
     /// What lies at pixel `first`.
     fn next(&self, first: usize) -> Next {
         let mut next = Next::default();
-        self.sources.iter().for_each(|s| next.add_dense(s, first, s.stride));
+        self.sources.iter().for_each(|s| next.add(s, first));
         next
     }
 }
@@ -249,7 +249,7 @@ pub(crate) fn vjp(
         g.make(isa, y0 * w, n * w, c_out, g_tile);
         let mut next = g.next((y0 + n) * w);
         if let Some(input) = &input {
-            next.add_dense(&input.gate.source, half.rows_done(y0 + n) * half.win.w, c);
+            next.add_if_dense(&input.gate.source, half.rows_done(y0 + n) * half.win.w, c);
         }
         spread(isa, half, y0..y0 + n, g_tile, w_pw_t, false, gt, &next);
         if let Some(WeightGradient { r, dw, pw }) = &mut weights {

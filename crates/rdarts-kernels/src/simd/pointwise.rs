@@ -16,22 +16,26 @@ impl Next {
     /// The sources and the gate of a vjp of a jvp.
     const MOST: usize = 5;
 
-    /// Adds a source of c channels from a pixel on, if it is dense. The pixel may lie behind the end of the slice: the
-    /// next image does.
-    pub fn add_dense(&mut self, source: &Source<'_>, pixel: usize, c: usize) {
-        if source.stride == c {
-            self.add(source.at(pixel) as usize);
-        }
+    /// Adds a source from a pixel on, which may lie behind the end of the slice: the next image does.
+    pub fn add(&mut self, source: &Source<'_>, pixel: usize) {
+        self.push(source.at(pixel) as usize);
     }
 
-    fn add(&mut self, from: usize) {
-        self.streams[self.n] = from;
-        self.n += 1;
+    /// The same, unless its pixels of c channels lie further apart.
+    pub fn add_if_dense(&mut self, source: &Source<'_>, pixel: usize, c: usize) {
+        if source.stride == c {
+            self.add(source, pixel);
+        }
     }
 
     /// Adds those of another.
     pub fn extend(&mut self, other: &Self) {
-        other.streams[..other.n].iter().for_each(|s| self.add(*s));
+        other.streams[..other.n].iter().for_each(|s| self.push(*s));
+    }
+
+    fn push(&mut self, stream: usize) {
+        self.streams[self.n] = stream;
+        self.n += 1;
     }
 
     /// The same, `by` values further on.
