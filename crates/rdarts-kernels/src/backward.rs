@@ -20,7 +20,7 @@ use rayon::prelude::*;
 use crate::buffers::{Buffer, take_gradient, take_vec};
 use crate::cell::{CellInput, CellTangent, Saved, SavedDot, Work, factor, in_pool, term, with_scratch};
 use crate::norm::{Affine, Gradient, Norm, Sums, Tangent, gradient, weight_gradient, weight_gradient_dual};
-use crate::plan::{Action, Branch, Part, Placed, Plan, Span, Unit, chunk_images};
+use crate::plan::{Action, Branch, Part, Placed, Plan, Span, chunk_images};
 use crate::reading::{Group, Reading};
 use crate::simd::blend::{Source, blend, dots};
 use crate::simd::window::Feed;
@@ -128,6 +128,8 @@ struct Context<'a> {
     want: Want,
     /// Whether the gradient of state 0 and 1 is needed.
     needs: [bool; 2],
+    /// See [`Context::place_inner`].
+    inner: Vec<usize>,
 }
 
 /// Gradients of the cell at `input`; g is the gradient of its output `out`, which must be as
@@ -181,7 +183,7 @@ fn vjp_in_pool(
 ) -> CellGradient {
     let plan = &saved.plan;
     assert!(!((want.w || want.keep) && dual.is_some()), "second derivatives end in the mixing weights");
-    let ctx = Context {
+    let mut ctx = Context {
         plan,
         input,
         noise,
@@ -192,7 +194,10 @@ fn vjp_in_pool(
         affines: saved.norms.iter().map(Norm::affine).collect(),
         want,
         needs: [want.s0 || want.w, want.s1 || want.w],
+        inner: Vec::new(),
     };
+    ctx.place_inner();
+    let ctx = ctx;
     let mut chunks = ctx.chunks(saved, out, g);
     let mut p = vec![0.0; if want.p { plan.n_alphas } else { 0 }];
     let mut kept = Kept { inner: vec![Sums::default(); plan.branches.len()], ..Kept::default() };
@@ -201,23 +206,23 @@ fn vjp_in_pool(
     // The gradients at the batch norms, as they become known.
     let mut known: Vec<Gradient> = vec![Gradient::default(); plan.n_norms];
     let mut begun = vec![false; 2 + plan.nodes];
-    let mut before = None;
-    for unit in plan.units.iter().rev() {
-        // The states' gradients out of the unit before, then the sums of the branches of this one.
-        let (mut begin, first) = ctx.first_vjps(before, &mut begun);
-        let nodes = unit.parts.iter().map(|part| 2 + part.node);
-        begin.extend(nodes.filter(|state| !std::mem::replace(&mut begun[*state], true)));
-        let sums = ctx.sum_pass(&mut chunks, unit.branches.len(), |chunk, span, work, sums| {
-            begin.iter().for_each(|state| ctx.take_output(chunk, *state, span));
+    let (last, turns) = plan.turns.split_last().expect("a plan has a last turn");
+    for turn in turns {
+        // The gradients of the states where branches start, then the sums of those that lead to these states.
+        let mut first = ctx.first_vjps(&turn.first, &mut begun);
+        let nodes = turn.parts.iter().map(|part| 2 + part.node);
+        let new = nodes.filter(|state| !std::mem::replace(&mut begun[*state], true));
+        first.begin.extend(new.map(|state| Begin { state, is_new: true, identities: Vec::new() }));
+        let sums = ctx.sum_pass(&mut chunks, turn.second.len(), |chunk, span, work, sums| {
             ctx.state_gradients(chunk, &first, &known, span, work);
             let mut rest = sums;
-            for part in &unit.parts {
+            for part in &turn.parts {
                 let (sums, behind) = rest.split_at_mut(part.branches.len());
                 ctx.node_sums(chunk, part, span, work, sums);
                 rest = behind;
             }
         });
-        let summed = unit.parts.iter().flat_map(|part| part.branches.iter().copied());
+        let summed = turn.parts.iter().flat_map(|part| part.branches.iter().copied());
         for (at, sums) in summed.zip(sums) {
             let b = &plan.branches[at];
             if want.p {
@@ -228,15 +233,14 @@ fn vjp_in_pool(
             }
             kept.outer[at] = sums;
         }
-        before = Some(unit);
         // Through the second stages.
-        let twice: Vec<usize> = unit.branches.iter().copied().filter(|b| ctx.is_inner(&plan.branches[*b])).collect();
+        let twice: Vec<usize> = turn.second.iter().copied().filter(|b| ctx.is_inner(&plan.branches[*b])).collect();
         if twice.is_empty() {
             continue;
         }
         let sums = ctx.sum_pass(&mut chunks, twice.len(), |chunk, span, work, sums| {
             for (b, sums) in twice.iter().zip(sums) {
-                ctx.inner_gradient(chunk, (*b, ctx.inner_place(unit, *b)), &known, span, work, sums);
+                ctx.inner_gradient(chunk, *b, &known, span, work, sums);
             }
         });
         for (at, sums) in twice.into_iter().zip(sums) {
@@ -247,10 +251,9 @@ fn vjp_in_pool(
     }
 
     // The gradients of states 0 and 1 are complete then; the sums of the preprocess blocks.
-    let (begin, first) = ctx.first_vjps(before, &mut begun);
+    let first = ctx.first_vjps(&last.first, &mut begun);
     let untouched: Vec<usize> = (0..2).filter(|state| ctx.needs[*state] && !begun[*state]).collect();
     kept.pre = ctx.sum_pass(&mut chunks, 2, |chunk, span, work, sums| {
-        begin.iter().for_each(|state| ctx.take_output(chunk, *state, span));
         ctx.state_gradients(chunk, &first, &known, span, work);
         for state in &untouched {
             chunk.inside.states[*state][span.of(plan.px(*state) * plan.c)].fill(0.0);
@@ -299,12 +302,26 @@ struct AtNorm<'a> {
     m: f32,
 }
 
-/// A branch on its way back through its first stage: see [`Context::first_vjps`].
+/// What [`Context::state_gradients`] does.
+#[derive(Default)]
+struct FirstVjps {
+    begin: Vec<Begin>,
+    stages: Vec<FirstVjp>,
+}
+
+/// What the gradient of a state takes in without a stage.
+struct Begin {
+    state: usize,
+    /// Whether nothing is there yet: then that of a node starts as its part of the output's.
+    is_new: bool,
+    /// The skip connections, by their places in the plan.
+    identities: Vec<usize>,
+}
+
+/// A branch on its way back through its first stage.
 struct FirstVjp {
     /// Its place in the plan.
     at: usize,
-    /// Where the gradient behind the first of two stages is.
-    inner: usize,
     /// Whether it adds to what is there.
     accumulate: bool,
 }
@@ -317,13 +334,12 @@ fn accumulate(target: &mut [f64], part: &[f32], m: f32) {
 impl<'a> Context<'a> {
     fn chunks(&self, saved: &'a Saved, out: &'a [f32], g: &'a [f32]) -> Vec<Chunk<'a>> {
         let (plan, per_chunk) = (self.plan, chunk_images(self.plan.n));
-        let used: Vec<bool> = plan.branches.iter().map(|b| self.is_inner(b)).collect();
-        let slots = if self.want.keep {
-            used
-        } else {
-            let in_unit = |unit: &Unit| unit.branches.iter().filter(|at| used[**at]).count();
-            vec![true; plan.units.iter().map(in_unit).max().unwrap_or(0)]
-        };
+        let used = plan.branches.iter().enumerate().filter(|(_, b)| self.is_inner(b)).map(|(at, _)| self.inner[at]);
+        let mut slots = Vec::new();
+        for place in used {
+            slots.resize(slots.len().max(place + 1), false);
+            slots[place] = true;
+        }
         // What is kept outlives the pass; all else is shared with those of other cells.
         let take = if self.want.keep { Buffer::take } else { Buffer::scratch };
         let chunk = |(index, (g, out)): (usize, (&'a [f32], &'a [f32]))| {
@@ -397,61 +413,100 @@ impl<'a> Context<'a> {
         b.placed().len() == 2 && (b.state >= 2 || self.needs[b.state])
     }
 
-    /// Where the gradient at the inner batch norm of a branch stands in [`Inside::inner`], of one that has it.
-    fn inner_place(&self, unit: &Unit, at: usize) -> usize {
+    /// Gives the gradient at the inner batch norm of every branch that has one a place in [`Inside::inner`]: its own if
+    /// they are kept, else one that is free from its second stage to its first.
+    fn place_inner(&mut self) {
+        let n = self.plan.branches.len();
         if self.want.keep {
-            return at;
+            self.inner = (0..n).collect();
+            return;
         }
-        unit.branches.iter().take_while(|b| **b != at).filter(|b| self.is_inner(&self.plan.branches[**b])).count()
+        let mut inner = vec![0; n];
+        let (mut taken, is_inner) = (Vec::new(), |at: &&usize| self.is_inner(&self.plan.branches[**at]));
+        for turn in &self.plan.turns {
+            for at in turn.first.iter().filter(is_inner) {
+                taken[inner[*at]] = false;
+            }
+            for at in turn.second.iter().filter(is_inner) {
+                let place = taken.iter().position(|taken| !taken).unwrap_or(taken.len());
+                taken.resize(taken.len().max(place + 1), false);
+                taken[place] = true;
+                inner[*at] = place;
+            }
+        }
+        self.inner = inner;
     }
 
-    /// What [`Context::state_gradients`] does for a unit, and the nodes that it is the first to reach: these must begin
-    /// before, as their part of the output's gradient.
-    fn first_vjps(&self, unit: Option<&Unit>, begun: &mut [bool]) -> (Vec<usize>, Vec<FirstVjp>) {
-        let (mut begin, mut stages) = (Vec::new(), Vec::new());
-        for (unit, at) in unit.iter().flat_map(|unit| unit.branches.iter().map(move |at| (unit, *at))) {
+    /// What [`Context::state_gradients`] does for these branches.
+    fn first_vjps(&self, branches: &[usize], begun: &mut [bool]) -> FirstVjps {
+        let mut all = FirstVjps::default();
+        for at in branches.iter().copied() {
             let b = &self.plan.branches[at];
-            let passes = matches!(b.action, Action::Identity | Action::Stages(_));
-            if !passes || (b.state < 2 && !self.needs[b.state]) {
+            let identity = matches!(b.action, Action::Identity);
+            if !(identity || matches!(b.action, Action::Stages(_))) || (b.state < 2 && !self.needs[b.state]) {
                 continue;
             }
-            let first = !std::mem::replace(&mut begun[b.state], true);
-            if first && b.state >= 2 {
-                begin.push(b.state);
+            // A stage can write the first part itself, but for a node, which starts as its part of the output's.
+            let is_new = !begun[b.state];
+            if identity || (is_new && b.state >= 2) {
+                match all.begin.iter_mut().find(|begin| begin.state == b.state) {
+                    Some(begin) => begin.identities.extend(identity.then_some(at)),
+                    None => {
+                        let identities = identity.then_some(at).into_iter().collect();
+                        all.begin.push(Begin { state: b.state, is_new, identities });
+                    }
+                }
             }
-            let accumulate = !first || b.state >= 2;
-            stages.push(FirstVjp { at, inner: self.inner_place(unit, at), accumulate });
+            if !identity {
+                let accumulate = !is_new || b.state >= 2;
+                all.stages.push(FirstVjp { at, accumulate });
+            }
+            begun[b.state] = true;
         }
-        (begin, stages)
+        all
     }
 
-    /// Copies the gradient of a node out of the output's.
-    fn take_output(&self, chunk: &mut Chunk<'_>, state: usize, span: Span) {
-        let (plan, c, px) = (self.plan, self.plan.c, self.plan.px(2));
-        let (from, pitch) = plan.in_output(state - 2, span);
-        let from = Source::new(&chunk.g[from..], pitch, &[]);
-        let to = &mut chunk.inside.states[state][span.of(px * c)];
-        blend(plan.isa, span.n * px, c, &[from], &[], false, to, c);
+    /// Sums up what the gradient of a state takes in without a stage: its part of the output's gradient, if it is a node
+    /// and new, and those of the nodes that skip connections lead to, weighted.
+    fn begin(&self, chunk: &mut Chunk<'_>, begin: &Begin, span: Span) {
+        let (plan, c, px) = (self.plan, self.plan.c, self.plan.px(begin.state));
+        let images = span.of(px * c);
+        // A node's state comes after those it sums.
+        let (states, nodes) = chunk.inside.states.split_at_mut(begin.state + 1);
+        let mut sources = Vec::with_capacity(1 + 2 * begin.identities.len());
+        if begin.is_new && begin.state >= 2 {
+            let (from, pitch) = plan.in_output(begin.state - 2, span);
+            sources.push(Source::new(&chunk.g[from..], pitch, &[]));
+        }
+        for b in begin.identities.iter().map(|at| &plan.branches[*at]) {
+            let (p, p_dot) = self.weights_of(b);
+            let m = factor(&self.noise.drop_path, plan.n, b.edge, chunk.value.first + span.first);
+            let weighted = |data, weight: f64| Source { data, stride: c, coef: &[], factor: m * weight as f32 };
+            sources.push(weighted(&nodes[1 + b.node - begin.state][images.clone()], p));
+            if let Some(dual) = chunk.dual.filter(|_| p_dot != 0.0) {
+                sources.push(weighted(&dual.d.states[2 + b.node][images.clone()], p_dot));
+            }
+        }
+        let to = &mut states[begin.state][images];
+        blend(plan.isa, span.n * px, c, &sources, &[], !begin.is_new, to, c);
     }
 
     /// Adds to the gradients of states what comes through the first stages of a unit that reads them.
     fn state_gradients(
         &self,
         chunk: &mut Chunk<'_>,
-        stages: &[FirstVjp],
+        first: &FirstVjps,
         known: &[Gradient],
         span: Span,
         work: &mut Work,
     ) {
         let (plan, c, px) = (self.plan, self.plan.c, self.plan.px(2));
         let images = span.of(px * c);
-        for FirstVjp { at, inner, accumulate } in stages {
+        first.begin.iter().for_each(|begin| self.begin(chunk, begin, span));
+        for FirstVjp { at, accumulate } in &first.stages {
             let b = &plan.branches[*at];
             let m = factor(&self.noise.drop_path, plan.n, b.edge, chunk.value.first + span.first);
-            let Some(placed) = b.placed().first() else {
-                self.identity(chunk, b, m, *accumulate, span);
-                continue;
-            };
+            let placed = &b.placed()[0];
             // Behind the first of two stages lies the branch's own gradient, behind an only one the node's.
             let twice = b.placed().len() == 2;
             let mut to = std::mem::take(&mut chunk.inside.states[b.state]);
@@ -459,7 +514,7 @@ impl<'a> Context<'a> {
             let destination =
                 Destination { out: &mut to[span.of(len)], stride: c, accumulate: *accumulate, sums: None };
             let reading = Reading::state(plan, &self.affines, b.state, &placed.stage);
-            let own = if twice { &chunk.inside.inner[*inner] } else { &chunk.inside.states[2 + b.node] };
+            let own = if twice { &chunk.inside.inner[self.inner[*at]] } else { &chunk.inside.states[2 + b.node] };
             let of_d = chunk.dual.map(|d| if twice { &d.d.inner[*at] } else { &d.d.states[2 + b.node] });
             let at_norm = AtNorm {
                 g: &own[images.clone()],
@@ -542,14 +597,15 @@ impl<'a> Context<'a> {
     fn inner_gradient(
         &self,
         chunk: &mut Chunk<'_>,
-        (place, inner): (usize, usize),
+        at: usize,
         known: &[Gradient],
         span: Span,
         work: &mut Work,
         sums: &mut Sums,
     ) {
         let (plan, c, px) = (self.plan, self.plan.c, self.plan.px(2));
-        let b = &plan.branches[place];
+        let b = &plan.branches[at];
+        let inner = self.inner[at];
         let [first, second] = b.placed() else { return };
         let images = span.of(px * c);
         let Work { scratch, sums: both, .. } = work;
@@ -571,7 +627,7 @@ impl<'a> Context<'a> {
         (chunk.inside.inner[inner], chunk.dw) = (to, dw);
         accumulate(&mut sums.g, &both[..c], 1.0);
         accumulate(&mut sums.g_y, &both[c..], 1.0);
-        self.add_d_dot(chunk.dual, first.norm, |d| &d.inner[place], images, both, sums);
+        self.add_d_dot(chunk.dual, first.norm, |d| &d.inner[at], images, both, sums);
     }
 
     /// Adds sum d y' of a few images of a state or an inner batch norm.
@@ -637,24 +693,6 @@ impl<'a> Context<'a> {
         let g_dot = Cotangent { sources: &sources, shift: &coef.dot_shift };
         let (w_dot, w_dot_t) = (stage.factors(&w_dot[at..]), stage.factors(&w_dot_t[at..]));
         stage.vjp_dual(isa, r, [w, w_t], [w_dot, w_dot_t], [&g, &g_dot], to, scratch);
-    }
-
-    /// A skip connection: the state's gradient takes the node's, weighted.
-    fn identity(&self, chunk: &mut Chunk<'_>, b: &Branch, m: f32, accumulate: bool, span: Span) {
-        let (isa, c, px, node) = (self.plan.isa, self.plan.c, self.plan.px(2), b.node);
-        let (p, p_dot) = self.weights_of(b);
-        let images = span.of(px * c);
-        let weighted = |data, weight: f64| Source { data, stride: c, coef: &[], factor: m * weight as f32 };
-        // A node's state comes after those it sums.
-        let (states, nodes) = chunk.inside.states.split_at_mut(2 + node);
-        let of_g = weighted(&nodes[0][images.clone()], p);
-        let of_d =
-            chunk.dual.filter(|_| p_dot != 0.0).map(|dual| weighted(&dual.d.states[2 + node][images.clone()], p_dot));
-        let to = &mut states[b.state][images.clone()];
-        match of_d {
-            Some(of_d) => blend(isa, span.n * px, c, &[of_g, of_d], &[], accumulate, to, c),
-            None => blend(isa, span.n * px, c, &[of_g], &[], accumulate, to, c),
-        }
     }
 
     /// Adds a few images to the sums of a preprocess block.

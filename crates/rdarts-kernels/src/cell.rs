@@ -632,7 +632,7 @@ mod tests {
             let [s0, s1, p, w, d0, d1, dp, g, dw] = &self.tensors;
             let mut plan = Plan::new(&self.spec, self.dims, Isa::best());
             if let Some((large, unit)) = limits {
-                plan.units = plan.split(large, unit);
+                plan.arrange(large, unit);
             }
             let input = CellInput { s0, s1, p, w };
             let mut out = vec![f32::NAN; g.len()];

@@ -85,8 +85,10 @@ pub(crate) struct Plan {
     pub pre: [Placed; 2],
     /// In order of (node, state, shape of window).
     pub branches: Vec<Branch>,
-    /// In which the branches go forward; they go back in the opposite order.
+    /// In which the branches go forward.
     pub units: Vec<Unit>,
+    /// In which they go back.
+    pub turns: Vec<Turn>,
     pub n_norms: usize,
     /// Values of one image in each buffer: one per norm, one per node (empty: nodes lie in the output), then noise.
     pub buffer_lens: Vec<usize>,
@@ -171,6 +173,7 @@ impl Plan {
             side_out,
             pre: [pre0, pre1],
             units: Vec::new(),
+            turns: Vec::new(),
             branches,
             n_norms,
             buffer_lens: lens,
@@ -178,8 +181,14 @@ impl Plan {
             n_alphas: spec.n_alphas(),
             inputs: [(spec.c_prev_prev, dims.side0), (spec.c_prev, dims.side1)],
         };
-        plan.units = plan.split(LARGE, UNIT);
+        plan.arrange(LARGE, UNIT);
         plan
+    }
+
+    /// Decides which branches go through the passes together: see [`Plan::split`] and [`Plan::turns_of`].
+    pub fn arrange(&mut self, large: usize, unit: usize) {
+        self.units = self.split(large, unit);
+        self.turns = self.turns_of(large);
     }
 
     /// Splits the branches into units, state by state, so that a node is complete before a branch starts there.
@@ -187,17 +196,16 @@ impl Plan {
     /// All branches of a state of more than `large` bytes are one unit: they read the same windows of it, and more cannot
     /// be gained. Of smaller ones as many are taken as make `unit` bytes, so that a pass finds most of what the one before
     /// it has made. The split depends on shapes alone, never on threads; on it depends the rounding of gradients.
-    pub fn split(&self, large: usize, unit: usize) -> Vec<Unit> {
+    fn split(&self, large: usize, unit: usize) -> Vec<Unit> {
         let branches = &self.branches;
         let mut order: Vec<usize> = (0..branches.len()).collect();
         order.sort_by_key(|at| branches[*at].state);
-        let bytes = |values: usize| values * self.n * size_of::<f32>();
         let mut units: Vec<Vec<usize>> = Vec::new();
         let mut taken = 0;
         for at in order {
             let b = &branches[at];
-            let made: usize = b.placed().iter().map(|p| bytes(p.stage.len_out())).sum();
-            let is_large = bytes(self.px(b.state) * self.c) > large;
+            let made: usize = b.placed().iter().map(|p| self.bytes(p.stage.len_out())).sum();
+            let is_large = self.bytes(self.px(b.state) * self.c) > large;
             let fits = |places: &&mut Vec<usize>| {
                 let same = branches[places[0]].state == b.state;
                 let room = if is_large { same } else { taken + made <= unit };
@@ -226,10 +234,50 @@ impl Plan {
             let complete = |node: &usize| !units[k + 1..].iter().any(|unit| leads(unit, *node));
             let ends = nodes.iter().copied().filter(complete).map(|node| into(node, &all)).collect();
             let parts = nodes.into_iter().map(|node| into(node, &places)).collect();
-            places.sort_by_key(|at| (branches[*at].state, branches[*at].first_window_key()));
+            self.by_window(&mut places);
             Unit { branches: places, parts, ends }
         };
         (0..units.len()).map(unit).collect()
+    }
+
+    /// The turns of the way back, so that the gradient of a node is complete before the branches that lead there begin.
+    ///
+    /// The units from last to first; but where the nodes have more than `large` bytes, node by node, all branches that lead
+    /// to one together: they read the same gradient. Through their first stages they go when all that start at the same
+    /// state can.
+    fn turns_of(&self, large: usize) -> Vec<Turn> {
+        let mut turns = Vec::new();
+        let mut first = Vec::new();
+        if self.bytes(self.px(2) * self.c) > large {
+            let places = |of: &dyn Fn(&Branch) -> bool| {
+                let mut places: Vec<usize> = (0..self.branches.len()).filter(|at| of(&self.branches[*at])).collect();
+                self.by_window(&mut places);
+                places
+            };
+            for node in (0..self.nodes).rev() {
+                let second = places(&|b| b.node == node);
+                let parts = (!second.is_empty()).then(|| Part { node, branches: second.clone() }).into_iter().collect();
+                turns.push(Turn { first: places(&|b| b.state == 2 + node), parts, second });
+            }
+            first = places(&|b| b.state < 2);
+        } else {
+            for unit in self.units.iter().rev() {
+                let second = unit.branches.clone();
+                let before = std::mem::replace(&mut first, second.clone());
+                turns.push(Turn { first: before, parts: unit.parts.clone(), second });
+            }
+        }
+        turns.push(Turn { first, ..Turn::default() });
+        turns
+    }
+
+    /// Those that read the same window behind one another.
+    fn by_window(&self, places: &mut [usize]) {
+        places.sort_by_key(|at| (self.branches[*at].state, self.branches[*at].first_window_key()));
+    }
+
+    fn bytes(&self, values: usize) -> usize {
+        values * self.n * size_of::<f32>()
     }
 
     /// The nodes that no branch leads to.
@@ -308,6 +356,17 @@ pub(crate) struct Unit {
     pub parts: Vec<Part>,
     /// The nodes that are complete with this unit, and all branches that lead there.
     pub ends: Vec<Part>,
+}
+
+/// A step of the way back.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Turn {
+    /// The branches that go through their first stages, to the states where they start.
+    pub first: Vec<usize>,
+    /// Those whose sums are taken at their nodes, node by node.
+    pub parts: Vec<Part>,
+    /// The same, which then go through their second stages.
+    pub second: Vec<usize>,
 }
 
 /// Branches that lead to one node.
@@ -403,8 +462,9 @@ mod tests {
             for (c, side, n) in [(8, 4, 2), (16, 16, 64), (16, 32, 64), (32, 16, 64)] {
                 let mut plan = plan(ops, c, side, n, reduction);
                 for (large, unit) in [(0, 0), (LARGE, UNIT), (usize::MAX, 0), (usize::MAX, usize::MAX)] {
-                    plan.units = plan.split(large, unit);
+                    plan.arrange(large, unit);
                     check(&plan);
+                    check_back(&plan);
                 }
             }
         }
@@ -432,5 +492,28 @@ mod tests {
             }
         }
         assert_eq!(complete.iter().filter(|done| **done).count() + plan.empty_nodes().count(), plan.nodes);
+    }
+
+    fn check_back(plan: &Plan) {
+        let (mut summed, mut sent) = (vec![false; plan.branches.len()], vec![false; plan.branches.len()]);
+        for turn in &plan.turns {
+            for at in &turn.first {
+                assert!(summed[*at], "a branch goes through its first stage after its second");
+                assert!(!std::mem::replace(&mut sent[*at], true), "and once");
+            }
+            for part in &turn.parts {
+                for at in &part.branches {
+                    assert!(plan.branches[*at].node == part.node && !std::mem::replace(&mut summed[*at], true));
+                }
+                let from = (0..plan.branches.len()).filter(|at| plan.branches[*at].state == 2 + part.node);
+                assert!(from.into_iter().all(|at| sent[at]), "the gradient of a node is complete");
+            }
+            let mut in_parts: Vec<usize> = turn.parts.iter().flat_map(|part| part.branches.clone()).collect();
+            let mut second = turn.second.clone();
+            in_parts.sort_unstable();
+            second.sort_unstable();
+            assert_eq!(in_parts, second);
+        }
+        assert!(sent.into_iter().all(|sent| sent));
     }
 }

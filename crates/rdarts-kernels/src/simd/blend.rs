@@ -69,6 +69,9 @@ pub(crate) fn blend(
 
 kernel!(fn blend_kernel = blend_body(px: usize, c: usize, sources: &[Source<'_>], shift: &[f32], accumulate: bool, out: &mut [f32], out_stride: usize));
 
+/// Pixels that stay in the first cache level while all summands are added.
+const TILE: usize = 64;
+
 #[inline(always)]
 unsafe fn blend_body<S: Simd>(
     px: usize,
@@ -82,19 +85,19 @@ unsafe fn blend_body<S: Simd>(
     // SAFETY: `blend` checked that all slices hold px pixels; n stays within the c channels of a pixel.
     unsafe {
         let to = out.as_mut_ptr();
-        // Up to four summands keep their coefficients in registers.
-        macro_rules! instances {
-            ($($r:literal $n:literal),*) => {
-                match (registers::<S>(c), sources.len(), accumulate) {
-                    $(
-                        ($r, $n, false) => return blend_pixels::<S, $r, $n, false>(px, sources, shift, to, out_stride),
-                        ($r, $n, true) => return blend_pixels::<S, $r, $n, true>(px, sources, shift, to, out_stride),
-                    )*
-                    _ => {}
-                }
-            };
+        if blend_few::<S>(px, c, 0, sources, shift, accumulate, to, out_stride) {
+            return;
         }
-        instances!(1 1, 1 2, 1 3, 1 4, 2 1, 2 2, 2 3, 2 4, 4 1, 4 2);
+        if matches!(registers::<S>(c), 1 | 2) && sources.len() > 4 {
+            for first in (0..px).step_by(TILE) {
+                let (px, to) = (TILE.min(px - first), to.add(first * out_stride));
+                for (k, sources) in sources.chunks(4).enumerate() {
+                    let shift = if k == 0 { shift } else { &[] };
+                    blend_few::<S>(px, c, first, sources, shift, accumulate || k > 0, to, out_stride);
+                }
+            }
+            return;
+        }
         // Few pixels at a time and all their channels: each tensor is read in the order of memory.
         let mut p0 = 0;
         while p0 < px {
@@ -128,16 +131,47 @@ unsafe fn blend_body<S: Simd>(
     }
 }
 
+/// [`blend`] of up to four summands, from pixel `first` of theirs on, which keeps their coefficients in registers;
+/// false: there is no such loop.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn blend_few<S: Simd>(
+    px: usize,
+    c: usize,
+    first: usize,
+    sources: &[Source<'_>],
+    shift: &[f32],
+    accumulate: bool,
+    to: *mut f32,
+    out_stride: usize,
+) -> bool {
+    macro_rules! instances {
+        ($($r:literal $n:literal),*) => {
+            match (registers::<S>(c), sources.len(), accumulate) {
+                $(
+                    ($r, $n, false) => blend_pixels::<S, $r, $n, false>(px, first, sources, shift, to, out_stride),
+                    ($r, $n, true) => blend_pixels::<S, $r, $n, true>(px, first, sources, shift, to, out_stride),
+                )*
+                _ => return false,
+            }
+        };
+    }
+    // SAFETY: as `blend_body`.
+    unsafe { instances!(1 1, 1 2, 1 3, 1 4, 2 1, 2 2, 2 3, 2 4, 4 1, 4 2) }
+    true
+}
+
 /// How many full registers a pixel is, 0 if it is not a whole number.
 #[inline(always)]
 pub(super) fn registers<S: Simd>(c: usize) -> usize {
     if c.is_multiple_of(S::L) { c / S::L } else { 0 }
 }
 
-/// [`blend`] of N summands and pixels of R registers.
+/// [`blend`] of N summands and pixels of R registers, from pixel `first` of the sources on.
 #[inline(always)]
 unsafe fn blend_pixels<S: Simd, const R: usize, const N: usize, const ADD: bool>(
     px: usize,
+    first: usize,
     sources: &[Source<'_>],
     shift: &[f32],
     out: *mut f32,
@@ -158,7 +192,7 @@ unsafe fn blend_pixels<S: Simd, const R: usize, const N: usize, const ADD: bool>
             for (r, coef) in coef[k].iter_mut().enumerate() {
                 *coef = source.coef::<S>(r * S::L, S::L);
             }
-            from[k] = source.data.as_ptr();
+            from[k] = source.data.as_ptr().add(first * source.stride);
             stride[k] = source.stride;
         }
         // Dense pixels: all distances are constants.
