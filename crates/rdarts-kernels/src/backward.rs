@@ -13,7 +13,7 @@
 //!
 //! [`jvp`]: crate::cell::jvp
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
 
 use rayon::prelude::*;
 
@@ -89,10 +89,31 @@ struct Inside {
     inner: Vec<Buffer>,
 }
 
+/// The buffers of a group of images.
+enum Bufs<'a> {
+    Shared(&'a [Buffer]),
+    /// Nobody else needs them: the gradient at an inner batch norm takes the place of the branch's output.
+    Own(&'a mut [Buffer]),
+}
+
+impl Deref for Bufs<'_> {
+    type Target = [Buffer];
+    fn deref(&self) -> &[Buffer] {
+        match self {
+            Self::Shared(bufs) => bufs,
+            Self::Own(bufs) => bufs,
+        }
+    }
+}
+
 /// A group of images on its way back.
 struct Chunk<'a> {
     n: usize,
-    value: Group<'a>,
+    /// The first of them.
+    first: usize,
+    bufs: Bufs<'a>,
+    /// Their part of the output.
+    out: &'a [f32],
     /// Gradient of the output.
     g: &'a [f32],
     inside: Inside,
@@ -105,6 +126,27 @@ struct DualChunk<'a> {
     tangent: Group<'a>,
     saved: &'a SavedDot,
     d: &'a Inside,
+}
+
+impl Chunk<'_> {
+    fn value(&self) -> Group<'_> {
+        Group { first: self.first, bufs: &self.bufs, out: self.out }
+    }
+
+    /// The gradient at the inner batch norm of a branch, given its place in [`Inside::inner`] and its last batch norm.
+    fn inner(&self, place: usize, last: usize) -> &Buffer {
+        match &self.bufs {
+            Bufs::Shared(_) => &self.inside.inner[place],
+            Bufs::Own(bufs) => &bufs[last],
+        }
+    }
+
+    fn inner_mut(&mut self, place: usize, last: usize) -> &mut Buffer {
+        match &mut self.bufs {
+            Bufs::Shared(_) => &mut self.inside.inner[place],
+            Bufs::Own(bufs) => &mut bufs[last],
+        }
+    }
 }
 
 impl<'a> DualChunk<'a> {
@@ -146,8 +188,26 @@ pub fn vjp(
     dual: Option<Dual<'_>>,
     want: Want,
 ) -> CellGradient {
-    assert!(g.len() == saved.plan.n * saved.plan.out_len() && out.len() == g.len(), "gradient of the output");
-    in_pool(|| vjp_in_pool(input, out, noise, saved, g, dual, want))
+    let bufs = saved.chunks.iter().map(|bufs| Bufs::Shared(bufs)).collect();
+    in_pool(|| vjp_in_pool(input, out, noise, (&saved.plan, &saved.norms), bufs, g, dual, want))
+}
+
+/// [`vjp`] for the last time: with less memory, as gradients take the place of what `saved` holds. Only their numbers are
+/// left of it, and [`forward`](crate::cell::forward) must make another one for whatever comes after.
+///
+/// # Panics
+/// As [`vjp`]; if gradients shall be kept.
+pub fn vjp_last(
+    input: CellInput<'_>,
+    out: &[f32],
+    noise: &CellNoise,
+    mut saved: Saved,
+    g: &[f32],
+    want: Want,
+) -> CellGradient {
+    assert!(!want.keep, "kept gradients are for further passes");
+    let bufs = saved.chunks.iter_mut().map(|bufs| Bufs::Own(bufs)).collect();
+    in_pool(|| vjp_in_pool(input, out, noise, (&saved.plan, &saved.norms), bufs, g, None, want))
 }
 
 /// The vjp of the jvp for a single direction, given what [`jvp`](crate::cell::jvp) left for it and the gradients (g, d) of
@@ -172,33 +232,35 @@ pub fn vjp_of_jvp(
     [of_value, of_tangent]
 }
 
+#[allow(clippy::too_many_arguments)]
 fn vjp_in_pool(
     input: CellInput<'_>,
     out: &[f32],
     noise: &CellNoise,
-    saved: &Saved,
+    (plan, norms): (&Plan, &[Norm]),
+    bufs: Vec<Bufs<'_>>,
     g: &[f32],
     dual: Option<Dual<'_>>,
     want: Want,
 ) -> CellGradient {
-    let plan = &saved.plan;
+    assert!(g.len() == plan.n * plan.out_len() && out.len() == g.len(), "gradient of the output");
     assert!(!((want.w || want.keep) && dual.is_some()), "second derivatives end in the mixing weights");
     let mut ctx = Context {
         plan,
         input,
         noise,
-        norms: &saved.norms,
+        norms,
         dual,
         w_t: plan.transpose_weights(input.w),
         w_dot_t: dual.and_then(|d| d.tangent.w).map(|w| plan.transpose_weights(w)),
-        affines: saved.norms.iter().map(Norm::affine).collect(),
+        affines: norms.iter().map(Norm::affine).collect(),
         want,
         needs: [want.s0 || want.w, want.s1 || want.w],
         inner: Vec::new(),
     };
     ctx.place_inner();
     let ctx = ctx;
-    let mut chunks = ctx.chunks(saved, out, g);
+    let mut chunks = ctx.chunks(bufs, out, g);
     let mut p = vec![0.0; if want.p { plan.n_alphas } else { 0 }];
     let mut kept = Kept { inner: vec![Sums::default(); plan.branches.len()], ..Kept::default() };
     kept.outer.clone_from(&kept.inner);
@@ -293,6 +355,8 @@ fn vjp_in_pool(
 
 /// The cotangents of what a batch norm made, and the coefficients of its vjp.
 struct AtNorm<'a> {
+    /// What it took in; `None`: it lies where the gradient will.
+    y: Option<&'a [f32]>,
     /// Of its value.
     g: &'a [f32],
     /// Of its tangent.
@@ -332,17 +396,17 @@ fn accumulate(target: &mut [f64], part: &[f32], m: f32) {
 }
 
 impl<'a> Context<'a> {
-    fn chunks(&self, saved: &'a Saved, out: &'a [f32], g: &'a [f32]) -> Vec<Chunk<'a>> {
+    fn chunks(&self, bufs: Vec<Bufs<'a>>, out: &'a [f32], g: &'a [f32]) -> Vec<Chunk<'a>> {
         let (plan, per_chunk) = (self.plan, chunk_images(self.plan.n));
         let used = plan.branches.iter().enumerate().filter(|(_, b)| self.is_inner(b)).map(|(at, _)| self.inner[at]);
         let mut slots = Vec::new();
-        for place in used {
+        for place in used.filter(|_| matches!(bufs[0], Bufs::Shared(_))) {
             slots.resize(slots.len().max(place + 1), false);
             slots[place] = true;
         }
         // What is kept outlives the pass; all else is shared with those of other cells.
         let take = if self.want.keep { Buffer::take } else { Buffer::scratch };
-        let chunk = |(index, (g, out)): (usize, (&'a [f32], &'a [f32]))| {
+        let chunk = |(index, ((g, out), bufs)): (usize, ((&'a [f32], &'a [f32]), Bufs<'a>))| {
             let (n, first) = (g.len() / plan.out_len(), index * per_chunk);
             let state = |state: usize| {
                 let needed = state >= 2 || self.needs[state];
@@ -351,7 +415,9 @@ impl<'a> Context<'a> {
             let inner = |used: bool| take(if used { n * plan.px(2) * plan.c } else { 0 });
             Chunk {
                 n,
-                value: Group { first, bufs: &saved.chunks[index], out },
+                first,
+                bufs,
+                out,
                 g,
                 inside: Inside {
                     states: (0..2 + plan.nodes).map(state).collect(),
@@ -366,7 +432,7 @@ impl<'a> Context<'a> {
             }
         };
         let pieces = |all: &'a [f32]| all.chunks(per_chunk * plan.out_len());
-        pieces(g).zip(pieces(out)).enumerate().map(chunk).collect()
+        pieces(g).zip(pieces(out)).zip(bufs).enumerate().map(chunk).collect()
     }
 
     fn spans(&self, n: usize) -> impl Iterator<Item = Span> + use<> {
@@ -480,7 +546,7 @@ impl<'a> Context<'a> {
         }
         for b in begin.identities.iter().map(|at| &plan.branches[*at]) {
             let (p, p_dot) = self.weights_of(b);
-            let m = factor(&self.noise.drop_path, plan.n, b.edge, chunk.value.first + span.first);
+            let m = factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + span.first);
             let weighted = |data, weight: f64| Source { data, stride: c, coef: &[], factor: m * weight as f32 };
             sources.push(weighted(&nodes[1 + b.node - begin.state][images.clone()], p));
             if let Some(dual) = chunk.dual.filter(|_| p_dot != 0.0) {
@@ -505,7 +571,7 @@ impl<'a> Context<'a> {
         first.begin.iter().for_each(|begin| self.begin(chunk, begin, span));
         for FirstVjp { at, accumulate } in &first.stages {
             let b = &plan.branches[*at];
-            let m = factor(&self.noise.drop_path, plan.n, b.edge, chunk.value.first + span.first);
+            let m = factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + span.first);
             let placed = &b.placed()[0];
             // Behind the first of two stages lies the branch's own gradient, behind an only one the node's.
             let twice = b.placed().len() == 2;
@@ -514,16 +580,20 @@ impl<'a> Context<'a> {
             let destination =
                 Destination { out: &mut to[span.of(len)], stride: c, accumulate: *accumulate, sums: None };
             let reading = Reading::state(plan, &self.affines, b.state, &placed.stage);
-            let own = if twice { &chunk.inside.inner[self.inner[*at]] } else { &chunk.inside.states[2 + b.node] };
+            let mut dw = std::mem::take(&mut chunk.dw);
+            let own = match b.placed() {
+                [_, last] => chunk.inner(self.inner[*at], last.norm),
+                _ => &chunk.inside.states[2 + b.node],
+            };
             let of_d = chunk.dual.map(|d| if twice { &d.d.inner[*at] } else { &d.d.states[2 + b.node] });
             let at_norm = AtNorm {
+                y: Some(&chunk.bufs[placed.norm][images.clone()]),
                 g: &own[images.clone()],
                 d: of_d.map(|d| &d[images.clone()]),
                 coef: &known[placed.norm],
                 m: if twice { 1.0 } else { m },
             };
-            let mut dw = std::mem::take(&mut chunk.dw);
-            let r = reading.feed(chunk.value, span);
+            let r = reading.feed(chunk.value(), span);
             self.stage_vjp(chunk, placed, span, &r, &at_norm, Some(destination), &mut dw, &mut work.scratch);
             (chunk.inside.states[b.state], chunk.dw) = (to, dw);
         }
@@ -540,12 +610,12 @@ impl<'a> Context<'a> {
             .enumerate()
             .filter(|(_, b)| self.want.p || !b.placed().is_empty())
             .filter_map(|(k, b)| {
-                let m = factor(&self.noise.drop_path, plan.n, b.edge, chunk.value.first + span.first);
+                let m = factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + span.first);
                 term(plan, b).map(|(buffer, _)| (k, buffer, m))
             })
             .collect();
         work.sums.resize((1 + part.branches.len()) * c, 0.0);
-        let ys: Vec<(&[f32], usize)> = used.iter().map(|(_, b, _)| chunk.value.term(plan, *b, span)).collect();
+        let ys: Vec<(&[f32], usize)> = used.iter().map(|(_, b, _)| chunk.value().term(plan, *b, span)).collect();
         dots(isa, span.n * px, c, (&chunk.inside.states[2 + node][images.clone()], c), &ys, &mut work.sums);
         for (j, (k, _, m)) in used.iter().enumerate() {
             accumulate(&mut sums[*k].g, &work.sums[..c], *m);
@@ -611,20 +681,22 @@ impl<'a> Context<'a> {
         let Work { scratch, sums: both, .. } = work;
         both.clear();
         both.resize(2 * c, 0.0);
-        let mut to = std::mem::take(&mut chunk.inside.inner[inner]);
+        let mut to = std::mem::take(chunk.inner_mut(inner, second.norm));
+        let mut dw = std::mem::take(&mut chunk.dw);
         let destination =
             Destination { out: &mut to[images.clone()], stride: c, accumulate: false, sums: Some(&mut both[..]) };
         let reading = Reading::inner(plan, &self.affines, first);
         let at_norm = AtNorm {
+            y: matches!(chunk.bufs, Bufs::Shared(_)).then(|| &chunk.bufs[second.norm][images.clone()]),
             g: &chunk.inside.states[2 + b.node][images.clone()],
             d: chunk.dual.map(|dual| &dual.d.states[2 + b.node][images.clone()]),
             coef: &known[second.norm],
-            m: factor(&self.noise.drop_path, plan.n, b.edge, chunk.value.first + span.first),
+            m: factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + span.first),
         };
-        let mut dw = std::mem::take(&mut chunk.dw);
-        let r = reading.feed(chunk.value, span);
+        let r = reading.feed(chunk.value(), span);
         self.stage_vjp(chunk, second, span, &r, &at_norm, Some(destination), &mut dw, scratch);
-        (chunk.inside.inner[inner], chunk.dw) = (to, dw);
+        *chunk.inner_mut(inner, second.norm) = to;
+        chunk.dw = dw;
         accumulate(&mut sums.g, &both[..c], 1.0);
         accumulate(&mut sums.g_y, &both[c..], 1.0);
         self.add_d_dot(chunk.dual, first.norm, |d| &d.inner[at], images, both, sums);
@@ -666,12 +738,12 @@ impl<'a> Context<'a> {
         let (isa, stage, at) = (self.plan.isa, placed.stage.of_images(span.n), placed.weights);
         let c = stage.c_out();
         let images = span.of(placed.stage.len_out());
-        let AtNorm { g, d, coef, m } = *behind;
+        let AtNorm { y, g, d, coef, m } = *behind;
         let (w, w_t) = (stage.factors(&self.input.w[at..]), stage.factors(&self.w_t[at..]));
         let n_weights: usize = stage.weight_lens().iter().sum();
         let dw = (self.want.w && n_weights > 0).then(|| &mut dw[at..at + n_weights]);
         let of_node = |data, coef| Source { data, stride: c, coef, factor: m };
-        let y = &chunk.value.bufs[placed.norm][images.clone()];
+        let (in_place, y) = (y.is_none().then_some(1), y.unwrap_or_default());
         let mut sources =
             [of_node(g, &coef.of_g), Source::new(y, c, &coef.of_y), Source::new(&[], c, &[]), Source::new(&[], c, &[])];
         let mut n = 2;
@@ -683,14 +755,14 @@ impl<'a> Context<'a> {
             sources[n] = Source::new(dot, c, &coef.of_dot);
             n += 1;
         }
-        let g = Cotangent { sources: &sources[..n], shift: &coef.shift };
+        let g = Cotangent { sources: &sources[..n], shift: &coef.shift, in_place };
         let weights_move = self.w_dot_t.as_ref().zip(self.dual.and_then(|d| d.tangent.w));
         let ((w_dot_t, w_dot), d, to) = match (weights_move, d, to) {
             (Some(moving), Some(d), Some(to)) => (moving, d, to),
             (_, _, to) => return stage.vjp(isa, r, w, w_t, &g, to, dw, scratch),
         };
         let sources = [of_node(d, &coef.dot_of_d), Source::new(y, c, &coef.dot_of_y)];
-        let g_dot = Cotangent { sources: &sources, shift: &coef.dot_shift };
+        let g_dot = Cotangent { sources: &sources, shift: &coef.dot_shift, in_place: None };
         let (w_dot, w_dot_t) = (stage.factors(&w_dot[at..]), stage.factors(&w_dot_t[at..]));
         stage.vjp_dual(isa, r, [w, w_t], [w_dot, w_dot_t], [&g, &g_dot], to, scratch);
     }
@@ -699,7 +771,7 @@ impl<'a> Context<'a> {
     fn pre_sums(&self, chunk: &Chunk<'_>, state: usize, span: Span, work: &mut Work, sums: &mut Sums) {
         let (isa, c, px) = (self.plan.isa, self.plan.c, self.plan.px(state));
         let images = span.of(px * c);
-        let y = (&chunk.value.bufs[state][images.clone()], c);
+        let y = (&chunk.value().bufs[state][images.clone()], c);
         work.sums.resize(2 * c, 0.0);
         dots(isa, span.n * px, c, (&chunk.inside.states[state][images.clone()], c), &[y], &mut work.sums);
         accumulate(&mut sums.g, &work.sums[..c], 1.0);
@@ -719,8 +791,10 @@ impl<'a> Context<'a> {
     ) {
         let plan = self.plan;
         let (c_in, len) = (plan.inputs[state].0, plan.input_len(state));
+        let mut dw = std::mem::take(&mut chunk.dw);
         let range = span.of(plan.px(state) * plan.c);
         let at_norm = AtNorm {
+            y: Some(&chunk.bufs[plan.pre[state].norm][range.clone()]),
             g: &chunk.inside.states[state][range.clone()],
             d: chunk.dual.map(|dual| &dual.d.states[state][range]),
             coef,
@@ -731,8 +805,7 @@ impl<'a> Context<'a> {
             let out = &mut all[span.of(len)];
             Destination { out, stride: c_in, accumulate: false, sums: None }
         });
-        let mut dw = std::mem::take(&mut chunk.dw);
-        let r = reading.feed(chunk.value, span);
+        let r = reading.feed(chunk.value(), span);
         self.stage_vjp(chunk, &plan.pre[state], span, &r, &at_norm, to, &mut dw, &mut work.scratch);
         chunk.dw = dw;
     }

@@ -187,22 +187,34 @@ pub(crate) fn forward_dual(
 pub(crate) struct Cotangent<'a> {
     pub sources: &'a [Source<'a>],
     pub shift: &'a [f32],
+    /// Which of the sources, given without data, lies where the gradient of the input will: every pixel is read before it
+    /// is overwritten. Only for halves of stride 1.
+    pub in_place: Option<usize>,
 }
 
 impl Cotangent<'_> {
     /// Pixels from `first` on into `out`, dense.
     pub fn make(&self, isa: super::Isa, first: usize, px: usize, c: usize, out: &mut [f32]) {
+        self.make_at(isa, &[], first, px, c, out);
+    }
+
+    /// The same, where the gradient of the input will lie at `destination`.
+    fn make_at(&self, isa: super::Isa, destination: &[f32], first: usize, px: usize, c: usize, out: &mut [f32]) {
         let mut sources = [Source::new(&[], 0, &[]); 4];
-        for (to, from) in sources.iter_mut().zip(self.sources) {
-            *to = Source { data: &from.data[first * from.stride..], ..*from };
+        for ((k, from), to) in self.sources.iter().enumerate().zip(&mut sources) {
+            let data = if self.in_place == Some(k) { destination } else { from.data };
+            *to = Source { data: &data[first * from.stride..], ..*from };
         }
         blend(isa, px, c, &sources[..self.sources.len()], self.shift, false, out, c);
     }
 
     /// What lies at pixel `first`.
-    fn next(&self, first: usize) -> Next {
+    fn next(&self, destination: &[f32], first: usize) -> Next {
         let mut next = Next::default();
-        self.sources.iter().for_each(|s| next.add(s, first));
+        for (k, source) in self.sources.iter().enumerate() {
+            let data = if self.in_place == Some(k) { destination } else { source.data };
+            next.add(&Source { data, ..*source }, first);
+        }
         next
     }
 }
@@ -243,11 +255,14 @@ pub(crate) fn vjp(
 ) {
     let ([_, w], c, c_out, win) = (half.side_out(), half.win.c, half.c_out, half.gradient_window());
     let (t, g_tile) = t.split_at_mut(half.tile_len());
+    // The rows that a tile makes ready are no more than those read.
+    assert!(g.in_place.is_none() || half.stride == 1 && c == c_out && input.as_ref().is_some_and(|i| i.stride == c));
     win.fill_border(gt, 0.0);
     let mut done = 0;
     for (y0, n) in half.tiles() {
-        g.make(isa, y0 * w, n * w, c_out, g_tile);
-        let mut next = g.next((y0 + n) * w);
+        let destination = input.as_ref().map_or(&[][..], |input| &*input.out);
+        g.make_at(isa, destination, y0 * w, n * w, c_out, g_tile);
+        let mut next = g.next(destination, (y0 + n) * w);
         if let Some(input) = &input {
             next.add_if_dense(&input.gate.source, half.rows_done(y0 + n) * half.win.w, c);
         }
@@ -288,8 +303,8 @@ pub(crate) fn vjp_dual(
     for (y0, n) in half.tiles() {
         g.make(isa, y0 * w, n * w, c_out, g_tile);
         d.make(isa, y0 * w, n * w, c_out, d_tile);
-        spread(isa, half, y0..y0 + n, g_tile, w_pw_t, false, gt, &g.next((y0 + n) * w));
-        spread(isa, half, y0..y0 + n, d_tile, w_pw_dot_t, true, gt, &d.next((y0 + n) * w));
+        spread(isa, half, y0..y0 + n, g_tile, w_pw_t, false, gt, &g.next(&[], (y0 + n) * w));
+        spread(isa, half, y0..y0 + n, d_tile, w_pw_dot_t, true, gt, &d.next(&[], (y0 + n) * w));
         spread(isa, half, y0..y0 + n, d_tile, w_pw_t, false, dt, &Next::default());
         let ready = half.rows_done(y0 + n);
         input.accumulate = accumulate;
