@@ -215,7 +215,10 @@ impl Stage {
         let Scratch { windows, between, .. } = scratch;
         let (win, one) = (self.window(), self.of_images(1));
         for (image, y) in y[..self.len_out()].chunks_mut(one.len_out()).enumerate() {
-            let [r, v] = [0, of as usize].map(|of| &windows[of][win.image(image)..]);
+            let at = win.image(image);
+            // Nobody may have filled the value's window yet, unless it is asked for.
+            let r = if matches!(self, Self::Max { .. }) { &windows[Of::Value as usize][at..] } else { &[] };
+            let v = &windows[of as usize][at..];
             one.linear(isa, r, v, w, accumulate, between, y);
         }
         seen(0, &y[..self.len_out()]);
@@ -543,5 +546,27 @@ fn transpose(w: &[f32], rows: usize, columns: usize, out: &mut [f32]) {
         for j in 0..columns {
             out[j * rows + i] = w[i * columns + j];
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::blend::Source;
+
+    #[test]
+    fn the_tangent_of_a_stage_needs_no_window_of_the_value_unless_it_is_a_maximum() {
+        let win = Window { images: 3, h: 4, w: 4, c: 8, pad: 1 };
+        let stage = Stage::Average { win, stride: 1 };
+        let x: Vec<f32> = (0..win.px() * win.c).map(|i| (i % 7) as f32).collect();
+        let feed = Feed::plain(Source::new(&x, win.c, &[]));
+        let of_value = |of| {
+            let mut y = vec![0.0; stage.len_out()];
+            let nothing = Factors(&[], &[]);
+            let scratch = &mut Scratch::default();
+            stage.forward(Isa::best(), (of, Some(&feed)), nothing, false, scratch, &mut y, &mut |_, _| {});
+            y
+        };
+        assert_eq!(of_value(Of::Tangent), of_value(Of::Value));
     }
 }
