@@ -268,23 +268,23 @@ fn vjp_in_pool(
     // The gradients at the batch norms, as they become known.
     let mut known: Vec<Gradient> = vec![Gradient::default(); plan.n_norms];
     let mut begun = vec![false; 2 + plan.nodes];
-    let (last, turns) = plan.turns.split_last().expect("a plan has a last turn");
-    for turn in turns {
-        // The gradients of the states where branches start, then the sums of those that lead to these states.
-        let mut first = ctx.first_vjps(&turn.first, &mut begun);
-        let nodes = turn.parts.iter().map(|part| 2 + part.node);
+    let mut before: &[usize] = &[];
+    for unit in plan.units.iter().rev() {
+        // The gradients of the states where the branches of the unit before start, then the sums of this one's.
+        let mut first = ctx.first_vjps(before, &mut begun);
+        let nodes = unit.parts.iter().map(|part| 2 + part.node);
         let new = nodes.filter(|state| !std::mem::replace(&mut begun[*state], true));
         first.begin.extend(new.map(|state| Begin { state, is_new: true, identities: Vec::new() }));
-        let sums = ctx.sum_pass(&mut chunks, turn.second.len(), |chunk, span, work, sums| {
+        let sums = ctx.sum_pass(&mut chunks, unit.second.len(), |chunk, span, work, sums| {
             ctx.state_gradients(chunk, &first, &known, span, work);
             let mut rest = sums;
-            for part in &turn.parts {
+            for part in &unit.parts {
                 let (sums, behind) = rest.split_at_mut(part.branches.len());
                 ctx.node_sums(chunk, part, span, work, sums);
                 rest = behind;
             }
         });
-        let summed = turn.parts.iter().flat_map(|part| part.branches.iter().copied());
+        let summed = unit.parts.iter().flat_map(|part| part.branches.iter().copied());
         for (at, sums) in summed.zip(sums) {
             let b = &plan.branches[at];
             if want.p {
@@ -295,8 +295,9 @@ fn vjp_in_pool(
             }
             kept.outer[at] = sums;
         }
+        before = &unit.first;
         // Through the second stages.
-        let twice: Vec<usize> = turn.second.iter().copied().filter(|b| ctx.is_inner(&plan.branches[*b])).collect();
+        let twice: Vec<usize> = unit.second.iter().copied().filter(|b| ctx.is_inner(&plan.branches[*b])).collect();
         if twice.is_empty() {
             continue;
         }
@@ -313,7 +314,7 @@ fn vjp_in_pool(
     }
 
     // The gradients of states 0 and 1 are complete then; the sums of the preprocess blocks.
-    let first = ctx.first_vjps(&last.first, &mut begun);
+    let first = ctx.first_vjps(before, &mut begun);
     let untouched: Vec<usize> = (0..2).filter(|state| ctx.needs[*state] && !begun[*state]).collect();
     kept.pre = ctx.sum_pass(&mut chunks, 2, |chunk, span, work, sums| {
         ctx.state_gradients(chunk, &first, &known, span, work);
@@ -489,11 +490,13 @@ impl<'a> Context<'a> {
         }
         let mut inner = vec![0; n];
         let (mut taken, is_inner) = (Vec::new(), |at: &&usize| self.is_inner(&self.plan.branches[**at]));
-        for turn in &self.plan.turns {
-            for at in turn.first.iter().filter(is_inner) {
+        let mut before: &[usize] = &[];
+        for unit in self.plan.units.iter().rev() {
+            for at in before.iter().filter(is_inner) {
                 taken[inner[*at]] = false;
             }
-            for at in turn.second.iter().filter(is_inner) {
+            before = &unit.first;
+            for at in unit.second.iter().filter(is_inner) {
                 let place = taken.iter().position(|taken| !taken).unwrap_or(taken.len());
                 taken.resize(taken.len().max(place + 1), false);
                 taken[place] = true;

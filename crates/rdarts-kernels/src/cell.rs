@@ -121,7 +121,7 @@ fn forward_in_pool(plan: Plan, input: CellInput<'_>, noise: &CellNoise, out: &mu
         let first = first_stages(&plan, unit, |b| Reading::state(&plan, &affines, b.state, &b.placed()[0].stage));
         stage_pass(&mut saved, &first, out, input.w, noise, |ctx, span, work| {
             sums.iter().for_each(|sum| sum.write(&plan, ctx, span, work));
-            for b in unit.branches.iter().map(|b| &plan.branches[*b]) {
+            for b in unit.first.iter().map(|b| &plan.branches[*b]) {
                 if let Action::Noise { buffer } = b.action {
                     let len = plan.buffer_lens[buffer];
                     let start = (ctx.first + span.first) * len;
@@ -129,7 +129,7 @@ fn forward_in_pool(plan: Plan, input: CellInput<'_>, noise: &CellNoise, out: &mu
                 }
             }
         });
-        for first in unit.branches.iter().filter_map(|b| plan.branches[*b].first_of_two()) {
+        for first in unit.first.iter().filter_map(|b| plan.branches[*b].first_of_two()) {
             affines[first.norm] = saved.norms[first.norm].affine();
         }
         let second = second_stages(&plan, unit, |first| Reading::inner(&plan, &affines, first));
@@ -238,7 +238,7 @@ fn jvp_in_pool(
         if !(first.is_empty() && sums.is_empty()) {
             pass(&mut dot, &first, &|chunk, span, work| sums.iter().for_each(|sum| sum.write(plan, chunk, span, work)));
         }
-        for first in unit.branches.iter().filter_map(|b| plan.branches[*b].first_of_two()) {
+        for first in unit.first.iter().filter_map(|b| plan.branches[*b].first_of_two()) {
             inner_dots[first.norm] = saved.norms[first.norm].tangent_affine(&dot.norms[first.norm], 1.0, 0.0);
         }
         let second =
@@ -632,7 +632,7 @@ mod tests {
             let [s0, s1, p, w, d0, d1, dp, g, dw] = &self.tensors;
             let mut plan = Plan::new(&self.spec, self.dims, Isa::best());
             if let Some((large, unit)) = limits {
-                plan.arrange(large, unit);
+                plan.units = plan.split(large, unit);
             }
             let input = CellInput { s0, s1, p, w };
             let mut out = vec![f32::NAN; g.len()];

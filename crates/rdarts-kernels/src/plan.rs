@@ -85,10 +85,8 @@ pub(crate) struct Plan {
     pub pre: [Placed; 2],
     /// In order of (node, state, shape of window).
     pub branches: Vec<Branch>,
-    /// In which the branches go forward.
+    /// In which the branches go forward; they go back in the opposite order.
     pub units: Vec<Unit>,
-    /// In which they go back.
-    pub turns: Vec<Turn>,
     pub n_norms: usize,
     /// Values of one image in each buffer: one per norm, one per node (empty: nodes lie in the output), then noise.
     pub buffer_lens: Vec<usize>,
@@ -173,7 +171,6 @@ impl Plan {
             side_out,
             pre: [pre0, pre1],
             units: Vec::new(),
-            turns: Vec::new(),
             branches,
             n_norms,
             buffer_lens: lens,
@@ -181,22 +178,53 @@ impl Plan {
             n_alphas: spec.n_alphas(),
             inputs: [(spec.c_prev_prev, dims.side0), (spec.c_prev, dims.side1)],
         };
-        plan.arrange(LARGE, UNIT);
+        plan.units = plan.split(LARGE, UNIT);
         plan
     }
 
-    /// Decides which branches go through the passes together: see [`Plan::split`] and [`Plan::turns_of`].
-    pub fn arrange(&mut self, large: usize, unit: usize) {
-        self.units = self.split(large, unit);
-        self.turns = self.turns_of(large);
+    /// Splits the branches into units, so that a node is complete before a branch starts there.
+    ///
+    /// Where the nodes have more than `large` bytes, the branches that lead to one node are a unit: they go back from the
+    /// same gradient. Otherwise the branches are taken state by state. All of a state of more than `large` bytes are a unit:
+    /// they read the same windows of it, and more cannot be gained. Of smaller ones as many are taken as make `unit` bytes,
+    /// so that a pass finds most of what the one before it has made. The split depends on shapes alone, never on threads;
+    /// on it depends the rounding of gradients.
+    pub fn split(&self, large: usize, unit: usize) -> Vec<Unit> {
+        let by_node = self.bytes(self.px(2) * self.c) > large;
+        let units = if by_node { self.nodes_apart() } else { self.states_apart(large, unit) };
+        let nodes_of = |places: &[usize]| {
+            let mut nodes: Vec<usize> = places.iter().map(|at| self.branches[*at].node).collect();
+            nodes.sort_unstable();
+            nodes.dedup();
+            nodes
+        };
+        let into = |node, places: &[usize]| {
+            let branches = places.iter().copied().filter(|at| self.branches[*at].node == node).collect();
+            Part { node, branches }
+        };
+        let by_window = |mut places: Vec<usize>| {
+            places.sort_by_key(|at| (self.branches[*at].state, self.branches[*at].first_window_key()));
+            places
+        };
+        let unit = |k: usize| {
+            let (nodes, all) = (nodes_of(&units[k]), units[..=k].concat());
+            let later = nodes_of(&units[k + 1..].concat());
+            let ends = nodes.iter().filter(|node| !later.contains(node)).map(|node| into(*node, &all)).collect();
+            let parts = nodes.iter().map(|node| into(*node, &units[k])).collect();
+            let second = by_window(units[k].clone());
+            // Node by node, all that start at a state go through their first stages as soon as it is there.
+            let first = if by_node { self.started(&units[..k]) } else { second.clone() };
+            Unit { first: by_window(first), second, parts, ends }
+        };
+        (0..units.len()).map(unit).collect()
     }
 
-    /// Splits the branches into units, state by state, so that a node is complete before a branch starts there.
-    ///
-    /// All branches of a state of more than `large` bytes are one unit: they read the same windows of it, and more cannot
-    /// be gained. Of smaller ones as many are taken as make `unit` bytes, so that a pass finds most of what the one before
-    /// it has made. The split depends on shapes alone, never on threads; on it depends the rounding of gradients.
-    fn split(&self, large: usize, unit: usize) -> Vec<Unit> {
+    fn nodes_apart(&self) -> Vec<Vec<usize>> {
+        let into = |node| (0..self.branches.len()).filter(|at| self.branches[*at].node == node).collect();
+        (0..self.nodes).map(into).filter(|places: &Vec<usize>| !places.is_empty()).collect()
+    }
+
+    fn states_apart(&self, large: usize, unit: usize) -> Vec<Vec<usize>> {
         let branches = &self.branches;
         let mut order: Vec<usize> = (0..branches.len()).collect();
         order.sort_by_key(|at| branches[*at].state);
@@ -220,60 +248,19 @@ impl Plan {
             }
             taken += made;
         }
-        let leads = |unit: &[usize], node: usize| unit.iter().any(|at| branches[*at].node == node);
-        let unit = |k: usize| {
-            let mut places = units[k].clone();
-            let mut nodes: Vec<usize> = places.iter().map(|at| branches[*at].node).collect();
-            nodes.sort_unstable();
-            nodes.dedup();
-            let into = |node, places: &[usize]| {
-                let branches = places.iter().copied().filter(|at| branches[*at].node == node).collect();
-                Part { node, branches }
-            };
-            let all: Vec<usize> = units[..=k].concat();
-            let complete = |node: &usize| !units[k + 1..].iter().any(|unit| leads(unit, *node));
-            let ends = nodes.iter().copied().filter(complete).map(|node| into(node, &all)).collect();
-            let parts = nodes.into_iter().map(|node| into(node, &places)).collect();
-            self.by_window(&mut places);
-            Unit { branches: places, parts, ends }
+        units
+    }
+
+    /// The branches that can start once these units, each of all that leads to one node, are through, and not before.
+    fn started(&self, units: &[Vec<usize>]) -> Vec<usize> {
+        let node = units.last().map(|places| self.branches[places[0]].node);
+        let empty: Vec<usize> = self.empty_nodes().map(|part| part.node).collect();
+        let starts = |b: &Branch| match (node, b.state.checked_sub(2)) {
+            (None, None) => true,
+            (None, Some(from)) => empty.contains(&from),
+            (Some(node), from) => from == Some(node),
         };
-        (0..units.len()).map(unit).collect()
-    }
-
-    /// The turns of the way back, so that the gradient of a node is complete before the branches that lead there begin.
-    ///
-    /// The units from last to first; but where the nodes have more than `large` bytes, node by node, all branches that lead
-    /// to one together: they read the same gradient. Through their first stages they go when all that start at the same
-    /// state can.
-    fn turns_of(&self, large: usize) -> Vec<Turn> {
-        let mut turns = Vec::new();
-        let mut first = Vec::new();
-        if self.bytes(self.px(2) * self.c) > large {
-            let places = |of: &dyn Fn(&Branch) -> bool| {
-                let mut places: Vec<usize> = (0..self.branches.len()).filter(|at| of(&self.branches[*at])).collect();
-                self.by_window(&mut places);
-                places
-            };
-            for node in (0..self.nodes).rev() {
-                let second = places(&|b| b.node == node);
-                let parts = (!second.is_empty()).then(|| Part { node, branches: second.clone() }).into_iter().collect();
-                turns.push(Turn { first: places(&|b| b.state == 2 + node), parts, second });
-            }
-            first = places(&|b| b.state < 2);
-        } else {
-            for unit in self.units.iter().rev() {
-                let second = unit.branches.clone();
-                let before = std::mem::replace(&mut first, second.clone());
-                turns.push(Turn { first: before, parts: unit.parts.clone(), second });
-            }
-        }
-        turns.push(Turn { first, ..Turn::default() });
-        turns
-    }
-
-    /// Those that read the same window behind one another.
-    fn by_window(&self, places: &mut [usize]) {
-        places.sort_by_key(|at| (self.branches[*at].state, self.branches[*at].first_window_key()));
+        (0..self.branches.len()).filter(|at| starts(&self.branches[*at])).collect()
     }
 
     fn bytes(&self, values: usize) -> usize {
@@ -347,26 +334,17 @@ impl Plan {
     }
 }
 
-/// Branches that go through the passes together.
+/// Branches that go through the passes together, by their places, those that read the same window behind one another.
 #[derive(Clone, Debug)]
 pub(crate) struct Unit {
-    /// Their places, those that read the same window behind one another.
-    pub branches: Vec<usize>,
-    /// Those that lead to one node, node by node.
+    /// Those that go through their first stages.
+    pub first: Vec<usize>,
+    /// Those that go through their second stages, if they have two, and count for their nodes from then on.
+    pub second: Vec<usize>,
+    /// The same, node by node.
     pub parts: Vec<Part>,
     /// The nodes that are complete with this unit, and all branches that lead there.
     pub ends: Vec<Part>,
-}
-
-/// A step of the way back.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Turn {
-    /// The branches that go through their first stages, to the states where they start.
-    pub first: Vec<usize>,
-    /// Those whose sums are taken at their nodes, node by node.
-    pub parts: Vec<Part>,
-    /// The same, which then go through their second stages.
-    pub second: Vec<usize>,
 }
 
 /// Branches that lead to one node.
@@ -439,19 +417,23 @@ mod tests {
         Plan::new(&spec, CellDims { n, side0: [side; 2], side1: [side; 2] }, Isa::best())
     }
 
-    fn sizes(plan: &Plan) -> Vec<usize> {
-        plan.units.iter().map(|unit| unit.branches.len()).collect()
+    fn sizes(plan: &Plan) -> Vec<[usize; 2]> {
+        plan.units.iter().map(|unit| [unit.first.len(), unit.second.len()]).collect()
     }
 
     #[test]
-    fn units_are_states_where_states_are_large_and_edges_where_they_are_not() {
+    fn units_are_nodes_or_states_where_these_are_large_and_edges_where_they_are_not() {
         let s2 = [Skip, SepConv(3)];
-        // The edges from states 0 to 4 lead to 4, 4, 3, 2 and 1 nodes.
-        assert_eq!(sizes(&plan(&s2, 16, 32, 64, false)), [8, 8, 6, 4, 2]);
-        assert_eq!(sizes(&plan(&[Zero, MaxPool3, AvgPool3, Skip, SepConv(3)], 16, 32, 64, false)), [20, 20, 15, 10, 5]);
+        // States 0 and 1 have edges to 4 nodes, the others to 3, 2 and 1; 2 to 5 edges lead to a node.
+        assert_eq!(sizes(&plan(&s2, 16, 32, 64, false)), [[16, 4], [6, 6], [4, 8], [2, 10]]);
+        let darts = [Zero, MaxPool3, AvgPool3, Skip, SepConv(3)];
+        assert_eq!(sizes(&plan(&darts, 16, 32, 64, false)), [[40, 10], [15, 15], [10, 20], [5, 25]]);
+        // States 0 and 1 are large, nodes are not.
+        assert_eq!(sizes(&plan(&s2, 32, 32, 64, true))[..2], [[8, 8], [8, 8]]);
         // 2 MiB a state: a sep_conv_3x3 is 4 MiB, and what costs nothing comes along.
-        assert_eq!(sizes(&plan(&s2, 32, 16, 64, false)).iter().sum::<usize>(), 28);
-        assert!(sizes(&plan(&s2, 32, 16, 64, false)).iter().all(|n| *n <= 3));
+        let small = sizes(&plan(&s2, 32, 16, 64, false));
+        assert_eq!(small.iter().map(|[_, n]| n).sum::<usize>(), 28);
+        assert!(small.iter().all(|[first, second]| first == second && *second <= 3));
     }
 
     #[test]
@@ -462,58 +444,43 @@ mod tests {
             for (c, side, n) in [(8, 4, 2), (16, 16, 64), (16, 32, 64), (32, 16, 64)] {
                 let mut plan = plan(ops, c, side, n, reduction);
                 for (large, unit) in [(0, 0), (LARGE, UNIT), (usize::MAX, 0), (usize::MAX, usize::MAX)] {
-                    plan.arrange(large, unit);
+                    plan.units = plan.split(large, unit);
                     check(&plan);
-                    check_back(&plan);
                 }
             }
         }
     }
 
     fn check(plan: &Plan) {
-        let mut all: Vec<usize> = plan.units.iter().flat_map(|unit| unit.branches.clone()).collect();
-        all.sort_unstable();
-        assert_eq!(all, (0..plan.branches.len()).collect::<Vec<_>>());
-        let mut complete = vec![false; plan.nodes];
+        let sorted = |places: &mut Vec<usize>| places.sort_unstable();
+        let all: Vec<usize> = (0..plan.branches.len()).collect();
+        for stage in [|unit: &Unit| unit.first.clone(), |unit: &Unit| unit.second.clone()] {
+            let mut places: Vec<usize> = plan.units.iter().flat_map(stage).collect();
+            sorted(&mut places);
+            assert_eq!(places, all);
+        }
+        let mut complete: Vec<bool> = vec![false; plan.nodes];
+        plan.empty_nodes().for_each(|part| complete[part.node] = true);
+        let mut started = vec![false; plan.branches.len()];
         for unit in &plan.units {
             let mut in_parts: Vec<usize> = unit.parts.iter().flat_map(|part| part.branches.clone()).collect();
-            in_parts.sort_unstable();
-            let mut places = unit.branches.clone();
-            places.sort_unstable();
-            assert_eq!(in_parts, places);
+            let mut second = unit.second.clone();
+            sorted(&mut in_parts);
+            sorted(&mut second);
+            assert_eq!(in_parts, second);
             assert!(unit.parts.iter().all(|part| part.branches.iter().all(|b| plan.branches[*b].node == part.node)));
-            for b in unit.branches.iter().map(|b| &plan.branches[*b]) {
+            for at in &unit.first {
+                let b = &plan.branches[*at];
                 assert!(b.state < 2 || complete[b.state - 2], "a branch starts at a node that is not complete");
+                started[*at] = true;
             }
+            assert!(unit.second.iter().all(|at| started[*at]), "a branch goes through its second stage before its first");
             for end in &unit.ends {
                 assert!(!std::mem::replace(&mut complete[end.node], true), "a node is complete once");
                 let into = plan.branches.iter().filter(|b| b.node == end.node).count();
                 assert_eq!(end.branches.len(), into);
             }
         }
-        assert_eq!(complete.iter().filter(|done| **done).count() + plan.empty_nodes().count(), plan.nodes);
-    }
-
-    fn check_back(plan: &Plan) {
-        let (mut summed, mut sent) = (vec![false; plan.branches.len()], vec![false; plan.branches.len()]);
-        for turn in &plan.turns {
-            for at in &turn.first {
-                assert!(summed[*at], "a branch goes through its first stage after its second");
-                assert!(!std::mem::replace(&mut sent[*at], true), "and once");
-            }
-            for part in &turn.parts {
-                for at in &part.branches {
-                    assert!(plan.branches[*at].node == part.node && !std::mem::replace(&mut summed[*at], true));
-                }
-                let from = (0..plan.branches.len()).filter(|at| plan.branches[*at].state == 2 + part.node);
-                assert!(from.into_iter().all(|at| sent[at]), "the gradient of a node is complete");
-            }
-            let mut in_parts: Vec<usize> = turn.parts.iter().flat_map(|part| part.branches.clone()).collect();
-            let mut second = turn.second.clone();
-            in_parts.sort_unstable();
-            second.sort_unstable();
-            assert_eq!(in_parts, second);
-        }
-        assert!(sent.into_iter().all(|sent| sent));
+        assert!(complete.into_iter().all(|complete| complete));
     }
 }

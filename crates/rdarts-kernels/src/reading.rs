@@ -173,7 +173,7 @@ pub(crate) struct Step<'a, R> {
 /// The first stages of a unit.
 pub(crate) fn first_stages<'p, R>(plan: &'p Plan, unit: &Unit, reading: impl Fn(&Branch) -> R) -> Vec<Step<'p, R>> {
     let branches: Vec<&'p Branch> =
-        unit.branches.iter().map(|b| &plan.branches[*b]).filter(|b| !b.placed().is_empty()).collect();
+        unit.first.iter().map(|b| &plan.branches[*b]).filter(|b| !b.placed().is_empty()).collect();
     let step = |(at, b): (usize, &&'p Branch)| Step {
         placed: &b.placed()[0],
         reading: reading(b),
@@ -184,7 +184,7 @@ pub(crate) fn first_stages<'p, R>(plan: &'p Plan, unit: &Unit, reading: impl Fn(
 
 /// The second stages of a unit.
 pub(crate) fn second_stages<'p, R>(plan: &'p Plan, unit: &Unit, reading: impl Fn(&Placed) -> R) -> Vec<Step<'p, R>> {
-    let twice = unit.branches.iter().filter_map(|b| match plan.branches[*b].placed() {
+    let twice = unit.second.iter().filter_map(|b| match plan.branches[*b].placed() {
         [first, second] => Some((first, second)),
         _ => None,
     });

@@ -33,7 +33,7 @@ pub fn forward(spec: &CellSpec, dims: CellDims) -> u64 {
             first.write(Tensor::Buffer(plan.state_buffer(2 + part.node)));
         }
         let mut second = Pass::default();
-        for b in branches(&plan, unit) {
+        for b in branches(&plan, unit.map(|unit| &unit.first)) {
             if let Action::Noise { buffer } = b.action {
                 first.write(Tensor::Buffer(buffer));
             }
@@ -41,6 +41,8 @@ pub fn forward(spec: &CellSpec, dims: CellDims) -> u64 {
                 first.read(Tensor::Buffer(plan.state_buffer(b.state)));
                 first.write(Tensor::Buffer(placed.norm));
             }
+        }
+        for b in branches(&plan, unit.map(|unit| &unit.second)) {
             if let [first, placed] = b.placed() {
                 second.read(Tensor::Buffer(first.norm));
                 second.write(Tensor::Buffer(placed.norm));
@@ -52,14 +54,14 @@ pub fn forward(spec: &CellSpec, dims: CellDims) -> u64 {
     total
 }
 
-/// Bytes that [`vjp`](crate::backward::vjp) moves, without a tangent.
+/// Bytes that [`vjp_last`](crate::backward::vjp_last) moves.
 ///
 /// # Panics
 /// If the sizes contradict the spec.
 pub fn backward(spec: &CellSpec, dims: CellDims, want: Want) -> u64 {
     let plan = Plan::new(spec, dims, Isa::Portable);
     let needs = |state: usize| state >= 2 || want.w || [want.s0, want.s1][state];
-    let (mut total, mut begun, mut before) = (0, vec![false; 2 + plan.nodes], None);
+    let (mut total, mut begun, mut before) = (0, vec![false; 2 + plan.nodes], None::<&Unit>);
     for unit in plan.units.iter().rev().map(Some).chain([None]) {
         let mut pass = Pass::default();
         let mut begin = |pass: &mut Pass, state: usize| {
@@ -69,13 +71,12 @@ pub fn backward(spec: &CellSpec, dims: CellDims, want: Want) -> u64 {
             pass.write(Tensor::Gradient(state));
         };
         // Through the first stages of the unit before.
-        for b in branches(&plan, before).filter(|b| needs(b.state)) {
+        for b in branches(&plan, before.map(|unit| &unit.first)).filter(|b| needs(b.state)) {
             match b.placed() {
                 [] if !matches!(b.action, Action::Identity) => continue,
                 [] => pass.read(Tensor::Gradient(2 + b.node)),
                 [first, rest @ ..] => {
-                    let own = Tensor::Inner(first.norm);
-                    pass.read(if rest.is_empty() { Tensor::Gradient(2 + b.node) } else { own });
+                    pass.read(rest.first().map_or(Tensor::Gradient(2 + b.node), |last| Tensor::Buffer(last.norm)));
                     pass.read(Tensor::Buffer(first.norm));
                     pass.read(Tensor::Buffer(plan.state_buffer(b.state)));
                 }
@@ -84,7 +85,7 @@ pub fn backward(spec: &CellSpec, dims: CellDims, want: Want) -> u64 {
         }
         // The sums of this one, or of the preprocess blocks, and the way through the second stages, or through those.
         let mut next = Pass::default();
-        for b in branches(&plan, unit) {
+        for b in branches(&plan, unit.map(|unit| &unit.second)) {
             begin(&mut pass, 2 + b.node);
             if want.p || !b.placed().is_empty() {
                 pass.read_term(&plan, b);
@@ -93,9 +94,9 @@ pub fn backward(spec: &CellSpec, dims: CellDims, want: Want) -> u64 {
                 && needs(b.state)
             {
                 next.read(Tensor::Gradient(2 + b.node));
-                next.read(Tensor::Buffer(second.norm));
+                // The gradient takes the place of the output.
+                next.write(Tensor::Buffer(second.norm));
                 next.read(Tensor::Buffer(first.norm));
-                next.write(Tensor::Inner(first.norm));
             }
         }
         for state in (0..2).filter(|state| unit.is_none() && needs(*state)) {
@@ -125,8 +126,6 @@ enum Tensor {
     OutputGradient(usize),
     /// Of a state.
     Gradient(usize),
-    /// Between two stages, behind the norm of the first.
-    Inner(usize),
     /// Of s0 or s1.
     InputGradient(usize),
 }
@@ -158,15 +157,15 @@ impl Pass {
             Tensor::Buffer(buffer) if plan.node_of(buffer).is_some() => node,
             Tensor::Buffer(buffer) => plan.buffer_lens[buffer],
             Tensor::Gradient(state) => plan.px(state) * plan.c,
-            Tensor::OutputGradient(_) | Tensor::Inner(_) => node,
+            Tensor::OutputGradient(_) => node,
         };
         let of = |(tensor, written): (&Tensor, &bool)| values(tensor) * (1 + usize::from(*written));
         (self.0.iter().map(of).sum::<usize>() * plan.n * size_of::<f32>()) as u64
     }
 }
 
-fn branches<'a>(plan: &'a Plan, unit: Option<&'a Unit>) -> impl Iterator<Item = &'a Branch> {
-    unit.into_iter().flat_map(|unit| &unit.branches).map(|b| &plan.branches[*b])
+fn branches<'a>(plan: &'a Plan, places: Option<&'a Vec<usize>>) -> impl Iterator<Item = &'a Branch> {
+    places.into_iter().flatten().map(|b| &plan.branches[*b])
 }
 
 #[cfg(test)]
@@ -209,10 +208,11 @@ mod tests {
         let sums = 1 + 2 + 2;
         let states = 1 + 2 * 2 + 2;
         assert_eq!(backward(&spec, dims, ALPHA), lines(sums + states + 2 * 2, 3 * (6 + 8)));
-        // Two halves a branch: its output twice, the value between them twice, its gradient written and read.
+        // Two halves a branch: its output, which is overwritten by the gradient between them, that, and the value between
+        // them twice.
         let (spec, dims) = cell(&[SepConv(3)]);
         let sums = 1 + 2 + 2;
-        let second = 1 + 2 * (1 + 1 + 2);
+        let second = 1 + 2 * (2 + 1);
         let first = 2 * (1 + 1 + 1 + 2);
         assert_eq!(backward(&spec, dims, ALPHA), lines(sums + second + first + 2 * 2, 3 * (6 + 8)));
         // Without gradients of the inputs only the sums are left.
