@@ -590,7 +590,7 @@ impl SavedDot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backward::{CellGradient, Dual, Want, vjp};
+    use crate::backward::{CellGradient, Dual, Want, vjp, vjp_last};
     use crate::spec::{OpKind, weights_len};
     use OpKind::{DilConv, MaxPool3, Noise, None as Zero, SepConv, Skip};
 
@@ -645,6 +645,10 @@ mod tests {
             let kept_of = kept.kept.as_ref().expect("it was asked for");
             let dual = Dual { tangent, saved: &dot, kept: kept_of };
             let of_dual = vjp(input, &out, &self.noise, &saved, g, Some(dual), Want { w: false, ..want });
+            let last = vjp_last(input, &out, &self.noise, saved, g, want);
+            for (a, b) in [(&plain.s0, &last.s0), (&plain.s1, &last.s1), (&plain.p, &last.p), (&plain.w, &last.w)] {
+                assert!(a.iter().map(|v| v.to_bits()).eq(b.iter().map(|v| v.to_bits())), "the last pass differs");
+            }
             (out, dot.out_dot().to_vec(), [plain, of_dual, kept])
         }
     }

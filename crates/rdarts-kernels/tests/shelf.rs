@@ -3,7 +3,7 @@
 mod common;
 
 use rdarts_kernels::Isa;
-use rdarts_kernels::backward::{CellGradient, Want, vjp, vjp_of_jvp};
+use rdarts_kernels::backward::{CellGradient, Want, vjp, vjp_last, vjp_of_jvp};
 use rdarts_kernels::buffers::{Buffer, announce, clear, give_back, idle, take_gradient};
 use rdarts_kernels::cell::{CellInput, CellTangent, forward, jvp};
 use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, OpKind, weights_len};
@@ -82,8 +82,9 @@ fn bits(isa: Isa, c: usize, n: usize, poisoned: bool) -> Vec<u32> {
     let tangent = CellTangent { s0: Some(&s0_dot), s1: None, p: &p, w: Some(&w) };
     let dot = jvp(input, &out, tangent, &noise, &saved);
     let both = vjp_of_jvp(input, &out, &noise, &saved, tangent, &dot, (&g, &d), want);
+    let last = vjp_last(input, &out, &noise, saved, &g, Want { w: true, ..want });
     let mut all = vec![out.clone(), dot.out_dot().to_vec()];
-    for CellGradient { s0, s1, p, w, .. } in [plain].into_iter().chain(both) {
+    for CellGradient { s0, s1, p, w, .. } in [plain, last].into_iter().chain(both) {
         for values in [s0, s1, p, w] {
             all.push(values.clone());
             give_back(values);

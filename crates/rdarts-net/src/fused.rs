@@ -77,16 +77,16 @@ impl SearchOps for Flex {
         let tape = primal.unwrap_or_else(|| {
             let mut out = take_vec(shape.iter().product());
             let saved = cell::forward(Isa::best(), &call.spec, dims, at.value, &call.noise, &mut out);
-            Arc::new(CellTape { saved, out: wrap(out, &shape) })
+            Arc::new(CellTape { saved, out: Output(wrap(out, &shape)) })
         });
         if !mode.dual {
-            let out = tape.out.clone();
+            let out = tape.out.0.clone();
             mode.slot.put_shared(tape);
             recycle(inputs);
             return out;
         }
-        let dot = cell::jvp(at.value, floats(&tape.out), at.tangent, &call.noise, &tape.saved);
-        let out = stacked(floats(&tape.out), dot.out_dot());
+        let dot = cell::jvp(at.value, floats(&tape.out.0), at.tangent, &call.noise, &tape.saved);
+        let out = stacked(floats(&tape.out.0), dot.out_dot());
         mode.slot.put(DualTape { value: tape, dot });
         recycle(inputs);
         wrap(out, &[2 * dims.n, h, wd, call.spec.c_out()])
@@ -95,8 +95,8 @@ impl SearchOps for Flex {
     fn cell_vjp(s0: T, s1: T, p: T, w: T, g: T, call: CellCall, want: CellWant) -> (T, T, T, T) {
         let mode = &call.mode;
         let (plain, dual) = (mode.slot.take::<CellTape>(), mode.slot.take::<DualTape>());
-        let tape = match (&plain, &dual) {
-            (Some(tape), None) => tape.clone(),
+        let tape = match (plain, &dual) {
+            (Some(tape), None) => tape,
             (None, Some(dual)) if !want.w => dual.value.clone(),
             _ => return composed::cell_vjp::<Self>([s0, s1, p, w], g, &call, want),
         };
@@ -104,15 +104,25 @@ impl SearchOps for Flex {
         let dims = dims(&inputs, mode);
         let at = split_input(&inputs, mode);
         let [g] = contiguous([g]);
-        let (g_value, g_dot) = floats(&g).split_at(floats(&tape.out).len());
-        let (out, is_dual) = (floats(&tape.out), dual.is_some());
+        let (g_value, g_dot) = floats(&g).split_at(floats(&tape.out.0).len());
+        let is_dual = dual.is_some();
         let want_all = Want { s0: want.s0, s1: want.s1, p: want.p, w: want.w, keep: false };
         let [grads, dots] = match &dual {
-            None => [
-                backward::vjp(at.value, out, &call.noise, &tape.saved, g_value, None, want_all),
-                CellGradient::default(),
-            ],
+            None => {
+                let grads = match Arc::try_unwrap(tape) {
+                    Ok(CellTape { saved, out }) => {
+                        backward::vjp_last(at.value, floats(&out.0), &call.noise, saved, g_value, want_all)
+                    }
+                    // Second derivatives will need it again.
+                    Err(tape) => {
+                        let CellTape { saved, out } = &*tape;
+                        backward::vjp(at.value, floats(&out.0), &call.noise, saved, g_value, None, want_all)
+                    }
+                };
+                [grads, CellGradient::default()]
+            }
             Some(d) => {
+                let out = floats(&tape.out.0);
                 let both = (g_value, g_dot);
                 backward::vjp_of_jvp(at.value, out, &call.noise, &tape.saved, at.tangent, &d.dot, both, want_all)
             }
@@ -212,12 +222,15 @@ const PIECE: usize = 1 << 14;
 /// What a plain call of a cell leaves.
 struct CellTape {
     saved: Saved,
-    out: FlexTensor,
+    out: Output,
 }
 
-impl Drop for CellTape {
+/// Of a cell; its memory goes back to the shelf if no one else holds it then.
+struct Output(FlexTensor);
+
+impl Drop for Output {
     fn drop(&mut self) {
-        recycle([std::mem::replace(&mut self.out, unwanted())]);
+        recycle([std::mem::replace(&mut self.0, unwanted())]);
     }
 }
 

@@ -37,10 +37,12 @@ struct CellFloats {
     out: usize,
     /// Gradients of s0 and s1.
     inputs: usize,
-    /// Gradients inside the cell: of all states, and between the stages of operations that have two; of all of these,
-    /// as second derivatives keep them, and of those that start at one state, which a plain pass goes through together.
-    inside: usize,
-    inside_at_once: usize,
+    /// Gradients of all states.
+    states: usize,
+    /// Those between the stages of operations that have two, of all, as second derivatives keep them, and of as many as
+    /// are at once on the way back from a tangent. A plain way back lays them where the outputs of stages were.
+    between: usize,
+    between_at_once: usize,
     /// Partial weight gradients.
     partial: usize,
 }
@@ -51,21 +53,23 @@ impl CellFloats {
         let px = |[h, w]: [usize; 2]| n * h * w;
         let (state, node) = (px(side1) * spec.c, px(dims.side_out(spec)) * spec.c);
         let two_stages = |ops: &[OpKind]| ops.iter().filter(|op| matches!(op, OpKind::SepConv(_))).count();
-        let (mut n_stages, mut twice_from) = (0, vec![0; 2 + spec.nodes]);
-        for (edge, _, state) in spec.edge_list() {
+        // The edges that lead to a node or one behind it from a state in front of it are on their way back together.
+        let (mut n_stages, mut n_twice, mut across) = (0, 0, vec![0; spec.nodes]);
+        for (edge, node, state) in spec.edge_list() {
             let ops = &spec.edges[edge];
             let free = |op: &&OpKind| matches!(op, OpKind::None) || (**op == OpKind::Skip && spec.stride(state) == 1);
             n_stages += ops.len() - ops.iter().filter(free).count() + two_stages(ops);
-            twice_from[state] += two_stages(ops);
+            n_twice += two_stages(ops);
+            across[state.saturating_sub(1)..=node].iter_mut().for_each(|n| *n += two_stages(ops));
         }
-        let n_twice: usize = twice_from.iter().sum();
-        let most = twice_from.into_iter().max().unwrap_or(0);
+        let most = across.into_iter().max().unwrap_or(0);
         Self {
             saved: 2 * state + n_stages * node,
             out: spec.nodes * node,
             inputs: px(side0) * spec.c_prev_prev + px(side1) * spec.c_prev,
-            inside: 2 * state + (spec.nodes + n_twice) * node,
-            inside_at_once: 2 * state + (spec.nodes + most) * node,
+            states: 2 * state + spec.nodes * node,
+            between: n_twice * node,
+            between_at_once: most * node,
             partial: PARTS.min(n) * weights_len(&spec.weights()),
         }
     }
@@ -81,17 +85,19 @@ impl Supernet {
         let (saved, outs, weights) = (sum(|c| c.saved), sum(|c| c.out), self.n_parameters());
 
         // The gradients of the output of the cell at work, of its inputs and of the cell before it, and those inside.
-        let behind = cells.iter().map(|c| c.out + 2 * c.inputs + c.inside_at_once).max().unwrap_or(0);
+        let behind = |between: fn(&CellFloats) -> usize| {
+            cells.iter().map(|c| c.out + 2 * c.inputs + c.states + between(c)).max().unwrap_or(0)
+        };
         let partial = cells.iter().map(|c| c.partial).max().unwrap_or(0);
         let plain = images + 2 * stem + saved + outs;
-        let gradient = plain + behind + partial + 3 * weights;
+        let gradient = plain + behind(|_| 0) + partial + 3 * weights;
         // A chain keeps the plain pass and the gradients inside all cells.
-        let chain = plain + sum(|c| c.inside) + 2 * weights;
+        let chain = plain + sum(|c| c.states + c.between) + 2 * weights;
         let floats = match work {
             Work::Gradient => gradient,
             // The tangents of the mixed product take what the validation gradient has left.
             Work::SecondOrderStep => chain + gradient + weights,
-            Work::HessianProduct => chain + saved + outs + behind,
+            Work::HessianProduct => chain + saved + outs + behind(|c| c.between_at_once),
         };
         (size_of::<f32>() * floats) as u64
     }
