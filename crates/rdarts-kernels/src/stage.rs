@@ -19,7 +19,7 @@ use crate::simd::aligned::Aligned;
 use crate::simd::depthwise::{self, Filling, Half, InputGradient, WeightGradient};
 use crate::simd::pointwise::{product, weight_gradient};
 use crate::simd::pool;
-use crate::simd::window::{Feed, Window, add_inside};
+use crate::simd::window::{Feed, Framed, Window, add_inside, fill};
 
 pub(crate) use crate::simd::depthwise::Cotangent;
 
@@ -58,11 +58,13 @@ pub(crate) enum Of {
 #[derive(Default)]
 pub(crate) struct Scratch {
     /// The window of the input and that of its tangent.
-    windows: [Aligned; 2],
+    windows: [Framed; 2],
+    /// Those of the gradients that come through a half's product.
+    gradients: [Framed; 2],
     rows: Aligned,
-    /// Of a gradient, or of what lies between two products.
+    /// The window of another stage's gradient, or what lies between two products.
     between: Aligned,
-    /// A whole gradient, or the second window of one.
+    /// A whole gradient.
     dense: Aligned,
 }
 
@@ -185,9 +187,8 @@ impl Stage {
 
     /// Fills a window of the scratch.
     pub fn fill(&self, isa: Isa, of: Of, feed: &Feed<'_>, scratch: &mut Scratch) {
-        let window = &mut scratch.windows[of as usize];
-        Scratch::grow(window, self.window().len());
-        feed.fill(isa, self.window(), window);
+        let win = self.window();
+        fill(isa, win, feed, 0..win.images * win.h, scratch.windows[of as usize].of(win, feed.border));
     }
 
     /// y (+)= L_w(v), where v is the value or the tangent of the input. It comes from `feed`, or the window has been
@@ -205,7 +206,6 @@ impl Stage {
     ) {
         if let Self::Half(half) = *self {
             Scratch::grow(&mut scratch.rows, half.scratch());
-            Scratch::grow(&mut scratch.windows[of as usize], half.win.len());
             let v = Filling::new(isa, half.win, feed, &mut scratch.windows[of as usize]);
             return depthwise::forward(isa, half, v, w.0, w.1, accumulate, &mut scratch.rows, y, seen);
         }
@@ -217,8 +217,8 @@ impl Stage {
         for (image, y) in y[..self.len_out()].chunks_mut(one.len_out()).enumerate() {
             let at = win.image(image);
             // Nobody may have filled the value's window yet, unless it is asked for.
-            let r = if matches!(self, Self::Max { .. }) { &windows[Of::Value as usize][at..] } else { &[] };
-            let v = &windows[of as usize][at..];
+            let r = if matches!(self, Self::Max { .. }) { &windows[Of::Value as usize].values()[at..] } else { &[] };
+            let v = &windows[of as usize].values()[at..];
             one.linear(isa, r, v, w, accumulate, between, y);
         }
         seen(0, &y[..self.len_out()]);
@@ -287,7 +287,6 @@ impl Stage {
         if let Self::Half(half) = *self {
             let Scratch { windows, rows, .. } = scratch;
             Scratch::grow(rows, half.scratch());
-            windows.iter_mut().for_each(|window| Scratch::grow(window, half.win.len()));
             let [of_r, of_v] = windows;
             let r = Filling::new(isa, half.win, Some(r), of_r);
             let v = v.map(|feed| Filling::new(isa, half.win, feed, of_v));
@@ -351,21 +350,19 @@ impl Stage {
     ) {
         let ([h_out, w_out], win, c_out) = (self.side_out(), self.window(), self.c_out());
         let [len_a, _] = self.weight_lens();
-        let Scratch { windows: [window, _], rows, between, dense } = scratch;
+        let Scratch { windows: [window, _], gradients: [gradient, _], rows, between, dense } = scratch;
         if let Self::Half(half) = *self {
             Scratch::grow(rows, half.scratch());
-            Scratch::grow(between, half.gradient_window().len());
             let gate = r.gate().expect("a half has a relu");
             let input = input.map(|d| {
                 let Destination { out, stride, accumulate, sums } = d;
                 InputGradient { gate, out, stride, accumulate, sums }
             });
             let weights = dw.map(|dw| {
-                Scratch::grow(window, win.len());
                 let (dw, pw) = dw.split_at_mut(len_a);
                 WeightGradient { r: Filling::new(isa, win, Some(r), window), dw, pw }
             });
-            return depthwise::vjp(isa, half, w.0, w_t.1, g, input, weights, rows, between);
+            return depthwise::vjp(isa, half, w.0, w_t.1, g, input, weights, rows, gradient);
         }
         debug_assert!(input.as_ref().is_none_or(|d| d.sums.is_none()), "only a half takes sums");
         if input.is_none() && dw.is_none() {
@@ -375,8 +372,7 @@ impl Stage {
         Scratch::grow(dense, px * c_out);
         g.make(isa, 0, px, c_out, dense);
         if dw.is_some() || matches!(self, Self::Max { .. }) {
-            Scratch::grow(window, win.len());
-            r.fill(isa, win, window);
+            fill(isa, win, r, 0..win.images * win.h, window.of(win, r.border));
         }
         Scratch::grow(between, win.len());
         if input.is_some() && !matches!(self, Self::Pointwise { .. }) {
@@ -385,7 +381,7 @@ impl Stage {
         let (one, mut dw) = (self.of_images(1), dw);
         for (image, g) in dense[..px * c_out].chunks(one.len_out()).enumerate() {
             let at = win.image(image);
-            let v = window.get(at..).unwrap_or_default();
+            let v = window.values().get(at..).unwrap_or_default();
             let dv = input.is_some().then(|| &mut between[at..]);
             one.linear_vjp(isa, v, w, w_t, g, dv, dw.as_deref_mut(), rows);
         }
@@ -409,14 +405,12 @@ impl Stage {
     ) {
         let Destination { out, stride, accumulate, mut sums } = input;
         if let Self::Half(half) = *self {
-            let Scratch { rows, between, dense, .. } = scratch;
+            let Scratch { rows, gradients, .. } = scratch;
             Scratch::grow(rows, half.scratch());
-            Scratch::grow(between, half.gradient_window().len());
-            Scratch::grow(dense, half.gradient_window().len());
             let gate = r.gate().expect("a half has a relu");
             let input = InputGradient { gate, out, stride, accumulate, sums };
             let (w, w_dot) = ([w.0, w_t.1], [w_dot.0, w_dot_t.1]);
-            return depthwise::vjp_dual(isa, half, w, w_dot, [g, d], input, rows, [between, dense]);
+            return depthwise::vjp_dual(isa, half, w, w_dot, [g, d], input, rows, gradients.each_mut());
         }
         let moving = self.tangent_factors(w, w_dot).into_iter().zip(self.tangent_factors(w_t, w_dot_t));
         let all = std::iter::once((g, w, w_t)).chain(moving.map(|(w, w_t)| (d, w, w_t)));

@@ -311,14 +311,23 @@ unsafe fn sum_pixels<S: Simd, const R: usize>(px: usize, g: *const f32, g_stride
     // SAFETY: as `dots_body`.
     unsafe {
         let mut acc = [[S::zero(); R]; 8];
-        in_blocks!([8, 1], px, p, B => {
-            for (j, acc) in acc.iter_mut().enumerate().take(B) {
-                for (r, acc) in acc.iter_mut().enumerate() {
-                    S::prefetch(g.wrapping_add((p + j) * g_stride + r * S::L + AHEAD));
-                    *acc = S::add(*acc, S::load(g.add((p + j) * g_stride + r * S::L)));
+        macro_rules! sum {
+            ($p:expr, $block:expr) => {
+                for (j, acc) in acc.iter_mut().enumerate().take($block) {
+                    for (r, acc) in acc.iter_mut().enumerate() {
+                        let g = g.wrapping_add(($p + j) * g_stride + r * S::L);
+                        S::prefetch(g.wrapping_add(AHEAD));
+                        *acc = S::add(*acc, S::load(g));
+                    }
                 }
-            }
-        });
+            };
+        }
+        // Pixels of four registers need no more sums than two pixels have.
+        if R == 4 {
+            in_blocks!([2, 1], px, p, B => sum!(p, B));
+        } else {
+            in_blocks!([8, 1], px, p, B => sum!(p, B));
+        }
         add_sums::<S, R>(&acc, out);
     }
 }

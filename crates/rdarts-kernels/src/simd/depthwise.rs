@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use super::blend::{Source, blend};
 use super::pointwise::{Next, product, product_and_fetch, product_in_rows, weight_gradient};
-use super::window::{Feed, Gate, Window, fill, parts};
+use super::window::{Feed, Framed, Gate, Window, fill, parts};
 use super::{AHEAD, Simd, in_blocks, kernel};
 
 /// The shape of one half: a window of the input, k, stride (1 or 2), dilation, output channels.
@@ -95,10 +95,11 @@ pub(crate) struct Filling<'a> {
 }
 
 impl<'a> Filling<'a> {
-    pub fn new(isa: super::Isa, win: Window, feed: Option<&'a Feed<'a>>, window: &'a mut [f32]) -> Self {
-        if let Some(feed) = feed {
-            win.fill_border(window, feed.border);
-        }
+    pub fn new(isa: super::Isa, win: Window, feed: Option<&'a Feed<'a>>, window: &'a mut Framed) -> Self {
+        let window = match feed {
+            Some(feed) => window.of(win, feed.border),
+            None => window.values_mut(),
+        };
         Self { isa, win, feed, window, filled: 0 }
     }
 
@@ -251,13 +252,13 @@ pub(crate) fn vjp(
     mut input: Option<InputGradient<'_>>,
     mut weights: Option<WeightGradient<'_>>,
     t: &mut [f32],
-    gt: &mut [f32],
+    gt: &mut Framed,
 ) {
     let ([_, w], c, c_out, win) = (half.side_out(), half.win.c, half.c_out, half.gradient_window());
     let (t, g_tile) = t.split_at_mut(half.tile_len());
     // The rows that a tile makes ready are no more than those read.
     assert!(g.in_place.is_none() || half.stride == 1 && c == c_out && input.as_ref().is_some_and(|i| i.stride == c));
-    win.fill_border(gt, 0.0);
+    let gt = gt.of(win, 0.0);
     let mut done = 0;
     for (y0, n) in half.tiles() {
         let destination = input.as_ref().map_or(&[][..], |input| &*input.out);
@@ -293,12 +294,11 @@ pub(crate) fn vjp_dual(
     [g, d]: [&Cotangent<'_>; 2],
     mut input: InputGradient<'_>,
     t: &mut [f32],
-    [gt, dt]: [&mut [f32]; 2],
+    [gt, dt]: [&mut Framed; 2],
 ) {
     let ([_, w], c_out, win) = (half.side_out(), half.c_out, half.gradient_window());
     let (g_tile, d_tile) = t.split_at_mut(half.tile_len());
-    win.fill_border(gt, 0.0);
-    win.fill_border(dt, 0.0);
+    let (gt, dt) = (gt.of(win, 0.0), dt.of(win, 0.0));
     let (mut done, accumulate) = (0, input.accumulate);
     for (y0, n) in half.tiles() {
         g.make(isa, y0 * w, n * w, c_out, g_tile);

@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+use super::aligned::Aligned;
 use super::blend::{Source, registers};
 use super::{AHEAD, Simd, in_blocks, kernel};
 
@@ -64,6 +65,40 @@ impl Window {
         }
         debug_assert_eq!(start + side + self.pad * row, self.len());
         window[start..self.len()].fill(value);
+    }
+}
+
+/// Room for a window. It remembers its border: most windows have the shape of the one before, and nothing else is written
+/// to a border.
+#[derive(Default)]
+pub(crate) struct Framed {
+    values: Aligned,
+    /// The window that the border belongs to, and the bits of its value.
+    frame: Option<(Window, u32)>,
+}
+
+impl Framed {
+    /// The window with its border; the inside is unspecified.
+    pub fn of(&mut self, win: Window, border: f32) -> &mut [f32] {
+        if self.values.len() < win.len() {
+            self.values.resize(win.len());
+        }
+        let frame = Some((win, border.to_bits()));
+        if self.frame != frame {
+            win.fill_border(&mut self.values, border);
+            self.frame = frame;
+        }
+        &mut self.values
+    }
+
+    /// As it was left.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// The same, for its inside to be filled.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        &mut self.values
     }
 }
 
