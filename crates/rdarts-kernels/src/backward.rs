@@ -275,16 +275,15 @@ fn vjp_in_pool(
         let nodes = unit.parts.iter().map(|part| 2 + part.node);
         let new = nodes.filter(|state| !std::mem::replace(&mut begun[*state], true));
         first.begin.extend(new.map(|state| Begin { state, is_new: true, identities: Vec::new() }));
-        let sums = ctx.sum_pass(&mut chunks, unit.second.len(), |chunk, span, work, sums| {
+        let (early, late) = (ctx.early(&unit.parts), ctx.late(&first));
+        let parts: Vec<&Part> = late.iter().chain(&early).collect();
+        let n = parts.iter().map(|part| part.branches.len()).sum();
+        let sums = ctx.sum_pass(&mut chunks, n, |chunk, span, work, sums| {
+            let sums = ctx.part_sums(chunk, &late, span, work, sums);
             ctx.state_gradients(chunk, &first, &known, span, work);
-            let mut rest = sums;
-            for part in &unit.parts {
-                let (sums, behind) = rest.split_at_mut(part.branches.len());
-                ctx.node_sums(chunk, part, span, work, sums);
-                rest = behind;
-            }
+            ctx.part_sums(chunk, &early, span, work, sums);
         });
-        let summed = unit.parts.iter().flat_map(|part| part.branches.iter().copied());
+        let summed = parts.iter().flat_map(|part| part.branches.iter().copied());
         for (at, sums) in summed.zip(sums) {
             let b = &plan.branches[at];
             if want.p {
@@ -316,7 +315,10 @@ fn vjp_in_pool(
     // The gradients of states 0 and 1 are complete then; the sums of the preprocess blocks.
     let first = ctx.first_vjps(before, &mut begun);
     let untouched: Vec<usize> = (0..2).filter(|state| ctx.needs[*state] && !begun[*state]).collect();
-    kept.pre = ctx.sum_pass(&mut chunks, 2, |chunk, span, work, sums| {
+    let late = ctx.late(&first);
+    kept.pre = ctx.sum_pass(&mut chunks, 2 + late.len(), |chunk, span, work, sums| {
+        let (sums, of_late) = sums.split_at_mut(2);
+        ctx.part_sums(chunk, &late, span, work, of_late);
         ctx.state_gradients(chunk, &first, &known, span, work);
         for state in &untouched {
             chunk.inside.states[*state][span.of(plan.px(*state) * plan.c)].fill(0.0);
@@ -325,6 +327,13 @@ fn vjp_in_pool(
             ctx.pre_sums(chunk, state, span, work, &mut sums[state]);
         }
     });
+    let of_late = kept.pre.split_off(2);
+    for (at, sums) in late.iter().flat_map(|part| part.branches.iter().copied()).zip(of_late) {
+        if want.p {
+            p[plan.branches[at].alpha] = ctx.mixing_gradient(at, &sums) as f32;
+        }
+        kept.outer[at] = sums;
+    }
     let pre = [0, 1].map(|i| ctx.gradient(plan.pre[i].norm, |kept| &kept.pre[i], &kept.pre[i], (1.0, 0.0)));
     let per_chunk = chunk_images(plan.n);
     let mut states = [want.s0, want.s1].map(|_| Vec::new());
@@ -602,6 +611,41 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// The branches whose sums are taken as soon as the gradient of their node is complete: batch norms need them. Those of
+    /// a skip connection only its mixing weight needs.
+    fn early(&self, parts: &[Part]) -> Vec<Part> {
+        let early = |at: &usize| !self.is_late(&self.plan.branches[*at]);
+        let of_part = |part: &Part| Part { branches: part.branches.iter().copied().filter(early).collect(), ..*part };
+        parts.iter().map(of_part).collect()
+    }
+
+    /// The skip connections whose sums are taken with this turn: state and gradient of the node are read then anyway.
+    fn late(&self, first: &FirstVjps) -> Vec<Part> {
+        let places = first.begin.iter().flat_map(|begin| begin.identities.iter().copied());
+        places.map(|at| Part { node: self.plan.branches[at].node, branches: vec![at] }).collect()
+    }
+
+    fn is_late(&self, b: &Branch) -> bool {
+        matches!(b.action, Action::Identity) && (b.state >= 2 || self.needs[b.state])
+    }
+
+    /// Adds a few images to the sums of parts, which lie behind one another; what lies behind those is returned.
+    fn part_sums<'s>(
+        &self,
+        chunk: &Chunk<'_>,
+        parts: &[Part],
+        span: Span,
+        work: &mut Work,
+        mut sums: &'s mut [Sums],
+    ) -> &'s mut [Sums] {
+        for part in parts {
+            let (of_part, behind) = sums.split_at_mut(part.branches.len());
+            self.node_sums(chunk, part, span, work, of_part);
+            sums = behind;
+        }
+        sums
+    }
+
     /// Adds a few images to the sums of every branch of a part.
     fn node_sums(&self, chunk: &Chunk<'_>, part: &Part, span: Span, work: &mut Work, sums: &mut [Sums]) {
         let (plan, isa, c, px) = (self.plan, self.plan.isa, self.plan.c, self.plan.px(2));
@@ -617,6 +661,9 @@ impl<'a> Context<'a> {
                 term(plan, b).map(|(buffer, _)| (k, buffer, m))
             })
             .collect();
+        if used.is_empty() {
+            return;
+        }
         work.sums.resize((1 + part.branches.len()) * c, 0.0);
         let ys: Vec<(&[f32], usize)> = used.iter().map(|(_, b, _)| chunk.value().term(plan, *b, span)).collect();
         dots(isa, span.n * px, c, (&chunk.inside.states[2 + node][images.clone()], c), &ys, &mut work.sums);
