@@ -7,9 +7,10 @@
 //! of the jvp. There w stays a constant: second derivatives of the search end in p (alpha), never in w.
 //!
 //! The units of the plan go from last to first, in two passes over the images each, since every batch norm's gradient
-//! needs sums over the whole batch. One sends the unit before through its first stages, to the gradients of the states it
-//! reads, and takes the sums of this one at the gradients of the nodes it leads to, complete by then; one goes through
-//! the second stages. Of what lies between two stages only one unit's gradients are held, unless they are kept.
+//! needs sums over the whole batch. One sends the branches of the unit before through their first stages, to the gradients
+//! of the states where they start, and takes the sums of this one at the gradients of the nodes it leads to, complete by
+//! then; one goes through the second stages. The gradient between two stages takes the place of the branch's output where
+//! nobody needs that again ([`vjp_last`]); otherwise it is held from one stage to the other, or kept.
 //!
 //! [`jvp`]: crate::cell::jvp
 
@@ -416,7 +417,7 @@ impl<'a> Context<'a> {
         }
         // What is kept outlives the pass; all else is shared with those of other cells.
         let take = if self.want.keep { Buffer::take } else { Buffer::scratch };
-        let chunk = |(index, ((g, out), bufs)): (usize, ((&'a [f32], &'a [f32]), Bufs<'a>))| {
+        let chunk = |index: usize, g: &'a [f32], out: &'a [f32], bufs: Bufs<'a>| {
             let (n, first) = (g.len() / plan.out_len(), index * per_chunk);
             let state = |state: usize| {
                 let needed = state >= 2 || self.needs[state];
@@ -442,7 +443,8 @@ impl<'a> Context<'a> {
             }
         };
         let pieces = |all: &'a [f32]| all.chunks(per_chunk * plan.out_len());
-        pieces(g).zip(pieces(out)).zip(bufs).enumerate().map(chunk).collect()
+        let all = pieces(g).zip(pieces(out)).zip(bufs).enumerate();
+        all.map(|(index, ((g, out), bufs))| chunk(index, g, out, bufs)).collect()
     }
 
     fn spans(&self, n: usize) -> impl Iterator<Item = Span> + use<> {

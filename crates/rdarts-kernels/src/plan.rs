@@ -474,7 +474,10 @@ mod tests {
                 assert!(b.state < 2 || complete[b.state - 2], "a branch starts at a node that is not complete");
                 started[*at] = true;
             }
-            assert!(unit.second.iter().all(|at| started[*at]), "a branch goes through its second stage before its first");
+            assert!(
+                unit.second.iter().all(|at| started[*at]),
+                "a branch goes through its second stage before its first"
+            );
             for end in &unit.ends {
                 assert!(!std::mem::replace(&mut complete[end.node], true), "a node is complete once");
                 let into = plan.branches.iter().filter(|b| b.node == end.node).count();

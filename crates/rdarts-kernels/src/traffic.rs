@@ -74,7 +74,12 @@ pub fn backward(spec: &CellSpec, dims: CellDims, want: Want) -> u64 {
         for b in branches(&plan, before.map(|unit| &unit.first)).filter(|b| needs(b.state)) {
             match b.placed() {
                 [] if !matches!(b.action, Action::Identity) => continue,
-                [] => pass.read(Tensor::Gradient(2 + b.node)),
+                [] => {
+                    pass.read(Tensor::Gradient(2 + b.node));
+                    if want.p {
+                        pass.read_term(&plan, b);
+                    }
+                }
                 [first, rest @ ..] => {
                     pass.read(rest.first().map_or(Tensor::Gradient(2 + b.node), |last| Tensor::Buffer(last.norm)));
                     pass.read(Tensor::Buffer(first.norm));
@@ -87,7 +92,8 @@ pub fn backward(spec: &CellSpec, dims: CellDims, want: Want) -> u64 {
         let mut next = Pass::default();
         for b in branches(&plan, unit.map(|unit| &unit.second)) {
             begin(&mut pass, 2 + b.node);
-            if want.p || !b.placed().is_empty() {
+            let is_late = matches!(b.action, Action::Identity) && needs(b.state);
+            if !is_late && (want.p || !b.placed().is_empty()) {
                 pass.read_term(&plan, b);
             }
             if let [first, second] = b.placed()
@@ -202,15 +208,15 @@ mod tests {
 
     #[test]
     fn a_gradient_reads_what_the_value_wrote() {
-        // The node's part of the gradient is taken and summed with both states; the gradients of both are written, summed
-        // with the states, and sent on to the inputs.
+        // The node's part of the gradient is taken; the gradients of both states are written, summed with the states, for the
+        // skip connections too, and sent on to the inputs.
         let (spec, dims) = cell(&[Skip]);
-        let sums = 1 + 2 + 2;
         let states = 1 + 2 * 2 + 2;
-        assert_eq!(backward(&spec, dims, ALPHA), lines(sums + states + 2 * 2, 3 * (6 + 8)));
+        assert_eq!(backward(&spec, dims, ALPHA), lines(1 + 2 + states + 2 * 2, 3 * (6 + 8)));
         // Two halves a branch: its output, which is overwritten by the gradient between them, that, and the value between
         // them twice.
         let (spec, dims) = cell(&[SepConv(3)]);
+        // That part, summed with the outputs of both.
         let sums = 1 + 2 + 2;
         let second = 1 + 2 * (2 + 1);
         let first = 2 * (1 + 1 + 1 + 2);

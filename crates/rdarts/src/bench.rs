@@ -6,8 +6,8 @@
 //! derivatives need (five times the forward pass for a first-order step: two forward passes, one backward pass to the
 //! inputs, one to inputs and weights) by what the same threads reach in a loop of fused multiply-adds on registers,
 //! measured in the same run. The share of memory divides the bytes that the passes move, if no cache keeps anything from
-//! one pass to the next, by what the same threads read from memory: where caches do keep something it can be more than
-//! all of it.
+//! one pass to the next, by what the same threads move between caches and memory, lines that are written counted twice in
+//! both: where caches do keep something it can be more than all of it.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -164,7 +164,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         Isa::best().name(),
         forward / 1e9
     );
-    out!("this machine: {:.0} GMAC/s on registers, {:.1} GB/s from memory", peak.macs / 1e9, peak.bytes / 1e9);
+    out!("this machine: {:.0} GMAC/s on registers, {:.1} GB/s to and from memory", peak.macs / 1e9, peak.bytes / 1e9);
     out!("");
     out!(
         "{:<30} {:>10} {:>19} {:>11} {:>11} {:>8} {:>10}",
