@@ -86,7 +86,8 @@ pub struct Kept {
 struct Inside {
     /// Of every state. Those of the nodes start as their part of the output's.
     states: Vec<Buffer>,
-    /// Of the inner batch norm of each branch, empty for branches without one; of those of one unit unless they are kept.
+    /// Of inner batch norms: of every branch if they are kept, else where `place_inner` says; none where they take the place
+    /// of outputs.
     inner: Vec<Buffer>,
 }
 
@@ -193,8 +194,7 @@ pub fn vjp(
     in_pool(|| vjp_in_pool(input, out, noise, (&saved.plan, &saved.norms), bufs, g, dual, want))
 }
 
-/// [`vjp`] for the last time: with less memory, as gradients take the place of what `saved` holds. Only their numbers are
-/// left of it, and [`forward`](crate::cell::forward) must make another one for whatever comes after.
+/// [`vjp`] for the last time: with less memory, as gradients take the place of what `saved` holds.
 ///
 /// # Panics
 /// As [`vjp`]; if gradients shall be kept.

@@ -96,7 +96,7 @@ impl Supernet {
         let floats = match work {
             Work::Gradient => gradient,
             // The tangents of the mixed product take what the validation gradient has left.
-            Work::SecondOrderStep => chain + gradient + weights,
+            Work::SecondOrderStep => chain + gradient + behind(|c| c.between_at_once) - behind(|_| 0) + weights,
             Work::HessianProduct => chain + saved + outs + behind(|c| c.between_at_once),
         };
         (size_of::<f32>() * floats) as u64
