@@ -64,7 +64,7 @@ pub fn backward(spec: &CellSpec, dims: CellDims, want: Want) -> u64 {
     let (mut total, mut begun, mut before) = (0, vec![false; 2 + plan.nodes], None::<&Unit>);
     for unit in plan.units.iter().rev().map(Some).chain([None]) {
         let mut pass = Pass::default();
-        let mut begin = |pass: &mut Pass, state: usize| {
+        let begin = |pass: &mut Pass, begun: &mut [bool], state: usize| {
             if state >= 2 && !std::mem::replace(&mut begun[state], true) {
                 pass.read(Tensor::OutputGradient(state - 2));
             }
@@ -86,14 +86,17 @@ pub fn backward(spec: &CellSpec, dims: CellDims, want: Want) -> u64 {
                     pass.read(Tensor::Buffer(plan.state_buffer(b.state)));
                 }
             }
-            begin(&mut pass, b.state);
+            begin(&mut pass, &mut begun, b.state);
         }
         // The sums of this one, or of the preprocess blocks, and the way through the second stages, or through those.
         let mut next = Pass::default();
         for b in branches(&plan, unit.map(|unit| &unit.second)) {
-            begin(&mut pass, 2 + b.node);
+            if !begun[2 + b.node] {
+                begin(&mut pass, &mut begun, 2 + b.node);
+            }
             let is_late = matches!(b.action, Action::Identity) && needs(b.state);
             if !is_late && (want.p || !b.placed().is_empty()) {
+                pass.read(Tensor::Gradient(2 + b.node));
                 pass.read_term(&plan, b);
             }
             if let [first, second] = b.placed()
