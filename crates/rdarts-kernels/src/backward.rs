@@ -9,7 +9,7 @@
 //! The units of the plan go from last to first, in two passes over the images each, since every batch norm's gradient
 //! needs sums over the whole batch. One sends the branches of the unit before through their first stages, to the gradients
 //! of the states where they start, and takes the sums of this one at the gradients of the nodes it leads to, complete by
-//! then; one goes through the second stages. The gradient between two stages takes the place of the branch's output where
+//! then (those of skip connections later, where their state's gradient begins); one goes through the second stages. The gradient between two stages takes the place of the branch's output where
 //! nobody needs that again ([`vjp_last`]); otherwise it is held from one stage to the other, or kept.
 //!
 //! [`jvp`]: crate::cell::jvp
@@ -86,7 +86,7 @@ pub struct Kept {
 struct Inside {
     /// Of every state. Those of the nodes start as their part of the output's.
     states: Vec<Buffer>,
-    /// Of inner batch norms: of every branch if they are kept, else where `place_inner` says; none where they take the place
+    /// Of inner batch norms: of every branch if they are kept, else where `inner_places` says; none where they take the place
     /// of outputs.
     inner: Vec<Buffer>,
 }
@@ -172,8 +172,8 @@ struct Context<'a> {
     want: Want,
     /// Whether the gradient of state 0 and 1 is needed.
     needs: [bool; 2],
-    /// See [`Context::place_inner`].
-    inner: Vec<usize>,
+    /// See [`inner_places`].
+    inner_places: Vec<usize>,
 }
 
 /// Gradients of the cell at `input`; g is the gradient of its output `out`, which must be as
@@ -246,7 +246,8 @@ fn vjp_in_pool(
 ) -> CellGradient {
     assert!(g.len() == plan.n * plan.out_len() && out.len() == g.len(), "gradient of the output");
     assert!(!((want.w || want.keep) && dual.is_some()), "second derivatives end in the mixing weights");
-    let mut ctx = Context {
+    let needs = [want.s0 || want.w, want.s1 || want.w];
+    let ctx = Context {
         plan,
         input,
         noise,
@@ -256,11 +257,9 @@ fn vjp_in_pool(
         w_dot_t: dual.and_then(|d| d.tangent.w).map(|w| plan.transpose_weights(w)),
         affines: norms.iter().map(Norm::affine).collect(),
         want,
-        needs: [want.s0 || want.w, want.s1 || want.w],
-        inner: Vec::new(),
+        needs,
+        inner_places: inner_places(plan, needs, want.keep),
     };
-    ctx.place_inner();
-    let ctx = ctx;
     let mut chunks = ctx.chunks(bufs, out, g);
     let mut p = vec![0.0; if want.p { plan.n_alphas } else { 0 }];
     let mut kept = Kept { inner: vec![Sums::default(); plan.branches.len()], ..Kept::default() };
@@ -285,16 +284,7 @@ fn vjp_in_pool(
             ctx.part_sums(chunk, &early, span, work, sums);
         });
         let summed = parts.iter().flat_map(|part| part.branches.iter().copied());
-        for (at, sums) in summed.zip(sums) {
-            let b = &plan.branches[at];
-            if want.p {
-                p[b.alpha] = ctx.mixing_gradient(at, &sums) as f32;
-            }
-            if let Some(placed) = b.last() {
-                known[placed.norm] = ctx.gradient(placed.norm, |kept| &kept.outer[at], &sums, ctx.weights_of(b));
-            }
-            kept.outer[at] = sums;
-        }
+        summed.zip(sums).for_each(|(at, sums)| ctx.learn(at, sums, &mut p, &mut known, &mut kept));
         before = &unit.first;
         // Through the second stages.
         let twice: Vec<usize> = unit.second.iter().copied().filter(|b| ctx.is_inner(&plan.branches[*b])).collect();
@@ -329,12 +319,8 @@ fn vjp_in_pool(
         }
     });
     let of_late = kept.pre.split_off(2);
-    for (at, sums) in late.iter().flat_map(|part| part.branches.iter().copied()).zip(of_late) {
-        if want.p {
-            p[plan.branches[at].alpha] = ctx.mixing_gradient(at, &sums) as f32;
-        }
-        kept.outer[at] = sums;
-    }
+    let summed = late.iter().flat_map(|part| part.branches.iter().copied());
+    summed.zip(of_late).for_each(|(at, sums)| ctx.learn(at, sums, &mut p, &mut known, &mut kept));
     let pre = [0, 1].map(|i| ctx.gradient(plan.pre[i].norm, |kept| &kept.pre[i], &kept.pre[i], (1.0, 0.0)));
     let per_chunk = chunk_images(plan.n);
     let mut states = [want.s0, want.s1].map(|_| Vec::new());
@@ -406,10 +392,40 @@ fn accumulate(target: &mut [f64], part: &[f32], m: f32) {
     target.iter_mut().zip(part).for_each(|(t, v)| *t += f64::from(m) * f64::from(*v));
 }
 
+/// Whether a gradient goes through the second stage of a branch.
+fn is_inner(needs: [bool; 2], b: &Branch) -> bool {
+    b.placed().len() == 2 && (b.state >= 2 || needs[b.state])
+}
+
+/// Where in [`Inside::inner`] the gradient at the inner batch norm of every branch that has one lies: in its own place if
+/// they are kept, else in one that is free from its second stage to its first.
+fn inner_places(plan: &Plan, needs: [bool; 2], keep: bool) -> Vec<usize> {
+    if keep {
+        return (0..plan.branches.len()).collect();
+    }
+    let (mut places, mut taken) = (vec![0; plan.branches.len()], Vec::new());
+    let mut before: &[usize] = &[];
+    let is_inner = |at: &&usize| is_inner(needs, &plan.branches[**at]);
+    for unit in plan.units.iter().rev() {
+        for at in before.iter().filter(is_inner) {
+            taken[places[*at]] = false;
+        }
+        before = &unit.first;
+        for at in unit.second.iter().filter(is_inner) {
+            let place = taken.iter().position(|taken| !taken).unwrap_or(taken.len());
+            taken.resize(taken.len().max(place + 1), false);
+            taken[place] = true;
+            places[*at] = place;
+        }
+    }
+    places
+}
+
 impl<'a> Context<'a> {
     fn chunks(&self, bufs: Vec<Bufs<'a>>, out: &'a [f32], g: &'a [f32]) -> Vec<Chunk<'a>> {
         let (plan, per_chunk) = (self.plan, chunk_images(self.plan.n));
-        let used = plan.branches.iter().enumerate().filter(|(_, b)| self.is_inner(b)).map(|(at, _)| self.inner[at]);
+        let used =
+            plan.branches.iter().enumerate().filter(|(_, b)| self.is_inner(b)).map(|(at, _)| self.inner_places[at]);
         let mut slots = Vec::new();
         for place in used.filter(|_| matches!(bufs[0], Bufs::Shared(_))) {
             slots.resize(slots.len().max(place + 1), false);
@@ -486,35 +502,8 @@ impl<'a> Context<'a> {
         w
     }
 
-    /// Whether a gradient goes through the second stage of a branch.
     fn is_inner(&self, b: &Branch) -> bool {
-        b.placed().len() == 2 && (b.state >= 2 || self.needs[b.state])
-    }
-
-    /// Gives the gradient at the inner batch norm of every branch that has one a place in [`Inside::inner`]: its own if
-    /// they are kept, else one that is free from its second stage to its first.
-    fn place_inner(&mut self) {
-        let n = self.plan.branches.len();
-        if self.want.keep {
-            self.inner = (0..n).collect();
-            return;
-        }
-        let mut inner = vec![0; n];
-        let (mut taken, is_inner) = (Vec::new(), |at: &&usize| self.is_inner(&self.plan.branches[**at]));
-        let mut before: &[usize] = &[];
-        for unit in self.plan.units.iter().rev() {
-            for at in before.iter().filter(is_inner) {
-                taken[inner[*at]] = false;
-            }
-            before = &unit.first;
-            for at in unit.second.iter().filter(is_inner) {
-                let place = taken.iter().position(|taken| !taken).unwrap_or(taken.len());
-                taken.resize(taken.len().max(place + 1), false);
-                taken[place] = true;
-                inner[*at] = place;
-            }
-        }
-        self.inner = inner;
+        is_inner(self.needs, b)
     }
 
     /// What [`Context::state_gradients`] does for these branches.
@@ -526,7 +515,8 @@ impl<'a> Context<'a> {
             if !(identity || matches!(b.action, Action::Stages(_))) || (b.state < 2 && !self.needs[b.state]) {
                 continue;
             }
-            // A stage can write the first part itself, but for a node, which starts as its part of the output's.
+            // A stage can write the first part itself, but for a node, which starts as its part of the output's. Skip
+            // connections come before the stages of their state (`Plan::split`), as they do in `state_gradients`.
             let is_new = !begun[b.state];
             if identity || (is_new && b.state >= 2) {
                 match all.begin.iter_mut().find(|begin| begin.state == b.state) {
@@ -596,7 +586,7 @@ impl<'a> Context<'a> {
             let reading = Reading::state(plan, &self.affines, b.state, &placed.stage);
             let mut dw = std::mem::take(&mut chunk.dw);
             let own = match b.placed() {
-                [_, last] => chunk.inner(self.inner[*at], last.norm),
+                [_, last] => chunk.inner(self.inner_places[*at], last.norm),
                 _ => &chunk.inside.states[2 + b.node],
             };
             let of_d = chunk.dual.map(|d| if twice { &d.d.inner[*at] } else { &d.d.states[2 + b.node] });
@@ -685,6 +675,19 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// What the sums of a branch at its node tell: the gradient of its mixing weight, if that is wanted, and the coefficients
+    /// of the batch norm in front of it, if there is one.
+    fn learn(&self, at: usize, sums: Sums, p: &mut [f32], known: &mut [Gradient], kept: &mut Kept) {
+        let b = &self.plan.branches[at];
+        if self.want.p {
+            p[b.alpha] = self.mixing_gradient(at, &sums) as f32;
+        }
+        if let Some(placed) = b.last() {
+            known[placed.norm] = self.gradient(placed.norm, |kept| &kept.outer[at], &sums, self.weights_of(b));
+        }
+        kept.outer[at] = sums;
+    }
+
     /// The gradient of the mixing weight of a branch.
     fn mixing_gradient(&self, branch: usize, sums: &Sums) -> f64 {
         let of = |sums: &[f64]| sums.iter().sum::<f64>();
@@ -727,7 +730,7 @@ impl<'a> Context<'a> {
     ) {
         let (plan, c, px) = (self.plan, self.plan.c, self.plan.px(2));
         let b = &plan.branches[at];
-        let inner = self.inner[at];
+        let inner = self.inner_places[at];
         let [first, second] = b.placed() else { return };
         let images = span.of(px * c);
         let Work { scratch, sums: both, .. } = work;

@@ -202,6 +202,7 @@ impl Plan {
             let branches = places.iter().copied().filter(|at| self.branches[*at].node == node).collect();
             Part { node, branches }
         };
+        // Skip connections, which have no window, before all others.
         let by_window = |mut places: Vec<usize>| {
             places.sort_by_key(|at| (self.branches[*at].state, self.branches[*at].first_window_key()));
             places
@@ -213,8 +214,8 @@ impl Plan {
             let parts = nodes.iter().map(|node| into(*node, &units[k])).collect();
             let second = by_window(units[k].clone());
             // Node by node, all that start at a state go through their first stages as soon as it is there.
-            let first = if by_node { self.started(&units[..k]) } else { second.clone() };
-            Unit { first: by_window(first), second, parts, ends }
+            let first = if by_node { by_window(self.started(&units[..k])) } else { second.clone() };
+            Unit { first, second, parts, ends }
         };
         (0..units.len()).map(unit).collect()
     }
@@ -469,6 +470,11 @@ mod tests {
             sorted(&mut second);
             assert_eq!(in_parts, second);
             assert!(unit.parts.iter().all(|part| part.branches.iter().all(|b| plan.branches[*b].node == part.node)));
+            for pair in unit.first.windows(2) {
+                let [a, b] = [0, 1].map(|k| &plan.branches[pair[k]]);
+                let staged = !a.placed().is_empty() && a.state == b.state;
+                assert!(!staged || !b.placed().is_empty(), "a skip connection behind a stage of its state");
+            }
             for at in &unit.first {
                 let b = &plan.branches[*at];
                 assert!(b.state < 2 || complete[b.state - 2], "a branch starts at a node that is not complete");

@@ -19,7 +19,7 @@ use crate::simd::aligned::Aligned;
 use crate::simd::depthwise::{self, Filling, Half, InputGradient, WeightGradient};
 use crate::simd::pointwise::{product, weight_gradient};
 use crate::simd::pool;
-use crate::simd::window::{Feed, Framed, Window, add_inside, fill};
+use crate::simd::window::{Feed, Framed, Window, add_inside};
 
 pub(crate) use crate::simd::depthwise::Cotangent;
 
@@ -187,8 +187,7 @@ impl Stage {
 
     /// Fills a window of the scratch.
     pub fn fill(&self, isa: Isa, of: Of, feed: &Feed<'_>, scratch: &mut Scratch) {
-        let win = self.window();
-        fill(isa, win, feed, 0..win.images * win.h, scratch.windows[of as usize].of(win, feed.border));
+        scratch.windows[of as usize].fill(isa, self.window(), feed);
     }
 
     /// y (+)= L_w(v), where v is the value or the tangent of the input. It comes from `feed`, or the window has been
@@ -372,7 +371,7 @@ impl Stage {
         Scratch::grow(dense, px * c_out);
         g.make(isa, 0, px, c_out, dense);
         if dw.is_some() || matches!(self, Self::Max { .. }) {
-            fill(isa, win, r, 0..win.images * win.h, window.of(win, r.border));
+            window.fill(isa, win, r);
         }
         Scratch::grow(between, win.len());
         if input.is_some() && !matches!(self, Self::Pointwise { .. }) {

@@ -85,19 +85,19 @@ impl Supernet {
         let (saved, outs, weights) = (sum(|c| c.saved), sum(|c| c.out), self.n_parameters());
 
         // The gradients of the output of the cell at work, of its inputs and of the cell before it, and those inside.
-        let behind = |between: fn(&CellFloats) -> usize| {
-            cells.iter().map(|c| c.out + 2 * c.inputs + c.states + between(c)).max().unwrap_or(0)
-        };
+        let at_once = |c: &CellFloats| c.out + 2 * c.inputs + c.states;
+        let behind = cells.iter().map(at_once).max().unwrap_or(0);
+        let behind_tangent = cells.iter().map(|c| at_once(c) + c.between_at_once).max().unwrap_or(0);
         let partial = cells.iter().map(|c| c.partial).max().unwrap_or(0);
         let plain = images + 2 * stem + saved + outs;
-        let gradient = plain + behind(|_| 0) + partial + 3 * weights;
+        let gradient = plain + partial + 3 * weights;
         // A chain keeps the plain pass and the gradients inside all cells.
         let chain = plain + sum(|c| c.states + c.between) + 2 * weights;
         let floats = match work {
-            Work::Gradient => gradient,
+            Work::Gradient => gradient + behind,
             // The tangents of the mixed product take what the validation gradient has left.
-            Work::SecondOrderStep => chain + gradient + behind(|c| c.between_at_once) - behind(|_| 0) + weights,
-            Work::HessianProduct => chain + saved + outs + behind(|c| c.between_at_once),
+            Work::SecondOrderStep => chain + gradient + behind_tangent + weights,
+            Work::HessianProduct => chain + saved + outs + behind_tangent,
         };
         (size_of::<f32>() * floats) as u64
     }

@@ -93,7 +93,8 @@ unsafe fn blend_body<S: Simd>(
                 let (px, to) = (TILE.min(px - first), to.add(first * out_stride));
                 for (k, sources) in sources.chunks(4).enumerate() {
                     let shift = if k == 0 { shift } else { &[] };
-                    blend_few::<S>(px, c, first, sources, shift, accumulate || k > 0, to, out_stride);
+                    let done = blend_few::<S>(px, c, first, sources, shift, accumulate || k > 0, to, out_stride);
+                    debug_assert!(done, "there is a loop for each number of summands up to four");
                 }
             }
             return;

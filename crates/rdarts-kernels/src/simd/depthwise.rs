@@ -202,20 +202,22 @@ impl Cotangent<'_> {
     /// The same, where the gradient of the input will lie at `destination`.
     fn make_at(&self, isa: super::Isa, destination: &[f32], first: usize, px: usize, c: usize, out: &mut [f32]) {
         let mut sources = [Source::new(&[], 0, &[]); 4];
-        for ((k, from), to) in self.sources.iter().enumerate().zip(&mut sources) {
-            let data = if self.in_place == Some(k) { destination } else { from.data };
-            *to = Source { data: &data[first * from.stride..], ..*from };
+        for (k, to) in sources.iter_mut().enumerate().take(self.sources.len()) {
+            let from = self.source(k, destination);
+            *to = Source { data: &from.data[first * from.stride..], ..from };
         }
         blend(isa, px, c, &sources[..self.sources.len()], self.shift, false, out, c);
+    }
+
+    fn source<'b>(&'b self, k: usize, destination: &'b [f32]) -> Source<'b> {
+        let source = self.sources[k];
+        if self.in_place == Some(k) { Source { data: destination, ..source } } else { source }
     }
 
     /// What lies at pixel `first`.
     fn next(&self, destination: &[f32], first: usize) -> Next {
         let mut next = Next::default();
-        for (k, source) in self.sources.iter().enumerate() {
-            let data = if self.in_place == Some(k) { destination } else { source.data };
-            next.add(&Source { data, ..*source }, first);
-        }
+        (0..self.sources.len()).for_each(|k| next.add(&self.source(k, destination), first));
         next
     }
 }

@@ -91,6 +91,11 @@ impl Framed {
         &mut self.values
     }
 
+    /// The window, filled.
+    pub fn fill(&mut self, isa: super::Isa, win: Window, feed: &Feed<'_>) {
+        fill(isa, win, feed, 0..win.images * win.h, self.of(win, feed.border));
+    }
+
     /// As it was left.
     pub fn values(&self) -> &[f32] {
         &self.values
