@@ -21,7 +21,7 @@ use crate::simd::Isa;
 use crate::simd::aligned::Aligned;
 use crate::simd::blend::{Source, add_dots, add_moments, blend};
 use crate::spec::{CellDims, CellNoise, CellSpec};
-use crate::stage::{Of, Scratch, Stage};
+use crate::stage::{Of, Scratch};
 
 /// Tensors a cell is evaluated at.
 #[derive(Clone, Copy, Debug)]
@@ -348,7 +348,7 @@ impl DotChunk<'_> {
         }
         match v {
             Some(v) => {
-                if matches!(stage, Stage::Max { .. }) && !step.ready {
+                if stage.is_max() && !step.ready {
                     stage.fill(isa, Of::Value, &r, scratch);
                 }
                 stage.forward(isa, (Of::Tangent, v), w, false, scratch, y_dot, &mut seen);

@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use crate::simd::Isa;
+use crate::simd::pool::{Kind, Pool};
 use crate::simd::window::Window;
 use crate::spec::{CellDims, CellSpec, OpKind};
 use crate::stage::Stage;
@@ -130,15 +131,16 @@ impl Plan {
             let stride = spec.stride(state);
             let [h, w] = if state < 2 { side_in } else { side_out };
             let [h_out, w_out] = side_out;
-            let pool = Window { images: 1, h, w, c, pad: 1 };
+            let win = Window { images: 1, h, w, c, pad: 1 };
+            let pool = |kind| Stage::Pool(Pool { kind, win, stride });
             for (o, op) in spec.edges[edge].iter().enumerate() {
                 let action = match *op {
                     OpKind::None => Action::Zero,
                     OpKind::Noise => Action::Noise { buffer: 0 },
                     OpKind::Skip if stride == 1 => Action::Identity,
-                    OpKind::Skip => Action::Stages(vec![place(Stage::Factorized { win: pool, c_out: c })]),
-                    OpKind::MaxPool3 => Action::Stages(vec![place(Stage::Max { win: pool, stride })]),
-                    OpKind::AvgPool3 => Action::Stages(vec![place(Stage::Average { win: pool, stride })]),
+                    OpKind::Skip => Action::Stages(vec![place(Stage::Factorized { win, c_out: c })]),
+                    OpKind::MaxPool3 => Action::Stages(vec![place(pool(Kind::Max))]),
+                    OpKind::AvgPool3 => Action::Stages(vec![place(pool(Kind::Average))]),
                     OpKind::SepConv(k) => Action::Stages(vec![
                         place(Stage::half(h, w, c, k, stride, 1)),
                         place(Stage::half(h_out, w_out, c, k, 1, 1)),
@@ -403,7 +405,7 @@ struct WindowKey {
 
 impl WindowKey {
     fn of(stage: &Stage) -> Self {
-        Self { pad: stage.window().pad, relu: stage.has_relu(), max: matches!(stage, Stage::Max { .. }) }
+        Self { pad: stage.window().pad, relu: stage.has_relu(), max: stage.is_max() }
     }
 }
 

@@ -6,7 +6,7 @@
 //! | `Pointwise` | relu | pointwise: the ordinary preprocess block |
 //! | `Factorized` | relu | two pointwise products on the even and the odd pixels: FactorizedReduce |
 //! | `Seven` | relu | 1x7, then 7x1 convolution |
-//! | `Max`, `Average` | place of the maximum, none | 3x3 pooling |
+//! | `Pool` | place of the maximum, or none | 3x3 pooling |
 //!
 //! With the gate fixed by the input x, a stage is y = L_w(gate(x) v), linear in v and in each of its one or two
 //! weights. Everything is made of [`Stage::forward`] (v = x: the value; v = x': the tangent), [`Stage::forward_dual`] (the
@@ -18,7 +18,7 @@ use crate::simd::Isa;
 use crate::simd::aligned::Aligned;
 use crate::simd::depthwise::{self, Filling, Half, InputGradient, WeightGradient};
 use crate::simd::pointwise::{product, weight_gradient};
-use crate::simd::pool;
+use crate::simd::pool::{self, Kind, Pool};
 use crate::simd::window::{Feed, Framed, Window, add_inside};
 
 pub(crate) use crate::simd::depthwise::Cotangent;
@@ -30,8 +30,7 @@ pub(crate) enum Stage {
     Pointwise { win: Window, c_out: usize },
     Factorized { win: Window, c_out: usize },
     Seven { win: Window, stride: usize },
-    Max { win: Window, stride: usize },
-    Average { win: Window, stride: usize },
+    Pool(Pool),
 }
 
 /// The one or two weights of a stage; absent ones are empty.
@@ -90,7 +89,7 @@ impl Stage {
         match &mut self {
             Self::Half(Half { win, .. }) => win.images = images,
             Self::Pointwise { win, .. } | Self::Factorized { win, .. } | Self::Seven { win, .. } => win.images = images,
-            Self::Max { win, .. } | Self::Average { win, .. } => win.images = images,
+            Self::Pool(Pool { win, .. }) => win.images = images,
         }
         self
     }
@@ -100,18 +99,23 @@ impl Stage {
         match self {
             Self::Half(half) => half.win,
             Self::Pointwise { win, .. } | Self::Factorized { win, .. } | Self::Seven { win, .. } => *win,
-            Self::Max { win, .. } | Self::Average { win, .. } => *win,
+            Self::Pool(pool) => pool.win,
         }
     }
 
     /// Whether relu is the gate.
     pub fn has_relu(&self) -> bool {
-        !matches!(self, Self::Max { .. } | Self::Average { .. })
+        !matches!(self, Self::Pool(_))
+    }
+
+    /// Whether the place of a maximum is the gate.
+    pub fn is_max(&self) -> bool {
+        matches!(self, Self::Pool(pool) if pool.kind == Kind::Max)
     }
 
     /// What surrounds the image.
     pub fn border(&self) -> f32 {
-        if matches!(self, Self::Max { .. }) { f32::NEG_INFINITY } else { 0.0 }
+        if self.is_max() { f32::NEG_INFINITY } else { 0.0 }
     }
 
     /// Output rows and columns of an image.
@@ -121,7 +125,7 @@ impl Stage {
             Self::Half(half) => half.stride,
             Self::Pointwise { .. } => 1,
             Self::Factorized { .. } => 2,
-            Self::Seven { stride, .. } | Self::Max { stride, .. } | Self::Average { stride, .. } => *stride,
+            Self::Seven { stride, .. } | Self::Pool(Pool { stride, .. }) => *stride,
         };
         [win.h.div_ceil(stride), win.w.div_ceil(stride)]
     }
@@ -131,7 +135,7 @@ impl Stage {
         match self {
             Self::Half(half) => half.c_out,
             Self::Pointwise { c_out, .. } | Self::Factorized { c_out, .. } => *c_out,
-            Self::Seven { win, .. } | Self::Max { win, .. } | Self::Average { win, .. } => win.c,
+            Self::Seven { win, .. } | Self::Pool(Pool { win, .. }) => win.c,
         }
     }
 
@@ -148,7 +152,7 @@ impl Stage {
             Self::Pointwise { win, c_out } => [win.c * c_out, 0],
             Self::Factorized { win, c_out } => [win.c * (c_out / 2), win.c * (c_out - c_out / 2)],
             Self::Seven { win, .. } => [7 * win.c * win.c; 2],
-            Self::Max { .. } | Self::Average { .. } => [0, 0],
+            Self::Pool(_) => [0, 0],
         }
     }
 
@@ -181,7 +185,7 @@ impl Stage {
                     transpose(&wb[i * tap..(i + 1) * tap], c_in, c_out, &mut ob[i * tap..(i + 1) * tap]);
                 }
             }
-            Self::Max { .. } | Self::Average { .. } => {}
+            Self::Pool(_) => {}
         }
     }
 
@@ -208,27 +212,34 @@ impl Stage {
             let v = Filling::new(isa, half.win, feed, &mut scratch.windows[of as usize]);
             return depthwise::forward(isa, half, v, w.0, w.1, accumulate, &mut scratch.rows, y, seen);
         }
+        if let Self::Pool(pool) = *self {
+            Scratch::grow(&mut scratch.rows, pool.scratch());
+            let [of_value, of_tangent] = &mut scratch.windows;
+            // Nobody may have filled the value's window yet, unless it is asked for.
+            let (at, v) = match of {
+                Of::Value => (None, of_value),
+                Of::Tangent => (self.is_max().then(|| of_value.values()), of_tangent),
+            };
+            let v = Filling::new(isa, pool.win, feed, v);
+            return pool::forward(isa, pool, at, v, &mut scratch.rows, y, seen);
+        }
         if let Some(feed) = feed {
             self.fill(isa, of, feed, scratch);
         }
         let Scratch { windows, between, .. } = scratch;
         let (win, one) = (self.window(), self.of_images(1));
         for (image, y) in y[..self.len_out()].chunks_mut(one.len_out()).enumerate() {
-            let at = win.image(image);
-            // Nobody may have filled the value's window yet, unless it is asked for.
-            let r = if matches!(self, Self::Max { .. }) { &windows[Of::Value as usize].values()[at..] } else { &[] };
-            let v = &windows[of as usize].values()[at..];
-            one.linear(isa, r, v, w, accumulate, between, y);
+            let v = &windows[of as usize].values()[win.image(image)..];
+            one.linear(isa, v, w, accumulate, between, y);
         }
         seen(0, &y[..self.len_out()]);
     }
 
-    /// [`Stage::forward`] of the window of one image, for all stages but a half.
+    /// [`Stage::forward`] of the window of one image, for all stages but a half and a pool.
     #[allow(clippy::too_many_arguments)]
     fn linear(
         &self,
         isa: Isa,
-        r: &[f32],
         v: &[f32],
         w: Factors<'_>,
         accumulate: bool,
@@ -237,7 +248,7 @@ impl Stage {
     ) {
         let ([h_out, w_out], c) = (self.side_out(), self.window().c);
         match *self {
-            Self::Half(_) => unreachable!("a half takes its window row by row"),
+            Self::Half(_) | Self::Pool(_) => unreachable!("a half or pool takes its window row by row"),
             Self::Pointwise { win, c_out } => {
                 product(isa, win.h * win.w, (c, c_out), v, c, w.0, y, c_out, accumulate);
             }
@@ -264,8 +275,6 @@ impl Stage {
                     }
                 }
             }
-            Self::Max { win, stride } => pool::max(isa, win, stride, r, v, y),
-            Self::Average { win, stride } => pool::average(isa, win, stride, v, y),
         }
     }
 
@@ -329,7 +338,7 @@ impl Stage {
             Self::Seven { .. } => vec![Factors(w_dot.0, w.1), Factors(w.0, w_dot.1)],
             // Both weights act side by side, not one after the other.
             Self::Pointwise { .. } | Self::Factorized { .. } => vec![w_dot],
-            Self::Max { .. } | Self::Average { .. } => vec![],
+            Self::Pool(_) => vec![],
         }
     }
 
@@ -343,7 +352,7 @@ impl Stage {
         w: Factors<'_>,
         w_t: Factors<'_>,
         g: &Cotangent<'_>,
-        input: Option<Destination<'_>>,
+        mut input: Option<Destination<'_>>,
         dw: Option<&mut [f32]>,
         scratch: &mut Scratch,
     ) {
@@ -367,10 +376,15 @@ impl Stage {
         if input.is_none() && dw.is_none() {
             return;
         }
+        if let (Self::Pool(pool), Some(d)) = (*self, &mut input) {
+            Scratch::grow(rows, pool.scratch());
+            let r = self.is_max().then(|| Filling::new(isa, win, Some(r), window));
+            return pool::vjp(isa, pool, r, g, rows, d.out, d.stride, d.accumulate);
+        }
         let px = win.images * h_out * w_out;
         Scratch::grow(dense, px * c_out);
         g.make(isa, 0, px, c_out, dense);
-        if dw.is_some() || matches!(self, Self::Max { .. }) {
+        if dw.is_some() {
             window.fill(isa, win, r);
         }
         Scratch::grow(between, win.len());
@@ -419,7 +433,7 @@ impl Stage {
         }
     }
 
-    /// [`Stage::vjp`] of one image up to the gate, for all stages but a half: v is the window of the input, if the
+    /// [`Stage::vjp`] of one image up to the gate, for all stages but a half and a pool: v is the window of the input, if the
     /// stage needs it, dv what the gradient of that is added to.
     #[allow(clippy::too_many_arguments)]
     fn linear_vjp(
@@ -436,7 +450,7 @@ impl Stage {
         let ([h_out, w_out], win, c_out) = (self.side_out(), self.window(), self.c_out());
         let (c, [len_a, _]) = (win.c, self.weight_lens());
         match *self {
-            Self::Half(_) => unreachable!("a half takes its gradient tile by tile"),
+            Self::Half(_) | Self::Pool(_) => unreachable!("a half or pool takes its gradient tile by tile"),
             Self::Pointwise { .. } => {
                 let px = h_out * w_out;
                 if let Some(dw) = dw {
@@ -506,16 +520,6 @@ impl Stage {
                     }
                 }
             }
-            Self::Max { stride, .. } => {
-                if let Some(dv) = dv {
-                    pool::max_vjp(isa, win, stride, v, g, dv);
-                }
-            }
-            Self::Average { stride, .. } => {
-                if let Some(dv) = dv {
-                    pool::average_vjp(isa, win, stride, g, dv);
-                }
-            }
         }
     }
 }
@@ -550,7 +554,7 @@ mod tests {
     #[test]
     fn the_tangent_of_a_stage_needs_no_window_of_the_value_unless_it_is_a_maximum() {
         let win = Window { images: 3, h: 4, w: 4, c: 8, pad: 1 };
-        let stage = Stage::Average { win, stride: 1 };
+        let stage = Stage::Pool(Pool { kind: Kind::Average, win, stride: 1 });
         let x: Vec<f32> = (0..win.px() * win.c).map(|i| (i % 7) as f32).collect();
         let feed = Feed::plain(Source::new(&x, win.c, &[]));
         let of_value = |of| {

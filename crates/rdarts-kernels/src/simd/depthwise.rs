@@ -104,7 +104,7 @@ impl<'a> Filling<'a> {
     }
 
     /// The window, filled down to row `rows`.
-    fn down_to(&mut self, rows: usize) -> &[f32] {
+    pub(super) fn down_to(&mut self, rows: usize) -> &[f32] {
         if let Some(feed) = self.feed
             && rows > self.filled
         {

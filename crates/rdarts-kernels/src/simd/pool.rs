@@ -1,142 +1,566 @@
-//! 3x3 pooling with padding 1 on a window.
+//! 3x3 pooling with padding 1, row by row.
 //!
-//! Max: the border holds -infinity and is never chosen; ties go to the first in row-major order, as in PyTorch.
-//! The map is linear once the places of the maxima are known, so [`max`] and [`max_vjp`] take the values that
-//! decide and the values that move apart. Average: the border is not counted.
+//! Max: the border holds -infinity and is never chosen; ties go to the first in row-major order, as in PyTorch. The map is
+//! linear once the places of the maxima are known. Average: the border holds zero and is not counted.
+//!
+//! What three columns of a row come to, their sum or their maximum, is found once and serves the outputs above one another:
+//! three rows of that are held in a ring. The way back takes the two steps in the opposite order: a gradient goes to one of
+//! three rows and then to one of three columns, which is where the first maximum in row-major order lies.
 
+use std::ops::Range;
+
+use super::depthwise::{Cotangent, Filling};
 use super::window::Window;
-use super::{Simd, kernel};
+use super::{AHEAD, Simd, kernel};
 
-/// y[o] = v at the place of the largest r in the window of output pixel o. With v = r: max pooling.
-pub(crate) fn max(isa: super::Isa, win: Window, stride: usize, r: &[f32], v: &[f32], y: &mut [f32]) {
-    check(win, stride, &[r, v], y);
-    max_kernel(isa, win.c, win, stride, r, v, y);
+/// What a pool makes of its nine values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Max,
+    Average,
 }
 
-kernel!(fn max_kernel = max_body(win: Window, stride: usize, r: &[f32], v: &[f32], y: &mut [f32]));
+/// The shape of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pool {
+    pub kind: Kind,
+    /// The input, with a border of one pixel.
+    pub win: Window,
+    /// 1 or 2.
+    pub stride: usize,
+}
 
-#[inline(always)]
-unsafe fn max_body<S: Simd>(win: Window, stride: usize, r: &[f32], v: &[f32], y: &mut [f32]) {
-    // SAFETY: `check` saw full windows and outputs; n stays within the c channels of a pixel.
-    unsafe {
-        for_each_output::<S>(win, stride, |o, from, n| {
-            let (mut best, mut moved) = (S::splat(f32::NEG_INFINITY), S::zero());
-            for tap in 0..9 {
-                let at = from + tap_offset(win, tap);
-                let value = S::get(r.as_ptr().add(at), n);
-                moved = S::select_gt(value, best, S::get(v.as_ptr().add(at), n), moved);
-                best = S::select_gt(value, best, value, best);
-            }
-            S::put(y.as_mut_ptr().add(o), moved, n);
-        });
+/// One over the number of pixels. (A quotient would be computed for every pixel, however it is written.)
+const SHARES: [f32; 10] = [0.0, 1.0, 1.0 / 2.0, 1.0 / 3.0, 1.0 / 4.0, 0.0, 1.0 / 6.0, 0.0, 0.0, 1.0 / 9.0];
+
+impl Pool {
+    /// Output rows and columns of an image.
+    pub fn side_out(&self) -> [usize; 2] {
+        [self.win.h.div_ceil(self.stride), self.win.w.div_ceil(self.stride)]
+    }
+
+    /// Values of scratch.
+    pub fn scratch(&self) -> usize {
+        self.ring() + self.tile() * self.side_out()[1] * self.win.c
+    }
+
+    /// Two rings of three rows.
+    fn ring(&self) -> usize {
+        6 * self.row()
+    }
+
+    /// A row of either side of the pool fits.
+    fn row(&self) -> usize {
+        self.win.w * self.win.c
+    }
+
+    /// Output rows that are made between two looks at the rest of the world: 8 KiB, which stay in the first cache level.
+    fn tile(&self) -> usize {
+        let [h, w] = self.side_out();
+        (2048 / self.win.c).max(64).div_ceil(w).min(h)
+    }
+
+    /// (image, its output rows, the first of their pixels) of every tile.
+    fn tiles(&self) -> impl Iterator<Item = (usize, Range<usize>, usize)> + use<> {
+        let ([h, w], tile) = (self.side_out(), self.tile());
+        let of_image = move |image| (0..h).step_by(tile).map(move |y| (image, y..h.min(y + tile), (image * h + y) * w));
+        (0..self.win.images).flat_map(of_image)
+    }
+
+    /// Rows of the input of all images that the first `rows` output rows of an image look at.
+    fn rows_read(&self, image: usize, rows: usize) -> usize {
+        image * self.win.h + (self.stride * (rows - 1) + 2).min(self.win.h)
+    }
+
+    /// Rows of an image's input whose whole gradient follows from its first `rows` output rows.
+    fn rows_done(&self, rows: usize) -> usize {
+        if rows == self.side_out()[0] { self.win.h } else { (self.stride * rows).saturating_sub(1) }
+    }
+
+    /// Rows of the window, the border's included, that an output row is the first to look at.
+    fn new_rows(&self, o: usize) -> Range<usize> {
+        let end = self.stride * o + 3;
+        (if o == 0 { 0 } else { end - self.stride })..end
+    }
+
+    /// One over the pixels of the image that the first, the inner and the last outputs of row y look at.
+    fn shares(&self, y: usize) -> [f32; 3] {
+        let inside = |o: usize, side: usize| (self.stride * o + 2).min(side) + 1 - (self.stride * o).max(1);
+        let (rows, last) = (inside(y, self.win.h), inside(self.side_out()[1] - 1, self.win.w));
+        [inside(0, self.win.w), 3, last].map(|columns| SHARES[rows * columns])
+    }
+
+    fn check(&self, image: usize, window: &[f32], scratch: &[f32]) {
+        assert!(self.win.pad == 1 && (1..=2).contains(&self.stride), "{self:?}");
+        assert!(image < self.win.images && window.len() >= self.win.len() && scratch.len() >= self.scratch());
     }
 }
 
-/// dv[place of the maximum of output o] += g[o], on a window.
-pub(crate) fn max_vjp(isa: super::Isa, win: Window, stride: usize, r: &[f32], g: &[f32], dv: &mut [f32]) {
-    check(win, stride, &[r, dv], g);
-    max_vjp_kernel(isa, win.c, win, stride, r, g, dv);
-}
-
-kernel!(fn max_vjp_kernel = max_vjp_body(win: Window, stride: usize, r: &[f32], g: &[f32], dv: &mut [f32]));
-
-#[inline(always)]
-unsafe fn max_vjp_body<S: Simd>(win: Window, stride: usize, r: &[f32], g: &[f32], dv: &mut [f32]) {
-    // SAFETY: as `max_body`.
-    unsafe {
-        for_each_output::<S>(win, stride, |o, from, n| {
-            let mut best = S::splat(f32::NEG_INFINITY);
-            for tap in 0..9 {
-                let value = S::get(r.as_ptr().add(from + tap_offset(win, tap)), n);
-                best = S::select_gt(value, best, value, best);
+/// y = the pooled v; every tile of y is shown to `seen` with its first pixel. With `at` a maximum is that of its values, a
+/// whole window, and v is taken where it lies.
+pub(crate) fn forward(
+    isa: super::Isa,
+    pool: Pool,
+    at: Option<&[f32]>,
+    mut v: Filling<'_>,
+    scratch: &mut [f32],
+    y: &mut [f32],
+    seen: &mut dyn FnMut(usize, &[f32]),
+) {
+    let ([_, w], c) = (pool.side_out(), pool.win.c);
+    for (image, rows, first) in pool.tiles() {
+        let v = v.down_to(pool.rows_read(image, rows.end));
+        pool.check(image, v, scratch);
+        let (v, y) = (&v[pool.win.image(image)..], &mut y[first * c..][..rows.len() * w * c]);
+        match (pool.kind, at) {
+            (Kind::Average, _) => average_kernel(isa, c, pool, v, rows, scratch, y),
+            (Kind::Max, None) => max_kernel(isa, c, pool, v, rows, scratch, y),
+            (Kind::Max, Some(at)) => {
+                pool.check(image, at, scratch);
+                max_at_kernel(isa, c, pool, &at[pool.win.image(image)..], v, rows, scratch, y);
             }
-            // What the first equal value takes is gone for the later ones.
-            let mut left = S::get(g.as_ptr().add(o), n);
-            for tap in 0..9 {
-                let at = from + tap_offset(win, tap);
-                let share = S::select_eq(S::get(r.as_ptr().add(at), n), best, left);
-                left = S::sub(left, share);
-                let to = dv.as_mut_ptr().add(at);
-                S::put(to, S::add(S::get(to, n), share), n);
-            }
-        });
+        }
+        seen(first, y);
     }
 }
 
-/// y[o] = mean of v over the part of the window that lies inside the image. The border of v holds zero.
-pub(crate) fn average(isa: super::Isa, win: Window, stride: usize, v: &[f32], y: &mut [f32]) {
-    check(win, stride, &[v], y);
-    average_kernel(isa, win.c, win, stride, v, y);
-}
-
-kernel!(fn average_kernel = average_body(win: Window, stride: usize, v: &[f32], y: &mut [f32]));
-
-#[inline(always)]
-unsafe fn average_body<S: Simd>(win: Window, stride: usize, v: &[f32], y: &mut [f32]) {
-    // SAFETY: as `max_body`.
-    unsafe {
-        for_each_output::<S>(win, stride, |o, from, n| {
-            let mut sum = S::zero();
-            for tap in 0..9 {
-                sum = S::add(sum, S::get(v.as_ptr().add(from + tap_offset(win, tap)), n));
-            }
-            S::put(y.as_mut_ptr().add(o), S::mul(sum, S::splat(share(win, from))), n);
-        });
-    }
-}
-
-/// dv[each pixel under output o] += g[o] / pixels under it, on a window (what falls on the border is meaningless).
-pub(crate) fn average_vjp(isa: super::Isa, win: Window, stride: usize, g: &[f32], dv: &mut [f32]) {
-    check(win, stride, &[dv], g);
-    average_vjp_kernel(isa, win.c, win, stride, g, dv);
-}
-
-kernel!(fn average_vjp_kernel = average_vjp_body(win: Window, stride: usize, g: &[f32], dv: &mut [f32]));
-
-#[inline(always)]
-unsafe fn average_vjp_body<S: Simd>(win: Window, stride: usize, g: &[f32], dv: &mut [f32]) {
-    // SAFETY: as `max_body`.
-    unsafe {
-        for_each_output::<S>(win, stride, |o, from, n| {
-            let part = S::mul(S::get(g.as_ptr().add(o), n), S::splat(share(win, from)));
-            for tap in 0..9 {
-                let to = dv.as_mut_ptr().add(from + tap_offset(win, tap));
-                S::put(to, S::add(S::get(to, n), part), n);
-            }
-        });
-    }
-}
-
-fn check(win: Window, stride: usize, windows: &[&[f32]], dense: &[f32]) {
-    assert!(win.pad == 1 && windows.iter().all(|v| v.len() >= win.len()));
-    assert!(dense.len() >= win.h.div_ceil(stride) * win.w.div_ceil(stride) * win.c);
-}
-
-/// Calls f(position in the dense output, position of the first tap in the window, channels) register by register.
-#[inline(always)]
-fn for_each_output<S: Simd>(win: Window, stride: usize, mut f: impl FnMut(usize, usize, usize)) {
-    let (h, w) = (win.h.div_ceil(stride), win.w.div_ceil(stride));
-    for y in 0..h {
-        for x in 0..w {
-            for cb in (0..win.c).step_by(S::L) {
-                let from = (y * stride * win.pitch() + x * stride) * win.c + cb;
-                f((y * w + x) * win.c + cb, from, S::L.min(win.c - cb));
+/// The transpose for the gradient g of y: out (+)= it, pixels `stride` values apart. `r` is the input of a maximum, and may
+/// rest where an average is taken.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn vjp(
+    isa: super::Isa,
+    pool: Pool,
+    mut r: Option<Filling<'_>>,
+    g: &Cotangent<'_>,
+    scratch: &mut [f32],
+    out: &mut [f32],
+    stride: usize,
+    accumulate: bool,
+) {
+    let ([_, w], win, c) = (pool.side_out(), pool.win, pool.win.c);
+    assert!(stride >= c && out.len() >= (win.px() - 1) * stride + c && scratch.len() >= pool.scratch());
+    let (ring, tile) = scratch.split_at_mut(pool.ring());
+    for (image, rows, first) in pool.tiles() {
+        let tile = &mut tile[..rows.len() * w * c];
+        g.make(isa, first, rows.len() * w, c, tile);
+        let out = &mut out[image * win.h * win.w * stride..];
+        match (pool.kind, &mut r) {
+            (Kind::Average, _) => average_vjp_kernel(isa, c, pool, tile, rows, ring, out, stride, accumulate),
+            (Kind::Max, None) => unreachable!("a maximum needs its input"),
+            (Kind::Max, Some(r)) => {
+                let r = r.down_to(pool.rows_read(image, rows.end));
+                assert!(win.pad == 1 && r.len() >= win.len());
+                max_vjp_kernel(isa, c, pool, &r[win.image(image)..], tile, rows, ring, out, stride, accumulate);
             }
         }
     }
 }
 
-#[inline(always)]
-fn tap_offset(win: Window, tap: usize) -> usize {
-    (tap / 3 * win.pitch() + tap % 3) * win.c
+/// The rows of a ring.
+#[derive(Clone, Copy)]
+struct Ring {
+    data: *mut f32,
+    row: usize,
 }
 
-/// One over the pixels of the image under the window whose first tap lies at `from`.
+impl Ring {
+    /// # Safety
+    /// The ring has three rows.
+    #[inline(always)]
+    unsafe fn row(self, y: usize) -> *mut f32 {
+        // SAFETY: one of the three.
+        unsafe { self.data.add(y % 3 * self.row) }
+    }
+
+    /// # Safety
+    /// As [`Ring::row`].
+    #[inline(always)]
+    unsafe fn three(self, y: usize) -> [*mut f32; 3] {
+        // SAFETY: as above.
+        unsafe { [self.row(y), self.row(y + 1), self.row(y + 2)] }
+    }
+}
+
+/// Both rings of the scratch.
 #[inline(always)]
-fn share(win: Window, from: usize) -> f32 {
-    let pixel = from / win.c;
-    let (y, x) = (pixel / win.pitch(), pixel % win.pitch());
-    // Row y of the window is image row y - 1.
-    let inside = |first: usize, side: usize| (first..first + 3).filter(|i| (1..=side).contains(i)).count();
-    1.0 / (inside(y, win.h) * inside(x, win.w)) as f32
+fn rings(pool: Pool, scratch: &mut [f32]) -> [Ring; 2] {
+    let (data, row) = (scratch.as_mut_ptr(), pool.row());
+    [Ring { data, row }, Ring { data: data.wrapping_add(3 * row), row }]
+}
+
+/// Calls `$body` with the stride as a constant.
+macro_rules! strided {
+    ($body:ident, $stride:expr, ($($arg:expr),*)) => {
+        if $stride == 1 { $body::<S, 1>($($arg),*) } else { $body::<S, 2>($($arg),*) }
+    };
+}
+
+kernel!(fn max_kernel = max_body(pool: Pool, r: &[f32], rows: Range<usize>, scratch: &mut [f32], y: &mut [f32]));
+
+#[inline(always)]
+unsafe fn max_body<S: Simd>(pool: Pool, r: &[f32], rows: Range<usize>, scratch: &mut [f32], y: &mut [f32]) {
+    // SAFETY: `forward` checked the window, the scratch and the output; n stays within the c channels of a pixel.
+    unsafe {
+        let (c, w, [max, _]) = (pool.win.c, pool.side_out()[1], rings(pool, scratch));
+        for o in rows.clone() {
+            for p in pool.new_rows(o) {
+                let r = r.as_ptr().add(p * pool.win.pitch() * c);
+                strided!(max_of_row, pool.stride, (w, c, r, max.row(p)));
+            }
+            let (max, y) = (max.three(pool.stride * o), y.as_mut_ptr().add((o - rows.start) * w * c));
+            for at in (0..w * c).step_by(S::L) {
+                let n = S::L.min(w * c - at);
+                let [a, b, d] = max.map(|max| S::get(max.add(at), n));
+                S::prefetch(y.wrapping_add(at + AHEAD));
+                S::put(y.add(at), S::max(S::max(a, b), d), n);
+            }
+        }
+    }
+}
+
+kernel!(fn max_at_kernel = max_at_body(pool: Pool, r: &[f32], v: &[f32], rows: Range<usize>, scratch: &mut [f32], y: &mut [f32]));
+
+#[inline(always)]
+unsafe fn max_at_body<S: Simd>(
+    pool: Pool,
+    r: &[f32],
+    v: &[f32],
+    rows: Range<usize>,
+    scratch: &mut [f32],
+    y: &mut [f32],
+) {
+    // SAFETY: as `max_body`.
+    unsafe {
+        let (c, w, [max, there]) = (pool.win.c, pool.side_out()[1], rings(pool, scratch));
+        for o in rows.clone() {
+            for p in pool.new_rows(o) {
+                let at = p * pool.win.pitch() * c;
+                let (r, v) = (r.as_ptr().add(at), v.as_ptr().add(at));
+                strided!(max_of_row_at, pool.stride, (w, c, r, v, max.row(p), there.row(p)));
+            }
+            let (max, there) = (max.three(pool.stride * o), there.three(pool.stride * o));
+            let y = y.as_mut_ptr().add((o - rows.start) * w * c);
+            for at in (0..w * c).step_by(S::L) {
+                let n = S::L.min(w * c - at);
+                let row = |k: usize| (S::get(max[k].add(at), n), S::get(there[k].add(at), n));
+                let (_, moved) = larger_at::<S>(larger_at::<S>(row(0), row(1)), row(2));
+                S::prefetch(y.wrapping_add(at + AHEAD));
+                S::put(y.add(at), moved, n);
+            }
+        }
+    }
+}
+
+kernel!(fn average_kernel = average_body(pool: Pool, v: &[f32], rows: Range<usize>, scratch: &mut [f32], y: &mut [f32]));
+
+#[inline(always)]
+unsafe fn average_body<S: Simd>(pool: Pool, v: &[f32], rows: Range<usize>, scratch: &mut [f32], y: &mut [f32]) {
+    // SAFETY: as `max_body`.
+    unsafe {
+        let (c, w, [sums, _]) = (pool.win.c, pool.side_out()[1], rings(pool, scratch));
+        for o in rows.clone() {
+            for p in pool.new_rows(o) {
+                let v = v.as_ptr().add(p * pool.win.pitch() * c);
+                strided!(sum_of_row, pool.stride, (w, c, v, sums.row(p)));
+            }
+            let (sums, y) = (sums.three(pool.stride * o), y.as_mut_ptr().add((o - rows.start) * w * c));
+            let shares = pool.shares(o);
+            for x in 0..w {
+                let share = S::splat(of_column(shares, x, w));
+                for at in (x * c..(x + 1) * c).step_by(S::L) {
+                    let n = S::L.min((x + 1) * c - at);
+                    let [a, b, d] = sums.map(|sums| S::get(sums.add(at), n));
+                    S::prefetch(y.wrapping_add(at + AHEAD));
+                    S::put(y.add(at), S::mul(S::add(S::add(a, b), d), share), n);
+                }
+            }
+        }
+    }
+}
+
+kernel!(fn max_vjp_kernel = max_vjp_body(pool: Pool, r: &[f32], g: &[f32], rows: Range<usize>, scratch: &mut [f32], out: &mut [f32], stride: usize, accumulate: bool));
+
+#[inline(always)]
+unsafe fn max_vjp_body<S: Simd>(
+    pool: Pool,
+    r: &[f32],
+    g: &[f32],
+    rows: Range<usize>,
+    scratch: &mut [f32],
+    out: &mut [f32],
+    stride: usize,
+    accumulate: bool,
+) {
+    // SAFETY: `vjp` checked the lengths; n stays within the c channels of a pixel.
+    unsafe {
+        let (c, w, [max, taken]) = (pool.win.c, pool.side_out()[1], rings(pool, scratch));
+        let to = To { data: out.as_mut_ptr(), row: pool.win.w * stride, stride, accumulate };
+        for o in rows.clone() {
+            let row = |p: usize| r.as_ptr().add(p * pool.win.pitch() * c);
+            for p in pool.new_rows(o) {
+                strided!(max_of_row, pool.stride, (w, c, row(p), max.row(p)));
+                std::slice::from_raw_parts_mut(taken.row(p), w * c).fill(0.0);
+            }
+            let (rows_max, rows_taken) = (max.three(pool.stride * o), taken.three(pool.stride * o));
+            let g = g.as_ptr().add((o - rows.start) * w * c);
+            for at in (0..w * c).step_by(S::L) {
+                let n = S::L.min(w * c - at);
+                let [a, b, d] = rows_max.map(|max| S::get(max.add(at), n));
+                let shares = first_of_three::<S>([a, b, d], S::max(S::max(a, b), d), S::get(g.add(at), n));
+                for (taken, share) in rows_taken.iter().zip(shares) {
+                    let taken = taken.add(at);
+                    S::put(taken, S::add(S::get(taken, n), share), n);
+                }
+            }
+            for y in pool.rows_done(o)..pool.rows_done(o + 1) {
+                let from = (row(y + 1), max.row(y + 1).cast_const(), taken.row(y + 1).cast_const());
+                strided!(spread_maxima, pool.stride, (pool.win.w, c, from, to.row(y)));
+            }
+        }
+    }
+}
+
+kernel!(fn average_vjp_kernel = average_vjp_body(pool: Pool, g: &[f32], rows: Range<usize>, scratch: &mut [f32], out: &mut [f32], stride: usize, accumulate: bool));
+
+#[inline(always)]
+unsafe fn average_vjp_body<S: Simd>(pool: Pool, g: &[f32], rows: Range<usize>, scratch: &mut [f32], out: &mut [f32], stride: usize, accumulate: bool) {
+    // SAFETY: as `max_vjp_body`.
+    unsafe {
+        let ([h_out, w_out], win, c) = (pool.side_out(), pool.win, pool.win.c);
+        let [spread, _] = rings(pool, scratch);
+        let to = To { data: out.as_mut_ptr(), row: win.w * stride, stride, accumulate };
+        for o in rows.clone() {
+            let g = g.as_ptr().add((o - rows.start) * w_out * c);
+            strided!(spread_shares, pool.stride, (pool, o, g, spread.row(o)));
+            for y in pool.rows_done(o)..pool.rows_done(o + 1) {
+                // The outputs that look at row y + 1 of the window.
+                let (first, last) = ((y - y.min(1)).div_ceil(pool.stride), ((y + 1) / pool.stride).min(h_out - 1));
+                let (from, to) = (spread.three(first), to.row(y));
+                match last - first + 1 {
+                    1 => sum_rows::<S, 1>(win.w, c, from, to),
+                    2 => sum_rows::<S, 2>(win.w, c, from, to),
+                    _ => sum_rows::<S, 3>(win.w, c, from, to),
+                }
+            }
+        }
+    }
+}
+
+/// Where the gradient of an image, or of a row of it, goes.
+#[derive(Clone, Copy)]
+struct To {
+    data: *mut f32,
+    /// Values from row to row and from pixel to pixel.
+    row: usize,
+    stride: usize,
+    accumulate: bool,
+}
+
+impl To {
+    /// # Safety
+    /// The image has this row.
+    #[inline(always)]
+    unsafe fn row(self, y: usize) -> Self {
+        // SAFETY: as the caller promises.
+        Self { data: unsafe { self.data.add(y * self.row) }, ..self }
+    }
+
+    /// # Safety
+    /// The row has this pixel, and the pixel n channels from cb on.
+    #[inline(always)]
+    unsafe fn put<S: Simd>(self, x: usize, cb: usize, v: S::V, n: usize) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let to = self.data.add(x * self.stride + cb);
+            S::prefetch(to.wrapping_add(AHEAD));
+            S::put(to, if self.accumulate { S::add(v, S::get(to, n)) } else { v }, n);
+        }
+    }
+}
+
+/// Of the shares of a row of w outputs that of output x.
+#[inline(always)]
+fn of_column([first, inner, last]: [f32; 3], x: usize, w: usize) -> f32 {
+    if x == 0 {
+        first
+    } else if x + 1 == w {
+        last
+    } else {
+        inner
+    }
+}
+
+/// The larger value with what comes with it, the first if they are equal.
+#[inline(always)]
+unsafe fn larger_at<S: Simd>(a: (S::V, S::V), b: (S::V, S::V)) -> (S::V, S::V) {
+    // SAFETY: no memory is touched.
+    unsafe { (S::max(b.0, a.0), S::select_gt(b.0, a.0, b.1, a.1)) }
+}
+
+/// g for the first of three values that is the largest, zero for the others.
+#[inline(always)]
+unsafe fn first_of_three<S: Simd>([a, b, _]: [S::V; 3], largest: S::V, g: S::V) -> [S::V; 3] {
+    // SAFETY: no memory is touched.
+    unsafe {
+        let of_a = S::select_eq(a, largest, g);
+        let left = S::sub(g, of_a);
+        let of_b = S::select_eq(b, largest, left);
+        [of_a, of_b, S::sub(left, of_b)]
+    }
+}
+
+/// The maximum of columns T x to T x + 2 of a row of the window, for the w outputs of that row.
+#[inline(always)]
+unsafe fn max_of_row<S: Simd, const T: usize>(w: usize, c: usize, r: *const f32, out: *mut f32) {
+    // SAFETY: the window has T w + 2 columns and more, the ring w.
+    unsafe {
+        for cb in (0..c).step_by(S::L) {
+            let n = S::L.min(c - cb);
+            let column = |x: usize| S::get(r.add(x * c + cb), n);
+            let (mut a, mut b) = (column(0), column(1));
+            for x in 0..w {
+                let d = column(T * x + 2);
+                if T == 2 {
+                    b = column(2 * x + 1);
+                }
+                S::put(out.add(x * c + cb), S::max(S::max(a, b), d), n);
+                (a, b) = if T == 1 { (b, d) } else { (d, b) };
+            }
+        }
+    }
+}
+
+/// The same, and v where that maximum lies.
+#[inline(always)]
+unsafe fn max_of_row_at<S: Simd, const T: usize>(
+    w: usize,
+    c: usize,
+    r: *const f32,
+    v: *const f32,
+    max: *mut f32,
+    there: *mut f32,
+) {
+    // SAFETY: as `max_of_row`.
+    unsafe {
+        for cb in (0..c).step_by(S::L) {
+            let n = S::L.min(c - cb);
+            let column = |x: usize| (S::get(r.add(x * c + cb), n), S::get(v.add(x * c + cb), n));
+            for x in 0..w {
+                let at = T * x;
+                let (value, moved) = larger_at::<S>(larger_at::<S>(column(at), column(at + 1)), column(at + 2));
+                S::put(max.add(x * c + cb), value, n);
+                S::put(there.add(x * c + cb), moved, n);
+            }
+        }
+    }
+}
+
+/// The sum of columns T x to T x + 2 of a row of the window, for the w outputs of that row.
+#[inline(always)]
+unsafe fn sum_of_row<S: Simd, const T: usize>(w: usize, c: usize, v: *const f32, out: *mut f32) {
+    // SAFETY: as `max_of_row`.
+    unsafe {
+        for cb in (0..c).step_by(S::L) {
+            let n = S::L.min(c - cb);
+            let column = |x: usize| S::get(v.add(x * c + cb), n);
+            let (mut a, mut b) = (column(0), column(1));
+            for x in 0..w {
+                let d = column(T * x + 2);
+                if T == 2 {
+                    b = column(2 * x + 1);
+                }
+                S::put(out.add(x * c + cb), S::add(S::add(a, b), d), n);
+                (a, b) = if T == 1 { (b, d) } else { (d, b) };
+            }
+        }
+    }
+}
+
+/// A row of the image's gradient, of w pixels, from what its outputs have `taken` of it: for each the first of its three
+/// columns that is their maximum.
+#[inline(always)]
+unsafe fn spread_maxima<S: Simd, const T: usize>(
+    w: usize,
+    c: usize,
+    (r, max, taken): (*const f32, *const f32, *const f32),
+    to: To,
+) {
+    // SAFETY: as `max_of_row`. Column x of the window is pixel x - 1 of the image.
+    unsafe {
+        for cb in (0..c).step_by(S::L) {
+            let n = S::L.min(c - cb);
+            let column = |x: usize| S::get(r.add(x * c + cb), n);
+            let (mut a, mut b) = (column(0), column(1));
+            // What columns T x and T x + 1 have of the outputs before x.
+            let (mut here, mut next) = (S::zero(), S::zero());
+            for x in 0..w.div_ceil(T) {
+                let d = column(T * x + 2);
+                if T == 2 {
+                    b = column(2 * x + 1);
+                }
+                let (largest, g) = (S::get(max.add(x * c + cb), n), S::get(taken.add(x * c + cb), n));
+                let [of_a, of_b, of_d] = first_of_three::<S>([a, b, d], largest, g);
+                if x > 0 {
+                    to.put::<S>(T * x - 1, cb, S::add(here, of_a), n);
+                }
+                if T == 1 {
+                    (here, next) = (S::add(next, of_b), of_d);
+                    (a, b) = (b, d);
+                } else {
+                    to.put::<S>(2 * x, cb, of_b, n);
+                    (here, a) = (of_d, d);
+                }
+            }
+            if w.is_multiple_of(T) {
+                to.put::<S>(w - 1, cb, here, n);
+            }
+        }
+    }
+}
+
+/// Row o of the gradient of the outputs, divided by the pixels that they look at, on its way to the w pixels of a row.
+#[inline(always)]
+unsafe fn spread_shares<S: Simd, const T: usize>(pool: Pool, o: usize, g: *const f32, out: *mut f32) {
+    // SAFETY: the ring's rows have the w pixels of the image's.
+    unsafe {
+        let (w, c, w_out, shares) = (pool.win.w, pool.win.c, pool.side_out()[1], pool.shares(o));
+        for cb in (0..c).step_by(S::L) {
+            let n = S::L.min(c - cb);
+            let put = |x: usize, v: S::V| S::put(out.add(x * c + cb), v, n);
+            let (mut here, mut next) = (S::zero(), S::zero());
+            for x in 0..w_out {
+                let v = S::mul(S::get(g.add(x * c + cb), n), S::splat(of_column(shares, x, w_out)));
+                if x > 0 {
+                    put(T * x - 1, S::add(here, v));
+                }
+                if T == 1 {
+                    (here, next) = (S::add(next, v), v);
+                } else {
+                    put(2 * x, v);
+                    here = v;
+                }
+            }
+            if w.is_multiple_of(T) {
+                put(w - 1, here);
+            }
+        }
+    }
+}
+
+/// The sum of the first N of three rows of w pixels.
+#[inline(always)]
+unsafe fn sum_rows<S: Simd, const N: usize>(w: usize, c: usize, from: [*mut f32; 3], to: To) {
+    // SAFETY: the ring's rows have w pixels.
+    unsafe {
+        for x in 0..w {
+            for cb in (0..c).step_by(S::L) {
+                let n = S::L.min(c - cb);
+                let mut sum = S::get(from[0].add(x * c + cb), n);
+                for from in &from[1..N] {
+                    sum = S::add(sum, S::get(from.add(x * c + cb), n));
+                }
+                to.put::<S>(x, cb, sum, n);
+            }
+        }
+    }
 }
