@@ -24,9 +24,8 @@ use crate::norm::{Affine, Gradient, Norm, Sums, Tangent, gradient, weight_gradie
 use crate::plan::{Action, Branch, Part, Placed, Plan, Span, chunk_images};
 use crate::reading::{Group, Reading};
 use crate::simd::blend::{Source, blend, dots};
-use crate::simd::window::Feed;
 use crate::spec::CellNoise;
-use crate::stage::{Cotangent, Destination, Scratch};
+use crate::stage::{Cotangent, Destination, Read, Scratch};
 
 /// Which gradients [`vjp`] shall compute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -385,6 +384,8 @@ struct FirstVjp {
     at: usize,
     /// Whether it adds to what is there.
     accumulate: bool,
+    /// Whether it reads the same window as the one before it.
+    ready: bool,
 }
 
 /// Adds float32 sums over a few images, times the drop-path factor.
@@ -529,7 +530,8 @@ impl<'a> Context<'a> {
             }
             if !identity {
                 let accumulate = !is_new || b.state >= 2;
-                all.stages.push(FirstVjp { at, accumulate });
+                let ready = all.stages.last().is_some_and(|last| b.shares_window(&self.plan.branches[last.at]));
+                all.stages.push(FirstVjp { at, accumulate, ready });
             }
             begun[b.state] = true;
         }
@@ -573,7 +575,7 @@ impl<'a> Context<'a> {
         let (plan, c, px) = (self.plan, self.plan.c, self.plan.px(2));
         let images = span.of(px * c);
         first.begin.iter().for_each(|begin| self.begin(chunk, begin, span));
-        for FirstVjp { at, accumulate } in &first.stages {
+        for FirstVjp { at, accumulate, ready } in &first.stages {
             let b = &plan.branches[*at];
             let m = factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + span.first);
             let placed = &b.placed()[0];
@@ -597,8 +599,8 @@ impl<'a> Context<'a> {
                 coef: &known[placed.norm],
                 m: if twice { 1.0 } else { m },
             };
-            let r = reading.feed(chunk.value(), span);
-            self.stage_vjp(chunk, placed, span, &r, &at_norm, Some(destination), &mut dw, &mut work.scratch);
+            let r = Read { feed: reading.feed(chunk.value(), span), ready: *ready };
+            self.stage_vjp(chunk, placed, span, r, &at_norm, Some(destination), &mut dw, &mut work.scratch);
             (chunk.inside.states[b.state], chunk.dw) = (to, dw);
         }
     }
@@ -748,8 +750,8 @@ impl<'a> Context<'a> {
             coef: &known[second.norm],
             m: factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + span.first),
         };
-        let r = reading.feed(chunk.value(), span);
-        self.stage_vjp(chunk, second, span, &r, &at_norm, Some(destination), &mut dw, scratch);
+        let r = Read { feed: reading.feed(chunk.value(), span), ready: false };
+        self.stage_vjp(chunk, second, span, r, &at_norm, Some(destination), &mut dw, scratch);
         *chunk.inner_mut(inner, second.norm) = to;
         chunk.dw = dw;
         accumulate(&mut sums.g, &both[..c], 1.0);
@@ -784,7 +786,7 @@ impl<'a> Context<'a> {
         chunk: &Chunk<'_>,
         placed: &Placed,
         span: Span,
-        r: &Feed<'_>,
+        r: Read<'_>,
         behind: &AtNorm<'_>,
         to: Option<Destination<'_>>,
         dw: &mut [f32],
@@ -860,8 +862,8 @@ impl<'a> Context<'a> {
             let out = &mut all[span.of(len)];
             Destination { out, stride: c_in, accumulate: false, sums: None }
         });
-        let r = reading.feed(chunk.value(), span);
-        self.stage_vjp(chunk, &plan.pre[state], span, &r, &at_norm, to, &mut dw, &mut work.scratch);
+        let r = Read { feed: reading.feed(chunk.value(), span), ready: false };
+        self.stage_vjp(chunk, &plan.pre[state], span, r, &at_norm, to, &mut dw, &mut work.scratch);
         chunk.dw = dw;
     }
 }

@@ -46,6 +46,21 @@ pub(crate) struct Destination<'a> {
     pub sums: Option<&'a mut [f32]>,
 }
 
+/// What a stage has read, for its way back.
+#[derive(Clone, Copy)]
+pub(crate) struct Read<'a> {
+    pub feed: Feed<'a>,
+    /// Whether the stage before it has left the window filled, if this one fills it at all.
+    pub ready: bool,
+}
+
+impl Read<'_> {
+    /// What there is to fill.
+    fn to_fill(&self) -> Option<&Feed<'_>> {
+        (!self.ready).then_some(&self.feed)
+    }
+}
+
 /// Which of the two windows of [`Scratch`] a stage reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Of {
@@ -348,7 +363,7 @@ impl Stage {
     pub fn vjp(
         &self,
         isa: Isa,
-        r: &Feed<'_>,
+        r: Read<'_>,
         w: Factors<'_>,
         w_t: Factors<'_>,
         g: &Cotangent<'_>,
@@ -361,14 +376,14 @@ impl Stage {
         let Scratch { windows: [window, _], gradients: [gradient, _], rows, between, dense } = scratch;
         if let Self::Half(half) = *self {
             Scratch::grow(rows, half.scratch());
-            let gate = r.gate().expect("a half has a relu");
+            let gate = r.feed.gate().expect("a half has a relu");
             let input = input.map(|d| {
                 let Destination { out, stride, accumulate, sums } = d;
                 InputGradient { gate, out, stride, accumulate, sums }
             });
             let weights = dw.map(|dw| {
                 let (dw, pw) = dw.split_at_mut(len_a);
-                WeightGradient { r: Filling::new(isa, win, Some(r), window), dw, pw }
+                WeightGradient { r: Filling::new(isa, win, r.to_fill(), window), dw, pw }
             });
             return depthwise::vjp(isa, half, w.0, w_t.1, g, input, weights, rows, gradient);
         }
@@ -378,14 +393,14 @@ impl Stage {
         }
         if let (Self::Pool(pool), Some(d)) = (*self, &mut input) {
             Scratch::grow(rows, pool.scratch());
-            let r = self.is_max().then(|| Filling::new(isa, win, Some(r), window));
+            let r = self.is_max().then(|| Filling::new(isa, win, r.to_fill(), window));
             return pool::vjp(isa, pool, r, g, rows, d.out, d.stride, d.accumulate);
         }
         let px = win.images * h_out * w_out;
         Scratch::grow(dense, px * c_out);
         g.make(isa, 0, px, c_out, dense);
-        if dw.is_some() {
-            window.fill(isa, win, r);
+        if let (Some(_), Some(feed)) = (&dw, r.to_fill()) {
+            window.fill(isa, win, feed);
         }
         Scratch::grow(between, win.len());
         if input.is_some() && !matches!(self, Self::Pointwise { .. }) {
@@ -399,7 +414,7 @@ impl Stage {
             one.linear_vjp(isa, v, w, w_t, g, dv, dw.as_deref_mut(), rows);
         }
         if let Some(Destination { out, stride, accumulate, .. }) = input {
-            add_inside(isa, win, between, r.gate(), out, stride, accumulate);
+            add_inside(isa, win, between, r.feed.gate(), out, stride, accumulate);
         }
     }
 
@@ -409,7 +424,7 @@ impl Stage {
     pub fn vjp_dual(
         &self,
         isa: Isa,
-        r: &Feed<'_>,
+        r: Read<'_>,
         [w, w_t]: [Factors<'_>; 2],
         [w_dot, w_dot_t]: [Factors<'_>; 2],
         [g, d]: [&Cotangent<'_>; 2],
@@ -420,7 +435,7 @@ impl Stage {
         if let Self::Half(half) = *self {
             let Scratch { rows, gradients, .. } = scratch;
             Scratch::grow(rows, half.scratch());
-            let gate = r.gate().expect("a half has a relu");
+            let gate = r.feed.gate().expect("a half has a relu");
             let input = InputGradient { gate, out, stride, accumulate, sums };
             let (w, w_dot) = ([w.0, w_t.1], [w_dot.0, w_dot_t.1]);
             return depthwise::vjp_dual(isa, half, w, w_dot, [g, d], input, rows, gradients.each_mut());
