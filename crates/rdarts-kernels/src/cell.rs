@@ -164,7 +164,8 @@ fn jvp_in_pool(
     check(plan, &input, noise);
     assert_eq!(out.len(), plan.n * plan.out_len(), "output");
     let per_chunk = chunk_images(plan.n);
-    let moves = moving_buffers(plan, &tangent);
+    let inputs = [tangent.s0.is_some(), tangent.s1.is_some()];
+    let moves = moving_buffers(plan, inputs, tangent.w.is_some(), |alpha| tangent.p[alpha] != 0.0);
     let take = |(b, moves): (&Buffer, &bool)| Buffer::take(if *moves { b.len() } else { 0 });
     let mut dot = SavedDot {
         chunks: saved.chunks.iter().map(|bufs| bufs.iter().zip(&moves).map(take).collect()).collect(),
@@ -555,17 +556,20 @@ fn check(plan: &Plan, input: &CellInput<'_>, noise: &CellNoise) {
 
 /// Which buffers have a tangent that is not zero: a state if it is given one, a stage if its state or the weights move,
 /// a node if what it sums or a mixing weight does.
-fn moving_buffers(plan: &Plan, tangent: &CellTangent<'_>) -> Vec<bool> {
-    let all = tangent.w.is_some();
-    let mut moves = vec![all; plan.n_moving()];
-    moves[0] |= tangent.s0.is_some();
-    moves[1] |= tangent.s1.is_some();
+pub(crate) fn moving_buffers(
+    plan: &Plan,
+    inputs: [bool; 2],
+    weights: bool,
+    mixing_weight: impl Fn(usize) -> bool,
+) -> Vec<bool> {
+    let mut moves = vec![weights; plan.n_moving()];
+    (0..2).for_each(|i| moves[i] |= inputs[i]);
     for b in &plan.branches {
         let state = moves[plan.state_buffer(b.state)];
         b.placed().iter().for_each(|placed| moves[placed.norm] |= state);
         if let Some((from, _)) = term(plan, b) {
             let moving = moves.get(from).is_some_and(|m| *m);
-            moves[plan.state_buffer(2 + b.node)] |= moving || tangent.p[b.alpha] != 0.0;
+            moves[plan.state_buffer(2 + b.node)] |= moving || mixing_weight(b.alpha);
         }
     }
     moves

@@ -56,7 +56,7 @@ pub(crate) struct Read<'a> {
 
 impl Read<'_> {
     /// What there is to fill.
-    fn to_fill(&self) -> Option<&Feed<'_>> {
+    fn unless_ready(&self) -> Option<&Feed<'_>> {
         (!self.ready).then_some(&self.feed)
     }
 }
@@ -252,15 +252,7 @@ impl Stage {
 
     /// [`Stage::forward`] of the window of one image, for all stages but a half and a pool.
     #[allow(clippy::too_many_arguments)]
-    fn linear(
-        &self,
-        isa: Isa,
-        v: &[f32],
-        w: Factors<'_>,
-        accumulate: bool,
-        between: &mut Aligned,
-        y: &mut [f32],
-    ) {
+    fn linear(&self, isa: Isa, v: &[f32], w: Factors<'_>, accumulate: bool, between: &mut Aligned, y: &mut [f32]) {
         let ([h_out, w_out], c) = (self.side_out(), self.window().c);
         match *self {
             Self::Half(_) | Self::Pool(_) => unreachable!("a half or pool takes its window row by row"),
@@ -383,7 +375,7 @@ impl Stage {
             });
             let weights = dw.map(|dw| {
                 let (dw, pw) = dw.split_at_mut(len_a);
-                WeightGradient { r: Filling::new(isa, win, r.to_fill(), window), dw, pw }
+                WeightGradient { r: Filling::new(isa, win, r.unless_ready(), window), dw, pw }
             });
             return depthwise::vjp(isa, half, w.0, w_t.1, g, input, weights, rows, gradient);
         }
@@ -393,13 +385,13 @@ impl Stage {
         }
         if let (Self::Pool(pool), Some(d)) = (*self, &mut input) {
             Scratch::grow(rows, pool.scratch());
-            let r = self.is_max().then(|| Filling::new(isa, win, r.to_fill(), window));
+            let r = self.is_max().then(|| Filling::new(isa, win, r.unless_ready(), window));
             return pool::vjp(isa, pool, r, g, rows, d.out, d.stride, d.accumulate);
         }
         let px = win.images * h_out * w_out;
         Scratch::grow(dense, px * c_out);
         g.make(isa, 0, px, c_out, dense);
-        if let (Some(_), Some(feed)) = (&dw, r.to_fill()) {
+        if let (Some(_), Some(feed)) = (&dw, r.unless_ready()) {
             window.fill(isa, win, feed);
         }
         Scratch::grow(between, win.len());

@@ -1,4 +1,4 @@
-//! How many bytes the passes over a cell move: the floor that memory sets, as the multiply-adds set that of arithmetic.
+//! What the passes over a cell cost: multiply-adds, the floor that arithmetic sets, and bytes, that of memory.
 //!
 //! A pass takes a few images at a time, small enough for the second cache level, and ends where the next one needs sums
 //! over the whole batch. So each tensor it touches crosses once, and twice if it is written: its lines come before they
@@ -7,10 +7,42 @@
 use std::collections::BTreeMap;
 
 use crate::backward::Want;
-use crate::cell::term;
+use crate::cell::{moving_buffers, term};
 use crate::plan::{Action, Branch, Plan, Unit};
 use crate::simd::Isa;
 use crate::spec::{CellDims, CellSpec};
+use crate::stage::Stage;
+
+/// Which tangents [`jvp`](crate::cell::jvp) is given beside that of p.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moving {
+    /// Of s0 and s1.
+    pub inputs: [bool; 2],
+    /// Of w.
+    pub w: bool,
+}
+
+impl Moving {
+    /// Which buffers move.
+    fn buffers(self, plan: &Plan) -> Vec<bool> {
+        moving_buffers(plan, self.inputs, self.w, |_| true)
+    }
+}
+
+/// Multiply-adds of the stages through which something from these inputs, or from a node, goes: of a value all, of a
+/// tangent those that move, of a gradient those whose inputs want one. Batch norm, pooling and sums are not counted.
+///
+/// # Panics
+/// If the sizes contradict the spec.
+pub fn macs(spec: &CellSpec, dims: CellDims, inputs: [bool; 2]) -> u64 {
+    let plan = Plan::new(spec, dims, Isa::Portable);
+    let from = |state: usize| state >= 2 || inputs[state];
+    let pre = (0..2).filter(|state| from(*state)).map(|state| &plan.pre[state]);
+    let stages = plan.branches.iter().filter(|b| from(b.state)).flat_map(|b| b.placed());
+    // Every weight multiplies once for each pixel of the output.
+    let of_stage = |stage: &Stage| stage.weight_lens().iter().sum::<usize>() * stage.len_out() / stage.c_out();
+    (pre.chain(stages).map(|placed| of_stage(&placed.stage)).sum::<usize>() * plan.n) as u64
+}
 
 /// Bytes that [`forward`](crate::cell::forward) moves.
 ///
@@ -54,13 +86,69 @@ pub fn forward(spec: &CellSpec, dims: CellDims) -> u64 {
     total
 }
 
-/// Bytes that [`vjp_last`](crate::backward::vjp_last) moves.
+/// Bytes that [`jvp`](crate::cell::jvp) moves in a direction in which every mixing weight moves.
 ///
 /// # Panics
 /// If the sizes contradict the spec.
-pub fn backward(spec: &CellSpec, dims: CellDims, want: Want) -> u64 {
+pub fn tangent(spec: &CellSpec, dims: CellDims, moving: Moving) -> u64 {
+    let plan = Plan::new(spec, dims, Isa::Portable);
+    let moves = moving.buffers(&plan);
+    // What a stage reads, with its tangent; the products of output and tangent are summed.
+    let stage = |pass: &mut Pass, input: usize, norm: usize| {
+        pass.read(Tensor::Buffer(input));
+        pass.read_dot(input, &moves);
+        pass.read(Tensor::Buffer(norm));
+        pass.write(Tensor::Dot(norm));
+    };
+    let mut pre = Pass::default();
+    for state in (0..2).filter(|state| moves[*state]) {
+        pre.read(Tensor::Input(state));
+        if moving.inputs[state] {
+            pre.read(Tensor::InputDot(state));
+        }
+        pre.read(Tensor::Buffer(state));
+        pre.write(Tensor::Dot(state));
+    }
+    let mut total = pre.bytes(&plan);
+    let mut ends = plan.empty_nodes().collect::<Vec<_>>();
+    for unit in plan.units.iter().map(Some).chain([None]) {
+        let (mut first, mut second) = (Pass::default(), Pass::default());
+        for part in &ends {
+            let node = plan.state_buffer(2 + part.node);
+            for b in part.branches.iter().map(|b| &plan.branches[*b]).filter(|_| moves[node]) {
+                first.read_term(&plan, b);
+                first.read_term_dot(&plan, b, &moves);
+            }
+            first.write(Tensor::Dot(node));
+        }
+        for b in branches(&plan, unit.map(|unit| &unit.first)) {
+            if let Some(placed) = b.placed().first().filter(|placed| moves[placed.norm]) {
+                stage(&mut first, plan.state_buffer(b.state), placed.norm);
+            }
+        }
+        for b in branches(&plan, unit.map(|unit| &unit.second)) {
+            if let [before, placed] = b.placed()
+                && moves[placed.norm]
+            {
+                stage(&mut second, before.norm, placed.norm);
+            }
+        }
+        total += first.bytes(&plan) + second.bytes(&plan);
+        ends = unit.map_or(Vec::new(), |unit| unit.ends.clone());
+    }
+    total
+}
+
+/// Bytes that [`vjp_last`](crate::backward::vjp_last) moves, or [`vjp`](crate::backward::vjp) where gradients are kept or
+/// those of a tangent are wanted, in a direction in which every mixing weight moves.
+///
+/// # Panics
+/// If the sizes contradict the spec.
+pub fn backward(spec: &CellSpec, dims: CellDims, want: Want, dual: Option<Moving>) -> u64 {
     let plan = Plan::new(spec, dims, Isa::Portable);
     let needs = |state: usize| state >= 2 || want.w || [want.s0, want.s1][state];
+    let (is_dual, in_place) = (dual.is_some(), dual.is_none() && !want.keep);
+    let moves = dual.map_or(Vec::new(), |dual| dual.buffers(&plan));
     let (mut total, mut begun, mut before) = (0, vec![false; 2 + plan.nodes], None::<&Unit>);
     for unit in plan.units.iter().rev().map(Some).chain([None]) {
         let mut pass = Pass::default();
@@ -70,19 +158,40 @@ pub fn backward(spec: &CellSpec, dims: CellDims, want: Want) -> u64 {
             }
             pass.write(Tensor::Gradient(state));
         };
+        // The gradient of a node, and that of its tangent, which is kept.
+        let at_node = |pass: &mut Pass, node: usize| {
+            pass.read(Tensor::Gradient(2 + node));
+            if is_dual {
+                pass.read(Tensor::Kept(2 + node));
+            }
+        };
+        let term = |pass: &mut Pass, b: &Branch| {
+            pass.read_term(&plan, b);
+            pass.read_term_dot(&plan, b, &moves);
+        };
         // Through the first stages of the unit before.
         for b in branches(&plan, before.map(|unit| &unit.first)).filter(|b| needs(b.state)) {
             match b.placed() {
                 [] if !matches!(b.action, Action::Identity) => continue,
                 [] => {
-                    pass.read(Tensor::Gradient(2 + b.node));
+                    at_node(&mut pass, b.node);
                     if want.p {
-                        pass.read_term(&plan, b);
+                        term(&mut pass, b);
                     }
                 }
                 [first, rest @ ..] => {
-                    pass.read(rest.first().map_or(Tensor::Gradient(2 + b.node), |last| Tensor::Buffer(last.norm)));
+                    match rest.first() {
+                        None => at_node(&mut pass, b.node),
+                        Some(last) if in_place => pass.read(Tensor::Buffer(last.norm)),
+                        Some(last) => {
+                            pass.read(Tensor::Inner(last.norm));
+                            if is_dual {
+                                pass.read(Tensor::KeptInner(last.norm));
+                            }
+                        }
+                    }
                     pass.read(Tensor::Buffer(first.norm));
+                    pass.read_dot(first.norm, &moves);
                     pass.read(Tensor::Buffer(plan.state_buffer(b.state)));
                 }
             }
@@ -96,22 +205,36 @@ pub fn backward(spec: &CellSpec, dims: CellDims, want: Want) -> u64 {
             }
             let is_late = matches!(b.action, Action::Identity) && needs(b.state);
             if !is_late && (want.p || !b.placed().is_empty()) {
-                pass.read(Tensor::Gradient(2 + b.node));
-                pass.read_term(&plan, b);
+                at_node(&mut pass, b.node);
+                term(&mut pass, b);
             }
             if let [first, second] = b.placed()
                 && needs(b.state)
             {
-                next.read(Tensor::Gradient(2 + b.node));
-                // The gradient takes the place of the output.
-                next.write(Tensor::Buffer(second.norm));
+                at_node(&mut next, b.node);
+                if in_place {
+                    next.write(Tensor::Buffer(second.norm));
+                } else {
+                    next.read(Tensor::Buffer(second.norm));
+                    next.write(Tensor::Inner(second.norm));
+                }
                 next.read(Tensor::Buffer(first.norm));
+                for norm in [first.norm, second.norm] {
+                    next.read_dot(norm, &moves);
+                }
+                if moves.get(first.norm).is_some_and(|m| *m) {
+                    next.read(Tensor::KeptInner(second.norm));
+                }
             }
         }
         for state in (0..2).filter(|state| unit.is_none() && needs(*state)) {
             for pass in [&mut pass, &mut next] {
                 pass.read(Tensor::Gradient(state));
                 pass.read(Tensor::Buffer(state));
+                if is_dual {
+                    pass.read(Tensor::Kept(state));
+                }
+                pass.read_dot(state, &moves);
             }
             next.read(Tensor::Input(state));
             if [want.s0, want.s1][state] {
@@ -137,6 +260,14 @@ enum Tensor {
     Gradient(usize),
     /// Of s0 or s1.
     InputGradient(usize),
+    /// Behind the first of two stages, by the batch norm of the second, where it does not take the place of the output.
+    Inner(usize),
+    /// The tangents of s0 or s1, and of buffers.
+    InputDot(usize),
+    Dot(usize),
+    /// The gradients of the tangents of states, and of what lies behind the first of two stages.
+    Kept(usize),
+    KeptInner(usize),
 }
 
 /// What a pass touches, and whether it writes it.
@@ -159,13 +290,27 @@ impl Pass {
         }
     }
 
+    /// The tangent of a buffer, if it moves.
+    fn read_dot(&mut self, buffer: usize, moves: &[bool]) {
+        if moves.get(buffer).is_some_and(|m| *m) {
+            self.read(Tensor::Dot(buffer));
+        }
+    }
+
+    fn read_term_dot(&mut self, plan: &Plan, b: &Branch, moves: &[bool]) {
+        if let Some((buffer, _)) = term(plan, b) {
+            self.read_dot(buffer, moves);
+        }
+    }
+
     fn bytes(&self, plan: &Plan) -> u64 {
         let node = plan.px(2) * plan.c;
         let values = |tensor: &Tensor| match *tensor {
-            Tensor::Input(i) | Tensor::InputGradient(i) => plan.input_len(i),
-            Tensor::Buffer(buffer) if plan.node_of(buffer).is_some() => node,
-            Tensor::Buffer(buffer) => plan.buffer_lens[buffer],
-            Tensor::Gradient(state) => plan.px(state) * plan.c,
+            Tensor::Input(i) | Tensor::InputDot(i) | Tensor::InputGradient(i) => plan.input_len(i),
+            Tensor::Buffer(buffer) | Tensor::Dot(buffer) if plan.node_of(buffer).is_some() => node,
+            Tensor::Buffer(buffer) | Tensor::Dot(buffer) => plan.buffer_lens[buffer],
+            Tensor::Inner(norm) | Tensor::KeptInner(norm) => plan.buffer_lens[norm],
+            Tensor::Gradient(state) | Tensor::Kept(state) => plan.px(state) * plan.c,
             Tensor::OutputGradient(_) => node,
         };
         let of = |(tensor, written): (&Tensor, &bool)| values(tensor) * (1 + usize::from(*written));
@@ -215,7 +360,7 @@ mod tests {
         // skip connections too, and sent on to the inputs.
         let (spec, dims) = cell(&[Skip]);
         let states = 1 + 2 * 2 + 2;
-        assert_eq!(backward(&spec, dims, ALPHA), lines(1 + 2 + states + 2 * 2, 3 * (6 + 8)));
+        assert_eq!(backward(&spec, dims, ALPHA, None), lines(1 + 2 + states + 2 * 2, 3 * (6 + 8)));
         // Two halves a branch: its output, which is overwritten by the gradient between them, that, and the value between
         // them twice.
         let (spec, dims) = cell(&[SepConv(3)]);
@@ -223,9 +368,48 @@ mod tests {
         let sums = 1 + 2 + 2;
         let second = 1 + 2 * (2 + 1);
         let first = 2 * (1 + 1 + 1 + 2);
-        assert_eq!(backward(&spec, dims, ALPHA), lines(sums + second + first + 2 * 2, 3 * (6 + 8)));
+        assert_eq!(backward(&spec, dims, ALPHA, None), lines(sums + second + first + 2 * 2, 3 * (6 + 8)));
         // Without gradients of the inputs only the sums are left.
         let none = Want { s0: false, s1: false, ..ALPHA };
-        assert_eq!(backward(&spec, dims, none), lines(sums, 0));
+        assert_eq!(backward(&spec, dims, none, None), lines(sums, 0));
+    }
+
+    #[test]
+    fn a_tangent_reads_the_value_beside_itself() {
+        let moving = Moving { inputs: [true; 2], w: false };
+        // States and their tangents, which are written; then the node reads all of them.
+        let (spec, dims) = cell(&[Skip]);
+        assert_eq!(tangent(&spec, dims, moving), lines(2 * 3 + 2 * 2 + 2, 2 * (6 + 8)));
+        // A stage reads its input and output, and writes the tangent of that.
+        let (spec, dims) = cell(&[SepConv(3)]);
+        let stage = 2 + 1 + 2;
+        assert_eq!(tangent(&spec, dims, moving), lines(2 * 3 + 2 * (2 * stage + 2) + 2, 2 * (6 + 8)));
+        // Where the inputs rest only the node moves, as its weights do.
+        let still = Moving { inputs: [false; 2], w: false };
+        assert_eq!(tangent(&spec, dims, still), lines(2 + 2, 0));
+    }
+
+    #[test]
+    fn a_gradient_of_a_tangent_reads_both_gradients_and_both_values() {
+        let moving = Moving { inputs: [true; 2], w: false };
+        let (spec, dims) = cell(&[SepConv(3)]);
+        let sums = 1 + 2 + 1 + 2 * 2;
+        // Both gradients of the node; of a branch its output and what lies between with their tangents, the kept gradient
+        // there, and the one that is written.
+        let second = 2 + 2 * (2 + 2 + 1 + 2);
+        // Of a branch both gradients between the stages, value and tangent there, and the state, whose gradient is written.
+        let first = 2 * (2 + 2 + 1 + 2);
+        // Gradients and values of both states, after they were made and once more.
+        let states = 2 * (1 + 1) + 2 * 4;
+        assert_eq!(backward(&spec, dims, ALPHA, Some(moving)), lines(sums + second + first + states, 3 * (6 + 8)));
+    }
+
+    #[test]
+    fn multiply_adds_are_those_of_the_weights() {
+        let (spec, dims) = cell(&[Skip, SepConv(3)]);
+        let (pre, branch) = (4 * (6 + 8), 2 * (9 * 4 + 4 * 4));
+        assert_eq!(macs(&spec, dims, [true, true]), (2 * 9 * (pre + 2 * branch)) as u64);
+        assert_eq!(macs(&spec, dims, [false, true]), (2 * 9 * (4 * 8 + branch)) as u64);
+        assert_eq!(macs(&spec, dims, [false, false]), 0);
     }
 }

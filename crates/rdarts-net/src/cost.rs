@@ -3,11 +3,13 @@
 //! Of the multiply-adds batch norm, pooling and weighted sums are left out, as is usual. Bytes are counted as
 //! [`rdarts_kernels::traffic`] says.
 
+use std::ops::Add;
+
 use rdarts_kernels::backward::Want;
 use rdarts_kernels::spec::{CellDims, CellSpec, WeightKind};
-use rdarts_kernels::traffic;
+use rdarts_kernels::traffic::{self, Moving};
 
-use crate::supernet::{ModuleSpec, Supernet};
+use crate::supernet::{CellKind, ModuleSpec, Supernet};
 
 impl Supernet {
     /// Multiply-adds of a forward pass of one image with `side` rows and columns.
@@ -29,39 +31,168 @@ impl Supernet {
         total
     }
 
-    /// Bytes that a first-order search step on the fused kernels moves: two forward passes, one back to alpha, one back
-    /// to the weights, for `n` images each.
-    pub fn step_bytes(&self, n: usize, side: [usize; 2]) -> u64 {
+    /// A search step: the gradient of alpha, of first or of second order (exact), then that of the weights, for `n` images
+    /// each.
+    pub fn step_cost(&self, n: usize, side: [usize; 2], second_order: bool) -> Cost {
+        let pass = |pass| self.pass_cost(n, side, pass);
+        let back = |p, w, keep| pass(Forward) + pass(Back { p, w, keep });
+        let alpha = if second_order {
+            // At the weights, at the moved ones, and the mixed product.
+            let mixed = pass(Tangent { first: 0, w: true }) + pass(BackOfTangent { first: 0, w: true });
+            back(true, true, true) + back(true, true, false) + mixed
+        } else {
+            back(true, false, false)
+        };
+        alpha + back(false, true, false)
+    }
+
+    /// What [`AlphaHessian`](crate::AlphaHessian) costs for `n` images: to begin with, and for each product.
+    pub fn hessian_cost(&self, n: usize, side: [usize; 2]) -> [Cost; 2] {
+        let begin = self.pass_cost(n, side, Forward) + self.pass_cost(n, side, Back { p: true, w: false, keep: true });
+        [begin, self.product_cost(n, side, 0)]
+    }
+
+    /// The products of [`AlphaHessian::full`](crate::AlphaHessian::full), each counted as if all mixing weights of its first
+    /// cell moved.
+    pub fn full_hessian_cost(&self, n: usize, side: [usize; 2]) -> Cost {
+        let columns = |kind| self.edge_sizes(kind).iter().map(|size| size.saturating_sub(1) as u64).sum::<u64>();
+        let first = |reduction| self.cells().position(|c| c.reduction == reduction);
+        let of = |kind| match first(kind == CellKind::Reduce) {
+            Some(first) => self.product_cost(n, side, first).times(columns(kind)),
+            None => Cost::default(),
+        };
+        of(CellKind::Normal) + of(CellKind::Reduce)
+    }
+
+    /// A product in which the mixing weights of cells from `first` on move.
+    fn product_cost(&self, n: usize, side: [usize; 2], first: usize) -> Cost {
+        self.pass_cost(n, side, Tangent { first, w: false })
+            + self.pass_cost(n, side, BackOfTangent { first, w: false })
+    }
+
+    fn pass_cost(&self, n: usize, side: [usize; 2], pass: Pass) -> Cost {
         let values = |c: usize, [h, w]: [usize; 2]| (size_of::<f32>() * n * c * h * w) as u64;
-        let (mut total, mut k) = (0, 0);
+        let of_weights = match pass {
+            Forward => false,
+            Back { w, .. } | Tangent { w, .. } | BackOfTangent { w, .. } => w,
+        };
+        let (mut total, mut k) = (Cost::default(), 0);
         // The two states before a cell.
         let mut sides = [side; 2];
         for module in self.modules() {
-            match &module.spec {
-                // Its convolution is written and read, the output written; back, the gradient and the convolution are
-                // read twice, for the sums and with the images.
-                ModuleSpec::Stem(spec) => {
-                    let (out, images) = (values(spec.c_out, side), values(spec.c_in, side));
-                    total += 2 * (5 * out + images) + 4 * out + images;
-                }
-                ModuleSpec::Cell(spec) => {
-                    let dims = CellDims { n, side0: sides[0], side1: sides[1] };
-                    let weights = Want { s0: true, s1: true, w: true, ..Want::default() };
-                    // No alpha lies before the first cell: the gradient of the stem is wanted for its weights alone.
-                    let alpha = Want { s0: k >= 2, s1: k >= 1, p: true, ..Want::default() };
-                    total += 2 * traffic::forward(spec, dims);
-                    total += traffic::backward(spec, dims, alpha) + traffic::backward(spec, dims, weights);
-                    // Two cells, or one twice, read a state: the gradients are added, into the first.
-                    let out = dims.side_out(spec);
-                    total += 3 * (values(spec.c_prev_prev, sides[0]) * (1 + u64::from(k >= 2)));
-                    sides = [sides[1], out];
-                    k += 1;
-                }
-                // It reads its input twice and writes its gradient twice.
-                ModuleSpec::Head(spec) => total += 6 * values(spec.c_in, sides[1]),
-            }
+            total = total
+                + match &module.spec {
+                    ModuleSpec::Stem(spec) => {
+                        let macs = (9 * spec.c_in * spec.c_out * n * side[0] * side[1]) as u64;
+                        let (out, images) = (values(spec.c_out, side), values(spec.c_in, side));
+                        match pass {
+                            // The convolution is written and read, the output written.
+                            Forward => Cost { macs, bytes: 5 * out + images },
+                            // Gradient and convolution are read for the sums, then again with the images.
+                            Back { w: true, .. } => Cost { macs, bytes: 4 * out + images },
+                            // The tangent of the convolution is written and overwritten; the convolution is read beside it.
+                            Tangent { w: true, .. } => Cost { macs, bytes: 6 * out + images },
+                            _ => Cost::default(),
+                        }
+                    }
+                    ModuleSpec::Cell(spec) => {
+                        let dims = CellDims { n, side0: sides[0], side1: sides[1] };
+                        let of_cell = cell_cost(spec, dims, pass, k);
+                        sides = [sides[1], dims.side_out(spec)];
+                        k += 1;
+                        of_cell
+                    }
+                    // It reads its input, or writes that one's gradient.
+                    ModuleSpec::Head(spec) => {
+                        let lines = if matches!(pass, Forward | Tangent { .. }) { 1 } else { 2 };
+                        let macs = (n * spec.c_in * spec.classes) as u64 * (1 + u64::from(of_weights));
+                        Cost { macs, bytes: lines * values(spec.c_in, sides[1]) }
+                    }
+                };
         }
         total
+    }
+}
+
+/// What a computation costs on the fused kernels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Multiply-adds that the derivatives need: nothing that is computed again, nothing where a tangent rests or no
+    /// gradient is wanted.
+    pub macs: u64,
+    /// Bytes that the passes move, if no cache keeps anything from one to the next.
+    pub bytes: u64,
+}
+
+impl Add for Cost {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self { macs: self.macs + other.macs, bytes: self.bytes + other.bytes }
+    }
+}
+
+impl Cost {
+    /// So many of it.
+    pub fn times(self, n: u64) -> Self {
+        Self { macs: n * self.macs, bytes: n * self.bytes }
+    }
+}
+
+/// A way through the network.
+#[derive(Clone, Copy)]
+enum Pass {
+    Forward,
+    /// To the mixing weights, to the weights, and what products will need kept.
+    Back {
+        p: bool,
+        w: bool,
+        keep: bool,
+    },
+    /// Along the mixing weights of cells from `first` on, or along all weights too.
+    Tangent {
+        first: usize,
+        w: bool,
+    },
+    /// From that to the mixing weights.
+    BackOfTangent {
+        first: usize,
+        w: bool,
+    },
+}
+use Pass::{Back, BackOfTangent, Forward, Tangent};
+
+/// What a pass costs in cell k.
+fn cell_cost(spec: &CellSpec, dims: CellDims, pass: Pass, k: usize) -> Cost {
+    // State j is the output of cell j - 1: behind the mixing weights of cell `first` lie those from `first` + 1 on.
+    let behind = |first: usize| [k.saturating_sub(1), k].map(|state| state > first);
+    let macs = |inputs| traffic::macs(spec, dims, inputs);
+    let moving = |first, w| Moving { inputs: if w { [true; 2] } else { behind(first) }, w };
+    // Two cells, or one twice, read a state: the gradient of s0 is added to what is there.
+    let sum = |s0: bool| {
+        let values = dims.n * spec.c_prev_prev * dims.side0[0] * dims.side0[1];
+        if s0 { 3 * (size_of::<f32>() * values) as u64 } else { 0 }
+    };
+    match pass {
+        Forward => Cost { macs: macs([true; 2]), bytes: traffic::forward(spec, dims) },
+        Back { p, w, keep } => {
+            // No alpha lies before the first cell: the gradient of the stem is wanted for its weights alone.
+            let [s0, s1] = if w { [true; 2] } else { behind(0) };
+            let bytes = traffic::backward(spec, dims, Want { s0, s1, p, w, keep }, None);
+            let of_weights = if w { macs([true; 2]) } else { 0 };
+            Cost { macs: macs([s0, s1]) + of_weights, bytes: bytes + sum(s0) }
+        }
+        Tangent { first, .. } | BackOfTangent { first, .. } if k < first => Cost::default(),
+        Tangent { first, w } => {
+            let moving = moving(first, w);
+            let of_weights = if w { macs([true; 2]) } else { 0 };
+            Cost { macs: macs(moving.inputs) + of_weights, bytes: traffic::tangent(spec, dims, moving) }
+        }
+        BackOfTangent { first, w } => {
+            let [s0, s1] = behind(first);
+            let want = Want { s0, s1, p: true, ..Want::default() };
+            let bytes = traffic::backward(spec, dims, want, Some(moving(first, w)));
+            Cost { macs: macs([s0, s1]) * (1 + u64::from(w)), bytes: bytes + sum(s0) }
+        }
     }
 }
 
@@ -80,13 +211,14 @@ fn cell(spec: &CellSpec, px_in: u64, px_out: u64) -> u64 {
 mod tests {
     use rdarts_space::Space;
 
+    use super::Pass::{Back, Forward};
     use crate::supernet::{Supernet, SupernetSpec};
 
     #[test]
     fn a_step_moves_more_bytes_with_more_images_and_cells_and_less_in_smaller_ones() {
         let bytes = |cells, n, side| {
             let net = Supernet::new(SupernetSpec::from_space(&Space::builtin("s2").unwrap(), cells, 16, 3, 10));
-            net.step_bytes(n, [side; 2])
+            net.step_cost(n, [side; 2], false).bytes
         };
         // Where all nodes are large, every tensor grows with the batch; of small ones more are split.
         assert_eq!(bytes(8, 1024, 32), 2 * bytes(8, 512, 32));
@@ -94,6 +226,32 @@ mod tests {
         // 32 GMAC, and 11.5 GB.
         assert!((11e9..12e9).contains(&(bytes(8, 64, 32) as f64)), "{}", bytes(8, 64, 32));
         assert!(bytes(9, 64, 32) > bytes(8, 64, 32) && bytes(8, 64, 16) < bytes(8, 64, 32) / 2);
+    }
+
+    #[test]
+    fn multiply_adds_add_up_from_those_of_the_forward_pass() {
+        let net = Supernet::new(SupernetSpec::from_space(&Space::builtin("s2").unwrap(), 5, 8, 3, 10));
+        let (n, side) = (4, [16; 2]);
+        let forward = net.pass_cost(n, side, Forward).macs;
+        assert_eq!(forward, net.macs(side) * n as u64);
+        let stem = (9 * 3 * 24 * 16 * 16 * n) as u64;
+        // Back to all weights: as much again for the inputs, of which the images need no gradient, and for the weights.
+        let weights = 2 * forward - stem;
+        assert_eq!(net.pass_cost(n, side, Back { p: false, w: true, keep: false }).macs, weights);
+        // A product goes both ways through what lies behind the first mixing weights, as the gradient of alpha does once.
+        let alpha = net.pass_cost(n, side, Back { p: true, w: false, keep: false }).macs;
+        let [begin, product] = net.hessian_cost(n, side);
+        let head = (n * 10 * 4 * 32) as u64;
+        assert_eq!((begin.macs, product.macs), (forward + alpha, 2 * alpha));
+        assert!(alpha < forward - stem && alpha > forward / 2);
+        assert_eq!(net.step_cost(n, side, false).macs, 2 * forward + alpha + weights);
+        // The tangent along the weights and its way back multiply with either of weights and tangents.
+        let mixed = 2 * forward - stem + 2 * alpha;
+        assert_eq!(net.step_cost(n, side, true).macs, 3 * (forward + weights) + mixed);
+        // 14 columns of either kind of cell, those of reduction cells from the second cell on.
+        let full = net.full_hessian_cost(n, side);
+        assert!(full.macs < 28 * product.macs && full.macs > 14 * product.macs + head);
+        assert!(full.bytes < 28 * product.bytes && full.bytes > 14 * product.bytes);
     }
 
     #[test]

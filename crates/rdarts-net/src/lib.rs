@@ -51,6 +51,7 @@ pub mod composed;
 mod fused;
 
 pub use burn::tensor::Device;
+pub use cost::Cost;
 pub use curvature::{AlphaHessian, FullHessian, mixed_hvp};
 pub use derivatives::{
     Alphas, Batch, Evaluation, InnerStep, PUBLISHED_RADIUS, Point, Real, alpha_gradient, both_gradients, forward,

@@ -3,19 +3,19 @@
 //! Random images and fresh weights: the work is the same whatever they show. Each row is the median of the steps
 //! asked for, after one that warms up; peak memory is the process's resident set while the row ran, with what the
 //! allocator still holds of rows before it. The share of the machine's peak divides the multiply-adds that the
-//! derivatives need (five times the forward pass for a first-order step: two forward passes, one backward pass to the
-//! inputs, one to inputs and weights) by what the same threads reach in a loop of fused multiply-adds on registers,
-//! measured in the same run. The share of memory divides the bytes that the passes move, if no cache keeps anything from
-//! one pass to the next, by what the same threads move between caches and memory, lines that are written counted twice in
-//! both: where caches do keep something it can be more than all of it.
+//! derivatives need ([`Cost`]; for a first-order step two forward passes, one backward pass to alpha, one to inputs and
+//! weights) by what the same threads reach in a loop of fused multiply-adds on registers, measured in the same run. The
+//! share of memory divides the bytes that the passes move, if no cache keeps anything from one pass to the next, by what
+//! the same threads move between caches and memory, lines that are written counted twice in both: where caches do keep
+//! something it can be more than all of it.
 
 use std::process::ExitCode;
 use std::time::Instant;
 
 use rdarts::kernels::{Isa, buffers, peak};
 use rdarts::net::{
-    AlphaHessian, Alphas, Batch, Device, InnerStep, Point, Supernet, SupernetSpec, alpha_gradient, unrolled_gradient,
-    weight_gradient,
+    AlphaHessian, Alphas, Batch, Cost, Device, InnerStep, Point, Supernet, SupernetSpec, alpha_gradient,
+    unrolled_gradient, weight_gradient,
 };
 use rdarts::rng::Stream;
 use rdarts::search::measure::largest_eigenvalue;
@@ -29,9 +29,8 @@ use crate::exit::{Exit, out, say};
 /// How fast this machine searches: seconds, images per second and peak memory of each kind of step
 ///
 /// Measures the search step of first and of second order (exact), a Hessian-vector product, the dominant eigenvalue
-/// to 1e-3, and the full alpha-Hessian. Of a first-order step it says which share of this machine's floating-point
-/// peak it reaches, and which share of the bandwidth of its memory it would use if no cache helped; both are measured
-/// afterwards, on a machine that should have nothing else to do. Memory is that of the process while a row ran: a row
+/// to 1e-3, and the full alpha-Hessian. Of each it says which share of this machine's floating-point peak it reaches, and
+/// which share of the bandwidth of its memory it would use if no cache helped; both are measured afterwards, on a machine that should have nothing else to do. Memory is that of the process while a row ran: a row
 /// asked for alone (--only) has none of what others have left. bench/peer in the source compares the same work with
 /// PyTorch.
 #[derive(clap::Args)]
@@ -85,16 +84,8 @@ struct Row {
     name: &'static str,
     seconds: Vec<f64>,
     images: usize,
-    /// Multiply-adds and bytes, where they are known.
-    cost: Option<Cost>,
+    cost: Cost,
     peak_bytes: Option<u64>,
-}
-
-/// Of one step.
-#[derive(Clone, Copy)]
-struct Cost {
-    macs: f64,
-    bytes: f64,
 }
 
 /// Runs the verb.
@@ -114,30 +105,34 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     if asked(Kind::First) || asked(Kind::Second) {
         let mut world = World::new(&net, n, side);
         if asked(Kind::First) {
-            let cost = Cost { macs: 5.0 * forward, bytes: net.step_bytes(n, [side; 2]) as f64 };
-            rows.push(measure("search step, first order", steps, n, Some(cost), || world.step(false)));
+            let cost = net.step_cost(n, [side; 2], false);
+            rows.push(measure("search step, first order", steps, n, cost, || world.step(false)));
         }
         if asked(Kind::Second) {
-            rows.push(measure("search step, second order", steps, n, None, || world.step(true)));
+            let cost = net.step_cost(n, [side; 2], true);
+            rows.push(measure("search step, second order", steps, n, cost, || world.step(true)));
         }
     }
     let (mut products, mut columns) = (0, 0);
     // A new one: steps move the weights, and with them the number of products that an eigenvalue takes.
     let world = World::new(&net, n, side);
+    let [begin, product] = net.hessian_cost(n, [side; 2]);
     if asked(Kind::Eigenvalue) {
-        rows.push(measure("dominant eigenvalue to 1e-3", steps, n, None, || {
+        let row = measure("dominant eigenvalue to 1e-3", steps, n, Cost::default(), || {
             products = largest_eigenvalue(&world.hessian(), 1e-3, &mut Stream::new(1, "lanczos", 0)).n_products;
-        }));
+        });
+        rows.push(Row { cost: begin + product.times(products as u64), ..row });
     }
     if asked(Kind::Product) || asked(Kind::Hessian) {
         let hessian = world.hessian();
         let mut stream = Stream::new(2, "bench", 0);
         let v: Vec<f64> = (0..n_alphas).map(|_| stream.normal()).collect();
         if asked(Kind::Product) {
-            rows.push(measure("Hessian-vector product", steps, n, None, || drop(hessian.apply(&v))));
+            rows.push(measure("Hessian-vector product", steps, n, product, || drop(hessian.apply(&v))));
         }
         if asked(Kind::Hessian) {
-            rows.push(measure("full alpha-Hessian", 1, n, None, || columns = hessian.full().n_products));
+            let cost = net.full_hessian_cost(n, [side; 2]);
+            rows.push(measure("full alpha-Hessian", 1, n, cost, || columns = hessian.full().n_products));
         }
     }
     // Last: its memory would count as the steps'.
@@ -167,27 +162,25 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     out!("this machine: {:.0} GMAC/s on registers, {:.1} GB/s to and from memory", peak.macs / 1e9, peak.bytes / 1e9);
     out!("");
     out!(
-        "{:<30} {:>10} {:>19} {:>11} {:>11} {:>8} {:>10}",
+        "{:<30} {:>10} {:>19} {:>11} {:>11} {:>9} {:>8} {:>8} {:>10}",
         "",
         "median s",
         "fastest to slowest",
         "images/s",
         "peak MB",
+        "GMAC",
         "of peak",
+        "GB",
         "of memory"
     );
     for row in &rows {
         row.print(&peak);
     }
-    if let Some(cost) = rows.iter().find_map(|row| row.cost) {
-        out!("");
-        out!(
-            "Of peak: the {:.1} GMAC of a first-order step against the registers' rate. Of memory: the {:.1} GB that its passes",
-            cost.macs / 1e9,
-            cost.bytes / 1e9
-        );
-        out!("move where no cache keeps anything from one to the next, against the memory's rate.");
-    }
+    out!("");
+    out!(
+        "Of peak: the multiply-adds that a row needs against the registers' rate. Of memory: the bytes that its passes move"
+    );
+    out!("where no cache keeps anything from one to the next, against the memory's rate.");
     if products > 0 {
         out!("");
         out!("The eigenvalue took {products} products.");
@@ -277,7 +270,7 @@ fn batch((images, labels): &(Vec<f32>, Vec<u32>), side: usize) -> Batch<'_, f32>
 }
 
 /// Times `body`, after one run that warms up unless it is asked for once.
-fn measure(name: &'static str, steps: usize, images: usize, cost: Option<Cost>, mut body: impl FnMut()) -> Row {
+fn measure(name: &'static str, steps: usize, images: usize, cost: Cost, mut body: impl FnMut()) -> Row {
     buffers::clear();
     // Writing 5 sets the peak of the resident set back to its present size (Linux).
     let can_measure = std::fs::write("/proc/self/clear_refs", "5").is_ok();
@@ -314,28 +307,27 @@ impl Row {
     }
 
     /// Of the multiply-adds and of the bytes that the machine could do in this time.
-    fn shares(&self, peak: &peak::Peak) -> Option<[f64; 2]> {
+    fn shares(&self, peak: &peak::Peak) -> [f64; 2] {
         let seconds = self.spread().0;
-        self.cost.map(|cost| [cost.macs / seconds / peak.macs, cost.bytes / seconds / peak.bytes])
+        [self.cost.macs as f64 / seconds / peak.macs, self.cost.bytes as f64 / seconds / peak.bytes]
     }
 
     fn json(&self, peak: &peak::Peak) -> Value {
-        let ((median, fastest, slowest), shares) = (self.spread(), self.shares(peak));
+        let ((median, fastest, slowest), [of_peak, of_memory]) = (self.spread(), self.shares(peak));
         json!({
             "name": self.name, "seconds": median, "fastest": fastest, "slowest": slowest, "n": self.seconds.len(),
             "images_per_second": self.images as f64 / median, "peak_bytes": self.peak_bytes,
-            "share_of_peak": shares.map(|s| s[0]), "share_of_bandwidth": shares.map(|s| s[1]),
-            "gmac": self.cost.map(|cost| cost.macs / 1e9), "bytes": self.cost.map(|cost| cost.bytes),
+            "share_of_peak": of_peak, "share_of_bandwidth": of_memory,
+            "gmac": self.cost.macs as f64 / 1e9, "bytes": self.cost.bytes,
         })
     }
 
     fn print(&self, peak: &peak::Peak) {
         let (median, fastest, slowest) = self.spread();
-        let [of_peak, of_memory] = self
-            .shares(peak)
-            .map_or(["-", "-"].map(String::from), |shares| shares.map(|s| format!("{:.0} %", 100.0 * s)));
+        let [gmac, gb] = [self.cost.macs, self.cost.bytes].map(|v| v as f64 / 1e9);
+        let [of_peak, of_memory] = self.shares(peak).map(|s| format!("{:.0} %", 100.0 * s));
         out!(
-            "{:<30} {median:>10.4} {:>19} {:>11.0} {:>11} {of_peak:>8} {of_memory:>10}",
+            "{:<30} {median:>10.4} {:>19} {:>11.0} {:>11} {gmac:>9.1} {of_peak:>8} {gb:>8.1} {of_memory:>10}",
             self.name,
             format!("{fastest:.4} to {slowest:.4}"),
             self.images as f64 / median,
