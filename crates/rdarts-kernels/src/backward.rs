@@ -384,7 +384,7 @@ struct FirstVjp {
     at: usize,
     /// Whether it adds to what is there.
     accumulate: bool,
-    /// Whether it reads the same window as the one before it.
+    /// Whether it reads the same window as the one before it (`Read::ready`).
     ready: bool,
 }
 

@@ -20,7 +20,7 @@ pub struct Peak {
 /// Both summands come; so do the lines of the sum, before they go.
 const TRIAD: usize = 4;
 
-/// Rounds of it.
+/// Rounds of the triad.
 const ROUNDS: usize = 15;
 
 /// Measures for about a second on `threads` threads of the current pool: the best of many rounds on registers, the median
@@ -48,12 +48,12 @@ pub fn measure(threads: usize) -> Peak {
     let [mut a, b, c] = [0f32, 1.0, 2.0].map(|v| vec![v; 16 << 20]);
     let part = a.len().div_ceil(threads);
     let round = |k: usize| {
-        let round = Instant::now();
+        let begin = Instant::now();
         let parts = a.par_chunks_mut(part).zip(b.par_chunks(part).zip(c.par_chunks(part)));
         parts.for_each(|(a, (b, c))| a.iter_mut().zip(b.iter().zip(c)).for_each(|(a, (b, c))| *a = b + k as f32 * c));
         let moved = TRIAD * std::mem::size_of_val(&a[..]);
         std::hint::black_box(&mut a);
-        moved as f64 / round.elapsed().as_secs_f64()
+        moved as f64 / begin.elapsed().as_secs_f64()
     };
     let mut rates: Vec<f64> = (0..ROUNDS).map(round).collect();
     rates.sort_by(f64::total_cmp);

@@ -50,7 +50,8 @@ pub(crate) struct Destination<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Read<'a> {
     pub feed: Feed<'a>,
-    /// Whether the stage before it has left the window filled, if this one fills it at all.
+    /// Whether the stage before it has filled this window. Stages that share one all fill it or none does: those with relu
+    /// where weight gradients are wanted, maxima always.
     pub ready: bool,
 }
 
@@ -228,6 +229,7 @@ impl Stage {
             return depthwise::forward(isa, half, v, w.0, w.1, accumulate, &mut scratch.rows, y, seen);
         }
         if let Self::Pool(pool) = *self {
+            debug_assert!(!accumulate, "pools have no weights, whose tangents are what is added");
             Scratch::grow(&mut scratch.rows, pool.scratch());
             let [of_value, of_tangent] = &mut scratch.windows;
             // Nobody may have filled the value's window yet, unless it is asked for.

@@ -2,7 +2,9 @@
 //!
 //! A pass takes a few images at a time, small enough for the second cache level, and ends where the next one needs sums
 //! over the whole batch. So each tensor it touches crosses once, and twice if it is written: its lines come before they
-//! go. What a third cache level keeps from one pass to the next is not taken off. Weights and sums are not counted.
+//! go. What a third cache level keeps from one pass to the next is not taken off. Weights and sums are not counted. What rests
+//! or is unused in one direction only (noise, a state without branches, kept gradients in front of all that moves) is counted
+//! as if it moved.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +12,7 @@ use crate::backward::Want;
 use crate::cell::{moving_buffers, term};
 use crate::plan::{Action, Branch, Plan, Unit};
 use crate::simd::Isa;
+use crate::simd::pool::Kind;
 use crate::spec::{CellDims, CellSpec};
 use crate::stage::Stage;
 
@@ -18,14 +21,14 @@ use crate::stage::Stage;
 pub struct Moving {
     /// Of s0 and s1.
     pub inputs: [bool; 2],
-    /// Of w.
+    /// Of w; the mixing weights rest then, and all of them move otherwise.
     pub w: bool,
 }
 
 impl Moving {
     /// Which buffers move.
     fn buffers(self, plan: &Plan) -> Vec<bool> {
-        moving_buffers(plan, self.inputs, self.w, |_| true)
+        moving_buffers(plan, self.inputs, self.w, |_| !self.w)
     }
 }
 
@@ -39,8 +42,12 @@ pub fn macs(spec: &CellSpec, dims: CellDims, inputs: [bool; 2]) -> u64 {
     let from = |state: usize| state >= 2 || inputs[state];
     let pre = (0..2).filter(|state| from(*state)).map(|state| &plan.pre[state]);
     let stages = plan.branches.iter().filter(|b| from(b.state)).flat_map(|b| b.placed());
-    // Every weight multiplies once for each pixel of the output.
-    let of_stage = |stage: &Stage| stage.weight_lens().iter().sum::<usize>() * stage.len_out() / stage.c_out();
+    // Every weight multiplies once for each pixel of the output, those of a 1x7 convolution once for each pixel of its own.
+    let of_stage = |stage: &Stage| {
+        let ([h, w], [a, b]) = (stage.side_out(), stage.weight_lens());
+        let rows = if matches!(stage, Stage::Seven { .. }) { stage.window().h } else { h };
+        (a * rows + b * h) * w
+    };
     (pre.chain(stages).map(|placed| of_stage(&placed.stage)).sum::<usize>() * plan.n) as u64
 }
 
@@ -86,7 +93,7 @@ pub fn forward(spec: &CellSpec, dims: CellDims) -> u64 {
     total
 }
 
-/// Bytes that [`jvp`](crate::cell::jvp) moves in a direction in which every mixing weight moves.
+/// Bytes that [`jvp`](crate::cell::jvp) moves.
 ///
 /// # Panics
 /// If the sizes contradict the spec.
@@ -140,7 +147,7 @@ pub fn tangent(spec: &CellSpec, dims: CellDims, moving: Moving) -> u64 {
 }
 
 /// Bytes that [`vjp_last`](crate::backward::vjp_last) moves, or [`vjp`](crate::backward::vjp) where gradients are kept or
-/// those of a tangent are wanted, in a direction in which every mixing weight moves.
+/// those of a tangent are wanted.
 ///
 /// # Panics
 /// If the sizes contradict the spec.
@@ -192,7 +199,9 @@ pub fn backward(spec: &CellSpec, dims: CellDims, want: Want, dual: Option<Moving
                     }
                     pass.read(Tensor::Buffer(first.norm));
                     pass.read_dot(first.norm, &moves);
-                    pass.read(Tensor::Buffer(plan.state_buffer(b.state)));
+                    if !matches!(first.stage, Stage::Pool(pool) if pool.kind == Kind::Average) {
+                        pass.read(Tensor::Buffer(plan.state_buffer(b.state)));
+                    }
                 }
             }
             begin(&mut pass, &mut begun, b.state);
@@ -325,7 +334,7 @@ fn branches<'a>(plan: &'a Plan, places: Option<&'a Vec<usize>>) -> impl Iterator
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::OpKind::{None as Zero, SepConv, Skip};
+    use crate::spec::OpKind::{Conv7x1, None as Zero, SepConv, Skip};
 
     fn cell(ops: &[crate::spec::OpKind]) -> (CellSpec, CellDims) {
         let edges = vec![ops.to_vec(); 2];
@@ -405,11 +414,34 @@ mod tests {
     }
 
     #[test]
+    fn kept_gradients_lie_apart_and_moving_weights_move_everything() {
+        let (spec, dims) = cell(&[SepConv(3)]);
+        let keep = Want { keep: true, ..ALPHA };
+        // The gradient between two stages is written beside the output of the second, which is read.
+        assert_eq!(backward(&spec, dims, keep, None) - backward(&spec, dims, ALPHA, None), lines(2, 0));
+        // All that has weights moves without inputs that do: only their tangents are not read.
+        let [all, still] = [[true; 2], [false; 2]].map(|inputs| tangent(&spec, dims, Moving { inputs, w: true }));
+        assert_eq!(all - still, lines(0, 6 + 8));
+        // Of two branches to the first node and three to the second, one starts at the first node and always moves.
+        let two = CellSpec { nodes: 2, edges: vec![vec![SepConv(3)]; 5], ..spec };
+        let moving = |inputs| tangent(&two, dims, Moving { inputs, w: false });
+        let of_branch = 2 * (2 + 1 + 2) + 1;
+        // A state that moves adds itself and its tangent, and the tangents of two branches, which read it together.
+        assert_eq!(moving([true; 2]) - moving([false, true]), lines(3 + 2 * of_branch - 2, 2 * 6));
+        // Each node sums its outputs, of which the last moves: it reads the tangent of the first node as that is written.
+        assert_eq!(moving([false; 2]), lines(2 * 2 + 5 + of_branch - 1, 0));
+    }
+
+    #[test]
     fn multiply_adds_are_those_of_the_weights() {
         let (spec, dims) = cell(&[Skip, SepConv(3)]);
         let (pre, branch) = (4 * (6 + 8), 2 * (9 * 4 + 4 * 4));
         assert_eq!(macs(&spec, dims, [true, true]), (2 * 9 * (pre + 2 * branch)) as u64);
         assert_eq!(macs(&spec, dims, [false, true]), (2 * 9 * (4 * 8 + branch)) as u64);
         assert_eq!(macs(&spec, dims, [false, false]), 0);
+        // The first of two convolutions at stride 2 runs over all three rows, the second over two; both over two columns.
+        let (spec, dims) = cell(&[Conv7x1]);
+        let reduction = CellSpec { reduction: true, ..spec };
+        assert_eq!(macs(&reduction, dims, [true, true]), (2 * (9 * pre + 2 * 7 * 16 * (3 * 2 + 2 * 2))) as u64);
     }
 }

@@ -348,7 +348,7 @@ fn images_that_go_together_agree() {
     }
 }
 
-/// A stage with a depthwise window takes an image in tiles of at least 64 pixels and 2048 values: narrow images of many
+/// A stage with a depthwise window, or a pool, takes an image in tiles of at least 64 pixels and 2048 values: narrow images of many
 /// rows have several, the last one short, at stride 1 and 2 and every dilation.
 #[test]
 fn images_of_several_tiles_agree() {
@@ -359,6 +359,7 @@ fn images_of_several_tiles_agree() {
         OpKind::DilConv(3),
         OpKind::DilConv(5),
         OpKind::MaxPool3,
+        OpKind::AvgPool3,
         OpKind::Skip,
     ];
     for (c, side) in [(8, [130, 2]), (16, [70, 2]), (32, [45, 3]), (33, [23, 3]), (40, [45, 3]), (64, [45, 3])] {

@@ -30,7 +30,8 @@ use crate::exit::{Exit, out, say};
 ///
 /// Measures the search step of first and of second order (exact), a Hessian-vector product, the dominant eigenvalue
 /// to 1e-3, and the full alpha-Hessian. Of each it says which share of this machine's floating-point peak it reaches, and
-/// which share of the bandwidth of its memory it would use if no cache helped; both are measured afterwards, on a machine that should have nothing else to do. Memory is that of the process while a row ran: a row
+/// which share of the bandwidth of its memory it would use if no cache helped; both are measured afterwards, on a
+/// machine that should have nothing else to do. Memory is that of the process while a row ran: a row
 /// asked for alone (--only) has none of what others have left. bench/peer in the source compares the same work with
 /// PyTorch.
 #[derive(clap::Args)]
@@ -84,6 +85,7 @@ struct Row {
     name: &'static str,
     seconds: Vec<f64>,
     images: usize,
+    /// Of one of them.
     cost: Cost,
     peak_bytes: Option<u64>,
 }

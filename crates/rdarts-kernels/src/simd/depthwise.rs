@@ -31,10 +31,9 @@ impl Half {
         [self.win.h.div_ceil(self.stride), self.win.w.div_ceil(self.stride)]
     }
 
-    /// Rows of DW that are held together. A tile of 8 KiB leaves the first cache level (32 to 48 KiB) to the weights
-    /// and the rows of the window; 64 pixels make up for loading and adding the sums of the weight gradient.
+    /// Rows of DW that are held together.
     fn tile(&self) -> usize {
-        (2048 / self.win.c).max(64).div_ceil(self.side_out()[1]).min(self.rows())
+        super::tile_pixels(self.win.c).div_ceil(self.side_out()[1]).min(self.rows())
     }
 
     /// Values of scratch for two tiles, of DW or of the gradient.
@@ -775,7 +774,8 @@ unsafe fn gradient_of<S: Simd, const K: usize, const D: usize, const C: usize>(
 }
 
 /// Adds to the sums of all taps what w pixels of a row of the output bring, given its gradient and the first of its taps;
-/// taps lie `dy` and `dx` values apart, those of neighbours `step`. Two pixels at once load what both look at once.
+/// taps lie `dy` and `dx` values apart, those of neighbours `step`. Pixels are taken in pairs, so that what both look at is
+/// loaded once.
 #[inline(always)]
 unsafe fn add_row<S: Simd, const K: usize>(
     acc: &mut [[S::V; K]; K],

@@ -192,6 +192,12 @@ pub(crate) use kernel;
 /// with a miss of the translation and of the cache. See LOG.md for what other distances gave.
 pub(crate) const AHEAD: usize = 256 * 16;
 
+/// Pixels of a tile. 8 KiB leave the first cache level (32 to 48 KiB) to the weights and the rows of a window; 64 pixels make
+/// up for loading and adding sums.
+pub(crate) fn tile_pixels(c: usize) -> usize {
+    (2048 / c).max(64)
+}
+
 /// Runs `$body` for blocks that cover 0..$n, with the position in `$at` and the number of steps in the constant
 /// `$block`: 8, 4, 2 and 1, or first the sizes that stand in brackets.
 macro_rules! in_blocks {

@@ -4,8 +4,9 @@
 //! linear once the places of the maxima are known. Average: the border holds zero and is not counted.
 //!
 //! What three columns of a row come to, their sum or their maximum, is found once and serves the outputs above one another:
-//! three rows of that are held in a ring. The way back takes the two steps in the opposite order: a gradient goes to one of
-//! three rows and then to one of three columns, which is where the first maximum in row-major order lies.
+//! three rows of that are held in a ring. On the way back the gradient of a maximum goes to the first of three rows that has
+//! it, then to the first of three columns: the first place in row-major order. That of an average goes to three columns, then
+//! to three rows.
 
 use std::ops::Range;
 
@@ -54,10 +55,10 @@ impl Pool {
         self.win.w * self.win.c
     }
 
-    /// Output rows that are made between two looks at the rest of the world: 8 KiB, which stay in the first cache level.
+    /// Output rows of a tile, so few that what follows finds them in the first cache level.
     fn tile(&self) -> usize {
         let [h, w] = self.side_out();
-        (2048 / self.win.c).max(64).div_ceil(w).min(h)
+        super::tile_pixels(self.win.c).div_ceil(w).min(h)
     }
 
     /// (image, its output rows, the first of their pixels) of every tile.
@@ -90,9 +91,16 @@ impl Pool {
         [inside(0, self.win.w), 3, last].map(|columns| SHARES[rows * columns])
     }
 
-    fn check(&self, image: usize, window: &[f32], scratch: &[f32]) {
+    /// Panics unless the shape is one of a pool and the scratch is enough.
+    fn check(&self, scratch: &[f32]) {
         assert!(self.win.pad == 1 && (1..=2).contains(&self.stride), "{self:?}");
-        assert!(image < self.win.images && window.len() >= self.win.len() && scratch.len() >= self.scratch());
+        assert!(scratch.len() >= self.scratch(), "scratch");
+    }
+
+    /// The window of an image, of which all is there.
+    fn image<'a>(&self, window: &'a [f32], image: usize) -> &'a [f32] {
+        assert!(image < self.win.images && window.len() >= self.win.len(), "window");
+        &window[self.win.image(image)..]
     }
 }
 
@@ -107,25 +115,22 @@ pub(crate) fn forward(
     y: &mut [f32],
     seen: &mut dyn FnMut(usize, &[f32]),
 ) {
+    pool.check(scratch);
     let ([_, w], c) = (pool.side_out(), pool.win.c);
     for (image, rows, first) in pool.tiles() {
-        let v = v.down_to(pool.rows_read(image, rows.end));
-        pool.check(image, v, scratch);
-        let (v, y) = (&v[pool.win.image(image)..], &mut y[first * c..][..rows.len() * w * c]);
+        let v = pool.image(v.down_to(pool.rows_read(image, rows.end)), image);
+        let y = &mut y[first * c..][..rows.len() * w * c];
         match (pool.kind, at) {
             (Kind::Average, _) => average_kernel(isa, c, pool, v, rows, scratch, y),
             (Kind::Max, None) => max_kernel(isa, c, pool, v, rows, scratch, y),
-            (Kind::Max, Some(at)) => {
-                pool.check(image, at, scratch);
-                max_at_kernel(isa, c, pool, &at[pool.win.image(image)..], v, rows, scratch, y);
-            }
+            (Kind::Max, Some(at)) => max_at_kernel(isa, c, pool, pool.image(at, image), v, rows, scratch, y),
         }
         seen(first, y);
     }
 }
 
-/// The transpose for the gradient g of y: out (+)= it, pixels `stride` values apart. `r` is the input of a maximum, and may
-/// rest where an average is taken.
+/// The transpose for the gradient g of y: out (+)= it, pixels `stride` values apart. `r` is the input,
+/// which only a maximum needs.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn vjp(
     isa: super::Isa,
@@ -137,8 +142,9 @@ pub(crate) fn vjp(
     stride: usize,
     accumulate: bool,
 ) {
+    pool.check(scratch);
     let ([_, w], win, c) = (pool.side_out(), pool.win, pool.win.c);
-    assert!(stride >= c && out.len() >= (win.px() - 1) * stride + c && scratch.len() >= pool.scratch());
+    assert!(stride >= c && out.len() >= (win.px() - 1) * stride + c, "destination");
     let (ring, tile) = scratch.split_at_mut(pool.ring());
     for (image, rows, first) in pool.tiles() {
         let tile = &mut tile[..rows.len() * w * c];
@@ -148,9 +154,8 @@ pub(crate) fn vjp(
             (Kind::Average, _) => average_vjp_kernel(isa, c, pool, tile, rows, ring, out, stride, accumulate),
             (Kind::Max, None) => unreachable!("a maximum needs its input"),
             (Kind::Max, Some(r)) => {
-                let r = r.down_to(pool.rows_read(image, rows.end));
-                assert!(win.pad == 1 && r.len() >= win.len());
-                max_vjp_kernel(isa, c, pool, &r[win.image(image)..], tile, rows, ring, out, stride, accumulate);
+                let r = pool.image(r.down_to(pool.rows_read(image, rows.end)), image);
+                max_vjp_kernel(isa, c, pool, r, tile, rows, ring, out, stride, accumulate);
             }
         }
     }
@@ -199,7 +204,7 @@ kernel!(fn max_kernel = max_body(pool: Pool, r: &[f32], rows: Range<usize>, scra
 
 #[inline(always)]
 unsafe fn max_body<S: Simd>(pool: Pool, r: &[f32], rows: Range<usize>, scratch: &mut [f32], y: &mut [f32]) {
-    // SAFETY: `forward` checked the window, the scratch and the output; n stays within the c channels of a pixel.
+    // SAFETY: `forward` checked the window, the scratch and the output; n stays within the w c values of a row.
     unsafe {
         let (c, w, [max, _]) = (pool.win.c, pool.side_out()[1], rings(pool, scratch));
         for o in rows.clone() {
@@ -292,7 +297,7 @@ unsafe fn max_vjp_body<S: Simd>(
     stride: usize,
     accumulate: bool,
 ) {
-    // SAFETY: `vjp` checked the lengths; n stays within the c channels of a pixel.
+    // SAFETY: `vjp` checked the lengths; n stays within the w c values of a row.
     unsafe {
         let (c, w, [max, taken]) = (pool.win.c, pool.side_out()[1], rings(pool, scratch));
         let to = To { data: out.as_mut_ptr(), row: pool.win.w * stride, stride, accumulate };
@@ -421,7 +426,8 @@ unsafe fn first_of_three<S: Simd>([a, b, _]: [S::V; 3], largest: S::V, g: S::V) 
 /// The maximum of columns T x to T x + 2 of a row of the window, for the w outputs of that row.
 #[inline(always)]
 unsafe fn max_of_row<S: Simd, const T: usize>(w: usize, c: usize, r: *const f32, out: *mut f32) {
-    // SAFETY: the window has T w + 2 columns and more, the ring w.
+    // SAFETY: the last output looks at columns up to T (w - 1) + 2, which the border includes; the ring's rows have w
+    // pixels, and n stays within the c channels of one.
     unsafe {
         for cb in (0..c).step_by(S::L) {
             let n = S::L.min(c - cb);
@@ -494,7 +500,7 @@ unsafe fn spread_maxima<S: Simd, const T: usize>(
     (r, max, taken): (*const f32, *const f32, *const f32),
     to: To,
 ) {
-    // SAFETY: as `max_of_row`. Column x of the window is pixel x - 1 of the image.
+    // SAFETY: the outputs of a row of w pixels are as `max_of_row` says. Column x of the window is pixel x - 1 of the image.
     unsafe {
         for cb in (0..c).step_by(S::L) {
             let n = S::L.min(c - cb);
@@ -586,7 +592,7 @@ mod tests {
     /// Every pool of these sides, of one and of three images.
     fn pools() -> impl Iterator<Item = (Isa, Pool)> {
         let kinds = [Kind::Max, Kind::Average];
-        let shapes = SIDES.into_iter().flat_map(|[h, w]| [(1, h, w, 5), (3, h, w, 8), (1, h, w, 24), (1, h, w, 64)]);
+        let shapes = SIDES.into_iter().flat_map(|[h, w]| [(1, h, w, 5), (3, h, w, 8), (1, h, w, 24), (3, h, w, 64)]);
         let all = shapes.flat_map(move |(images, h, w, c)| {
             let win = Window { images, h, w, c, pad: 1 };
             kinds.into_iter().flat_map(move |kind| [1, 2].map(|stride| Pool { kind, win, stride }))
