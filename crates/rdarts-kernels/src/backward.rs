@@ -9,8 +9,9 @@
 //! The units of the plan go from last to first, in two passes over the images each, since every batch norm's gradient
 //! needs sums over the whole batch. One sends the branches of the unit before through their first stages, to the gradients
 //! of the states where they start, and takes the sums of this one at the gradients of the nodes it leads to, complete by
-//! then (those of skip connections later, where their state's gradient begins); one goes through the second stages. The gradient between two stages takes the place of the branch's output where
-//! nobody needs that again ([`vjp_last`]); otherwise it is held from one stage to the other, or kept.
+//! then (those of skip connections later, where their state's gradient begins); one goes through the second stages. The
+//! gradient between two stages takes the place of the branch's output where nobody needs that again ([`vjp_last`]);
+//! otherwise it is held from one stage to the other, or kept.
 //!
 //! [`jvp`]: crate::cell::jvp
 

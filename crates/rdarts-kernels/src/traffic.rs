@@ -12,7 +12,6 @@ use crate::backward::Want;
 use crate::cell::{moving_buffers, term};
 use crate::plan::{Action, Branch, Plan, Unit};
 use crate::simd::Isa;
-use crate::simd::pool::Kind;
 use crate::spec::{CellDims, CellSpec};
 use crate::stage::Stage;
 
@@ -199,7 +198,8 @@ pub fn backward(spec: &CellSpec, dims: CellDims, want: Want, dual: Option<Moving
                     }
                     pass.read(Tensor::Buffer(first.norm));
                     pass.read_dot(first.norm, &moves);
-                    if !matches!(first.stage, Stage::Pool(pool) if pool.kind == Kind::Average) {
+                    // For the gate.
+                    if first.stage.has_relu() || first.stage.is_max() {
                         pass.read(Tensor::Buffer(plan.state_buffer(b.state)));
                     }
                 }

@@ -145,6 +145,7 @@ enum Pass {
         w: bool,
     },
 }
+
 /// What a pass costs in cell k.
 fn cell_cost(spec: &CellSpec, dims: CellDims, pass: Pass, k: usize) -> Cost {
     // State j is the output of cell j - 1: behind the mixing weights of cell `first` lie those from `first` + 1 on.

@@ -193,10 +193,10 @@ fn rings(pool: Pool, scratch: &mut [f32]) -> [Ring; 2] {
     [Ring { data, row }, Ring { data: data.wrapping_add(3 * row), row }]
 }
 
-/// Calls `$body` with the stride as a constant.
+/// Calls `$body` with the stride as a constant, and what stands in brackets as another.
 macro_rules! strided {
-    ($body:ident, $stride:expr, ($($arg:expr),*)) => {
-        if $stride == 1 { $body::<S, 1>($($arg),*) } else { $body::<S, 2>($($arg),*) }
+    ($body:ident $([$more:literal])?, $stride:expr, ($($arg:expr),*)) => {
+        if $stride == 1 { $body::<S, 1, $($more)?>($($arg),*) } else { $body::<S, 2, $($more)?>($($arg),*) }
     };
 }
 
@@ -210,14 +210,13 @@ unsafe fn max_body<S: Simd>(pool: Pool, r: &[f32], rows: Range<usize>, scratch: 
         for o in rows.clone() {
             for p in pool.new_rows(o) {
                 let r = r.as_ptr().add(p * pool.win.pitch() * c);
-                strided!(max_of_row, pool.stride, (w, c, r, max.row(p)));
+                strided!(of_row[true], pool.stride, (w, c, r, max.row(p)));
             }
             let (max, y) = (max.three(pool.stride * o), y.as_mut_ptr().add((o - rows.start) * w * c));
             for at in (0..w * c).step_by(S::L) {
                 let n = S::L.min(w * c - at);
-                let [a, b, d] = max.map(|max| S::get(max.add(at), n));
                 S::prefetch(y.wrapping_add(at + AHEAD));
-                S::put(y.add(at), S::max(S::max(a, b), d), n);
+                S::put(y.add(at), of_three::<S, true>(max.map(|max| S::get(max.add(at), n))), n);
             }
         }
     }
@@ -266,7 +265,7 @@ unsafe fn average_body<S: Simd>(pool: Pool, v: &[f32], rows: Range<usize>, scrat
         for o in rows.clone() {
             for p in pool.new_rows(o) {
                 let v = v.as_ptr().add(p * pool.win.pitch() * c);
-                strided!(sum_of_row, pool.stride, (w, c, v, sums.row(p)));
+                strided!(of_row[false], pool.stride, (w, c, v, sums.row(p)));
             }
             let (sums, y) = (sums.three(pool.stride * o), y.as_mut_ptr().add((o - rows.start) * w * c));
             let shares = pool.shares(o);
@@ -274,9 +273,9 @@ unsafe fn average_body<S: Simd>(pool: Pool, v: &[f32], rows: Range<usize>, scrat
                 let share = S::splat(of_column(shares, x, w));
                 for at in (x * c..(x + 1) * c).step_by(S::L) {
                     let n = S::L.min((x + 1) * c - at);
-                    let [a, b, d] = sums.map(|sums| S::get(sums.add(at), n));
+                    let sum = of_three::<S, false>(sums.map(|sums| S::get(sums.add(at), n)));
                     S::prefetch(y.wrapping_add(at + AHEAD));
-                    S::put(y.add(at), S::mul(S::add(S::add(a, b), d), share), n);
+                    S::put(y.add(at), S::mul(sum, share), n);
                 }
             }
         }
@@ -304,15 +303,15 @@ unsafe fn max_vjp_body<S: Simd>(
         for o in rows.clone() {
             let row = |p: usize| r.as_ptr().add(p * pool.win.pitch() * c);
             for p in pool.new_rows(o) {
-                strided!(max_of_row, pool.stride, (w, c, row(p), max.row(p)));
+                strided!(of_row[true], pool.stride, (w, c, row(p), max.row(p)));
                 std::slice::from_raw_parts_mut(taken.row(p), w * c).fill(0.0);
             }
             let (rows_max, rows_taken) = (max.three(pool.stride * o), taken.three(pool.stride * o));
             let g = g.as_ptr().add((o - rows.start) * w * c);
             for at in (0..w * c).step_by(S::L) {
                 let n = S::L.min(w * c - at);
-                let [a, b, d] = rows_max.map(|max| S::get(max.add(at), n));
-                let shares = first_of_three::<S>([a, b, d], S::max(S::max(a, b), d), S::get(g.add(at), n));
+                let maxima = rows_max.map(|max| S::get(max.add(at), n));
+                let shares = first_of_three::<S>(maxima, of_three::<S, true>(maxima), S::get(g.add(at), n));
                 for (taken, share) in rows_taken.iter().zip(shares) {
                     let taken = taken.add(at);
                     S::put(taken, S::add(S::get(taken, n), share), n);
@@ -348,7 +347,7 @@ unsafe fn average_vjp_body<S: Simd>(
             strided!(spread_shares, pool.stride, (pool, o, g, spread.row(o)));
             for y in pool.rows_done(o)..pool.rows_done(o + 1) {
                 // The outputs that look at row y + 1 of the window.
-                let (first, last) = ((y - y.min(1)).div_ceil(pool.stride), ((y + 1) / pool.stride).min(h_out - 1));
+                let (first, last) = (y.saturating_sub(1).div_ceil(pool.stride), ((y + 1) / pool.stride).min(h_out - 1));
                 let (from, to) = (spread.three(first), to.row(y));
                 match last - first + 1 {
                     1 => sum_rows::<S, 1>(win.w, c, from, to),
@@ -423,9 +422,16 @@ unsafe fn first_of_three<S: Simd>([a, b, _]: [S::V; 3], largest: S::V, g: S::V) 
     }
 }
 
-/// The maximum of columns T x to T x + 2 of a row of the window, for the w outputs of that row.
+/// The maximum or the sum of three.
 #[inline(always)]
-unsafe fn max_of_row<S: Simd, const T: usize>(w: usize, c: usize, r: *const f32, out: *mut f32) {
+unsafe fn of_three<S: Simd, const MAX: bool>([a, b, d]: [S::V; 3]) -> S::V {
+    // SAFETY: no memory is touched.
+    unsafe { if MAX { S::max(S::max(a, b), d) } else { S::add(S::add(a, b), d) } }
+}
+
+/// The maximum or the sum of columns T x to T x + 2 of a row of the window, for the w outputs of that row.
+#[inline(always)]
+unsafe fn of_row<S: Simd, const T: usize, const MAX: bool>(w: usize, c: usize, r: *const f32, out: *mut f32) {
     // SAFETY: the last output looks at columns up to T (w - 1) + 2, which the border includes; the ring's rows have w
     // pixels, and n stays within the c channels of one.
     unsafe {
@@ -438,7 +444,7 @@ unsafe fn max_of_row<S: Simd, const T: usize>(w: usize, c: usize, r: *const f32,
                 if T == 2 {
                     b = column(2 * x + 1);
                 }
-                S::put(out.add(x * c + cb), S::max(S::max(a, b), d), n);
+                S::put(out.add(x * c + cb), of_three::<S, MAX>([a, b, d]), n);
                 (a, b) = if T == 1 { (b, d) } else { (d, b) };
             }
         }
@@ -455,7 +461,7 @@ unsafe fn max_of_row_at<S: Simd, const T: usize>(
     max: *mut f32,
     there: *mut f32,
 ) {
-    // SAFETY: as `max_of_row`.
+    // SAFETY: as `of_row`.
     unsafe {
         for cb in (0..c).step_by(S::L) {
             let n = S::L.min(c - cb);
@@ -470,27 +476,6 @@ unsafe fn max_of_row_at<S: Simd, const T: usize>(
     }
 }
 
-/// The sum of columns T x to T x + 2 of a row of the window, for the w outputs of that row.
-#[inline(always)]
-unsafe fn sum_of_row<S: Simd, const T: usize>(w: usize, c: usize, v: *const f32, out: *mut f32) {
-    // SAFETY: as `max_of_row`.
-    unsafe {
-        for cb in (0..c).step_by(S::L) {
-            let n = S::L.min(c - cb);
-            let column = |x: usize| S::get(v.add(x * c + cb), n);
-            let (mut a, mut b) = (column(0), column(1));
-            for x in 0..w {
-                let d = column(T * x + 2);
-                if T == 2 {
-                    b = column(2 * x + 1);
-                }
-                S::put(out.add(x * c + cb), S::add(S::add(a, b), d), n);
-                (a, b) = if T == 1 { (b, d) } else { (d, b) };
-            }
-        }
-    }
-}
-
 /// A row of the image's gradient, of w pixels, from what its outputs have `taken` of it: for each the first of its three
 /// columns that is their maximum.
 #[inline(always)]
@@ -500,7 +485,7 @@ unsafe fn spread_maxima<S: Simd, const T: usize>(
     (r, max, taken): (*const f32, *const f32, *const f32),
     to: To,
 ) {
-    // SAFETY: the outputs of a row of w pixels are as `max_of_row` says. Column x of the window is pixel x - 1 of the image.
+    // SAFETY: the outputs of a row of w pixels are as `of_row` says. Column x of the window is pixel x - 1 of the image.
     unsafe {
         for cb in (0..c).step_by(S::L) {
             let n = S::L.min(c - cb);
