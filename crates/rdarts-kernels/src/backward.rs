@@ -272,6 +272,7 @@ fn vjp_in_pool(
     for unit in plan.units.iter().rev() {
         // The gradients of the states where the branches of the unit before start, then the sums of this one's.
         let mut first = ctx.first_vjps(before, &mut begun);
+        ctx.learn_shared(&first, &mut known, &kept.outer);
         let nodes = unit.parts.iter().map(|part| 2 + part.node);
         let new = nodes.filter(|state| !std::mem::replace(&mut begun[*state], true));
         first.begin.extend(new.map(|state| Begin { state, is_new: true, identities: Vec::new() }));
@@ -305,6 +306,7 @@ fn vjp_in_pool(
 
     // The gradients of states 0 and 1 are complete then; the sums of the preprocess blocks.
     let first = ctx.first_vjps(before, &mut begun);
+    ctx.learn_shared(&first, &mut known, &kept.outer);
     let untouched: Vec<usize> = (0..2).filter(|state| ctx.needs[*state] && !begun[*state]).collect();
     let late = ctx.late(&first);
     kept.pre = ctx.sum_pass(&mut chunks, 2 + late.len(), |chunk, span, work, sums| {
@@ -354,13 +356,28 @@ fn vjp_in_pool(
 struct AtNorm<'a> {
     /// What it took in; `None`: it lies where the gradient will.
     y: Option<&'a [f32]>,
+    /// Of all that reads it; one, unless branches share it.
+    from: &'a [Behind<'a>],
+    coef: &'a Gradient,
+}
+
+/// A tensor that is m times (p times) what a batch norm made, and its gradients.
+#[derive(Clone, Copy)]
+struct Behind<'a> {
     /// Of its value.
     g: &'a [f32],
     /// Of its tangent.
     d: Option<&'a [f32]>,
-    coef: &'a Gradient,
-    /// The drop-path factor.
-    m: f32,
+    /// The drop-path factor m, times p unless the coefficients hold that, and the tangent of the latter.
+    weight: f32,
+    weight_dot: f32,
+}
+
+impl<'a> Behind<'a> {
+    /// With p = 1, or in the coefficients.
+    fn new(g: &'a [f32], d: Option<&'a [f32]>, m: f32) -> Self {
+        Self { g, d, weight: m, weight_dot: 0.0 }
+    }
 }
 
 /// What [`Context::state_gradients`] does.
@@ -392,6 +409,20 @@ struct FirstVjp {
 /// Adds float32 sums over a few images, times the drop-path factor.
 fn accumulate(target: &mut [f64], part: &[f32], m: f32) {
     target.iter_mut().zip(part).for_each(|(t, v)| *t += f64::from(m) * f64::from(*v));
+}
+
+/// Adds the gradients of tangents to the sources of a cotangent, those that count.
+fn add_tangents<'a>(
+    sources: &mut Vec<Source<'a>>,
+    c: usize,
+    from: &[Behind<'a>],
+    coef: &'a [f32],
+    weight: impl Fn(&Behind<'_>) -> f32,
+) {
+    if coef.iter().any(|v| *v != 0.0) {
+        let source = |b: &Behind<'a>| b.d.map(|data| Source { data, stride: c, coef, factor: weight(b) });
+        sources.extend(from.iter().filter(|b| weight(b) != 0.0).filter_map(source));
+    }
 }
 
 /// Whether a gradient goes through the second stage of a branch.
@@ -513,6 +544,9 @@ impl<'a> Context<'a> {
         let mut all = FirstVjps::default();
         for at in branches.iter().copied() {
             let b = &self.plan.branches[at];
+            if b.serves.is_empty() {
+                continue;
+            }
             let identity = matches!(b.action, Action::Identity);
             if !(identity || matches!(b.action, Action::Stages(_))) || (b.state < 2 && !self.needs[b.state]) {
                 continue;
@@ -578,28 +612,32 @@ impl<'a> Context<'a> {
         first.begin.iter().for_each(|begin| self.begin(chunk, begin, span));
         for FirstVjp { at, accumulate, ready } in &first.stages {
             let b = &plan.branches[*at];
-            let m = factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + span.first);
             let placed = &b.placed()[0];
-            // Behind the first of two stages lies the branch's own gradient, behind an only one the node's.
-            let twice = b.placed().len() == 2;
+            // Behind the first of two stages lies the branch's own gradient, behind an only one those of nodes.
             let mut to = std::mem::take(&mut chunk.inside.states[b.state]);
             let len = plan.px(b.state) * c;
             let destination =
                 Destination { out: &mut to[span.of(len)], stride: c, accumulate: *accumulate, sums: None };
             let reading = Reading::state(plan, &self.affines, b.state, &placed.stage);
             let mut dw = std::mem::take(&mut chunk.dw);
-            let own = match b.placed() {
-                [_, last] => chunk.inner(self.inner_places[*at], last.norm),
-                _ => &chunk.inside.states[2 + b.node],
+            let at_node = |at: usize| {
+                let b = &plan.branches[at];
+                let m = factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + span.first);
+                let g = &chunk.inside.states[2 + b.node][images.clone()];
+                let d = chunk.dual.map(|dual| &dual.d.states[2 + b.node][images.clone()]);
+                let own = Behind::new(g, d, m);
+                let (p, p_dot) = self.weights_of(b);
+                if b.is_shared() { Behind { weight: m * p as f32, weight_dot: m * p_dot as f32, ..own } } else { own }
             };
-            let of_d = chunk.dual.map(|d| if twice { &d.d.inner[*at] } else { &d.d.states[2 + b.node] });
-            let at_norm = AtNorm {
-                y: Some(&chunk.bufs[placed.norm][images.clone()]),
-                g: &own[images.clone()],
-                d: of_d.map(|d| &d[images.clone()]),
-                coef: &known[placed.norm],
-                m: if twice { 1.0 } else { m },
+            let from: Vec<Behind<'_>> = match b.placed() {
+                [_, last] => {
+                    let d = chunk.dual.map(|dual| &dual.d.inner[*at][images.clone()]);
+                    vec![Behind::new(&chunk.inner(self.inner_places[*at], last.norm)[images.clone()], d, 1.0)]
+                }
+                _ => b.serves.iter().map(|at| at_node(*at)).collect(),
             };
+            let y = Some(&chunk.bufs[placed.norm][images.clone()]);
+            let at_norm = AtNorm { y, from: &from, coef: &known[placed.norm] };
             let r = Read { feed: reading.feed(chunk.value(), span), ready: *ready };
             self.stage_vjp(chunk, placed, span, r, &at_norm, Some(destination), &mut dw, &mut work.scratch);
             (chunk.inside.states[b.state], chunk.dw) = (to, dw);
@@ -685,10 +723,28 @@ impl<'a> Context<'a> {
         if self.want.p {
             p[b.alpha] = self.mixing_gradient(at, &sums) as f32;
         }
-        if let Some(placed) = b.last() {
+        if let Some(placed) = b.last().filter(|_| !b.is_shared()) {
             known[placed.norm] = self.gradient(placed.norm, |kept| &kept.outer[at], &sums, self.weights_of(b));
         }
         kept.outer[at] = sums;
+    }
+
+    /// The coefficients of the batch norms of shared stages, once all is learned of the branches that they serve.
+    fn learn_shared(&self, first: &FirstVjps, known: &mut [Gradient], outer: &[Sums]) {
+        let serving = first.stages.iter().map(|stage| &self.plan.branches[stage.at]).filter(|b| b.is_shared());
+        for b in serving {
+            let (norm, mut sums, mut of_d) = (b.placed()[0].norm, Sums::new(self.plan.c), Sums::new(self.plan.c));
+            for at in &b.serves {
+                let (p, p_dot) = self.weights_of(&self.plan.branches[*at]);
+                sums.add(&outer[*at], p);
+                if let Some(dual) = self.dual {
+                    sums.add(&dual.kept.outer[*at], p_dot);
+                    of_d.add(&dual.kept.outer[*at], p);
+                }
+            }
+            let tangent = self.dual.map(|dual| (&dual.saved.norms[norm], &of_d));
+            known[norm] = gradient(&self.norms[norm], tangent, &sums, |_| (1.0, 0.0));
+        }
     }
 
     /// The gradient of the mixing weight of a branch.
@@ -746,10 +802,12 @@ impl<'a> Context<'a> {
         let reading = Reading::inner(plan, &self.affines, first);
         let at_norm = AtNorm {
             y: matches!(chunk.bufs, Bufs::Shared(_)).then(|| &chunk.bufs[second.norm][images.clone()]),
-            g: &chunk.inside.states[2 + b.node][images.clone()],
-            d: chunk.dual.map(|dual| &dual.d.states[2 + b.node][images.clone()]),
+            from: &[Behind::new(
+                &chunk.inside.states[2 + b.node][images.clone()],
+                chunk.dual.map(|dual| &dual.d.states[2 + b.node][images.clone()]),
+                factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + span.first),
+            )],
             coef: &known[second.norm],
-            m: factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + span.first),
         };
         let r = Read { feed: reading.feed(chunk.value(), span), ready: false };
         self.stage_vjp(chunk, second, span, r, &at_norm, Some(destination), &mut dw, scratch);
@@ -796,30 +854,28 @@ impl<'a> Context<'a> {
         let (isa, stage, at) = (self.plan.isa, placed.stage.of_images(span.n), placed.weights);
         let c = stage.c_out();
         let images = span.of(placed.stage.len_out());
-        let AtNorm { y, g, d, coef, m } = *behind;
+        let AtNorm { y, from, coef } = *behind;
         let (w, w_t) = (stage.factors(&self.input.w[at..]), stage.factors(&self.w_t[at..]));
         let n_weights: usize = stage.weight_lens().iter().sum();
         let dw = (self.want.w && n_weights > 0).then(|| &mut dw[at..at + n_weights]);
-        let of_node = |data, coef| Source { data, stride: c, coef, factor: m };
-        let (in_place, y) = (y.is_none().then_some(1), y.unwrap_or_default());
-        let mut sources =
-            [of_node(g, &coef.of_g), Source::new(y, c, &coef.of_y), Source::new(&[], c, &[]), Source::new(&[], c, &[])];
-        let mut n = 2;
-        if let Some(d) = d.filter(|_| coef.of_d.iter().any(|v| *v != 0.0)) {
-            sources[n] = of_node(d, &coef.of_d);
-            n += 1;
-        }
+        let (in_place, y) = (y.is_none().then_some(from.len()), y.unwrap_or_default());
+        let mut sources = Vec::with_capacity(3 * from.len() + 2);
+        sources.extend(from.iter().map(|b| Source { data: b.g, stride: c, coef: &coef.of_g, factor: b.weight }));
+        sources.push(Source::new(y, c, &coef.of_y));
+        add_tangents(&mut sources, c, from, &coef.of_d, |b| b.weight);
+        add_tangents(&mut sources, c, from, &coef.of_g, |b| b.weight_dot);
         if let Some(dot) = chunk.dual.and_then(|dual| dual.dot(placed.norm, images)) {
-            sources[n] = Source::new(dot, c, &coef.of_dot);
-            n += 1;
+            sources.push(Source::new(dot, c, &coef.of_dot));
         }
-        let g = Cotangent { sources: &sources[..n], shift: &coef.shift, in_place };
+        let g = Cotangent { sources: &sources, shift: &coef.shift, in_place };
         let weights_move = self.w_dot_t.as_ref().zip(self.dual.and_then(|d| d.tangent.w));
-        let ((w_dot_t, w_dot), d, to) = match (weights_move, d, to) {
-            (Some(moving), Some(d), Some(to)) => (moving, d, to),
-            (_, _, to) => return stage.vjp(isa, r, w, w_t, &g, to, dw, scratch),
+        let ((w_dot_t, w_dot), to) = match (weights_move, to) {
+            (Some(moving), Some(to)) => (moving, to),
+            (_, to) => return stage.vjp(isa, r, w, w_t, &g, to, dw, scratch),
         };
-        let sources = [of_node(d, &coef.dot_of_d), Source::new(y, c, &coef.dot_of_y)];
+        let mut sources = Vec::with_capacity(from.len() + 1);
+        add_tangents(&mut sources, c, from, &coef.dot_of_d, |b| b.weight);
+        sources.push(Source::new(y, c, &coef.dot_of_y));
         let g_dot = Cotangent { sources: &sources, shift: &coef.dot_shift, in_place: None };
         let (w_dot, w_dot_t) = (stage.factors(&w_dot[at..]), stage.factors(&w_dot_t[at..]));
         stage.vjp_dual(isa, r, [w, w_t], [w_dot, w_dot_t], [&g, &g_dot], to, scratch);
@@ -853,10 +909,12 @@ impl<'a> Context<'a> {
         let range = span.of(plan.px(state) * plan.c);
         let at_norm = AtNorm {
             y: Some(&chunk.bufs[plan.pre[state].norm][range.clone()]),
-            g: &chunk.inside.states[state][range.clone()],
-            d: chunk.dual.map(|dual| &dual.d.states[state][range]),
+            from: &[Behind::new(
+                &chunk.inside.states[state][range.clone()],
+                chunk.dual.map(|dual| &dual.d.states[state][range]),
+                1.0,
+            )],
             coef,
-            m: 1.0,
         };
         let reading = Reading::input(plan, state, [self.input.s0, self.input.s1][state]);
         let to = part.map(|all| {

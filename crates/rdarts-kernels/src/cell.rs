@@ -596,7 +596,7 @@ mod tests {
     use super::*;
     use crate::backward::{CellGradient, Dual, Want, vjp, vjp_last};
     use crate::spec::{OpKind, weights_len};
-    use OpKind::{DilConv, MaxPool3, Noise, None as Zero, SepConv, Skip};
+    use OpKind::{AvgPool3, DilConv, MaxPool3, Noise, None as Zero, SepConv, Skip};
 
     fn values(n: usize, seed: usize) -> Vec<f32> {
         (0..n).map(|i| (((i * 7919 + seed * 104_729) % 2003) as f32 - 1001.0) / 1001.0).collect()
@@ -667,7 +667,8 @@ mod tests {
         only_none[2] = vec![SepConv(3), Noise];
         let mut mixed = all(&[SepConv(3), SepConv(5)]);
         mixed[3] = vec![Skip, MaxPool3, SepConv(3), Noise];
-        let specs = [all(&[Skip, SepConv(3)]), mixed, all(&[]), first_empty, last_empty, only_none];
+        let pools = all(&[MaxPool3, AvgPool3, Skip]);
+        let specs = [all(&[Skip, SepConv(3)]), mixed, all(&[]), first_empty, last_empty, only_none, pools];
         let both = specs.into_iter().flat_map(|edges| [(edges.clone(), false), (edges, true)]);
         // Of 35 images three go through the stages together, unless paths are dropped.
         both.flat_map(|(edges, reduction)| {

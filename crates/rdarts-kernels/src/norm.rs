@@ -148,9 +148,14 @@ impl Sums {
 
     /// Adds another set.
     pub fn merge(&mut self, other: &Self) {
+        self.add(other, 1.0);
+    }
+
+    /// Adds the sums of so many times the cotangents of another set.
+    pub fn add(&mut self, other: &Self, weight: f64) {
         let pairs = [(&mut self.g, &other.g), (&mut self.g_y, &other.g_y), (&mut self.d_dot, &other.d_dot)];
         for (a, b) in pairs {
-            a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+            a.iter_mut().zip(b).for_each(|(a, b)| *a += weight * b);
         }
     }
 }

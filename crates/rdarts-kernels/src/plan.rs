@@ -71,6 +71,9 @@ pub(crate) struct Branch {
     pub state: usize,
     pub node: usize,
     pub action: Action,
+    /// The places of the branches that its stages work for: its own alone, or those of all that pool this state, if it is
+    /// the first of them; then the others work for none.
+    pub serves: Vec<usize>,
 }
 
 /// A cell for given sizes.
@@ -127,20 +130,28 @@ impl Plan {
         let pre1 = place(input(spec.c_prev, dims.side1, false));
         let side_out = dims.side_out(spec);
         let mut branches = Vec::new();
+        // A pool has no weights and its batch norm no parameters: it is the same on every edge from a state.
+        let mut pools: Vec<(usize, Placed)> = Vec::new();
         for (edge, node, state) in spec.edge_list() {
             let stride = spec.stride(state);
             let [h, w] = if state < 2 { side_in } else { side_out };
             let [h_out, w_out] = side_out;
             let win = Window { images: 1, h, w, c, pad: 1 };
-            let pool = |kind| Stage::Pool(Pool { kind, win, stride });
             for (o, op) in spec.edges[edge].iter().enumerate() {
+                let mut pool = |kind| {
+                    let stage = Stage::Pool(Pool { kind, win, stride });
+                    let same = pools.iter().find(|(from, placed)| (*from, placed.stage) == (state, stage));
+                    let placed = same.map_or_else(|| place(stage), |(_, placed)| *placed);
+                    pools.push((state, placed));
+                    Action::Stages(vec![placed])
+                };
                 let action = match *op {
                     OpKind::None => Action::Zero,
                     OpKind::Noise => Action::Noise { buffer: 0 },
                     OpKind::Skip if stride == 1 => Action::Identity,
                     OpKind::Skip => Action::Stages(vec![place(Stage::Factorized { win, c_out: c })]),
-                    OpKind::MaxPool3 => Action::Stages(vec![place(pool(Kind::Max))]),
-                    OpKind::AvgPool3 => Action::Stages(vec![place(pool(Kind::Average))]),
+                    OpKind::MaxPool3 => pool(Kind::Max),
+                    OpKind::AvgPool3 => pool(Kind::Average),
                     OpKind::SepConv(k) => Action::Stages(vec![
                         place(Stage::half(h, w, c, k, stride, 1)),
                         place(Stage::half(h_out, w_out, c, k, 1, 1)),
@@ -151,7 +162,8 @@ impl Plan {
                         Action::Stages(vec![place(Stage::Seven { win, stride })])
                     }
                 };
-                branches.push(Branch { edge, alpha: spec.alpha_offset(edge) + o, state, node, action });
+                let alpha = spec.alpha_offset(edge) + o;
+                branches.push(Branch { edge, alpha, state, node, action, serves: Vec::new() });
             }
         }
         let n_norms = norm;
@@ -164,6 +176,11 @@ impl Plan {
             }
         }
         branches.sort_by_key(|b| (b.node, b.state, b.first_window_key()));
+        for at in 0..branches.len() {
+            // Of equal ones the first in this order goes first in every split into units, and comes back last.
+            let first = (0..at).find(|first| branches[*first].shares_stage(&branches[at])).unwrap_or(at);
+            branches[first].serves.push(at);
+        }
         let mut plan = Self {
             isa,
             n: dims.n,
@@ -235,7 +252,8 @@ impl Plan {
         let mut taken = 0;
         for at in order {
             let b = &branches[at];
-            let made: usize = b.placed().iter().map(|p| self.bytes(p.stage.len_out())).sum();
+            let own = b.placed().iter().filter(|_| !b.serves.is_empty());
+            let made: usize = own.map(|p| self.bytes(p.stage.len_out())).sum();
             let is_large = self.bytes(self.px(b.state) * self.c) > large;
             let fits = |places: &&mut Vec<usize>| {
                 let same = branches[places[0]].state == b.state;
@@ -385,6 +403,16 @@ impl Branch {
         }
     }
 
+    /// Whether the first stage of both is one and the same.
+    fn shares_stage(&self, other: &Self) -> bool {
+        matches!((self.placed(), other.placed()), ([a, ..], [b, ..]) if a.norm == b.norm)
+    }
+
+    /// Whether the batch norm behind its last stage is that of other branches too.
+    pub fn is_shared(&self) -> bool {
+        self.serves.len() != 1
+    }
+
     /// Whether its first stage reads the window of this other branch's.
     pub fn shares_window(&self, other: &Self) -> bool {
         self.state == other.state && self.first_window_key() == other.first_window_key()
@@ -440,9 +468,32 @@ mod tests {
     }
 
     #[test]
+    fn a_pool_of_a_state_is_one_for_all_its_edges() {
+        for reduction in [false, true] {
+            let plan = plan(&[MaxPool3, SepConv(3), AvgPool3], 16, 32, 64, reduction);
+            // Of the five states that edges start at each has two pools, of 14 edges each has two halves.
+            assert_eq!(plan.n_norms, 2 + 5 * 2 + 14 * 2);
+            let mut served: Vec<usize> = plan.branches.iter().flat_map(|b| b.serves.clone()).collect();
+            served.sort_unstable();
+            assert!(served.into_iter().eq(0..plan.branches.len()));
+            for (at, b) in plan.branches.iter().enumerate().filter(|(_, b)| b.serves.len() > 1) {
+                assert_eq!(b.serves[0], at);
+                for other in b.serves.iter().map(|at| &plan.branches[*at]) {
+                    assert_eq!((other.state, other.placed()[0].norm), (b.state, b.placed()[0].norm));
+                }
+            }
+        }
+    }
+
+    #[test]
     fn every_branch_has_its_turn_after_what_it_needs() {
-        let kinds: [&[OpKind]; 4] =
-            [&[Skip, SepConv(3)], &[Zero, Noise], &[Zero, DilConv(5), Skip, MaxPool3], &[SepConv(5), AvgPool3]];
+        let kinds: [&[OpKind]; 5] = [
+            &[Skip, SepConv(3)],
+            &[Zero, Noise],
+            &[Zero, DilConv(5), Skip, MaxPool3],
+            &[SepConv(5), AvgPool3],
+            &[MaxPool3, AvgPool3],
+        ];
         for (ops, reduction) in kinds.iter().flat_map(|ops| [(ops, false), (ops, true)]) {
             for (c, side, n) in [(8, 4, 2), (16, 16, 64), (16, 32, 64), (32, 16, 64)] {
                 let mut plan = plan(ops, c, side, n, reduction);
@@ -481,6 +532,10 @@ mod tests {
                 let b = &plan.branches[*at];
                 assert!(b.state < 2 || complete[b.state - 2], "a branch starts at a node that is not complete");
                 started[*at] = true;
+            }
+            // Shared stages begin with the branch that runs them and come back with it, after all others.
+            for at in &unit.first {
+                assert!(plan.branches.iter().all(|b| !b.serves.contains(at) || started[b.serves[0]]));
             }
             assert!(
                 unit.second.iter().all(|at| started[*at]),

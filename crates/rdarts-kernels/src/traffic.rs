@@ -71,7 +71,7 @@ pub fn forward(spec: &CellSpec, dims: CellDims) -> u64 {
             first.write(Tensor::Buffer(plan.state_buffer(2 + part.node)));
         }
         let mut second = Pass::default();
-        for b in branches(&plan, unit.map(|unit| &unit.first)) {
+        for b in starting(&plan, unit) {
             if let Action::Noise { buffer } = b.action {
                 first.write(Tensor::Buffer(buffer));
             }
@@ -127,7 +127,7 @@ pub fn tangent(spec: &CellSpec, dims: CellDims, moving: Moving) -> u64 {
             }
             first.write(Tensor::Dot(node));
         }
-        for b in branches(&plan, unit.map(|unit| &unit.first)) {
+        for b in starting(&plan, unit) {
             if let Some(placed) = b.placed().first().filter(|placed| moves[placed.norm]) {
                 stage(&mut first, plan.state_buffer(b.state), placed.norm);
             }
@@ -176,7 +176,7 @@ pub fn backward(spec: &CellSpec, dims: CellDims, want: Want, dual: Option<Moving
             pass.read_term_dot(&plan, b, &moves);
         };
         // Through the first stages of the unit before.
-        for b in branches(&plan, before.map(|unit| &unit.first)).filter(|b| needs(b.state)) {
+        for b in starting(&plan, before).filter(|b| needs(b.state)) {
             match b.placed() {
                 [] if !matches!(b.action, Action::Identity) => continue,
                 [] => {
@@ -187,7 +187,7 @@ pub fn backward(spec: &CellSpec, dims: CellDims, want: Want, dual: Option<Moving
                 }
                 [first, rest @ ..] => {
                     match rest.first() {
-                        None => at_node(&mut pass, b.node),
+                        None => b.serves.iter().for_each(|at| at_node(&mut pass, plan.branches[*at].node)),
                         Some(last) if in_place => pass.read(Tensor::Buffer(last.norm)),
                         Some(last) => {
                             pass.read(Tensor::Inner(last.norm));
@@ -327,6 +327,11 @@ impl Pass {
     }
 }
 
+/// The branches of a unit whose first stages are not those of others before them.
+fn starting<'a>(plan: &'a Plan, unit: Option<&'a Unit>) -> impl Iterator<Item = &'a Branch> {
+    branches(plan, unit.map(|unit| &unit.first)).filter(|b| !b.serves.is_empty())
+}
+
 fn branches<'a>(plan: &'a Plan, places: Option<&'a Vec<usize>>) -> impl Iterator<Item = &'a Branch> {
     places.into_iter().flatten().map(|b| &plan.branches[*b])
 }
@@ -334,7 +339,7 @@ fn branches<'a>(plan: &'a Plan, places: Option<&'a Vec<usize>>) -> impl Iterator
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::OpKind::{Conv7x1, None as Zero, SepConv, Skip};
+    use crate::spec::OpKind::{Conv7x1, MaxPool3, None as Zero, SepConv, Skip};
 
     fn cell(ops: &[crate::spec::OpKind]) -> (CellSpec, CellDims) {
         let edges = vec![ops.to_vec(); 2];
@@ -381,6 +386,21 @@ mod tests {
         // Without gradients of the inputs only the sums are left.
         let none = Want { s0: false, s1: false, ..ALPHA };
         assert_eq!(backward(&spec, dims, none, None), lines(sums, 0));
+    }
+
+    #[test]
+    fn a_pool_of_a_state_is_counted_once() {
+        // Two nodes; states 0 and 1 have an edge to either, and each pool reads its state and writes.
+        let (spec, dims) = cell(&[MaxPool3]);
+        let two = CellSpec { nodes: 2, edges: vec![vec![MaxPool3]; 5], ..spec };
+        // The states; their pools; the first node's sum with the pool of that; the second's.
+        assert_eq!(forward(&two, dims), lines(2 * 2 + 2 * (1 + 2) + (2 + 2 + 2) + (3 + 2), 6 + 8));
+        // The second node's gradient begins as its part of the output's and is summed with the pool of the first node.
+        // Back through that: its output, the gradient there, its input, whose gradient begins; with the sums of both nodes
+        // with two pools. Back through these: outputs, inputs, the gradients of both nodes, those of the states, which
+        // are summed; once more those and the states.
+        let [second, first, states] = [1 + 2 + 1, 1 + 1 + 1 + (1 + 2) + 2, 2 + 2 + 2 + 2 * 2];
+        assert_eq!(backward(&two, dims, ALPHA, None), lines(second + first + states + 2 * 2, 3 * (6 + 8)));
     }
 
     #[test]

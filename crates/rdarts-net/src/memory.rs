@@ -10,6 +10,8 @@
 //! Not counted: the program itself, its threads and their windows (some ten MB), and the data set. The test
 //! `tests/memory.rs` holds the estimate within a factor of 1.5 of the peak that the system reports.
 
+use std::collections::HashSet;
+
 use rdarts_kernels::spec::{CellDims, CellSpec, OpKind, weights_len};
 
 use crate::supernet::{ModuleSpec, Supernet};
@@ -55,10 +57,14 @@ impl CellFloats {
         let two_stages = |ops: &[OpKind]| ops.iter().filter(|op| matches!(op, OpKind::SepConv(_))).count();
         // The edges that lead to a node or one behind it from a state in front of it are on their way back together.
         let (mut n_stages, mut n_twice, mut across) = (0, 0, vec![0; spec.nodes]);
+        let mut pools = HashSet::new();
         for (edge, node, state) in spec.edge_list() {
             let ops = &spec.edges[edge];
             let free = |op: &&OpKind| matches!(op, OpKind::None) || (**op == OpKind::Skip && spec.stride(state) == 1);
-            n_stages += ops.len() - ops.iter().filter(free).count() + two_stages(ops);
+            // Pools of a state are one for all edges from there.
+            let mut is_known =
+                |op: &OpKind| matches!(op, OpKind::MaxPool3 | OpKind::AvgPool3) && !pools.insert((state, *op));
+            n_stages += ops.iter().filter(|op| !(free(op) || is_known(op))).count() + two_stages(ops);
             n_twice += two_stages(ops);
             across[state.saturating_sub(1)..=node].iter_mut().for_each(|n| *n += two_stages(ops));
         }

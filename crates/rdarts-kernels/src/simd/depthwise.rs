@@ -200,12 +200,17 @@ impl Cotangent<'_> {
 
     /// The same, where the gradient of the input will lie at `destination`.
     fn make_at(&self, isa: super::Isa, destination: &[f32], first: usize, px: usize, c: usize, out: &mut [f32]) {
-        let mut sources = [Source::new(&[], 0, &[]); 4];
-        for (k, to) in sources.iter_mut().enumerate().take(self.sources.len()) {
-            let from = self.source(k, destination);
-            *to = Source { data: &from.data[first * from.stride..], ..from };
+        const FEW: usize = 4;
+        for begin in (0..self.sources.len()).step_by(FEW) {
+            let mut few = [Source::new(&[], 0, &[]); FEW];
+            let n = FEW.min(self.sources.len() - begin);
+            for (k, to) in few.iter_mut().enumerate().take(n) {
+                let from = self.source(begin + k, destination);
+                *to = Source { data: &from.data[first * from.stride..], ..from };
+            }
+            let shift = if begin == 0 { self.shift } else { &[] };
+            blend(isa, px, c, &few[..n], shift, begin > 0, out, c);
         }
-        blend(isa, px, c, &sources[..self.sources.len()], self.shift, false, out, c);
     }
 
     fn source<'b>(&'b self, k: usize, destination: &'b [f32]) -> Source<'b> {
