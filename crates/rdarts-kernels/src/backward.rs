@@ -119,6 +119,7 @@ struct Chunk<'a> {
     /// Gradient of the output.
     g: &'a [f32],
     inside: Inside,
+    /// Its part of the gradient of the weights, unspecified until the first images come by.
     dw: Buffer,
     dual: Option<DualChunk<'a>>,
 }
@@ -337,7 +338,7 @@ fn vjp_in_pool(
             part[i] = Some(piece);
         }
     }
-    chunks.par_iter_mut().zip(parts).for_each(|(chunk, mut parts)| {
+    chunks.par_iter_mut().zip(parts).with_max_len(1).for_each(|(chunk, mut parts)| {
         with_scratch(|work| {
             for span in ctx.spans(chunk.n) {
                 for state in (0..2).filter(|s| ctx.needs[*s]) {
@@ -483,7 +484,7 @@ impl<'a> Context<'a> {
                     states: (0..2 + plan.nodes).map(state).collect(),
                     inner: slots.iter().copied().map(inner).collect(),
                 },
-                dw: Buffer::scratch_zeros(if self.want.w { plan.n_weights } else { 0 }),
+                dw: Buffer::scratch(if self.want.w { plan.n_weights } else { 0 }),
                 dual: self.dual.map(|d| {
                     let out = &d.saved.out_dot[first * plan.out_len()..][..g.len()];
                     let tangent = Group { first, bufs: &d.saved.chunks[index], out };
@@ -513,7 +514,7 @@ impl<'a> Context<'a> {
             with_scratch(|work| self.spans(chunk.n).for_each(|span| f(chunk, span, work, &mut sums)));
             sums
         };
-        let parts: Vec<Vec<Sums>> = chunks.par_iter_mut().map(of_chunk).collect();
+        let parts: Vec<Vec<Sums>> = chunks.par_iter_mut().with_max_len(1).map(of_chunk).collect();
         let mut total = new();
         for part in &parts {
             total.iter_mut().zip(part).for_each(|(t, p)| t.merge(p));
@@ -857,7 +858,11 @@ impl<'a> Context<'a> {
         let AtNorm { y, from, coef } = *behind;
         let (w, w_t) = (stage.factors(&self.input.w[at..]), stage.factors(&self.w_t[at..]));
         let n_weights: usize = stage.weight_lens().iter().sum();
-        let dw = (self.want.w && n_weights > 0).then(|| &mut dw[at..at + n_weights]);
+        let mut dw = (self.want.w && n_weights > 0).then(|| &mut dw[at..at + n_weights]);
+        if let Some(dw) = dw.as_mut().filter(|_| span.first == 0) {
+            // Here, where they stay in the caches until they are added to, and every thread those of its groups.
+            dw.fill(0.0);
+        }
         let (in_place, y) = (y.is_none().then_some(from.len()), y.unwrap_or_default());
         let mut sources = Vec::with_capacity(3 * from.len() + 2);
         sources.extend(from.iter().map(|b| Source { data: b.g, stride: c, coef: &coef.of_g, factor: b.weight }));

@@ -94,13 +94,6 @@ impl Buffer {
         }
         self
     }
-
-    /// [`Buffer::scratch`] of zeros.
-    pub fn scratch_zeros(len: usize) -> Self {
-        let mut buffer = Self::scratch(len);
-        buffer.fill(0.0);
-        buffer
-    }
 }
 
 impl Drop for Buffer {

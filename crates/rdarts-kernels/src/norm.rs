@@ -31,27 +31,30 @@ impl Moments {
     /// Adds `px` pixels, given pivot, sum (y - pivot) and sum (y - pivot)^2.
     pub fn add_pixels(&mut self, px: usize, pivot: &[f32], sum: &[f32], square: &[f32]) {
         let n = px as f64;
-        for c in 0..self.mean.len() {
-            let shift = f64::from(sum[c]) / n;
+        let one = 1.0 / n;
+        self.add(n, |c| {
+            let shift = f64::from(sum[c]) * one;
             let m2 = (f64::from(square[c]) - shift * shift * n).max(0.0);
-            self.add(c, n, f64::from(pivot[c]) + shift, m2);
-        }
-        self.count += n;
+            (f64::from(pivot[c]) + shift, m2)
+        });
     }
 
     /// Adds another set.
     pub fn merge(&mut self, other: &Self) {
-        for c in 0..self.mean.len() {
-            self.add(c, other.count, other.mean[c], other.m2[c]);
-        }
-        self.count += other.count;
+        self.add(other.count, |c| (other.mean[c], other.m2[c]));
     }
 
-    fn add(&mut self, c: usize, n: f64, mean: f64, m2: f64) {
+    /// Adds n values of every channel, of this mean and sum of squared deviations.
+    fn add(&mut self, n: f64, of: impl Fn(usize) -> (f64, f64)) {
         let total = self.count + n;
-        let delta = mean - self.mean[c];
-        self.mean[c] += delta * n / total;
-        self.m2[c] += m2 + delta * delta * self.count * n / total;
+        let (share, weight) = (n / total, self.count * n / total);
+        for (c, (to_mean, to_m2)) in self.mean.iter_mut().zip(&mut self.m2).enumerate() {
+            let (mean, m2) = of(c);
+            let delta = mean - *to_mean;
+            *to_mean += delta * share;
+            *to_m2 += m2 + delta * delta * weight;
+        }
+        self.count = total;
     }
 }
 

@@ -25,12 +25,12 @@ fn scratch_and_gradients_of_any_size_share_their_memory() {
     let large = Buffer::scratch(300_000);
     assert_eq!((large.as_ptr(), large.len()), (address, 300_000));
     drop(large);
-    let zeros = Buffer::scratch_zeros(5000);
-    assert!(zeros.as_ptr() == address && zeros.iter().all(|v| *v == 0.0));
+    let small = Buffer::scratch(5000);
+    assert_eq!((small.as_ptr(), small.len()), (address, 5000));
     assert!(Buffer::scratch(0).is_empty());
     let beside = Buffer::scratch(5000);
     assert_ne!(beside.as_ptr(), address);
-    drop((zeros, beside));
+    drop((small, beside));
 
     let small = take_gradient(100_000);
     let address = small.as_ptr();
