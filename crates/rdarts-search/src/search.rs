@@ -233,7 +233,8 @@ fn run_from(
     {
         return finish(problem, dir, &state, d.return_to, d.reason.clone());
     }
-    finish(problem, dir, &state, last, format!("All {n_epochs} epochs are done."))
+    let all = if n_epochs == 1 { "The only epoch is".into() } else { format!("All {n_epochs} epochs are") };
+    finish(problem, dir, &state, last, format!("{all} done."))
 }
 
 fn next_epoch(state: &mut State, n_epochs: usize) {

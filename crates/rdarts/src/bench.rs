@@ -2,7 +2,8 @@
 //!
 //! Random images and fresh weights: the work is the same whatever they show. Each row is the median of the steps
 //! asked for, after one that warms up; peak memory is the process's resident set while the row ran, with what the
-//! allocator still holds of rows before it. The share of the machine's peak divides the multiply-adds that the
+//! allocator still holds of rows before it. The eigenvalue and the full Hessian take the passes that products share with
+//! them, a product alone does not. The share of the machine's peak divides the multiply-adds that the
 //! derivatives need ([`Cost`]; for a first-order step two forward passes, one backward pass to alpha, one to inputs and
 //! weights) by what the same threads reach in a loop of fused multiply-adds on registers, measured in the same run. The
 //! share of memory divides the bytes that the passes move, if no cache keeps anything from one pass to the next, by what
@@ -23,8 +24,9 @@ use rdarts::search::optim::{Adam, Sgd, clip_global_norm};
 use rdarts::search::problem::open_space;
 use serde_json::{Value, json};
 
-use crate::conduct::{isa, set_threads};
+use crate::conduct::{count, isa, set_threads};
 use crate::exit::{Exit, out, say};
+use crate::progress::duration;
 
 /// How fast this machine searches: seconds, images per second and peak memory of each kind of step
 ///
@@ -32,11 +34,11 @@ use crate::exit::{Exit, out, say};
 /// to 1e-3, and the full alpha-Hessian. Of each it says which share of this machine's floating-point peak it reaches, and
 /// which share of the bandwidth of its memory it would use if no cache helped; both are measured afterwards, on a
 /// machine that should have nothing else to do. Memory is that of the process while a row ran: a row
-/// asked for alone (--only) has none of what others have left. bench/peer in the source compares the same work with
-/// PyTorch.
+/// asked for alone (--only) has none of what others have left. All rows at the default size take about a minute on two
+/// cores, those of a larger space several. bench/peer in the source compares the same work with PyTorch.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Search space, as in `search`
+    /// Search space: s1, s2, s3, s4, darts, darts-no-none, tiny, or a TOML file
     #[arg(long, default_value = "s2")]
     space: String,
     /// Channels of the first cell
@@ -119,28 +121,27 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     // A new one: steps move the weights, and with them the number of products that an eigenvalue takes.
     let world = World::new(&net, n, side);
     let [begin, product] = net.hessian_cost(n, [side; 2]);
+    if asked(Kind::Product) {
+        let hessian = world.hessian();
+        let mut stream = Stream::new(2, "bench", 0);
+        let v: Vec<f64> = (0..n_alphas).map(|_| stream.normal()).collect();
+        rows.push(measure("Hessian-vector product", steps, n, product, || drop(hessian.apply(&v))));
+    }
     if asked(Kind::Eigenvalue) {
         let row = measure("dominant eigenvalue to 1e-3", steps, n, Cost::default(), || {
             products = largest_eigenvalue(&world.hessian(), 1e-3, &mut Stream::new(1, "lanczos", 0)).n_products;
         });
         rows.push(Row { cost: begin + product.times(products as u64), ..row });
     }
-    if asked(Kind::Product) || asked(Kind::Hessian) {
-        let hessian = world.hessian();
-        let mut stream = Stream::new(2, "bench", 0);
-        let v: Vec<f64> = (0..n_alphas).map(|_| stream.normal()).collect();
-        if asked(Kind::Product) {
-            rows.push(measure("Hessian-vector product", steps, n, product, || drop(hessian.apply(&v))));
-        }
-        if asked(Kind::Hessian) {
-            let cost = net.full_hessian_cost(n, [side; 2]);
-            rows.push(measure("full alpha-Hessian", 1, n, cost, || columns = hessian.full().n_products));
-        }
+    if asked(Kind::Hessian) {
+        let cost = begin + net.full_hessian_cost(n, [side; 2]);
+        rows.push(measure("full alpha-Hessian", 1, n, cost, || columns = world.hessian().full().n_products));
     }
     // Last: its memory would count as the steps'.
     let peak = peak::measure(threads);
     let machine = json!({
-        "isa": Isa::best().name(), "threads": threads,
+        "program": env!("CARGO_PKG_VERSION"), "isa": Isa::best().name(), "threads": threads,
+        "threads_ran": peak.threads_ran,
         "peak_gmac_per_s": peak.macs / 1e9, "bandwidth_gb_per_s": peak.bytes / 1e9,
     });
     let work = json!({
@@ -154,17 +155,25 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         return Ok(ExitCode::SUCCESS);
     }
     out!(
-        "space {}, {} channels, {} cells, batch {n}, {side}x{side}; {threads} threads, {}; forward pass {:.2} GMAC",
+        "space {}, {}, {}, batch {n}, {side}x{side}; {}, {}; forward pass {} GMAC",
         space.name,
-        args.channels,
-        args.cells,
+        count(args.channels as usize, "channel"),
+        count(args.cells as usize, "cell"),
+        count(threads, "thread"),
         Isa::best().name(),
-        forward / 1e9
+        digits(forward / 1e9)
     );
     out!("this machine: {:.0} GMAC/s on registers, {:.1} GB/s to and from memory", peak.macs / 1e9, peak.bytes / 1e9);
+    if let Some(ran) = peak.threads_ran.filter(|ran| *ran < QUIET) {
+        out!(
+            "warning: the threads ran {:.0} % of the time that they wanted to. Other programs used the processors, or these \
+             are fewer than threads:\ntimes and shares are not those of the machine alone",
+            100.0 * ran
+        );
+    }
     out!("");
     out!(
-        "{:<30} {:>10} {:>19} {:>11} {:>11} {:>9} {:>8} {:>8} {:>10}",
+        "{:<30} {:>10} {:>20} {:>11} {:>11} {:>9} {:>8} {:>8} {:>10}",
         "",
         "median s",
         "fastest to slowest",
@@ -183,17 +192,35 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         "Of peak: the multiply-adds that a row needs against the registers' rate. Of memory: the bytes that its passes move"
     );
     out!("where no cache keeps anything from one to the next, against the memory's rate.");
+    out!("");
     if products > 0 {
-        out!("");
-        out!("The eigenvalue took {products} products.");
+        out!("The eigenvalue took {} and the passes before the first.", count(products, "product"));
     }
     if columns > 0 {
         out!(
-            "The full Hessian of {n_alphas} alphas took {columns} products: over the operations of an edge it adds up to zero."
+            "The full Hessian took {} and these passes for {n_alphas} alphas: the rows of an edge's operations add up to \
+             zero,\nand products with alphas of reduction cells begin at the first such cell.",
+            count(columns, "product")
+        );
+    }
+    if let Some(row) = rows.first().filter(|_| asked(Kind::First)) {
+        let steps = (IMAGES / n).max(1) * EPOCHS;
+        let seconds = row.spread().0 * steps as f64;
+        out!(
+            "A search of {EPOCHS} epochs of {IMAGES} images (the paper's on CIFAR-10), {steps} steps of first order, would \
+             take {},\nwithout what is measured after epochs.",
+            duration(seconds)
         );
     }
     Ok(ExitCode::SUCCESS)
 }
+
+/// Threads that ran less of the time were not alone.
+const QUIET: f64 = 0.9;
+
+/// The paper's search: images that train the weights, and epochs.
+const IMAGES: usize = 25_000;
+const EPOCHS: usize = 50;
 
 /// Everything a search step moves.
 struct World<'a> {
@@ -277,7 +304,12 @@ fn measure(name: &'static str, steps: usize, images: usize, cost: Cost, mut body
     // Writing 5 sets the peak of the resident set back to its present size (Linux).
     let can_measure = std::fs::write("/proc/self/clear_refs", "5").is_ok();
     if steps > 1 {
+        let begin = Instant::now();
         body();
+        let left = begin.elapsed().as_secs_f64() * steps as f64;
+        if left > 10.0 {
+            say!("{name}: {steps} times, about {}", duration(left));
+        }
     }
     let seconds = (0..steps)
         .map(|_| {
@@ -286,9 +318,18 @@ fn measure(name: &'static str, steps: usize, images: usize, cost: Cost, mut body
             begin.elapsed().as_secs_f64()
         })
         .collect::<Vec<f64>>();
+    let row = Row { name, seconds, images, cost, peak_bytes: peak_resident().filter(|_| can_measure) };
     // The table comes last, as its shares do: this says what is going on.
-    say!("{name}: {:.4} s, the fastest of {steps}", seconds.iter().copied().fold(f64::INFINITY, f64::min));
-    Row { name, seconds, images, cost, peak_bytes: peak_resident().filter(|_| can_measure) }
+    let of = if steps > 1 { format!(", the median of {steps}") } else { String::new() };
+    say!("{name}: {} s{of}", digits(row.spread().0));
+    row
+}
+
+/// With at least three digits that count.
+fn digits(v: f64) -> String {
+    let before_point = if v > 0.0 { v.log10().floor() as i32 + 1 } else { 1 };
+    let behind = if before_point > 0 { 4 - before_point } else { 4.max(3 - before_point) };
+    format!("{v:.*}", behind.clamp(0, 9) as usize)
 }
 
 /// Bytes of VmHWM.
@@ -329,11 +370,35 @@ impl Row {
         let [gmac, gb] = [self.cost.macs, self.cost.bytes].map(|v| v as f64 / 1e9);
         let [of_peak, of_memory] = self.shares(peak).map(|s| format!("{:.0} %", 100.0 * s));
         out!(
-            "{:<30} {median:>10.4} {:>19} {:>11.0} {:>11} {gmac:>9.1} {of_peak:>8} {gb:>8.1} {of_memory:>10}",
+            "{:<30} {:>10} {:>20} {:>11.0} {:>11} {:>9} {of_peak:>8} {:>8} {of_memory:>10}",
             self.name,
-            format!("{fastest:.4} to {slowest:.4}"),
+            digits(median),
+            format!("{} to {}", digits(fastest), digits(slowest)),
             self.images as f64 / median,
             self.peak_bytes.map_or("-".into(), |b| format!("{:.0}", b as f64 / 1e6)),
+            digits(gmac),
+            digits(gb),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::digits;
+
+    #[test]
+    fn at_least_three_digits_count() {
+        for (v, shown) in [
+            (0.0, "0.000"),
+            (0.000_123_4, "0.000123"),
+            (0.0123, "0.0123"),
+            (0.574, "0.5740"),
+            (8.079, "8.079"),
+            (31.35, "31.35"),
+            (1234.5, "1234"),
+            (43210.0, "43210"),
+        ] {
+            assert_eq!(digits(v), shown);
+        }
     }
 }

@@ -37,15 +37,15 @@ pub fn set_threads(wanted: Option<usize>) -> Result<usize, Exit> {
 }
 
 /// A flag that the first Ctrl-C, SIGTERM or SIGHUP sets; the second ends the process at once.
-pub fn stop_flag() -> Result<Arc<AtomicBool>, Exit> {
+fn stop_flag(run: &Path) -> Result<Arc<AtomicBool>, Exit> {
     let stop = Arc::new(AtomicBool::new(false));
     let mut signals =
         Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|e| Exit::Failed(format!("cannot wait for signals: {e}")))?;
-    let flag = stop.clone();
+    let (flag, run) = (stop.clone(), quoted(run));
     std::thread::spawn(move || {
         for _ in signals.forever() {
             if flag.swap(true, Ordering::Relaxed) {
-                say!("Stopped at once; `rdarts resume` goes on from the last checkpoint.");
+                say!("Stopped at once; `rdarts resume {run}` goes on from the last checkpoint.");
                 std::process::exit(i32::from(INTERRUPTED));
             }
             say!("Stopping after this step; again to stop at once.");
@@ -100,7 +100,7 @@ pub fn conduct(
     body: impl FnOnce(&mut RunDir, &mut Shown, &AtomicBool) -> Result<Outcome, SearchError>,
 ) -> Result<ExitCode, Exit> {
     let here = Environment::detect(threads, isa()?.name());
-    let stop = stop_flag()?;
+    let stop = stop_flag(dir.path())?;
     let mut shown = Shown::new(json, problem.spec.search.epochs * problem.steps_per_epoch());
     if let Ok(Some(before)) = dir.view().environment() {
         for (what, old, new) in [("instruction set", &before.isa, &here.isa), ("version", &before.rdarts, &here.rdarts)]
@@ -243,8 +243,9 @@ fn never(problem: &Problem, measured: usize) -> String {
     match problem.spec.search.method {
         rdarts::run::Method::Darts => "Method darts only watches.".into(),
         _ if measured < needed => format!(
-            "{} are too few for it to compare: a window of {} needs {needed}.",
+            "{} {} too few for it to compare: a window of {} needs {needed}.",
             count(measured, "measurement"),
+            if measured == 1 { "is" } else { "are" },
             rule.window
         ),
         _ => "The smoothed eigenvalue never grew enough for it to act.".into(),

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use rdarts::run::{CheckpointName, RunView};
 use rdarts::search::lanczos::spectrum;
 use rdarts::search::measure::{diagonal, eigenvalue, hessian};
+use rdarts::search::monitor::Decision;
 use rdarts::search::problem::Problem;
 use rdarts::search::search::decide_for;
 use rdarts::search::state::State;
@@ -24,7 +25,6 @@ use crate::plot::{self, Point};
 /// Without --full the dominant eigenvalue comes from Lanczos, with a bound of its error; with --full the whole
 /// matrix is computed, and all its eigenvalues.
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
 pub struct Args {
     /// The run directory; the search may be running
     dir: PathBuf,
@@ -101,7 +101,12 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     if !trajectory.is_empty() {
         out!("{}", place(&trajectory, epoch, recorded.unwrap_or(value)));
     }
-    out!("The monitor's word after this epoch: {}", decide_for(&problem, &state.measurements(), epoch, state.sgd.l2));
+    match decide_for(&problem, &state.measurements(), epoch, state.sgd.l2) {
+        Decision::Continue(_) if epoch + 1 == problem.spec.search.epochs => {
+            out!("It was the last epoch of the search.")
+        }
+        word => out!("The monitor's word after it: {word}"),
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -175,6 +180,9 @@ fn full(problem: &Problem, state: &State, epoch: usize, args: &Args, out: &mut s
 
 /// Where a value lies among those measured.
 fn place(trajectory: &[Point], epoch: usize, value: f64) -> String {
+    if let [only] = trajectory {
+        return format!("Epoch {}: the only measurement, {:.4}.", only.epoch, only.value);
+    }
     let larger = trajectory.iter().filter(|p| p.value > value * (1.0 + 1e-9)).count();
     let highest = trajectory.iter().map(|p| p.value).fold(f64::NEG_INFINITY, f64::max);
     let lowest = trajectory.iter().map(|p| p.value).fold(f64::INFINITY, f64::min);

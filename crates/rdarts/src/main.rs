@@ -32,7 +32,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// eigenvalue of the Hessian of the validation loss with respect to the architecture, and stops before the search
 /// degenerates (darts-es) or regularises harder and goes back (darts-ada).
 ///
-/// Start with `rdarts search`: a small search on embedded images, about a minute on two cores.
+/// Start with `rdarts search`: a small search on embedded images, one to three minutes on two cores.
 #[derive(Parser)]
 #[command(name = "rdarts", version, arg_required_else_help = true)]
 struct Cli {

@@ -16,15 +16,39 @@ use crate::exit::say;
 pub struct Shown {
     bar: Option<ProgressBar>,
     quiet: bool,
-    begin: Instant,
-    /// Weight-step images since the start of this process, and steps of the whole search at its start.
+    /// Of this process since its start or the last rollback: training, and what was measured behind epochs.
+    training: Pace,
+    measuring: Pace,
+    /// When the last step or epoch ended.
+    last: Instant,
+    /// Weight-step images of the training.
     images: usize,
-    first: Option<u64>,
+    /// Steps of the whole search, and of an epoch.
     done: u64,
     total: u64,
+    per_epoch: u64,
     table_begun: bool,
     /// When something was last shown without a terminal.
     shown_at: Instant,
+}
+
+/// How many of something took how long together.
+#[derive(Clone, Copy, Default)]
+struct Pace {
+    n: u64,
+    seconds: f64,
+}
+
+impl Pace {
+    fn add(&mut self, took: Duration) {
+        self.n += 1;
+        self.seconds += took.as_secs_f64();
+    }
+
+    /// What so many more will take, if there has been one yet.
+    fn of(&self, n: u64) -> Option<f64> {
+        (self.n > 0).then(|| self.seconds / self.n as f64 * n as f64)
+    }
 }
 
 /// Without a terminal, a long epoch shows a line this often.
@@ -43,11 +67,13 @@ impl Shown {
                 bar
             }),
             quiet,
-            begin: Instant::now(),
+            training: Pace::default(),
+            measuring: Pace::default(),
+            last: Instant::now(),
             images: 0,
-            first: None,
             done: 0,
             total: total as u64,
+            per_epoch: 1,
             table_begun: false,
             shown_at: Instant::now(),
         }
@@ -69,45 +95,44 @@ impl Shown {
         }
     }
 
-    /// Images per second of this process, measuring included.
-    fn rate(&self) -> f64 {
-        self.images as f64 / self.begin.elapsed().as_secs_f64().max(1e-9)
+    /// Images per second of the training.
+    fn rate(&self) -> String {
+        match self.training.n {
+            0 => "-".into(),
+            _ => format!("{:.0}", self.images as f64 / self.training.seconds.max(1e-9)),
+        }
     }
 
+    /// What training and measuring take that are still to come; the first epoch does not know of measuring yet.
     fn time_left(&self) -> String {
-        let done = self.done - self.first.unwrap_or(0);
-        if done == 0 {
-            return "unknown".into();
-        }
-        let left = self.begin.elapsed().as_secs_f64() / done as f64 * (self.total - self.done) as f64;
-        duration(left)
+        let steps = self.total - self.done;
+        let epochs = steps.div_ceil(self.per_epoch);
+        let measuring = self.measuring.of(epochs).unwrap_or(0.0);
+        self.training.of(steps).map_or("unknown".into(), |training| duration(training + measuring))
     }
 }
 
 impl Observer for Shown {
     fn step(&mut self, p: &Progress) {
-        self.done = (p.epoch * p.n_steps + p.step) as u64;
+        let took = std::mem::replace(&mut self.last, Instant::now()).elapsed();
+        let before = std::mem::replace(&mut self.done, (p.epoch * p.n_steps + p.step) as u64);
         self.total = (p.n_epochs * p.n_steps) as u64;
-        self.images += p.images;
-        // After a rollback the count starts anew.
-        if self.first.is_none_or(|first| first >= self.done) {
-            (self.first, self.begin, self.images) = (Some(self.done - 1), Instant::now(), p.images);
+        self.per_epoch = p.n_steps as u64;
+        // After a rollback, which loads a checkpoint, or a resumption the time of the first step is not that of a step.
+        if before + 1 == self.done {
+            self.training.add(took);
+            self.images += p.images;
         }
         if let Some(bar) = &self.bar {
             bar.set_length(self.total);
             bar.set_position(self.done);
             bar.set_prefix(format!("epoch {} of 0 to {}", p.epoch, p.n_epochs - 1));
-            bar.set_message(format!(
-                "loss {:.3}  {:.0} images/s  {} left",
-                p.train_loss,
-                self.rate(),
-                self.time_left()
-            ));
+            bar.set_message(format!("loss {:.3}  {} images/s  {} left", p.train_loss, self.rate(), self.time_left()));
         } else if self.shown_at.elapsed() > LINE_EVERY {
             self.shown_at = Instant::now();
             let (rate, left) = (self.rate(), self.time_left());
             self.line(&format!(
-                "  epoch {} step {}/{}  loss {:.3}  {rate:.0} images/s  {left} left",
+                "  epoch {} step {}/{}  loss {:.3}  {rate} images/s  {left} left",
                 p.epoch, p.step, p.n_steps, p.train_loss
             ));
         }
@@ -121,6 +146,7 @@ impl Observer for Shown {
 
     fn epoch(&mut self, r: &EpochRecord) {
         self.shown_at = Instant::now();
+        self.measuring.add(std::mem::replace(&mut self.last, self.shown_at).elapsed());
         if !self.table_begun {
             self.table_begun = true;
             self.line(
@@ -129,7 +155,7 @@ impl Observer for Shown {
         }
         let percent = |v: Option<f64>| v.map_or("-".into(), |v| format!("{:.1}%", 100.0 * v));
         self.line(&format!(
-            "{:>5}  {:>10.4} {:>5}  {:>12}  {:>9}  {:>10}  {:>5} {:>7} {:>10.0}  {}",
+            "{:>5}  {:>10.4} {:>5}  {:>12}  {:>9}  {:>10}  {:>5} {:>7} {:>10}  {}",
             r.epoch,
             r.train_loss,
             percent(Some(r.train_accuracy)),
@@ -220,5 +246,45 @@ pub fn duration(seconds: f64) -> String {
         0..60 => format!("{s} s"),
         60..3600 => format!("{}:{:02}", s / 60, s % 60),
         _ => format!("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_counts_what_is_measured_after_epochs_and_the_rate_does_not() {
+        let mut shown = Shown::new(true, 40);
+        assert_eq!((shown.rate().as_str(), shown.time_left().as_str()), ("-", "unknown"));
+        (shown.done, shown.per_epoch, shown.images) = (20, 10, 640);
+        shown.training = Pace { n: 10, seconds: 5.0 };
+        assert_eq!((shown.rate().as_str(), shown.time_left().as_str()), ("128", "10 s"));
+        shown.measuring = Pace { n: 1, seconds: 2.0 };
+        assert_eq!(shown.time_left(), "14 s");
+        // In the middle of an epoch what is measured after it is still to come.
+        shown.done = 21;
+        assert_eq!(shown.time_left(), "14 s");
+    }
+
+    #[test]
+    fn the_first_step_after_a_resumption_or_rollback_counts_no_time() {
+        let at = |epoch, step| Progress {
+            attempt: 0,
+            epoch,
+            n_epochs: 4,
+            step,
+            n_steps: 10,
+            images: 64,
+            train_loss: 1.0,
+            alpha_loss: 1.0,
+        };
+        let mut shown = Shown::new(true, 40);
+        shown.step(&at(1, 5));
+        assert_eq!((shown.training.n, shown.images), (0, 0));
+        shown.step(&at(1, 6));
+        assert_eq!((shown.training.n, shown.images), (1, 64));
+        shown.step(&at(0, 1));
+        assert_eq!((shown.training.n, shown.images), (1, 64));
     }
 }

@@ -15,17 +15,26 @@ use crate::progress::Reading;
 
 /// Search an architecture; without arguments a small robust search on embedded images
 ///
-/// What is searched is a spec: a preset (demo or paper), a TOML file that may name only what it changes, and
-/// --set key=value. The complete spec is written to the run directory; every key has a comment in the presets.
+/// What is searched is a spec: a preset (demo or paper), a TOML file that may
+/// name only what it changes, and --set key=value. The complete spec is written
+/// to the run directory; every key has a comment in the presets.
 ///
 /// Examples:
-///   rdarts search                                      a minute on two cores: DARTS-ADA, space S2, fashion-mini
-///   rdarts search --preset paper --space s3 --seed 2   the paper's settings on the full Fashion-MNIST
-///   rdarts search --data ./my-images                   your pictures: a directory a class
-///   rdarts search my.toml --set search.epochs=20       your spec, shortened
+///   rdarts search
+///       one to three minutes on two cores: DARTS-ADA, space S2, fashion-mini
+///   rdarts search --preset paper --space s3 --seed 2
+///       the paper's settings on the full Fashion-MNIST
+///   rdarts search --data ./my-images
+///       your pictures: a directory a class
+///   rdarts search my.toml --set search.epochs=20
+///       your spec, shortened
 ///   rdarts search --method darts --set weights.l2=0.0243
 ///
-/// Ctrl-C ends the step, saves and says how to go on; a second Ctrl-C stops at once.
+/// Progress lines give the images a second that train the weights, measuring
+/// aside; the time left counts both.
+///
+/// Ctrl-C ends the step, saves and says how to go on; a second Ctrl-C stops at
+/// once.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
