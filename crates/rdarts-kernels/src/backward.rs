@@ -338,7 +338,7 @@ fn vjp_in_pool(
             part[i] = Some(piece);
         }
     }
-    chunks.par_iter_mut().zip(parts).with_max_len(1).for_each(|(chunk, mut parts)| {
+    chunks.par_iter_mut().zip(parts).for_each(|(chunk, mut parts)| {
         with_scratch(|work| {
             for span in ctx.spans(chunk.n) {
                 for state in (0..2).filter(|s| ctx.needs[*s]) {
@@ -514,7 +514,7 @@ impl<'a> Context<'a> {
             with_scratch(|work| self.spans(chunk.n).for_each(|span| f(chunk, span, work, &mut sums)));
             sums
         };
-        let parts: Vec<Vec<Sums>> = chunks.par_iter_mut().with_max_len(1).map(of_chunk).collect();
+        let parts: Vec<Vec<Sums>> = chunks.par_iter_mut().map(of_chunk).collect();
         let mut total = new();
         for part in &parts {
             total.iter_mut().zip(part).for_each(|(t, p)| t.merge(p));

@@ -339,7 +339,7 @@ impl Plan {
         c * h * w
     }
 
-    /// Every stage, with the branch's state for first stages.
+    /// The stages of every branch: shared ones as often as there are branches.
     pub fn stages(&self) -> impl Iterator<Item = &Placed> {
         let of_branches = self.branches.iter().flat_map(|b| b.placed());
         self.pre.iter().chain(of_branches)
@@ -533,7 +533,7 @@ mod tests {
                 assert!(b.state < 2 || complete[b.state - 2], "a branch starts at a node that is not complete");
                 started[*at] = true;
             }
-            // Shared stages begin with the branch that runs them and come back with it, after all others.
+            // No branch starts before the one that its stages go with.
             for at in &unit.first {
                 assert!(plan.branches.iter().all(|b| !b.serves.contains(at) || started[b.serves[0]]));
             }

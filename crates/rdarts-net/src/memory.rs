@@ -62,9 +62,9 @@ impl CellFloats {
             let ops = &spec.edges[edge];
             let free = |op: &&OpKind| matches!(op, OpKind::None) || (**op == OpKind::Skip && spec.stride(state) == 1);
             // Pools of a state are one for all edges from there.
-            let mut is_known =
+            let mut is_counted =
                 |op: &OpKind| matches!(op, OpKind::MaxPool3 | OpKind::AvgPool3) && !pools.insert((state, *op));
-            n_stages += ops.iter().filter(|op| !(free(op) || is_known(op))).count() + two_stages(ops);
+            n_stages += ops.iter().filter(|op| !(free(op) || is_counted(op))).count() + two_stages(ops);
             n_twice += two_stages(ops);
             across[state.saturating_sub(1)..=node].iter_mut().for_each(|n| *n += two_stages(ops));
         }
@@ -119,5 +119,21 @@ impl Supernet {
             }
         }
         cells
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pools_are_kept_once_for_each_state() {
+        let edges = vec![vec![OpKind::MaxPool3, OpKind::AvgPool3]; 14];
+        let spec =
+            CellSpec { nodes: 4, c: 8, c_prev_prev: 8, c_prev: 8, reduction: false, reduction_prev: false, edges };
+        let tensor = 3 * 4 * 4 * 8;
+        let floats = CellFloats::of(&spec, CellDims { n: 3, side0: [4; 2], side1: [4; 2] });
+        // States 0 and 1, and two pools of each of the five that edges start at.
+        assert_eq!(floats.saved, (2 + 2 * 5) * tensor);
     }
 }

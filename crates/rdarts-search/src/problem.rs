@@ -200,7 +200,7 @@ pub fn check_memory(needed: u64, what: &str) -> Result<(), SearchError> {
     }
     let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
     Err(SearchError::Input(format!(
-        "a search step needs about {:.1} GiB of memory and this machine has {:.1} GiB free: lower {what}",
+        "this needs about {:.1} GiB of memory and this machine has {:.1} GiB free: lower {what}",
         gib(needed),
         gib(available),
     )))

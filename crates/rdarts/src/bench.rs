@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use rdarts::kernels::{Isa, buffers, peak};
 use rdarts::net::{
-    AlphaHessian, Alphas, Batch, Cost, Device, InnerStep, Point, Supernet, SupernetSpec, alpha_gradient,
+    AlphaHessian, Alphas, Batch, Cost, Device, InnerStep, Point, Supernet, SupernetSpec, Work, alpha_gradient,
     unrolled_gradient, weight_gradient,
 };
 use rdarts::rng::Stream;
@@ -33,7 +33,8 @@ use crate::progress::duration;
 /// Measures the search step of first and of second order (exact), a Hessian-vector product, the dominant eigenvalue
 /// to 1e-3, and the full alpha-Hessian. Of each it says which share of this machine's floating-point peak it reaches, and
 /// which share of the bandwidth of its memory it would use if no cache helped; both are measured afterwards, on a
-/// machine that should have nothing else to do. Memory is that of the process while a row ran: a row
+/// machine that should have nothing else to do. Images per second are those of a batch (of the two that a search step
+/// reads) by the seconds. Memory is that of the process while a row ran: a row
 /// asked for alone (--only) has none of what others have left. All rows at the default size take about a minute on two
 /// cores, those of a larger space several. bench/peer in the source compares the same work with PyTorch.
 #[derive(clap::Args)]
@@ -99,12 +100,17 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let space = open_space(&args.space)?;
     let (n, side) = (args.batch as usize, args.size as usize);
     let net = Supernet::new(SupernetSpec::from_space(&space, args.cells as usize, args.channels as usize, 3, 10));
-    let needed = net.memory_estimate(n, [side; 2], rdarts::net::Work::SecondOrderStep);
+    let asked = |kind| args.only.is_empty() || args.only.contains(&kind);
+    let work = match () {
+        () if asked(Kind::Second) => Work::SecondOrderStep,
+        () if asked(Kind::Product) || asked(Kind::Eigenvalue) || asked(Kind::Hessian) => Work::HessianProduct,
+        () => Work::Gradient,
+    };
+    let needed = net.memory_estimate(n, [side; 2], work);
     rdarts::search::problem::check_memory(needed, "--batch, --channels, --cells or --size")?;
     let forward = net.macs([side; 2]) as f64 * n as f64;
     let steps = args.steps as usize;
     let n_alphas: usize = net.n_alphas().iter().sum();
-    let asked = |kind| args.only.is_empty() || args.only.contains(&kind);
     let mut rows = Vec::new();
     if asked(Kind::First) || asked(Kind::Second) {
         let mut world = World::new(&net, n, side);
@@ -166,9 +172,13 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     out!("this machine: {:.0} GMAC/s on registers, {:.1} GB/s to and from memory", peak.macs / 1e9, peak.bytes / 1e9);
     if let Some(ran) = peak.threads_ran.filter(|ran| *ran < QUIET) {
         out!(
-            "warning: the threads ran {:.0} % of the time that they wanted to. Other programs used the processors, or these \
-             are fewer than threads:\ntimes and shares are not those of the machine alone",
-            100.0 * ran
+            "warning: threads waited for a processor {:.0} % of their time, as {}: times and shares are not those of the \
+             machine alone",
+            100.0 * (1.0 - ran),
+            match std::thread::available_parallelism().map_or(threads, usize::from) {
+                processors if processors < threads => format!("there are {processors} for {threads}"),
+                _ => "other programs used them".into(),
+            }
         );
     }
     out!("");
@@ -198,24 +208,24 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     }
     if columns > 0 {
         out!(
-            "The full Hessian took {} and these passes for {n_alphas} alphas: the rows of an edge's operations add up to \
-             zero,\nand products with alphas of reduction cells begin at the first such cell.",
+            "The full Hessian of {n_alphas} alphas took {} and the passes before the first: the rows of an edge's operations \
+             add up\nto zero, and products with alphas of reduction cells begin at the first such cell.",
             count(columns, "product")
         );
     }
     if let Some(row) = rows.first().filter(|_| asked(Kind::First)) {
-        let steps = (IMAGES / n).max(1) * EPOCHS;
+        let steps = IMAGES.div_ceil(n) * EPOCHS;
         let seconds = row.spread().0 * steps as f64;
         out!(
-            "A search of {EPOCHS} epochs of {IMAGES} images (the paper's on CIFAR-10), {steps} steps of first order, would \
-             take {},\nwithout what is measured after epochs.",
-            duration(seconds)
+            "With these settings {EPOCHS} epochs of {IMAGES} images, as in the paper's search on CIFAR-10, {steps} steps of \
+             first order,\nwould take {:.1} hours without what is measured after epochs.",
+            seconds / 3600.0
         );
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Threads that ran less of the time were not alone.
+/// Threads that ran less of the time that they could were not alone.
 const QUIET: f64 = 0.9;
 
 /// The paper's search: images that train the weights, and epochs.
@@ -308,7 +318,8 @@ fn measure(name: &'static str, steps: usize, images: usize, cost: Cost, mut body
         body();
         let left = begin.elapsed().as_secs_f64() * steps as f64;
         if left > 10.0 {
-            say!("{name}: {steps} times, about {}", duration(left));
+            // The first run is the slowest.
+            say!("{name}: {steps} times, at most about {}", duration(left));
         }
     }
     let seconds = (0..steps)
@@ -325,7 +336,7 @@ fn measure(name: &'static str, steps: usize, images: usize, cost: Cost, mut body
     row
 }
 
-/// With at least three digits that count.
+/// With at least three digits that count, down to a billionth.
 fn digits(v: f64) -> String {
     let before_point = if v > 0.0 { v.log10().floor() as i32 + 1 } else { 1 };
     let behind = if before_point > 0 { 4 - before_point } else { 4.max(3 - before_point) };

@@ -36,19 +36,19 @@ pub fn set_threads(wanted: Option<usize>) -> Result<usize, Exit> {
     Ok(n)
 }
 
-/// A flag that the first Ctrl-C, SIGTERM or SIGHUP sets; the second ends the process at once.
-fn stop_flag(run: &Path) -> Result<Arc<AtomicBool>, Exit> {
+/// A flag that the first Ctrl-C, SIGTERM or SIGHUP sets; the second ends the process at once and says what goes on.
+fn stop_flag(again: &str, say: impl Fn(&str) + Send + 'static) -> Result<Arc<AtomicBool>, Exit> {
     let stop = Arc::new(AtomicBool::new(false));
     let mut signals =
         Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|e| Exit::Failed(format!("cannot wait for signals: {e}")))?;
-    let (flag, run) = (stop.clone(), quoted(run));
+    let (flag, again) = (stop.clone(), again.to_string());
     std::thread::spawn(move || {
         for _ in signals.forever() {
             if flag.swap(true, Ordering::Relaxed) {
-                say!("Stopped at once; `rdarts resume {run}` goes on from the last checkpoint.");
+                say(&format!("Stopped at once; `{again}` goes on from the last checkpoint."));
                 std::process::exit(i32::from(INTERRUPTED));
             }
-            say!("Stopping after this step; again to stop at once.");
+            say("Stopping after this step; again to stop at once.");
         }
     });
     Ok(stop)
@@ -100,8 +100,14 @@ pub fn conduct(
     body: impl FnOnce(&mut RunDir, &mut Shown, &AtomicBool) -> Result<Outcome, SearchError>,
 ) -> Result<ExitCode, Exit> {
     let here = Environment::detect(threads, isa()?.name());
-    let stop = stop_flag(dir.path())?;
+    let data_dir = &problem.spec.data.dir;
+    let moved = match *data_dir == dir.view().spec().data.dir {
+        true => String::new(),
+        false => format!(" --data-dir {}", quoted(Path::new(data_dir))),
+    };
+    let again = format!("rdarts resume {}{moved}", quoted(dir.path()));
     let mut shown = Shown::new(json, problem.spec.search.epochs * problem.steps_per_epoch());
+    let stop = stop_flag(&again, shown.say_above())?;
     if let Ok(Some(before)) = dir.view().environment() {
         for (what, old, new) in [("instruction set", &before.isa, &here.isa), ("version", &before.rdarts, &here.rdarts)]
         {
@@ -131,15 +137,7 @@ pub fn conduct(
             if json {
                 out!("{}", json!({ "interrupted": { "epoch": epoch, "step": step }, "directory": path.to_string() }));
             }
-            let data_dir = &problem.spec.data.dir;
-            let moved = match *data_dir == dir.view().spec().data.dir {
-                true => String::new(),
-                false => format!(" --data-dir {}", quoted(Path::new(data_dir))),
-            };
-            say!(
-                "Stopped in epoch {epoch} after step {step} and saved. Go on with `rdarts resume {}{moved}`.",
-                quoted(dir.path())
-            );
+            say!("Stopped in epoch {epoch} after step {step} and saved. Go on with `{again}`.");
             Ok(ExitCode::from(INTERRUPTED))
         }
     }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use rdarts::run::{CheckpointName, RunView};
 use rdarts::search::lanczos::spectrum;
 use rdarts::search::measure::{diagonal, eigenvalue, hessian};
-use rdarts::search::monitor::Decision;
+use rdarts::search::monitor::{Decision, Why};
 use rdarts::search::problem::Problem;
 use rdarts::search::search::decide_for;
 use rdarts::search::state::State;
@@ -35,7 +35,7 @@ pub struct Args {
     #[arg(long)]
     full: bool,
     /// Relative error of the dominant eigenvalue [default: hessian.tolerance of the run]
-    #[arg(long)]
+    #[arg(long, conflicts_with = "full")]
     tolerance: Option<f64>,
     /// Directory of the data set, if it is not where it was
     #[arg(long)]
@@ -101,11 +101,16 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     if !trajectory.is_empty() {
         out!("{}", place(&trajectory, epoch, recorded.unwrap_or(value)));
     }
-    match decide_for(&problem, &state.measurements(), epoch, state.sgd.l2) {
-        Decision::Continue(_) if epoch + 1 == problem.spec.search.epochs => {
-            out!("It was the last epoch of the search.")
-        }
-        word => out!("The monitor's word after it: {word}"),
+    let word = decide_for(&problem, &state.measurements(), epoch, state.sgd.l2);
+    // After the last epoch no search goes on, unless something keeps it from being stopped.
+    let goes_on = matches!(
+        word,
+        Decision::Continue(Why::PlainDarts | Why::NotMeasured | Why::TooEarly | Why::LastEpoch | Why::Steady(_))
+    );
+    if goes_on && epoch + 1 == problem.spec.search.epochs {
+        out!("It was the last epoch of the search.");
+    } else {
+        out!("The monitor's word after it: {word}");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -120,15 +125,22 @@ fn choose(view: &RunView, epoch: Option<usize>) -> Result<CheckpointName, Exit> 
     };
     found.cloned().ok_or_else(|| {
         if whole.is_empty() {
-            return Exit::Input(format!("`{}` has no checkpoint yet: its first epoch is not over", view.path().display()));
+            return Exit::Input(format!(
+                "`{}` has no checkpoint yet: its first epoch is not over",
+                view.path().display()
+            ));
         }
         let mut epochs: Vec<usize> = whole.iter().map(|n| n.epoch).collect();
         epochs.sort_unstable();
         epochs.dedup();
         let there = epochs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let wanted = epoch.map_or("any epoch".into(), |e| format!("epoch {e}"));
+        let epochs_word = if epochs.len() == 1 { "epoch" } else { "epochs" };
+        // Later ones are still to come, or never will.
+        let was = epoch.is_some_and(|epoch| epochs.last().is_some_and(|last| epoch < *last));
+        let hint = if was { " (a search with --set eval.keep_checkpoints=true keeps all)" } else { "" };
         Exit::Input(format!(
-            "`{}` has no checkpoint of {wanted}, only of epochs {there} (a search with --set eval.keep_checkpoints=true keeps all)",
+            "`{}` has no checkpoint of {wanted}, only of {epochs_word} {there}{hint}",
             view.path().display()
         ))
     })
@@ -180,14 +192,17 @@ fn full(problem: &Problem, state: &State, epoch: usize, args: &Args, out: &mut s
 
 /// Where a value lies among those measured.
 fn place(trajectory: &[Point], epoch: usize, value: f64) -> String {
-    if let [only] = trajectory {
+    if let [only] = trajectory
+        && only.epoch == epoch
+    {
         return format!("Epoch {}: the only measurement, {:.4}.", only.epoch, only.value);
     }
     let larger = trajectory.iter().filter(|p| p.value > value * (1.0 + 1e-9)).count();
     let highest = trajectory.iter().map(|p| p.value).fold(f64::NEG_INFINITY, f64::max);
     let lowest = trajectory.iter().map(|p| p.value).fold(f64::INFINITY, f64::min);
     format!(
-        "Epoch {epoch}: {larger} of {} measurements are larger; they run from {lowest:.4} to {highest:.4}.",
-        trajectory.len()
+        "Epoch {epoch}: of {} measurements, from {lowest:.4} to {highest:.4}, {larger} {} larger.",
+        trajectory.len(),
+        if larger == 1 { "is" } else { "are" }
     )
 }

@@ -16,17 +16,18 @@ use crate::exit::say;
 pub struct Shown {
     bar: Option<ProgressBar>,
     quiet: bool,
-    /// Of this process since its start or the last rollback: training, and what was measured behind epochs.
+    /// Of this process: training, and what was measured after epochs.
     training: Pace,
     measuring: Pace,
     /// When the last step or epoch ended.
     last: Instant,
     /// Weight-step images of the training.
     images: usize,
-    /// Steps of the whole search, and of an epoch.
-    done: u64,
+    /// Steps of the whole search; `None` before the first that this process makes.
+    done: Option<u64>,
     total: u64,
-    per_epoch: u64,
+    /// Epochs whose measurements are still to come.
+    epochs_left: u64,
     table_begun: bool,
     /// When something was last shown without a terminal.
     shown_at: Instant,
@@ -71,9 +72,9 @@ impl Shown {
             measuring: Pace::default(),
             last: Instant::now(),
             images: 0,
-            done: 0,
+            done: None,
             total: total as u64,
-            per_epoch: 1,
+            epochs_left: 0,
             table_begun: false,
             shown_at: Instant::now(),
         }
@@ -83,6 +84,15 @@ impl Shown {
     pub fn line(&self, text: &str) {
         match &self.bar {
             _ if self.quiet => {}
+            Some(bar) => bar.suspend(|| say!("{text}")),
+            None => say!("{text}"),
+        }
+    }
+
+    /// Says something above the bar, `quiet` or not, from whatever thread.
+    pub fn say_above(&self) -> impl Fn(&str) + Send + use<> {
+        let bar = self.bar.clone();
+        move |text| match &bar {
             Some(bar) => bar.suspend(|| say!("{text}")),
             None => say!("{text}"),
         }
@@ -105,9 +115,8 @@ impl Shown {
 
     /// What training and measuring take that are still to come; the first epoch does not know of measuring yet.
     fn time_left(&self) -> String {
-        let steps = self.total - self.done;
-        let epochs = steps.div_ceil(self.per_epoch);
-        let measuring = self.measuring.of(epochs).unwrap_or(0.0);
+        let steps = self.total - self.done.unwrap_or(0);
+        let measuring = self.measuring.of(self.epochs_left).unwrap_or(0.0);
         self.training.of(steps).map_or("unknown".into(), |training| duration(training + measuring))
     }
 }
@@ -115,19 +124,25 @@ impl Shown {
 impl Observer for Shown {
     fn step(&mut self, p: &Progress) {
         let took = std::mem::replace(&mut self.last, Instant::now()).elapsed();
-        let before = std::mem::replace(&mut self.done, (p.epoch * p.n_steps + p.step) as u64);
+        let done = (p.epoch * p.n_steps + p.step) as u64;
+        let before = self.done.replace(done);
         self.total = (p.n_epochs * p.n_steps) as u64;
-        self.per_epoch = p.n_steps as u64;
-        // After a rollback, which loads a checkpoint, or a resumption the time of the first step is not that of a step.
-        if before + 1 == self.done {
+        self.epochs_left = (p.n_epochs - p.epoch) as u64;
+        // Before the first step of all, and after a rollback, lies more than a step.
+        if before.is_some_and(|before| before + 1 == done) {
             self.training.add(took);
             self.images += p.images;
         }
         if let Some(bar) = &self.bar {
             bar.set_length(self.total);
-            bar.set_position(self.done);
-            bar.set_prefix(format!("epoch {} of 0 to {}", p.epoch, p.n_epochs - 1));
-            bar.set_message(format!("loss {:.3}  {} images/s  {} left", p.train_loss, self.rate(), self.time_left()));
+            bar.set_position(done);
+            bar.set_prefix(format!("epoch {}, the last is {}", p.epoch, p.n_epochs - 1));
+            // Nobody knows before the second step.
+            let pace = match self.training.n {
+                0 => String::new(),
+                _ => format!("  {} images/s  {} left", self.rate(), self.time_left()),
+            };
+            bar.set_message(format!("loss {:.3}{pace}", p.train_loss));
         } else if self.shown_at.elapsed() > LINE_EVERY {
             self.shown_at = Instant::now();
             let (rate, left) = (self.rate(), self.time_left());
@@ -147,6 +162,7 @@ impl Observer for Shown {
     fn epoch(&mut self, r: &EpochRecord) {
         self.shown_at = Instant::now();
         self.measuring.add(std::mem::replace(&mut self.last, self.shown_at).elapsed());
+        self.epochs_left = self.epochs_left.saturating_sub(1);
         if !self.table_begun {
             self.table_begun = true;
             self.line(
@@ -257,28 +273,22 @@ mod tests {
     fn the_time_left_counts_what_is_measured_after_epochs_and_the_rate_does_not() {
         let mut shown = Shown::new(true, 40);
         assert_eq!((shown.rate().as_str(), shown.time_left().as_str()), ("-", "unknown"));
-        (shown.done, shown.per_epoch, shown.images) = (20, 10, 640);
+        (shown.done, shown.epochs_left, shown.images) = (Some(20), 2, 640);
         shown.training = Pace { n: 10, seconds: 5.0 };
         assert_eq!((shown.rate().as_str(), shown.time_left().as_str()), ("128", "10 s"));
         shown.measuring = Pace { n: 1, seconds: 2.0 };
         assert_eq!(shown.time_left(), "14 s");
-        // In the middle of an epoch what is measured after it is still to come.
-        shown.done = 21;
-        assert_eq!(shown.time_left(), "14 s");
+        // After the last step what is measured then is still to come.
+        shown.step(&at(3, 10));
+        assert_eq!(shown.time_left(), "2 s");
+    }
+
+    fn at(epoch: usize, step: usize) -> Progress {
+        Progress { attempt: 0, epoch, n_epochs: 4, step, n_steps: 10, images: 64, train_loss: 1.0, alpha_loss: 1.0 }
     }
 
     #[test]
     fn the_first_step_after_a_resumption_or_rollback_counts_no_time() {
-        let at = |epoch, step| Progress {
-            attempt: 0,
-            epoch,
-            n_epochs: 4,
-            step,
-            n_steps: 10,
-            images: 64,
-            train_loss: 1.0,
-            alpha_loss: 1.0,
-        };
         let mut shown = Shown::new(true, 40);
         shown.step(&at(1, 5));
         assert_eq!((shown.training.n, shown.images), (0, 0));

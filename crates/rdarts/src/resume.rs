@@ -49,6 +49,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         dir.write_space(&problem.space.to_toml())?;
     }
     conduct(&problem, &mut dir, threads, args.json, |dir, shown, stop| {
-        resume(&problem, dir, shown, stop, &mut |text| say!("{text}"))
+        let say_above = shown.say_above();
+        resume(&problem, dir, shown, stop, &mut |text| say_above(text))
     })
 }

@@ -30,8 +30,8 @@ use crate::progress::Reading;
 ///       your spec, shortened
 ///   rdarts search --method darts --set weights.l2=0.0243
 ///
-/// Progress lines give the images a second that train the weights, measuring
-/// aside; the time left counts both.
+/// Progress lines give the images a second that have trained the weights since
+/// the program was started, measuring aside; the time left counts both.
 ///
 /// Ctrl-C ends the step, saves and says how to go on; a second Ctrl-C stops at
 /// once.

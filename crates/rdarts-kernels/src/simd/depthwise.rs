@@ -200,7 +200,9 @@ impl Cotangent<'_> {
 
     /// The same, where the gradient of the input will lie at `destination`.
     fn make_at(&self, isa: super::Isa, destination: &[f32], first: usize, px: usize, c: usize, out: &mut [f32]) {
+        // As many as the blend takes at once, so that they need no vector.
         const FEW: usize = 4;
+        debug_assert!(!self.sources.is_empty(), "a gradient of nothing");
         for begin in (0..self.sources.len()).step_by(FEW) {
             let mut few = [Source::new(&[], 0, &[]); FEW];
             let n = FEW.min(self.sources.len() - begin);

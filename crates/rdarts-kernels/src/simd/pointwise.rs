@@ -13,7 +13,7 @@ pub(crate) struct Next {
 }
 
 impl Next {
-    /// The sources and the gate of a vjp of a jvp.
+    /// The sources and the gate of a vjp of a jvp, of a stage that one tensor reads: shared ones are pools.
     const MOST: usize = 5;
 
     /// Adds a source from a pixel on, which may lie behind the end of the slice: the next image does.
