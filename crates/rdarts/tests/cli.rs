@@ -110,7 +110,8 @@ fn a_search_tells_what_it_found_what_the_monitor_decided_and_what_to_do_next() {
             assert_eq!(*entry, rows[j][i], "exactly symmetric");
         }
     }
-    refuses(tmp.path(), &["hessian", "run", "--epoch", "77"], &["no checkpoint of epoch 77", "keep_checkpoints"]);
+    refuses(tmp.path(), &["hessian", "run", "--epoch", "77"], &["no checkpoint of epoch 77"]);
+    refuses(tmp.path(), &["hessian", "run", "--epoch", "0"], &["no checkpoint of epoch 0", "keep_checkpoints"]);
     refuses(tmp.path(), &["resume", "run"], &["finished"]);
 }
 
