@@ -363,7 +363,6 @@ struct AtNorm<'a> {
 }
 
 /// A tensor that is m times (p times) what a batch norm made, and its gradients.
-#[derive(Clone, Copy)]
 struct Behind<'a> {
     /// Of its value.
     g: &'a [f32],
@@ -545,11 +544,9 @@ impl<'a> Context<'a> {
         let mut all = FirstVjps::default();
         for at in branches.iter().copied() {
             let b = &self.plan.branches[at];
-            if b.serves.is_empty() {
-                continue;
-            }
             let identity = matches!(b.action, Action::Identity);
-            if !(identity || matches!(b.action, Action::Stages(_))) || (b.state < 2 && !self.needs[b.state]) {
+            let goes_back = b.runs() && matches!(b.action, Action::Identity | Action::Stages(_));
+            if !goes_back || (b.state < 2 && !self.needs[b.state]) {
                 continue;
             }
             // A stage can write the first part itself, but for a node, which starts as its part of the output's. Skip
@@ -621,21 +618,12 @@ impl<'a> Context<'a> {
                 Destination { out: &mut to[span.of(len)], stride: c, accumulate: *accumulate, sums: None };
             let reading = Reading::state(plan, &self.affines, b.state, &placed.stage);
             let mut dw = std::mem::take(&mut chunk.dw);
-            let at_node = |at: usize| {
-                let b = &plan.branches[at];
-                let m = factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + span.first);
-                let g = &chunk.inside.states[2 + b.node][images.clone()];
-                let d = chunk.dual.map(|dual| &dual.d.states[2 + b.node][images.clone()]);
-                let own = Behind::new(g, d, m);
-                let (p, p_dot) = self.weights_of(b);
-                if b.is_shared() { Behind { weight: m * p as f32, weight_dot: m * p_dot as f32, ..own } } else { own }
-            };
             let from: Vec<Behind<'_>> = match b.placed() {
                 [_, last] => {
                     let d = chunk.dual.map(|dual| &dual.d.inner[*at][images.clone()]);
                     vec![Behind::new(&chunk.inner(self.inner_places[*at], last.norm)[images.clone()], d, 1.0)]
                 }
-                _ => b.serves.iter().map(|at| at_node(*at)).collect(),
+                _ => b.serves.iter().map(|at| self.at_node(chunk, &plan.branches[*at], span)).collect(),
             };
             let y = Some(&chunk.bufs[placed.norm][images.clone()]);
             let at_norm = AtNorm { y, from: &from, coef: &known[placed.norm] };
@@ -643,6 +631,19 @@ impl<'a> Context<'a> {
             self.stage_vjp(chunk, placed, span, r, &at_norm, Some(destination), &mut dw, &mut work.scratch);
             (chunk.inside.states[b.state], chunk.dw) = (to, dw);
         }
+    }
+
+    /// A few images of the gradients of the node that a branch leads to.
+    fn at_node<'c>(&self, chunk: &'c Chunk<'_>, b: &Branch, span: Span) -> Behind<'c> {
+        let images = span.of(self.plan.px(2) * self.plan.c);
+        let m = factor(&self.noise.drop_path, self.plan.n, b.edge, chunk.first + span.first);
+        let g = &chunk.inside.states[2 + b.node][images.clone()];
+        let own = Behind::new(g, chunk.dual.map(|dual| &dual.d.states[2 + b.node][images]), m);
+        if !b.is_shared() {
+            return own;
+        }
+        let (p, p_dot) = self.weights_of(b);
+        Behind { weight: m * p as f32, weight_dot: m * p_dot as f32, ..own }
     }
 
     /// The branches whose sums are taken as soon as the gradient of their node is complete: batch norms need them. Those of
@@ -803,11 +804,7 @@ impl<'a> Context<'a> {
         let reading = Reading::inner(plan, &self.affines, first);
         let at_norm = AtNorm {
             y: matches!(chunk.bufs, Bufs::Shared(_)).then(|| &chunk.bufs[second.norm][images.clone()]),
-            from: &[Behind::new(
-                &chunk.inside.states[2 + b.node][images.clone()],
-                chunk.dual.map(|dual| &dual.d.states[2 + b.node][images.clone()]),
-                factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + span.first),
-            )],
+            from: &[self.at_node(chunk, b, span)],
             coef: &known[second.norm],
         };
         let r = Read { feed: reading.feed(chunk.value(), span), ready: false };

@@ -141,8 +141,11 @@ impl Plan {
                 let mut pool = |kind| {
                     let stage = Stage::Pool(Pool { kind, win, stride });
                     let same = pools.iter().find(|(from, placed)| (*from, placed.stage) == (state, stage));
-                    let placed = same.map_or_else(|| place(stage), |(_, placed)| *placed);
-                    pools.push((state, placed));
+                    let placed = same.map(|(_, placed)| *placed).unwrap_or_else(|| {
+                        let placed = place(stage);
+                        pools.push((state, placed));
+                        placed
+                    });
                     Action::Stages(vec![placed])
                 };
                 let action = match *op {
@@ -252,8 +255,8 @@ impl Plan {
         let mut taken = 0;
         for at in order {
             let b = &branches[at];
-            let own = b.placed().iter().filter(|_| !b.serves.is_empty());
-            let made: usize = own.map(|p| self.bytes(p.stage.len_out())).sum();
+            let own = if b.runs() { b.placed() } else { &[] };
+            let made: usize = own.iter().map(|p| self.bytes(p.stage.len_out())).sum();
             let is_large = self.bytes(self.px(b.state) * self.c) > large;
             let fits = |places: &&mut Vec<usize>| {
                 let same = branches[places[0]].state == b.state;
@@ -406,6 +409,11 @@ impl Branch {
     /// Whether the first stage of both is one and the same.
     fn shares_stage(&self, other: &Self) -> bool {
         matches!((self.placed(), other.placed()), ([a, ..], [b, ..]) if a.norm == b.norm)
+    }
+
+    /// Whether its stages go with it, not with another that has the same.
+    pub fn runs(&self) -> bool {
+        !self.serves.is_empty()
     }
 
     /// Whether the batch norm behind its last stage is that of other branches too.

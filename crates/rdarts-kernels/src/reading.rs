@@ -172,8 +172,8 @@ pub(crate) struct Step<'a, R> {
 
 /// The first stages of a unit.
 pub(crate) fn first_stages<'p, R>(plan: &'p Plan, unit: &Unit, reading: impl Fn(&Branch) -> R) -> Vec<Step<'p, R>> {
-    let goes = |b: &&Branch| !(b.placed().is_empty() || b.serves.is_empty());
-    let branches: Vec<&'p Branch> = unit.first.iter().map(|b| &plan.branches[*b]).filter(goes).collect();
+    let with_stages = |b: &&Branch| b.runs() && !b.placed().is_empty();
+    let branches: Vec<&'p Branch> = unit.first.iter().map(|b| &plan.branches[*b]).filter(with_stages).collect();
     let step = |(at, b): (usize, &&'p Branch)| Step {
         placed: &b.placed()[0],
         reading: reading(b),

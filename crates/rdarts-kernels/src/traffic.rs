@@ -329,7 +329,7 @@ impl Pass {
 
 /// The branches of a unit whose first stages are not those of others before them.
 fn starting<'a>(plan: &'a Plan, unit: Option<&'a Unit>) -> impl Iterator<Item = &'a Branch> {
-    branches(plan, unit.map(|unit| &unit.first)).filter(|b| !b.serves.is_empty())
+    branches(plan, unit.map(|unit| &unit.first)).filter(|b| b.runs())
 }
 
 fn branches<'a>(plan: &'a Plan, places: Option<&'a Vec<usize>>) -> impl Iterator<Item = &'a Branch> {

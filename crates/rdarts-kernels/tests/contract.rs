@@ -348,8 +348,8 @@ fn images_that_go_together_agree() {
     }
 }
 
-/// A stage with a depthwise window, or a pool, takes an image in tiles of at least 64 pixels and 2048 values: narrow images of many
-/// rows have several, the last one short, at stride 1 and 2 and every dilation.
+/// A stage with a depthwise window, or a pool, takes an image in tiles of at least 64 pixels and 2048 values: narrow images
+/// of many rows have several, the last one short, at stride 1 and 2 and every dilation.
 #[test]
 fn images_of_several_tiles_agree() {
     let ops = vec![

@@ -101,12 +101,14 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let (n, side) = (args.batch as usize, args.size as usize);
     let net = Supernet::new(SupernetSpec::from_space(&space, args.cells as usize, args.channels as usize, 3, 10));
     let asked = |kind| args.only.is_empty() || args.only.contains(&kind);
-    let work = match () {
-        () if asked(Kind::Second) => Work::SecondOrderStep,
-        () if asked(Kind::Product) || asked(Kind::Eigenvalue) || asked(Kind::Hessian) => Work::HessianProduct,
-        () => Work::Gradient,
+    let largest = if asked(Kind::Second) {
+        Work::SecondOrderStep
+    } else if asked(Kind::Product) || asked(Kind::Eigenvalue) || asked(Kind::Hessian) {
+        Work::HessianProduct
+    } else {
+        Work::Gradient
     };
-    let needed = net.memory_estimate(n, [side; 2], work);
+    let needed = net.memory_estimate(n, [side; 2], largest);
     rdarts::search::problem::check_memory(needed, "--batch, --channels, --cells or --size")?;
     let forward = net.macs([side; 2]) as f64 * n as f64;
     let steps = args.steps as usize;

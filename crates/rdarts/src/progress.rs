@@ -82,20 +82,15 @@ impl Shown {
 
     /// A line that stays.
     pub fn line(&self, text: &str) {
-        match &self.bar {
-            _ if self.quiet => {}
-            Some(bar) => bar.suspend(|| say!("{text}")),
-            None => say!("{text}"),
+        if !self.quiet {
+            say_above(self.bar.as_ref(), text);
         }
     }
 
     /// Says something above the bar, `quiet` or not, from whatever thread.
     pub fn say_above(&self) -> impl Fn(&str) + Send + use<> {
         let bar = self.bar.clone();
-        move |text| match &bar {
-            Some(bar) => bar.suspend(|| say!("{text}")),
-            None => say!("{text}"),
-        }
+        move |text| say_above(bar.as_ref(), text)
     }
 
     /// Takes the bar away.
@@ -194,6 +189,14 @@ impl Observer for Shown {
     }
 }
 
+/// A line above a bar, if there is one.
+fn say_above(bar: Option<&ProgressBar>, text: &str) {
+    match bar {
+        Some(bar) => bar.suspend(|| say!("{text}")),
+        None => say!("{text}"),
+    }
+}
+
 /// The reading of images: a bar on a terminal, a line now and then when piped.
 pub struct Reading {
     bar: Option<ProgressBar>,
@@ -244,10 +247,8 @@ impl Watch for Reading {
     }
 
     fn note(&self, text: &str) {
-        match &self.bar {
-            _ if self.quiet => {}
-            Some(bar) => bar.suspend(|| say!("{text}")),
-            None => say!("{text}"),
+        if !self.quiet {
+            say_above(self.bar.as_ref(), text);
         }
     }
 }
