@@ -14,6 +14,7 @@
 //! exact in [`unrolled_gradient`] (the mixed product is a reverse pass over a dual program), by the published
 //! finite difference in [`unrolled_gradient_difference`]. Regularisation of alpha belongs to its optimiser.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Element, Gradients, Tensor, TensorData};
@@ -154,17 +155,54 @@ pub struct Evaluation {
     pub correct: usize,
 }
 
-/// The loss without derivatives.
-pub fn forward<R: Real>(at: Point<R>, batch: Batch<R>) -> Evaluation {
-    let inputs = Inputs::upload(at, at.device, Tracked::Nothing);
-    let logits = Pass::plain(at.net, batch.noise, false).run(upload_images(at.net, batch, at.device), &inputs).0;
-    inputs.recycle::<R>();
-    evaluate(&logits, batch.labels).0
+/// A network that is only evaluated: its weights are laid out once, for any number of batches.
+pub struct Evaluator<R: Real> {
+    net: Supernet,
+    device: Device,
+    /// Taken when this is dropped.
+    inputs: Option<Inputs>,
+    real: PhantomData<R>,
 }
 
-/// The loss without derivatives for mixing weights `p` as they are, without softmax: one-hot ones evaluate a
-/// discrete network with the supernet's weights. An operation of weight zero is not computed. `weights` are all of
-/// the supernet, flat; `noise` of the batch is that of the unpruned cells.
+impl<R: Real> Evaluator<R> {
+    /// The supernet, mixed by the softmax of its alphas.
+    pub fn supernet(at: Point<R>) -> Self {
+        let inputs = Inputs::upload(at, at.device, Tracked::Nothing);
+        Self { net: at.net.clone(), device: at.device.clone(), inputs: Some(inputs), real: PhantomData }
+    }
+
+    /// For mixing weights `p` as they are, without softmax: one-hot ones evaluate a discrete network with the
+    /// supernet's weights. An operation of weight zero is not computed. `weights` are all of the supernet, flat.
+    pub fn mixed(net: &Supernet, device: &Device, weights: &[R], p: &Alphas) -> Self {
+        let (pruned, p, weights) = net.pruned(p, weights);
+        let inputs = Inputs::of(&pruned, &p, &weights, device, Tracked::Nothing);
+        R::give_back(weights);
+        Self { net: pruned, device: device.clone(), inputs: Some(inputs), real: PhantomData }
+    }
+
+    /// The loss of a batch; its noise is that of the unpruned cells.
+    pub fn evaluate(&self, batch: Batch<R>) -> Evaluation {
+        let images = upload_images(&self.net, batch, &self.device);
+        let inputs = self.inputs.as_ref().expect("there until this is dropped");
+        let logits = Pass::plain(&self.net, batch.noise, false).run(images, inputs).0;
+        evaluate(&logits, batch.labels).0
+    }
+}
+
+impl<R: Real> Drop for Evaluator<R> {
+    fn drop(&mut self) {
+        if let Some(inputs) = self.inputs.take() {
+            inputs.recycle::<R>();
+        }
+    }
+}
+
+/// The loss of one batch without derivatives.
+pub fn forward<R: Real>(at: Point<R>, batch: Batch<R>) -> Evaluation {
+    Evaluator::supernet(at).evaluate(batch)
+}
+
+/// Like [`Evaluator::mixed`], for one batch.
 pub fn forward_mixed<R: Real>(
     net: &Supernet,
     device: &Device,
@@ -172,13 +210,7 @@ pub fn forward_mixed<R: Real>(
     p: &Alphas,
     batch: Batch<R>,
 ) -> Evaluation {
-    let (pruned, p, weights) = net.pruned(p, weights);
-    let inputs = Inputs::of(&pruned, &p, &weights, device, Tracked::Nothing);
-    let images = upload_images(&pruned, batch, device);
-    let logits = Pass::plain(&pruned, batch.noise, false).run(images, &inputs).0;
-    inputs.recycle::<R>();
-    R::give_back(weights);
-    evaluate(&logits, batch.labels).0
+    Evaluator::mixed(net, device, weights, p).evaluate(batch)
 }
 
 /// dL/dalpha. The weights stay off the tape.

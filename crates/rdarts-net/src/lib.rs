@@ -54,8 +54,8 @@ pub use burn::tensor::Device;
 pub use cost::Cost;
 pub use curvature::{AlphaHessian, FullHessian, mixed_hvp};
 pub use derivatives::{
-    Alphas, Batch, Evaluation, InnerStep, PUBLISHED_RADIUS, Point, Real, alpha_gradient, both_gradients, forward,
-    forward_mixed, unrolled_gradient, unrolled_gradient_difference, weight_gradient,
+    Alphas, Batch, Evaluation, Evaluator, InnerStep, PUBLISHED_RADIUS, Point, Real, alpha_gradient, both_gradients,
+    forward, forward_mixed, unrolled_gradient, unrolled_gradient_difference, weight_gradient,
 };
 pub use memory::Work;
 pub use supernet::{CellKind, Module, ModuleSpec, Parameter, ParameterError, Supernet, SupernetSpec, op_kind};

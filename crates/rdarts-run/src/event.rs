@@ -15,8 +15,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Version of the lines in `events.jsonl`.
-pub const EVENT_FORMAT: u32 = 1;
+/// Version of the lines in `events.jsonl`. Lines of format 1 are read too; they lack what an [`EpochRecord`] says.
+pub const EVENT_FORMAT: u32 = 2;
 
 /// One line of `events.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -105,8 +105,20 @@ pub struct EpochRecord {
     /// Bound of the absolute error of the eigenvalue.
     #[serde(with = "maybe_number", default)]
     pub eigenvalue_bound: Option<f64>,
+    /// Standard error of the eigenvalue over the batches it was measured on; absent if there was only one.
+    #[serde(with = "maybe_number", default)]
+    pub eigenvalue_error: Option<f64>,
     /// Number of skip connections in the normal cell of the genotype.
     pub skip_connects_normal: usize,
+    /// Number of skip connections in the reduction cell; absent in lines of format 1.
+    #[serde(default)]
+    pub skip_connects_reduce: Option<usize>,
+    /// Number of operations in the normal cell that are no convolutions; absent in lines of format 1.
+    #[serde(default)]
+    pub parameterless_normal: Option<usize>,
+    /// Number of operations in the reduction cell that are no convolutions; absent in lines of format 1.
+    #[serde(default)]
+    pub parameterless_reduce: Option<usize>,
     /// The genotype that the alphas stand for now.
     pub genotype: String,
     /// The alphas of the normal cell, edge after edge.
@@ -369,7 +381,11 @@ pub(crate) mod tests {
             child_accuracy: None,
             eigenvalue: Some(0.125),
             eigenvalue_bound: Some(1e-4),
+            eigenvalue_error: None,
             skip_connects_normal: 3,
+            skip_connects_reduce: Some(2),
+            parameterless_normal: Some(4),
+            parameterless_reduce: Some(5),
             genotype: "g".to_string(),
             alphas_normal: vec![0.5, -0.25],
             alphas_reduce: vec![1.0],
@@ -420,8 +436,9 @@ pub(crate) mod tests {
             "{\"event\":\"epoch\",\"attempt\":0,\"epoch\":2,\"lr\":0.025,\"l2\":0.0003,\"drop_path\":0.0,\
              \"cutout_prob\":0.0,\"train_loss\":1.5,\"train_accuracy\":0.5,\"alpha_loss\":1.25,\"valid_loss\":1.0,\
              \"valid_accuracy\":0.625,\"child_loss\":null,\"child_accuracy\":null,\"eigenvalue\":0.125,\
-             \"eigenvalue_bound\":0.0001,\"skip_connects_normal\":3,\"genotype\":\"g\",\"alphas_normal\":[0.5,-0.25],\
-             \"alphas_reduce\":[1.0]}\n"
+             \"eigenvalue_bound\":0.0001,\"eigenvalue_error\":null,\"skip_connects_normal\":3,\"skip_connects_reduce\":2,\
+             \"parameterless_normal\":4,\"parameterless_reduce\":5,\"genotype\":\"g\",\
+             \"alphas_normal\":[0.5,-0.25],\"alphas_reduce\":[1.0]}\n"
         );
         assert!(
             to_line(&decision(0.5))
@@ -477,12 +494,24 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn lines_of_format_1_are_read() {
+        let newer = [",\"eigenvalue_error\":null", ",\"skip_connects_reduce\":2", ",\"parameterless_normal\":4"];
+        let line = newer.iter().fold(to_line(&epoch(0)), |line, field| line.replace(field, ""));
+        let line = line.replace(",\"parameterless_reduce\":5", "");
+        let (_dir, path) = file((to_line(&started(1)) + &line).as_bytes());
+        let events = read_events(&path, LastLine::MustBeWhole).unwrap();
+        let Event::Epoch(record) = &events[1] else { unreachable!() };
+        assert_eq!((record.skip_connects_normal, record.skip_connects_reduce), (3, None));
+        assert_eq!((record.parameterless_reduce, record.eigenvalue_error), (None, None));
+    }
+
+    #[test]
     fn events_of_a_newer_format_are_refused() {
         // With a field that this program does not know.
         let line = to_line(&started(EVENT_FORMAT + 1)).replace("\"seed\"", "\"seeds\"");
         let (_dir, path) = file(line.as_bytes());
         let err = read_events(&path, LastLine::MustBeWhole).unwrap_err().to_string();
-        let tail = "line 1: events of format 2, and this program knows up to 1; use a newer rdarts";
+        let tail = "line 1: events of format 3, and this program knows up to 2; use a newer rdarts";
         assert!(err.ends_with(tail), "{err}");
     }
 

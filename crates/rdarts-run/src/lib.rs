@@ -28,6 +28,6 @@ pub use event::{
 };
 pub use rundir::{Environment, RunDir, RunError, RunView};
 pub use spec::{
-    AlphasSpec, AugmentSpec, CutoutSchedule, DataSpec, EvalSpec, HessianMode, HessianSpec, LoopSpec, Method,
-    MonitorForm, MonitorSpec, NetworkSpec, Order, SearchSpec, SpaceSpec, SpecError, Statistics, WeightsSpec,
+    AlphasSpec, AugmentSpec, CutoutSchedule, DataSpec, EvalSpec, HessianImages, HessianMode, HessianSpec, LoopSpec,
+    Method, MonitorForm, MonitorSpec, NetworkSpec, Order, SearchSpec, SpaceSpec, SpecError, Statistics, WeightsSpec,
 };

@@ -180,6 +180,10 @@ pub struct HessianSpec {
     pub mode: HessianMode,
     /// Relative error at which the dominant eigenvalue is accepted.
     pub tolerance: f64,
+    /// Batches whose mean loss is measured; with more than one, the eigenvalue has a standard error.
+    pub batches: usize,
+    /// Which images these batches hold.
+    pub images: HessianImages,
 }
 
 /// Section `[monitor]`: when the curvature stops a search or raises its regularisation.
@@ -290,6 +294,16 @@ choice!(
         Reference = "reference",
         /// The Hessian of the validation loss alone.
         Plain = "plain",
+    }
+);
+
+choice!(
+    /// The images that the curvature is measured on; all are images that train the alphas.
+    HessianImages {
+        /// The last batches of the epoch, augmented as the search saw them; one of them, as in the released code.
+        Last = "last",
+        /// The first ones of the split of the alphas, the same after every epoch and without augmentation.
+        Fixed = "fixed",
     }
 );
 
@@ -444,11 +458,17 @@ impl SearchSpec {
         resolved.into_spec()
     }
 
-    /// Reads a spec that names every key, such as the one in a run directory; no preset takes part.
+    /// Reads a spec that names every key, such as the one in a run directory; no preset takes part. Keys that the
+    /// first programs did not have (`ADDED`) may be missing.
     ///
     /// `name` is what errors call the text.
     pub fn from_complete(name: &str, text: &str) -> Result<SearchSpec, SpecError> {
-        let layer = Layer::from_text(name, text)?;
+        let mut layer = Layer::from_text(name, text)?;
+        for (section, key, value) in ADDED {
+            if let Some(Value::Table(table)) = layer.table.get_mut(*section) {
+                table.entry(*key).or_insert_with(|| value.parse().expect("a value of TOML"));
+            }
+        }
         if let Some(key) = first_missing(&layer.table, &schema(), "") {
             return Err(SpecError::MissingKey { origin: Origin::File(name.to_string()), key });
         }
@@ -540,6 +560,7 @@ impl SearchSpec {
             return Err(Bad { key: "hessian.every", value: "0".to_string(), wanted });
         }
         real("hessian.tolerance", self.hessian.tolerance, (Bound::Excluded(0.0), Bound::Excluded(1.0)))?;
+        count("hessian.batches", self.hessian.batches as u64, 1..=65_536)?;
         count("monitor.window", self.monitor.window as u64, 1..=1_000_000)?;
         real("monitor.threshold", self.monitor.threshold, (Bound::Excluded(0.0), Bound::Included(1.0)))?;
         real("monitor.l2_factor", self.monitor.l2_factor, (Bound::Excluded(1.0), Bound::Unbounded))?;
@@ -555,6 +576,9 @@ struct Top<'a> {
     seed: u64,
 }
 
+/// Keys that came later than the first recorded specs: section, key, and the value that stands for what was done then.
+const ADDED: &[(&str, &str, &str)] = &[("hessian", "batches", "1"), ("hessian", "images", "'last'")];
+
 /// The keys whose value is one of a few names.
 const CHOICES: &[(&str, &[&str])] = &[
     ("data.statistics", Statistics::NAMES),
@@ -562,6 +586,7 @@ const CHOICES: &[(&str, &[&str])] = &[
     ("search.method", Method::NAMES),
     ("search.order", Order::NAMES),
     ("hessian.mode", HessianMode::NAMES),
+    ("hessian.images", HessianImages::NAMES),
     ("monitor.form", MonitorForm::NAMES),
 ];
 
@@ -676,6 +701,21 @@ mod tests {
         let written: Table = paper().to_toml().parse().unwrap();
         assert_eq!(leaf_keys(&written), leaf_keys(&schema()));
         assert_eq!(written, schema());
+    }
+
+    #[test]
+    fn a_recorded_spec_without_the_keys_that_came_later_is_read_as_what_was_done_then() {
+        let spec = paper();
+        let text = spec.to_toml();
+        let old: String = text
+            .lines()
+            .filter(|l| !l.starts_with("batches =") && !l.starts_with("images ="))
+            .fold(String::new(), |t, l| t + l + "\n");
+        assert!(old.len() < text.len());
+        assert_eq!(SearchSpec::from_complete("spec.toml", &old).unwrap(), spec);
+        let other = old.replace("mode = \"reference\"\n", "");
+        let sentence = "spec.toml: the key `hessian.mode` is missing; a recorded spec must be complete";
+        check_sentence(SearchSpec::from_complete("spec.toml", &other), sentence);
     }
 
     #[test]
@@ -989,7 +1029,13 @@ mod tests {
                     l2: positive[4],
                     init_std: positive[5],
                 },
-                hessian: HessianSpec { every: more.0, mode: HessianMode::ALL[picks.3], tolerance: unit[6] },
+                hessian: HessianSpec {
+                    every: more.0,
+                    mode: HessianMode::ALL[picks.3],
+                    tolerance: unit[6],
+                    batches: 1 + more.0,
+                    images: HessianImages::ALL[picks.3],
+                },
                 monitor: MonitorSpec {
                     form: MonitorForm::ALL[picks.4],
                     window: more.1,

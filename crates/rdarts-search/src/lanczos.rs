@@ -22,8 +22,8 @@ use rdarts_rng::Stream;
 pub trait SymmetricOperator {
     /// n.
     fn n(&self) -> usize;
-    /// H v.
-    fn apply(&self, v: &[f64]) -> Vec<f64>;
+    /// H v; `None` if it was interrupted.
+    fn apply(&self, v: &[f64]) -> Option<Vec<f64>>;
     /// Relative rounding error of a product: |error| is at most this times |H| for |v| = 1.
     fn rounding(&self) -> f64 {
         f64::EPSILON * self.n() as f64
@@ -34,8 +34,8 @@ impl SymmetricOperator for DMatrix<f64> {
     fn n(&self) -> usize {
         self.nrows()
     }
-    fn apply(&self, v: &[f64]) -> Vec<f64> {
-        (self * DVector::from_column_slice(v)).as_slice().to_vec()
+    fn apply(&self, v: &[f64]) -> Option<Vec<f64>> {
+        Some((self * DVector::from_column_slice(v)).as_slice().to_vec())
     }
 }
 
@@ -56,17 +56,18 @@ pub struct Dominant {
 pub const RISK: f64 = 1e-4;
 
 /// Largest eigenvalue, until its bound is at most `tolerance * |value|`; the first vector comes from `stream`.
-/// A product with a value that is not finite ends it with NaN.
-pub fn dominant(operator: &dyn SymmetricOperator, tolerance: f64, stream: &mut Stream) -> Dominant {
+/// A product with a value that is not finite ends it with NaN; `None` if a product was interrupted.
+pub fn dominant(operator: &dyn SymmetricOperator, tolerance: f64, stream: &mut Stream) -> Option<Dominant> {
     let n = operator.n();
     let mut basis: Vec<DVector<f64>> = Vec::new();
     let (mut diagonal, mut off) = (Vec::new(), Vec::<f64>::new());
     let mut next = DVector::from_iterator(n, (0..n).map(|_| stream.normal())).normalize();
     loop {
-        let product = DVector::from_vec(operator.apply(next.as_slice()));
+        let product = DVector::from_vec(operator.apply(next.as_slice())?);
         if product.iter().any(|v| !v.is_finite()) {
             let bound = f64::INFINITY;
-            return Dominant { value: f64::NAN, bound, n_products: basis.len() + 1, vector: next.as_slice().to_vec() };
+            let vector = next.as_slice().to_vec();
+            return Some(Dominant { value: f64::NAN, bound, n_products: basis.len() + 1, vector });
         }
         diagonal.push(next.dot(&product));
         basis.push(next);
@@ -101,7 +102,7 @@ pub fn dominant(operator: &dyn SymmetricOperator, tolerance: f64, stream: &mut S
             for (v, weight) in basis.iter().zip(s.iter()) {
                 vector.axpy(*weight, v, 1.0);
             }
-            return Dominant { value, bound, n_products: k, vector: vector.as_slice().to_vec() };
+            return Some(Dominant { value, bound, n_products: k, vector: vector.as_slice().to_vec() });
         }
         off.push(beta);
         next = rest / beta;
@@ -161,7 +162,7 @@ mod tests {
             let a = random_symmetric(n, seed);
             let truth = spectrum(n, a.transpose().as_slice())[0];
             for tolerance in [1e-1, 1e-3, 1e-9] {
-                let d = dominant(&a, tolerance, &mut Stream::new(seed, "lanczos", 0));
+                let d = dominant(&a, tolerance, &mut Stream::new(seed, "lanczos", 0)).unwrap();
                 assert!((d.value - truth).abs() <= d.bound + 1e-10 * truth.abs(), "{n} {tolerance}: {d:?} {truth}");
                 assert!(d.value <= truth + 1e-10 * truth.abs());
                 let v = DVector::from_vec(d.vector.clone());
@@ -181,7 +182,7 @@ mod tests {
             let a = random_symmetric(n, seed);
             let truth = spectrum(n, a.as_slice())[0];
             for (i, tolerance) in [1e-1, 1e-2, 1e-3].into_iter().enumerate() {
-                let d = dominant(&a, tolerance, &mut Stream::new(seed, "lanczos", 0));
+                let d = dominant(&a, tolerance, &mut Stream::new(seed, "lanczos", 0)).unwrap();
                 outside += usize::from(truth - d.value > d.bound + 1e-10 * truth.abs());
                 products[i] += d.n_products;
             }
@@ -204,19 +205,19 @@ mod tests {
         for (i, v) in values.iter().enumerate() {
             assert!((v - truth(n - i)).abs() < 1e-12);
         }
-        let d = dominant(&a, 1e-12, &mut Stream::new(1, "lanczos", 0));
+        let d = dominant(&a, 1e-12, &mut Stream::new(1, "lanczos", 0)).unwrap();
         assert!((d.value - truth(n)).abs() < 1e-12);
     }
 
     #[test]
     fn zero_identity_negative_and_one_by_one_matrices_end() {
         let start = || Stream::new(1, "lanczos", 0);
-        assert_eq!(dominant(&DMatrix::zeros(5, 5), 1e-3, &mut start()).value, 0.0);
-        let identity = dominant(&DMatrix::identity(9, 9), 1e-3, &mut start());
+        assert_eq!(dominant(&DMatrix::zeros(5, 5), 1e-3, &mut start()).unwrap().value, 0.0);
+        let identity = dominant(&DMatrix::identity(9, 9), 1e-3, &mut start()).unwrap();
         assert!((identity.value - 1.0).abs() < 1e-12 && identity.n_products == 1);
-        let negative = dominant(&(DMatrix::identity(4, 4) * -3.0), 1e-3, &mut start());
+        let negative = dominant(&(DMatrix::identity(4, 4) * -3.0), 1e-3, &mut start()).unwrap();
         assert!((negative.value + 3.0).abs() < 1e-12);
-        assert!((dominant(&DMatrix::from_element(1, 1, 7.0), 1e-3, &mut start()).value - 7.0).abs() < 1e-12);
-        assert!(dominant(&DMatrix::from_element(2, 2, f64::NAN), 1e-3, &mut start()).value.is_nan());
+        assert!((dominant(&DMatrix::from_element(1, 1, 7.0), 1e-3, &mut start()).unwrap().value - 7.0).abs() < 1e-12);
+        assert!(dominant(&DMatrix::from_element(2, 2, f64::NAN), 1e-3, &mut start()).unwrap().value.is_nan());
     }
 }

@@ -6,9 +6,12 @@
 //! the supernet's weights: the drop from the supernet's accuracy to its child's is what the paper's figure 5
 //! relates to the eigenvalue.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rdarts_net::{AlphaHessian, Alphas, Point, forward, forward_mixed};
+use rdarts_data::Batch as Images;
+use rdarts_kernels::spec::CellNoise;
+use rdarts_net::{AlphaHessian, Alphas, Evaluator, FullHessian, Point, Work};
 use rdarts_rng::Stream;
 use rdarts_run::HessianMode;
 use rdarts_space::{Genotype, Selection, derive, selection};
@@ -44,7 +47,7 @@ pub fn score_supernet(
     stop: &AtomicBool,
 ) -> Result<Option<Score>, SearchError> {
     let alphas = state.network_alphas(problem);
-    score(problem, state, epoch, stop, |at, batch| forward(Point { alphas: &alphas, ..at }, batch))
+    score(problem, state, epoch, stop, &Evaluator::supernet(point(problem, state, &alphas)))
 }
 
 /// The child of the present alphas on the same images.
@@ -60,7 +63,7 @@ pub fn score_child(
     let child = genotype(problem, state);
     let (normal, reduce) = selection(&problem.space, &child).expect("a derived genotype lies in its space");
     let p = Alphas { normal: one_hot(&problem.space.normal, &normal), reduce: one_hot(&problem.space.reduce, &reduce) };
-    score(problem, state, epoch, stop, |at, batch| forward_mixed(at.net, at.device, at.weights, &p, batch))
+    score(problem, state, epoch, stop, &Evaluator::mixed(&problem.net, &problem.device, &state.weights, &p))
 }
 
 fn score(
@@ -68,15 +71,13 @@ fn score(
     state: &State,
     epoch: usize,
     stop: &AtomicBool,
-    evaluate: impl Fn(Point<'_, f32>, rdarts_net::Batch<'_, f32>) -> rdarts_net::Evaluation,
+    evaluator: &Evaluator<f32>,
 ) -> Result<Option<Score>, SearchError> {
     let spec = &problem.spec;
     let mut range = problem.split.valid.clone();
     if spec.data.valid_limit > 0 {
         range.end = range.end.min(range.start + spec.data.valid_limit);
     }
-    let unused = Alphas::zeros(&problem.net);
-    let at = Point { net: &problem.net, device: &problem.device, weights: &state.weights, alphas: &unused };
     let norm = problem.data.norm();
     let (mut loss, mut correct, mut seen) = (0.0, 0, 0);
     for (i, batch) in rdarts_data::eval_batches(&problem.data.train, range, spec.search.batch, &norm).enumerate() {
@@ -86,7 +87,7 @@ fn score(
         let batch = batch.map_err(SearchError::failed)?;
         let position = (epoch << 20) as u64 + i as u64;
         let noise = problem.noise(state.at.attempt, None, "noise-eval", position, batch.n);
-        let evaluation = evaluate(at, as_batch(&batch, &noise));
+        let evaluation = evaluator.evaluate(as_batch(&batch, &noise));
         loss += evaluation.loss * batch.n as f64;
         correct += evaluation.correct;
         seen += batch.n;
@@ -94,29 +95,164 @@ fn score(
     Ok(Some(Score { loss: loss / seen as f64, accuracy: correct as f64 / seen as f64 }))
 }
 
-/// The alpha-Hessian after `epoch`: on its last batch of alphas, drop path active, as in the released code.
+/// The Hessian of the mean loss of some batches with respect to alpha.
 ///
-/// # Errors
-/// As for [`score_supernet`].
-pub fn hessian(problem: &Problem, state: &State, epoch: usize) -> Result<AlphaHessian, SearchError> {
-    let attempt = state.at.trained_attempt;
-    let batch = problem.last_alpha_batch(attempt, epoch)?;
-    let noise = problem.noise(attempt, Some(epoch), "noise-hessian", epoch as u64, batch.n);
-    let alphas = state.network_alphas(problem);
-    let at = Point { net: &problem.net, device: &problem.device, weights: &state.weights, alphas: &alphas };
-    Ok(AlphaHessian::new(at, as_batch(&batch, &noise)))
+/// The passes of as many batches as fit into half of the free memory are kept from one product to the next; the others
+/// are made again, to the same bits.
+pub struct MeanHessian<'a> {
+    problem: &'a Problem,
+    state: &'a State,
+    alphas: Alphas,
+    batches: Vec<(Images, Vec<Arc<CellNoise>>)>,
+    /// Of the first batches; at least of one.
+    kept: Vec<AlphaHessian>,
+    stop: &'a AtomicBool,
 }
 
-/// Dominant eigenvalue with its bound, to the relative tolerance of the spec.
+impl<'a> MeanHessian<'a> {
+    /// The alpha-Hessian after `epoch`, on the images that the spec names, drop path active, as in the released code;
+    /// `None` if `stop` was set meanwhile.
+    ///
+    /// # Errors
+    /// As for [`score_supernet`].
+    pub fn after_epoch(
+        problem: &'a Problem,
+        state: &'a State,
+        epoch: usize,
+        stop: &'a AtomicBool,
+    ) -> Result<Option<Self>, SearchError> {
+        let batches = problem.hessian_batches(state.at.trained_attempt, epoch)?;
+        Ok(Self::on(problem, state, batches, stop))
+    }
+
+    /// The alpha-Hessian on any batches with their noise; `None` if `stop` was set meanwhile.
+    pub fn on(
+        problem: &'a Problem,
+        state: &'a State,
+        batches: Vec<(Images, Vec<Arc<CellNoise>>)>,
+        stop: &'a AtomicBool,
+    ) -> Option<Self> {
+        let alphas = state.network_alphas(problem);
+        let mut this = Self { problem, state, alphas, batches, kept: Vec::new(), stop };
+        let each = problem.net.memory_estimate(this.batches[0].0.n, problem.side(), Work::HessianProduct).max(1);
+        let fit = rdarts_data::available_memory().map_or(1, |free| (free / 2 / each) as usize);
+        for i in 0..this.batches.len().min(fit.max(1)) {
+            let hessian = this.of(i)?;
+            this.kept.push(hessian);
+        }
+        Some(this)
+    }
+
+    /// Number of batches.
+    pub fn n_batches(&self) -> usize {
+        self.batches.len()
+    }
+
+    /// The directions in which the loss can change, see [`AlphaHessian::range`].
+    pub fn range(&self) -> Vec<Vec<f64>> {
+        self.kept[0].range()
+    }
+
+    /// H v of the mean loss; `None` if `stop` was set meanwhile.
+    pub fn apply(&self, v: &[f64]) -> Option<Vec<f64>> {
+        self.mean(|hessian| hessian.apply(v))
+    }
+
+    /// The full matrix of the mean loss; `None` if `stop` was set meanwhile.
+    pub fn full(&self) -> Option<FullHessian> {
+        let (mut asymmetry, mut n_products) = (0f64, 0);
+        let values = self.mean(|hessian| {
+            let full = hessian.full();
+            asymmetry = asymmetry.max(full.asymmetry);
+            n_products += full.n_products;
+            full.values
+        })?;
+        Some(FullHessian { n: self.kept[0].n(), values, asymmetry, n_products })
+    }
+
+    /// Standard error of v' H v over the batches for a fixed v of norm one; `None` with one batch, or if `stop` was set
+    /// meanwhile. It says how far the eigenvalue would move on other batches, to first order: dλ = v' dH v.
+    pub fn standard_error(&self, v: &[f64]) -> Option<f64> {
+        if self.batches.len() < 2 {
+            return None;
+        }
+        let mut quotients = Vec::new();
+        self.mean(|hessian| {
+            quotients.push(hessian.apply(v).iter().zip(v).map(|(h, v)| h * v).sum::<f64>());
+            Vec::new()
+        })?;
+        let n = quotients.len() as f64;
+        let mean = quotients.iter().sum::<f64>() / n;
+        Some((quotients.iter().map(|q| (q - mean).powi(2)).sum::<f64>() / (n - 1.0) / n).sqrt())
+    }
+
+    /// The mean of something over the batches, in their order.
+    fn mean(&self, mut of: impl FnMut(&AlphaHessian) -> Vec<f64>) -> Option<Vec<f64>> {
+        let mut sum: Vec<f64> = Vec::new();
+        for i in 0..self.batches.len() {
+            let part = match self.kept.get(i) {
+                Some(hessian) => of(hessian),
+                None => of(&self.of(i)?),
+            };
+            if self.stop.load(Ordering::Relaxed) {
+                return None;
+            }
+            match sum.is_empty() {
+                true => sum = part,
+                false => sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part),
+            }
+        }
+        let n = self.batches.len() as f64;
+        sum.iter_mut().for_each(|v| *v /= n);
+        Some(sum)
+    }
+
+    /// The Hessian of one batch.
+    fn of(&self, i: usize) -> Option<AlphaHessian> {
+        if self.stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        let (images, noise) = &self.batches[i];
+        Some(AlphaHessian::new(point(self.problem, self.state, &self.alphas), as_batch(images, noise)))
+    }
+}
+
+/// The dominant eigenvalue of the mean loss of the batches it was measured on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Curvature {
+    /// Value, bound of the error of Lanczos, and vector, with the diagonal of the spec's mode.
+    pub dominant: Dominant,
+    /// Standard error over the batches; `None` with one batch.
+    pub error: Option<f64>,
+}
+
+/// Dominant eigenvalue after `epoch` with its bound, to the given relative tolerance, and its noise; `None` if `stop`
+/// was set meanwhile.
 ///
 /// # Errors
 /// As for [`score_supernet`].
-pub fn eigenvalue(problem: &Problem, state: &State, epoch: usize, tolerance: f64) -> Result<Dominant, SearchError> {
-    let hessian = hessian(problem, state, epoch)?;
+pub fn eigenvalue(
+    problem: &Problem,
+    state: &State,
+    epoch: usize,
+    tolerance: f64,
+    stop: &AtomicBool,
+) -> Result<Option<Curvature>, SearchError> {
+    let Some(hessian) = MeanHessian::after_epoch(problem, state, epoch, stop)? else { return Ok(None) };
     let mut stream = Stream::new(problem.seed(state.at.trained_attempt), "lanczos", epoch as u64);
-    let mut found = largest_eigenvalue(&hessian, tolerance, &mut stream);
-    found.value += diagonal(problem);
-    Ok(found)
+    Ok(curvature(&hessian, tolerance, &mut stream))
+}
+
+/// Dominant eigenvalue of a mean Hessian, with its noise; `None` if it was stopped.
+pub fn curvature(hessian: &MeanHessian, tolerance: f64, stream: &mut Stream) -> Option<Curvature> {
+    let operator = InRange { apply: &|v| hessian.apply(v), n: hessian.kept[0].n(), basis: hessian.range() };
+    let mut dominant = operator.largest(tolerance, stream)?;
+    let error = match hessian.n_batches() {
+        1 => None,
+        _ => Some(hessian.standard_error(&dominant.vector)?),
+    };
+    dominant.value += diagonal(hessian.problem);
+    Some(Curvature { dominant, error })
 }
 
 /// What the mode of the spec adds to the diagonal: the weight decay of the alphas in `reference`, as in the
@@ -128,36 +264,43 @@ pub fn diagonal(problem: &Problem) -> f64 {
     }
 }
 
-/// Rounding of single-precision Hessian-vector products, relative to the largest eigenvalue in absolute value. On the
-/// 24 random supernets of `tests/curvature.rs`, Lanczos run to the end and the full matrix differ by up to 4e-7.
+/// Allowance for rounding in the bound, relative to the largest eigenvalue in absolute value. It is an observation with
+/// a margin of 25, not a derivation: on the 24 random supernets of `tests/curvature.rs`, Lanczos run to the end and the
+/// full matrix, both from single-precision products, differ by up to 4e-7.
 pub const ROUNDING: f64 = 1e-5;
 
 /// The largest eigenvalue of an alpha-Hessian, by Lanczos among the directions in which the loss can change
 /// ([`AlphaHessian::range`]). Along the others it is zero, which is the largest where all those are negative.
 pub fn largest_eigenvalue(hessian: &AlphaHessian, tolerance: f64, stream: &mut Stream) -> Dominant {
-    let operator = InRange { hessian, basis: hessian.range() };
-    let zero = Dominant { value: 0.0, bound: 0.0, n_products: 0, vector: vec![0.0; hessian.n()] };
-    if operator.basis.is_empty() {
-        return zero;
-    }
-    let found = dominant(&operator, tolerance, stream);
-    if found.value < 0.0 {
-        let bound = (found.value + found.bound).max(0.0);
-        return Dominant { bound, n_products: found.n_products, ..zero };
-    }
-    Dominant { vector: operator.expand(&found.vector), ..found }
+    let operator = InRange { apply: &|v| Some(hessian.apply(v)), n: hessian.n(), basis: hessian.range() };
+    operator.largest(tolerance, stream).expect("nothing interrupts it")
 }
 
-/// An [`AlphaHessian`] in the coordinates of its range.
+/// An alpha-Hessian in the coordinates of its range.
 struct InRange<'a> {
-    hessian: &'a AlphaHessian,
+    apply: &'a dyn Fn(&[f64]) -> Option<Vec<f64>>,
+    /// Alphas.
+    n: usize,
     /// Orthonormal.
     basis: Vec<Vec<f64>>,
 }
 
 impl InRange<'_> {
+    fn largest(&self, tolerance: f64, stream: &mut Stream) -> Option<Dominant> {
+        let zero = Dominant { value: 0.0, bound: 0.0, n_products: 0, vector: vec![0.0; self.n] };
+        if self.basis.is_empty() {
+            return Some(zero);
+        }
+        let found = dominant(self, tolerance, stream)?;
+        if found.value < 0.0 {
+            let bound = (found.value + found.bound).max(0.0);
+            return Some(Dominant { bound, n_products: found.n_products, ..zero });
+        }
+        Some(Dominant { vector: self.expand(&found.vector), ..found })
+    }
+
     fn expand(&self, coordinates: &[f64]) -> Vec<f64> {
-        let mut v = vec![0.0; self.hessian.n()];
+        let mut v = vec![0.0; self.n];
         for (b, x) in self.basis.iter().zip(coordinates) {
             v.iter_mut().zip(b).for_each(|(v, b)| *v += x * b);
         }
@@ -169,13 +312,18 @@ impl SymmetricOperator for InRange<'_> {
     fn n(&self) -> usize {
         self.basis.len()
     }
-    fn apply(&self, v: &[f64]) -> Vec<f64> {
-        let product = self.hessian.apply(&self.expand(v));
-        self.basis.iter().map(|b| b.iter().zip(&product).map(|(b, p)| b * p).sum()).collect()
+    fn apply(&self, v: &[f64]) -> Option<Vec<f64>> {
+        let product = (self.apply)(&self.expand(v))?;
+        Some(self.basis.iter().map(|b| b.iter().zip(&product).map(|(b, p)| b * p).sum()).collect())
     }
     fn rounding(&self) -> f64 {
         ROUNDING
     }
+}
+
+/// Where derivatives are taken in a state.
+fn point<'a>(problem: &'a Problem, state: &'a State, alphas: &'a Alphas) -> Point<'a, f32> {
+    Point { net: &problem.net, device: &problem.device, weights: &state.weights, alphas }
 }
 
 /// Mixing weights that take only what is selected.

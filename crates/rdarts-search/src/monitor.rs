@@ -79,6 +79,31 @@ impl Rule {
         Ok(())
     }
 
+    /// Measurements from the one that is decided at back to the one that is returned.
+    pub fn reach(&self) -> usize {
+        match self.form {
+            Form::Paper => self.lag,
+            // The code takes a mean to belong to the middle of its window.
+            Form::Released => self.lag + self.window / 2,
+        }
+    }
+
+    /// The earliest measurement, counted from 0, that can be returned.
+    pub fn first_returned(&self) -> usize {
+        match self.form {
+            Form::Paper => self.least() - 1,
+            Form::Released => (self.least() - 1).saturating_sub(self.window / 2),
+        }
+    }
+
+    /// Measurements that the earlier window must hold.
+    fn least(&self) -> usize {
+        match self.form {
+            Form::Paper => self.window,
+            Form::Released => self.window.div_ceil(2),
+        }
+    }
+
     /// The factor by which the smoothed eigenvalue must grow for the rule to act.
     pub fn growth_limit(&self) -> f64 {
         match self.form {
@@ -327,17 +352,9 @@ fn triggered(rule: &Rule, history: &[Measurement], epoch: usize, n_epochs: usize
         return Err(Why::LastEpoch);
     }
     let before = i.checked_sub(rule.lag).ok_or(Why::TooEarly)?;
-    let return_idx = match rule.form {
-        Form::Paper => before,
-        // The code takes a mean to belong to the middle of its window.
-        Form::Released => before.checked_sub(rule.window / 2).ok_or(Why::TooEarly)?,
-    };
-    let least = match rule.form {
-        Form::Paper => rule.window,
-        Form::Released => rule.window.div_ceil(2),
-    };
+    let return_idx = i.checked_sub(rule.reach()).ok_or(Why::TooEarly)?;
     // The window that ends earlier is the shorter one.
-    if before + 1 < least || history[return_idx].epoch < rule.first_return {
+    if before + 1 < rule.least() || history[return_idx].epoch < rule.first_return {
         return Err(Why::TooEarly);
     }
     let now = smoothed(history, i, rule.window).ok_or(Why::NoSmoothedValue)?;

@@ -11,8 +11,8 @@ use rdarts_data::{Augment, Batch as Images, Cache, DataError, Dataset, Loader, O
 use rdarts_kernels::spec::CellNoise;
 use rdarts_net::{Batch, Device, Supernet, SupernetSpec};
 use rdarts_rng::Stream;
-use rdarts_run::{CutoutSchedule, DataSpec, SearchSpec, Statistics};
-use rdarts_space::{CellType, Op, Space};
+use rdarts_run::{CutoutSchedule, DataSpec, HessianImages, HessianSpec, SearchSpec, Statistics};
+use rdarts_space::{CellType, Space};
 
 use crate::error::SearchError;
 use crate::optim::drop_path_probability;
@@ -62,6 +62,7 @@ impl Problem {
         let split = data.split(spec.data.train_fraction, limit, spec.search.batch).map_err(|e| {
             SearchError::Input(format!("{e} (data.limit, data.train_fraction and search.batch decide this)"))
         })?;
+        check_hessian_batches(&spec, &split)?;
         augment(&spec, 0)
             .check(data.train.height, data.train.width)
             .map_err(|e| SearchError::Input(format!("{e} (section [augment] of the spec)")))?;
@@ -119,17 +120,54 @@ impl Problem {
             .map(move |(train, step)| Ok((train?, alphas.draw(step, Some(augment))?)))
     }
 
-    /// The last batch of alphas of an epoch: the one that the curvature is measured on, as in the released code.
-    pub fn last_alpha_batch(&self, attempt: usize, epoch: usize) -> Result<Images, SearchError> {
-        let alphas = Loader::new(
-            self.data.clone(),
-            self.split.valid.clone(),
-            self.spec.search.batch,
-            self.seed(attempt),
-            "valid",
-        );
-        let last = ((epoch + 1) * self.steps_per_epoch() - 1) as u64;
-        alphas.draw(last, Some(augment(&self.spec, epoch))).map_err(SearchError::failed)
+    /// The batches that the curvature after an epoch is measured on, each with its noise: the last of the epoch, as the
+    /// released code takes one, or the same after every epoch.
+    ///
+    /// # Errors
+    /// One sentence if the images are in a file that cannot be read any more.
+    pub fn hessian_batches(
+        &self,
+        attempt: usize,
+        epoch: usize,
+    ) -> Result<Vec<(Images, Vec<Arc<CellNoise>>)>, SearchError> {
+        let (n, batch) = (self.spec.hessian.batches, self.spec.search.batch);
+        let valid = &self.split.valid;
+        match self.spec.hessian.images {
+            HessianImages::Last => {
+                let alphas = Loader::new(self.data.clone(), valid.clone(), batch, self.seed(attempt), "valid");
+                let end = (epoch + 1) * self.steps_per_epoch();
+                let of = |step: usize| {
+                    let images =
+                        alphas.draw(step as u64, Some(augment(&self.spec, epoch))).map_err(SearchError::failed)?;
+                    // The last one's noise has a name of its own, whatever their number.
+                    let (name, position) =
+                        if step + 1 == end { ("noise-hessian", epoch) } else { ("noise-hessian-earlier", step) };
+                    let noise = self.noise(attempt, Some(epoch), name, position as u64, images.n);
+                    Ok((images, noise))
+                };
+                (end - n..end).map(of).collect()
+            }
+            HessianImages::Fixed => {
+                let (norm, range) = (self.data.norm(), valid.start..valid.start + n * batch);
+                let images = rdarts_data::eval_batches(&self.data.train, range, batch, &norm);
+                let of = |(i, images): (usize, Result<Images, DataError>)| {
+                    let images = images.map_err(SearchError::failed)?;
+                    // Of the first attempt, so that drop path draws the same after a rollback.
+                    let noise = self.noise(0, Some(epoch), "noise-hessian-fixed", i as u64, images.n);
+                    Ok((images, noise))
+                };
+                images.enumerate().map(of).collect()
+            }
+        }
+    }
+
+    /// Measures the curvature on other batches than the spec says; nothing else changes.
+    ///
+    /// # Errors
+    /// One sentence if there are not so many.
+    pub fn measure_on(&mut self, hessian: HessianSpec) -> Result<(), SearchError> {
+        self.spec.hessian = hessian;
+        check_hessian_batches(&self.spec, &self.split)
     }
 
     /// Drop-path factors and noise keys of all cells for a batch of n images; `name` and `position` say which.
@@ -241,6 +279,22 @@ pub fn as_batch<'a>(images: &'a Images, noise: &'a [Arc<CellNoise>]) -> Batch<'a
     Batch { images: &images.images, side: [images.height, images.width], labels: &images.labels, noise }
 }
 
+/// Refuses to measure the curvature on more batches than there are.
+fn check_hessian_batches(spec: &SearchSpec, split: &Split) -> Result<(), SearchError> {
+    let (n, batch) = (spec.hessian.batches, spec.search.batch);
+    let (most, what) = match spec.hessian.images {
+        HessianImages::Last => (split.train.len().div_ceil(batch), "an epoch has"),
+        HessianImages::Fixed => (split.valid.len() / batch, "the images that train the alphas fill"),
+    };
+    if n <= most {
+        return Ok(());
+    }
+    let batches = if most == 1 { "batch" } else { "batches" };
+    Err(SearchError::Input(format!(
+        "hessian.batches is {n}, but {what} only {most} {batches} of {batch} images: lower it or search.batch"
+    )))
+}
+
 /// The augmentation of an epoch.
 fn augment(spec: &SearchSpec, epoch: usize) -> Augment {
     let a = &spec.augment;
@@ -250,9 +304,4 @@ fn augment(spec: &SearchSpec, epoch: usize) -> Augment {
         CutoutSchedule::Linear => a.cutout_prob * epoch as f64 / last,
     };
     Augment { crop_padding: a.crop_padding, flip: a.flip, cutout_length: a.cutout_length, cutout_prob }
-}
-
-/// Number of skip connections in a genotype's normal cell: what grows as a search degenerates.
-pub fn skip_connects(genotype: &rdarts_space::Genotype) -> usize {
-    genotype.n_uses(CellType::Normal, Op::SkipConnect)
 }

@@ -18,16 +18,16 @@ use rdarts_net::{
     unrolled_gradient_difference, weight_gradient,
 };
 use rdarts_run::{
-    self as run, CheckpointName, DecisionKind, EVENT_FORMAT, EpochRecord, Event, Finished, MonitorForm, Order, RunDir,
-    Started, Timing,
+    self as run, DecisionKind, EVENT_FORMAT, EpochRecord, Event, Finished, MonitorForm, Order, RunDir, Started, Timing,
 };
-use rdarts_space::Genotype;
+use rdarts_space::{CellType, Genotype, Op};
 
 use crate::error::SearchError;
 use crate::measure::{eigenvalue, genotype, score_child, score_supernet};
-use crate::monitor::{AdaRule, Decision, Form, Measurement, Method, Rule, decide};
+use crate::monitor::{AdaRule, Decision, Measurement, Method, Rule, decide};
 use crate::optim::{clip_global_norm, cosine_lr};
-use crate::problem::{Problem, as_batch, skip_connects};
+use crate::problem::{Problem, as_batch};
+use crate::retention::{earlier, earliest_return, kept};
 use crate::state::State;
 
 /// Batches made ahead of the search: two steps' worth, so that one slow batch does not stall it.
@@ -104,16 +104,21 @@ pub fn rule_of(spec: &run::MonitorSpec) -> Rule {
     }
 }
 
-/// The monitor's decision for a spec and what was measured.
-pub fn decide_for(problem: &Problem, history: &[Measurement], epoch: usize, l2: f64) -> Decision {
-    let spec = &problem.spec;
+/// The method of a spec and its rules.
+fn method_and_rules(spec: &run::SearchSpec) -> (Method, Rule, AdaRule) {
     let method = match spec.search.method {
         run::Method::Darts => Method::Darts,
         run::Method::DartsEs => Method::Es,
         run::Method::DartsAda => Method::Ada,
     };
     let ada = AdaRule { l2_factor: spec.monitor.l2_factor, l2_max: spec.monitor.l2_max };
-    decide(method, &rule_of(&spec.monitor), &ada, history, epoch, spec.search.epochs, l2)
+    (method, rule_of(&spec.monitor), ada)
+}
+
+/// The monitor's decision for a spec and what was measured.
+pub fn decide_for(problem: &Problem, history: &[Measurement], epoch: usize, l2: f64) -> Decision {
+    let (method, rule, ada) = method_and_rules(&problem.spec);
+    decide(method, &rule, &ada, history, epoch, problem.spec.search.epochs, l2)
 }
 
 /// Starts a search in an empty run directory.
@@ -220,7 +225,10 @@ fn run_from(
             Decision::Rollback { return_to, new_l2, ref growth } => {
                 dir.append_event(&decided(&state, epoch, DecisionKind::Rollback, return_to, growth, new_l2, &decision))
                     .map_err(SearchError::failed)?;
-                state = go_back(problem, dir, &state, return_to, new_l2)?;
+                let back = go_back(problem, dir, &state, return_to, new_l2)?;
+                save_after(problem, dir, &back, &state)?;
+                state = back;
+                continue;
             }
         }
         save(problem, dir, &state)?;
@@ -396,7 +404,7 @@ fn measure_epoch(
     if is_measured(spec, epoch) {
         observer.phase("eigenvalue");
         let begin = Instant::now();
-        found = Some(eigenvalue(problem, state, epoch, spec.hessian.tolerance)?);
+        found = eigenvalue(problem, state, epoch, spec.hessian.tolerance, stop)?;
         timed("eigenvalue", begin);
     }
     let mut oneshot = None;
@@ -433,9 +441,13 @@ fn measure_epoch(
         valid_accuracy: oneshot.map(|s| s.accuracy),
         child_loss: child.map(|s| s.loss),
         child_accuracy: child.map(|s| s.accuracy),
-        eigenvalue: found.as_ref().map(|d| d.value).filter(|v| v.is_finite()),
-        eigenvalue_bound: found.as_ref().map(|d| d.bound).filter(|v| v.is_finite()),
-        skip_connects_normal: skip_connects(&genotype),
+        eigenvalue: found.as_ref().map(|c| c.dominant.value).filter(|v| v.is_finite()),
+        eigenvalue_bound: found.as_ref().map(|c| c.dominant.bound).filter(|v| v.is_finite()),
+        eigenvalue_error: found.as_ref().and_then(|c| c.error).filter(|v| v.is_finite()),
+        skip_connects_normal: genotype.n_uses(CellType::Normal, Op::SkipConnect),
+        skip_connects_reduce: Some(genotype.n_uses(CellType::Reduce, Op::SkipConnect)),
+        parameterless_normal: Some(genotype.n_parameterless(CellType::Normal)),
+        parameterless_reduce: Some(genotype.n_parameterless(CellType::Reduce)),
         genotype: genotype.to_string(),
         alphas_normal: normal.to_vec(),
         alphas_reduce: reduce.to_vec(),
@@ -450,33 +462,25 @@ fn is_measured(spec: &run::SearchSpec, epoch: usize) -> bool {
 
 /// Saves, then deletes what is not needed any more.
 fn save(problem: &Problem, dir: &mut RunDir, state: &State) -> Result<(), SearchError> {
+    save_after(problem, dir, state, state)
+}
+
+/// Saves a state that follows another one by a rollback: if its file is damaged the search goes on from a file before,
+/// and goes back once more.
+fn save_after(problem: &Problem, dir: &mut RunDir, state: &State, before: &State) -> Result<(), SearchError> {
     dir.save_checkpoint(&state.name(), state.to_checkpoint(problem)).map_err(SearchError::failed)?;
     if problem.spec.eval.keep_checkpoints {
         return Ok(());
     }
-    let oldest = oldest_return(problem, state);
-    let mut names = dir.view().checkpoints().map_err(SearchError::failed)?;
-    names.sort_by_key(|n| std::cmp::Reverse(n.sequence));
-    // Two, so that a damaged one costs one epoch.
-    let newest: Vec<CheckpointName> = names.into_iter().take(2).collect();
-    dir.prune_checkpoints(|name| newest.contains(name) || (name.step.is_none() && name.epoch >= oldest))
-        .map_err(SearchError::failed)?;
-    Ok(())
-}
-
-/// The earliest epoch that a rollback decided now, or one epoch ago (if the newest checkpoint is damaged), can ask
-/// for. All files of that epoch and later ones stay: after a rollback the same epoch has several.
-fn oldest_return(problem: &Problem, state: &State) -> usize {
-    if problem.spec.search.method != run::Method::DartsAda {
-        return usize::MAX;
-    }
-    let rule = rule_of(&problem.spec.monitor);
-    let reach = match rule.form {
-        Form::Paper => rule.lag,
-        Form::Released => rule.lag + rule.window / 2,
+    let (method, rule, ada) = method_and_rules(&problem.spec);
+    let earliest_of = |state: &State| {
+        let history: Vec<usize> = state.at.history.iter().map(|(epoch, _)| *epoch).collect();
+        earliest_return(method, &rule, &ada, &history, state.sgd.l2)
     };
-    let history = &state.at.history;
-    history.len().checked_sub(reach + 2).map_or(0, |at| history[at].0)
+    let earliest = earlier(earliest_of(state), earliest_of(before));
+    let stay = kept(&dir.view().checkpoints().map_err(SearchError::failed)?, earliest);
+    dir.prune_checkpoints(|name| stay.contains(name)).map_err(SearchError::failed)?;
+    Ok(())
 }
 
 /// Stops a search whose state or measurements are no numbers any more, before it is saved over the last good one.

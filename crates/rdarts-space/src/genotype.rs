@@ -79,6 +79,12 @@ impl Genotype {
         self.cell(cell).iter().filter(|entry| entry.0 == op).count()
     }
 
+    /// How many operations of a cell type are no convolutions: what takes over as a search degenerates. A skip
+    /// connection counts where it halves the image too, although it has weights there.
+    pub fn n_parameterless(&self, cell: CellType) -> usize {
+        self.cell(cell).iter().filter(|entry| entry.0.is_parameterless()).count()
+    }
+
     /// The same architecture with the two entries of every node in the order of their inputs, so that
     /// architectures can be compared whatever order they were written in.
     pub fn canonical(mut self) -> Self {

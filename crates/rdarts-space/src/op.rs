@@ -71,6 +71,11 @@ impl Op {
             Op::Conv7x1_1x7 => "conv_7x1_1x7",
         }
     }
+
+    /// Whether it is no convolution: what the paper calls a parameterless operation.
+    pub const fn is_parameterless(self) -> bool {
+        matches!(self, Op::None | Op::Noise | Op::MaxPool3x3 | Op::AvgPool3x3 | Op::SkipConnect)
+    }
 }
 
 impl fmt::Display for Op {

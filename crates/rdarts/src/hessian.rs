@@ -2,24 +2,25 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
 
-use rdarts::run::{CheckpointName, RunView};
+use rdarts::run::{CheckpointName, HessianImages, HessianSpec, RunView};
 use rdarts::search::lanczos::spectrum;
-use rdarts::search::measure::{diagonal, eigenvalue, hessian};
+use rdarts::search::measure::{Curvature, MeanHessian, diagonal, eigenvalue};
 use rdarts::search::monitor::{Decision, Why};
 use rdarts::search::problem::Problem;
 use rdarts::search::search::decide_for;
 use rdarts::search::state::State;
 use serde_json::json;
 
-use crate::conduct::{reopen, set_threads, trajectory};
+use crate::conduct::{isa, reopen, set_threads, trajectory};
 use crate::exit::{Exit, out};
 use crate::plot::{self, Point};
 
 /// The alpha-Hessian of a checkpoint: dominant eigenvalue, full spectrum, where it lies on the trajectory
 ///
-/// On the batch that the search measured: the last one that trained the alphas in that epoch. Exact second
-/// derivatives, no finite differences. In mode `reference` (hessian.mode of the spec) the weight decay of the
+/// On the images that the search measured (hessian.images and hessian.batches of the spec): by default the last batch
+/// that trained the alphas in that epoch. Exact second derivatives, no finite differences. In mode `reference` (hessian.mode of the spec) the weight decay of the
 /// alphas is on the diagonal, as in the paper's code.
 ///
 /// Without --full the dominant eigenvalue comes from Lanczos, with a bound of its error; with --full the whole
@@ -37,6 +38,12 @@ pub struct Args {
     /// Relative error of the dominant eigenvalue [default: hessian.tolerance of the run]
     #[arg(long, conflicts_with = "full")]
     tolerance: Option<f64>,
+    /// Batches whose mean loss is measured [default: hessian.batches of the run]
+    #[arg(long, value_name = "N")]
+    batches: Option<usize>,
+    /// Images to measure on: last or fixed [default: hessian.images of the run]
+    #[arg(long, value_name = "WHICH")]
+    images: Option<String>,
     /// Directory of the data set, if it is not where it was
     #[arg(long)]
     data_dir: Option<PathBuf>,
@@ -53,20 +60,30 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     if let Some(t) = args.tolerance.filter(|t| !(*t > 0.0 && *t < 1.0)) {
         return Err(Exit::Input(format!("--tolerance is {t}, but must be above 0 and below 1")));
     }
+    isa()?;
     let view = RunView::open(&args.dir)?;
     set_threads(args.threads)?;
-    let problem = reopen(&view, args.data_dir.as_deref(), args.json)?;
     let name = choose(&view, args.epoch)?;
+    let mut problem = reopen(&view, args.data_dir.as_deref(), args.json)?;
     let state = State::from_checkpoint(&problem, &name.to_string(), view.load_checkpoint(&name)?)?;
+    let as_recorded = problem.spec.hessian.clone();
+    problem.measure_on(hessian_spec(&as_recorded, &args)?)?;
     let epoch = name.epoch;
     let trajectory = trajectory(&view.events()?);
-    let recorded =
-        trajectory.iter().rev().find(|p| p.epoch == epoch && p.attempt == state.at.trained_attempt).map(|p| p.value);
+    let is_as_recorded = problem.spec.hessian == as_recorded;
+    let recorded = trajectory
+        .iter()
+        .filter(|_| is_as_recorded)
+        .rev()
+        .find(|p| p.epoch == epoch && p.attempt == state.at.trained_attempt)
+        .map(|p| p.value);
     let mut out = json!({
         "directory": args.dir.display().to_string(),
         "epoch": epoch,
         "attempt": state.at.trained_attempt,
         "mode": problem.spec.hessian.mode.as_str(),
+        "batches": problem.spec.hessian.batches,
+        "images": problem.spec.hessian.images.as_str(),
         "recorded": recorded,
     });
     if !args.json {
@@ -75,8 +92,10 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
             d => format!("reference: {d:e} on the diagonal"),
         };
         out!(
-            "alpha-Hessian of the validation loss after epoch {epoch} ({} alphas, {mode})",
-            problem.n_alphas().iter().sum::<usize>()
+            "alpha-Hessian of the validation loss after epoch {epoch} ({} alphas, {mode}, {} of {} images)",
+            problem.n_alphas().iter().sum::<usize>(),
+            count_batches(&problem.spec.hessian),
+            problem.spec.search.batch,
         );
     }
     let value = if args.full {
@@ -113,6 +132,34 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         out!("The monitor's word after it: {word}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The images of the run's spec, or those that the flags name.
+fn hessian_spec(recorded: &HessianSpec, args: &Args) -> Result<HessianSpec, Exit> {
+    let mut spec = recorded.clone();
+    if let Some(n) = args.batches {
+        if n == 0 {
+            return Err(Exit::Input("--batches is 0, but must be at least 1".into()));
+        }
+        spec.batches = n;
+    }
+    if let Some(name) = &args.images {
+        let found = HessianImages::ALL.iter().find(|images| images.as_str() == name);
+        spec.images = *found.ok_or_else(|| {
+            Exit::Input(format!("--images is {name:?}, but must be one of {}", HessianImages::NAMES.join(", ")))
+        })?;
+    }
+    Ok(spec)
+}
+
+/// `the last batch`, `16 fixed batches`.
+fn count_batches(spec: &HessianSpec) -> String {
+    match (spec.images, spec.batches) {
+        (HessianImages::Last, 1) => "the last batch".into(),
+        (HessianImages::Last, n) => format!("the last {n} batches"),
+        (HessianImages::Fixed, 1) => "one fixed batch".into(),
+        (HessianImages::Fixed, n) => format!("{n} fixed batches"),
+    }
 }
 
 /// The checkpoint at the end of an epoch.
@@ -153,10 +200,13 @@ fn dominant(
     args: &Args,
     out: &mut serde_json::Value,
 ) -> Result<f64, Exit> {
-    let found = eigenvalue(problem, state, epoch, args.tolerance.unwrap_or(problem.spec.hessian.tolerance))?;
+    let tolerance = args.tolerance.unwrap_or(problem.spec.hessian.tolerance);
+    let curvature = eigenvalue(problem, state, epoch, tolerance, &AtomicBool::new(false))?;
+    let Curvature { dominant: found, error } = curvature.expect("nothing stops it");
     out["eigenvalue"] = json!(found.value);
     out["bound"] = json!(found.bound);
     out["products"] = json!(found.n_products);
+    out["standard_error"] = json!(error);
     if !args.json {
         out!(
             "dominant eigenvalue  {:.6} +- {:.1e} (Lanczos, {} Hessian-vector products)",
@@ -164,12 +214,18 @@ fn dominant(
             found.bound,
             found.n_products
         );
+        match error {
+            Some(error) => out!("standard error over the batches {error:.1e}"),
+            None => out!("one batch: nothing says how far it would move on other images (--batches 16 does)"),
+        }
     }
     Ok(found.value)
 }
 
 fn full(problem: &Problem, state: &State, epoch: usize, args: &Args, out: &mut serde_json::Value) -> Result<f64, Exit> {
-    let mut matrix = hessian(problem, state, epoch)?.full();
+    let never = AtomicBool::new(false);
+    let hessian = MeanHessian::after_epoch(problem, state, epoch, &never)?.expect("nothing stops it");
+    let mut matrix = hessian.full().expect("nothing stops it");
     for i in 0..matrix.n {
         matrix.values[i * matrix.n + i] += diagonal(problem);
     }

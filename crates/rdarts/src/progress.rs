@@ -160,20 +160,22 @@ impl Observer for Shown {
         self.epochs_left = self.epochs_left.saturating_sub(1);
         if !self.table_begun {
             self.table_begun = true;
+            self.line("Skip connections and parameterless operations are those of the normal + the reduction cell.");
             self.line(
-                "epoch  train loss   acc  one-shot acc  child acc  eigenvalue  skips      L2   images/s  time left",
+                "epoch  train loss   acc  one-shot acc  child acc  eigenvalue  skips  parameterless      L2   images/s  time left",
             );
         }
         let percent = |v: Option<f64>| v.map_or("-".into(), |v| format!("{:.1}%", 100.0 * v));
         self.line(&format!(
-            "{:>5}  {:>10.4} {:>5}  {:>12}  {:>9}  {:>10}  {:>5} {:>7} {:>10}  {}",
+            "{:>5}  {:>10.4} {:>5}  {:>12}  {:>9}  {:>10}  {:>5}  {:>13} {:>7} {:>10}  {}",
             r.epoch,
             r.train_loss,
             percent(Some(r.train_accuracy)),
             percent(r.valid_accuracy),
             percent(r.child_accuracy),
             r.eigenvalue.map_or("-".into(), |v| format!("{v:.4}")),
-            r.skip_connects_normal,
+            pair(Some(r.skip_connects_normal), r.skip_connects_reduce),
+            pair(r.parameterless_normal, r.parameterless_reduce),
             format!("{:.0e}", r.l2),
             self.rate(),
             self.time_left(),
@@ -187,6 +189,12 @@ impl Observer for Shown {
             _ => self.line(&format!("  after epoch {epoch}: {decision}")),
         }
     }
+}
+
+/// A number of the normal and of the reduction cell.
+fn pair(normal: Option<usize>, reduce: Option<usize>) -> String {
+    let number = |n: Option<usize>| n.map_or("-".into(), |n| n.to_string());
+    format!("{}+{}", number(normal), number(reduce))
 }
 
 /// A line above a bar, if there is one.
