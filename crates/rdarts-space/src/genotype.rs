@@ -52,7 +52,7 @@ impl Genotype {
     /// Reads a genotype from a file's bytes; `origin` is how messages call them, usually the file's path.
     ///
     /// Beside the notation of the DARTS code: dictionaries of Python and JSON; lists or tuples, flat or with a list for
-    /// each node; numbers as NumPy prints them; a quoted whole; `reduce=None`; what a log or an assignment has before
+    /// each node; numbers as NumPy prints them; a quoted whole; `reduce=None` or neither of its fields; what a log or an assignment has before
     /// `Genotype(` on its line; comments, trailing commas, a byte-order mark.
     ///
     /// ```
@@ -249,7 +249,7 @@ pub enum GenotypeFault {
         state: usize,
     },
     /// A node that has another number of operations than two, where each node has a list of its own.
-    #[error("`{cell}` lists {given} operations for node {node}, but every node needs two")]
+    #[error("`{cell}` gives node {node} a list of length {given}, but every node needs two operations")]
     NotTwo {
         /// The cell type.
         cell: &'static str,

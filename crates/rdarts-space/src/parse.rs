@@ -43,6 +43,12 @@ struct Listed<T> {
     places: Vec<usize>,
 }
 
+impl<T> Listed<T> {
+    fn empty(at: usize) -> Self {
+        Self { at, items: Vec::new(), places: Vec::new() }
+    }
+}
+
 fn read(reader: &mut Reader<'_>) -> Result<Genotype, Located> {
     let opening_quote = start(reader)?;
     let is_dictionary = reader.peek() == Some('{');
@@ -101,8 +107,13 @@ fn read(reader: &mut Reader<'_>) -> Result<Genotype, Located> {
     let [normal_concat, reduce_concat] = concats;
     let normal: Listed<(Op, usize)> = normal.ok_or_else(|| missing(0))?;
     let normal_concat: Listed<usize> = normal_concat.ok_or_else(|| missing(1))?;
-    let reduce: Listed<(Op, usize)> = reduce.ok_or_else(|| missing(2))?;
-    let reduce_concat: Listed<usize> = reduce_concat.ok_or_else(|| missing(3))?;
+    let (reduce, reduce_concat): (Listed<(Op, usize)>, Listed<usize>) = match (reduce, reduce_concat) {
+        (Some(reduce), Some(concat)) => (reduce, concat),
+        // Neither is given where a network has no reduction cell.
+        (None, None) => (Listed::empty(end), Listed::empty(end)),
+        (None, Some(_)) => return Err(missing(2)),
+        (Some(_), None) => return Err(missing(3)),
+    };
     let genotype = Genotype {
         normal: normal.items,
         normal_concat: normal_concat.items,
@@ -251,7 +262,8 @@ impl<'t> Reader<'t> {
         const NAME: &str = "Genotype";
         let line = self.text[self.at..].lines().next()?;
         line.match_indices(NAME).find_map(|(begin, _)| {
-            let is_whole = !line[..begin].ends_with(is_word);
+            // `genotypes.Genotype(` is one too, `MyGenotype(` is not.
+            let is_whole = !line[..begin].ends_with(|c: char| is_word(c) && c != '.');
             let mut after = Reader { text: self.text, at: self.at + begin + NAME.len() };
             after.skip_space();
             (is_whole && after.peek() == Some('(')).then_some((self.at + begin, after.at))
@@ -338,7 +350,7 @@ impl<'t> Reader<'t> {
         self.skip_space();
         let at = self.at;
         if may_be_none && self.none() {
-            return Ok(Listed { at, items: Vec::new(), places: Vec::new() });
+            return Ok(Listed::empty(at));
         }
         let groups = self.list(EXPECTED, |reader| {
             reader.skip_space();
@@ -354,7 +366,7 @@ impl<'t> Reader<'t> {
             }
             Ok((true, reader.list(EXPECTED, entry)?))
         })?;
-        let mut all = Listed { at, items: Vec::new(), places: Vec::new() };
+        let mut all = Listed::empty(at);
         for (node, (is_group, group)) in groups.items.into_iter().enumerate() {
             let given = group.items.len();
             if is_group && given != 2 {
@@ -372,7 +384,7 @@ impl<'t> Reader<'t> {
         item: impl Fn(&mut Self) -> Result<T, Located>,
     ) -> Result<Listed<T>, Located> {
         self.skip_space();
-        let mut list = Listed { at: self.at, items: Vec::new(), places: Vec::new() };
+        let mut list = Listed::empty(self.at);
         let close = self.open(expected)?;
         loop {
             self.skip_space();
@@ -395,7 +407,7 @@ impl<'t> Reader<'t> {
         self.skip_space();
         let start = self.at;
         if may_be_none && self.none() {
-            return Ok(Listed { at: start, items: Vec::new(), places: Vec::new() });
+            return Ok(Listed::empty(start));
         }
         // In Python 3 a range is no list, so `list(range(2, 6))` is written too; NumPy prints `array([2, 3])`.
         let is_wrapped = self.wrapper(&["list", "tuple", "array"])?;

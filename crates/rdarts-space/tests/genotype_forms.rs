@@ -104,6 +104,7 @@ fn forms(genotype: &Genotype) -> Vec<String> {
         if text.starts_with("Genotype") {
             all.push(format!("2019-03-12 10:15:02,123 INFO genotype = {text}\n"));
             all.push(format!("03/12 10:15:02 AM epoch 3: {text},"));
+            all.push(format!("genotypes.{text}"));
         }
         if !text.contains('"') {
             all.push(format!("\"{text}\""));
@@ -144,6 +145,12 @@ fn a_missing_reduction_cell_is_an_empty_one() {
     let json = r#"{"normal": [["sep_conv_3x3", 0], ["skip_connect", 1]], "normal_concat": [2], "reduce": null, "reduce_concat": null}"#;
     assert_eq!(Genotype::read(json, "x"), Ok(expected.clone()));
     assert_eq!(serde_json::from_str::<Genotype>(json).unwrap(), expected);
+    let absent = expected.to_string().replace(", reduce=None, reduce_concat=None", "");
+    assert_eq!(absent, "Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1)], normal_concat=range(2, 3))");
+    assert_eq!(Genotype::read(&absent, "x"), Ok(expected.clone()));
+    let json = r#"{"normal": [["sep_conv_3x3", 0], ["skip_connect", 1]], "normal_concat": [2]}"#;
+    assert_eq!(Genotype::read(json, "x"), Ok(expected.clone()));
+    assert_eq!(serde_json::from_str::<Genotype>(json).unwrap(), expected);
 }
 
 #[test]
@@ -171,7 +178,7 @@ fn a_fault_is_one_sentence_with_the_file_the_line_and_the_column() {
         (
             "[('sep_conv_3x3', 0), ('dil_conv_3x3', 1), ('skip_connect', 0), ('sep_conv_5x5', 2)]",
             "[[('sep_conv_3x3', 0), ('dil_conv_3x3', 1)],\n [('skip_connect', 0)]]",
-            "g.txt, line 2, column 2: `normal` lists 1 operations for node 1, but every node needs two",
+            "g.txt, line 2, column 2: `normal` gives node 1 a list of length 1, but every node needs two operations",
         ),
         (
             "normal=[('sep_conv_3x3', 0), ('dil_conv_3x3', 1), ('skip_connect', 0), ('sep_conv_5x5', 2)]",
@@ -183,7 +190,7 @@ fn a_fault_is_one_sentence_with_the_file_the_line_and_the_column() {
             "('skip_connect', np.float64(0))",
             "g.txt, line 1, column 77: expected the number of an input, found `np.float64`",
         ),
-        (", reduce_concat=range(2, 4)", "", "g.txt, line 1, column 217: the field `reduce_concat` is missing"),
+        (", reduce_concat=range(2, 4)", "", "g.txt, line 1, column 221: the field `reduce_concat` is missing"),
         (
             "Genotype(",
             "\"Genotype(",
