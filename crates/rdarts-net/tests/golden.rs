@@ -164,21 +164,25 @@ impl Case {
         keys.split(',').map(of).collect()
     }
 
-    /// The gradient of every weight: a tensor each, or all in one in the order of their names.
-    fn gradients(&self) -> HashMap<String, Vec<f64>> {
-        let mut names: Vec<&str> = self.tensors.keys().filter_map(|name| name.strip_prefix("param.")).collect();
+    /// Values of every weight, with its shape: a tensor each under the prefix, or all in one in the order of their names.
+    fn by_weight(&self, net: &Supernet, prefix: &str, together: &str) -> HashMap<String, (Vec<f64>, Vec<usize>)> {
+        let mut names: Vec<&str> = net.weights().iter().map(|p| p.name.as_str()).collect();
         names.sort_unstable();
-        let Some((all, _)) = self.tensors.get("grads") else {
-            return names.iter().map(|n| (n.to_string(), self.values(&format!("grad.{n}")).to_vec())).collect();
+        let Some((all, _)) = self.tensors.get(together) else {
+            let n_given = self.tensors.keys().filter(|name| name.starts_with(prefix)).count();
+            assert_eq!(n_given, names.len(), "the supernet has other weights than the file");
+            return names.iter().map(|n| (n.to_string(), self.tensors[&format!("{prefix}{n}")].clone())).collect();
         };
+        assert_eq!((names.len(), net.n_parameters()), (self.number("weights"), all.len()));
+        let zeros = vec![0f64; net.n_parameters()];
         let mut rest = &all[..];
         let mut of = HashMap::new();
         for name in names {
-            let (one, after) = rest.split_at(self.values(&format!("param.{name}")).len());
-            of.insert(name.to_string(), one.to_vec());
+            let (values, shape) = net.read(&zeros, name).unwrap();
+            let (one, after) = rest.split_at(values.len());
+            of.insert(name.to_string(), (one.to_vec(), shape));
             rest = after;
         }
-        assert!(rest.is_empty());
         of
     }
 
@@ -194,12 +198,10 @@ impl Case {
     fn compare<R: Real>(&self) -> Vec<(String, f64)> {
         let net = self.net();
         let mut weights = vec![R::from_f64(f64::NAN); net.n_parameters()];
-        for p in net.weights() {
-            let name = format!("param.{}", p.name);
-            net.write(&mut weights, &p.name, &self.reals::<R>(&name), &self.tensors[&name].1).unwrap();
+        for (name, (values, shape)) in self.by_weight(&net, "param.", "params") {
+            let values: Vec<R> = values.into_iter().map(R::from_f64).collect();
+            net.write(&mut weights, &name, &values, &shape).unwrap();
         }
-        let n_params = self.tensors.keys().filter(|k| k.starts_with("param.")).count();
-        assert_eq!(n_params, net.weights().len(), "the supernet has other weights than the file");
         let alphas =
             Alphas { normal: self.values("alphas_normal").to_vec(), reduce: self.values("alphas_reduce").to_vec() };
         let (train_images, side) = self.images::<R>("x_train");
@@ -211,10 +213,10 @@ impl Case {
         let valid = Batch { images: &valid_images, labels: &valid_labels, ..train };
 
         let mut errors = Vec::new();
-        let gradients = self.gradients();
+        let gradients = self.by_weight(&net, "grad.", "grads");
         let mut check = |name: &str, got: &[f64]| {
             let expected = match name.strip_prefix("grad.") {
-                Some(weight) => gradients[weight].clone(),
+                Some(weight) => gradients[weight].0.clone(),
                 None if name == "hessian" => self.hessian(alphas.flat().len()),
                 None => self.values(name).to_vec(),
             };

@@ -3,8 +3,8 @@
     python3 make.py            # needs torch alone; any version from 1.13 on
 
 One .safetensors file for each space. Its metadata name the case; its tensors are
-  param.NAME                        weights (single precision holds them exactly)
-  grads                             d train loss / d weights, one after another in the sorted order of the names
+  params                            weights, one after another in the sorted order of their names, as floats
+  grads                             d train loss / d weights, in the same order
   alphas_normal, alphas_reduce      dalpha.normal, dalpha.reduce: d valid loss / d alphas
   x_train, y_train, x_valid, y_valid    images as NCHW, and labels
   logits_valid, loss_train, loss_valid
@@ -45,8 +45,8 @@ CASES = {
     "s2": (everywhere([SKIP, SEP3]), 3, [1]),
     "s3": (everywhere(["none", SKIP, SEP3]), 3, [1]),
     "s4": (everywhere(["noise", SEP3]), 3, [1]),
-    "darts": (everywhere(DARTS), 2, [0]),
-    "darts-no-none": (everywhere(DARTS[1:]), 2, [0]),
+    "darts": (everywhere(DARTS), 2, [1]),
+    "darts-no-none": (everywhere(DARTS[1:]), 2, [1]),
     "tiny": (everywhere([SEP3, SKIP, MAX], 2), 3, [1]),
 }
 CHANNELS, BATCH, SIDE, CLASSES, XI, L2 = 2, 3, 8, 3, 0.1, 3e-4
@@ -231,8 +231,8 @@ def make(space, seed):
     moved.named = {name: p - XI * (g + L2 * p) for name, p, g in zip(names, ws, gradients)}
     unrolled = torch.autograd.grad(loss("valid", moved)[0], alphas)
 
-    out.update({f"param.{name}": p.float() for name, p in w.named.items()})
     out.update({
+        "params": torch.cat([p.reshape(-1) for p in ws]).float(),
         "grads": torch.cat([g.reshape(-1) for g in gradients]),
         "loss_train": train, "loss_valid": valid, "logits_valid": logits,
         "dalpha.normal": first[0], "dalpha.reduce": first[1],
@@ -242,7 +242,7 @@ def make(space, seed):
     _, cells, reductions = case
     about = {"space": space, "channels": CHANNELS, "cells": cells, "reductions": ",".join(map(str, reductions)),
              "nodes": {14: 4, 2: 1}[len(case[0][0])], "classes": CLASSES, "xi": XI, "l2": L2,
-             "noise_keys": ",".join(str(i + 1) for i in range(cells)), "torch": torch.__version__}
+             "weights": len(ws), "noise_keys": ",".join(str(i + 1) for i in range(cells)), "torch": torch.__version__}
     here = os.path.dirname(os.path.abspath(__file__))
     write(os.path.join(here, f"supernet-{space}.safetensors"), out, about)
 
