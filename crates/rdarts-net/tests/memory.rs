@@ -10,6 +10,9 @@ use rdarts_net::{
 };
 use rdarts_space::Space;
 
+#[path = "../../../tests/skip.rs"]
+mod skip;
+
 /// Space, channels, cells, batch and side.
 const CASES: [(&str, usize, usize, usize, [usize; 2]); 2] =
     [("s2", 16, 5, 32, [32, 32]), ("darts", 8, 4, 48, [23, 28])];
@@ -28,8 +31,7 @@ fn the_peak_of_a_computation_is_what_was_estimated() {
         return run(which / WORKS.len(), WORKS[which % WORKS.len()]);
     }
     if !std::path::Path::new("/proc/self/status").exists() {
-        println!("SKIPPED: this system does not say how much memory a process has used");
-        return;
+        return skip::skip("no /proc", "this system does not say how much memory a process has used");
     }
     for which in 0..CASES.len() * WORKS.len() {
         let (case, work) = (which / WORKS.len(), WORKS[which % WORKS.len()]);

@@ -10,7 +10,9 @@
 //!
 //! Entries 2j and 2j + 1 are the operations into node j, each with the input it reads: 0 and 1 are the cell's
 //! inputs, 2 + i is node i. The cell's output is the concatenation of the listed nodes. In JSON a genotype is
-//! `{"normal": [["sep_conv_3x3", 0], ...], "normal_concat": [2, 3, 4, 5], ...}`. Both forms are checked alike.
+//! `{"normal": [["sep_conv_3x3", 0], ...], "normal_concat": [2, 3, 4, 5], ...}`. [`Genotype::read`] takes both, and
+//! the other forms in which people keep genotypes. All forms are checked alike. A network without reduction cells
+//! has `reduce=None`, which is an empty list here.
 //!
 //! Not here: whether a genotype belongs to a space, which is [`crate::selection`].
 
@@ -31,7 +33,7 @@ pub struct Genotype {
     pub normal: Vec<(Op, usize)>,
     /// The states that make up a normal cell's output: 2 + j for node j.
     pub normal_concat: Vec<usize>,
-    /// The operations of a reduction cell with their inputs, two per node.
+    /// The operations of a reduction cell with their inputs, two per node; empty where there is no reduction cell.
     pub reduce: Vec<(Op, usize)>,
     /// The states that make up a reduction cell's output.
     pub reduce_concat: Vec<usize>,
@@ -45,6 +47,34 @@ impl Genotype {
         let genotype = Self { normal, normal_concat, reduce, reduce_concat };
         genotype.check()?;
         Ok(genotype)
+    }
+
+    /// Reads a genotype from a file's bytes; `origin` is how messages call them, usually the file's path.
+    ///
+    /// Beside the notation of the DARTS code: dictionaries of Python and JSON; lists or tuples, flat or with a list for
+    /// each node; numbers as NumPy prints them; a quoted whole; `reduce=None` or neither of its fields; what a log or an assignment has before
+    /// `Genotype(` on its line; comments, trailing commas, a byte-order mark.
+    ///
+    /// ```
+    /// let text = "10:15 genotype = Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1)], normal_concat=[2],
+    ///     reduce=None, reduce_concat=None)";
+    /// let genotype = rdarts_space::Genotype::read(text, "log.txt")?;
+    /// assert!(genotype.reduce.is_empty());
+    /// # Ok::<(), rdarts_space::GenotypeReadError>(())
+    /// ```
+    pub fn read(bytes: impl AsRef<[u8]>, origin: &str) -> Result<Self, GenotypeReadError> {
+        let bytes = bytes.as_ref();
+        let error = match std::str::from_utf8(bytes) {
+            Ok(text) => match crate::parse::genotype(text) {
+                Ok(genotype) => return Ok(genotype),
+                Err(error) => error,
+            },
+            Err(error) => {
+                let sound = std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default();
+                crate::parse::at(sound, sound.len(), GenotypeFault::NotText)
+            }
+        };
+        Err(GenotypeReadError { origin: origin.to_owned(), error })
     }
 
     /// Whether every node has two operations that read from states that exist before it, and every
@@ -107,6 +137,10 @@ impl fmt::Display for Genotype {
         f.write_str("Genotype(")?;
         for cell in CellType::ALL {
             let separator = if cell == CellType::Normal { "" } else { ", " };
+            if self.cell(cell).is_empty() {
+                write!(f, "{separator}{cell}=None, {cell}_concat=None")?;
+                continue;
+            }
             let entries: Vec<String> = self.cell(cell).iter().map(|(op, input)| format!("('{op}', {input})")).collect();
             write!(f, "{separator}{cell}=[{}], {cell}_concat=", entries.join(", "))?;
             let concat = self.concat(cell);
@@ -125,17 +159,8 @@ impl fmt::Display for Genotype {
 impl FromStr for Genotype {
     type Err = GenotypeError;
 
-    /// Reads the notation of the DARTS code; single or double quotes, any white space, comments with `#`,
-    /// trailing commas and a leading `NAME =` are fine. Text that begins with `{` is read as JSON.
+    /// Reads a genotype in any of the forms of [`Genotype::read`].
     fn from_str(text: &str) -> Result<Self, GenotypeError> {
-        if text.trim_start().starts_with('{') {
-            return serde_json::from_str(text).map_err(|error| {
-                let message = error.to_string();
-                let end = message.rfind(" at line ").unwrap_or(message.len());
-                let fault = GenotypeFault::Json { message: message[..end].to_owned() };
-                GenotypeError { line: error.line().max(1), column: error.column().max(1), fault }
-            });
-        }
         crate::parse::genotype(text)
     }
 }
@@ -229,12 +254,19 @@ pub enum GenotypeFault {
         /// The state.
         state: usize,
     },
-    /// The JSON reader refused the text.
-    #[error("{message}")]
-    Json {
-        /// What the JSON reader says.
-        message: String,
+    /// A node that has another number of operations than two, where each node has a list of its own.
+    #[error("`{cell}` gives node {node} a list of length {given}, but every node needs two operations")]
+    NotTwo {
+        /// The cell type.
+        cell: &'static str,
+        /// The node.
+        node: usize,
+        /// Operations as given.
+        given: usize,
     },
+    /// Bytes that are no UTF-8.
+    #[error("what follows is not text in UTF-8, but a genotype is text")]
+    NotText,
 }
 
 /// A fault in a genotype's text and its place.
@@ -249,6 +281,16 @@ pub struct GenotypeError {
     pub fault: GenotypeFault,
 }
 
+/// A fault in a genotype's text, its place, and the text's name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{origin}, {error}")]
+pub struct GenotypeReadError {
+    /// How the text is called, usually the file's path.
+    pub origin: String,
+    /// What is wrong, and where.
+    pub error: GenotypeError,
+}
+
 /// A place inside a genotype, which the text parser turns into a line and a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -261,6 +303,9 @@ pub(crate) enum Place {
 }
 
 fn cell_fault(cell: CellType, ops: &[(Op, usize)], concat: &[usize]) -> Option<(Place, GenotypeFault)> {
+    if cell == CellType::Reduce && ops.is_empty() && concat.is_empty() {
+        return None; // a network without reduction cells
+    }
     if ops.is_empty() {
         return Some((Place::Ops(cell), GenotypeFault::NoOps { cell }));
     }
@@ -291,8 +336,8 @@ fn cell_fault(cell: CellType, ops: &[(Op, usize)], concat: &[usize]) -> Option<(
 struct Unchecked {
     normal: Vec<(Op, usize)>,
     normal_concat: Vec<usize>,
-    reduce: Vec<(Op, usize)>,
-    reduce_concat: Vec<usize>,
+    reduce: Option<Vec<(Op, usize)>>,
+    reduce_concat: Option<Vec<usize>>,
 }
 
 impl TryFrom<Unchecked> for Genotype {
@@ -300,6 +345,7 @@ impl TryFrom<Unchecked> for Genotype {
 
     fn try_from(raw: Unchecked) -> Result<Self, GenotypeFault> {
         let Unchecked { normal, normal_concat, reduce, reduce_concat } = raw;
+        let (reduce, reduce_concat) = (reduce.unwrap_or_default(), reduce_concat.unwrap_or_default());
         let genotype = Self { normal, normal_concat, reduce, reduce_concat };
         genotype.check().map(|()| genotype)
     }
@@ -313,8 +359,12 @@ pub(crate) mod tests {
 
     /// Any sound genotype with up to `max_nodes` nodes per cell.
     pub(crate) fn any_genotype(max_nodes: usize) -> impl Strategy<Value = Genotype> {
-        (any_cell(max_nodes), any_cell(max_nodes)).prop_map(|((normal, normal_concat), (reduce, reduce_concat))| {
-            Genotype { normal, normal_concat, reduce, reduce_concat }
+        let reduce = prop_oneof![9 => any_cell(max_nodes), 1 => Just((vec![], vec![]))];
+        (any_cell(max_nodes), reduce).prop_map(|((normal, normal_concat), (reduce, reduce_concat))| Genotype {
+            normal,
+            normal_concat,
+            reduce,
+            reduce_concat,
         })
     }
 
@@ -352,7 +402,6 @@ pub(crate) mod tests {
             ("[2,3]", "[]", "`normal_concat` is empty, but"),
             ("noise", "noisy", "unknown operation `noisy`, the nearest known one is `noise`"),
             ("\"reduce\":", "\"reduse\":", "unknown field `reduse`"),
-            (",\"reduce_concat\":[2]", "", "missing field `reduce_concat`"),
         ];
         for (from, to, message) in rows {
             let text = JSON.replacen(from, to, 1);
@@ -369,8 +418,9 @@ pub(crate) mod tests {
         let genotype = Genotype::new(vec![edge(0), edge(1)], vec![edge(0), edge(1), edge(2), edge(0)]).unwrap();
         assert_eq!(genotype.reduce_concat, [2, 3]);
         assert_eq!(genotype.n_uses(CellType::Reduce, Op::SkipConnect), 4);
-        let fault = Genotype::new(vec![edge(0), edge(1)], vec![]).unwrap_err();
-        assert_eq!(fault.to_string(), "`reduce` lists no operation, but a cell needs two for each node");
+        assert!(Genotype::new(vec![edge(0), edge(1)], vec![]).unwrap().reduce_concat.is_empty());
+        let fault = Genotype::new(vec![], vec![edge(0), edge(1)]).unwrap_err();
+        assert_eq!(fault.to_string(), "`normal` lists no operation, but a cell needs two for each node");
     }
 
     #[test]

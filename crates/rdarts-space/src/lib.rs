@@ -27,7 +27,7 @@ mod space_toml;
 
 pub use derive::derive;
 pub use enumerate::{Architectures, count, enumerate, index_of, nth, sample};
-pub use genotype::{Genotype, GenotypeError, GenotypeFault};
+pub use genotype::{Genotype, GenotypeError, GenotypeFault, GenotypeReadError};
 pub use nearest::nearest;
 pub use op::{Op, UnknownOp};
 pub use select::{Mismatch, Selection, selection};

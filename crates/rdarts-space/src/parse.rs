@@ -1,8 +1,9 @@
-//! The reader of `Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=range(2, 6), ...)`.
+//! The reader of `Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=range(2, 6), ...)` and its relatives.
 //!
-//! A recursive descent over the characters, without a token list: the notation has five fields and no
-//! nesting of its own. Every entry keeps its offset, so that a fault that shows only when the whole is
-//! checked (an input that does not exist yet, a concatenated node that is absent) names its line and column.
+//! A recursive descent over the characters, without a token list. People keep genotypes as the printed notation, as
+//! dictionaries of Python or JSON, with NumPy's numbers, inside quotes, in lines of logs; they differ in brackets and
+//! wrappers only, so one reader takes them all. Every entry keeps its offset, so that a fault that shows only when the
+//! whole is checked (an input that does not exist yet, a concatenated node that is absent) names its line and column.
 
 use crate::genotype::{Genotype, GenotypeError, GenotypeFault, Place};
 use crate::nearest::{nearest, quote};
@@ -12,12 +13,16 @@ use crate::space::CellType;
 /// Reads a genotype.
 pub(crate) fn genotype(text: &str) -> Result<Genotype, GenotypeError> {
     let mut reader = Reader { text, at: 0 };
-    read(&mut reader).map_err(|(at, fault)| {
-        let before = &text[..at];
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let line = 1 + before.bytes().filter(|&byte| byte == b'\n').count();
-        GenotypeError { line, column: 1 + before[line_start..].chars().count(), fault }
-    })
+    read(&mut reader).map_err(|(offset, fault)| at(text, offset, fault))
+}
+
+/// A fault with the line and the column of its byte offset.
+pub(crate) fn at(text: &str, offset: usize, fault: GenotypeFault) -> GenotypeError {
+    let before = &text[..offset];
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let line = 1 + before.bytes().filter(|&byte| byte == b'\n').count();
+    let column = 1 + before[line_start..].chars().filter(|&c| c != BYTE_ORDER_MARK).count();
+    GenotypeError { line, column, fault }
 }
 
 /// A fault and its byte offset.
@@ -28,6 +33,9 @@ const FIELDS: [&str; 4] = ["normal", "normal_concat", "reduce", "reduce_concat"]
 /// No cell is this large; a longer range would only fill the memory before it is refused.
 const MAX_RANGE: usize = 1000;
 
+/// Invisible at the beginning of files that some editors write.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// A list and where it and its items begin.
 struct Listed<T> {
     at: usize,
@@ -35,37 +43,39 @@ struct Listed<T> {
     places: Vec<usize>,
 }
 
+impl<T> Listed<T> {
+    fn empty(at: usize) -> Self {
+        Self { at, items: Vec::new(), places: Vec::new() }
+    }
+}
+
 fn read(reader: &mut Reader<'_>) -> Result<Genotype, Located> {
-    const START: &str = "`Genotype(`";
-    let mut name = reader.word(START)?;
-    reader.skip_space();
-    if name.1 != "Genotype" || reader.peek() == Some('=') {
-        // This must be the name that the genotype is given, as in `DARTS_V2 = Genotype(...)`.
-        reader.symbol('=', "`Genotype(`, or a name followed by `=`")?;
-        name = reader.word(START)?;
-    }
-    if name.1 != "Genotype" {
-        return Err((name.0, unexpected(START, quote(name.1))));
-    }
-    reader.symbol('(', "`(`")?;
+    let opening_quote = start(reader)?;
+    let is_dictionary = reader.peek() == Some('{');
+    let (open, close, assign) = if is_dictionary { ('{', '}', ':') } else { ('(', ')', '=') };
+    reader.symbol(open, "`(`")?;
 
     let (mut ops, mut concats) = ([None, None], [None, None]);
     loop {
         reader.skip_space();
-        if reader.peek() == Some(')') {
+        if reader.peek() == Some(close) {
             break;
         }
-        let (at, name) = reader.word("a field such as `normal=`, or `)`")?;
+        let (at, name) = if is_dictionary {
+            reader.string("a field such as `'normal':`, or `}`", "a field in quotes")?
+        } else {
+            reader.word("a field such as `normal=`, or `)`")?
+        };
         let Some(field) = FIELDS.iter().position(|&field| field == name) else {
             return Err((at, GenotypeFault::UnknownField { name: name.to_owned(), nearest: nearest(name, &FIELDS) }));
         };
-        reader.symbol('=', "`=`")?;
+        reader.symbol(assign, if is_dictionary { "`:`" } else { "`=`" })?;
+        // Only the reduction cell may be absent.
+        let (cell, may_be_none) = (FIELDS[field / 2 * 2], field >= 2);
         let is_repeated = if field % 2 == 0 {
-            ops[field / 2]
-                .replace(reader.list("a list of operations, such as `[('skip_connect', 0), ...]`", entry)?)
-                .is_some()
+            ops[field / 2].replace(reader.ops(cell, may_be_none)?).is_some()
         } else {
-            concats[field / 2].replace(reader.concat()?).is_some()
+            concats[field / 2].replace(reader.concat(may_be_none)?).is_some()
         };
         if is_repeated {
             return Err((at, GenotypeFault::RepeatedField { name: FIELDS[field] }));
@@ -75,8 +85,19 @@ fn read(reader: &mut Reader<'_>) -> Result<Genotype, Located> {
         }
     }
     let end = reader.at;
-    reader.symbol(')', "`,` or `)`")?;
+    reader.symbol(close, if is_dictionary { "`,` or `}`" } else { "`,` or `)`" })?;
+    if let Some(quotes) = opening_quote {
+        reader.skip_space();
+        if !reader.text[reader.at..].starts_with(quotes) {
+            return reader.fail("the closing quote of the genotype");
+        }
+        reader.at += quotes.len();
+    }
     reader.skip_space();
+    if let Some(',' | ';') = reader.peek() {
+        reader.at += 1;
+        reader.skip_space();
+    }
     if reader.peek().is_some() {
         return Err((reader.at, unexpected("nothing more after the genotype", reader.found())));
     }
@@ -86,8 +107,13 @@ fn read(reader: &mut Reader<'_>) -> Result<Genotype, Located> {
     let [normal_concat, reduce_concat] = concats;
     let normal: Listed<(Op, usize)> = normal.ok_or_else(|| missing(0))?;
     let normal_concat: Listed<usize> = normal_concat.ok_or_else(|| missing(1))?;
-    let reduce: Listed<(Op, usize)> = reduce.ok_or_else(|| missing(2))?;
-    let reduce_concat: Listed<usize> = reduce_concat.ok_or_else(|| missing(3))?;
+    let (reduce, reduce_concat): (Listed<(Op, usize)>, Listed<usize>) = match (reduce, reduce_concat) {
+        (Some(reduce), Some(concat)) => (reduce, concat),
+        // Neither is given where a network has no reduction cell.
+        (None, None) => (Listed::empty(end), Listed::empty(end)),
+        (None, Some(_)) => return Err(missing(2)),
+        (Some(_), None) => return Err(missing(3)),
+    };
     let genotype = Genotype {
         normal: normal.items,
         normal_concat: normal_concat.items,
@@ -108,12 +134,52 @@ fn read(reader: &mut Reader<'_>) -> Result<Genotype, Located> {
     Err((at, fault))
 }
 
+/// Goes to the bracket that opens the fields, and says which quotes stand around the whole.
+fn start<'t>(reader: &mut Reader<'t>) -> Result<Option<&'t str>, Located> {
+    const START: &str = "`Genotype(`";
+    reader.skip_space();
+    if let Some((begin, open)) = reader.named_start() {
+        reader.at = open;
+        return Ok(quotes_before(&reader.text[..begin]));
+    }
+    let line = reader.text[reader.at..].lines().next().unwrap_or_default();
+    if let Some(brace) = line.find('{') {
+        // A dictionary: alone, in quotes, or behind a name and `=` or `:`.
+        let before = &line[..brace];
+        let name = before.trim_end_matches(['\'', '"']).trim_end();
+        if name.is_empty() || name.ends_with(['=', ':']) {
+            let quotes = quotes_before(before);
+            reader.at += brace;
+            return Ok(quotes);
+        }
+    }
+    let mut name = reader.word(START)?;
+    reader.skip_space();
+    if name.1 != "Genotype" || reader.peek() == Some('=') {
+        // This must be the name that the genotype is given, as in `DARTS_V2 = Genotype(...)`.
+        reader.symbol('=', "`Genotype(`, or a name followed by `=`")?;
+        name = reader.word(START)?;
+    }
+    if name.1 != "Genotype" {
+        return Err((name.0, unexpected(START, quote(name.1))));
+    }
+    reader.skip_space();
+    Ok(None)
+}
+
+/// The quotes that `text` ends with.
+fn quotes_before(text: &str) -> Option<&str> {
+    let quotes = &text[text.trim_end_matches(['\'', '"']).len()..];
+    (!quotes.is_empty()).then_some(quotes)
+}
+
 /// One `('sep_conv_3x3', 0)`; Python's list brackets are accepted for the tuple's.
 fn entry(reader: &mut Reader<'_>) -> Result<(Op, usize), Located> {
-    reader.skip_space();
-    let close = if reader.peek() == Some('[') { ']' } else { ')' };
-    reader.symbol(if close == ']' { '[' } else { '(' }, "an entry such as `('skip_connect', 0)`, or `]`")?;
-    let (at, name) = reader.string()?;
+    const EXPECTED: &str = "an entry such as `('skip_connect', 0)`, or `]`";
+    let close = reader.open(EXPECTED)?;
+    let wrapped = reader.wrapper(&["str", "str_"])?;
+    let (at, name) = reader.string("the name of an operation in quotes", "a closing quote on the same line")?;
+    reader.close_wrapper(wrapped)?;
     let op = name.parse().map_err(|error| (at, GenotypeFault::UnknownOp(error)))?;
     reader.symbol(',', "`,` and the input")?;
     let (_, input) = reader.number("the number of an input")?;
@@ -121,6 +187,10 @@ fn entry(reader: &mut Reader<'_>) -> Result<(Op, usize), Located> {
     reader.symbol(close, if close == ']' { "`]`" } else { "`)`" })?;
     Ok((op, input))
 }
+
+/// What NumPy and PyTorch call their whole numbers.
+const NUMBERS: [&str; 11] =
+    ["int", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "intp", "tensor"];
 
 struct Reader<'t> {
     text: &'t str,
@@ -132,11 +202,11 @@ impl<'t> Reader<'t> {
         self.text[self.at..].chars().next()
     }
 
-    /// Skips white space and comments.
+    /// Skips white space, comments, and a byte-order mark.
     fn skip_space(&mut self) {
         loop {
             let rest = &self.text[self.at..];
-            let trimmed = rest.trim_start();
+            let trimmed = rest.trim_start_matches(|c: char| c.is_whitespace() || c == BYTE_ORDER_MARK);
             self.at += rest.len() - trimmed.len();
             if !trimmed.starts_with('#') {
                 return;
@@ -186,34 +256,126 @@ impl<'t> Reader<'t> {
         Ok((at, &rest[..end]))
     }
 
+    /// Where the first `Genotype(` begins and where its bracket stands, if only this line's own text, such as a log's
+    /// time or a name that it is given, stands before it.
+    fn named_start(&self) -> Option<(usize, usize)> {
+        const NAME: &str = "Genotype";
+        let line = self.text[self.at..].lines().next()?;
+        line.match_indices(NAME).find_map(|(begin, _)| {
+            // `genotypes.Genotype(` is one too, `MyGenotype(` is not.
+            let is_whole = !line[..begin].ends_with(|c: char| is_word(c) && c != '.');
+            let mut after = Reader { text: self.text, at: self.at + begin + NAME.len() };
+            after.skip_space();
+            (is_whole && after.peek() == Some('(')).then_some((self.at + begin, after.at))
+        })
+    }
+
+    /// Consumes the bracket that opens a list or a tuple, and gives the one that closes it.
+    fn open(&mut self, expected: &'static str) -> Result<char, Located> {
+        self.skip_space();
+        let close = if self.peek() == Some('(') { ')' } else { ']' };
+        self.symbol(if close == ')' { '(' } else { '[' }, expected)?;
+        Ok(close)
+    }
+
+    /// Whether a call such as `np.int64(` stands here, of one of these names; it is consumed.
+    fn wrapper(&mut self, names: &[&str]) -> Result<bool, Located> {
+        self.skip_space();
+        let before = self.at;
+        if let Ok((_, name)) = self.word("a name") {
+            let name = name.rsplit('.').next().unwrap_or(name);
+            if names.contains(&name) {
+                self.symbol('(', "`(`")?;
+                return Ok(true);
+            }
+        }
+        self.at = before;
+        Ok(false)
+    }
+
+    fn close_wrapper(&mut self, is_wrapped: bool) -> Result<(), Located> {
+        if is_wrapped { self.symbol(')', "`)`") } else { Ok(()) }
+    }
+
+    /// Whether `None` or JSON's `null` stands here; it is consumed.
+    fn none(&mut self) -> bool {
+        let before = self.at;
+        let is_none = self.word("`None`").is_ok_and(|(_, word)| word == "None" || word == "null");
+        if !is_none {
+            self.at = before;
+        }
+        is_none
+    }
+
     fn number(&mut self, expected: &'static str) -> Result<(usize, usize), Located> {
+        // NumPy 2 prints `np.int64(0)` for its numbers.
+        let wrapped = self.wrapper(&NUMBERS)?;
         self.skip_space();
         let (at, rest) = (self.at, &self.text[self.at..]);
         let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        match rest[..end].parse() {
-            Ok(number) => {
-                self.at += end;
-                Ok((at, number))
+        let Ok(number) = rest[..end].parse() else {
+            return self.fail(expected);
+        };
+        self.at += end;
+        self.close_wrapper(wrapped)?;
+        Ok((at, number))
+    }
+
+    /// A text in quotes, which may be escaped since the whole may stand in quotes itself.
+    fn string(&mut self, expected: &'static str, expected_end: &'static str) -> Result<(usize, &'t str), Located> {
+        self.skip_space();
+        let at = self.at;
+        let rest = &self.text[at..];
+        let rest = rest.strip_prefix('u').filter(|rest| rest.starts_with(['\'', '"'])).unwrap_or(rest);
+        let is_escaped = rest.starts_with('\\');
+        let rest = if is_escaped { &rest[1..] } else { rest };
+        let quote = match rest.chars().next() {
+            Some(quote @ ('\'' | '"')) => quote,
+            _ => return self.fail(expected),
+        };
+        let inside = &rest[1..];
+        match inside.find([quote, '\n']) {
+            Some(end) if inside[end..].starts_with(quote) => {
+                self.at = self.text.len() - inside.len() + end + 1;
+                let name = &inside[..end];
+                Ok((at, if is_escaped { name.strip_suffix('\\').unwrap_or(name) } else { name }))
             }
-            Err(_) => self.fail(expected),
+            _ => Err((at, unexpected(expected_end, "none".to_owned()))),
         }
     }
 
-    fn string(&mut self) -> Result<(usize, &'t str), Located> {
-        const EXPECTED: &str = "the name of an operation in quotes";
+    /// The operations of a cell: entries, or a list of two entries for each node.
+    fn ops(&mut self, cell: &'static str, may_be_none: bool) -> Result<Listed<(Op, usize)>, Located> {
+        const EXPECTED: &str = "a list of operations, such as `[('skip_connect', 0), ...]`";
         self.skip_space();
-        let quote = match self.peek() {
-            Some(quote @ ('\'' | '"')) => quote,
-            _ => return self.fail(EXPECTED),
-        };
-        let (at, inside) = (self.at, &self.text[self.at + 1..]);
-        match inside.find([quote, '\n']) {
-            Some(end) if inside[end..].starts_with(quote) => {
-                self.at += end + 2;
-                Ok((at, &inside[..end]))
-            }
-            _ => Err((at, unexpected("a closing quote on the same line", "none".to_owned()))),
+        let at = self.at;
+        if may_be_none && self.none() {
+            return Ok(Listed::empty(at));
         }
+        let groups = self.list(EXPECTED, |reader| {
+            reader.skip_space();
+            let at = reader.at;
+            let mut inside = Reader { text: reader.text, at };
+            let is_group = inside.open("").is_ok() && {
+                inside.skip_space();
+                matches!(inside.peek(), Some('[' | '('))
+            };
+            if !is_group {
+                let item = entry(reader)?;
+                return Ok((false, Listed { at, items: vec![item], places: vec![at] }));
+            }
+            Ok((true, reader.list(EXPECTED, entry)?))
+        })?;
+        let mut all = Listed::empty(at);
+        for (node, (is_group, group)) in groups.items.into_iter().enumerate() {
+            let given = group.items.len();
+            if is_group && given != 2 {
+                return Err((group.at, GenotypeFault::NotTwo { cell, node, given }));
+            }
+            all.items.extend(group.items);
+            all.places.extend(group.places);
+        }
+        Ok(all)
     }
 
     fn list<T>(
@@ -222,11 +384,11 @@ impl<'t> Reader<'t> {
         item: impl Fn(&mut Self) -> Result<T, Located>,
     ) -> Result<Listed<T>, Located> {
         self.skip_space();
-        let mut list = Listed { at: self.at, items: Vec::new(), places: Vec::new() };
-        self.symbol('[', expected)?;
+        let mut list = Listed::empty(self.at);
+        let close = self.open(expected)?;
         loop {
             self.skip_space();
-            if self.peek() == Some(']') {
+            if self.peek() == Some(close) {
                 break;
             }
             list.places.push(self.at);
@@ -235,26 +397,28 @@ impl<'t> Reader<'t> {
                 break;
             }
         }
-        self.symbol(']', "`,` or `]`")?;
+        self.symbol(close, if close == ']' { "`,` or `]`" } else { "`,` or `)`" })?;
         Ok(list)
     }
 
     /// `range(2, 6)` or `[2, 3, 4, 5]`.
-    fn concat(&mut self) -> Result<Listed<usize>, Located> {
+    fn concat(&mut self, may_be_none: bool) -> Result<Listed<usize>, Located> {
         const EXPECTED: &str = "nodes, such as `range(2, 6)` or `[2, 3, 4, 5]`";
         self.skip_space();
-        if self.peek() == Some('[') {
-            return self.list(EXPECTED, |reader| reader.number("the number of a node, or `]`").map(|read| read.1));
+        let start = self.at;
+        if may_be_none && self.none() {
+            return Ok(Listed::empty(start));
+        }
+        // In Python 3 a range is no list, so `list(range(2, 6))` is written too; NumPy prints `array([2, 3])`.
+        let is_wrapped = self.wrapper(&["list", "tuple", "array"])?;
+        self.skip_space();
+        if let Some('[' | '(') = self.peek() {
+            let list =
+                self.list(EXPECTED, |reader| reader.number("the number of a node, or `]`").map(|read| read.1))?;
+            self.close_wrapper(is_wrapped)?;
+            return Ok(list);
         }
         let (at, name) = self.word(EXPECTED)?;
-        // In Python 3 a range is no list, so `list(range(2, 6))` is written too.
-        let is_wrapped = name == "list";
-        let name = if is_wrapped {
-            self.symbol('(', "`(`")?;
-            self.word("`range(`")?.1
-        } else {
-            name
-        };
         if name != "range" {
             return Err((at, unexpected(EXPECTED, quote(name))));
         }
@@ -264,9 +428,7 @@ impl<'t> Reader<'t> {
         let (end_at, end) = self.number("the end of the range")?;
         self.comma();
         self.symbol(')', "`)`")?;
-        if is_wrapped {
-            self.symbol(')', "`)`")?;
-        }
+        self.close_wrapper(is_wrapped)?;
         if end > MAX_RANGE {
             return Err((end_at, unexpected("the end of a range of nodes, at most 1000", end.to_string())));
         }
@@ -396,11 +558,7 @@ mod tests {
             ),
             ("=[2])", "=[2]) + 1", "line 1, column 185: expected nothing more after the genotype, found `+`"),
             ("=[2])", "=[2]", "line 1, column 183: expected `,` or `)`, found the end of the text"),
-            (
-                "'noise'",
-                "'noise",
-                "line 1, column 61: unknown operation `noise, 2), (`, the nearest known one is `noise`, and all are",
-            ),
+            ("'noise'", "'noise", "line 1, column 61: unknown operation `noise, 2), (`, and all are"),
             ("'noise'", "noise", "line 1, column 61: expected the name of an operation in quotes, found `noise`"),
             ("'noise', 2", "'noise', -2", "line 1, column 70: expected the number of an input, found `-`"),
             (
