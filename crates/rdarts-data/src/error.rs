@@ -412,6 +412,20 @@ pub enum DataError {
         /// Image width in pixels.
         width: usize,
     },
+    /// A size that the images of a named set cannot be made into.
+    #[error(
+        "the images of {name} have {side}x{side} pixels, their size should be from {least} to {side} and not {size}"
+    )]
+    Size {
+        /// The data set.
+        name: &'static str,
+        /// Height and width of its images.
+        side: usize,
+        /// The smallest size.
+        least: usize,
+        /// The one asked for.
+        size: usize,
+    },
     /// A contact sheet that could not be made.
     #[error("cannot write {file}: {reason}")]
     Sheet {

@@ -1,7 +1,8 @@
 //! Data sets, splits, augmentation and deterministic batches.
 //!
 //! The way of an image: a file format (`idx`, `cifar`, `svhn`), the built-in subset (`embedded`) or a folder of
-//! pictures (`folder`) gives raw bytes in (n, h, w, c) layout (`images`), `dataset` opens them by name, `split` says
+//! pictures (`folder`) gives raw bytes in (n, h, w, c) layout (`images`), `dataset` opens them by name and makes them
+//! smaller if that is asked for (`shrink`), `split` says
 //! which images train the weights and which train the architecture, `batch` chooses the images of a step, and `augment`
 //! turns each into normalized floats.
 //!
@@ -44,6 +45,7 @@ mod mat;
 mod memory;
 mod prefetch;
 mod sheet;
+mod shrink;
 mod sniff;
 mod split;
 mod svhn;

@@ -44,6 +44,22 @@ pub const DATA: &[Preset] = &[
     of_data("folder", include_str!("../presets/data/folder.toml")),
 ];
 
+/// Height and width of the images of each named data set, which lengths in the presets are written for.
+pub const SIDES: &[(&str, usize)] = &[
+    ("fashion-mini", 28),
+    ("fashion-mnist", 28),
+    ("cifar10", 32),
+    ("cifar100", 32),
+    ("cifar100-coarse", 32),
+    ("svhn", 32),
+    ("svhn-extra", 32),
+];
+
+/// The side of a named data set's images; none for a folder.
+pub fn side(name: &str) -> Option<usize> {
+    SIDES.iter().find(|(known, _)| *known == name).map(|(_, side)| *side)
+}
+
 const fn of_data(name: &'static str, text: &'static str) -> Preset {
     Preset { name, about: "what the images of this data set need", text }
 }
