@@ -125,7 +125,7 @@ impl Cifar {
 
     /// The directories it is looked for in.
     pub fn places(&self, roots: &Roots) -> Vec<PathBuf> {
-        locate::candidates(roots, self.directory, None)
+        locate::candidates(roots, &[self.directory], None)
     }
 
     /// The first directory that holds some of its files.

@@ -13,13 +13,21 @@ use crate::images::{Images, channel_statistics};
 use crate::shrink::{SIZES, shrink};
 use crate::split::{Split, split};
 use crate::svhn::{SVHN, SVHN_EXTRA};
-use crate::{embedded, fashion_mnist, folder};
+use crate::{embedded, folder};
 use std::path::{Path, PathBuf};
 
 /// The names that [`open`] knows: first the one that needs no files, last the one for anybody's folder of images.
 pub const NAMES: &[&str] = &[
     embedded::NAME,
-    fashion_mnist::NAME,
+    "fashion-mnist",
+    "mnist",
+    "kmnist",
+    "emnist-byclass",
+    "emnist-bymerge",
+    "emnist-balanced",
+    "emnist-letters",
+    "emnist-digits",
+    "emnist-mnist",
     CIFAR10.name,
     CIFAR100.name,
     CIFAR100_COARSE.name,
@@ -167,27 +175,13 @@ pub fn open_with(name: &str, dir: Option<&Path>, options: &Options) -> Result<Da
     if size != 0 && !(*SIZES.start()..=side).contains(&size) {
         return Err(DataError::Size { name: entry.name, side, least: *SIZES.start(), size });
     }
-    let mut data = open_whole(name, dir)?;
+    let mut data = entry.open(dir, options.watch)?;
     if size != 0 && size != side {
         shrink(&mut data.train, size);
         shrink(&mut data.test, size);
         (data.mean, data.std) = channel_statistics(&data.train)?;
     }
     Ok(data)
-}
-
-/// A named set as it was published.
-fn open_whole(name: &str, dir: Option<&Path>) -> Result<Dataset, DataError> {
-    match name {
-        embedded::NAME => embedded::open(),
-        fashion_mnist::NAME => fashion_mnist::open(dir),
-        name if name == CIFAR10.name => CIFAR10.open(dir),
-        name if name == CIFAR100.name => CIFAR100.open(dir),
-        name if name == CIFAR100_COARSE.name => CIFAR100_COARSE.open(dir),
-        name if name == SVHN.name => SVHN.open(dir),
-        name if name == SVHN_EXTRA.name => SVHN_EXTRA.open(dir),
-        _ => Err(unknown(name)),
-    }
 }
 
 /// Reads every file of a data set and gives all that is wrong with them; [`open`] gives the first.
@@ -207,8 +201,20 @@ pub fn check(name: &str, dir: Option<&Path>, watch: &dyn Watch) -> Checked {
 
 /// The sentence for a name that is none of [`NAMES`].
 pub(crate) fn unknown(name: &str) -> DataError {
-    let likeness = |known: &&&str| strsim::jaro_winkler(name, known);
-    let nearest = NAMES.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))).unwrap_or(&embedded::NAME);
+    // Case, hyphens and underscores are matters of taste: FashionMNIST, CIFAR-10.
+    let plain = |name: &str| -> String {
+        name.chars().filter(|c| !matches!(c, '-' | '_' | ' ')).flat_map(char::to_lowercase).take(64).collect()
+    };
+    let given = plain(name);
+    let likeness = |known: &str| strsim::normalized_damerau_levenshtein(&given, &plain(known));
+    // Guess: with less in common, a suggestion confuses more than it helps.
+    let near = NAMES.iter().map(|known| (likeness(known), *known)).filter(|(likeness, _)| *likeness >= 0.6);
+    // The first of equally near ones.
+    let best = near.fold(None, |best: Option<(f64, &str)>, new| match best {
+        Some(best) if best.0 >= new.0 => Some(best),
+        _ => Some(new),
+    });
+    let nearest = best.map_or(String::new(), |(_, known)| format!("the nearest name is '{known}' and "));
     DataError::UnknownDataset { name: name.to_owned(), nearest, known: NAMES.join(", ") }
 }
 
@@ -222,11 +228,25 @@ mod tests {
         assert_eq!(
             message("fashion-mnst"),
             "no data set is called 'fashion-mnst', the nearest name is 'fashion-mnist' and all names are: fashion-mini, \
-             fashion-mnist, cifar10, cifar100, cifar100-coarse, svhn, svhn-extra, folder"
+             fashion-mnist, mnist, kmnist, emnist-byclass, emnist-bymerge, emnist-balanced, emnist-letters, \
+             emnist-digits, emnist-mnist, cifar10, cifar100, cifar100-coarse, svhn, svhn-extra, folder"
         );
         assert!(message("Fashion-Mini").contains("the nearest name is 'fashion-mini'"));
-        assert!(message("").contains("all names are: fashion-mini, fashion-mnist, cifar10"));
+        assert!(message("").contains("no data set is called '', all names are: fashion-mini, fashion-mnist, mnist"));
         assert!(message("cifar-10").contains("the nearest name is 'cifar10'"));
+        for (given, meant) in [
+            ("FashionMNIST", "fashion-mnist"),
+            ("cifar_100", "cifar100"),
+            ("CIFAR-10", "cifar10"),
+            ("EMNIST_Letters", "emnist-letters"),
+            ("MNIST", "mnist"),
+            ("SVHN", "svhn"),
+        ] {
+            assert!(message(given).contains(&format!("the nearest name is '{meant}'")), "{given}");
+        }
+        for far in ["imagenet", "x", "coco", "caltech101"] {
+            assert!(!message(far).contains("nearest"), "{far}: {}", message(far));
+        }
         assert!(message("cifar100-corse").contains("the nearest name is 'cifar100-coarse'"));
     }
 

@@ -9,12 +9,12 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum DataError {
     /// A name that is not in [`crate::NAMES`].
-    #[error("no data set is called '{name}', the nearest name is '{nearest}' and all names are: {known}")]
+    #[error("no data set is called '{name}', {nearest}all names are: {known}")]
     UnknownDataset {
         /// The name asked for.
         name: String,
-        /// The known name that looks most like it.
-        nearest: &'static str,
+        /// A clause with the known name that looks most like it, if one does.
+        nearest: String,
         /// All known names.
         known: String,
     },
@@ -47,6 +47,39 @@ pub enum DataError {
         name: &'static str,
         /// What to do.
         advice: &'static str,
+    },
+    /// Files that are another data set's.
+    #[error("the files in {} are those of {found}, not those of {name}: use --data {found}", dir.display())]
+    OtherSet {
+        /// The directory.
+        dir: PathBuf,
+        /// The set they are of.
+        found: &'static str,
+        /// The set asked for.
+        name: &'static str,
+    },
+    /// Files of several data sets at the path of one.
+    #[error(
+        "{dir} holds more than one data set, {names}: say which is meant, as with --data {first} --data-dir {dir}",
+        dir = dir.display()
+    )]
+    SeveralSets {
+        /// The directory.
+        dir: PathBuf,
+        /// The names of the sets.
+        names: String,
+        /// The first of them.
+        first: &'static str,
+    },
+    /// IDX files that may be anything.
+    #[error(
+        "the IDX files in {dir} are not those of MNIST, Fashion-MNIST or KMNIST as they were published: say which of \
+         them they are like, as with --data mnist --data-dir {dir}",
+        dir = dir.display()
+    )]
+    UnknownIdx {
+        /// The directory.
+        dir: PathBuf,
     },
     /// A data set's directory lacks one of its files.
     #[error("{} lacks the file {file}, copy it there from the other files' source", dir.display())]

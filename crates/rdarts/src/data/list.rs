@@ -106,7 +106,10 @@ impl Place {
         match self {
             Self::BuiltIn => "part of the program".into(),
             Self::Found(dir) => dir.display().to_string(),
-            Self::Absent => format!("not found; `rdarts data fetch {}` gets it", entry.name),
+            Self::Absent if fetch::source(entry.name).is_ok() => {
+                format!("not found; `rdarts data fetch {}` gets it", entry.name)
+            }
+            Self::Absent => format!("not found; `rdarts data fetch {}` says how to get it", entry.name),
             Self::Other(_) => "in another form, see below".into(),
         }
     }
