@@ -58,6 +58,19 @@ pub enum DataError {
         /// The set asked for.
         name: &'static str,
     },
+    /// Files of two data sets in one directory.
+    #[error(
+        "{} is a file of {found} among files of {name}: put the files of each set into a directory of their own",
+        file.display()
+    )]
+    MixedSets {
+        /// The file.
+        file: PathBuf,
+        /// The set it is of.
+        found: &'static str,
+        /// The set that others are of.
+        name: &'static str,
+    },
     /// Files of several data sets at the path of one.
     #[error(
         "{dir} holds more than one data set, {names}: say which is meant, as with --data {first} --data-dir {dir}",

@@ -13,7 +13,8 @@
 //!
 //! The first three have files of the same names. They are told apart by their labels: the SHA-256 of the published
 //! file, or the first labels, which stay the same in a file that was unpacked, packed again or cut. Files of another
-//! set are refused; those of none are read, as somebody's own in this form, with a note.
+//! set are refused; those of none are read, as somebody's own in this form, with a note. So are files whose labels are
+//! a set's and whose images are not.
 //!
 //! EMNIST's images are stored with rows for columns, and its letters' labels begin at 1: both are put right here.
 
@@ -22,7 +23,7 @@ use crate::check::FileCheck;
 use crate::dataset::{Dataset, Watch};
 use crate::error::DataError;
 use crate::idx;
-use crate::images::Images;
+use crate::images::{Images, Pixels};
 use crate::locate::{self, OtherForm, Roots};
 use flate2::bufread::GzDecoder;
 use sha2::{Digest, Sha256};
@@ -50,6 +51,7 @@ pub struct Mnist {
     transposed: bool,
     /// How the labels are known where their files' names do not tell the set.
     marks: Option<[Mark; 2]>,
+    sums: Option<Sums>,
     advice: &'static str,
     other_forms: &'static [OtherForm],
 }
@@ -62,12 +64,26 @@ struct Mark {
     begin: &'static [u8],
 }
 
+/// The SHA-256 of the four files as they were published.
+enum Sums {
+    /// Of what is unpacked from them.
+    Unpacked([&'static str; 4]),
+    /// Of the files in gzip, where nobody vouches for a sum of what is in them.
+    Packed([&'static str; 4]),
+}
+
 /// Whose files they are.
 #[derive(Debug, PartialEq, Eq)]
 enum Owner {
     This,
     Other(&'static str),
     Unknown,
+    /// One file is of the set `found`, another of `name`.
+    Mixed {
+        file: PathBuf,
+        found: &'static str,
+        name: &'static str,
+    },
 }
 
 /// Height and width of every image.
@@ -105,6 +121,13 @@ pub static FASHION_MNIST: Mnist = Mnist {
             begin: &[9, 2, 1, 1, 6, 1, 4, 6, 5, 7],
         },
     ]),
+    // Of Debian's files; a test compares them.
+    sums: Some(Sums::Unpacked([
+        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    ])),
     advice: "fetch it with `rdarts data fetch fashion-mnist`, run `apt-get install dataset-fashion-mnist` (Debian)",
     other_forms: &[],
 };
@@ -130,6 +153,13 @@ pub static MNIST: Mnist = Mnist {
             begin: &[7, 2, 1, 0, 4, 1, 4, 9, 5, 9],
         },
     ]),
+    // As many independent projects pin them.
+    sums: Some(Sums::Unpacked([
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    ])),
     advice: "fetch it with `rdarts data fetch mnist`",
     other_forms: &[("mnist.npz", "the NumPy form", "rdarts reads the IDX files, `rdarts data fetch mnist` gets them")],
 };
@@ -149,6 +179,12 @@ pub static KMNIST: Mnist = Mnist {
         Mark { sum: "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17", begin: &[] },
         Mark { sum: "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c", begin: &[] },
     ]),
+    sums: Some(Sums::Packed([
+        "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
+        "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
+        "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
+        "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
+    ])),
     advice: "fetch it with `rdarts data fetch kmnist`",
     other_forms: &[(
         "kmnist-train-imgs.npz",
@@ -172,6 +208,9 @@ pub static EMNIST: [Mnist; 6] = [
 
 /// Where EMNIST is had; it is one zip archive, which `fetch` does not unpack.
 pub const GET_EMNIST: &str = "unpack gzip.zip of https://www.nist.gov/itl/products-and-services/emnist-dataset";
+
+/// The sets whose files have the same names.
+const NAMED_ALIKE: [&Mnist; 3] = [&MNIST, &FASHION_MNIST, &KMNIST];
 
 const DEBIAN_DIR: &str = "/usr/share/datasets/fashion-mnist";
 const IMAGES: &str = "idx3-ubyte";
@@ -213,6 +252,7 @@ const fn emnist(
         first: 0,
         transposed: true,
         marks: None,
+        sums: None,
         advice: "unpack gzip.zip of https://www.nist.gov/itl/products-and-services/emnist-dataset there",
         other_forms: &[
             ("gzip.zip", "the packed archive", "unpack it with `unzip`"),
@@ -234,15 +274,15 @@ impl Files for Mnist {
 
     fn recognise(&self, dir: &Path) -> Result<Option<PathBuf>, DataError> {
         let candidates = self.places(&Roots { given: Some(dir), ..Roots::default() });
-        let found = candidates.iter().filter(|dir| self.holds_some(dir)).find(|dir| match self.owner(dir) {
-            Owner::This => true,
-            Owner::Other(_) => false,
-            Owner::Unknown => self.is_named_by(dir),
-        });
-        match found {
-            Some(dir) => Ok(Some(dir.clone())),
-            None => locate::other_form(self.name, &candidates, self.other_forms).map_or(Ok(None), Err),
+        for dir in candidates.iter().filter(|dir| self.holds_some(dir)) {
+            match self.owner(dir) {
+                Owner::This => return Ok(Some(dir.clone())),
+                Owner::Unknown if self.is_named_by(dir) => return Ok(Some(dir.clone())),
+                Owner::Mixed { file, found, name } => return Err(DataError::MixedSets { file, found, name }),
+                Owner::Unknown | Owner::Other(_) => {}
+            }
         }
+        locate::other_form(self.name, &candidates, self.other_forms).map_or(Ok(None), Err)
     }
 
     fn open(&self, dir: Option<&Path>, watch: &dyn Watch) -> Result<Dataset, DataError> {
@@ -300,6 +340,9 @@ impl Mnist {
                 Owner::Other(found) => {
                     other.get_or_insert(DataError::OtherSet { dir: dir.clone(), found, name: self.name });
                 }
+                Owner::Mixed { file, found, name } => {
+                    other.get_or_insert(DataError::MixedSets { file, found, name });
+                }
                 Owner::This | Owner::Unknown => return Ok(dir.clone()),
             }
         }
@@ -314,7 +357,7 @@ impl Mnist {
         names.any(|name| name == plain_name(self.name))
     }
 
-    /// Whose labels lie in the directory; another's, if any of the two files is.
+    /// Whose labels lie in the directory.
     fn owner(&self, dir: &Path) -> Owner {
         if self.marks.is_none() {
             return Owner::This;
@@ -330,11 +373,13 @@ impl Mnist {
                     sum.as_deref() == Some(mark.sum) || !mark.begin.is_empty() && begin.as_deref() == Some(mark.begin)
                 })
             };
-            match [&MNIST, &FASHION_MNIST, &KMNIST].into_iter().find(is_of) {
-                Some(set) if set.name == self.name => owner = Owner::This,
-                Some(set) => return Owner::Other(set.name),
-                None => {}
-            }
+            let Some(found) = NAMED_ALIKE.into_iter().find(is_of).map(|set| set.name) else { continue };
+            owner = match owner {
+                Owner::This if found != self.name => return Owner::Mixed { file: path, found, name: self.name },
+                Owner::Other(name) if found != name => return Owner::Mixed { file: path, found, name },
+                _ if found == self.name => Owner::This,
+                _ => Owner::Other(found),
+            };
         }
         owner
     }
@@ -351,6 +396,8 @@ impl Mnist {
         let [train_images, train_labels, test_images, test_labels] = [path(0)?, path(1)?, path(2)?, path(3)?];
         let train = self.part(&train_images, &train_labels)?;
         let test = self.part(&test_images, &test_labels)?;
+        let paths = [&train_images, &train_labels, &test_images, &test_labels].map(|path| path.as_path());
+        let unpublished = self.unpublished(paths, [&train, &test])?;
         let (dir_, name) = (dir.display(), self.name);
         if self.owner(dir) == Owner::Unknown {
             watch.note(&format!(
@@ -364,8 +411,42 @@ impl Mnist {
                  {n_test}",
                 train.n, test.n
             ));
+        } else if !unpublished.is_empty() {
+            let (is, its, it) = if unpublished.len() == 1 {
+                ("is not the published file", "its SHA-256 is another", "it is")
+            } else {
+                ("are not the published files", "their SHA-256 are others", "they are")
+            };
+            let files = unpublished.join(", ");
+            watch.note(&format!("{files} in {dir_} {is} of {name} ({its}): {it} read with its names of classes"));
         }
         Dataset::new(self.name, self.classes, train, test)
+    }
+
+    /// The names of the files that are not as they were published, of those that this can be told of; an error if one is
+    /// another set's.
+    fn unpublished(&self, paths: [&Path; 4], [train, test]: [&Images; 2]) -> Result<Vec<String>, DataError> {
+        let mut names = Vec::new();
+        let Some(own) = &self.sums else { return Ok(names) };
+        for (i, path) in paths.into_iter().enumerate() {
+            let unpacked = content_sum([train, test][i / 2], i % 2 == 1);
+            let packed = if begins_as_gzip(path) { file_sum(path) } else { None };
+            let is_of = |set: &&Mnist| match &set.sums {
+                Some(Sums::Unpacked(sums)) => unpacked.as_deref() == Some(sums[i]),
+                Some(Sums::Packed(sums)) => packed.as_deref() == Some(sums[i]),
+                None => false,
+            };
+            match NAMED_ALIKE.into_iter().find(is_of) {
+                Some(set) if set.name == self.name => {}
+                Some(set) => {
+                    return Err(DataError::MixedSets { file: path.to_owned(), found: set.name, name: self.name });
+                }
+                // What was unpacked of a file whose sum is known in gzip only tells nothing.
+                None if matches!(own, Sums::Packed(_)) && packed.is_none() => {}
+                None => names.extend(path.file_name().map(|name| name.to_string_lossy().into_owned())),
+            }
+        }
+        Ok(names)
     }
 
     fn part(&self, images_path: &Path, labels_path: &Path) -> Result<Images, DataError> {
@@ -412,18 +493,49 @@ fn sum(path: &Path) -> Option<String> {
     const LIMIT: u64 = 1 << 17;
     let mut bytes = Vec::new();
     std::fs::File::open(path).ok()?.take(LIMIT).read_to_end(&mut bytes).ok()?;
-    Some(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(hex(Sha256::new_with_prefix(&bytes)))
+}
+
+/// The SHA-256 of a file of any length.
+fn file_sum(path: &Path) -> Option<String> {
+    let mut hasher = Sha256::new();
+    std::io::copy(&mut std::fs::File::open(path).ok()?, &mut hasher).ok()?;
+    Some(hex(hasher))
+}
+
+/// The SHA-256 of the IDX file that these images, or their labels, are in when it is not packed.
+fn content_sum(images: &Images, of_labels: bool) -> Option<String> {
+    let (n, side) = (images.n as u32, SIDE as u32);
+    let mut hasher = Sha256::new();
+    if of_labels {
+        hasher.update([0, 0, 8, 1]);
+        hasher.update(n.to_be_bytes());
+        hasher.update(images.labels.iter().map(|&label| label as u8).collect::<Vec<u8>>());
+    } else {
+        let Pixels::Memory(pixels) = &images.pixels else { return None };
+        hasher.update([0, 0, 8, 3]);
+        [n, side, side].iter().for_each(|dim| hasher.update(dim.to_be_bytes()));
+        hasher.update(pixels);
+    }
+    Some(hex(hasher))
+}
+
+fn hex(hasher: Sha256) -> String {
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn begins_as_gzip(path: &Path) -> bool {
+    let mut magic = [0; 2];
+    std::fs::File::open(path).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok()) && magic == [0x1f, 0x8b]
 }
 
 /// The first ten labels of a file, packed or not.
 fn begin(path: &Path) -> Option<Vec<u8>> {
-    let mut magic = [0; 2];
-    std::fs::File::open(path).ok()?.read_exact(&mut magic).ok()?;
     let file = BufReader::new(std::fs::File::open(path).ok()?);
     let mut head = [0; 18];
-    match magic {
-        [0x1f, 0x8b] => GzDecoder::new(file).read_exact(&mut head).ok()?,
-        _ => file.take(18).read_exact(&mut head).ok()?,
+    match begins_as_gzip(path) {
+        true => GzDecoder::new(file).read_exact(&mut head).ok()?,
+        false => file.take(18).read_exact(&mut head).ok()?,
     }
     Some(head[8..].to_vec())
 }
@@ -743,12 +855,77 @@ pub mod tests {
     }
 
     #[test]
+    fn a_directory_of_two_sets_is_refused_under_every_name() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path();
+        write_files(dir, PLAIN, [OF_MNIST[0], OF_FASHION[1]]);
+        let file = dir.join("t10k-labels-idx1-ubyte");
+        let expected = format!(
+            "{} is a file of fashion-mnist among files of mnist: put the files of each set into a directory of their own",
+            file.display()
+        );
+        for name in ["mnist", "fashion-mnist", "kmnist"] {
+            assert_eq!(opened(name, dir).0.unwrap_err().to_string(), expected);
+        }
+        assert_eq!(crate::recognise(dir).unwrap_err().to_string(), expected);
+    }
+
+    #[test]
+    fn images_are_known_as_well_as_labels() {
+        if installed().is_none() {
+            return;
+        }
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path();
+        let name = |i: usize| format!("{}-{}.gz", FASHION_MNIST.file(i).0, FASHION_MNIST.file(i).1);
+        for i in 0..4 {
+            std::fs::copy(Path::new(DEBIAN_DIR).join(name(i)), dir.join(name(i))).unwrap();
+        }
+        assert_eq!(opened("fashion-mnist", dir).1, Vec::<String>::new());
+        // One pixel of one image is another.
+        let mut images = idx::read_images(&dir.join(name(2))).unwrap();
+        images.pixels[28 * 28 * 77 + 300] ^= 1;
+        let dims = [images.n, 28, 28].map(|dim| (dim as u32).to_be_bytes()).concat();
+        std::fs::write(dir.join("t10k-images-idx3-ubyte"), [&[0, 0, 8, 3], &dims[..], &images.pixels].concat())
+            .unwrap();
+        std::fs::remove_file(dir.join(name(2))).unwrap();
+        let (data, notes) = opened("fashion-mnist", dir);
+        assert!(data.is_ok());
+        let expected = format!(
+            "t10k-images-idx3-ubyte in {} is not the published file of fashion-mnist (its SHA-256 is another): it is read \
+             with its names of classes",
+            dir.display()
+        );
+        assert_eq!(notes, [expected]);
+        // Images of clothes with labels of digits, as many as there are images.
+        for (i, labels) in OF_MNIST.iter().enumerate() {
+            let n = MNIST.n[i];
+            let labels: Vec<u8> =
+                labels.iter().copied().cycle().take(10).chain(std::iter::repeat_n(0, n - 10)).collect();
+            let bytes = [&[0, 0, 8, 1], &(n as u32).to_be_bytes()[..], &labels].concat();
+            std::fs::remove_file(dir.join(name(2 * i + 1))).unwrap();
+            std::fs::write(dir.join(name(2 * i + 1).trim_end_matches(".gz")), bytes).unwrap();
+        }
+        assert_eq!(
+            opened("mnist", dir).0.unwrap_err().to_string(),
+            format!(
+                "{} is a file of fashion-mnist among files of mnist: put the files of each set into a directory of their \
+                 own",
+                dir.join(name(0)).display()
+            )
+        );
+    }
+
+    #[test]
     fn the_sums_that_tell_sets_apart_are_those_that_fetch_compares() {
         for set in [&MNIST, &FASHION_MNIST, &KMNIST] {
             let source = crate::fetch::source(set.name).unwrap();
             for (part, mark) in PLAIN.iter().zip(set.marks.as_ref().unwrap()) {
                 let file = source.files.iter().find(|file| file.name == format!("{part}-labels-idx1-ubyte.gz"));
                 assert_eq!(file.unwrap().sha256, mark.sum);
+            }
+            if let Some(Sums::Packed(sums)) = &set.sums {
+                assert!(source.files.iter().map(|file| file.sha256.as_str()).eq(sums.iter().copied()));
             }
         }
     }
