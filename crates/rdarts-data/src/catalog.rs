@@ -2,10 +2,12 @@
 
 use crate::check::FileCheck;
 use crate::cifar::{CIFAR10, CIFAR100, CIFAR100_COARSE, Cifar};
+use crate::dataset::{Dataset, Watch};
 use crate::error::DataError;
 use crate::locate::{Roots, with_roots};
+use crate::mnist::{self, EMNIST, FASHION_MNIST, KMNIST, MNIST, Mnist};
 use crate::svhn::{self, SVHN, SVHN_EXTRA, Svhn};
-use crate::{dataset, embedded, fashion_mnist};
+use crate::{dataset, embedded};
 use std::path::{Path, PathBuf};
 
 /// A named data set as it was published.
@@ -31,6 +33,15 @@ pub(crate) trait Files: Sync {
     fn places(&self, roots: &Roots) -> Vec<PathBuf>;
     /// The first directory that holds some of them; None if there are none to look for.
     fn find(&self, roots: &Roots) -> Result<Option<PathBuf>, DataError>;
+    /// The directory at or in `dir` that holds files which are this set's beyond doubt.
+    fn recognise(&self, dir: &Path) -> Result<Option<PathBuf>, DataError> {
+        match self.find(&Roots { given: Some(dir), ..Roots::default() }) {
+            Err(e @ DataError::OtherForm { .. }) => Err(e),
+            found => Ok(found.ok().flatten()),
+        }
+    }
+    /// Reads them from `dir`, or from where they are found.
+    fn open(&self, dir: Option<&Path>, watch: &dyn Watch) -> Result<Dataset, DataError>;
     /// What is in each of them.
     fn check(&self, dir: &Path) -> Vec<FileCheck>;
 }
@@ -46,6 +57,10 @@ impl Entry {
         with_roots(dir, |roots| self.files.find(roots))
     }
 
+    pub(crate) fn open(&self, dir: Option<&Path>, watch: &dyn Watch) -> Result<Dataset, DataError> {
+        self.files.open(dir, watch)
+    }
+
     pub(crate) fn check(&self, dir: &Path) -> Vec<FileCheck> {
         self.files.check(dir)
     }
@@ -59,6 +74,49 @@ pub fn catalog() -> &'static [Entry] {
 /// The data set of this name.
 pub fn entry(name: &str) -> Result<&'static Entry, DataError> {
     CATALOG.iter().find(|entry| entry.name == name).ok_or_else(|| dataset::unknown(name))
+}
+
+/// The named set whose files lie in `dir` or in a directory of it with a usual name; none if there are none.
+///
+/// # Errors
+/// One sentence if there are several sets, if one is in a form that is not read, or if IDX files do not tell whose
+/// they are.
+pub fn recognise(dir: &Path) -> Result<Option<&'static str>, DataError> {
+    let (mut found, mut other_form) = (Vec::<&'static str>::new(), None);
+    for entry in catalog() {
+        // What is made of the same files as a smaller set is asked for by name.
+        if found.contains(&entry.name.trim_end_matches("-coarse").trim_end_matches("-extra")) {
+            continue;
+        }
+        match entry.files.recognise(dir) {
+            Ok(Some(_)) => found.push(entry.name),
+            Ok(None) => {}
+            Err(e) => other_form = other_form.or(Some(e)),
+        }
+    }
+    match found[..] {
+        [name] => Ok(Some(name)),
+        [] => match other_form {
+            Some(e) => Err(e),
+            None if [dir.to_owned(), dir.join("raw")].iter().any(|dir| mnist::holds_plain(dir)) => {
+                Err(DataError::UnknownIdx { dir: dir.to_owned() })
+            }
+            None => Ok(None),
+        },
+        [first, ..] => Err(DataError::SeveralSets { dir: dir.to_owned(), names: found.join(", "), first }),
+    }
+}
+
+const fn mnist(set: &'static Mnist) -> Entry {
+    Entry {
+        name: set.name,
+        n_train: set.n[0],
+        n_test: set.n[1],
+        shape: [mnist::SIDE, mnist::SIDE, 1],
+        n_classes: set.classes.len(),
+        published: set.published,
+        files: set,
+    }
 }
 
 const fn cifar(set: &'static Cifar, n_classes: usize) -> Entry {
@@ -95,6 +153,9 @@ macro_rules! files {
             fn find(&self, roots: &Roots) -> Result<Option<PathBuf>, DataError> {
                 Self::find(self, roots).map(Some)
             }
+            fn open(&self, dir: Option<&Path>, _: &dyn Watch) -> Result<Dataset, DataError> {
+                Self::open(self, dir)
+            }
             fn check(&self, dir: &Path) -> Vec<FileCheck> {
                 Self::check(self, dir)
             }
@@ -103,20 +164,6 @@ macro_rules! files {
 }
 files!(Cifar);
 files!(Svhn);
-
-struct FashionMnist;
-
-impl Files for FashionMnist {
-    fn places(&self, roots: &Roots) -> Vec<PathBuf> {
-        fashion_mnist::places(roots)
-    }
-    fn find(&self, roots: &Roots) -> Result<Option<PathBuf>, DataError> {
-        fashion_mnist::find(roots).map(Some)
-    }
-    fn check(&self, dir: &Path) -> Vec<FileCheck> {
-        fashion_mnist::check(dir)
-    }
-}
 
 struct BuiltIn;
 
@@ -127,13 +174,16 @@ impl Files for BuiltIn {
     fn find(&self, _: &Roots) -> Result<Option<PathBuf>, DataError> {
         Ok(None)
     }
+    fn open(&self, _: Option<&Path>, _: &dyn Watch) -> Result<Dataset, DataError> {
+        embedded::open()
+    }
     fn check(&self, _: &Path) -> Vec<FileCheck> {
         let images = embedded::open().map(|data| data.train.n + data.test.n);
         vec![FileCheck { path: embedded::FILE.into(), images }]
     }
 }
 
-static CATALOG: [Entry; 7] = [
+static CATALOG: [Entry; 15] = [
     Entry {
         name: embedded::NAME,
         n_train: 6_000,
@@ -143,19 +193,29 @@ static CATALOG: [Entry; 7] = [
         published: None,
         files: &BuiltIn,
     },
-    Entry {
-        name: fashion_mnist::NAME,
-        n_train: 60_000,
-        n_test: 10_000,
-        shape: [28, 28, 1],
-        n_classes: 10,
-        // Rounded as everybody's code has them.
-        published: Some((&[0.2860], &[0.3530])),
-        files: &FashionMnist,
-    },
+    mnist(&FASHION_MNIST),
+    mnist(&MNIST),
+    mnist(&KMNIST),
+    mnist(&EMNIST[0]),
+    mnist(&EMNIST[1]),
+    mnist(&EMNIST[2]),
+    mnist(&EMNIST[3]),
+    mnist(&EMNIST[4]),
+    mnist(&EMNIST[5]),
     cifar(&CIFAR10, 10),
     cifar(&CIFAR100, 100),
     cifar(&CIFAR100_COARSE, 20),
     svhn(&SVHN, 73_257),
     svhn(&SVHN_EXTRA, 73_257 + 531_131),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_are_those_of_the_catalog_and_the_folder_in_this_order() {
+        let names = catalog().iter().map(|entry| entry.name).chain([crate::FOLDER]);
+        assert!(names.eq(crate::NAMES.iter().copied()));
+    }
+}

@@ -125,7 +125,7 @@ impl Cifar {
 
     /// The directories it is looked for in.
     pub fn places(&self, roots: &Roots) -> Vec<PathBuf> {
-        locate::candidates(roots, self.directory, None)
+        locate::candidates(roots, &[self.directory], None)
     }
 
     /// The first directory that holds some of its files.
@@ -133,9 +133,23 @@ impl Cifar {
         let candidates = self.places(roots);
         let holds_some = |dir: &&PathBuf| self.train.iter().chain([&self.test]).any(|file| dir.join(file).is_file());
         candidates.iter().find(holds_some).cloned().ok_or_else(|| {
-            locate::other_form(self.name, &candidates, self.other_forms)
+            roots
+                .given
+                .and_then(|_| self.sibling(&candidates))
+                .or_else(|| locate::other_form(self.name, &candidates, self.other_forms))
                 .unwrap_or_else(|| locate::absent(self.name, &candidates, self.advice))
         })
+    }
+
+    /// The sentence for the files of the other family of classes where this one's should be.
+    fn sibling(&self, candidates: &[PathBuf]) -> Option<DataError> {
+        let other = if self.directory == CIFAR10.directory { &CIFAR100 } else { &CIFAR10 };
+        // `train.bin` may be anything; a file of records is as long as some of them.
+        let record = (other.labels.len() + IMAGE) as u64;
+        let is_records = |path: PathBuf| path.metadata().is_ok_and(|file| file.len() > 0 && file.len() % record == 0);
+        let holds_all = |dir: &&PathBuf| other.train.iter().chain([&other.test]).all(|file| is_records(dir.join(file)));
+        let dir = candidates.iter().find(holds_all)?;
+        Some(DataError::OtherSet { dir: dir.clone(), found: other.name, name: self.name })
     }
 
     fn read(&self, dir: &Path) -> Result<Dataset, DataError> {
@@ -487,6 +501,25 @@ mod tests {
         let both = root.path().join("b");
         write_cifar10(&both);
         assert!(dataset::open("cifar10", Some(&both)).is_ok());
+    }
+
+    #[test]
+    fn one_family_is_not_taken_for_the_other() {
+        let root = tempfile::tempdir().unwrap();
+        let [ten, hundred] = ["ten", "hundred"].map(|name| root.path().join(name));
+        write_cifar10(&ten);
+        write_cifar100(&hundred);
+        let expected = |dir: &Path, found, name| {
+            format!("the files in {} are those of {found}, not those of {name}: use --data {found}", dir.display())
+        };
+        assert_eq!(error("cifar10", &hundred), expected(&hundred, "cifar100", "cifar10"));
+        assert_eq!(error("cifar100", &ten), expected(&ten, "cifar10", "cifar100"));
+        assert_eq!(error("cifar100-coarse", &ten), expected(&ten, "cifar10", "cifar100-coarse"));
+        assert_eq!(crate::recognise(&ten), Ok(Some("cifar10")));
+        assert_eq!(crate::recognise(&hundred), Ok(Some("cifar100")));
+        // Files of such names that hold no records are nobody's.
+        write(&hundred, "train.bin", b"tokens");
+        assert!(error("cifar10", &hundred).starts_with("cifar10 is not in "));
     }
 
     #[test]

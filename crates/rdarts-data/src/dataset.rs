@@ -3,21 +3,31 @@
 //! Images are bytes in (n, h, w, c) layout with any height, width and number of channels; every value that
 //! a network sees is made from them batch by batch. Mean and standard deviation are the
 //! published ones where the papers' code has some, else those of the training images, computed exactly from their
-//! bytes.
+//! bytes. Published ones hold for images as they were published: where these are made smaller, computed ones are taken.
 
 use crate::augment::Norm;
+use crate::catalog::entry;
 use crate::cifar::{CIFAR10, CIFAR100, CIFAR100_COARSE};
 use crate::error::DataError;
 use crate::images::{Images, channel_statistics};
+use crate::shrink::{SIZES, shrink};
 use crate::split::{Split, split};
 use crate::svhn::{SVHN, SVHN_EXTRA};
-use crate::{embedded, fashion_mnist, folder};
+use crate::{embedded, folder};
 use std::path::{Path, PathBuf};
 
 /// The names that [`open`] knows: first the one that needs no files, last the one for anybody's folder of images.
 pub const NAMES: &[&str] = &[
     embedded::NAME,
-    fashion_mnist::NAME,
+    "fashion-mnist",
+    "mnist",
+    "kmnist",
+    "emnist-byclass",
+    "emnist-bymerge",
+    "emnist-balanced",
+    "emnist-letters",
+    "emnist-digits",
+    "emnist-mnist",
     CIFAR10.name,
     CIFAR100.name,
     CIFAR100_COARSE.name,
@@ -26,10 +36,11 @@ pub const NAMES: &[&str] = &[
     folder::NAME,
 ];
 
-/// How a data set is opened. All but `watch` and the limit of memory concern folders of images only.
+/// How a data set is opened. All but `size` and `watch` concern folders of images only.
 #[derive(Clone)]
 pub struct Options<'a> {
-    /// Side of the squares that images are made into, in pixels; 0: decided from the images.
+    /// Side of the squares that images are made into, in pixels: at most the own of a named set, by the mean of the area
+    /// that each pixel covers. 0: a named set as it is, a folder as its images decide.
     pub size: usize,
     /// 1 for gray, 3 for colour; 0: gray if all files are.
     pub channels: usize,
@@ -156,17 +167,21 @@ pub fn open(name: &str, dir: Option<&Path>) -> Result<Dataset, DataError> {
 
 /// Like [`open`], as `options` say.
 pub fn open_with(name: &str, dir: Option<&Path>, options: &Options) -> Result<Dataset, DataError> {
-    match name {
-        folder::NAME => folder::open(dir, options),
-        embedded::NAME => embedded::open(),
-        fashion_mnist::NAME => fashion_mnist::open(dir),
-        name if name == CIFAR10.name => CIFAR10.open(dir),
-        name if name == CIFAR100.name => CIFAR100.open(dir),
-        name if name == CIFAR100_COARSE.name => CIFAR100_COARSE.open(dir),
-        name if name == SVHN.name => SVHN.open(dir),
-        name if name == SVHN_EXTRA.name => SVHN_EXTRA.open(dir),
-        _ => Err(unknown(name)),
+    if name == folder::NAME {
+        return folder::open(dir, options);
     }
+    let entry = entry(name)?;
+    let (side, size) = (entry.shape[0], options.size);
+    if size != 0 && !(*SIZES.start()..=side).contains(&size) {
+        return Err(DataError::Size { name: entry.name, side, least: *SIZES.start(), size });
+    }
+    let mut data = entry.open(dir, options.watch)?;
+    if size != 0 && size != side {
+        shrink(&mut data.train, size);
+        shrink(&mut data.test, size);
+        (data.mean, data.std) = channel_statistics(&data.train)?;
+    }
+    Ok(data)
 }
 
 /// Reads every file of a data set and gives all that is wrong with them; [`open`] gives the first.
@@ -186,8 +201,20 @@ pub fn check(name: &str, dir: Option<&Path>, watch: &dyn Watch) -> Checked {
 
 /// The sentence for a name that is none of [`NAMES`].
 pub(crate) fn unknown(name: &str) -> DataError {
-    let likeness = |known: &&&str| strsim::jaro_winkler(name, known);
-    let nearest = NAMES.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))).unwrap_or(&embedded::NAME);
+    // Case, hyphens and underscores are matters of taste: FashionMNIST, CIFAR-10.
+    let plain = |name: &str| -> String {
+        name.chars().filter(|c| !matches!(c, '-' | '_' | ' ')).flat_map(char::to_lowercase).take(64).collect()
+    };
+    let given = plain(name);
+    let likeness = |known: &str| strsim::normalized_damerau_levenshtein(&given, &plain(known));
+    // Guess: with less in common, a suggestion confuses more than it helps.
+    let near = NAMES.iter().map(|known| (likeness(known), *known)).filter(|(likeness, _)| *likeness >= 0.6);
+    // The first of equally near ones.
+    let best = near.fold(None, |best: Option<(f64, &str)>, new| match best {
+        Some(best) if best.0 >= new.0 => Some(best),
+        _ => Some(new),
+    });
+    let nearest = best.map_or(String::new(), |(_, known)| format!("the nearest name is '{known}' and "));
     DataError::UnknownDataset { name: name.to_owned(), nearest, known: NAMES.join(", ") }
 }
 
@@ -201,11 +228,25 @@ mod tests {
         assert_eq!(
             message("fashion-mnst"),
             "no data set is called 'fashion-mnst', the nearest name is 'fashion-mnist' and all names are: fashion-mini, \
-             fashion-mnist, cifar10, cifar100, cifar100-coarse, svhn, svhn-extra, folder"
+             fashion-mnist, mnist, kmnist, emnist-byclass, emnist-bymerge, emnist-balanced, emnist-letters, \
+             emnist-digits, emnist-mnist, cifar10, cifar100, cifar100-coarse, svhn, svhn-extra, folder"
         );
         assert!(message("Fashion-Mini").contains("the nearest name is 'fashion-mini'"));
-        assert!(message("").contains("all names are: fashion-mini, fashion-mnist, cifar10"));
+        assert!(message("").contains("no data set is called '', all names are: fashion-mini, fashion-mnist, mnist"));
         assert!(message("cifar-10").contains("the nearest name is 'cifar10'"));
+        for (given, meant) in [
+            ("FashionMNIST", "fashion-mnist"),
+            ("cifar_100", "cifar100"),
+            ("CIFAR-10", "cifar10"),
+            ("EMNIST_Letters", "emnist-letters"),
+            ("MNIST", "mnist"),
+            ("SVHN", "svhn"),
+        ] {
+            assert!(message(given).contains(&format!("the nearest name is '{meant}'")), "{given}");
+        }
+        for far in ["imagenet", "x", "coco", "caltech101"] {
+            assert!(!message(far).contains("nearest"), "{far}: {}", message(far));
+        }
         assert!(message("cifar100-corse").contains("the nearest name is 'cifar100-coarse'"));
     }
 
@@ -219,6 +260,51 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_named_set_is_made_smaller_with_statistics_and_a_fingerprint_of_its_own() {
+        let of = |size| open_with("fashion-mini", None, &Options { size, ..Options::USUAL });
+        let (whole, half) = (of(0).unwrap(), of(14).unwrap());
+        for (whole, half) in [(&whole.train, &half.train), (&whole.test, &half.test)] {
+            assert_eq!((half.n, half.height, half.width, half.channels), (whole.n, 14, 14, 1));
+            assert_eq!(half.labels, whole.labels);
+            assert_ne!(half.fingerprint(), whole.fingerprint());
+            let (old, new) = (whole.image(77).unwrap(), half.image(77).unwrap());
+            let block =
+                |y: usize, x: usize| [0, 1, 28, 29].map(|i| u32::from(old[2 * y * 28 + 2 * x + i])).iter().sum::<u32>();
+            assert!((0..14 * 14).all(|i| u32::from(new[i]) == (block(i / 14, i % 14) + 2) / 4));
+        }
+        assert_eq!((half.mean.clone(), half.std.clone()), channel_statistics(&half.train).unwrap());
+        // Means of areas keep the mean and take of the deviation.
+        assert!((half.mean[0] - whole.mean[0]).abs() < 0.002 && half.std[0] < whole.std[0] - 0.01, "{half:?}");
+        // Its own size is the set as it is.
+        assert_eq!(of(28).unwrap(), whole);
+        for size in [7, 29, 1024, usize::MAX] {
+            assert_eq!(
+                of(size).unwrap_err().to_string(),
+                format!(
+                    "the images of fashion-mini have 28x28 pixels, their size should be from 8 to 28 and not {size}"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn published_statistics_are_not_those_of_smaller_images() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = |label: u8| [&[label][..], &(0..3072).map(|i| (i % 251) as u8).collect::<Vec<u8>>()].concat();
+        let file = [record(3), record(7)].concat();
+        for name in CIFAR10.files() {
+            let names = "x\n".repeat(10);
+            std::fs::write(dir.path().join(name), if name.ends_with(".txt") { names.as_bytes() } else { &file })
+                .unwrap();
+        }
+        let of = |size| open_with("cifar10", Some(dir.path()), &Options { size, ..Options::USUAL }).unwrap();
+        assert_eq!([of(0).mean, of(32).mean], [CIFAR10.mean; 2]);
+        let small = of(16);
+        assert_eq!((small.mean.clone(), small.std.clone()), channel_statistics(&small.train).unwrap());
+        assert_ne!(small.mean, CIFAR10.mean);
     }
 
     #[test]

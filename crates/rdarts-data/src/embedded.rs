@@ -7,8 +7,9 @@
 
 use crate::dataset::Dataset;
 use crate::error::DataError;
+use crate::idx;
 use crate::images::Images;
-use crate::{fashion_mnist, idx};
+use crate::mnist::{self, FASHION_MNIST};
 use std::io::Read;
 
 /// The name of the data set.
@@ -17,7 +18,7 @@ pub const NAME: &str = "fashion-mini";
 /// Unpacks the data set.
 pub fn open() -> Result<Dataset, DataError> {
     let (train, test) = idx::whole(ASSET, FILE, |reader| Ok((part(reader)?, part(reader)?)))?;
-    Dataset::new(NAME, &fashion_mnist::CLASSES, train, test)
+    Dataset::new(NAME, FASHION_MNIST.classes, train, test)
 }
 
 const ASSET: &[u8] = include_bytes!("../assets/fashion-mini.idx.gz");
@@ -26,8 +27,8 @@ pub const FILE: &str = "the built-in fashion-mini.idx.gz";
 
 fn part(reader: &mut dyn Read) -> Result<Images, DataError> {
     let images = idx::take_images(reader, FILE)?;
-    let labels = idx::take_labels(reader, FILE, fashion_mnist::CLASSES.len())?;
-    fashion_mnist::join(images, FILE, labels, FILE)
+    let labels = idx::take_labels(reader, FILE, FASHION_MNIST.classes.len())?;
+    mnist::join(NAME, images, FILE, labels, FILE)
 }
 
 #[cfg(test)]
@@ -58,7 +59,7 @@ mod tests {
 
     #[test]
     fn images_are_the_first_of_each_class_of_the_installed_set() {
-        let Some(whole) = fashion_mnist::tests::installed() else { return };
+        let Some(whole) = mnist::tests::installed() else { return };
         let mini = open().unwrap();
         let of_class = |images: &Images, class: u16, n: usize| -> Vec<Vec<u8>> {
             (0..images.n)

@@ -9,12 +9,12 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum DataError {
     /// A name that is not in [`crate::NAMES`].
-    #[error("no data set is called '{name}', the nearest name is '{nearest}' and all names are: {known}")]
+    #[error("no data set is called '{name}', {nearest}all names are: {known}")]
     UnknownDataset {
         /// The name asked for.
         name: String,
-        /// The known name that looks most like it.
-        nearest: &'static str,
+        /// A clause with the known name that looks most like it, if one does.
+        nearest: String,
         /// All known names.
         known: String,
     },
@@ -47,6 +47,52 @@ pub enum DataError {
         name: &'static str,
         /// What to do.
         advice: &'static str,
+    },
+    /// Files that are another data set's.
+    #[error("the files in {} are those of {found}, not those of {name}: use --data {found}", dir.display())]
+    OtherSet {
+        /// The directory.
+        dir: PathBuf,
+        /// The set they are of.
+        found: &'static str,
+        /// The set asked for.
+        name: &'static str,
+    },
+    /// Files of two data sets in one directory.
+    #[error(
+        "{} is a file of {found} among files of {name}: put the files of each set into a directory of their own",
+        file.display()
+    )]
+    MixedSets {
+        /// The file.
+        file: PathBuf,
+        /// The set it is of.
+        found: &'static str,
+        /// The set that others are of.
+        name: &'static str,
+    },
+    /// Files of several data sets at the path of one.
+    #[error(
+        "{dir} holds more than one data set, {names}: say which is meant, as with --data {first} --data-dir {dir}",
+        dir = dir.display()
+    )]
+    SeveralSets {
+        /// The directory.
+        dir: PathBuf,
+        /// The names of the sets.
+        names: String,
+        /// The first of them.
+        first: &'static str,
+    },
+    /// IDX files that may be anything.
+    #[error(
+        "the IDX files in {dir} are not those of MNIST, Fashion-MNIST or KMNIST as they were published: say which of \
+         them they are like, as with --data mnist --data-dir {dir}",
+        dir = dir.display()
+    )]
+    UnknownIdx {
+        /// The directory.
+        dir: PathBuf,
     },
     /// A data set's directory lacks one of its files.
     #[error("{} lacks the file {file}, copy it there from the other files' source", dir.display())]
@@ -411,6 +457,20 @@ pub enum DataError {
         height: usize,
         /// Image width in pixels.
         width: usize,
+    },
+    /// A size that the images of a named set cannot be made into.
+    #[error(
+        "the images of {name} have {side}x{side} pixels, their size should be from {least} to {side} and not {size}"
+    )]
+    Size {
+        /// The data set.
+        name: &'static str,
+        /// Height and width of its images.
+        side: usize,
+        /// The smallest size.
+        least: usize,
+        /// The one asked for.
+        size: usize,
     },
     /// A contact sheet that could not be made.
     #[error("cannot write {file}: {reason}")]

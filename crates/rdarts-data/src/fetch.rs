@@ -10,7 +10,7 @@
 //! A file gets its name only after its sum was found right. `download` speaks with the server, `unpack` reads archives.
 //!
 //! The sums and sizes are those that TensorFlow Datasets publishes (tensorflow/datasets, files
-//! `tensorflow_datasets/url_checksums/{cifar10,cifar100,svhn_cropped,fashion_mnist}.txt`). A test compares those of
+//! `tensorflow_datasets/url_checksums/{cifar10,cifar100,svhn_cropped,fashion_mnist,mnist,kmnist}.txt`). A test compares those of
 //! Fashion-MNIST with Debian's files, which are the official ones without the name and the time in their gzip header.
 
 mod download;
@@ -22,6 +22,7 @@ pub use unpack::{Limits, unpack};
 
 use crate::cifar::{CIFAR10, CIFAR100};
 use crate::error::DataError;
+use crate::mnist::GET_EMNIST;
 use crate::{catalog, check_files, folder, locate};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
@@ -138,6 +139,14 @@ pub enum FetchError {
     /// A data set that nothing has to be fetched for.
     #[error("{0} is part of the program, there is nothing to fetch")]
     BuiltIn(String),
+    /// A data set that is published in a form that is not unpacked here.
+    #[error("{name} is not fetched by this program: {how} into emnist below the directory of your data sets")]
+    ByHand {
+        /// The data set.
+        name: String,
+        /// What to do.
+        how: &'static str,
+    },
     /// A folder of the user's.
     #[error("a folder of images is your own, there is nothing to fetch")]
     Own,
@@ -231,8 +240,8 @@ pub enum FetchError {
 impl FetchError {
     /// Whether the request was wrong, rather than the network, the server or the disk.
     pub fn is_input(&self) -> bool {
-        use FetchError::{Address, BuiltIn, Data, NoDirectory, Occupied, Own};
-        matches!(self, Data(_) | BuiltIn(_) | Own | Address(_) | NoDirectory | Occupied { .. })
+        use FetchError::{Address, BuiltIn, ByHand, Data, NoDirectory, Occupied, Own};
+        matches!(self, Data(_) | BuiltIn(_) | ByHand { .. } | Own | Address(_) | NoDirectory | Occupied { .. })
     }
 
     fn write(path: &Path, error: &io::Error) -> Self {
@@ -262,6 +271,8 @@ pub fn source(name: &str) -> Result<Source, FetchError> {
         |contents: Vec<&str>, source| Source { contents: contents.into_iter().map(str::to_owned).collect(), ..source };
     const KRIZ: &str = "https://www.cs.toronto.edu/~kriz";
     const HOUSENUMBERS: &str = "http://ufldl.stanford.edu/housenumbers";
+    const MNIST: &str = "https://storage.googleapis.com/cvdf-datasets/mnist";
+    const KMNIST: &str = "http://codh.rois.ac.jp/kmnist/dataset/kmnist";
     const FASHION: &str = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com";
     Ok(match name {
         "cifar10" => {
@@ -307,12 +318,70 @@ pub fn source(name: &str) -> Result<Source, FetchError> {
             ];
             source(FASHION, "fashion-mnist", false, rows.map(|(name, size, sum)| file(name, size, sum)).into())
         }
+        "mnist" => {
+            let rows = [
+                (
+                    "train-images-idx3-ubyte.gz",
+                    9_912_422,
+                    "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+                ),
+                (
+                    "train-labels-idx1-ubyte.gz",
+                    28_881,
+                    "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+                ),
+                (
+                    "t10k-images-idx3-ubyte.gz",
+                    1_648_877,
+                    "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+                ),
+                (
+                    "t10k-labels-idx1-ubyte.gz",
+                    4_542,
+                    "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+                ),
+            ];
+            source(MNIST, "mnist", false, rows.map(|(name, size, sum)| file(name, size, sum)).into())
+        }
+        "kmnist" => {
+            let rows = [
+                (
+                    "train-images-idx3-ubyte.gz",
+                    18_165_135,
+                    "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
+                ),
+                (
+                    "train-labels-idx1-ubyte.gz",
+                    29_497,
+                    "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
+                ),
+                (
+                    "t10k-images-idx3-ubyte.gz",
+                    3_041_136,
+                    "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
+                ),
+                (
+                    "t10k-labels-idx1-ubyte.gz",
+                    5_120,
+                    "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
+                ),
+            ];
+            source(KMNIST, "kmnist", false, rows.map(|(name, size, sum)| file(name, size, sum)).into())
+        }
         folder::NAME => return Err(FetchError::Own),
+        name if name.starts_with("emnist-") && catalog::entry(name).is_ok() => {
+            return Err(FetchError::ByHand { name: name.to_owned(), how: GET_EMNIST });
+        }
         _ => {
             catalog::entry(name)?;
             return Err(FetchError::BuiltIn(name.to_owned()));
         }
     })
+}
+
+/// The names of all data sets that can be fetched.
+pub fn names() -> Vec<&'static str> {
+    catalog::catalog().iter().map(|entry| entry.name).filter(|name| source(name).is_ok()).collect()
 }
 
 /// The directory that data sets are put in and looked for in: `$RDARTS_DATA`, else the user's own.

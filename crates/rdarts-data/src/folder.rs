@@ -30,6 +30,7 @@ use crate::dataset::{Cache, Checked, Dataset, Options, Watch};
 use crate::error::DataError;
 use crate::images::{Images, Moments, Pixels, Stored, mean_and_deviation};
 use crate::memory;
+use crate::shrink::SIZES;
 use cache::{CacheFile, Row, Writer};
 use list::Listing;
 use rayon::prelude::*;
@@ -55,9 +56,6 @@ impl Shape {
         self.size * self.size * self.channels
     }
 }
-
-/// The smallest and the largest size that images are made into.
-const SIZES: std::ops::RangeInclusive<usize> = 8..=1024;
 
 const ADVICE: &str = "use a directory with one of images for each class";
 

@@ -1,7 +1,8 @@
 //! Data sets, splits, augmentation and deterministic batches.
 //!
-//! The way of an image: a file format (`idx`, `cifar`, `svhn`), the built-in subset (`embedded`) or a folder of
-//! pictures (`folder`) gives raw bytes in (n, h, w, c) layout (`images`), `dataset` opens them by name, `split` says
+//! The way of an image: a file format (`idx` and `mnist`, `cifar`, `svhn`), the built-in subset (`embedded`) or a folder of
+//! pictures (`folder`) gives raw bytes in (n, h, w, c) layout (`images`), `dataset` opens them by name and makes them
+//! smaller if that is asked for (`shrink`), `split` says
 //! which images train the weights and which train the architecture, `batch` chooses the images of a step, and `augment`
 //! turns each into normalized floats.
 //!
@@ -32,7 +33,6 @@ mod dataset;
 mod describe;
 mod embedded;
 mod error;
-mod fashion_mnist;
 pub mod fetch;
 mod folder;
 #[cfg(test)]
@@ -42,15 +42,17 @@ mod images;
 mod locate;
 mod mat;
 mod memory;
+mod mnist;
 mod prefetch;
 mod sheet;
+mod shrink;
 mod sniff;
 mod split;
 mod svhn;
 
 pub use augment::{Augment, Norm};
 pub use batch::{Batch, Loader, draw_distinct, epoch_order, eval_batches, make_batch};
-pub use catalog::{Entry, catalog, entry};
+pub use catalog::{Entry, catalog, entry, recognise};
 pub use check::{FileCheck, check_files};
 pub use dataset::{Cache, Checked, Dataset, NAMES, Options, Silent, Watch, check, open, open_with};
 pub use describe::imbalance;

@@ -34,14 +34,18 @@ pub fn of_user() -> Option<PathBuf> {
     dirs::data_dir().map(|dir| dir.join("rdarts"))
 }
 
-/// All directories to look in, the first first.
-pub fn candidates(roots: &Roots, child: &str, system: Option<&Path>) -> Vec<PathBuf> {
-    let with_child = |dir: &Path| [dir.to_owned(), dir.join(child)];
+/// All directories to look in, the first first; `children` are the usual names, the first the one that `fetch` gives.
+pub fn candidates(roots: &Roots, children: &[&str], system: Option<&Path>) -> Vec<PathBuf> {
+    let with_children = |dir: &Path| -> Vec<PathBuf> {
+        std::iter::once(dir.to_owned()).chain(children.iter().map(|child| dir.join(child))).collect()
+    };
     if let Some(given) = roots.given {
-        return with_child(given).into();
+        return with_children(given);
     }
-    let env = roots.env.into_iter().flat_map(with_child);
-    env.chain(roots.user.map(|dir| dir.join(child))).chain(system.map(Path::to_owned)).collect()
+    let env = roots.env.into_iter().flat_map(with_children);
+    env.chain(roots.user.zip(children.first()).map(|(dir, child)| dir.join(child)))
+        .chain(system.map(Path::to_owned))
+        .collect()
 }
 
 /// A file of a data set's directory, which must be there.

@@ -64,7 +64,7 @@ impl Svhn {
 
     /// The directories it is looked for in.
     pub fn places(&self, roots: &Roots) -> Vec<PathBuf> {
-        locate::candidates(roots, DIRECTORY, None)
+        locate::candidates(roots, &[DIRECTORY], None)
     }
 
     /// The first directory that holds some of its files.

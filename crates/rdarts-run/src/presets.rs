@@ -36,6 +36,14 @@ pub const PRESETS: &[Preset] = &[
 
 /// The presets of data sets; a data set that has none takes what the preset says.
 pub const DATA: &[Preset] = &[
+    of_data("mnist", include_str!("../presets/data/mnist.toml")),
+    of_data("kmnist", include_str!("../presets/data/mnist.toml")),
+    of_data("emnist-byclass", include_str!("../presets/data/mnist.toml")),
+    of_data("emnist-bymerge", include_str!("../presets/data/mnist.toml")),
+    of_data("emnist-balanced", include_str!("../presets/data/mnist.toml")),
+    of_data("emnist-letters", include_str!("../presets/data/mnist.toml")),
+    of_data("emnist-digits", include_str!("../presets/data/mnist.toml")),
+    of_data("emnist-mnist", include_str!("../presets/data/mnist.toml")),
     of_data("cifar10", include_str!("../presets/data/cifar.toml")),
     of_data("cifar100", include_str!("../presets/data/cifar.toml")),
     of_data("cifar100-coarse", include_str!("../presets/data/cifar.toml")),
@@ -43,6 +51,30 @@ pub const DATA: &[Preset] = &[
     of_data("svhn-extra", include_str!("../presets/data/svhn.toml")),
     of_data("folder", include_str!("../presets/data/folder.toml")),
 ];
+
+/// Height and width of the images of each named data set, which lengths in the presets are written for.
+pub const SIDES: &[(&str, usize)] = &[
+    ("fashion-mini", 28),
+    ("fashion-mnist", 28),
+    ("mnist", 28),
+    ("kmnist", 28),
+    ("emnist-byclass", 28),
+    ("emnist-bymerge", 28),
+    ("emnist-balanced", 28),
+    ("emnist-letters", 28),
+    ("emnist-digits", 28),
+    ("emnist-mnist", 28),
+    ("cifar10", 32),
+    ("cifar100", 32),
+    ("cifar100-coarse", 32),
+    ("svhn", 32),
+    ("svhn-extra", 32),
+];
+
+/// The side of a named data set's images; none for a folder.
+pub fn side(name: &str) -> Option<usize> {
+    SIDES.iter().find(|(known, _)| *known == name).map(|(_, side)| *side)
+}
 
 const fn of_data(name: &'static str, text: &'static str) -> Preset {
     Preset { name, about: "what the images of this data set need", text }

@@ -66,7 +66,9 @@ pub struct DataSpec {
     pub name: String,
     /// Directory of the data set; empty: search the usual places.
     pub dir: String,
-    /// Side of the squares that a folder's images are made into, in pixels; 0: decided from them.
+    /// Side of the squares that images are made into, in pixels; 0: those of a named data set as they are, those of a
+    /// folder as they decide. A named set is made smaller only, by the mean of the area that each pixel covers; the
+    /// padding of the crop in a preset then shrinks in proportion, and the statistics are those of the smaller images.
     pub size: usize,
     /// Values per pixel of a folder's images, 1 or 3; 0: 1 if all of them are gray.
     pub channels: usize,
@@ -270,7 +272,7 @@ choice!(
 choice!(
     /// Where mean and deviation for the normalization come from.
     Statistics {
-        /// The constants of the papers' code where it has some, else computed.
+        /// The constants of the papers' code where it has some and the images have their own size, else computed.
         Published = "published",
         /// From the training images.
         Computed = "computed",
@@ -452,6 +454,7 @@ impl SearchSpec {
         if let Some(layer) = Layer::of_data(&resolved, &layers) {
             resolved.lay(layer);
         }
+        resolved.shrink_lengths(&layers);
         for layer in layers {
             resolved.lay(layer);
         }
@@ -514,18 +517,23 @@ impl SearchSpec {
         count("seed", self.seed, 0..=i64::MAX as u64)?;
         named("data.name", &self.data.name)?;
         const FOLDER: &str = "folder";
-        for (key, value) in [("data.size", self.data.size), ("data.channels", self.data.channels)] {
-            if value != 0 && self.data.name != FOLDER {
-                let wanted = "0, since only the images of a folder are made into another shape".to_string();
-                return Err(Bad { key, value: value.to_string(), wanted });
-            }
+        if self.data.channels != 0 && self.data.name != FOLDER {
+            let wanted = "0, since only the images of a folder are made gray or coloured".to_string();
+            return Err(Bad { key: "data.channels", value: self.data.channels.to_string(), wanted });
         }
         if ![0, 1, 3].contains(&self.data.channels) {
             let wanted = "1 for gray, 3 for colour, or 0 to decide it from the images".to_string();
             return Err(Bad { key: "data.channels", value: self.data.channels.to_string(), wanted });
         }
-        if self.data.size != 0 {
-            count("data.size", self.data.size as u64, 8..=1024)?;
+        match (self.data.size, presets::side(&self.data.name)) {
+            (0, _) => {}
+            (size, Some(side)) if !(8..=side).contains(&size) => {
+                let name = &self.data.name;
+                let wanted =
+                    format!("a whole number from 8 to {side}, the side of the images of {name}, or 0 for that");
+                return Err(Bad { key: "data.size", value: size.to_string(), wanted });
+            }
+            (size, _) => count("data.size", size as u64, 8..=1024)?,
         }
         real("data.test_fraction", self.data.test_fraction, (Bound::Excluded(0.0), Bound::Excluded(1.0)))?;
         count("data.split_seed", self.data.split_seed, 0..=i64::MAX as u64)?;
@@ -751,6 +759,13 @@ mod tests {
         assert_eq!(spec(&["data.name=folder", "data.size=96"]), (12, true));
         assert_eq!(spec(&["data.name=folder", "data.size=96", "augment.crop_padding=3"]), (3, true));
         assert_eq!(spec(&["data.name=folder"]), (4, true));
+        // So does that of a named set, from what the presets say of its own size, but not what the user says.
+        assert_eq!(spec(&["data.name=svhn", "data.size=16"]), (2, false));
+        assert_eq!(spec(&["data.name=svhn", "data.size=20"]), (2, false));
+        assert_eq!(spec(&["data.name=svhn", "data.size=32"]), (4, false));
+        assert_eq!(spec(&["preset=demo", "data.size=14"]), (1, true));
+        assert_eq!(spec(&["data.size=14"]), (2, true));
+        assert_eq!(spec(&["data.size=14", "augment.crop_padding=4"]), (4, true));
         let file = Some(("spec.toml", "[data]\nname = 'svhn'\n"));
         assert!(!SearchSpec::resolve_text(Some("demo"), file, &[]).unwrap().augment.flip);
         // A recorded spec says it all, whatever the presets have become.
@@ -852,7 +867,17 @@ mod tests {
             ("data.name=", "`data.name` is \"\", but must be a name"),
             (
                 "data.size=32",
-                "`data.size` is 32, but must be 0, since only the images of a folder are made into another shape",
+                "`data.size` is 32, but must be a whole number from 8 to 28, the side of the images of fashion-mnist, or \
+                 0 for that",
+            ),
+            (
+                "data.size=7",
+                "`data.size` is 7, but must be a whole number from 8 to 28, the side of the images of fashion-mnist, or \
+                 0 for that",
+            ),
+            (
+                "data.channels=3",
+                "`data.channels` is 3, but must be 0, since only the images of a folder are made gray or coloured",
             ),
             ("data.test_fraction=1", "`data.test_fraction` is 1.0, but must be a number above 0 and below 1"),
             ("data.train_fraction=0.0", "`data.train_fraction` is 0.0, but must be a number above 0 and below 1"),

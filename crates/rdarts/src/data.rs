@@ -8,7 +8,7 @@ mod list;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use rdarts::data::{DataError, FOLDER, NAMES, catalog, entry};
+use rdarts::data::{FOLDER, NAMES, entry, recognise};
 
 use crate::exit::Exit;
 
@@ -74,16 +74,9 @@ impl Which {
     }
 }
 
-/// The data set at a path: each named set is tried before it is taken for a folder of images.
+/// The data set at a path: a named set if its files are there, else a folder of images.
 pub fn set_at(path: &Path) -> Result<&'static str, Exit> {
-    for entry in catalog().iter().filter(|entry| !entry.places(None).is_empty()) {
-        match entry.find(Some(path)) {
-            Ok(Some(_)) => return Ok(entry.name),
-            Err(e @ DataError::OtherForm { .. }) => return Err(Exit::input(e)),
-            _ => {}
-        }
-    }
-    Ok(FOLDER)
+    recognise(path).map(|name| name.unwrap_or(FOLDER)).map_err(Exit::input)
 }
 
 /// What a data set is called: a folder by the name of its directory.

@@ -49,9 +49,7 @@ pub struct Args {
     /// Search space: s1, s2, s3, s4, darts, darts-no-none, tiny, or a TOML file (space.name)
     #[arg(long)]
     space: Option<String>,
-    /// Data set: fashion-mini, fashion-mnist, cifar10, cifar100, cifar100-coarse, svhn, svhn-extra (data.name), or the
-    /// path of one or of a folder of images, train/CLASS/* with test/CLASS/* or CLASS/* (its path becomes data.dir)
-    #[arg(long)]
+    #[arg(long, help = data_help())]
     data: Option<String>,
     /// Directory of the data set (data.dir)
     #[arg(long)]
@@ -134,6 +132,15 @@ fn resolve(args: &Args) -> Result<SearchSpec, Exit> {
         spec = resolve(&overrides)?;
     }
     Ok(spec)
+}
+
+fn data_help() -> String {
+    let names: Vec<&str> = NAMES.iter().copied().filter(|name| *name != FOLDER).collect();
+    format!(
+        "Data set: {} (data.name), or the path of one or of a folder of images, train/CLASS/* with test/CLASS/* or \
+         CLASS/* (its path becomes data.dir)",
+        names.join(", ")
+    )
 }
 
 /// The name and the directory of the data as the flags give them: a path in place of a name is that of the files of a

@@ -268,7 +268,11 @@ fn folders_and_their_flags_are_refused_in_one_sentence() {
     refuses(dir, &["search", "--data", "folder"], &["--data-dir"]);
     refuses(dir, &["search", "--data", "./images", "--data-dir", "images"], &["--data", "--data-dir", "one place"]);
     refuses(dir, &["search", "--data", "images", "--set", "data.size=7"], &["data.size", "7", "from 8 to 1024"]);
-    refuses(dir, &["search", "--set", "data.size=32"], &["data.size", "only the images of a folder"]);
+    refuses(
+        dir,
+        &["search", "--set", "data.size=32"],
+        &["data.size", "a whole number from 8 to 28, the side of the images of fashion-mini"],
+    );
     refuses(dir, &["search", "--data", "images"], &["each should hold a batch of 64"]);
     let jpeg = [0xff, 0xd8, 0xff, 0xe0, 0, 4, 0, 0];
     std::fs::write(dir.join("images/c/7.jpg"), jpeg).unwrap();

@@ -516,11 +516,20 @@ fn names_and_addresses_that_are_wrong_are_the_users_own() {
 #[test]
 fn every_named_data_set_has_a_source_below_which_it_is_found() {
     for entry in catalog::catalog().iter().filter(|entry| entry.name != "fashion-mini") {
+        if let Err(e) = source(entry.name) {
+            // One zip archive for six sets, which is not unpacked here.
+            assert!(entry.name.starts_with("emnist-"), "{}: {e}", entry.name);
+            let how = "unpack gzip.zip of https://www.nist.gov/itl/products-and-services/emnist-dataset into emnist below \
+                       the directory of your data sets";
+            assert!(e.is_input());
+            assert_eq!(e.to_string(), format!("{} is not fetched by this program: {how}", entry.name));
+            continue;
+        }
         let source = source(entry.name).unwrap();
         let target = Path::new("target");
         let places = entry.places(Some(target));
         assert!(places.contains(&target.join(&source.directory)), "{}: {places:?}", entry.name);
-        assert!(source.files.iter().all(|f| f.sha256.len() == 64 && f.size > 5000));
+        assert!(source.files.iter().all(|f| f.sha256.len() == 64 && f.size > 4000));
         assert_eq!(source.packed, !source.contents.is_empty(), "{}", entry.name);
     }
 }

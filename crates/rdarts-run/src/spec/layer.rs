@@ -17,6 +17,9 @@ pub(super) struct Layer {
     pub(super) origins: BTreeMap<String, Origin>,
 }
 
+/// The keys of section `[augment]` that are lengths in pixels.
+const LENGTHS: [&str; 2] = ["crop_padding", "cutout_length"];
+
 impl Layer {
     /// The preset `paper`, which every other layer lies on.
     pub(super) fn base() -> Layer {
@@ -34,11 +37,31 @@ impl Layer {
 
     /// The preset of the data set that the topmost of `layers`, or else `below`, names; none if there is none.
     pub(super) fn of_data(below: &Layer, layers: &[Layer]) -> Option<Layer> {
-        let topmost = |key| layers.iter().rev().chain([below]).find_map(|layer| layer.table.get("data")?.get(key));
-        let name = topmost("name")?.as_str()?;
+        let (name, size) = below.data_under(layers)?;
         let preset = presets::DATA.iter().find(|preset| preset.name == name)?;
-        let size = topmost("size").and_then(Value::as_integer).unwrap_or(0);
         Some(Layer::from_data_preset(preset, size))
+    }
+
+    /// Lengths in the presets are for the images of a named data set as they are: where `layers`, which are to lie over
+    /// this one, make them smaller, these shrink in proportion, rounded down as those of a folder are.
+    pub(super) fn shrink_lengths(&mut self, layers: &[Layer]) {
+        let Some((name, size)) = self.data_under(layers) else { return };
+        let Some(side) = presets::side(&name).map(|side| side as i64).filter(|side| (1..*side).contains(&size)) else {
+            return;
+        };
+        let augment = self.table.get_mut("augment").and_then(Value::as_table_mut);
+        for (_, value) in augment.into_iter().flatten().filter(|(key, _)| LENGTHS.contains(&key.as_str())) {
+            if let Value::Integer(length) = value {
+                *length = *length * size / side;
+            }
+        }
+    }
+
+    /// The name of the data set and the size of its images when `layers` lie over this one.
+    fn data_under(&self, layers: &[Layer]) -> Option<(String, i64)> {
+        let topmost = |key| layers.iter().rev().chain([self]).find_map(|layer| layer.table.get("data")?.get(key));
+        let size = topmost("size").and_then(Value::as_integer).unwrap_or(0);
+        Some((topmost("name")?.as_str()?.to_string(), size))
     }
 
     /// A length may be given as a part of the size of the images; it is left out while that is not known.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use rdarts::data::fetch::{Arrival, FetchError, Observer, Options, Step, fetch, source, usual_target};
+use rdarts::data::fetch::{Arrival, FetchError, Observer, Options, Step, fetch, names, source, usual_target};
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -22,7 +22,7 @@ use crate::progress::duration;
 /// found right, and an archive is unpacked as a whole or not at all. What is there already is verified.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Name of the data set: cifar10, cifar100, svhn, svhn-extra or fashion-mnist
+    #[arg(help = format!("Name of the data set: {}", names().join(", ")))]
     name: String,
     /// Put it below this directory [default: $RDARTS_DATA, else rdarts in the directory of your data]
     #[arg(long, value_name = "DIR")]

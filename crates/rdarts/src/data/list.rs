@@ -72,9 +72,13 @@ fn explain(args: &Args) {
     out!("Looked for, the first first:");
     out!("  --data-dir DIR, and then nowhere else");
     out!("  $RDARTS_DATA: {env}");
-    for entry in catalog().iter().skip(1) {
-        let places: Vec<String> = entry.places(None).iter().map(|dir| dir.display().to_string()).collect();
-        out!("  {}: {}", entry.name, places.join(", "));
+    let placed: Vec<(&str, Vec<PathBuf>)> =
+        catalog().iter().skip(1).map(|entry| (entry.name, entry.places(None))).collect();
+    // Sets that are looked for in the same places share a line.
+    for alike in placed.chunk_by(|a, b| a.1 == b.1) {
+        let names: Vec<&str> = alike.iter().map(|(name, _)| *name).collect();
+        let places: Vec<String> = alike[0].1.iter().map(|dir| dir.display().to_string()).collect();
+        out!("  {}: {}", names.join(", "), places.join(", "));
     }
     if let Ok(target) = fetch::usual_target() {
         out!("`rdarts data fetch NAME` puts a data set into a directory of {}.", target.display());
@@ -106,7 +110,10 @@ impl Place {
         match self {
             Self::BuiltIn => "part of the program".into(),
             Self::Found(dir) => dir.display().to_string(),
-            Self::Absent => format!("not found; `rdarts data fetch {}` gets it", entry.name),
+            Self::Absent if fetch::source(entry.name).is_ok() => {
+                format!("not found; `rdarts data fetch {}` gets it", entry.name)
+            }
+            Self::Absent => format!("not found; `rdarts data fetch {}` says how to get it", entry.name),
             Self::Other(_) => "in another form, see below".into(),
         }
     }
