@@ -375,37 +375,3 @@ fn an_interrupted_fetch_keeps_what_came() {
     assert!(message.contains("stopped: what came is kept"), "{message}");
     assert_eq!(std::fs::metadata(&part).unwrap().len(), 1 << 20);
 }
-
-/// Four IDX files of three training and two test images with these labels.
-fn write_idx(dir: &Path, labels: [&[u8]; 2]) {
-    std::fs::create_dir_all(dir).unwrap();
-    for (part, labels) in ["train", "t10k"].iter().zip(labels) {
-        let n = (labels.len() as u32).to_be_bytes();
-        let dims = [28u32; 2].map(u32::to_be_bytes).concat();
-        let images = [&[0, 0, 8, 3], &n[..], &dims[..], &vec![9; labels.len() * 28 * 28]].concat();
-        std::fs::write(dir.join(format!("{part}-images-idx3-ubyte")), images).unwrap();
-        std::fs::write(dir.join(format!("{part}-labels-idx1-ubyte")), [&[0, 0, 8, 1], &n[..], labels].concat())
-            .unwrap();
-    }
-}
-
-#[test]
-fn files_of_one_set_are_not_taken_for_another() {
-    let tmp = tempfile::tempdir().unwrap();
-    let dir = tmp.path();
-    write_idx(&dir.join("digits"), [&[5, 0, 4, 1, 9, 2, 1, 3, 1, 4], &[7, 2, 1, 0, 4, 1, 4, 9, 5, 9]]);
-    let sentence = "the files in digits are those of mnist, not those of fashion-mnist: use --data mnist";
-    refuses(dir, 2, &["info", "fashion-mnist", "--data-dir", "digits"], &[sentence]);
-    refuses(dir, 2, &["check", "fashion-mnist", "--data-dir", "digits"], &[sentence]);
-    let info = json(dir, &["info", "./digits", "--json"]);
-    assert_eq!((info["name"].as_str(), info["classes"][9]["name"].as_str()), (Some("mnist"), Some("9")));
-    assert_eq!((info["augment"]["flip"].as_bool(), info["augment"]["crop_padding"].as_u64()), (Some(false), Some(2)));
-    write_idx(&dir.join("own"), [&[0, 1, 2], &[0, 1]]);
-    let sentence = "the IDX files in ./own are not those of MNIST, Fashion-MNIST or KMNIST as they were published: say \
-                    which of them they are like, as with --data mnist --data-dir ./own";
-    refuses(dir, 2, &["info", "./own"], &[sentence]);
-    let mut search = std::process::Command::new(env!("CARGO_BIN_EXE_rdarts"));
-    search.args(["search", "--data", "./own", "--out", "run", "--threads", "1"]).current_dir(dir);
-    assert_eq!(search.output().unwrap().status.code(), Some(2));
-    assert!(!dir.join("run").exists());
-}
