@@ -201,7 +201,13 @@ fn what_is_asked_wrongly_is_refused_with_what_would_be_right() {
     refuses(dir, 2, &["info", "./nowhere"], &["nowhere"]);
     refuses(dir, 2, &["info", ".", "--data-dir", "."], &["the data should have one place"]);
     refuses(dir, 2, &["info", "fashion-mini", "--sheet", "no/such/dir/a.png"], &["cannot write no/such/dir/a.png"]);
-    refuses(dir, 2, &["fetch", "mnist"], &["no data set is called 'mnist'"]);
+    refuses(dir, 2, &["fetch", "imagenet"], &["no data set is called 'imagenet', all names are: fashion-mini, "]);
+    refuses(
+        dir,
+        2,
+        &["fetch", "emnist-letters"],
+        &["emnist-letters is not fetched by this program: unpack gzip.zip of"],
+    );
     refuses(dir, 2, &["fetch", "fashion-mini"], &["is part of the program"]);
     refuses(dir, 2, &["fetch", "folder"], &["a folder of images is your own"]);
     refuses(dir, 2, &["fetch", "svhn", "--from", "ftp://there"], &["`ftp://there` is no address"]);
