@@ -143,7 +143,7 @@ pub mod tests {
     /// The installed data set, or None with a line that says why a test did nothing.
     pub fn installed() -> Option<Dataset> {
         if !Path::new(DEBIAN_DIR).is_dir() {
-            println!("SKIPPED: {DEBIAN_DIR} is absent; {ADVICE} for this test");
+            crate::skip::skip("no dataset-fashion-mnist", ADVICE);
             return None;
         }
         Some(read(Path::new(DEBIAN_DIR)).unwrap())

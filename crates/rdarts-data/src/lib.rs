@@ -44,6 +44,9 @@ mod mat;
 mod memory;
 mod prefetch;
 mod sheet;
+#[cfg(test)]
+#[path = "../../../tests/skip.rs"]
+mod skip;
 mod sniff;
 mod split;
 mod svhn;

@@ -19,4 +19,8 @@ pub mod optim;
 
 mod error;
 
+#[cfg(test)]
+#[path = "../../../tests/skip.rs"]
+mod skip;
+
 pub use error::SearchError;
