@@ -5,8 +5,10 @@
 
 use std::path::Path;
 
+type Holds = fn() -> bool;
+
 /// Why a test may skip even under RDARTS_NO_SKIP=1, each with whether it holds on this machine.
-const EXEMPT: [(&str, fn() -> bool); 2] = [
+const EXEMPT: [(&str, Holds); 2] = [
     // No file is unreadable to root.
     ("running as root", || {
         #[cfg(unix)]

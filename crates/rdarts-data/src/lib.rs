@@ -46,6 +46,9 @@ mod mnist;
 mod prefetch;
 mod sheet;
 mod shrink;
+#[cfg(test)]
+#[path = "../../../tests/skip.rs"]
+mod skip;
 mod sniff;
 mod split;
 mod svhn;

@@ -4,6 +4,9 @@ use rdarts_data::{Augment, Cache, Loader, Options, open_with};
 use std::path::Path;
 use std::sync::Arc;
 
+#[path = "../../../tests/skip.rs"]
+mod skip;
+
 fn peak_kib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse().ok())
@@ -29,8 +32,7 @@ fn images_of_many_times_the_memory_are_decoded_and_read_in_little() {
     let cache = root.path().join("cache");
     let options = Options { size: 128, channels: 3, memory: Some(1 << 20), cache: Cache::At(cache), ..Options::USUAL };
     let Some(before) = peak_kib() else {
-        println!("SKIPPED: the system does not tell the most memory used");
-        return;
+        return skip::skip("no /proc", "the system does not tell the most memory used");
     };
     let total = 4000 * 128 * 128 * 3 / 1024;
     for _ in 0..2 {

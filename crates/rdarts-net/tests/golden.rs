@@ -124,10 +124,6 @@ impl Case {
         &self.tensors[name].0
     }
 
-    fn reals<R: Real>(&self, name: &str) -> Vec<R> {
-        self.values(name).iter().map(|&v| R::from_f64(v)).collect()
-    }
-
     fn net(&self) -> Supernet {
         let space = Space::builtin(&self.meta["space"]).unwrap();
         assert_eq!(space.nodes, self.number::<usize>("nodes"));

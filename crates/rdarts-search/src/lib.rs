@@ -22,4 +22,8 @@ pub mod optim;
 
 mod error;
 
+#[cfg(test)]
+#[path = "../../../tests/skip.rs"]
+mod skip;
+
 pub use error::SearchError;

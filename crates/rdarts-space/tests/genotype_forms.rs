@@ -194,7 +194,7 @@ fn a_fault_is_one_sentence_with_the_file_the_line_and_the_column() {
         (
             "Genotype(",
             "\"Genotype(",
-            "g.txt, line 1, column 245: expected the closing quote of the genotype, found the end of the text",
+            "g.txt, line 1, column 250: expected the closing quote of the genotype, found the end of the text",
         ),
     ];
     for (from, to, message) in rows {

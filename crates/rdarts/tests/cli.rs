@@ -4,6 +4,9 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+#[path = "../../../tests/skip.rs"]
+mod skip;
+
 /// A search of a few seconds.
 const SMALL: [&str; 18] = [
     "--set",
@@ -461,8 +464,7 @@ fn help_texts_teach() {
 fn a_result_that_cannot_be_printed_is_a_failure() {
     let dir = tempfile::tempdir().unwrap();
     let Ok(full) = std::fs::File::create("/dev/full") else {
-        println!("SKIPPED: this system has no /dev/full");
-        return;
+        return skip::skip("no /dev/full", "a full disk cannot be had");
     };
     let out = rdarts(dir.path()).args(["data", "list"]).stdout(full).output().unwrap();
     assert_eq!(out.status.code(), Some(1));

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+#[path = "../../../tests/skip.rs"]
+mod skip;
+
 const FILES: [&str; 4] = [
     "train-images-idx3-ubyte.gz",
     "train-labels-idx1-ubyte.gz",
@@ -255,7 +258,7 @@ fn send(stream: &mut TcpStream, bytes: &[u8], start: usize, most: usize) {
 fn published() -> Option<Vec<(String, Vec<u8>)>> {
     let dir = Path::new("/usr/share/datasets/fashion-mnist");
     if !dir.is_dir() {
-        println!("SKIPPED: {} is absent; `apt-get install dataset-fashion-mnist` for this test", dir.display());
+        skip::skip("no dataset-fashion-mnist", "`apt-get install dataset-fashion-mnist` for this test");
         return None;
     }
     let times = [1_504_176_606u32, 1_504_176_606, 1_504_176_627, 1_504_176_627];

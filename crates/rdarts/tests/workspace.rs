@@ -1,7 +1,10 @@
 //! The rules of the workspace that a compiler does not check: which crate may use which, where `unsafe` may stand,
-//! and that every dependency says why it is there.
+//! that every dependency says why it is there, and that a test skips in one way only.
 
 use std::path::{Path, PathBuf};
+
+#[path = "../../../tests/skip.rs"]
+mod skip;
 
 /// Arrows between crates; ARCHITECTURE.md shows the same table.
 const ARROWS: [(&str, &[&str]); 8] = [
@@ -68,7 +71,62 @@ fn every_dependency_says_why_it_is_there() {
 
 #[test]
 fn unsafe_stands_only_in_the_simd_module() {
-    let mut checked = 0;
+    let files = sources();
+    assert!(files.len() > 40);
+    for path in files {
+        let in_simd = path.components().any(|c| c.as_os_str() == "simd");
+        let text = read(&path);
+        let code = text.lines().filter(|l| !l.trim_start().starts_with("//"));
+        let has_unsafe = code.flat_map(|l| l.split(|c: char| !c.is_alphanumeric() && c != '_')).any(|w| w == "unsafe");
+        assert!(in_simd || !has_unsafe, "{} uses unsafe", path.display());
+    }
+}
+
+#[test]
+fn tests_skip_by_the_one_function_for_it() {
+    for path in sources() {
+        assert!(!read(&path).contains("SKIPPED"), "{} skips without `skip::skip` of tests/skip.rs", path.display());
+    }
+}
+
+#[test]
+fn a_skip_fails_where_the_gate_forbids_it_but_for_the_listed_reasons() {
+    const CHILD: &str = "RDARTS_TEST_SKIP_REASON";
+    if let Ok(reason) = std::env::var(CHILD) {
+        return skip::skip(&reason, "to see what comes of it");
+    }
+    let skips = |reason: &str, must_run: Option<&str>| {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "a_skip_fails_where_the_gate_forbids_it_but_for_the_listed_reasons", "--nocapture"]);
+        child.env(CHILD, reason).env_remove("RDARTS_NO_SKIP");
+        let out = child.envs(must_run.map(|value| ("RDARTS_NO_SKIP", value))).output().unwrap();
+        let (out, err, passed) =
+            (String::from_utf8(out.stdout).unwrap(), String::from_utf8(out.stderr).unwrap(), out.status.success());
+        assert_eq!(passed, out.contains(&format!("SKIPPED: {reason}: to see what comes of it")), "{out}{err}");
+        let refusal = format!("skipped under RDARTS_NO_SKIP=1: {reason}: to see what comes of it");
+        assert_eq!(!passed, err.contains(&refusal), "{out}{err}");
+        passed
+    };
+    assert!(skips("no time", None));
+    assert!(skips("no time", Some("0")));
+    assert!(!skips("no time", Some("1")));
+    // A listed reason counts only where it is true.
+    let has_shared = root().join("../shared").exists();
+    assert_eq!(skips("../shared absent", Some("1")), !has_shared);
+    assert!(skips("../shared absent", None));
+    #[cfg(unix)]
+    assert_eq!(skips("running as root", Some("1")), std::os::unix::fs::MetadataExt::uid(&own_file()) == 0);
+}
+
+#[cfg(unix)]
+fn own_file() -> std::fs::Metadata {
+    // A file that this process makes belongs to its user.
+    tempfile::tempfile().unwrap().metadata().unwrap()
+}
+
+/// Every source of the crates but this file.
+fn sources() -> Vec<PathBuf> {
+    let mut found = Vec::new();
     let mut folders = vec![root().join("crates")];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -76,15 +134,9 @@ fn unsafe_stands_only_in_the_simd_module() {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|e| e == "rs") && !path.ends_with("rdarts/tests/workspace.rs") {
-                checked += 1;
-                let in_simd = path.components().any(|c| c.as_os_str() == "simd");
-                let text = read(&path);
-                let code = text.lines().filter(|l| !l.trim_start().starts_with("//"));
-                let has_unsafe =
-                    code.flat_map(|l| l.split(|c: char| !c.is_alphanumeric() && c != '_')).any(|w| w == "unsafe");
-                assert!(in_simd || !has_unsafe, "{} uses unsafe", path.display());
+                found.push(path);
             }
         }
     }
-    assert!(checked > 40);
+    found
 }

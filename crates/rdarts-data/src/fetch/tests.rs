@@ -539,8 +539,7 @@ fn every_named_data_set_has_a_source_below_which_it_is_found() {
 fn the_published_sums_of_fashion_mnist_are_those_of_the_installed_images() {
     let dir = Path::new("/usr/share/datasets/fashion-mnist");
     if !dir.is_dir() {
-        println!("SKIPPED: {} is absent; `apt-get install dataset-fashion-mnist` for this test", dir.display());
-        return;
+        return crate::skip::skip("no dataset-fashion-mnist", "`apt-get install dataset-fashion-mnist` for this test");
     }
     let source = source("fashion-mnist").unwrap();
     for (file, seconds) in source.files.iter().zip([1_504_176_606u32, 1_504_176_606, 1_504_176_627, 1_504_176_627]) {

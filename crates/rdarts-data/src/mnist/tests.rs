@@ -12,7 +12,7 @@ const FILES: [(&str, &str); 4] =
 /// The installed data set, or None with a line that says why a test did nothing.
 pub fn installed() -> Option<Dataset> {
     if !Path::new(DEBIAN_DIR).is_dir() {
-        println!("SKIPPED: {DEBIAN_DIR} is absent; {} for this test", FASHION_MNIST.advice);
+        crate::skip::skip("no dataset-fashion-mnist", FASHION_MNIST.advice);
         return None;
     }
     Some(FASHION_MNIST.read(Path::new(DEBIAN_DIR), &Silent).unwrap())
