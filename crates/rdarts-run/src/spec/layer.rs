@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
-use super::{Bad, CHOICES, Origin, SearchSpec, SpecError, float, one_line, one_of, quoted};
+use super::{Bad, CHOICES, Origin, SearchSpec, SpecError, float, one_of, quoted};
 use crate::presets::{self, PAPER};
+use crate::text::escaped;
 
 /// A table of values and where each of them comes from.
 pub(super) struct Layer {
@@ -64,7 +65,7 @@ impl Layer {
     pub(super) fn from_text(name: &str, text: &str) -> Result<Layer, SpecError> {
         let syntax = |err: toml::de::Error| {
             let line = line_of(text, err.span().map_or(0, |span| span.start));
-            let message = one_line(&err.message().lines().map(str::trim).collect::<Vec<_>>().join("; "));
+            let message = escaped(&err.message().lines().map(str::trim).collect::<Vec<_>>().join("; "));
             SpecError::Syntax { origin: Origin::Line(name.to_string(), line), message }
         };
         let mut table: Table = text.parse().map_err(syntax)?;
