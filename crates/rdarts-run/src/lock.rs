@@ -633,20 +633,11 @@ mod tests {
     #[test]
     fn of_many_that_come_at_once_one_gets_an_owner_left_behind() {
         let system = Lockless::new();
+        let means = system.means(ENOLCK);
         for _ in 0..20 {
             system.write_owner(&elsewhere());
-            *system.ahead.lock().unwrap() = Duration::from_secs(3600);
-            // What one of them makes is new by the real clock.
-            let means = Means {
-                now: Arc::new({
-                    let path = system.path().join(OWNER);
-                    move |dir| {
-                        let is_old = std::fs::read_to_string(&path).is_ok_and(|text| text == elsewhere().text());
-                        Ok(clock_of(dir)? + if is_old { Duration::from_secs(3600) } else { Duration::ZERO })
-                    }
-                }),
-                ..system.means(ENOLCK)
-            };
+            let file = OpenOptions::new().write(true).open(system.path().join(OWNER)).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
             let taken: Vec<_> = std::thread::scope(|scope| {
                 let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| Lock::take(system.path(), &means).ok())).collect();
                 threads.into_iter().map(|thread| thread.join().unwrap()).collect()

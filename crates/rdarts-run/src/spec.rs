@@ -735,6 +735,26 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_is_too_large_for_toml_is_told_the_largest() {
+        let most = "must be a whole number from 0 to 9223372036854775807";
+        for number in ["9223372036854775808", "18446744073709551615", "99999999999999999999"] {
+            check_sentence(
+                with(&format!("seed={number}")),
+                &format!("--set seed={number}: `seed` is {number}, but {most}"),
+            );
+            check_sentence(
+                from_file(&format!("# a comment\nseed = {number}\n")),
+                &format!("spec.toml, line 2: `seed` is {number}, but {most}"),
+            );
+            check_sentence(
+                from_file(&format!("seed = 1\n[ search ] # of it\nepochs = 3\nbatch = {number} # many\n")),
+                &format!("spec.toml, line 4: `search.batch` is {number}, but {most}"),
+            );
+        }
+        assert_eq!(with("seed=9223372036854775807").unwrap().seed, i64::MAX as u64);
+    }
+
+    #[test]
     fn unknown_keys_name_the_line_and_the_nearest_key() {
         for (text, sentence) in [
             ("sed = 3", "spec.toml, line 1: unknown key `sed`; did you mean `seed`?"),

@@ -61,7 +61,7 @@ impl Which {
         let path = Path::new(&self.data);
         if !self.data.contains(std::path::MAIN_SEPARATOR) && !path.is_dir() {
             // The sentence for a name that is none.
-            entry(&self.data).map_err(Exit::input)?;
+            entry(&self.data)?;
         }
         if let Some(dir) = self.data_dir {
             return Err(Exit::Input(format!(
@@ -79,7 +79,7 @@ pub fn set_at(path: &Path) -> Result<&'static str, Exit> {
     for entry in catalog().iter().filter(|entry| !entry.places(None).is_empty()) {
         match entry.find(Some(path)) {
             Ok(Some(_)) => return Ok(entry.name),
-            Err(e @ DataError::OtherForm { .. }) => return Err(Exit::input(e)),
+            Err(e @ DataError::OtherForm { .. }) => return Err(e.into()),
             _ => {}
         }
     }
