@@ -5,6 +5,15 @@
 
 use std::path::PathBuf;
 
+/// The words of the system end with its number of the error, which tells the kind: a path that the user named may be
+/// none, or one of another kind.
+fn is_refused(reason: &str) -> bool {
+    use std::io::ErrorKind::{InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound};
+    let number = reason.strip_suffix(')').and_then(|rest| rest.rsplit_once("(os error ")?.1.parse().ok());
+    let kind = number.map(|number| std::io::Error::from_raw_os_error(number).kind());
+    kind.is_some_and(|kind| !matches!(kind, NotFound | NotADirectory | IsADirectory | InvalidInput | InvalidFilename))
+}
+
 /// Why a data set, a split or a batch cannot be had.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum DataError {
@@ -486,4 +495,17 @@ pub enum DataError {
         /// The panic's message or the system's words.
         reason: String,
     },
+}
+
+impl DataError {
+    /// Whether the system refuses, and not the content of the files or a value.
+    pub fn is_system(&self) -> bool {
+        match self {
+            Self::Unreadable { reason, .. } | Self::NoFolder { reason, .. } | Self::Sheet { reason, .. } => {
+                is_refused(reason)
+            }
+            Self::Prefetch { .. } => true,
+            _ => false,
+        }
+    }
 }

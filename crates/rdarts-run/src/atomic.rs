@@ -5,7 +5,7 @@
 //! away, and may only be called by the one who holds the lock of the run directory.
 
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -35,6 +35,12 @@ pub(crate) fn write_with(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::R
 /// Writes a small file from bytes in memory.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_with(path, |writer| writer.write_all(bytes))
+}
+
+/// Writes a small file that must not exist yet: of several processes that try one succeeds.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).inspect_err(|_| drop(std::fs::remove_file(path)))
 }
 
 /// Makes renames and removals in a directory permanent, where the system can.

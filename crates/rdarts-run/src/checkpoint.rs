@@ -5,7 +5,8 @@
 //! ```text
 //! 8 bytes       length n of the header, little endian
 //! n bytes       header: JSON, padded with spaces so that the data start at a multiple of 8
-//!               "__metadata__": format, rdarts (version), events_bytes, state (JSON), checksum: all texts
+//!               "__metadata__": format, rdarts (version), events_bytes, events_lines, state (JSON), checksum: all
+//!               texts; format 1 had no events_lines
 //!               then one entry a tensor: dtype, shape, data_offsets
 //! the rest      the tensors' values, little endian, wide types first, then by name
 //! ```
@@ -25,15 +26,18 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::atomic;
+use crate::text::{escaped, is_system, shown};
 
 /// Version of the layout of a checkpoint.
-pub const CHECKPOINT_FORMAT: u32 = 1;
+pub const CHECKPOINT_FORMAT: u32 = 2;
 
 /// The state of a search.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
     /// Length, in bytes, of the part of `events.jsonl` that belongs to this state.
     pub events_bytes: u64,
+    /// Eight hexadecimal digits of BLAKE3 for each line of that part; empty if they were not recorded (format 1).
+    pub events_lines: String,
     /// All that is not a tensor; a caller's struct as JSON.
     pub state: Value,
     /// Weights, optimiser buffers, alphas and generators, by name.
@@ -218,7 +222,7 @@ impl fmt::Display for CheckpointName {
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// The system cannot do it.
-    #[error("cannot {action} `{}`: {source}", path.display())]
+    #[error("cannot {action} `{}`: {source}", shown(path))]
     Io {
         /// What was tried.
         action: &'static str,
@@ -228,7 +232,7 @@ pub enum CheckpointError {
         source: io::Error,
     },
     /// The file is not a checkpoint at all.
-    #[error("`{}` is not a checkpoint of rdarts: {problem}", path.display())]
+    #[error("`{}` is not a checkpoint of rdarts: {problem}", shown(path))]
     Foreign {
         /// The file.
         path: PathBuf,
@@ -236,7 +240,7 @@ pub enum CheckpointError {
         problem: String,
     },
     /// The file was a checkpoint and is damaged.
-    #[error("the checkpoint `{}` is damaged: {problem}", path.display())]
+    #[error("the checkpoint `{}` is damaged: {problem}", shown(path))]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -246,7 +250,7 @@ pub enum CheckpointError {
     /// The file was written by a newer program.
     #[error(
         "the checkpoint `{}` has format {found}, and this program knows up to {CHECKPOINT_FORMAT}; use a newer rdarts",
-        path.display()
+        shown(path)
     )]
     TooNew {
         /// The file.
@@ -254,6 +258,13 @@ pub enum CheckpointError {
         /// Its format.
         found: u32,
     },
+}
+
+impl CheckpointError {
+    /// Whether the system refuses, and not the content of a file.
+    pub fn is_system(&self) -> bool {
+        matches!(self, CheckpointError::Io { source, .. } if is_system(source))
+    }
 }
 
 impl Checkpoint {
@@ -288,13 +299,18 @@ impl Checkpoint {
 
     fn header(&self) -> String {
         let state = self.state.to_string();
-        let rdarts = env!("CARGO_PKG_VERSION");
-        let checksum = checksum(rdarts, self.events_bytes, &state, &self.tensors);
-        let events_bytes = self.events_bytes.to_string();
-        encode_header(
-            &Metadata { rdarts, events_bytes: &events_bytes, state: &state, checksum: &checksum },
-            &self.tensors,
-        )
+        let (rdarts, events_bytes) = (env!("CARGO_PKG_VERSION"), self.events_bytes.to_string());
+        let mut metadata = Metadata {
+            format: CHECKPOINT_FORMAT,
+            rdarts,
+            events_bytes: &events_bytes,
+            events_lines: &self.events_lines,
+            state: &state,
+            checksum: "",
+        };
+        let checksum = checksum(&metadata, self.events_bytes, &self.tensors);
+        metadata.checksum = &checksum;
+        encode_header(&metadata, &self.tensors)
     }
 }
 
@@ -325,30 +341,19 @@ pub struct Newest {
 /// Damaged ones are passed over with a warning. One that cannot be read, or that a newer program wrote, is an error:
 /// it may well be good, and going back further than needed would lose work.
 pub fn load_newest_valid(dir: &Path) -> Result<Newest, CheckpointError> {
-    load_newest_where(dir, |_| Ok(()))
-}
-
-/// Like [`load_newest_valid`], passing over also what `accept` refuses with a reason.
-pub fn load_newest_where(
-    dir: &Path,
-    accept: impl Fn(&Checkpoint) -> Result<(), String>,
-) -> Result<Newest, CheckpointError> {
     let mut newest = Newest { found: None, passed_over: Vec::new(), warnings: Vec::new() };
     for name in list(dir)? {
-        let path = dir.join(name.file_name());
-        let warning = match Checkpoint::load(&path) {
-            Ok(checkpoint) => match accept(&checkpoint) {
-                Ok(()) => {
-                    newest.found = Some((name, checkpoint));
-                    break;
-                }
-                Err(reason) => format!("the checkpoint `{}` cannot be used: {reason}", path.display()),
-            },
-            Err(err @ (CheckpointError::Damaged { .. } | CheckpointError::Foreign { .. })) => err.to_string(),
+        match Checkpoint::load(&dir.join(name.file_name())) {
+            Ok(checkpoint) => {
+                newest.found = Some((name, checkpoint));
+                break;
+            }
+            Err(err @ (CheckpointError::Damaged { .. } | CheckpointError::Foreign { .. })) => {
+                newest.passed_over.push(name);
+                newest.warnings.push(err.to_string());
+            }
             Err(err) => return Err(err),
-        };
-        newest.passed_over.push(name);
-        newest.warnings.push(warning);
+        }
     }
     Ok(newest)
 }
@@ -398,10 +403,13 @@ impl DType {
     }
 }
 
-/// The texts in `__metadata__`, besides the format.
+/// What stands in `__metadata__`.
 struct Metadata<'a> {
+    format: u32,
     rdarts: &'a str,
     events_bytes: &'a str,
+    /// From format 2 on.
+    events_lines: &'a str,
     state: &'a str,
     checksum: &'a str,
 }
@@ -421,9 +429,14 @@ fn in_file_order(tensors: &BTreeMap<String, Tensor>) -> impl Iterator<Item = (&S
 
 fn encode_header(metadata: &Metadata<'_>, tensors: &BTreeMap<String, Tensor>) -> String {
     let text = |text: &str| Value::from(text).to_string();
+    let lines = match metadata.format {
+        1 => String::new(),
+        _ => format!(",\"events_lines\":{}", text(metadata.events_lines)),
+    };
     let mut header = format!(
-        "{{{}:{{\"format\":\"{CHECKPOINT_FORMAT}\",\"rdarts\":{},\"events_bytes\":{},\"state\":{},\"checksum\":{}}}",
+        "{{{}:{{\"format\":\"{}\",\"rdarts\":{},\"events_bytes\":{}{lines},\"state\":{},\"checksum\":{}}}",
         text(METADATA),
+        metadata.format,
         text(metadata.rdarts),
         text(metadata.events_bytes),
         text(metadata.state),
@@ -448,16 +461,19 @@ fn encode_header(metadata: &Metadata<'_>, tensors: &BTreeMap<String, Tensor>) ->
 }
 
 /// BLAKE3 over everything that the file says, each part with its length in front.
-fn checksum(rdarts: &str, events_bytes: u64, state: &str, tensors: &BTreeMap<String, Tensor>) -> String {
+fn checksum(metadata: &Metadata<'_>, events_bytes: u64, tensors: &BTreeMap<String, Tensor>) -> String {
     fn part(hasher: &mut blake3::Hasher, bytes: &[u8]) {
         hasher.update(&(bytes.len() as u64).to_le_bytes());
         hasher.update(bytes);
     }
     let mut hasher = blake3::Hasher::new();
-    part(&mut hasher, &CHECKPOINT_FORMAT.to_le_bytes());
-    part(&mut hasher, rdarts.as_bytes());
+    part(&mut hasher, &metadata.format.to_le_bytes());
+    part(&mut hasher, metadata.rdarts.as_bytes());
     part(&mut hasher, &events_bytes.to_le_bytes());
-    part(&mut hasher, state.as_bytes());
+    if metadata.format > 1 {
+        part(&mut hasher, metadata.events_lines.as_bytes());
+    }
+    part(&mut hasher, metadata.state.as_bytes());
     for (name, tensor) in tensors {
         part(&mut hasher, name.as_bytes());
         part(&mut hasher, tensor.data.dtype().name().as_bytes());
@@ -503,14 +519,17 @@ fn decode(bytes: &[u8]) -> Result<Checkpoint, Fault> {
     let state: Value = serde_json::from_str(state_text).map_err(|_| damaged("its state is not JSON"))?;
     let events_bytes: u64 =
         field("events_bytes")?.parse().map_err(|_| damaged("its length of the events is not a number"))?;
+    let events_lines = if format > 1 { field("events_lines")? } else { "" };
 
     let mut tensors = BTreeMap::new();
     let mut total = 0;
     for (name, entry) in header.iter().filter(|(name, _)| *name != METADATA) {
-        let entry = parse_entry(entry).ok_or_else(|| Fault::Damaged(format!("its entry of `{name}` is not valid")))?;
+        let entry = parse_entry(entry)
+            .ok_or_else(|| Fault::Damaged(format!("its entry of `{}` is not valid", escaped(name))))?;
         total = total.max(entry.end);
         let bytes = data.get(entry.start..entry.end).ok_or_else(|| {
-            Fault::Damaged(format!("it is truncated: `{name}` ends at byte {} of {} data bytes", entry.end, data.len()))
+            let (name, end) = (escaped(name), entry.end);
+            Fault::Damaged(format!("it is truncated: `{name}` ends at byte {end} of {} data bytes", data.len()))
         })?;
         let values = TensorData::from_bytes(entry.dtype, bytes);
         tensors.insert(name.clone(), Tensor::new(entry.shape, values));
@@ -520,14 +539,16 @@ fn decode(bytes: &[u8]) -> Result<Checkpoint, Fault> {
     }
     // One header for one content: this catches what JSON would forgive, such as spaces, escapes and repeated keys.
     let stored = field("checksum")?;
-    let again = Metadata { rdarts, events_bytes: &events_bytes.to_string(), state: state_text, checksum: stored };
+    let bytes_text = events_bytes.to_string();
+    let again =
+        Metadata { format, rdarts, events_bytes: &bytes_text, events_lines, state: state_text, checksum: stored };
     if encode_header(&again, &tensors).as_bytes() != header_bytes {
         return Err(damaged("its header is not as it was written"));
     }
-    if checksum(rdarts, events_bytes, state_text, &tensors) != stored {
+    if checksum(&again, events_bytes, &tensors) != stored {
         return Err(damaged("its checksum does not fit its contents"));
     }
-    Ok(Checkpoint { events_bytes, state, tensors })
+    Ok(Checkpoint { events_bytes, events_lines: events_lines.to_string(), state, tensors })
 }
 
 /// What the header says of one tensor.
@@ -550,7 +571,7 @@ fn parse_entry(entry: &Value) -> Option<Entry> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::sync::LazyLock;
 
     use proptest::prelude::*;
@@ -568,6 +589,7 @@ mod tests {
         ];
         Checkpoint {
             events_bytes: 1234,
+            events_lines: "0123abcd".to_string(),
             state: json!({"epoch": 3, "lr": 0.1, "label": "ä \"quoted\""}),
             tensors: tensors.into_iter().map(|(name, tensor)| (name.to_string(), tensor)).collect(),
         }
@@ -603,6 +625,37 @@ mod tests {
         assert_eq!(load_bytes(&SAMPLE).unwrap(), sample());
     }
 
+    /// The bytes of a checkpoint as programs wrote them that knew format 1 only.
+    pub(crate) fn format_1(checkpoint: &Checkpoint) -> Vec<u8> {
+        let (state, events_bytes) = (checkpoint.state.to_string(), checkpoint.events_bytes.to_string());
+        let mut metadata = Metadata {
+            format: 1,
+            rdarts: "0.1.0",
+            events_bytes: &events_bytes,
+            events_lines: "",
+            state: &state,
+            checksum: "",
+        };
+        let sum = checksum(&metadata, checkpoint.events_bytes, &checkpoint.tensors);
+        metadata.checksum = &sum;
+        let header = encode_header(&metadata, &checkpoint.tensors);
+        let mut bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
+        in_file_order(&checkpoint.tensors).for_each(|(_, tensor)| bytes.extend(tensor.data.to_bytes()));
+        bytes
+    }
+
+    #[test]
+    fn a_checkpoint_of_format_1_reads_back_without_the_lines_of_its_events() {
+        let bytes = format_1(&sample());
+        assert_eq!(load_bytes(&bytes).unwrap(), Checkpoint { events_lines: String::new(), ..sample() });
+        // Its sum as the program of that format computed it.
+        let sum = "e70e92e4cde240b42fbc6b7e15b780aaf57097fc3cbbb328b5e91ace6361cc07";
+        assert!(bytes.windows(sum.len()).any(|window| window == sum.as_bytes()));
+        let mut bytes = bytes;
+        *bytes.last_mut().unwrap() ^= 1;
+        check_refused(&bytes, "the checkpoint `c.safetensors` is damaged: its checksum does not fit its contents");
+    }
+
     #[test]
     fn the_reference_crate_reads_a_checkpoint() {
         let file = safetensors::SafeTensors::deserialize(&SAMPLE).unwrap();
@@ -617,7 +670,7 @@ mod tests {
         let (header_length, metadata) = safetensors::SafeTensors::read_metadata(&SAMPLE).unwrap();
         assert_eq!(header_length % 8, 0);
         let texts = metadata.metadata().as_ref().unwrap();
-        assert_eq!(texts["format"], "1");
+        assert_eq!(texts["format"], "2");
         assert_eq!(texts["events_bytes"], "1234");
         assert_eq!(serde_json::from_str::<Value>(&texts["state"]).unwrap(), sample.state);
     }
@@ -666,12 +719,12 @@ mod tests {
         let mut bytes = sample.clone();
         *bytes.last_mut().unwrap() ^= 1;
         check_refused(&bytes, "the checkpoint `c.safetensors` is damaged: its checksum does not fit its contents");
-        let at = sample.windows(12).position(|window| window == b"\"format\":\"1\"").unwrap();
+        let at = sample.windows(12).position(|window| window == b"\"format\":\"2\"").unwrap();
         let mut bytes = sample.clone();
         bytes[at + 10] = b'7';
         check_refused(
             &bytes,
-            "the checkpoint `c.safetensors` has format 7, and this program knows up to 1; use a newer rdarts",
+            "the checkpoint `c.safetensors` has format 7, and this program knows up to 2; use a newer rdarts",
         );
         let err = Checkpoint::load(Path::new("/no/such/c.safetensors")).unwrap_err().to_string();
         assert!(err.starts_with("cannot read `/no/such/c.safetensors`: "), "{err}");
@@ -746,11 +799,11 @@ mod tests {
     fn a_checkpoint_of_a_newer_program_is_not_silently_passed_over() {
         let dir = tempfile::tempdir().unwrap();
         sample().save(&dir.path().join(name(1, 0).file_name())).unwrap();
-        let at = SAMPLE.windows(12).position(|window| window == b"\"format\":\"1\"").unwrap();
+        let at = SAMPLE.windows(12).position(|window| window == b"\"format\":\"2\"").unwrap();
         let mut bytes = SAMPLE.to_vec();
-        bytes[at + 10] = b'2';
+        bytes[at + 10] = b'3';
         std::fs::write(dir.path().join(name(2, 1).file_name()), &bytes).unwrap();
-        assert!(matches!(load_newest_valid(dir.path()), Err(CheckpointError::TooNew { found: 2, .. })));
+        assert!(matches!(load_newest_valid(dir.path()), Err(CheckpointError::TooNew { found: 3, .. })));
     }
 
     #[test]
@@ -798,11 +851,12 @@ mod tests {
     prop_compose! {
         fn any_checkpoint()(
             events_bytes in any::<u64>(),
+            events_lines in "[0-9a-f]{0,24}",
             label in "(?s).{0,20}",
             number in any::<f64>().prop_filter("JSON has finite numbers only", |x| x.is_finite()),
             tensors in proptest::collection::btree_map("(?s).{0,12}", any_tensor(), 0..5),
         ) -> Checkpoint {
-            Checkpoint { events_bytes, state: json!({ "label": label, "number": number }), tensors }
+            Checkpoint { events_bytes, events_lines, state: json!({ "label": label, "number": number }), tensors }
         }
     }
 

@@ -15,6 +15,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::text::{is_system, shown};
+
 /// Version of the lines in `events.jsonl`. Lines of format 1 are read too; they lack what an [`EpochRecord`] says.
 pub const EVENT_FORMAT: u32 = 2;
 
@@ -209,7 +211,7 @@ pub enum LastLine {
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
     /// The file cannot be read.
-    #[error("cannot read `{}`: {source}", path.display())]
+    #[error("cannot read `{}`: {source}", shown(path))]
     Read {
         /// The file.
         path: PathBuf,
@@ -217,7 +219,7 @@ pub enum EventError {
         source: std::io::Error,
     },
     /// A line is not what it should be.
-    #[error("`{}`, line {line}: {problem}", path.display())]
+    #[error("`{}`, line {line}: {problem}", shown(path))]
     Line {
         /// The file.
         path: PathBuf,
@@ -226,6 +228,13 @@ pub enum EventError {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+impl EventError {
+    /// Whether the system refuses, and not the content of the file.
+    pub fn is_system(&self) -> bool {
+        matches!(self, EventError::Read { source, .. } if is_system(source))
+    }
 }
 
 /// Reads `events.jsonl`.
@@ -271,11 +280,9 @@ fn parse_lines<T: DeserializeOwned>(path: &Path, bytes: &[u8], last_line: LastLi
             }
         };
         let record = serde_json::from_slice(line).map_err(|err| {
-            let message = err.to_string();
             // The parser counts lines within this one line, so only its column means something.
-            let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(text, _)| text);
-            let column = if err.column() > 0 { format!(", column {}", err.column()) } else { String::new() };
-            bad(index + 1, format!("not a record of this program{column}: {message}"))
+            let column = if err.column() > 0 { format!(", from column {} on", err.column()) } else { String::new() };
+            bad(index + 1, format!("this is not a record of this program{column}"))
         })?;
         records.push(record);
     }
@@ -466,7 +473,7 @@ pub(crate) mod tests {
         let text = to_line(&epoch(0)) + "{\"event\":\"epoch\",\"attempt\":0 \n" + &to_line(&epoch(1));
         let (_dir, path) = file(text.as_bytes());
         let err = read_events(&path, LastLine::MayBeHalf).unwrap_err().to_string();
-        let start = format!("`{}`, line 2: not a record of this program, column ", path.display());
+        let start = format!("`{}`, line 2: this is not a record of this program, from column ", path.display());
         assert!(err.starts_with(&start), "{err}");
         assert!(!err.contains("line 1"), "{err}");
     }
@@ -477,7 +484,7 @@ pub(crate) mod tests {
         for line in ["{\"event\":\"paused\"}\n".as_bytes(), b"\n", b"\xff\xfe\n", unknown_field.as_bytes()] {
             let (_dir, path) = file(line);
             let err = read_events(&path, LastLine::MayBeHalf).unwrap_err().to_string();
-            assert!(err.contains("line 1: not a record of this program"), "{err}");
+            assert!(err.contains("line 1: this is not a record of this program"), "{err}");
         }
     }
 

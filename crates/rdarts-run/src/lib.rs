@@ -8,6 +8,7 @@
 //! - [`event`]: what happened, one JSON object a line, deterministic
 //! - [`checkpoint`]: the state of a search in one safetensors file with a checksum
 //! - [`rundir`]: the directory: layout, lock, format version, recovery
+//! - [`text`]: files and names that people wrote
 
 pub mod spec;
 
@@ -19,6 +20,12 @@ pub mod checkpoint;
 
 pub mod rundir;
 
+pub mod text;
+
+mod lock;
+
+mod log;
+
 mod atomic;
 
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointName, Tensor, TensorData};
@@ -26,8 +33,9 @@ pub use event::{
     Decision, DecisionKind, EVENT_FORMAT, EpochRecord, Event, EventError, Finished, LastLine, Started, Timing,
     read_events,
 };
-pub use rundir::{Environment, RunDir, RunError, RunView};
+pub use rundir::{Environment, Reservation, RunDir, RunError, RunView};
 pub use spec::{
     AlphasSpec, AugmentSpec, CutoutSchedule, DataSpec, EvalSpec, HessianImages, HessianMode, HessianSpec, LoopSpec,
     Method, MonitorForm, MonitorSpec, NetworkSpec, Order, SearchSpec, SpaceSpec, SpecError, Statistics, WeightsSpec,
 };
+pub use text::{TextError, is_system, read_text};

@@ -10,25 +10,32 @@
 //! checkpoints/            00000012-epoch-3.safetensors, ...: one whole state each
 //! genotype.txt, .json     what was found
 //! DONE                    the search has finished
-//! lock                    held by the process that works here; the text is its process number
+//! lock                    held by the process that works here; the text is its process number and its machine
+//! owner                   in its place on file systems without locks, while a process works here
 //! ```
 //!
 //! Invariants: one process writes at a time; every file except the two appended ones is replaced as a whole; a
-//! failed append is taken back; each checkpoint records how many bytes of `events.jsonl` belong to it, and
-//! [`RunDir::recover`] cuts the file there, so that a resumed search goes on as if nothing had happened.
+//! failed append is taken back; each checkpoint records how many bytes of `events.jsonl` belong to it and what its
+//! lines are, and [`RunDir::recover`] cuts the file there, so that a resumed search goes on as if nothing had happened.
+//! A directory whose files do not fit each other is refused and left as it is, and a start that is refused leaves
+//! nothing behind.
 //!
 //! [`RunView`] reads, also while a search is running; [`RunDir`] holds the lock and writes.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::atomic;
-use crate::checkpoint::{self, Checkpoint, CheckpointError, CheckpointName};
+use crate::checkpoint::{self, Checkpoint, CheckpointError, CheckpointName, Newest};
 use crate::event::{self, Event, EventError, LastLine, Timing};
+use crate::lock::{LOCK, Lock, Means, OWNER};
+use crate::log;
 use crate::spec::{SearchSpec, SpecError};
+use crate::text::{TextError, escaped, for_shell, is_system, read_text, shown};
 
 /// Version of the layout of a run directory.
 pub const RUN_FORMAT: u32 = 1;
@@ -45,10 +52,22 @@ pub struct RunView {
 pub struct RunDir {
     view: RunView,
     events: AppendFile,
+    /// Digits of all lines of the events.
+    events_lines: String,
     timings: AppendFile,
-    warnings: Vec<String>,
-    /// Dropping the file gives the lock back.
-    _lock: File,
+    /// What the directory had to go on from when it was opened.
+    found: Option<Newest>,
+    lock: Lock,
+}
+
+/// A place for a new run: a directory that exists, is empty and is locked. What was made for it is removed again unless
+/// it is filled.
+#[derive(Debug)]
+pub struct Reservation {
+    path: PathBuf,
+    lock: Option<Lock>,
+    /// Directories that were not there before, the innermost first.
+    made: Vec<PathBuf>,
 }
 
 /// Where a search goes on.
@@ -82,7 +101,7 @@ pub struct Environment {
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The directory does not hold a run.
-    #[error("`{}` is not a run directory of rdarts: {problem}", path.display())]
+    #[error("`{}` is not a run directory of rdarts: {problem}", shown(path))]
     NotARun {
         /// The directory.
         path: PathBuf,
@@ -90,7 +109,7 @@ pub enum RunError {
         problem: String,
     },
     /// A new run needs an empty directory.
-    #[error("`{}` is not empty (it holds `{found}`): name a new directory for the run", path.display())]
+    #[error("`{}` is not empty (it holds `{}`): name a new directory for the run", shown(path), escaped(found))]
     NotEmpty {
         /// The directory.
         path: PathBuf,
@@ -99,29 +118,84 @@ pub enum RunError {
     },
     /// There is a run already.
     #[error(
-        "`{shown}` already holds a run: go on with `rdarts resume {shown}` or name a new directory",
-        shown = path.display()
+        "`{}` already holds a run: go on with `rdarts resume {}` or name a new directory",
+        shown(path),
+        for_shell(path)
     )]
     IsARun {
         /// The directory.
         path: PathBuf,
     },
     /// The run has ended.
-    #[error("the run in `{}` has finished, there is nothing to resume", path.display())]
+    #[error("the run in `{}` has finished, there is nothing to resume", shown(path))]
     Finished {
         /// The directory.
         path: PathBuf,
     },
     /// Another process works in the directory.
-    #[error("the run in `{}` is locked by another process{}", path.display(), process(*pid))]
+    #[error("the run in `{}` is locked by another process{}", shown(path), of_process(by.as_deref(), *free_in))]
     Locked {
         /// The directory.
         path: PathBuf,
-        /// The number of the process, if the lock file tells it.
-        pid: Option<u32>,
+        /// The number of the process and its machine, if the lock file tells them.
+        by: Option<String>,
+        /// When a process that cannot be asked counts as ended, should it show no sign of life until then.
+        free_in: Option<Duration>,
+    },
+    /// Another process has taken the directory from this one, which it took for ended.
+    #[error("the run in `{}` was taken over by another process, which goes on with it: this one ends", shown(path))]
+    TakenOver {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// An empty name.
+    #[error("the name of the run directory is empty: name a new directory")]
+    NoName,
+    /// The log is not the one that the newest checkpoint counts on.
+    #[error(
+        "`{}`, line {line}, {problem}, so the log does not fit the checkpoint {checkpoint}: put the file back as it \
+         was written, or begin a new search with `rdarts search {}`",
+        shown(log),
+        for_shell(spec)
+    )]
+    Log {
+        /// The log.
+        log: PathBuf,
+        /// Its first bad line, counted from 1.
+        line: usize,
+        /// What is wrong with the line.
+        problem: String,
+        /// The checkpoint.
+        checkpoint: CheckpointName,
+        /// The spec of the run.
+        spec: PathBuf,
+    },
+    /// There is nothing to go on from.
+    #[error("{problem}: begin a new search with `rdarts search {}`", for_shell(spec))]
+    NoCheckpoint {
+        /// What there is instead.
+        problem: String,
+        /// The spec of the run.
+        spec: PathBuf,
+    },
+    /// A file of the directory that rdarts did not write like this.
+    #[error("`{}` is not as it was written; it only records the machine, so it may be deleted", shown(path))]
+    Environment {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A search cannot write any more.
+    #[error("{reason}: {remedy}, then `rdarts resume {}` goes on", for_shell(path))]
+    Stopped {
+        /// The run directory.
+        path: PathBuf,
+        /// What could not be written.
+        reason: Box<RunError>,
+        /// What to do about it.
+        remedy: &'static str,
     },
     /// A newer program made the directory.
-    #[error("`{}` has format {found}, and this program knows up to {RUN_FORMAT}; use a newer rdarts", path.display())]
+    #[error("`{}` has format {found}, and this program knows up to {RUN_FORMAT}; use a newer rdarts", shown(path))]
     TooNew {
         /// The directory.
         path: PathBuf,
@@ -129,7 +203,7 @@ pub enum RunError {
         found: u32,
     },
     /// The names of checkpoints must grow.
-    #[error("the checkpoint {name} would not be the newest in `{}`, where {newest} is", path.display())]
+    #[error("the checkpoint {name} would not be the newest in `{}`, where {newest} is", shown(path))]
     OldSequence {
         /// The directory of the checkpoints.
         path: PathBuf,
@@ -139,7 +213,7 @@ pub enum RunError {
         newest: CheckpointName,
     },
     /// The system cannot do it.
-    #[error("cannot {action} `{}`: {source}", path.display())]
+    #[error("cannot {action} `{}`: {source}", shown(path))]
     Io {
         /// What was tried.
         action: &'static str,
@@ -148,6 +222,9 @@ pub enum RunError {
         /// The system's reason.
         source: io::Error,
     },
+    /// A text file was refused.
+    #[error(transparent)]
+    Text(#[from] TextError),
     /// The spec was refused.
     #[error(transparent)]
     Spec(#[from] SpecError),
@@ -159,13 +236,43 @@ pub enum RunError {
     Event(#[from] EventError),
 }
 
+impl RunError {
+    /// Whether the system refuses, and not the content of a file or the name of a directory.
+    pub fn is_system(&self) -> bool {
+        match self {
+            RunError::Io { source, .. } => is_system(source),
+            RunError::Stopped { .. } | RunError::TakenOver { .. } => true,
+            RunError::Text(err) => err.is_system(),
+            RunError::Spec(err) => err.is_system(),
+            RunError::Checkpoint(err) => err.is_system(),
+            RunError::Event(err) => err.is_system(),
+            _ => false,
+        }
+    }
+
+    /// Says of what kept a search from writing how it goes on.
+    fn stopped(self, path: &Path) -> RunError {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        let source = match &self {
+            RunError::Io { source, .. } | RunError::Checkpoint(CheckpointError::Io { source, .. }) => source,
+            _ => return self,
+        };
+        let remedy = match source.kind() {
+            StorageFull => "free some space on that disk",
+            QuotaExceeded => "free some of your quota there",
+            FileTooLarge => "raise the limit of the size of files (`ulimit -f`)",
+            _ => "once that is mended",
+        };
+        RunError::Stopped { path: path.to_path_buf(), reason: Box::new(self), remedy }
+    }
+}
+
 impl RunView {
     /// Opens a run directory for reading.
     pub fn open(path: &Path) -> Result<RunView, RunError> {
         check_format(path)?;
         let spec_path = path.join(SPEC);
-        let text = std::fs::read_to_string(&spec_path).map_err(io_error("read", &spec_path))?;
-        let spec = SearchSpec::from_complete(&spec_path.display().to_string(), &text)?;
+        let spec = SearchSpec::from_complete(&shown(&spec_path), &read_text("spec", &spec_path)?)?;
         Ok(RunView { path: path.to_path_buf(), spec })
     }
 
@@ -212,7 +319,7 @@ impl RunView {
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(err) => return Err(io_error("read", &path)(err)),
         };
-        serde_json::from_str(&text).map(Some).map_err(|err| io_error("read", &path)(err.into()))
+        serde_json::from_str(&text).map(Some).map_err(|_| RunError::Environment { path })
     }
 
     /// The names of the checkpoints, newest first.
@@ -228,20 +335,20 @@ impl RunView {
     /// The search space as the run recorded it; `None` if it was stopped before.
     pub fn space(&self) -> Result<Option<String>, RunError> {
         let path = self.path.join(SPACE);
-        match std::fs::read_to_string(&path) {
+        match read_text("search space", &path) {
             Ok(text) => Ok(Some(text)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(io_error("read", &path)(e)),
+            Err(TextError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e.into()),
         }
     }
 
     /// The genotype that was found, as text; `None` while the search runs.
     pub fn genotype(&self) -> Result<Option<String>, RunError> {
         let path = self.path.join(GENOTYPE_TEXT);
-        match std::fs::read_to_string(&path) {
+        match read_text("genotype", &path) {
             Ok(text) => Ok(Some(text.trim_end().to_string())),
-            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(err) => Err(io_error("read", &path)(err)),
+            Err(TextError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(err) => Err(err.into()),
         }
     }
 
@@ -251,37 +358,117 @@ impl RunView {
     }
 }
 
+impl Reservation {
+    /// Makes the directory and takes its lock, or says why no run can be there.
+    pub fn new(path: &Path) -> Result<Reservation, RunError> {
+        if path.as_os_str().is_empty() {
+            return Err(RunError::NoName);
+        }
+        refuse_occupied(path)?;
+        let mut reservation = Reservation { path: path.to_path_buf(), lock: None, made: Vec::new() };
+        reservation.make_directories()?;
+        reservation.lock = Some(Lock::take(path, &Means::system())?);
+        // Another process may have come first between the look and the lock.
+        refuse_occupied(path)?;
+        Ok(reservation)
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Begins a run there.
+    pub fn fill(mut self, spec: &SearchSpec) -> Result<RunDir, RunError> {
+        spec.validate()?;
+        self.write(spec).inspect_err(|_| self.clear())?;
+        let lock = self.lock.take().expect("a reservation has its lock until it is filled");
+        let view = RunView { path: self.path.clone(), spec: spec.clone() };
+        // From here on there is a run, which can be resumed.
+        self.made.clear();
+        RunDir::with_lock(view, lock, None)
+    }
+
+    fn write(&self, spec: &SearchSpec) -> Result<(), RunError> {
+        remove_temporaries(&self.path)?;
+        let checkpoints = self.path.join(CHECKPOINTS);
+        std::fs::create_dir_all(&checkpoints).map_err(io_error("create", &checkpoints))?;
+        write(&self.path.join(FORMAT), format!("{FORMAT_WORD} {RUN_FORMAT}\n").as_bytes())?;
+        AppendFile::open(self.path.join(EVENTS))?;
+        AppendFile::open(self.path.join(TIMINGS))?;
+        // The last one: what has a spec is a run.
+        write(&self.path.join(SPEC), spec.to_toml().as_bytes())
+    }
+
+    /// Removes what `write` has made so far.
+    fn clear(&self) {
+        for name in [SPEC, FORMAT, EVENTS, TIMINGS] {
+            let _ = std::fs::remove_file(self.path.join(name));
+        }
+        let _ = std::fs::remove_dir(self.path.join(CHECKPOINTS));
+    }
+
+    fn make_directories(&mut self) -> Result<(), RunError> {
+        let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.exists();
+        let missing: Vec<PathBuf> = self.path.ancestors().take_while(is_missing).map(Path::to_path_buf).collect();
+        for dir in missing.into_iter().rev() {
+            match std::fs::create_dir(&dir) {
+                Ok(()) => self.made.insert(0, dir),
+                // Made by another process in between.
+                Err(err) if err.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
+                Err(err) => return Err(io_error("create the run directory", &self.path)(err)),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let Some(lock) = self.lock.take() {
+            lock.undo();
+        }
+        // Only empty directories go.
+        self.made.iter().for_each(|dir| drop(std::fs::remove_dir(dir)));
+    }
+}
+
 impl RunDir {
     /// Makes a new run directory and takes its lock; fails before any work if that cannot be done.
     pub fn create(path: &Path, spec: &SearchSpec) -> Result<RunDir, RunError> {
         spec.validate()?;
-        refuse_occupied(path)?;
-        std::fs::create_dir_all(path).map_err(io_error("create", path))?;
-        let (lock, warnings) = take_lock(path)?;
-        // Another process may have come first between the look and the lock.
-        refuse_occupied(path)?;
-        remove_temporaries(path)?;
-        let checkpoints = path.join(CHECKPOINTS);
-        std::fs::create_dir_all(&checkpoints).map_err(io_error("create", &checkpoints))?;
-        write(&path.join(FORMAT), format!("{FORMAT_WORD} {RUN_FORMAT}\n").as_bytes())?;
-        write(&path.join(SPEC), spec.to_toml().as_bytes())?;
-        let view = RunView { path: path.to_path_buf(), spec: spec.clone() };
-        RunDir::with_lock(view, lock, warnings)
+        Reservation::new(path)?.fill(spec)
     }
 
-    /// Opens a run directory for going on, takes its lock and clears away what a killed writer left half-written.
+    /// Opens a run directory for going on, takes its lock, finds what to go on from and clears away what a killed writer
+    /// left half-written.
     ///
-    /// The events are not touched; [`RunDir::recover`] brings them and the state together.
+    /// Refuses a directory whose files do not fit each other, with nothing changed there.
     pub fn open(path: &Path) -> Result<RunDir, RunError> {
-        check_format(path)?;
-        let (lock, warnings) = take_lock(path)?;
-        remove_temporaries(path)?;
-        let view = RunView::open(path)?;
-        RunDir::with_lock(view, lock, warnings)
+        RunDir::open_with(path, &Means::system())
     }
 
-    fn with_lock(view: RunView, lock: File, warnings: Vec<String>) -> Result<RunDir, RunError> {
+    fn open_with(path: &Path, means: &Means) -> Result<RunDir, RunError> {
+        check_format(path)?;
+        let view = RunView::open(path)?;
+        let lock = Lock::take(path, means)?;
+        let found = match view.is_done() {
+            true => None,
+            false => match find_newest(&view) {
+                Ok(newest) => Some(newest),
+                Err(err) => {
+                    lock.undo();
+                    return Err(err);
+                }
+            },
+        };
+        remove_temporaries(path)?;
+        RunDir::with_lock(view, lock, found)
+    }
+
+    fn with_lock(view: RunView, lock: Lock, found: Option<Newest>) -> Result<RunDir, RunError> {
         let events = AppendFile::open(view.events_path())?;
+        let events_lines = log::digits(&std::fs::read(&events.path).map_err(io_error("read", &events.path))?);
         let mut timings = AppendFile::open(view.timings_path())?;
         // Nothing ever cuts the durations back, so a half line of a killed writer would run into the next one.
         let bytes = std::fs::read(&timings.path).map_err(io_error("read", &timings.path))?;
@@ -290,7 +477,7 @@ impl RunDir {
             timings.cut(whole)?;
         }
         atomic::sync_dir(&view.path).map_err(io_error("write", &view.path))?;
-        Ok(RunDir { view, events, timings, warnings, _lock: lock })
+        Ok(RunDir { view, events, events_lines, timings, found, lock })
     }
 
     /// The reading side.
@@ -310,46 +497,47 @@ impl RunDir {
 
     /// What the user should know about this directory, one sentence each.
     pub fn warnings(&self) -> &[String] {
-        &self.warnings
+        self.lock.warnings()
     }
 
-    /// Finds the state to go on from and cuts `events.jsonl` to what belongs to it.
+    /// Takes the state to go on from and cuts `events.jsonl` to what belongs to it.
     ///
-    /// Newer checkpoints that cannot be used are renamed to `*.damaged`. Without any usable checkpoint the events are
-    /// emptied and the search starts from the beginning.
+    /// Newer checkpoints that are damaged are renamed to `*.damaged`. A run that was stopped before its first checkpoint
+    /// has its events emptied and starts from the beginning.
     pub fn recover(&mut self) -> Result<Recovered, RunError> {
         if self.view.is_done() {
             return Err(RunError::Finished { path: self.view.path.clone() });
         }
+        let newest = match self.found.take() {
+            Some(newest) => newest,
+            None => find_newest(&self.view)?,
+        };
         let dir = self.view.checkpoints_path();
-        let n_bytes = self.events.length;
-        let events = std::fs::read(self.view.events_path()).map_err(io_error("read", &self.events.path))?;
-        let newest = checkpoint::load_newest_where(&dir, |checkpoint| {
-            let wanted = checkpoint.events_bytes;
-            if wanted > n_bytes {
-                return Err(format!("it belongs to {wanted} bytes of {EVENTS}, which has {n_bytes}"));
-            }
-            let ends_line = wanted == 0 || events.get(wanted as usize - 1) == Some(&b'\n');
-            if ends_line { Ok(()) } else { Err(format!("byte {wanted} of {EVENTS} is not the end of a line")) }
-        })?;
         for name in &newest.passed_over {
             let path = dir.join(name.file_name());
             let aside = dir.join(format!("{}.damaged", name.file_name()));
             std::fs::rename(&path, &aside).map_err(io_error("rename", &path))?;
         }
         atomic::sync_dir(&dir).map_err(io_error("write", &dir))?;
-        self.events.cut(newest.found.as_ref().map_or(0, |(_, checkpoint)| checkpoint.events_bytes))?;
+        let length = newest.found.as_ref().map_or(0, |(_, checkpoint)| checkpoint.events_bytes);
+        let bytes = std::fs::read(&self.events.path).map_err(io_error("read", &self.events.path))?;
+        self.events.cut(length)?;
+        self.events_lines = log::digits_up_to(&self.events_lines, &bytes, length);
         Ok(Recovered { checkpoint: newest.found, warnings: newest.warnings })
     }
 
     /// Appends an event; on failure the file is as before.
     pub fn append_event(&mut self, event: &Event) -> Result<(), RunError> {
-        self.events.append(event::to_line(event).as_bytes())
+        self.refuse_if_lost()?;
+        let line = event::to_line(event);
+        self.events.append(line.as_bytes()).map_err(|err| err.stopped(&self.view.path))?;
+        self.events_lines.push_str(&log::digits(line.as_bytes()));
+        Ok(())
     }
 
     /// Appends a duration; on failure the file is as before.
     pub fn append_timing(&mut self, timing: &Timing) -> Result<(), RunError> {
-        self.timings.append(event::to_line(timing).as_bytes())
+        self.timings.append(event::to_line(timing).as_bytes()).map_err(|err| err.stopped(&self.view.path))
     }
 
     /// Length of `events.jsonl` in bytes.
@@ -360,7 +548,12 @@ impl RunDir {
     /// Writes a checkpoint of the present state; its `events_bytes` is filled in here.
     ///
     /// A checkpoint of the same sequence number is replaced, an older number is refused.
-    pub fn save_checkpoint(&mut self, name: &CheckpointName, mut checkpoint: Checkpoint) -> Result<(), RunError> {
+    pub fn save_checkpoint(&mut self, name: &CheckpointName, checkpoint: Checkpoint) -> Result<(), RunError> {
+        self.refuse_if_lost()?;
+        self.try_save_checkpoint(name, checkpoint).map_err(|err| err.stopped(&self.view.path))
+    }
+
+    fn try_save_checkpoint(&mut self, name: &CheckpointName, mut checkpoint: Checkpoint) -> Result<(), RunError> {
         let dir = self.view.checkpoints_path();
         let others = checkpoint::list(&dir)?;
         if let Some(newest) = others.first().filter(|newest| newest.sequence > name.sequence) {
@@ -369,12 +562,18 @@ impl RunDir {
         // The events must be on the disk before a checkpoint counts on them.
         self.events.sync()?;
         checkpoint.events_bytes = self.events.length;
+        checkpoint.events_lines.clone_from(&self.events_lines);
         checkpoint.save(&dir.join(name.file_name()))?;
         for other in others.iter().filter(|other| other.sequence == name.sequence && *other != name) {
             let path = dir.join(other.file_name());
             std::fs::remove_file(&path).map_err(io_error("delete", &path))?;
         }
         Ok(())
+    }
+
+    /// Where there are no locks, a process that had been taken for ended may come back to find another at work.
+    fn refuse_if_lost(&self) -> Result<(), RunError> {
+        if self.lock.is_lost() { Err(RunError::TakenOver { path: self.view.path.clone() }) } else { Ok(()) }
     }
 
     /// Deletes the checkpoints that `keep` does not want; the newest one always stays. Returns the deleted ones.
@@ -389,25 +588,29 @@ impl RunDir {
     pub fn write_environment(&mut self, environment: &Environment) -> Result<(), RunError> {
         let mut text = serde_json::to_string_pretty(environment).expect("texts and numbers are JSON");
         text.push('\n');
-        write(&self.view.path.join(ENVIRONMENT), text.as_bytes())
+        write(&self.view.path.join(ENVIRONMENT), text.as_bytes()).map_err(|err| err.stopped(&self.view.path))
     }
 
     /// Writes what was found, as text and as JSON.
     pub fn write_genotype(&mut self, text: &str, json: &serde_json::Value) -> Result<(), RunError> {
-        write(&self.view.path.join(GENOTYPE_JSON), format!("{json:#}\n").as_bytes())?;
-        write(&self.view.path.join(GENOTYPE_TEXT), format!("{}\n", text.trim_end()).as_bytes())
+        write(&self.view.path.join(GENOTYPE_JSON), format!("{json:#}\n").as_bytes())
+            .and_then(|()| write(&self.view.path.join(GENOTYPE_TEXT), format!("{}\n", text.trim_end()).as_bytes()))
+            .map_err(|err| err.stopped(&self.view.path))
     }
 
     /// Records the search space, so that a later change of its file cannot change this run.
     pub fn write_space(&mut self, text: &str) -> Result<(), RunError> {
-        write(&self.view.path.join(SPACE), text.as_bytes())
+        write(&self.view.path.join(SPACE), text.as_bytes()).map_err(|err| err.stopped(&self.view.path))
     }
 
     /// Marks the run as finished; the last thing that is written.
     pub fn mark_done(&mut self, reason: &str) -> Result<(), RunError> {
-        self.events.sync()?;
-        self.timings.sync()?;
-        write(&self.view.path.join(DONE), format!("{}\n", reason.trim_end()).as_bytes())
+        let done = || {
+            self.events.sync()?;
+            self.timings.sync()?;
+            write(&self.view.path.join(DONE), format!("{}\n", reason.trim_end()).as_bytes())
+        };
+        done().map_err(|err: RunError| err.stopped(&self.view.path))
     }
 }
 
@@ -439,7 +642,6 @@ const GENOTYPE_TEXT: &str = "genotype.txt";
 const GENOTYPE_JSON: &str = "genotype.json";
 const SPACE: &str = "space.toml";
 const DONE: &str = "DONE";
-const LOCK: &str = "lock";
 
 /// A file that grows by whole lines.
 #[derive(Debug)]
@@ -504,8 +706,54 @@ fn append_or_undo(file: &mut impl Appendable, length: u64, line: &[u8]) -> io::R
     })
 }
 
-fn process(pid: Option<u32>) -> String {
-    pid.map_or(String::new(), |pid| format!(" (process {pid})"))
+/// Who has the lock, and when it counts as given up.
+fn of_process(by: Option<&str>, free_in: Option<Duration>) -> String {
+    let by = by.map_or(String::new(), |by| format!(" ({by})"));
+    match free_in {
+        None => by,
+        Some(left) => format!("{by}; if that was killed, try again in {} min", left.as_secs().div_ceil(60).max(1)),
+    }
+}
+
+/// The checkpoint to go on from, which the log must fit; changes nothing.
+fn find_newest(view: &RunView) -> Result<Newest, RunError> {
+    let (dir, log_path, spec) = (view.checkpoints_path(), view.events_path(), view.path.join(SPEC));
+    let newest = match checkpoint::load_newest_valid(&dir) {
+        Err(CheckpointError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Err(RunError::NoCheckpoint { problem: format!("`{}` is not there any more", shown(&dir)), spec });
+        }
+        newest => newest?,
+    };
+    let log = match std::fs::read(&log_path) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Vec::new(),
+        log => log.map_err(io_error("read", &log_path))?,
+    };
+    match &newest.found {
+        Some((name, checkpoint)) => {
+            log::check(&log, checkpoint.events_bytes, &checkpoint.events_lines).map_err(|bad| RunError::Log {
+                log: log_path,
+                line: bad.line,
+                problem: bad.problem,
+                checkpoint: name.clone(),
+                spec,
+            })?;
+        }
+        None if !newest.passed_over.is_empty() => {
+            let problem = match newest.passed_over.len() {
+                1 => format!("the only checkpoint cannot be used, {}", newest.warnings[0]),
+                n => format!("none of the {n} checkpoints can be used, {}", newest.warnings.join(", ")),
+            };
+            return Err(RunError::NoCheckpoint { problem, spec });
+        }
+        // A run that was stopped before its first checkpoint has written its first line at most.
+        None if log::n_lines(&log) > 1 => {
+            let problem =
+                format!("`{}` holds no checkpoint, although `{}` tells of epochs", shown(&dir), shown(&log_path));
+            return Err(RunError::NoCheckpoint { problem, spec });
+        }
+        None => {}
+    }
+    Ok(newest)
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RunError + use<> {
@@ -543,7 +791,10 @@ fn refuse_occupied(path: &Path) -> Result<(), RunError> {
         let name = entry.file_name();
         // A process that was killed before it wrote the spec leaves these, and they hold nothing.
         let is_empty = || std::fs::read_dir(entry.path()).is_ok_and(|mut inner| inner.next().is_none());
-        let is_ours = name == LOCK || name == FORMAT || (name == CHECKPOINTS && is_empty());
+        let is_line_less = || std::fs::metadata(entry.path()).is_ok_and(|m| m.is_file() && m.len() == 0);
+        let is_ours = [LOCK, OWNER, FORMAT].iter().any(|ours| name == *ours)
+            || (name == CHECKPOINTS && is_empty())
+            || ((name == EVENTS || name == TIMINGS) && is_line_less());
         if !is_ours && !atomic::is_temporary(&name) {
             let found = name.to_string_lossy().into_owned();
             return Err(RunError::NotEmpty { path: path.to_path_buf(), found });
@@ -575,40 +826,6 @@ fn check_format(path: &Path) -> Result<(), RunError> {
     }
 }
 
-/// Takes the lock of a directory, and gives warnings where the file system has no locks.
-fn take_lock(path: &Path) -> Result<(File, Vec<String>), RunError> {
-    let lock_path = path.join(LOCK);
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&lock_path)
-        .map_err(io_error("write", &lock_path))?;
-    let mut warnings = Vec::new();
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            // Some systems do not let a locked file be read; then the number stays unknown.
-            let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-            return Err(RunError::Locked { path: path.to_path_buf(), pid });
-        }
-        Err(TryLockError::Error(err)) if err.kind() == io::ErrorKind::Unsupported => {
-            // Network file systems without locks are common on clusters, so this is not a reason to stop.
-            let path = path.display();
-            warnings.push(format!("the file system of `{path}` has no locks: start only one process in it"));
-        }
-        Err(TryLockError::Error(err)) => return Err(io_error("lock", &lock_path)(err)),
-    }
-    let mut record = || -> io::Result<()> {
-        file.set_len(0)?;
-        file.write_all(format!("{}\n", std::process::id()).as_bytes())
-    };
-    record().map_err(io_error("write", &lock_path))?;
-    Ok((file, warnings))
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -633,7 +850,7 @@ mod tests {
 
     fn state(epoch: usize) -> Checkpoint {
         let tensors = BTreeMap::from([("w".to_string(), Tensor::f32([2], vec![epoch as f32, 0.5]))]);
-        Checkpoint { events_bytes: 0, state: json!({ "epoch": epoch }), tensors }
+        Checkpoint { events_bytes: 0, events_lines: String::new(), state: json!({ "epoch": epoch }), tensors }
     }
 
     fn name(sequence: u64, epoch: usize) -> CheckpointName {
@@ -723,47 +940,231 @@ mod tests {
         assert_eq!(run.view().events().unwrap(), [epoch(0), epoch(1), epoch(2)]);
     }
 
-    #[test]
-    fn recovery_does_not_use_a_checkpoint_whose_events_are_lost() {
-        let (_parent, path, mut run) = new_run();
-        search(&mut run, 0, 3);
-        let n_bytes = run.events_bytes();
-        drop(run);
-        // The last line lost its end, so only two checkpoints have all of their events.
-        let events = std::fs::read(path.join("events.jsonl")).unwrap();
-        std::fs::write(path.join("events.jsonl"), &events[..events.len() - 1]).unwrap();
-        let mut run = RunDir::open(&path).unwrap();
-        let recovered = run.recover().unwrap();
-        assert_eq!(recovered.checkpoint.unwrap().0, name(20, 1));
-        let tail = format!("cannot be used: it belongs to {n_bytes} bytes of events.jsonl, which has {}", n_bytes - 1);
-        assert!(recovered.warnings[0].ends_with(&tail), "{:?}", recovered.warnings);
-        assert_eq!(run.view().events().unwrap(), [epoch(0), epoch(1)]);
-        drop(run);
+    /// All files of a directory and its bytes, the lock aside.
+    fn contents(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut all = BTreeMap::new();
+        for entry in std::fs::read_dir(path).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                all.extend(contents(&path));
+            } else if !path.ends_with(LOCK) {
+                all.insert(path.clone(), std::fs::read(path).unwrap());
+            }
+        }
+        all
+    }
 
-        // A changed file, in which the recorded length is in the middle of a line.
-        let events = std::fs::read(path.join("events.jsonl")).unwrap();
-        let changed = String::from_utf8(events).unwrap().replace("0.025", "0.02501234");
-        std::fs::write(path.join("events.jsonl"), changed).unwrap();
-        let mut run = RunDir::open(&path).unwrap();
-        let recovered = run.recover().unwrap();
-        assert!(recovered.checkpoint.is_none());
-        assert!(
-            recovered.warnings[0].ends_with("of events.jsonl is not the end of a line"),
-            "{:?}",
-            recovered.warnings
-        );
-        assert_eq!(run.events_bytes(), 0);
+    #[track_caller]
+    fn check_refused(path: &Path, sentence: &str) {
+        let before = contents(path);
+        let had_lock = path.join(LOCK).exists();
+        let err = RunDir::open(path).unwrap_err();
+        assert_eq!((err.to_string().as_str(), err.is_system()), (sentence, false));
+        assert!(contents(path) == before && path.join(LOCK).exists() == had_lock, "something was changed");
     }
 
     #[test]
-    fn without_a_checkpoint_recovery_starts_from_the_beginning() {
+    fn a_log_that_does_not_fit_its_checkpoint_is_named_with_its_line_and_nothing_is_changed() {
         let (_parent, path, mut run) = new_run();
-        run.append_event(&epoch(0)).unwrap();
+        search(&mut run, 0, 3);
         drop(run);
+        let log = path.join("events.jsonl");
+        let sentence = |line: usize, problem: &str| {
+            let (log, path) = (log.display(), path.display());
+            format!(
+                "`{log}`, line {line}, {problem}, so the log does not fit the checkpoint 00000030-epoch-2: put the file \
+                 back as it was written, or begin a new search with `rdarts search {path}/spec.toml`"
+            )
+        };
+        let whole = std::fs::read_to_string(&log).unwrap();
+        let lines: Vec<&str> = whole.split_inclusive('\n').collect();
+        for (text, line, problem) in [
+            (whole.replace('\n', "\r\n"), 1, "has the line end of another system (CR LF)"),
+            (format!("\u{feff}{whole}"), 1, "is not as it was written"),
+            (whole[..whole.len() - 1].to_string(), 3, "is cut short"),
+            (lines[..2].concat(), 3, "is missing"),
+            (lines[1..].concat(), 1, "is not as it was written"),
+            (String::new(), 1, "is missing"),
+            // One digit, which keeps the length and is as good a number.
+            ([lines[0], &lines[1].replace("0.025", "0.026"), lines[2]].concat(), 2, "is not as it was written"),
+        ] {
+            std::fs::write(&log, text).unwrap();
+            check_refused(&path, &sentence(line, problem));
+        }
+        std::fs::remove_file(&log).unwrap();
+        std::fs::remove_file(path.join(LOCK)).unwrap();
+        check_refused(&path, &sentence(1, "is missing"));
+        // Put back, it goes on, and lines after the checkpoint's are cut as ever.
+        std::fs::write(&log, format!("{whole}half")).unwrap();
         let mut run = RunDir::open(&path).unwrap();
-        assert!(run.recover().unwrap().checkpoint.is_none());
-        assert_eq!(run.view().events().unwrap(), []);
-        assert_eq!(std::fs::read(path.join("events.jsonl")).unwrap(), b"");
+        assert_eq!(run.recover().unwrap().checkpoint.unwrap().0, name(30, 2));
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), whole);
+    }
+
+    #[test]
+    fn a_checkpoint_of_format_1_is_gone_on_from() {
+        let (_parent, path, mut run) = new_run();
+        search(&mut run, 0, 2);
+        drop(run);
+        let file = path.join("checkpoints").join(name(20, 1).file_name());
+        let checkpoint = Checkpoint::load(&file).unwrap();
+        assert_eq!(checkpoint.events_lines.len(), 16);
+        std::fs::write(&file, checkpoint::tests::format_1(&checkpoint)).unwrap();
+        let log = path.join("events.jsonl");
+        let whole = std::fs::read_to_string(&log).unwrap();
+        std::fs::write(&log, whole.replace('\n', "\r\n")).unwrap();
+        let err = RunDir::open(&path).unwrap_err().to_string();
+        assert!(err.contains("line 1, has the line end of another system (CR LF), so the log does not fit"), "{err}");
+        std::fs::write(&log, &whole).unwrap();
+        let mut run = RunDir::open(&path).unwrap();
+        assert_eq!(run.recover().unwrap().checkpoint.unwrap().0, name(20, 1));
+        search(&mut run, 2, 3);
+        drop(run);
+        // What is saved from now on knows all lines, as if it had from the beginning.
+        let (_other, through_path, mut through) = new_run();
+        search(&mut through, 0, 3);
+        let newest = Path::new("checkpoints").join(name(30, 2).file_name());
+        assert!(std::fs::read(path.join(&newest)).unwrap() == std::fs::read(through_path.join(&newest)).unwrap());
+    }
+
+    #[test]
+    fn without_a_usable_checkpoint_a_search_that_had_begun_does_not_start_over() {
+        let (_parent, path, mut run) = new_run();
+        search(&mut run, 0, 2);
+        drop(run);
+        let checkpoints = path.join("checkpoints");
+        let new = format!("begin a new search with `rdarts search {}/spec.toml`", path.display());
+        let damaged = |index: u64| {
+            let file = checkpoints.join(name(10 * index, index as usize - 1).file_name());
+            format!("the checkpoint `{}` is damaged: it is shorter than any checkpoint", file.display())
+        };
+        for index in [1, 2] {
+            std::fs::write(checkpoints.join(name(10 * index, index as usize - 1).file_name()), b"").unwrap();
+        }
+        check_refused(&path, &format!("none of the 2 checkpoints can be used, {}, {}: {new}", damaged(2), damaged(1)));
+        std::fs::remove_file(checkpoints.join(name(20, 1).file_name())).unwrap();
+        check_refused(&path, &format!("the only checkpoint cannot be used, {}: {new}", damaged(1)));
+        std::fs::remove_file(checkpoints.join(name(10, 0).file_name())).unwrap();
+        let log = path.join("events.jsonl");
+        let problem =
+            format!("`{}` holds no checkpoint, although `{}` tells of epochs", checkpoints.display(), log.display());
+        check_refused(&path, &format!("{problem}: {new}"));
+        std::fs::remove_dir(&checkpoints).unwrap();
+        check_refused(&path, &format!("`{}` is not there any more: {new}", checkpoints.display()));
+    }
+
+    #[test]
+    fn a_run_that_was_stopped_before_its_first_checkpoint_starts_from_the_beginning() {
+        for half in ["", "{\"event\":\"star"] {
+            let (_parent, path, mut run) = new_run();
+            run.append_event(&epoch(0)).unwrap();
+            drop(run);
+            let log = path.join("events.jsonl");
+            std::fs::write(&log, std::fs::read_to_string(&log).unwrap() + half).unwrap();
+            let mut run = RunDir::open(&path).unwrap();
+            assert!(run.recover().unwrap().checkpoint.is_none());
+            assert_eq!(std::fs::read(&log).unwrap(), b"");
+            search(&mut run, 0, 1);
+            assert_eq!(run.view().events().unwrap(), [epoch(0)]);
+        }
+    }
+
+    #[test]
+    fn a_reservation_that_is_not_filled_leaves_nothing_behind() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("runs/a/b");
+        let reservation = Reservation::new(&path).unwrap();
+        assert_eq!((reservation.path(), entries(&path)), (path.as_path(), vec!["lock".to_string()]));
+        // Another search is told who is there, and takes nothing away.
+        let err = Reservation::new(&path).unwrap_err().to_string();
+        assert!(err.contains("is locked by another process (process "), "{err}");
+        assert_eq!(entries(&path), ["lock"]);
+        drop(reservation);
+        assert!(entries(parent.path()).is_empty());
+        // What was there stays.
+        std::fs::create_dir_all(parent.path().join("runs/other")).unwrap();
+        drop(Reservation::new(&path).unwrap());
+        assert_eq!(entries(&parent.path().join("runs")), ["other"]);
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::write(path.join("lock"), b"").unwrap();
+        drop(Reservation::new(&path).unwrap());
+        assert_eq!(entries(&path), ["lock"]);
+        // A spec that is none is refused before it is written.
+        let mut wrong = spec();
+        wrong.search.batch = 1;
+        let other = parent.path().join("c");
+        assert!(Reservation::new(&other).unwrap().fill(&wrong).is_err());
+        assert!(!other.exists());
+        assert!(Reservation::new(Path::new("")).unwrap_err().to_string().starts_with("the name of the run directory"));
+        drop(Reservation::new(&other).unwrap().fill(&spec()).unwrap());
+        assert!(RunView::open(&other).is_ok());
+    }
+
+    #[test]
+    fn a_reservation_fails_where_the_system_or_a_file_is_in_the_way() {
+        let parent = tempfile::tempdir().unwrap();
+        // The directory that the spec must become a file in holds one of that name.
+        let path = parent.path().join("run");
+        let reservation = Reservation::new(&path).unwrap();
+        std::fs::create_dir_all(path.join("spec.toml/x")).unwrap();
+        let err = reservation.fill(&spec()).unwrap_err();
+        assert!(err.to_string().starts_with(&format!("cannot write `{}/spec.toml`: ", path.display())), "{err}");
+        assert_eq!(entries(&path), ["spec.toml"]);
+        let err = Reservation::new(Path::new("/proc/run")).unwrap_err();
+        assert!(err.to_string().starts_with("cannot create the run directory `/proc/run`: "), "{err}");
+    }
+
+    #[test]
+    fn what_keeps_a_search_from_writing_is_told_with_what_goes_on() {
+        let file = Path::new("a run/events.jsonl");
+        for (code, remedy) in [
+            (28, "free some space on that disk"),
+            (122, "free some of your quota there"),
+            (27, "raise the limit of the size of files (`ulimit -f`)"),
+            (5, "once that is mended"),
+        ] {
+            let source = io::Error::from_raw_os_error(code);
+            let expected =
+                format!("cannot write `a run/events.jsonl`: {source}: {remedy}, then `rdarts resume 'a run'` goes on");
+            let err = io_error("write", file)(source).stopped(Path::new("a run"));
+            assert_eq!((err.to_string(), err.is_system()), (expected, true));
+        }
+        let err = RunError::Finished { path: "x".into() }.stopped(Path::new("x"));
+        assert!(matches!(err, RunError::Finished { .. }));
+    }
+
+    #[test]
+    fn where_there_are_no_locks_a_run_that_was_taken_over_is_not_written_to() {
+        let (_parent, path, run) = new_run();
+        drop(run);
+        let means = Means {
+            lock: std::sync::Arc::new(|_| Err(std::fs::TryLockError::Error(io::Error::from_raw_os_error(37)))),
+            ..Means::system()
+        };
+        let mut run = RunDir::open_with(&path, &means).unwrap();
+        assert_eq!(run.warnings().len(), 1);
+        run.append_event(&epoch(0)).unwrap();
+        std::fs::write(path.join(OWNER), b"another").unwrap();
+        let before = contents(&path);
+        let sentence = format!(
+            "the run in `{}` was taken over by another process, which goes on with it: this one ends",
+            path.display()
+        );
+        assert_eq!(run.append_event(&epoch(1)).unwrap_err().to_string(), sentence);
+        assert_eq!(run.save_checkpoint(&name(10, 0), state(0)).unwrap_err().to_string(), sentence);
+        drop(run);
+        assert!(contents(&path) == before);
+    }
+
+    #[test]
+    fn names_with_control_characters_stay_on_one_line() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("a\nb");
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join("x\x1by"), b"").unwrap();
+        let err = RunDir::create(&path, &spec()).unwrap_err().to_string();
+        let shown = format!("{}/a\\nb", parent.path().display());
+        assert_eq!(err, format!("`{shown}` is not empty (it holds `x\\u{{1b}}y`): name a new directory for the run"));
     }
 
     #[test]
@@ -807,9 +1208,10 @@ mod tests {
     #[test]
     fn a_second_process_is_refused_while_the_first_works() {
         let (_parent, path, run) = new_run();
-        let sentence =
-            format!("the run in `{}` is locked by another process (process {})", path.display(), std::process::id());
-        assert_eq!(RunDir::open(&path).unwrap_err().to_string(), sentence);
+        let start =
+            format!("the run in `{}` is locked by another process (process {} on ", path.display(), std::process::id());
+        let err = RunDir::open(&path).unwrap_err();
+        assert!(err.to_string().starts_with(&start) && !err.is_system(), "{err}");
         // Reading needs no lock.
         assert!(RunView::open(&path).is_ok());
         std::fs::write(path.join("lock"), b"?").unwrap();
@@ -860,7 +1262,7 @@ mod tests {
         assert!(err.starts_with(&format!("cannot create the run directory `{}`: ", file.display())), "{err}");
         let below = file.join("run");
         let err = RunDir::create(&below, &spec()).unwrap_err().to_string();
-        assert!(err.starts_with("cannot create ") && err.contains(&below.display().to_string()), "{err}");
+        assert!(err.starts_with(&format!("cannot create the run directory `{}`: ", below.display())), "{err}");
 
         let mut wrong = spec();
         wrong.search.batch = 1;

@@ -18,13 +18,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{Bound, RangeBounds};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use self::layer::{Layer, first_missing, schema};
 use crate::presets::{self, PRESETS};
+use crate::text::{TextError, escaped, read_text, shown};
 
 mod layer;
 
@@ -323,13 +324,8 @@ choice!(
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
     /// The file cannot be read.
-    #[error("cannot read the spec `{}`: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Text(#[from] TextError),
     /// The text is not TOML.
     #[error("{origin}: not valid TOML: {message}")]
     Syntax {
@@ -339,7 +335,7 @@ pub enum SpecError {
         message: String,
     },
     /// A key that no spec has.
-    #[error("{origin}: unknown key `{}`; {hint}", one_line(key))]
+    #[error("{origin}: unknown key `{}`; {hint}", escaped(key))]
     UnknownKey {
         /// Where it was found.
         origin: Origin,
@@ -369,11 +365,18 @@ pub enum SpecError {
         key: String,
     },
     /// An override without a value.
-    #[error("--set {}: write an override as key=value, such as search.epochs=20", one_line(text))]
+    #[error("--set {}: write an override as key=value, such as search.epochs=20", escaped(text))]
     BadOverride {
         /// The override.
         text: String,
     },
+}
+
+impl SpecError {
+    /// Whether the system refuses, and not the content of the spec.
+    pub fn is_system(&self) -> bool {
+        matches!(self, SpecError::Text(err) if err.is_system())
+    }
 }
 
 /// Where a value comes from.
@@ -399,7 +402,7 @@ impl fmt::Display for Origin {
             Origin::Preset(name) => write!(f, "preset {name}"),
             Origin::Line(file, line) => write!(f, "{file}, line {line}"),
             Origin::File(file) => write!(f, "{file}"),
-            Origin::Override(text) => write!(f, "--set {}", one_line(text)),
+            Origin::Override(text) => write!(f, "--set {}", escaped(text)),
             Origin::Argument => write!(f, "--preset"),
             Origin::Program => write!(f, "spec"),
         }
@@ -415,9 +418,8 @@ impl SearchSpec {
         let file = match file {
             None => None,
             Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|source| SpecError::Read { path: path.to_path_buf(), source })?;
-                Some((path.display().to_string(), text))
+                let text = read_text("spec", path)?;
+                Some((shown(path), text))
             }
         };
         Self::resolve_text(preset, file.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), overrides)
@@ -611,11 +613,6 @@ impl Bad {
     }
 }
 
-/// The text with its line ends and other control characters spelled out, so that a sentence stays one line.
-fn one_line(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
-}
-
 fn quoted(text: &str) -> String {
     format!("{text:?}")
 }
@@ -790,6 +787,26 @@ mod tests {
         }
         assert_eq!(with("weights.l2=1").unwrap().weights.l2, 1.0);
         assert!(!with("augment.flip=false").unwrap().augment.flip);
+    }
+
+    #[test]
+    fn a_number_that_is_too_large_for_toml_is_told_the_largest() {
+        let most = "must be a whole number from 0 to 9223372036854775807";
+        for number in ["9223372036854775808", "18446744073709551615", "99999999999999999999"] {
+            check_sentence(
+                with(&format!("seed={number}")),
+                &format!("--set seed={number}: `seed` is {number}, but {most}"),
+            );
+            check_sentence(
+                from_file(&format!("# a comment\nseed = {number}\n")),
+                &format!("spec.toml, line 2: `seed` is {number}, but {most}"),
+            );
+            check_sentence(
+                from_file(&format!("seed = 1\n[ search ] # of it\nepochs = 3\nbatch = {number} # many\n")),
+                &format!("spec.toml, line 4: `search.batch` is {number}, but {most}"),
+            );
+        }
+        assert_eq!(with("seed=9223372036854775807").unwrap().seed, i64::MAX as u64);
     }
 
     #[test]
@@ -1082,7 +1099,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_the_parser_panic_and_every_error_is_one_line(text in "(?s).{0,200}", set in "(?s).{0,40}") {
+        fn no_text_makes_the_parser_panic_and_every_error_is_escaped(text in "(?s).{0,200}", set in "(?s).{0,40}") {
             for result in [from_file(&text), with(&set), SearchSpec::from_complete("spec.toml", &text)] {
                 if let Err(err) = result {
                     prop_assert!(!err.to_string().contains(char::is_control), "{:?}", err);
@@ -1091,7 +1108,7 @@ mod tests {
         }
 
         #[test]
-        fn odd_keys_and_values_are_refused_in_one_line(key in "[a-z\\n\\t.=\u{7}]{1,8}", value in "(?s).{0,8}") {
+        fn odd_keys_and_values_are_refused_in_escaped(key in "[a-z\\n\\t.=\u{7}]{1,8}", value in "(?s).{0,8}") {
             let text = format!("{:?} = 1\n", key);
             for result in [from_file(&text), with(&format!("{key}={value}")), with(&format!("seed={value}"))] {
                 if let Err(err) = result {

@@ -2,12 +2,15 @@
 
 use std::fmt;
 
+use rdarts_data::DataError;
+use rdarts_run::{RunError, TextError};
+
 /// A failure, one sentence.
 #[derive(Debug)]
 pub enum SearchError {
-    /// A spec, file or directory is not as it should be; nothing was done.
+    /// A spec, file or directory is not as it should be.
     Input(String),
-    /// The search could not go on; what it had done is on the disk.
+    /// The system refuses, or the search could not go on; what it had done is on the disk.
     Failed(String),
 }
 
@@ -32,3 +35,26 @@ impl fmt::Display for SearchError {
 }
 
 impl std::error::Error for SearchError {}
+
+/// The two kinds of an error that knows its own.
+fn of_kind(is_system: bool, e: impl fmt::Display) -> SearchError {
+    if is_system { SearchError::failed(e) } else { SearchError::input(e) }
+}
+
+impl From<RunError> for SearchError {
+    fn from(e: RunError) -> Self {
+        of_kind(e.is_system(), e)
+    }
+}
+
+impl From<TextError> for SearchError {
+    fn from(e: TextError) -> Self {
+        of_kind(e.is_system(), e)
+    }
+}
+
+impl From<DataError> for SearchError {
+    fn from(e: DataError) -> Self {
+        of_kind(e.is_system(), e)
+    }
+}

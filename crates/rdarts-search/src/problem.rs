@@ -53,10 +53,9 @@ impl Problem {
     /// # Errors
     /// As for `new`.
     pub fn watched(spec: SearchSpec, space: Space, watch: &dyn Watch) -> Result<Self, SearchError> {
-        let mut data = rdarts_data::open_with(&spec.data.name, data_dir(&spec.data), &data_options(&spec.data, watch))
-            .map_err(SearchError::input)?;
+        let mut data = rdarts_data::open_with(&spec.data.name, data_dir(&spec.data), &data_options(&spec.data, watch))?;
         if spec.data.statistics == Statistics::Computed {
-            (data.mean, data.std) = rdarts_data::channel_statistics(&data.train).map_err(SearchError::input)?;
+            (data.mean, data.std) = rdarts_data::channel_statistics(&data.train)?;
         }
         let limit = (spec.data.limit > 0).then_some(spec.data.limit);
         let split = data.split(spec.data.train_fraction, limit, spec.search.batch).map_err(|e| {
@@ -238,7 +237,7 @@ pub fn check_memory(needed: u64, what: &str) -> Result<(), SearchError> {
     }
     let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
     Err(SearchError::Input(format!(
-        "this needs about {:.1} GiB of memory and this machine has {:.1} GiB free: lower {what}",
+        "this needs about {:.1} GiB of memory and this process has {:.1} GiB free: lower {what}",
         gib(needed),
         gib(available),
     )))
@@ -253,8 +252,7 @@ pub fn open_space(name: &str) -> Result<Space, SearchError> {
     if !is_file {
         return Space::builtin(name).map_err(SearchError::input);
     }
-    let text = std::fs::read_to_string(name)
-        .map_err(|e| SearchError::Input(format!("cannot read the search space `{name}`: {e}")))?;
+    let text = rdarts_run::read_text("search space", Path::new(name))?;
     Space::from_toml(&text, name).map_err(SearchError::input)
 }
 

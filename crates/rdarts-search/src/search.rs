@@ -148,11 +148,11 @@ pub fn resume(
     stop: &AtomicBool,
     say: &mut dyn FnMut(&str),
 ) -> Result<Outcome, SearchError> {
-    let recovered = dir.recover().map_err(SearchError::input)?;
+    let recovered = dir.recover()?;
     recovered.warnings.iter().for_each(|w| say(&format!("warning: {w}")));
     match recovered.checkpoint {
         None => {
-            say("There is no usable checkpoint: the search starts from the beginning.");
+            say("The search was stopped before its first checkpoint and starts from the beginning.");
             start(problem, dir, observer, stop)
         }
         Some((name, checkpoint)) => {

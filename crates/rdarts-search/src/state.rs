@@ -154,7 +154,7 @@ impl State {
         let tensors: BTreeMap<String, Tensor> =
             tensors.into_iter().map(|(name, v)| (name.to_string(), Tensor::f32([v.len()], v.to_vec()))).collect();
         let state = serde_json::to_value(scalars).expect("counters and finite sums are JSON");
-        Checkpoint { events_bytes: 0, state, tensors }
+        Checkpoint { events_bytes: 0, events_lines: String::new(), state, tensors }
     }
 
     /// The state that was written.

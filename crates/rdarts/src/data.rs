@@ -61,7 +61,7 @@ impl Which {
         let path = Path::new(&self.data);
         if !self.data.contains(std::path::MAIN_SEPARATOR) && !path.is_dir() {
             // The sentence for a name that is none.
-            entry(&self.data).map_err(Exit::input)?;
+            entry(&self.data)?;
         }
         if let Some(dir) = self.data_dir {
             return Err(Exit::Input(format!(
@@ -76,7 +76,7 @@ impl Which {
 
 /// The data set at a path: a named set if its files are there, else a folder of images.
 pub fn set_at(path: &Path) -> Result<&'static str, Exit> {
-    recognise(path).map(|name| name.unwrap_or(FOLDER)).map_err(Exit::input)
+    recognise(path).map(|name| name.unwrap_or(FOLDER)).map_err(Exit::from)
 }
 
 /// What a data set is called: a folder by the name of its directory.

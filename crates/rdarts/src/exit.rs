@@ -5,7 +5,8 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
-use rdarts::run::RunError;
+use rdarts::data::DataError;
+use rdarts::run::{RunError, SpecError};
 use rdarts::search::SearchError;
 
 /// Why a verb could not do what it was asked, in one sentence.
@@ -85,8 +86,31 @@ impl From<SearchError> for Exit {
     }
 }
 
+/// What the system refuses is a failure; all else is something that the user can mend.
+fn of_kind(is_system: bool, e: impl fmt::Display) -> Exit {
+    if is_system { Exit::Failed(e.to_string()) } else { Exit::Input(e.to_string()) }
+}
+
 impl From<RunError> for Exit {
     fn from(e: RunError) -> Self {
-        Self::input(e)
+        of_kind(e.is_system(), e)
     }
+}
+
+impl From<SpecError> for Exit {
+    fn from(e: SpecError) -> Self {
+        of_kind(e.is_system(), e)
+    }
+}
+
+impl From<DataError> for Exit {
+    fn from(e: DataError) -> Self {
+        of_kind(e.is_system(), e)
+    }
+}
+
+/// A whole number of a flag, which names its limits where the system's own sentence would not.
+pub fn whole(text: &str, least: u64, most: u64) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| format!("must be a whole number from {least} to {most}"))
 }

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rdarts::data::{FOLDER, NAMES, entry, shape};
-use rdarts::run::{RunDir, SearchSpec};
+use rdarts::run::{Reservation, RunError, SearchSpec};
 use rdarts::search::problem::{Problem, data_dir, data_options, open_space};
 use rdarts::search::search::start;
 
 use crate::conduct::{conduct, count, data_name, isa, set_threads};
 use crate::data::set_at;
-use crate::exit::{Exit, say};
+use crate::exit::{Exit, say, whole};
 use crate::progress::Reading;
 
 /// Search an architecture; without arguments a small robust search on embedded images
@@ -62,11 +62,11 @@ pub struct Args {
     order: Option<String>,
     /// Seed of everything random (seed)
     #[arg(long)]
-    #[arg(value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    #[arg(value_parser = |text: &str| whole(text, 0, i64::MAX as u64))]
     seed: Option<u64>,
     /// Number of epochs (search.epochs)
-    #[arg(long)]
-    epochs: Option<usize>,
+    #[arg(long, value_parser = |text: &str| whole(text, 1, 1_000_000))]
+    epochs: Option<u64>,
     /// Threads that compute; changes the speed, never the result [default: all processors]
     #[arg(long)]
     threads: Option<usize>,
@@ -82,13 +82,27 @@ pub struct Args {
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
     isa()?;
     let threads = set_threads(args.threads)?;
-    let spec = resolve(&args)?;
+    let mut overrides = overrides(&args)?;
+    let mut spec = resolve(&args, &overrides)?;
     let space = open_space(&spec.space.name)?;
+    // Before images are read, which may take long; all that follows may fail and leaves nothing behind then.
+    let mut reserved = Some(reserve(args.out.as_deref(), &spec)?);
+    let path = reserved.as_ref().map_or_else(PathBuf::new, |reserved| reserved.path().to_path_buf());
+    if is_within(&path, &spec.data.dir) {
+        // An empty directory among those of the images would be taken for a class.
+        reserved = None;
+    }
+    if decide_shape(&mut overrides, &spec, args.json)? {
+        spec = resolve(&args, &overrides)?;
+    }
     let reading = Reading::new(args.json);
     let problem = Problem::watched(spec, space, &reading)?;
     reading.end();
-    let path = args.out.unwrap_or_else(|| free_directory(&problem.spec));
-    let mut dir = RunDir::create(&path, &problem.spec)?;
+    let reserved = match reserved {
+        Some(reserved) => reserved,
+        None => Reservation::new(&path)?,
+    };
+    let mut dir = reserved.fill(&problem.spec)?;
     dir.write_space(&problem.space.to_toml())?;
     if !args.json {
         announce(&problem, &path, threads);
@@ -96,9 +110,9 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     conduct(&problem, &mut dir, threads, args.json, |dir, shown, stop| start(&problem, dir, shown, stop))
 }
 
-fn resolve(args: &Args) -> Result<SearchSpec, Exit> {
+/// What the flags set, the last one counts.
+fn overrides(args: &Args) -> Result<Vec<String>, Exit> {
     let (name, dir) = data(args)?;
-    let preset = args.preset.as_deref().or(if args.spec.is_none() { Some("demo") } else { None });
     let quote = |v: &String| format!("\"{}\"", v.replace('\\', "\\\\").replace('"', "\\\""));
     let flags = [
         ("space.name", args.space.as_ref().map(quote)),
@@ -111,25 +125,17 @@ fn resolve(args: &Args) -> Result<SearchSpec, Exit> {
     ];
     let mut overrides = args.overrides.clone();
     overrides.extend(flags.into_iter().filter_map(|(key, value)| value.map(|v| format!("{key}={v}"))));
-    let resolve = |overrides: &[String]| -> Result<SearchSpec, Exit> {
-        let mut spec = SearchSpec::resolve(preset, args.spec.as_deref(), overrides).map_err(Exit::input)?;
-        spec.data.dir = data_directory(&spec)?;
-        if !matches!(spec.data.cache.as_str(), "" | "auto") {
-            // As for the data, `resume` may be started elsewhere.
-            let whole = std::path::absolute(&spec.data.cache).map_err(|e| Exit::Input(format!("data.cache: {e}")))?;
-            spec.data.cache = whole.display().to_string();
-        }
-        Ok(spec)
-    };
-    let mut spec = resolve(&overrides)?;
-    if spec.data.name == FOLDER && (spec.data.size == 0 || spec.data.channels == 0) {
-        // What is decided from the images is recorded, and decides how they are augmented.
-        let reading = Reading::new(args.json);
-        let found = shape(data_dir(&spec.data), &data_options(&spec.data, &reading)).map_err(Exit::input)?;
-        reading.end();
-        overrides.push(format!("data.size={}", found.size));
-        overrides.push(format!("data.channels={}", found.channels));
-        spec = resolve(&overrides)?;
+    Ok(overrides)
+}
+
+fn resolve(args: &Args, overrides: &[String]) -> Result<SearchSpec, Exit> {
+    let preset = args.preset.as_deref().or(if args.spec.is_none() { Some("demo") } else { None });
+    let mut spec = SearchSpec::resolve(preset, args.spec.as_deref(), overrides)?;
+    spec.data.dir = data_directory(&spec)?;
+    if !matches!(spec.data.cache.as_str(), "" | "auto") {
+        // As for the data, `resume` may be started elsewhere.
+        let whole = std::path::absolute(&spec.data.cache).map_err(|e| Exit::Input(format!("data.cache: {e}")))?;
+        spec.data.cache = whole.display().to_string();
     }
     Ok(spec)
 }
@@ -141,6 +147,25 @@ fn data_help() -> String {
          CLASS/* (its path becomes data.dir)",
         names.join(", ")
     )
+}
+
+/// Adds what is decided from the images: it is recorded, and decides how they are augmented. False if it was said.
+fn decide_shape(overrides: &mut Vec<String>, spec: &SearchSpec, quiet: bool) -> Result<bool, Exit> {
+    if spec.data.name != FOLDER || (spec.data.size != 0 && spec.data.channels != 0) {
+        return Ok(false);
+    }
+    let reading = Reading::new(quiet);
+    let found = shape(data_dir(&spec.data), &data_options(&spec.data, &reading))?;
+    reading.end();
+    overrides.push(format!("data.size={}", found.size));
+    overrides.push(format!("data.channels={}", found.channels));
+    Ok(true)
+}
+
+/// Whether a directory that exists lies in that of the data.
+fn is_within(path: &Path, data: &str) -> bool {
+    let whole = |path: &Path| path.canonicalize().ok();
+    !data.is_empty() && whole(path).zip(whole(Path::new(data))).is_some_and(|(path, data)| path.starts_with(data))
 }
 
 /// The name and the directory of the data as the flags give them: a path in place of a name is that of the files of a
@@ -234,11 +259,22 @@ fn images(problem: &Problem) -> String {
     format!("{} training images of {h}x{w} pixels in {colour}, {classes}; {} test images", train.n, data.test.n)
 }
 
-/// runs/SPACE-DATA-METHOD-SEED, numbered from the second on.
-fn free_directory(spec: &SearchSpec) -> PathBuf {
+/// The run directory that is asked for, else runs/SPACE-DATA-METHOD-SEED, numbered where that is taken.
+fn reserve(out: Option<&Path>, spec: &SearchSpec) -> Result<Reservation, RunError> {
+    if let Some(path) = out {
+        return Reservation::new(path);
+    }
     let space = Path::new(&spec.space.name).file_stem().map_or("space".into(), |s| s.to_string_lossy().into_owned());
     let name = format!("{space}-{}-{}-{}", data_name(spec), spec.search.method, spec.seed);
-    let first = Path::new("runs").join(&name);
-    let numbered = (2..).map(|n| Path::new("runs").join(format!("{name}-{n}")));
-    std::iter::once(first).chain(numbered).find(|p| !p.exists()).expect("one of infinitely many names is free")
+    let mut n = 1;
+    loop {
+        let name = if n == 1 { name.clone() } else { format!("{name}-{n}") };
+        let path = Path::new("runs").join(name);
+        match Reservation::new(&path) {
+            Err(RunError::IsARun { .. } | RunError::NotEmpty { .. } | RunError::Locked { .. }) => n += 1,
+            // A file of that name.
+            Err(_) if path.is_file() => n += 1,
+            result => return result,
+        }
+    }
 }

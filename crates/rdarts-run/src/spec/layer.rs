@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
-use super::{Bad, CHOICES, Origin, SearchSpec, SpecError, float, one_line, one_of, quoted};
+use super::{Bad, CHOICES, Origin, SearchSpec, SpecError, float, one_of, quoted};
 use crate::presets::{self, PAPER};
+use crate::text::escaped;
 
 /// A table of values and where each of them comes from.
 pub(super) struct Layer {
@@ -87,10 +88,13 @@ impl Layer {
     pub(super) fn from_text(name: &str, text: &str) -> Result<Layer, SpecError> {
         let syntax = |err: toml::de::Error| {
             let line = line_of(text, err.span().map_or(0, |span| span.start));
-            let message = one_line(&err.message().lines().map(str::trim).collect::<Vec<_>>().join("; "));
+            let message = escaped(&err.message().lines().map(str::trim).collect::<Vec<_>>().join("; "));
             SpecError::Syntax { origin: Origin::Line(name.to_string(), line), message }
         };
-        let mut table: Table = text.parse().map_err(syntax)?;
+        let mut table: Table = match text.parse() {
+            Ok(table) => table,
+            Err(err) => return Err(too_large(name, text, &err).unwrap_or_else(|| syntax(err))),
+        };
         let spanned = toml::de::DeTable::parse(text).map_err(syntax)?;
         let mut origins = BTreeMap::new();
         collect_lines(spanned.get_ref(), name, text, "", &mut origins);
@@ -116,6 +120,11 @@ impl Layer {
         });
         let parsed =
             format!("v = {raw}").parse::<Table>().ok().filter(|t| t.len() == 1).and_then(|mut t| t.remove("v"));
+        if let (Some(Value::Integer(_)), None) = (expected.flatten(), &parsed)
+            && is_whole_number(raw)
+        {
+            return Err(beyond_toml(Origin::Override(text.to_string()), key, raw));
+        }
         let value = match (expected.flatten(), parsed) {
             (Some(Value::String(_)), Some(Value::String(value))) => Value::String(value),
             (Some(Value::String(_)), _) | (_, None) => Value::String(raw.to_string()),
@@ -165,6 +174,35 @@ impl Layer {
         })?;
         Ok(spec)
     }
+}
+
+/// A number of digits, as TOML writes whole ones.
+fn is_whole_number(text: &str) -> bool {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    digits.starts_with(|c: char| c.is_ascii_digit()) && digits.chars().all(|c| c.is_ascii_digit() || c == '_')
+}
+
+fn beyond_toml(origin: Origin, key: &str, number: &str) -> SpecError {
+    let wanted = format!("a whole number from 0 to {}", i64::MAX);
+    SpecError::BadValue { origin, key: key.to_string(), value: number.to_string(), wanted }
+}
+
+/// The sentence for a whole number that TOML has no room for, if that is what the parser refused.
+fn too_large(name: &str, text: &str, err: &toml::de::Error) -> Option<SpecError> {
+    let begin = err.span()?.start;
+    let is_part = |c: char| c.is_ascii_digit() || "_+-".contains(c);
+    let start = text.get(..begin)?.trim_end_matches(is_part).len();
+    let rest = text.get(start..)?;
+    let number = &rest[..rest.find(|c| !is_part(c)).unwrap_or(rest.len())];
+    if !is_whole_number(number) || number.replace('_', "").parse::<i64>().is_ok() {
+        return None;
+    }
+    // The key of the line, within its section.
+    let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
+    let key = text[line_start..start].trim().strip_suffix('=')?.trim().trim_matches(['"', '\'']);
+    let section = text[..line_start].lines().rev().find_map(|line| line.trim().strip_prefix('[')?.split(']').next());
+    let origin = Origin::Line(name.to_string(), line_of(text, start));
+    Some(beyond_toml(origin, &join(section.unwrap_or("").trim(), key), number))
 }
 
 /// The known keys and their types: the complete preset.

@@ -66,7 +66,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
 }
 
 fn named(name: &str, dir: Option<&std::path::Path>) -> Result<Found, Exit> {
-    let files = check_files(name, dir).map_err(Exit::input)?;
+    let files = check_files(name, dir)?;
     let (mut good, mut problems, mut details) = (Vec::new(), Vec::new(), Vec::new());
     for file in &files {
         let path = file.path.display().to_string();
@@ -78,7 +78,7 @@ fn named(name: &str, dir: Option<&std::path::Path>) -> Result<Found, Exit> {
         let problem = file.images.as_ref().err().map(ToString::to_string);
         details.push(json!({ "path": path, "images": file.images.as_ref().ok(), "problem": problem }));
     }
-    let entry = entry(name).map_err(Exit::input)?;
+    let entry = entry(name)?;
     let (n, published) =
         (files.iter().filter_map(|f| f.images.as_ref().ok()).sum::<usize>(), entry.n_train + entry.n_test);
     let differs = problems.is_empty() && n != published;

@@ -41,7 +41,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let begin = Instant::now();
     let data = open_with(name, dir.as_deref().or(data_dir(&spec.data)), &data_options(&spec.data, &reading));
     reading.end();
-    let mut data = data.map_err(Exit::input)?;
+    let mut data = data?;
     data.name = shown_name(name, dir.as_deref());
     let seconds = begin.elapsed().as_secs_f64();
     if name == FOLDER {
@@ -51,11 +51,11 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     }
     let place = match name {
         FOLDER => dir.clone().or_else(|| std::env::var_os("RDARTS_DATA").map(PathBuf::from)),
-        _ => entry(name).and_then(|entry| entry.find(dir.as_deref())).map_err(Exit::input)?,
+        _ => entry(name).and_then(|entry| entry.find(dir.as_deref()))?,
     };
     let found = Found::new(&data, place, seconds, spec)?;
     if let Some(path) = &args.sheet {
-        contact_sheet(&data, args.columns as usize, path).map_err(Exit::input)?;
+        contact_sheet(&data, args.columns as usize, path)?;
     }
     if args.json {
         found.print_json(args.sheet);
@@ -69,7 +69,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
 }
 
 fn spec(overrides: &[String]) -> Result<SearchSpec, Exit> {
-    SearchSpec::resolve(None, None, overrides).map_err(Exit::input)
+    Ok(SearchSpec::resolve(None, None, overrides)?)
 }
 
 /// All that is told of a data set.
@@ -94,7 +94,7 @@ impl<'a> Found<'a> {
             seconds,
             train: data.train.counts(n_classes),
             test: data.test.counts(n_classes),
-            computed: channel_statistics(&data.train).map_err(Exit::input)?,
+            computed: channel_statistics(&data.train)?,
             published: entry(&spec.data.name).ok().and_then(|entry| entry.published),
             spec,
         })

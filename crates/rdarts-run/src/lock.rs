@@ -1,0 +1,648 @@
+//! One process at a time in a run directory.
+//!
+//! The lock is that of the system on the file `lock`, whose text is the number of the process and its machine. It ends
+//! with the process, however that ends.
+//!
+//! Some file systems of clusters have no such locks, or their lock daemon does not answer. There a file `owner` is
+//! made that only one process can make; it says who made it, and its time is renewed while the process works. An
+//! `owner` left behind is taken over: at once if its process ran on this machine and has ended; if it ran on another
+//! one, when it has not been renewed for [`STALE_AFTER`], by the clock of the file system alone. A process whose file
+//! was taken over notices, and writes no more ([`Lock::is_lost`]).
+//!
+//! Invariant: a refused process leaves nothing behind that it did not find.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use crate::atomic;
+use crate::rundir::RunError;
+use crate::text::{escaped, shown};
+
+/// The name of the locked file.
+pub(crate) const LOCK: &str = "lock";
+
+/// The name of the file that stands in for a lock.
+pub(crate) const OWNER: &str = "owner";
+
+/// Longer than a busy file server takes to answer, shorter than what people wait before they resume elsewhere.
+pub(crate) const STALE_AFTER: Duration = Duration::from_secs(300);
+
+/// Several of these may be lost before a file counts as stale.
+const RENEW_EVERY: Duration = Duration::from_secs(30);
+
+/// How long the system may take for a lock. A local one takes no time; a daemon that is not there never answers.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A directory that belongs to this process.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    /// Dropping it gives the lock back.
+    _file: File,
+    path: PathBuf,
+    is_new: bool,
+    owner: Option<Owner>,
+    warnings: Vec<String>,
+}
+
+/// What a lock is made with; tests put their own in its place.
+#[derive(Clone)]
+pub(crate) struct Means {
+    /// The system's lock.
+    pub(crate) lock: Arc<dyn Fn(&File) -> Result<(), TryLockError> + Send + Sync>,
+    /// The present time of the file system of a directory.
+    pub(crate) now: Arc<dyn Fn(&Path) -> io::Result<SystemTime> + Send + Sync>,
+    /// How long `lock` may take.
+    pub(crate) patience: Duration,
+    /// How often an owner is renewed.
+    pub(crate) renew_every: Duration,
+}
+
+impl Means {
+    /// Those of the system.
+    pub(crate) fn system() -> Means {
+        Means { lock: Arc::new(File::try_lock), now: Arc::new(clock_of), patience: PATIENCE, renew_every: RENEW_EVERY }
+    }
+}
+
+impl Lock {
+    /// Takes the lock of a directory that exists.
+    pub(crate) fn take(dir: &Path, means: &Means) -> Result<Lock, RunError> {
+        let path = dir.join(LOCK);
+        let write_error = |source| RunError::Io { action: "write", path: path.clone(), source };
+        let (mut file, is_new, locked) = loop {
+            let (file, is_new) = open(&path).map_err(write_error)?;
+            let locked = lock_in_time(&file, means);
+            // Whoever gives up a new directory removes the file; a lock on a removed file keeps nobody out.
+            if matches!(locked, Ok(true)) && !is_still(&file, &path) {
+                continue;
+            }
+            break (file, is_new, locked);
+        };
+        let refused = |error: RunError| {
+            if is_new {
+                let _ = std::fs::remove_file(&path);
+            }
+            error
+        };
+        let mut warnings = Vec::new();
+        let owner = match locked {
+            Ok(false) => {
+                let mut text = String::new();
+                // Some systems do not let a locked file be read; then the process stays unknown.
+                let _ = file.read_to_string(&mut text);
+                return Err(RunError::Locked { path: dir.to_path_buf(), by: described(&text), free_in: None });
+            }
+            Ok(true) => {
+                // A process without locks, on another machine perhaps, may work here all the same.
+                free_owner(dir, means, None, &mut warnings).map_err(refused)?;
+                None
+            }
+            Err(reason) => {
+                let owner = Owner::make(dir, means, &mut warnings).map_err(refused)?;
+                warnings.push(format!(
+                    "the file system of `{}` gives no locks ({reason}): the file `{OWNER}` in it keeps other processes out",
+                    shown(dir)
+                ));
+                Some(owner)
+            }
+        };
+        let lock = Lock { _file: file, path: path.clone(), is_new, owner, warnings };
+        let record = |mut file: &File| -> io::Result<()> {
+            file.set_len(0)?;
+            file.seek(SeekFrom::Start(0))?;
+            file.write_all(format!("{} {}\n", std::process::id(), Process::own().host).as_bytes())
+        };
+        match record(&lock._file) {
+            Ok(()) => Ok(lock),
+            Err(err) => {
+                drop(lock);
+                Err(refused(write_error(err)))
+            }
+        }
+    }
+
+    /// What the user should know, one sentence each.
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Whether another process has taken the directory over.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.owner.as_ref().is_some_and(|owner| renew(&owner.path, &owner.text).is_ok_and(|is_ours| !is_ours))
+    }
+
+    /// Gives the lock back and removes its file, if that was made for it.
+    pub(crate) fn undo(self) {
+        if self.is_new {
+            // Before the lock ends, so that nobody else's file is removed.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// The file, and whether it is new.
+fn open(path: &Path) -> io::Result<(File, bool)> {
+    loop {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        match options.clone().create_new(true).open(path) {
+            Ok(file) => return Ok((file, true)),
+            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(err) => return Err(err),
+        }
+        match options.open(path) {
+            Ok(file) => return Ok((file, false)),
+            // Removed in between.
+            Err(err) if err.kind() == io::ErrorKind::NotFound && path.symlink_metadata().is_err() => {}
+            Err(err) => return Err(err),
+        }
+    }
+}
+
+/// Whether the path still names the opened file.
+fn is_still(file: &File, path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let place = |m: std::fs::Metadata| (m.dev(), m.ino());
+        file.metadata().ok().map(place) == std::fs::metadata(path).ok().map(place)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        path.exists()
+    }
+}
+
+/// True: locked. False: another process has the lock. Else why there are no locks.
+fn lock_in_time(file: &File, means: &Means) -> Result<bool, String> {
+    let handle = file.try_clone().map_err(|err| err.to_string())?;
+    let (lock, (answer, answered)) = (means.lock.clone(), mpsc::channel());
+    let attempt = move || {
+        let result = loop {
+            match lock(&handle) {
+                Err(TryLockError::Error(err)) if err.kind() == io::ErrorKind::Interrupted => {}
+                result => break result,
+            }
+        };
+        // Nobody waits any more where this took too long.
+        let _ = answer.send(result);
+    };
+    std::thread::Builder::new().name("lock".into()).spawn(attempt).map_err(|err| err.to_string())?;
+    match answered.recv_timeout(means.patience) {
+        Ok(Ok(())) => Ok(true),
+        Ok(Err(TryLockError::WouldBlock)) => Ok(false),
+        Ok(Err(TryLockError::Error(err))) => Err(err.to_string()),
+        Err(_) => Err(format!("no answer in {} s", means.patience.as_secs_f64())),
+    }
+}
+
+/// A file that says who works here, renewed by a thread until it is dropped; then it is removed.
+#[derive(Debug)]
+struct Owner {
+    path: PathBuf,
+    text: String,
+    /// Dropping the sender ends the thread.
+    renewing: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
+}
+
+impl Owner {
+    fn make(dir: &Path, means: &Means, warnings: &mut Vec<String>) -> Result<Owner, RunError> {
+        let path = dir.join(OWNER);
+        let text = Process::own().text();
+        let write_error = |source| RunError::Io { action: "write", path: path.clone(), source };
+        loop {
+            match atomic::write_new(&path, text.as_bytes()) {
+                Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
+                    if free_owner(dir, means, Some(&text), warnings)? {
+                        break;
+                    }
+                }
+                result => break result.map_err(write_error)?,
+            }
+        }
+        let (sender, receiver) = mpsc::channel();
+        let renewing = {
+            let (path, text, every) = (path.clone(), text.clone(), means.renew_every);
+            move || {
+                // Once it is another's there is nothing to renew; a server that does not answer may answer again.
+                while receiver.recv_timeout(every) == Err(mpsc::RecvTimeoutError::Timeout)
+                    && renew(&path, &text).unwrap_or(true)
+                {}
+            }
+        };
+        let thread = std::thread::Builder::new().name("owner".into()).spawn(renewing);
+        let mut owner = Owner { path: path.clone(), text, renewing: None };
+        let thread = thread.map_err(|source| RunError::Io { action: "keep up", path, source })?;
+        owner.renewing = Some((sender, thread));
+        Ok(owner)
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if let Some((sender, thread)) = self.renewing.take() {
+            drop(sender);
+            let _ = thread.join();
+        }
+        if std::fs::read(&self.path).is_ok_and(|bytes| bytes == self.text.as_bytes()) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Writes the text again, for its time; false if the file is another's or gone.
+fn renew(path: &Path, text: &str) -> io::Result<bool> {
+    let mut file = match OpenOptions::new().read(true).write(true).open(path) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(false),
+        file => file?,
+    };
+    let mut found = String::new();
+    file.read_to_string(&mut found)?;
+    if found != text {
+        return Ok(false);
+    }
+    file.seek(SeekFrom::Start(0))?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    Ok(true)
+}
+
+/// Removes the file of an owner that has ended, or puts `next` into its place, with a sentence; an error if the owner
+/// works here still. False if there was nothing to replace.
+fn free_owner(dir: &Path, means: &Means, next: Option<&str>, warnings: &mut Vec<String>) -> Result<bool, RunError> {
+    let path = dir.join(OWNER);
+    let read_error = |source| RunError::Io { action: "read", path: path.clone(), source };
+    let read = || match std::fs::read(&path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(read_error(err)),
+    };
+    let Some(text) = read()? else { return Ok(false) };
+    let process = Process::parse(&text);
+    let renewed = std::fs::metadata(&path).and_then(|m| m.modified()).map_err(read_error)?;
+    let now = (means.now)(dir).map_err(|source| RunError::Io { action: "write", path: dir.to_path_buf(), source })?;
+    let age = now.duration_since(renewed).unwrap_or_default();
+    let has_ended = process.as_ref().and_then(Process::has_ended);
+    let free_in = STALE_AFTER.checked_sub(age);
+    if has_ended == Some(false) || (has_ended.is_none() && free_in.is_some()) {
+        let free_in = free_in.filter(|_| has_ended.is_none());
+        let by = process.map(|process| process.described());
+        return Err(RunError::Locked { path: dir.to_path_buf(), by, free_in });
+    }
+    // Of several processes that come to this point one after another may look again and replace the file.
+    let turn = dir.join(format!("{}{OWNER}", atomic::TEMPORARY_PREFIX));
+    let take_error = |source| RunError::Io { action: "take over", path: path.clone(), source };
+    match OpenOptions::new().write(true).create_new(true).open(&turn) {
+        Ok(_) => {}
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
+            let begun = std::fs::metadata(&turn).and_then(|m| m.modified()).unwrap_or(now);
+            let age = now.duration_since(begun).unwrap_or_default();
+            if age > STALE_AFTER {
+                let _ = std::fs::remove_file(&turn);
+            }
+            return Err(RunError::Locked {
+                path: dir.to_path_buf(),
+                by: None,
+                free_in: Some(STALE_AFTER.saturating_sub(age)),
+            });
+        }
+        Err(err) => return Err(take_error(err)),
+    }
+    let replaced = match read() {
+        Ok(found) if found.as_ref() == Some(&text) => match next {
+            Some(next) => atomic::write(&path, next.as_bytes()).map_err(take_error),
+            None => std::fs::remove_file(&path).map_err(take_error),
+        }
+        .map(|()| true),
+        other => other.map(|_| false),
+    };
+    let _ = std::fs::remove_file(&turn);
+    if !replaced? {
+        // It has changed hands in between.
+        return free_owner(dir, means, next, warnings);
+    }
+    let who = process.map_or("another process".to_string(), |process| process.described());
+    let why = match has_ended.is_some() {
+        true => "has ended".to_string(),
+        false => format!("has shown no sign of life for {} minutes", age.as_secs() / 60),
+    };
+    warnings.push(format!("`{}` belonged to {who}, which {why}: it is taken over", shown(dir)));
+    Ok(true)
+}
+
+/// The time that a new file of a directory gets.
+fn clock_of(dir: &Path) -> io::Result<SystemTime> {
+    let temporary = tempfile::Builder::new().prefix(atomic::TEMPORARY_PREFIX).tempfile_in(dir)?;
+    let mut file = temporary.as_file();
+    file.write_all(b"\n")?;
+    file.sync_all()?;
+    file.metadata()?.modified()
+}
+
+/// A process as its file describes it.
+#[derive(Clone, Debug, PartialEq)]
+struct Process {
+    /// The name of its machine, for people.
+    host: String,
+    number: u32,
+    /// The start of that machine and its space of numbers, where the system tells: no two machines share it.
+    machine: String,
+    /// When the process began, so that a later one with its number is not taken for it.
+    began: String,
+}
+
+impl Process {
+    fn own() -> Process {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_string();
+        let space = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+        let boot = read("/proc/sys/kernel/random/boot_id");
+        let host = [read("/proc/sys/kernel/hostname"), std::env::var("HOSTNAME").unwrap_or_default()];
+        let host = host.into_iter().find(|name| !name.is_empty()).unwrap_or("an unnamed machine".to_string());
+        Process {
+            host: host.replace(char::is_whitespace, " "),
+            number: std::process::id(),
+            machine: if boot.is_empty() { String::new() } else { format!("{boot} {}", space.display()) },
+            began: state_and_start(std::process::id()).map_or(String::new(), |(_, start)| start),
+        }
+    }
+
+    fn text(&self) -> String {
+        let Process { host, number, machine, began } = self;
+        format!("host {host}\nprocess {number}\nmachine {machine}\nbegan {began}\n")
+    }
+
+    /// `None` if it is cut short or of another program.
+    fn parse(text: &str) -> Option<Process> {
+        let field = |name: &str| Some(text.lines().find_map(|line| line.strip_prefix(name))?.trim().to_string());
+        Some(Process {
+            host: field("host ")?,
+            number: field("process ")?.parse().ok()?,
+            machine: field("machine")?,
+            began: field("began")?,
+        })
+    }
+
+    fn described(&self) -> String {
+        format!("process {} on {}", self.number, escaped(&self.host))
+    }
+
+    /// Whether it has ended; `None` if it did not run on this machine, or the system does not tell.
+    fn has_ended(&self) -> Option<bool> {
+        let own = Process::own();
+        if own.machine.is_empty() || own.began.is_empty() || own.machine != self.machine {
+            return None;
+        }
+        Some(state_and_start(self.number).is_none_or(|(state, start)| "ZX".contains(&state) || start != self.began))
+    }
+}
+
+/// The state of a process of this machine and when it began, as Linux tells them.
+fn state_and_start(number: u32) -> Option<(String, String)> {
+    let stat = std::fs::read_to_string(format!("/proc/{number}/stat")).ok()?;
+    // The name in parentheses may hold anything; after it come the fields from the third on.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    Some((fields.first()?.to_string(), fields.get(19)?.to_string()))
+}
+
+/// Who holds the lock, from the text of its file.
+fn described(text: &str) -> Option<String> {
+    let (number, host) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
+    let number: u32 = number.parse().ok()?;
+    Some(if host.is_empty() { format!("process {number}") } else { format!("process {number} on {}", escaped(host)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// A file system without locks, whose clock stands where the test puts it.
+    struct Lockless {
+        dir: tempfile::TempDir,
+        ahead: Arc<Mutex<Duration>>,
+    }
+
+    impl Lockless {
+        fn new() -> Lockless {
+            Lockless { dir: tempfile::tempdir().unwrap(), ahead: Arc::default() }
+        }
+
+        fn means(&self, code: i32) -> Means {
+            let ahead = self.ahead.clone();
+            Means {
+                lock: Arc::new(move |_| Err(TryLockError::Error(io::Error::from_raw_os_error(code)))),
+                now: Arc::new(move |dir| Ok(clock_of(dir)? + *ahead.lock().unwrap())),
+                patience: Duration::from_secs(60),
+                renew_every: Duration::from_secs(3600),
+            }
+        }
+
+        fn path(&self) -> &Path {
+            self.dir.path()
+        }
+
+        fn entries(&self) -> Vec<String> {
+            entries(self.path())
+        }
+
+        fn write_owner(&self, process: &Process) {
+            std::fs::write(self.path().join(OWNER), process.text()).unwrap();
+        }
+    }
+
+    fn entries(dir: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    fn elsewhere() -> Process {
+        Process { host: "node7".into(), number: 41, machine: "another".into(), began: "9".into() }
+    }
+
+    const ENOLCK: i32 = 37;
+
+    #[test]
+    fn every_error_of_a_lock_is_a_warning_and_the_owner_keeps_a_second_process_out() {
+        for code in [ENOLCK, 95, 38, 22, 5] {
+            let system = Lockless::new();
+            let first = Lock::take(system.path(), &system.means(code)).unwrap();
+            let reason = io::Error::from_raw_os_error(code);
+            let warning = format!(
+                "the file system of `{}` gives no locks ({reason}): the file `owner` in it keeps other processes out",
+                system.path().display()
+            );
+            assert_eq!(first.warnings(), [warning]);
+            assert_eq!(system.entries(), ["lock", "owner"]);
+            let err = Lock::take(system.path(), &system.means(code)).unwrap_err().to_string();
+            let (number, host) = (std::process::id(), Process::own().host);
+            let sentence = format!(
+                "the run in `{}` is locked by another process (process {number} on {host})",
+                system.path().display()
+            );
+            assert_eq!(err, sentence);
+            assert_eq!(system.entries(), ["lock", "owner"]);
+            // One to whom the system gives a lock is refused as well.
+            assert_eq!(Lock::take(system.path(), &Means::system()).unwrap_err().to_string(), sentence);
+            assert!(!first.is_lost());
+            drop(first);
+            assert_eq!(system.entries(), ["lock"]);
+            assert!(Lock::take(system.path(), &system.means(code)).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_lock_daemon_that_does_not_answer_is_waited_for_a_while_only() {
+        let system = Lockless::new();
+        let (release, released) = mpsc::channel::<()>();
+        let released = Mutex::new(released);
+        let means = Means {
+            lock: Arc::new(move |_| {
+                let _ = released.lock().unwrap().recv();
+                Ok(())
+            }),
+            patience: Duration::from_millis(50),
+            ..system.means(ENOLCK)
+        };
+        let lock = Lock::take(system.path(), &means).unwrap();
+        assert!(lock.warnings()[0].contains("gives no locks (no answer in 0.05 s)"), "{:?}", lock.warnings());
+        assert_eq!(system.entries(), ["lock", "owner"]);
+        drop(release);
+    }
+
+    #[test]
+    fn a_lock_that_another_process_has_is_told_with_it_and_nothing_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let shown = dir.path().display().to_string();
+        let lock = Lock::take(dir.path(), &Means::system()).unwrap();
+        assert!(lock.warnings().is_empty());
+        let text = std::fs::read_to_string(dir.path().join(LOCK)).unwrap();
+        let err = Lock::take(dir.path(), &Means::system()).unwrap_err().to_string();
+        let (number, host) = (std::process::id(), Process::own().host);
+        assert_eq!(text, format!("{number} {host}\n"));
+        assert_eq!(err, format!("the run in `{shown}` is locked by another process (process {number} on {host})"));
+        assert_eq!(std::fs::read_to_string(dir.path().join(LOCK)).unwrap(), text);
+        // As older programs wrote it.
+        assert_eq!(described("12\n").as_deref(), Some("process 12"));
+        assert_eq!(described("?"), None);
+        lock.undo();
+        assert!(entries(dir.path()).is_empty());
+    }
+
+    #[test]
+    fn an_owner_on_another_machine_is_taken_over_only_when_it_has_long_been_silent() {
+        let system = Lockless::new();
+        system.write_owner(&elsewhere());
+        let shown = system.path().display().to_string();
+        let refused = |minutes: u64| {
+            format!(
+                "the run in `{shown}` is locked by another process (process 41 on node7); if that was killed, try \
+                 again in {minutes} min"
+            )
+        };
+        for (seconds, minutes) in [(0, 5), (130, 3), (299, 1)] {
+            *system.ahead.lock().unwrap() = Duration::from_secs(seconds);
+            let err = Lock::take(system.path(), &system.means(ENOLCK)).unwrap_err().to_string();
+            assert_eq!(err, refused(minutes), "{seconds}");
+            // Not even an empty file of the lock stays.
+            assert_eq!(system.entries(), ["owner"]);
+        }
+        *system.ahead.lock().unwrap() = Duration::from_secs(7 * 60 + 5);
+        let lock = Lock::take(system.path(), &system.means(ENOLCK)).unwrap();
+        assert_eq!(
+            lock.warnings()[0],
+            format!(
+                "`{shown}` belonged to process 41 on node7, which has shown no sign of life for 7 minutes: it is taken over"
+            )
+        );
+        assert_eq!(std::fs::read_to_string(system.path().join(OWNER)).unwrap(), Process::own().text());
+        assert_eq!(system.entries(), ["lock", "owner"]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_owner_on_this_machine_is_taken_over_as_soon_as_it_has_ended() {
+        let system = Lockless::new();
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let (_, began) = state_and_start(child.id()).unwrap();
+        let process = Process { number: child.id(), began, ..Process::own() };
+        system.write_owner(&process);
+        // Silent for long, stopped perhaps, but there.
+        *system.ahead.lock().unwrap() = Duration::from_secs(3600);
+        let err = Lock::take(system.path(), &system.means(ENOLCK)).unwrap_err().to_string();
+        assert!(err.ends_with(&format!("(process {} on {})", child.id(), process.host)), "{err}");
+        *system.ahead.lock().unwrap() = Duration::ZERO;
+        child.kill().unwrap();
+        // Before its parent has asked for it, its number still stands in the table of processes.
+        while state_and_start(child.id()).is_some_and(|(state, _)| state != "Z") {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let lock = Lock::take(system.path(), &system.means(ENOLCK)).unwrap();
+        let sentence = format!(
+            "`{}` belonged to {}, which has ended: it is taken over",
+            system.path().display(),
+            process.described()
+        );
+        assert_eq!(lock.warnings()[0], sentence);
+        drop(lock);
+        child.wait().unwrap();
+        // A later process with the same number is another one.
+        system.write_owner(&Process { began: "0".into(), ..Process::own() });
+        assert!(Lock::take(system.path(), &Means::system()).is_ok());
+        assert_eq!(system.entries(), ["lock"]);
+    }
+
+    #[test]
+    fn an_owner_that_says_nothing_is_taken_over_in_time() {
+        let system = Lockless::new();
+        std::fs::write(system.path().join(OWNER), b"").unwrap();
+        let err = Lock::take(system.path(), &system.means(ENOLCK)).unwrap_err().to_string();
+        assert!(err.ends_with("is locked by another process; if that was killed, try again in 5 min"), "{err}");
+        *system.ahead.lock().unwrap() = STALE_AFTER + Duration::from_secs(1);
+        let lock = Lock::take(system.path(), &system.means(ENOLCK)).unwrap();
+        assert!(lock.warnings()[0].contains("belonged to another process"), "{:?}", lock.warnings());
+    }
+
+    #[test]
+    fn an_owner_is_renewed_while_it_lasts_and_notices_that_it_was_taken_over() {
+        let system = Lockless::new();
+        let means = Means { renew_every: Duration::from_millis(20), ..system.means(ENOLCK) };
+        let lock = Lock::take(system.path(), &means).unwrap();
+        let path = system.path().join(OWNER);
+        let time = || std::fs::metadata(&path).unwrap().modified().unwrap();
+        let (before, begin) = (time(), std::time::Instant::now());
+        while time() == before {
+            assert!(begin.elapsed() < Duration::from_secs(20), "never renewed");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(!lock.is_lost());
+        system.write_owner(&elsewhere());
+        assert!(lock.is_lost());
+        // What is another's stays.
+        drop(lock);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), elsewhere().text());
+    }
+
+    #[test]
+    fn of_many_that_come_at_once_one_gets_an_owner_left_behind() {
+        let system = Lockless::new();
+        let means = system.means(ENOLCK);
+        for _ in 0..20 {
+            system.write_owner(&elsewhere());
+            let file = OpenOptions::new().write(true).open(system.path().join(OWNER)).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+            let taken: Vec<_> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| Lock::take(system.path(), &means).ok())).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert_eq!(taken.iter().flatten().count(), 1);
+        }
+    }
+}

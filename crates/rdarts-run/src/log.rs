@@ -1,0 +1,113 @@
+//! Whether `events.jsonl` is still what a checkpoint counts on.
+//!
+//! A checkpoint keeps the length of its part of the log and eight hexadecimal digits of BLAKE3 for each line of it, so
+//! that a changed line is not only noticed but named. Checkpoints of format 1 have the length alone.
+
+use serde_json::Value;
+
+/// Digits of a line.
+const DIGITS: usize = 8;
+
+/// A line that is not as a checkpoint needs it.
+#[derive(Debug, PartialEq)]
+pub(crate) struct BadLine {
+    /// Counted from 1.
+    pub(crate) line: usize,
+    /// What is wrong with it, after "line 3".
+    pub(crate) problem: String,
+}
+
+/// The digits of the whole lines in `bytes`, one after another.
+pub(crate) fn digits(bytes: &[u8]) -> String {
+    whole_lines(bytes).map(digits_of_line).collect()
+}
+
+/// The part of `digits` that belongs to the first `length` bytes of a log.
+pub(crate) fn digits_up_to(digits: &str, bytes: &[u8], length: u64) -> String {
+    let n_lines = whole_lines(&bytes[..bytes.len().min(length as usize)]).count();
+    digits.chars().take(n_lines * DIGITS).collect()
+}
+
+/// The number of whole lines.
+pub(crate) fn n_lines(bytes: &[u8]) -> usize {
+    whole_lines(bytes).count()
+}
+
+/// Compares a log with what a checkpoint says of its first `length` bytes; `digits` may be empty, where it says nothing.
+pub(crate) fn check(bytes: &[u8], length: u64, digits: &str) -> Result<(), BadLine> {
+    let bad = |line: usize, problem: &str| Err(BadLine { line, problem: problem.to_string() });
+    let mut lines = bytes.split_inclusive(|&byte| byte == b'\n');
+    let mut at = 0;
+    let mut index = 0;
+    while at < length {
+        let number = index + 1;
+        let Some(line) = lines.next() else { return bad(number, "is missing") };
+        if !line.ends_with(b"\n") {
+            return bad(number, "is cut short");
+        }
+        at += line.len() as u64;
+        let is_right = match digits.get(DIGITS * index..DIGITS * number) {
+            Some(expected) => digits_of_line(line) == expected,
+            None => digits.is_empty() && !line.ends_with(b"\r\n") && serde_json::from_slice::<Value>(line).is_ok(),
+        };
+        if !is_right || at > length {
+            let is_converted = line.ends_with(b"\r\n");
+            let problem =
+                if is_converted { "has the line end of another system (CR LF)" } else { "is not as it was written" };
+            return bad(number, problem);
+        }
+        index = number;
+    }
+    Ok(())
+}
+
+fn whole_lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n"))
+}
+
+fn digits_of_line(line: &[u8]) -> String {
+    blake3::hash(line).to_hex()[..DIGITS].to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &[u8] = b"{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n{\"half";
+
+    #[track_caller]
+    fn check_bad(bytes: &[u8], digits: &str, line: usize, problem: &str) {
+        assert_eq!(check(bytes, 24, digits), Err(BadLine { line, problem: problem.to_string() }));
+    }
+
+    #[test]
+    fn a_log_that_goes_on_after_its_part_fits() {
+        let digits = digits(LOG);
+        assert_eq!(digits.len(), 24);
+        assert_eq!(digits_up_to(&digits, LOG, 16), digits[..16]);
+        for (length, of) in [(0, 0), (8, 8), (16, 16), (24, 24)] {
+            assert_eq!(check(LOG, length, &digits[..of]), Ok(()));
+            assert_eq!(check(LOG, length, ""), Ok(()));
+        }
+    }
+
+    #[test]
+    fn the_first_bad_line_is_named() {
+        let digits = digits(LOG);
+        let text = std::str::from_utf8(LOG).unwrap();
+        for digits in [digits.as_str(), ""] {
+            check_bad(text.replace('\n', "\r\n").as_bytes(), digits, 1, "has the line end of another system (CR LF)");
+            check_bad(&LOG[..20], digits, 3, "is cut short");
+            check_bad(&LOG[..16], digits, 3, "is missing");
+            check_bad(b"", digits, 1, "is missing");
+            check_bad(text.replace("{\"a\":2}", "a = 2").as_bytes(), digits, 2, "is not as it was written");
+        }
+        // Only the digits tell these.
+        check_bad(text.replace("2}", "7}").as_bytes(), &digits, 2, "is not as it was written");
+        check_bad(text.replace("{\"a\":2}\n", "").as_bytes(), &digits, 2, "is not as it was written");
+        // And a part that ends within a line only the length.
+        check_bad(text.replace("2}", "22}").as_bytes(), "", 3, "is not as it was written");
+        // Digits for fewer lines than the length has.
+        assert!(check(LOG, 24, &digits[..16]).is_err());
+    }
+}
