@@ -3,11 +3,11 @@
 //! The lock is that of the system on the file `lock`, whose text is the number of the process and its machine. It ends
 //! with the process, however that ends.
 //!
-//! Some file systems of clusters have no such locks, or their lock daemon does not answer. There a file `owner` is
-//! made that only one process can make; it says who made it, and its time is renewed while the process works. An
-//! `owner` left behind is taken over: at once if its process ran on this machine and has ended; if it ran on another
-//! one, when it has not been renewed for [`STALE_AFTER`], by the clock of the file system alone. A process whose file
-//! was taken over notices, and writes no more ([`Lock::is_lost`]).
+//! Some file systems of clusters have no such locks, or on one machine the lock daemon does not answer. So there is also
+//! a file `owner` that only one process can make; it says who made it, and its time is renewed while the process works.
+//! An `owner` left behind is taken over: at once by one who has the system's lock if its maker had that too, and if its
+//! process ran on this machine and has ended; else when it has not been renewed for [`STALE_AFTER`], by the clock of the
+//! file system alone. A process whose file was taken over notices, and writes no more ([`Lock::is_lost`]).
 //!
 //! Invariant: a refused process leaves nothing behind that it did not find.
 
@@ -25,7 +25,7 @@ use crate::text::{escaped, shown};
 /// The name of the locked file.
 pub(crate) const LOCK: &str = "lock";
 
-/// The name of the file that stands in for a lock.
+/// The name of the file that says who works here, for those who get no lock.
 pub(crate) const OWNER: &str = "owner";
 
 /// Longer than a busy file server takes to answer, shorter than what people wait before they resume elsewhere.
@@ -40,11 +40,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A directory that belongs to this process.
 #[derive(Debug)]
 pub(crate) struct Lock {
+    /// Goes before the lock does: whoever gets that finds no file that is about to be removed.
+    owner: Owner,
     /// Dropping it gives the lock back.
     _file: File,
     path: PathBuf,
     is_new: bool,
-    owner: Option<Owner>,
     warnings: Vec<String>,
 }
 
@@ -96,21 +97,18 @@ impl Lock {
                 let _ = file.read_to_string(&mut text);
                 return Err(RunError::Locked { path: dir.to_path_buf(), by: described(&text), free_in: None });
             }
-            Ok(true) => {
-                // A process without locks, on another machine perhaps, may work here all the same.
-                free_owner(dir, means, None, &mut warnings).map_err(refused)?;
-                None
-            }
+            // A process without locks, on another machine perhaps, may work here all the same.
+            Ok(true) => Owner::make(dir, means, true, &mut warnings).map_err(refused)?,
             Err(reason) => {
-                let owner = Owner::make(dir, means, &mut warnings).map_err(refused)?;
+                let owner = Owner::make(dir, means, false, &mut warnings).map_err(refused)?;
                 warnings.push(format!(
                     "the file system of `{}` gives no locks ({reason}): the file `{OWNER}` in it keeps other processes out",
                     shown(dir)
                 ));
-                Some(owner)
+                owner
             }
         };
-        let lock = Lock { _file: file, path: path.clone(), is_new, owner, warnings };
+        let lock = Lock { owner, _file: file, path: path.clone(), is_new, warnings };
         let record = |mut file: &File| -> io::Result<()> {
             file.set_len(0)?;
             file.seek(SeekFrom::Start(0))?;
@@ -132,7 +130,7 @@ impl Lock {
 
     /// Whether another process has taken the directory over.
     pub(crate) fn is_lost(&self) -> bool {
-        self.owner.as_ref().is_some_and(|owner| renew(&owner.path, &owner.text).is_ok_and(|is_ours| !is_ours))
+        renew(&self.owner.path, &self.owner.text).is_ok_and(|is_ours| !is_ours)
     }
 
     /// Gives the lock back and removes its file, if that was made for it.
@@ -211,14 +209,15 @@ struct Owner {
 }
 
 impl Owner {
-    fn make(dir: &Path, means: &Means, warnings: &mut Vec<String>) -> Result<Owner, RunError> {
+    /// `has_lock`: whether this process has the system's lock too.
+    fn make(dir: &Path, means: &Means, has_lock: bool, warnings: &mut Vec<String>) -> Result<Owner, RunError> {
         let path = dir.join(OWNER);
-        let text = Process::own().text();
+        let text = Process { has_lock, ..Process::own() }.text();
         let write_error = |source| RunError::Io { action: "write", path: path.clone(), source };
         loop {
             match atomic::write_new(&path, text.as_bytes()) {
                 Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
-                    if free_owner(dir, means, Some(&text), warnings)? {
+                    if free_owner(dir, means, &text, has_lock, warnings)? {
                         break;
                     }
                 }
@@ -272,9 +271,15 @@ fn renew(path: &Path, text: &str) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Removes the file of an owner that has ended, or puts `next` into its place, with a sentence; an error if the owner
-/// works here still. False if there was nothing to replace.
-fn free_owner(dir: &Path, means: &Means, next: Option<&str>, warnings: &mut Vec<String>) -> Result<bool, RunError> {
+/// Puts `next` into the place of an owner that has ended, with a sentence; an error if the owner works here still. False
+/// if there was nothing to replace.
+fn free_owner(
+    dir: &Path,
+    means: &Means,
+    next: &str,
+    has_lock: bool,
+    warnings: &mut Vec<String>,
+) -> Result<bool, RunError> {
     let path = dir.join(OWNER);
     let read_error = |source| RunError::Io { action: "read", path: path.clone(), source };
     let read = || match std::fs::read(&path) {
@@ -287,7 +292,9 @@ fn free_owner(dir: &Path, means: &Means, next: Option<&str>, warnings: &mut Vec<
     let renewed = std::fs::metadata(&path).and_then(|m| m.modified()).map_err(read_error)?;
     let now = (means.now)(dir).map_err(|source| RunError::Io { action: "write", path: dir.to_path_buf(), source })?;
     let age = now.duration_since(renewed).unwrap_or_default();
-    let has_ended = process.as_ref().and_then(Process::has_ended);
+    // Its lock is ours now.
+    let has_lost_lock = has_lock && process.as_ref().is_some_and(|process| process.has_lock);
+    let has_ended = if has_lost_lock { Some(true) } else { process.as_ref().and_then(Process::has_ended) };
     let free_in = STALE_AFTER.checked_sub(age);
     if has_ended == Some(false) || (has_ended.is_none() && free_in.is_some()) {
         let free_in = free_in.filter(|_| has_ended.is_none());
@@ -314,17 +321,19 @@ fn free_owner(dir: &Path, means: &Means, next: Option<&str>, warnings: &mut Vec<
         Err(err) => return Err(take_error(err)),
     }
     let replaced = match read() {
-        Ok(found) if found.as_ref() == Some(&text) => match next {
-            Some(next) => atomic::write(&path, next.as_bytes()).map_err(take_error),
-            None => std::fs::remove_file(&path).map_err(take_error),
+        Ok(found) if found.as_ref() == Some(&text) => {
+            atomic::write(&path, next.as_bytes()).map_err(take_error).map(|()| true)
         }
-        .map(|()| true),
         other => other.map(|_| false),
     };
     let _ = std::fs::remove_file(&turn);
     if !replaced? {
         // It has changed hands in between.
-        return free_owner(dir, means, next, warnings);
+        return free_owner(dir, means, next, has_lock, warnings);
+    }
+    if has_lost_lock {
+        // Killed, and resumed: nothing that anyone need know.
+        return Ok(true);
     }
     let who = process.map_or("another process".to_string(), |process| process.described());
     let why = match has_ended.is_some() {
@@ -354,6 +363,8 @@ struct Process {
     machine: String,
     /// When the process began, so that a later one with its number is not taken for it.
     began: String,
+    /// Whether it had the system's lock.
+    has_lock: bool,
 }
 
 impl Process {
@@ -368,12 +379,14 @@ impl Process {
             number: std::process::id(),
             machine: if boot.is_empty() { String::new() } else { format!("{boot} {}", space.display()) },
             began: state_and_start(std::process::id()).map_or(String::new(), |(_, start)| start),
+            has_lock: false,
         }
     }
 
     fn text(&self) -> String {
-        let Process { host, number, machine, began } = self;
-        format!("host {host}\nprocess {number}\nmachine {machine}\nbegan {began}\n")
+        let Process { host, number, machine, began, has_lock } = self;
+        let lock = if *has_lock { "yes" } else { "no" };
+        format!("host {host}\nprocess {number}\nmachine {machine}\nbegan {began}\nlock {lock}\n")
     }
 
     /// `None` if it is cut short or of another program.
@@ -384,6 +397,7 @@ impl Process {
             number: field("process ")?.parse().ok()?,
             machine: field("machine")?,
             began: field("began")?,
+            has_lock: field("lock ")? == "yes",
         })
     }
 
@@ -464,10 +478,35 @@ mod tests {
     }
 
     fn elsewhere() -> Process {
-        Process { host: "node7".into(), number: 41, machine: "another".into(), began: "9".into() }
+        Process { host: "node7".into(), number: 41, machine: "another".into(), began: "9".into(), has_lock: false }
     }
 
     const ENOLCK: i32 = 37;
+
+    #[test]
+    fn one_without_locks_is_refused_where_another_has_the_lock_and_the_other_way_round() {
+        let system = Lockless::new();
+        let first = Lock::take(system.path(), &Means::system()).unwrap();
+        let refused = Lock::take(system.path(), &system.means(ENOLCK)).unwrap_err().to_string();
+        assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
+        assert!(!first.is_lost());
+        drop(first);
+        let _second = Lock::take(system.path(), &system.means(ENOLCK)).unwrap();
+        assert!(Lock::take(system.path(), &Means::system()).is_err());
+    }
+
+    #[test]
+    fn who_gets_the_lock_of_one_that_was_killed_elsewhere_need_not_wait() {
+        let system = Lockless::new();
+        let there = Process { host: "node7".into(), machine: "another".into(), has_lock: true, ..Process::own() };
+        std::fs::write(system.path().join(OWNER), there.text()).unwrap();
+        let lock = Lock::take(system.path(), &Means::system()).unwrap();
+        assert!(lock.warnings().is_empty(), "{:?}", lock.warnings());
+        drop(lock);
+        // One that had no lock says nothing by that.
+        std::fs::write(system.path().join(OWNER), Process { has_lock: false, ..there }.text()).unwrap();
+        assert!(Lock::take(system.path(), &Means::system()).is_err());
+    }
 
     #[test]
     fn every_error_of_a_lock_is_a_warning_and_the_owner_keeps_a_second_process_out() {

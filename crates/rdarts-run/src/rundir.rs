@@ -11,7 +11,7 @@
 //! genotype.txt, .json     what was found
 //! DONE                    the search has finished
 //! lock                    held by the process that works here; the text is its process number and its machine
-//! owner                   in its place on file systems without locks, while a process works here
+//! owner                   there while a process works here, for those who get no lock from their system
 //! ```
 //!
 //! Invariants: one process writes at a time; every file except the two appended ones is replaced as a whole; a
@@ -875,7 +875,10 @@ mod tests {
     #[test]
     fn a_new_run_has_its_spec_and_reads_back() {
         let (_parent, path, run) = new_run();
-        assert_eq!(entries(&path), ["checkpoints", "events.jsonl", "format", "lock", "spec.toml", "timings.jsonl"]);
+        assert_eq!(
+            entries(&path),
+            ["checkpoints", "events.jsonl", "format", "lock", "owner", "spec.toml", "timings.jsonl"]
+        );
         assert_eq!(std::fs::read_to_string(path.join("format")).unwrap(), "rdarts-run 1\n");
         assert!(run.warnings().is_empty());
         let view = RunView::open(&path).unwrap();
@@ -1074,11 +1077,14 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("runs/a/b");
         let reservation = Reservation::new(&path).unwrap();
-        assert_eq!((reservation.path(), entries(&path)), (path.as_path(), vec!["lock".to_string()]));
+        assert_eq!(
+            (reservation.path(), entries(&path)),
+            (path.as_path(), vec!["lock".to_string(), "owner".to_string()])
+        );
         // Another search is told who is there, and takes nothing away.
         let err = Reservation::new(&path).unwrap_err().to_string();
         assert!(err.contains("is locked by another process (process "), "{err}");
-        assert_eq!(entries(&path), ["lock"]);
+        assert_eq!(entries(&path), ["lock", "owner"]);
         drop(reservation);
         assert!(entries(parent.path()).is_empty());
         // What was there stays.

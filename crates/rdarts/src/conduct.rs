@@ -2,8 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use rdarts::data::FOLDER;
 use rdarts::kernels::Isa;
@@ -13,12 +12,11 @@ use rdarts::search::problem::{Problem, open_space};
 use rdarts::search::search::{Found, Outcome, rule_of};
 use rdarts::space::Space;
 use serde_json::json;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use crate::exit::{Exit, INTERRUPTED, out, say};
 use crate::plot::{self, Point};
 use crate::progress::{Reading, Shown};
+use crate::signals::stop_flag;
 
 /// More than any machine has processors: a slip of the finger must not start a million threads.
 const MAX_THREADS: usize = 1024;
@@ -34,24 +32,6 @@ pub fn set_threads(wanted: Option<usize>) -> Result<usize, Exit> {
         .build_global()
         .map_err(|e| Exit::Failed(format!("cannot start {n} threads: {e}")))?;
     Ok(n)
-}
-
-/// A flag that the first Ctrl-C, SIGTERM or SIGHUP sets; the second ends the process at once and says what goes on.
-fn stop_flag(again: &str, say: impl Fn(&str) + Send + 'static) -> Result<Arc<AtomicBool>, Exit> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut signals =
-        Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|e| Exit::Failed(format!("cannot wait for signals: {e}")))?;
-    let (flag, again) = (stop.clone(), again.to_string());
-    std::thread::spawn(move || {
-        for _ in signals.forever() {
-            if flag.swap(true, Ordering::Relaxed) {
-                say(&format!("Stopped at once; `{again}` goes on from the last checkpoint."));
-                std::process::exit(i32::from(INTERRUPTED));
-            }
-            say("Stopping after this step; again to stop at once.");
-        }
-    });
-    Ok(stop)
 }
 
 /// The instruction set of the kernels; an unknown name in RDARTS_ISA is refused.

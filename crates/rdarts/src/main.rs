@@ -16,6 +16,8 @@ mod bench;
 
 mod conduct;
 
+mod signals;
+
 mod data;
 
 use clap::{Parser, Subcommand};
@@ -50,13 +52,14 @@ enum Verb {
 }
 
 fn main() -> std::process::ExitCode {
-    let done = match Cli::parse().verb {
+    let verb = Cli::parse().verb;
+    let done = signals::fail_writes_beyond_the_limit().and_then(|()| match verb {
         Verb::Search(args) => search::run(args),
         Verb::Resume(args) => resume::run(args),
         Verb::Hessian(args) => hessian::run(args),
         Verb::Bench(args) => bench::run(args),
         Verb::Data(args) => data::run(args),
-    };
+    });
     // Nobody has seen a result that could not be written.
     let done = match (done, lost_output()) {
         (Ok(_), Some(lost)) => Err(lost),
