@@ -333,3 +333,127 @@ fn one_hot(edges: &[Vec<rdarts_space::Op>], selected: &Selection) -> Vec<f64> {
     };
     edges.iter().zip(selected).flat_map(pick).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use rdarts_run::{HessianImages, SearchSpec};
+
+    use super::*;
+    use crate::problem::open_space;
+
+    fn problem(sets: &[&str]) -> Problem {
+        let small = [
+            "preset=demo",
+            "space.name=tiny",
+            "data.limit=160",
+            "network.channels=2",
+            "network.cells=3",
+            "search.batch=16",
+            "search.drop_path=0.3",
+        ];
+        let sets: Vec<String> = small.iter().chain(sets).map(|set| set.to_string()).collect();
+        let spec = SearchSpec::resolve(None, None, &sets).unwrap();
+        Problem::new(spec, open_space("tiny").unwrap()).unwrap()
+    }
+
+    fn full(hessian: &MeanHessian) -> Vec<f64> {
+        hessian.full().unwrap().values
+    }
+
+    #[test]
+    fn the_hessian_of_several_batches_is_the_mean_of_theirs_and_its_noise_their_standard_error() {
+        for images in ["last", "fixed"] {
+            let problem = problem(&["hessian.batches=4", &format!("hessian.images={images}")]);
+            let (state, stop) = (State::new(&problem), AtomicBool::new(false));
+            let mean = MeanHessian::after_epoch(&problem, &state, 3, &stop).unwrap().unwrap();
+            let parts: Vec<Vec<f64>> = problem
+                .hessian_batches(0, 3)
+                .unwrap()
+                .into_iter()
+                .map(|batch| full(&MeanHessian::on(&problem, &state, vec![batch], &stop).unwrap()))
+                .collect();
+            let (n, matrix) = (problem.n_alphas().iter().sum::<usize>(), full(&mean));
+            assert_eq!((parts.len(), matrix.len()), (4, n * n));
+            let scale = matrix.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
+            for (i, value) in matrix.iter().enumerate() {
+                let by_hand = parts.iter().map(|part| part[i]).sum::<f64>() / 4.0;
+                assert!((value - by_hand).abs() <= 1e-12 * scale);
+            }
+            // Lanczos finds what the full matrix has, and the noise is that of v' H v from batch to batch.
+            let found = curvature(&mean, 1e-9, &mut Stream::new(1, "lanczos", 0)).unwrap();
+            let truth = crate::lanczos::spectrum(n, &matrix)[0] + diagonal(&problem);
+            assert!((found.dominant.value - truth).abs() <= found.dominant.bound + 1e-5 * truth.abs());
+            let v = &found.dominant.vector;
+            let quotient = |part: &Vec<f64>| -> f64 {
+                (0..n).map(|i| v[i] * (0..n).map(|j| part[i * n + j] * v[j]).sum::<f64>()).sum()
+            };
+            let q: Vec<f64> = parts.iter().map(quotient).collect();
+            let m = q.iter().sum::<f64>() / 4.0;
+            let error = (q.iter().map(|q| (q - m).powi(2)).sum::<f64>() / 3.0).sqrt() / 2.0;
+            assert!((found.error.unwrap() / error - 1.0).abs() < 1e-3, "{images}: {:?} {error}", found.error);
+        }
+        let single = problem(&[]);
+        let (state, stop) = (State::new(&single), AtomicBool::new(false));
+        assert_eq!(eigenvalue(&single, &state, 0, 1e-3, &stop).unwrap().unwrap().error, None);
+    }
+
+    #[test]
+    fn passes_that_are_made_again_give_the_bits_of_those_that_were_kept() {
+        let problem = problem(&["hessian.batches=3"]);
+        let (state, stop) = (State::new(&problem), AtomicBool::new(false));
+        let mut hessian = MeanHessian::after_epoch(&problem, &state, 0, &stop).unwrap().unwrap();
+        assert_eq!(hessian.kept.len(), 3, "these fit into any memory");
+        let v: Vec<f64> = (0..hessian.kept[0].n()).map(|i| (i as f64).sin()).collect();
+        let kept = (hessian.apply(&v).unwrap(), hessian.standard_error(&v).unwrap());
+        hessian.kept.truncate(1);
+        assert_eq!((hessian.apply(&v).unwrap(), hessian.standard_error(&v).unwrap()), kept);
+    }
+
+    #[test]
+    fn fixed_images_are_the_same_after_every_epoch_and_attempt_and_the_last_ones_are_not() {
+        let of = |images: HessianImages, attempt, epoch| {
+            let problem = problem(&["hessian.batches=2", "search.drop_path=0", &format!("hessian.images={images}")]);
+            let batches = problem.hessian_batches(attempt, epoch).unwrap();
+            batches.into_iter().map(|(images, _)| images.images).collect::<Vec<_>>()
+        };
+        assert_eq!(of(HessianImages::Fixed, 0, 0), of(HessianImages::Fixed, 2, 7));
+        assert_ne!(of(HessianImages::Last, 0, 0), of(HessianImages::Last, 0, 1));
+        // The last of several is the one that one alone would be.
+        let one = problem(&[]).hessian_batches(0, 4).unwrap();
+        let two = problem(&["hessian.batches=2"]).hessian_batches(0, 4).unwrap();
+        assert_eq!(one[0].0.images, two[1].0.images);
+        assert_eq!(one[0].1[0].drop_path, two[1].1[0].drop_path);
+    }
+
+    #[test]
+    fn more_batches_than_there_are_are_refused() {
+        let refused = |sets: &[&str]| {
+            let mut problem = problem(&[]);
+            let mut spec = problem.spec.clone();
+            spec.hessian.batches = sets[0].parse().unwrap();
+            spec.hessian.images = if sets[1] == "last" { HessianImages::Last } else { HessianImages::Fixed };
+            problem.measure_on(spec.hessian).unwrap_err().to_string()
+        };
+        assert_eq!(
+            refused(&["6", "last"]),
+            "hessian.batches is 6, but an epoch has only 5 batches of 16 images: lower it or search.batch"
+        );
+        assert_eq!(
+            refused(&["6", "fixed"]),
+            "hessian.batches is 6, but the images that train the alphas fill only 5 batches of 16 images: lower it or \
+             search.batch"
+        );
+    }
+
+    #[test]
+    fn a_set_flag_ends_a_measurement() {
+        let problem = problem(&["hessian.batches=2"]);
+        let (state, stop) = (State::new(&problem), AtomicBool::new(false));
+        let hessian = MeanHessian::after_epoch(&problem, &state, 0, &stop).unwrap().unwrap();
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(hessian.apply(&vec![0.0; hessian.kept[0].n()]), None);
+        assert!(curvature(&hessian, 1e-3, &mut Stream::new(1, "lanczos", 0)).is_none());
+        assert!(eigenvalue(&problem, &state, 0, 1e-3, &stop).unwrap().is_none());
+        assert_eq!(score_supernet(&problem, &state, 0, &stop).unwrap(), None);
+    }
+}

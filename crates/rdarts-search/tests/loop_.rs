@@ -35,6 +35,8 @@ fn problem(overrides: &[&str]) -> Problem {
 /// Stops after a number of steps.
 struct StopAfter<'a> {
     left: Option<usize>,
+    /// Stops when this is measured for the first time.
+    at_phase: Option<&'static str>,
     stop: &'a AtomicBool,
     steps: usize,
     /// Stops after the first step that follows a rollback.
@@ -49,7 +51,11 @@ impl Observer for StopAfter<'_> {
             self.stop.store(*left == 0, Ordering::Relaxed);
         }
     }
-    fn phase(&mut self, _: &'static str) {}
+    fn phase(&mut self, name: &'static str) {
+        if self.at_phase.take_if(|wanted| *wanted == name).is_some() {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
     fn epoch(&mut self, _: &EpochRecord) {}
     fn decision(&mut self, _: usize, decision: &monitor::Decision) {
         if self.at_rollback && matches!(decision, monitor::Decision::Rollback { .. }) {
@@ -64,7 +70,7 @@ fn run(problem: &Problem, dir: &Path, stops: &[usize], threads: &[usize]) -> Out
     for (i, left) in stops.iter().map(|s| Some(*s)).chain([None]).enumerate() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads[i % threads.len()]).build().unwrap();
         let stop = AtomicBool::new(false);
-        let mut observer = StopAfter { left, stop: &stop, steps: 0, at_rollback: false };
+        let mut observer = StopAfter { left, at_phase: None, stop: &stop, steps: 0, at_rollback: false };
         let mut open = run_dir.take().unwrap_or_else(|| RunDir::open(dir).unwrap());
         let outcome = pool.install(|| {
             if i == 0 {
@@ -171,7 +177,7 @@ fn damaged_checkpoints_right_after_a_rollback_cost_one_epoch_and_no_bit() {
     run(&problem, &whole, &[], &[2]);
     let rollback = decisions(&whole).first().cloned().expect("this seed goes back; otherwise the test shows nothing");
     let stop = AtomicBool::new(false);
-    let mut observer = StopAfter { left: None, stop: &stop, steps: 0, at_rollback: true };
+    let mut observer = StopAfter { left: None, at_phase: None, stop: &stop, steps: 0, at_rollback: true };
     let mut dir = RunDir::create(&hurt, &problem.spec).unwrap();
     let outcome = start(&problem, &mut dir, &mut observer, &stop).unwrap();
     assert!(matches!(outcome, Outcome::Interrupted { epoch, .. } if epoch == rollback.return_to + 1), "{outcome:?}");
@@ -188,7 +194,7 @@ fn damaged_checkpoints_right_after_a_rollback_cost_one_epoch_and_no_bit() {
         std::fs::write(path, bytes).unwrap();
     }
     stop.store(false, Ordering::Relaxed);
-    let mut observer = StopAfter { left: None, stop: &stop, steps: 0, at_rollback: false };
+    let mut observer = StopAfter { left: None, at_phase: None, stop: &stop, steps: 0, at_rollback: false };
     let mut said = Vec::new();
     let mut dir = RunDir::open(&hurt).unwrap();
     resume(&problem, &mut dir, &mut observer, &stop, &mut |text| said.push(text.to_string())).unwrap();
@@ -204,10 +210,10 @@ fn a_changed_spec_or_other_images_are_not_resumed() {
     let path = tmp.path().join("run");
     let original = problem(&[]);
     let stop = AtomicBool::new(false);
-    let mut observer = StopAfter { left: Some(2), stop: &stop, steps: 0, at_rollback: false };
+    let mut observer = StopAfter { left: Some(2), at_phase: None, stop: &stop, steps: 0, at_rollback: false };
     start(&original, &mut RunDir::create(&path, &original.spec).unwrap(), &mut observer, &stop).unwrap();
     let refused = |problem: &Problem| {
-        let mut observer = StopAfter { left: None, stop: &stop, steps: 0, at_rollback: false };
+        let mut observer = StopAfter { left: None, at_phase: None, stop: &stop, steps: 0, at_rollback: false };
         resume(problem, &mut RunDir::open(&path).unwrap(), &mut observer, &stop, &mut |_| ()).unwrap_err().to_string()
     };
     assert!(refused(&problem(&["seed=7"])).contains("spec.toml has been changed"));
@@ -223,9 +229,53 @@ fn a_diverged_search_stops_names_the_step_and_keeps_its_checkpoint() {
     let path = tmp.path().join("run");
     let mut dir = RunDir::create(&path, &problem.spec).unwrap();
     let stop = AtomicBool::new(false);
-    let mut observer = StopAfter { left: None, stop: &stop, steps: 0, at_rollback: false };
+    let mut observer = StopAfter { left: None, at_phase: None, stop: &stop, steps: 0, at_rollback: false };
     let error = start(&problem, &mut dir, &mut observer, &stop).unwrap_err().to_string();
     assert!(error.contains("not a finite number") && error.contains("epoch 0, step"), "{error}");
     assert_eq!(dir.view().checkpoints().unwrap().len(), 1);
     assert!(!dir.view().is_done());
+}
+
+#[test]
+fn a_search_stops_while_it_measures_and_measures_again_when_it_is_resumed() {
+    let problem = problem(&["hessian.batches=2", "search.epochs=2", "search.method=darts"]);
+    let tmp = tempfile::tempdir().unwrap();
+    let whole = tmp.path().join("whole");
+    run(&problem, &whole, &[], &[2]);
+    for phase in ["eigenvalue", "accuracy of the supernet", "accuracy of its child"] {
+        let path = tmp.path().join(phase);
+        let stop = AtomicBool::new(false);
+        let mut observer = StopAfter { left: None, at_phase: Some(phase), stop: &stop, steps: 0, at_rollback: false };
+        let outcome =
+            start(&problem, &mut RunDir::create(&path, &problem.spec).unwrap(), &mut observer, &stop).unwrap();
+        let n_steps = problem.steps_per_epoch();
+        assert!(matches!(outcome, Outcome::Interrupted { epoch: 0, step } if step == n_steps), "{phase}: {outcome:?}");
+        assert!(!std::fs::read_to_string(path.join("events.jsonl")).unwrap().contains("\"epoch\":0,"), "{phase}");
+        stop.store(false, Ordering::Relaxed);
+        resume(&problem, &mut RunDir::open(&path).unwrap(), &mut observer, &stop, &mut |_| ()).unwrap();
+        assert!(result(&path) == result(&whole), "{phase}");
+    }
+}
+
+#[test]
+fn a_search_that_rolls_back_by_small_steps_never_misses_a_checkpoint() {
+    // A window of 2 and a small factor: many rollbacks, some right after one another.
+    let problem = problem(&[
+        "space.name=tiny",
+        "monitor.window=2",
+        "monitor.threshold=0.999",
+        "monitor.l2_factor=1.5",
+        "search.epochs=9",
+        "data.limit=64",
+        "eval.oneshot=false",
+        "eval.child=false",
+    ]);
+    let tmp = tempfile::tempdir().unwrap();
+    let path = tmp.path().join("run");
+    run(&problem, &path, &[], &[2]);
+    let decisions = decisions(&path);
+    assert!(decisions.len() >= 3, "{} rollbacks show too little", decisions.len());
+    // Nothing but what a decision could still have asked for is left.
+    let left = RunView::open(&path).unwrap().checkpoints().unwrap().len();
+    assert!(left <= 2 * 9, "{left} checkpoints");
 }
