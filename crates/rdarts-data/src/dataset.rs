@@ -93,8 +93,8 @@ pub struct Checked {
     pub n_files: usize,
     /// Files and directories that were left out because they are no images of a class.
     pub n_ignored: usize,
-    /// A sentence on these, if there are any.
-    pub left_out: Option<String>,
+    /// Sentences on these, and on what else is worth a line.
+    pub left_out: Vec<String>,
     /// All that is wrong.
     pub problems: Vec<DataError>,
 }

@@ -25,11 +25,14 @@
 mod cache;
 mod list;
 mod picture;
+mod scan;
+mod words;
 
 use crate::dataset::{Cache, Checked, Dataset, Options, Watch};
 use crate::error::DataError;
 use crate::images::{Images, Moments, Pixels, Stored, mean_and_deviation};
 use crate::memory;
+use crate::names::shown;
 use cache::{CacheFile, Row, Writer};
 use list::Listing;
 use rayon::prelude::*;
@@ -110,8 +113,8 @@ pub fn check(dir: Option<&Path>, watch: &dyn Watch) -> Checked {
     if problems.is_empty() {
         problems.extend(Parts::new(&listing, &Options::USUAL).err());
     }
-    let left_out = listing.left_out();
-    let Listing { entries, ignored, .. } = listing;
+    let (left_out, n_ignored) = (listing.left_out(), listing.n_left_out());
+    let entries = listing.entries;
     if !entries.is_empty() {
         let paths: Vec<PathBuf> = entries.iter().map(|entry| root.join(&entry.path)).collect();
         let found = in_blocks(
@@ -126,7 +129,7 @@ pub fn check(dir: Option<&Path>, watch: &dyn Watch) -> Checked {
         );
         problems.extend(found.err());
     }
-    Checked { n_files: entries.len(), n_ignored: ignored.0, left_out, problems }
+    Checked { n_files: entries.len(), n_ignored, left_out, problems }
 }
 
 fn root(dir: Option<&Path>) -> Result<PathBuf, DataError> {
@@ -281,7 +284,7 @@ fn read(
     };
     cache::check_place(&path)?;
     let digest = cache::digest(listing, shape);
-    let file = path.display();
+    let file = shown(&path);
     match cache::open(&path, &digest, n, shape) {
         Ok(Some(found)) if !fits => return Ok((streamed(&path, &found, parts), found.rows)),
         Ok(Some(found)) => match load(&path, &found, shape, parts) {

@@ -17,6 +17,7 @@ use super::Shape;
 use super::list::Listing;
 use crate::error::DataError;
 use crate::images::{Moments, add_moments, image_sum};
+use crate::names::shown;
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -92,7 +93,7 @@ pub fn check_place(path: &Path) -> Result<(), DataError> {
     let taken = File::open(path).and_then(|file| file.take(16).read_to_end(&mut head));
     let reason = "it is another kind of file".to_owned();
     match taken {
-        Ok(1..) if head != MAGIC => Err(DataError::Cache { file: path.display().to_string(), reason }),
+        Ok(1..) if head != MAGIC => Err(DataError::Cache { file: shown(path), reason }),
         _ => Ok(()),
     }
 }
@@ -186,7 +187,7 @@ fn clear_remains(dir: &Path) {
 }
 
 fn cannot(path: &Path, error: &std::io::Error) -> DataError {
-    DataError::Cache { file: path.display().to_string(), reason: error.to_string() }
+    DataError::Cache { file: shown(path), reason: error.to_string() }
 }
 
 fn fixed_part(digest: &[u8; 32], n: usize, shape: Shape) -> Vec<u8> {

@@ -13,6 +13,7 @@
 //! marker: the decoder fills what is missing with gray, and a gray half is a picture nobody took.
 
 use crate::error::DataError;
+use crate::names::shown;
 use crate::sniff;
 use image::imageops::{FilterType, crop_imm, resize};
 use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Pixel};
@@ -74,7 +75,7 @@ pub fn check(path: &Path) -> Result<(), DataError> {
 
 /// The decoders take damaged input without a panic as far as anybody knows; one that is found is a damaged file too.
 fn guarded<T>(path: &Path, body: impl FnOnce(&str) -> Result<T, DataError>) -> Result<T, DataError> {
-    let file = path.display().to_string();
+    let file = shown(path);
     catch_unwind(AssertUnwindSafe(|| body(&file)))
         .unwrap_or_else(|_| Err(DataError::Picture { file, reason: "the decoder gave up".to_owned() }))
 }
@@ -97,7 +98,11 @@ fn decoder<'a>(bytes: &'a [u8], file: &str) -> Result<impl ImageDecoder + 'a, Da
     let format = match image::guess_format(bytes) {
         Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP)) => format,
         _ => {
-            let found = sniff::guess(&bytes[..bytes.len().min(sniff::HEAD)]);
+            let head = &bytes[..bytes.len().min(sniff::HEAD)];
+            if let Some(found) = sniff::foreign_image(head) {
+                return Err(DataError::ForeignImage { file: file.to_owned(), found });
+            }
+            let found = sniff::guess(head);
             return Err(DataError::NotA { file: file.to_owned(), expected: "a PNG, JPEG or WebP image", found });
         }
     };
