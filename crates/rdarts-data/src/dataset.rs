@@ -8,7 +8,7 @@
 use crate::augment::Norm;
 use crate::cifar::{CIFAR10, CIFAR100, CIFAR100_COARSE};
 use crate::error::DataError;
-use crate::images::{Images, channel_statistics};
+use crate::images::{Images, channel_statistics, constant_channels};
 use crate::split::{Split, split};
 use crate::svhn::{SVHN, SVHN_EXTRA};
 use crate::{embedded, fashion_mnist, folder};
@@ -156,7 +156,7 @@ pub fn open(name: &str, dir: Option<&Path>) -> Result<Dataset, DataError> {
 
 /// Like [`open`], as `options` say.
 pub fn open_with(name: &str, dir: Option<&Path>, options: &Options) -> Result<Dataset, DataError> {
-    match name {
+    let data = match name {
         folder::NAME => folder::open(dir, options),
         embedded::NAME => embedded::open(),
         fashion_mnist::NAME => fashion_mnist::open(dir),
@@ -166,7 +166,30 @@ pub fn open_with(name: &str, dir: Option<&Path>, options: &Options) -> Result<Da
         name if name == SVHN.name => SVHN.open(dir),
         name if name == SVHN_EXTRA.name => SVHN_EXTRA.open(dir),
         _ => Err(unknown(name)),
+    }?;
+    check_content(&data, options.watch)?;
+    Ok(data)
+}
+
+/// A deviation of zero is nothing to normalize by, and a channel without one nothing to learn from.
+fn check_content(data: &Dataset, watch: &dyn Watch) -> Result<(), DataError> {
+    let constant = constant_channels(&data.train)?;
+    let n_channels = data.train.channels;
+    if n_channels > 0 && constant.len() == n_channels {
+        let what = format!(
+            "all pixels of all {} training images of {} have the same colour, so there is nothing to learn from: get its \
+             files again",
+            data.train.n, data.name
+        );
+        return Err(DataError::NoContent { what });
     }
+    for channel in constant {
+        watch.note(&format!(
+            "channel {channel} (of {n_channels}, counted from 0) has the same value in all training images, so nothing is \
+             learned from it"
+        ));
+    }
+    Ok(())
 }
 
 /// Reads every file of a data set and gives all that is wrong with them; [`open`] gives the first.

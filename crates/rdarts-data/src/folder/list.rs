@@ -91,8 +91,8 @@ pub fn list(root: &Path) -> Listing {
 enum Content<'a> {
     /// Directories of classes, in this directory.
     Sorted(&'a Dir),
-    /// So many images in no directory of a class.
-    Unsorted(usize),
+    /// Images in no directory of a class.
+    Unsorted,
 }
 
 struct Part<'a> {
@@ -128,7 +128,7 @@ fn heap(dir: &Dir) -> Option<&Dir> {
 fn content(dir: &Dir) -> Content<'_> {
     let below = full(dir);
     match below[..] {
-        [] => Content::Unsorted(dir.n_pictures()),
+        [] => Content::Unsorted,
         [one] if words::is_neutral(&one.name()) || one.name() == dir.name() => content(one),
         _ => Content::Sorted(dir),
     }
@@ -274,7 +274,7 @@ impl Listing {
 
     /// Parts without classes.
     fn unsorted(&mut self, dir: &Dir, parts: &[&Dir]) {
-        let heaps: Vec<&&Dir> = parts.iter().filter(|part| matches!(content(part), Content::Unsorted(_))).collect();
+        let heaps: Vec<&&Dir> = parts.iter().filter(|part| matches!(content(part), Content::Unsorted)).collect();
         let n: usize = heaps.iter().map(|part| part.n_pictures()).sum();
         let names: Vec<String> = heaps.iter().map(|part| shown(&part.path)).collect();
         self.unclear(&dir.path, format!(
@@ -317,7 +317,7 @@ impl Listing {
                 part.role != Role::Unlabelled
                     && (below.len() > 1 || below.iter().all(|dir| keys.contains(&words::key(&dir.name()))))
             }
-            Content::Unsorted(_) => false,
+            Content::Unsorted => false,
         };
         let mut tests: Vec<&Part> = parts.iter().filter(|part| part.role != Role::Train).filter(labelled).collect();
         tests.sort_by_key(|part| (part.role, part.dir.name().to_lowercase() != "test", part.dir.path.clone()));

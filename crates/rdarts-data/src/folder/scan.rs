@@ -164,8 +164,12 @@ fn fill(dir: &Path, children: Vec<PathBuf>, above: &mut Vec<Option<(u64, u64)>>,
 
 fn enter(made: &mut Dir, path: PathBuf, n_runs: &mut usize, above: &mut Vec<Option<(u64, u64)>>, passed: &mut Passed) {
     let identity = identity(&path);
-    if identity.is_some() && above.contains(&identity) || above.len() > DEPTH {
+    if identity.is_some() && above.contains(&identity) {
         made.dirs.push(Dir { path, is_loop: true, ..Dir::default() });
+        return;
+    }
+    if above.len() > DEPTH {
+        made.others.push(path);
         return;
     }
     let children = match read_dir(&path) {

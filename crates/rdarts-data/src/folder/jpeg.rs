@@ -1,0 +1,101 @@
+//! Whether the scan of a JPEG file is whole, whatever end the file has.
+//!
+//! The decoder fills what is missing with gray, and a gray half is a picture nobody took. A file that has lost only its
+//! end marker has all its pixels. The two are told apart by what the pixels depend on: other bytes after the end of a
+//! whole scan change nothing, after one that is cut short they become the next pixels.
+
+/// The segments of a file.
+struct Walk {
+    /// Where the end marker is, or else the end of the file.
+    end: usize,
+    has_end: bool,
+    /// Whether there are scans for all coefficients of all components.
+    is_covered: bool,
+}
+
+/// Whether the scan of `bytes` is whole, of which `decode` made `pixels`.
+pub fn is_whole(
+    bytes: &[u8],
+    (pixels, width, height, channels): (&[u8], usize, usize, usize),
+    decode: impl Fn(&[u8]) -> Option<Vec<u8>>,
+) -> bool {
+    let walk = walk(bytes);
+    match walk.has_end {
+        // A second decoding takes time, so that a scan that is followed by an end is tried only if it ends suspiciously.
+        true if !repeats_at_the_end(pixels, width, height, channels) => return true,
+        false if !walk.is_covered => return false,
+        _ => {}
+    }
+    // The last byte may be the first of a marker.
+    let end = if bytes[..walk.end].ends_with(b"\xff") { walk.end - 1 } else { walk.end };
+    [&[0x00u8; 512][..], &[0x55; 512], &[0xb3; 512]].iter().all(|more| {
+        let changed = [&bytes[..end], more, b"\xff\xd9"].concat();
+        decode(&changed).as_deref() == Some(pixels)
+    })
+}
+
+/// Walks over segments and the scans between them. The first marker of the end counts: thumbnails are in segments.
+fn walk(bytes: &[u8]) -> Walk {
+    let mut at = 2;
+    // For each component, the lowest bit that is known of each coefficient.
+    let mut lowest: Vec<(u8, [u8; 64])> = Vec::new();
+    let mut found = Walk { end: bytes.len(), has_end: false, is_covered: false };
+    let mut is_progressive = false;
+    // Up to the next marker; within a scan, ff 00 is a byte of it and ff d0 to ff d7 are its restarts.
+    while let Some(next) =
+        bytes[at..].windows(2).position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0xd0..=0xd7 | 0xff))
+    {
+        let marker = bytes[at + next + 1];
+        if marker == 0xd9 {
+            (found.end, found.has_end) = (at + next, true);
+            break;
+        }
+        at += next + 2;
+        if matches!(marker, 0x01 | 0xd8) {
+            continue;
+        }
+        let segment = bytes.get(at..at + 2).map(|length| usize::from(u16::from_be_bytes([length[0], length[1]])));
+        let Some(segment) = segment.and_then(|length| bytes.get(at..at + length)).filter(|segment| segment.len() > 1)
+        else {
+            break;
+        };
+        at += segment.len();
+        match marker {
+            0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => {
+                is_progressive = marker == 0xc2;
+                let n = segment.get(7).copied().unwrap_or(0);
+                lowest =
+                    segment.get(8..).unwrap_or_default().chunks(3).take(n.into()).map(|c| (c[0], [16; 64])).collect();
+            }
+            0xda => scan(segment, is_progressive, &mut lowest),
+            _ => {}
+        }
+    }
+    found.is_covered = !lowest.is_empty() && lowest.iter().all(|(_, bits)| bits.iter().all(|&bit| bit == 0));
+    found
+}
+
+/// Notes what a scan holds.
+fn scan(segment: &[u8], is_progressive: bool, lowest: &mut [(u8, [u8; 64])]) {
+    let n = segment.get(2).map_or(0, |&n| usize::from(n));
+    let Some([first, last, bits]) = segment.get(3 + 2 * n..6 + 2 * n) else { return };
+    let (range, bit) = if is_progressive { (*first..=(*last).min(63), bits & 15) } else { (0..=63, 0) };
+    let ids = || segment[3..].chunks(2).take(n).map(|component| component[0]);
+    for (_, known) in lowest.iter_mut().filter(|(id, _)| ids().any(|other| other == *id)) {
+        range.clone().for_each(|k| known[usize::from(k)] = bit);
+    }
+}
+
+/// Whether the last block of pixels is the one left of it, or above it, once more, as what a decoder makes of nothing.
+fn repeats_at_the_end(pixels: &[u8], width: usize, height: usize, channels: usize) -> bool {
+    const SIDE: usize = 8;
+    if width < 2 * SIDE && height < 2 * SIDE {
+        return true;
+    }
+    // Blocks are counted from the first pixel; the last whole ones are looked at.
+    let (x, y) = ((width / SIDE).max(1) * SIDE - SIDE.min(width), (height / SIDE).max(1) * SIDE - SIDE.min(height));
+    let (across, down) = (SIDE.min(width), SIDE.min(height));
+    let row = |x: usize, y: usize| &pixels[(y * width + x) * channels..][..across * channels];
+    let is_same = |dx: usize, dy: usize| (0..down).all(|i| row(x, y + i) == row(x - dx, y + i - dy));
+    (x >= SIDE && is_same(SIDE, 0)) || (y >= SIDE && is_same(0, SIDE))
+}
