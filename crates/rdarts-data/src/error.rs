@@ -337,7 +337,7 @@ pub enum DataError {
     },
     /// Two classes that cannot be told apart everywhere.
     #[error(
-        "{} and {} are classes whose names differ only in case or in bytes that are no text: rename one or merge them",
+        "{} and {} are classes whose names differ only in case: rename one or merge them",
         shown(first),
         shown(second)
     )]

@@ -101,7 +101,8 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
 fn resolve(args: &Args) -> Result<SearchSpec, Exit> {
     let (name, dir) = data(args)?;
     let preset = args.preset.as_deref().or(if args.spec.is_none() { Some("demo") } else { None });
-    let quote = |v: &String| format!("\"{}\"", v.replace('\\', "\\\\").replace('"', "\\\""));
+    // JSON's escapes are TOML's, but TOML wants one more letter escaped.
+    let quote = |v: &String| serde_json::Value::from(v.as_str()).to_string().replace('\u{7f}', "\\u007f");
     let flags = [
         ("space.name", args.space.as_ref().map(quote)),
         ("data.name", name.as_ref().map(quote)),

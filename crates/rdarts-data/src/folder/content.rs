@@ -140,9 +140,9 @@ pub fn judge<'a>(root: &Path, pictures: impl Iterator<Item = (&'a Path, Facts)>)
         ));
     }
     if let Some(first) = flat.first {
-        let is = if flat.n == 1 { "is" } else { "are" };
+        let (is, it) = if flat.n == 1 { ("is", "it") } else { ("are", "they") };
         notes.push(format!(
-            "{}, such as {}, {is} of a single colour: look whether this is what it should show",
+            "{}, such as {}, {is} of a single colour: look whether this is what {it} should show",
             counted(flat.n, "image"),
             place(first)
         ));

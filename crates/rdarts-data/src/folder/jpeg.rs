@@ -99,3 +99,79 @@ fn repeats_at_the_end(pixels: &[u8], width: usize, height: usize, channels: usiz
     let is_same = |dx: usize, dy: usize| (0..down).all(|i| row(x, y + i) == row(x - dx, y + i - dy));
     (x >= SIDE && is_same(SIDE, 0)) || (y >= SIDE && is_same(0, SIDE))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::codecs::jpeg::JpegEncoder;
+    use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
+
+    fn decoded(bytes: &[u8]) -> Option<DynamicImage> {
+        image::load_from_memory_with_format(bytes, ImageFormat::Jpeg).ok()
+    }
+
+    fn is_whole(bytes: &[u8]) -> bool {
+        decoded(bytes).is_some_and(|picture| {
+            let shape = (picture.as_bytes(), picture.width() as usize, picture.height() as usize, 3);
+            super::is_whole(bytes, shape, |bytes| decoded(bytes).map(DynamicImage::into_bytes))
+        })
+    }
+
+    fn jpeg(width: u32, height: u32, quality: u8) -> Vec<u8> {
+        let picture = RgbImage::from_fn(width, height, |x, y| {
+            Rgb([(x * 9 + y) as u8, (y * 11) as u8, (x * y + (x ^ y) * 5) as u8])
+        });
+        let mut bytes = Vec::new();
+        JpegEncoder::new_with_quality(&mut bytes, quality).encode_image(&picture).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_scan_is_whole_whatever_comes_after_it_and_cut_whatever_end_it_has() {
+        for (width, height, quality) in [(64, 48, 90), (24, 20, 75), (7, 9, 95), (100, 3, 80), (40, 200, 30)] {
+            let whole = jpeg(width, height, quality);
+            let n = whole.len();
+            assert!(is_whole(&whole));
+            for end in [&b""[..], b"\xff", b"\0\0\0", b"garbage", b"\xff\xd9\xff\xd9", b"\xff\xd9 and more"] {
+                assert!(is_whole(&[&whole[..n - 2], end].concat()), "{width}x{height} {end:?}");
+            }
+            // The last bytes of a scan may hold less than a pixel shows.
+            for cut in (n / 2..n - 12).step_by(7) {
+                assert!(!is_whole(&whole[..cut]), "{width}x{height} {cut} of {n}");
+            }
+        }
+        let whole = jpeg(64, 48, 90);
+        let n = whole.len();
+        for cut in [n / 2, n * 2 / 3, n * 9 / 10] {
+            assert!(!is_whole(&[&whole[..cut], b"\xff\xd9"].concat()), "{cut} of {n} with an end marker");
+        }
+    }
+
+    #[test]
+    fn the_end_is_not_that_of_a_thumbnail() {
+        let jpeg = jpeg(24, 20, 75);
+        let at = |bytes: &[u8]| {
+            let walk = walk(bytes);
+            (walk.end, walk.has_end, walk.is_covered)
+        };
+        assert_eq!(at(&jpeg), (jpeg.len() - 2, true, true));
+        assert!((2..jpeg.len()).all(|length| !at(&jpeg[..length]).1));
+        // A whole picture within a segment of the first.
+        let segment = [&[0xff, 0xe1][..], &(jpeg.len() as u16 + 2).to_be_bytes(), &jpeg].concat();
+        let with_thumbnail = [&jpeg[..2], &segment, &jpeg[2..]].concat();
+        assert_eq!(at(&with_thumbnail), (with_thumbnail.len() - 2, true, true));
+        assert!(!at(&with_thumbnail[..with_thumbnail.len() - 2]).1);
+    }
+
+    #[test]
+    fn a_progressive_file_has_scans_for_every_bit() {
+        let frame = b"\xff\xc2\0\x0b\x08\0\x08\0\x08\x01\x01\x11\0";
+        let scan =
+            |first: u8, last: u8, bits: u8| [&b"\xff\xda\0\x08\x01\x01\0"[..], &[first, last, bits], b"scan"].concat();
+        let covered = |scans: &[Vec<u8>]| walk(&[&b"\xff\xd8"[..], frame, &scans.concat()].concat()).is_covered;
+        let all = [scan(0, 0, 1), scan(1, 63, 2), scan(0, 0, 0x10), scan(1, 63, 0x21), scan(1, 63, 0x10)];
+        assert!(covered(&all));
+        assert!((0..5).all(|n| !covered(&all[..n])));
+        assert!(covered(&[scan(0, 0, 0), scan(1, 5, 0), scan(6, 63, 0)]));
+    }
+}

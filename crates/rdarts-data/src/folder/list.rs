@@ -377,7 +377,7 @@ impl Listing {
         // Names that differ only in case would be one directory elsewhere, and one name in a table.
         let mut seen: BTreeMap<String, &Path> = BTreeMap::new();
         for (name, dir) in classes {
-            if let Some(first) = seen.insert(name.to_string_lossy().to_lowercase(), &dir.path) {
+            if let Some(first) = seen.insert(shown(name).to_lowercase(), &dir.path) {
                 let (first, second) = (first.to_owned(), dir.path.clone());
                 self.problems.push(DataError::SimilarClasses { first, second });
             }

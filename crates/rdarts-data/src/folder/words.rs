@@ -18,9 +18,9 @@ const TEST: [&str; 8] = ["test", "testing", "tests", "testset", "tst", "holdout"
 const VALID: [&str; 9] = ["val", "valid", "validation", "validate", "valset", "dev", "devel", "eval", "evaluation"];
 const UNLABELLED: [&str; 7] = ["pred", "predict", "prediction", "unlabeled", "unlabelled", "unsup", "unsorted"];
 /// Words beside these that change nothing.
-const NEUTRAL: [&str; 22] = [
+const NEUTRAL: [&str; 24] = [
     "set", "data", "dataset", "image", "images", "img", "imgs", "picture", "pictures", "photo", "photos", "split",
-    "seg", "folder", "files", "out", "new", "final", "raw", "resized", "all", "jpg",
+    "seg", "folder", "files", "out", "new", "final", "raw", "resized", "all", "jpg", "public", "private",
 ];
 
 /// The part that a directory of this name would be, and the words of the name that say nothing of that: a data set's
@@ -88,10 +88,19 @@ pub fn key(name: &str) -> String {
     letters.split(['_', '-', ' ']).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// Words in small letters; numbers are none, nor is a number at a word's end.
+/// Words in small letters, told apart by what is no letter and by a capital after a small one; numbers are none, nor is
+/// a number at a word's end.
 fn words(name: &str) -> Vec<String> {
-    let lower = name.to_lowercase();
-    let words = lower.split(|c: char| !c.is_alphanumeric()).map(|word| word.trim_matches(|c: char| c.is_ascii_digit()));
+    let mut apart = String::new();
+    let mut was_small = false;
+    for letter in name.chars() {
+        if was_small && letter.is_uppercase() {
+            apart.push(' ');
+        }
+        was_small = letter.is_lowercase();
+        apart.extend(letter.to_lowercase());
+    }
+    let words = apart.split(|c: char| !c.is_alphanumeric()).map(|word| word.trim_matches(|c: char| c.is_ascii_digit()));
     words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
@@ -117,6 +126,8 @@ mod tests {
             ("Validation", Valid),
             ("val_256", Valid),
             ("eval", Valid),
+            ("PublicTest", Test),
+            ("TrainSet", Train),
             ("seg_pred", Unlabelled),
         ] {
             assert_eq!(role(name), Some((expected, String::new())), "{name}");
