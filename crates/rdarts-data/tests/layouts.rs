@@ -312,7 +312,7 @@ fn what_can_be_read_in_two_ways_is_asked_and_no_advice_makes_it_worse() {
         )
     };
     // Kaggle's cats and dogs, unpacked in two ways; the forms in which objects are marked for detectors.
-    let both = unsorted(14, "ROOT/test1 and ROOT/train", "ROOT/test1");
+    let both = unsorted(14, "ROOT/train and ROOT/test1", "ROOT/train");
     refuses(&["train/*9", "test1/*5"], &both);
     refuses(&["train/train/*9", "test1/test1/*5"], &both);
     refuses(

@@ -274,7 +274,8 @@ impl Listing {
 
     /// Parts without classes.
     fn unsorted(&mut self, dir: &Dir, parts: &[&Dir]) {
-        let heaps: Vec<&&Dir> = parts.iter().filter(|part| matches!(content(part), Content::Unsorted)).collect();
+        let mut heaps: Vec<&&Dir> = parts.iter().filter(|part| matches!(content(part), Content::Unsorted)).collect();
+        heaps.sort_by_key(|part| words::role(&part.name()).map(|(role, _)| role));
         let n: usize = heaps.iter().map(|part| part.n_pictures()).sum();
         let names: Vec<String> = heaps.iter().map(|part| shown(&part.path)).collect();
         self.unclear(&dir.path, format!(
