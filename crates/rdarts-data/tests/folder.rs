@@ -171,7 +171,7 @@ fn size_and_channels_are_decided_from_the_images_or_asked_for() {
         (found.size, found.channels)
     };
     let rgb = |width, height| DynamicImage::from(colour(1, width, height));
-    let gray = |side| DynamicImage::from(GrayImage::new(side, side));
+    let gray = |side| DynamicImage::from(GrayImage::from_fn(side, side, |x, _| Luma([x as u8 * 3])));
     assert_eq!(decided(&[rgb(28, 28), rgb(28, 28), rgb(28, 28), rgb(28, 28)]), (28, 3));
     assert_eq!(decided(&[gray(64), gray(64), gray(64), gray(64)]), (64, 1));
     assert_eq!(decided(&[gray(40), gray(40), gray(40), rgb(40, 40)]), (40, 3));

@@ -37,7 +37,7 @@ fn folder(entries: &[&str]) -> TempDir {
     let root = tempdir().unwrap();
     let mut number = 0;
     for entry in entries {
-        if let Some((dir, n)) = entry.split_once("/*") {
+        if let Some((dir, n)) = entry.split_once("/*").or(entry.strip_prefix('*').map(|n| (".", n))) {
             for i in 0..n.parse().unwrap() {
                 number += 1;
                 write(root.path(), &format!("{dir}/{i}.jpg"), encoded(number, ImageFormat::Jpeg));
@@ -137,6 +137,7 @@ fn parts_lie_in_directories_around_them() {
     is(&["PetImages/Cat/*5", "PetImages/Dog/*5"], &["Cat", "Dog"], &[4, 4], &[1, 1], &[]);
     is(&["test/Cat/*5", "test/Dog/*5"], &["Cat", "Dog"], &[4, 4], &[1, 1], &[]);
     is(&["cat/images/*5", "dog/images/*5"], &["cat", "dog"], &[4, 4], &[1, 1], &[]);
+    is(&["cat/cat/*5", "dog/Dog/*5"], &["cat", "dog"], &[4, 4], &[1, 1], &[]);
     // A part in a directory of its own name, as Kaggle's archives are unpacked.
     let twice = ["train/train/a/*3", "train/train/b/*3", "test/test/a/*1", "test/test/b/*1"];
     is(&twice, &["a", "b"], &[3, 3], &[1, 1], &[]);
@@ -295,7 +296,7 @@ fn classes_of_two_parts_are_compared_as_people_do() {
         &[],
     );
     refuses(
-        &["train/cat/*3", "train/dog/*3", "test/cat/*1", "test/cow/*1"],
+        &["train/cat/*3", "train/dog/*3", "test/cat/*1", "test/cow/*1", "test/dog/*1"],
         "ROOT/test/cow has no counterpart in ROOT/train, both should have the same classes",
     );
     // Beside classes that are not parts, the name of a part is that of a class.
@@ -327,6 +328,13 @@ fn what_can_be_read_in_two_ways_is_asked_and_no_advice_makes_it_worse() {
             1,
         ),
     );
+    // Images and their masks, alone and in parts; nothing but images.
+    refuses(&["images/*5", "masks/*5"], &unsorted(10, "ROOT", "ROOT"));
+    refuses(
+        &["train/images/*4", "train/masks/*4", "test/images/*1", "test/masks/*1"],
+        &unsorted(10, "ROOT/train and ROOT/test", "ROOT/train"),
+    );
+    refuses(&["*5"], &unsorted(5, "ROOT", "ROOT"));
     refuses(&["train/*9"], &unsorted(9, "ROOT/train", "ROOT/train"));
     refuses(
         &["train/a/*3", "train/b/*3", "bus/*3"],

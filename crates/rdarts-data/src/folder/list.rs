@@ -120,16 +120,27 @@ fn is_leaf(dir: &Dir) -> bool {
 /// The one directory in a class that its images are in.
 fn heap(dir: &Dir) -> Option<&Dir> {
     match full(dir)[..] {
-        [one] if dir.pictures.is_empty() && full(one).is_empty() && words::is_neutral(&one.name()) => Some(one),
+        [one] if dir.pictures.is_empty() && full(one).is_empty() && says_nothing(one, dir) => Some(one),
         _ => None,
     }
+}
+
+/// Whether the name of a directory in `above` is that of no class: a heap's, or the same once more.
+fn says_nothing(dir: &Dir, above: &Dir) -> bool {
+    words::is_neutral(&dir.name()) || dir.name().to_lowercase() == above.name().to_lowercase()
+}
+
+/// Whether directories are pictures and what belongs to each of them, such as masks, and no classes.
+fn are_layers(dirs: &[&Dir]) -> bool {
+    dirs.len() > 1 && dirs.iter().all(|dir| words::is_neutral(&dir.name()) || words::is_side(&dir.name()))
 }
 
 fn content(dir: &Dir) -> Content<'_> {
     let below = full(dir);
     match below[..] {
         [] => Content::Unsorted,
-        [one] if words::is_neutral(&one.name()) || one.name() == dir.name() => content(one),
+        [one] if says_nothing(one, dir) => content(one),
+        _ if are_layers(&below) => Content::Unsorted,
         _ => Content::Sorted(dir),
     }
 }
@@ -227,11 +238,13 @@ impl Listing {
                 return self.unsorted(dir, &[one]);
             }
             [] if dir.n_pictures() > 0 => return self.unsorted(dir, &[dir]),
+            _ if parts.len() < dirs.len() && are_layers(&dirs) => return self.unsorted(dir, &[dir]),
             _ => {}
         }
         let n_sorted = parts.iter().filter(|part| part.is_sorted()).count();
         let trains: Vec<&Part> = parts.iter().filter(|part| part.role == Role::Train && part.is_sorted()).collect();
         match trains[..] {
+            [] if parts.is_empty() && dirs.len() > 1 && dirs.iter().all(|dir| !is_leaf(dir)) => self.groups(dir, &dirs),
             // Beside classes, a part's name is that of a class.
             _ if n_sorted == 0 && !others.is_empty() => self.classes_in(dir),
             [train] if parts.len() > 1 || others.is_empty() => self.use_parts(dir, train, &parts, &others),
@@ -267,7 +280,6 @@ impl Listing {
                     ));
                 }
             },
-            [] if dirs.len() > 1 && dirs.iter().all(|dir| !is_leaf(dir)) => self.groups(dir, &dirs),
             [] => self.classes_in(dir),
         }
     }
@@ -390,6 +402,7 @@ impl Listing {
     fn matched<'a>(&mut self, train: (&Dir, &Classes), (dir, classes): (&Dir, Classes<'a>)) -> Classes<'a> {
         let key = |name: &OsString| words::key(&name.to_string_lossy());
         let mut found = Classes::new();
+        let mut alone = Vec::new();
         for (name, class) in classes {
             let alike: Vec<&OsString> = match train.1.contains_key(&name) {
                 true => vec![&name],
@@ -399,7 +412,7 @@ impl Listing {
                 [one] if !found.contains_key(one) => _ = found.insert(one.clone(), class),
                 _ => {
                     let (class, other) = (class.path.clone(), train.0.path.clone());
-                    self.problems.push(DataError::Unmatched { class, other });
+                    alone.push(DataError::Unmatched { class, other });
                 }
             }
         }
@@ -407,6 +420,7 @@ impl Listing {
             let (class, other) = (class.path.clone(), dir.path.clone());
             self.problems.push(DataError::Unmatched { class, other });
         }
+        self.problems.extend(alone);
         found
     }
 

@@ -49,9 +49,10 @@ pub fn is_neutral(name: &str) -> bool {
         || role(name).is_some_and(|(_, rest)| rest.is_empty())
 }
 
-/// Whether a directory of this name beside classes, with no image in it, is something else than an empty class.
+/// Whether a directory of this name beside classes, with no image in it, is something else than an empty class, or
+/// beside images holds what belongs to them.
 pub fn is_side(name: &str) -> bool {
-    const SIDES: [&str; 26] = [
+    const SIDES: [&str; 35] = [
         "annotation",
         "annotations",
         "label",
@@ -78,6 +79,15 @@ pub fn is_side(name: &str) -> bool {
         "weights",
         "papers",
         "runs",
+        "mask",
+        "masks",
+        "trimaps",
+        "segmentation",
+        "segmentations",
+        "gt",
+        "groundtruth",
+        "ground_truth",
+        "imagesets",
     ];
     SIDES.contains(&name.to_lowercase().as_str())
 }
