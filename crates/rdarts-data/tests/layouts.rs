@@ -299,6 +299,9 @@ fn classes_of_two_parts_are_compared_as_people_do() {
         &["train/cat/*3", "train/dog/*3", "test/cat/*1", "test/cow/*1", "test/dog/*1"],
         "ROOT/test/cow has no counterpart in ROOT/train, both should have the same classes",
     );
+    // Numbers are names of classes.
+    is(&["0/*5", "1/*5", "10/*5"], &["0", "1", "10"], &[4, 4, 4], &[1, 1, 1], &[]);
+    is(&["train/0/*3", "train/1/*3", "test/0/*1", "test/1/*1"], &["0", "1"], &[3, 3], &[1, 1], &[]);
     // Beside classes that are not parts, the name of a part is that of a class.
     is(&["train/*5", "bus/*5"], &["bus", "train"], &[4, 4], &[1, 1], &[]);
     is(&["test_tube/*5", "train_station/*5"], &["test_tube", "train_station"], &[4, 4], &[1, 1], &[]);

@@ -9,29 +9,36 @@ struct Walk {
     /// Where the end marker is, or else the end of the file.
     end: usize,
     has_end: bool,
+    is_progressive: bool,
     /// Whether there are scans for all coefficients of all components.
     is_covered: bool,
 }
 
-/// Whether the scan of `bytes` is whole, of which `decode` made `pixels`.
+/// The bytes of a file with the end marker that it lacks, since the decoder takes the last pixels for missing without.
+pub fn with_end(bytes: &[u8]) -> Option<Vec<u8>> {
+    // The last byte may be the first of a marker.
+    let scan = bytes.strip_suffix(b"\xff").unwrap_or(bytes);
+    (!walk(bytes).has_end).then(|| [scan, b"\xff\xd9"].concat())
+}
+
+/// Whether the scan of `bytes`, which have an end marker (of their own or not), is whole; `decode` made `pixels` of them.
 pub fn is_whole(
     bytes: &[u8],
+    has_own_end: bool,
     (pixels, width, height, channels): (&[u8], usize, usize, usize),
     decode: impl Fn(&[u8]) -> Option<Vec<u8>>,
 ) -> bool {
     let walk = walk(bytes);
-    match walk.has_end {
-        // A second decoding takes time, so that a scan that is followed by an end is tried only if it ends suspiciously.
-        true if !repeats_at_the_end(pixels, width, height, channels) => return true,
+    match has_own_end {
+        // A second decoding takes time, so that a scan with its own end is tried only if it ends suspiciously.
+        true if !walk.is_progressive && !repeats_at_the_end(pixels, width, height, channels) => return true,
         false if !walk.is_covered => return false,
         _ => {}
     }
-    // The last byte may be the first of a marker.
-    let end = if bytes[..walk.end].ends_with(b"\xff") { walk.end - 1 } else { walk.end };
     // One trial where an end marker speaks for the file, else several, since some bytes may be what is there already.
-    let trials = [0xb3, 0x00, 0x55].into_iter().take(if walk.has_end { 1 } else { 3 });
+    let trials = [0xb3, 0x00, 0x55].into_iter().take(if has_own_end { 1 } else { 3 });
     trials
-        .map(|byte| [&bytes[..end], &[byte; 512], b"\xff\xd9"].concat())
+        .map(|byte| [&bytes[..walk.end], &[byte; 512], b"\xff\xd9"].concat())
         .all(|changed| decode(&changed).as_deref() == Some(pixels))
 }
 
@@ -40,8 +47,7 @@ fn walk(bytes: &[u8]) -> Walk {
     let mut at = 2;
     // For each component, the lowest bit that is known of each coefficient.
     let mut lowest: Vec<(u8, [u8; 64])> = Vec::new();
-    let mut found = Walk { end: bytes.len(), has_end: false, is_covered: false };
-    let mut is_progressive = false;
+    let mut found = Walk { end: bytes.len(), has_end: false, is_progressive: false, is_covered: false };
     // Up to the next marker; within a scan, ff 00 is a byte of it and ff d0 to ff d7 are its restarts.
     while let Some(next) =
         bytes[at..].windows(2).position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0xd0..=0xd7 | 0xff))
@@ -63,12 +69,12 @@ fn walk(bytes: &[u8]) -> Walk {
         at += segment.len();
         match marker {
             0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf => {
-                is_progressive = marker == 0xc2;
+                found.is_progressive = marker == 0xc2;
                 let n = segment.get(7).copied().unwrap_or(0);
                 lowest =
                     segment.get(8..).unwrap_or_default().chunks(3).take(n.into()).map(|c| (c[0], [16; 64])).collect();
             }
-            0xda => scan(segment, is_progressive, &mut lowest),
+            0xda => scan(segment, found.is_progressive, &mut lowest),
             _ => {}
         }
     }
@@ -87,18 +93,18 @@ fn scan(segment: &[u8], is_progressive: bool, lowest: &mut [(u8, [u8; 64])]) {
     }
 }
 
-/// Whether the last block of pixels is the one left of it, or above it, once more, as what a decoder makes of nothing.
+/// Whether the last block of pixels is one near it once more, as what a decoder makes of nothing: of the same row, or
+/// of the row of blocks that was decoded before.
 fn repeats_at_the_end(pixels: &[u8], width: usize, height: usize, channels: usize) -> bool {
     const SIDE: usize = 8;
-    if width < 2 * SIDE && height < 2 * SIDE {
+    if width < 3 * SIDE || height < 3 * SIDE {
         return true;
     }
-    // Blocks are counted from the first pixel; the last whole ones are looked at.
-    let (x, y) = ((width / SIDE).saturating_sub(1) * SIDE, (height / SIDE).saturating_sub(1) * SIDE);
-    let (across, down) = (SIDE.min(width), SIDE.min(height));
-    let row = |x: usize, y: usize| &pixels[(y * width + x) * channels..][..across * channels];
-    let is_same = |dx: usize, dy: usize| (0..down).all(|i| row(x, y + i) == row(x - dx, y + i - dy));
-    (x >= SIDE && is_same(SIDE, 0)) || (y >= SIDE && is_same(0, SIDE))
+    let (x, y) = ((width / SIDE - 1) * SIDE, (height / SIDE - 1) * SIDE);
+    // The pixels at the edge of a block have something of the next one's colour.
+    let row = |x: usize, y: usize| &pixels[(y * width + x + 2) * channels..][..(SIDE - 4) * channels];
+    let is_same = |dx: usize, dy: usize| (2..SIDE - 2).all(|i| row(x, y + i) == row(x - dx, y + i - dy));
+    [(SIDE, 0), (2 * SIDE, 0), (0, SIDE), (0, 2 * SIDE)].into_iter().any(|(dx, dy)| is_same(dx, dy))
 }
 
 #[cfg(test)]
@@ -112,9 +118,11 @@ mod tests {
     }
 
     fn is_whole(bytes: &[u8]) -> bool {
+        let completed = with_end(bytes);
+        let (bytes, has_own_end) = (completed.as_deref().unwrap_or(bytes), completed.is_none());
         decoded(bytes).is_some_and(|picture| {
             let shape = (picture.as_bytes(), picture.width() as usize, picture.height() as usize, 3);
-            super::is_whole(bytes, shape, |bytes| decoded(bytes).map(DynamicImage::into_bytes))
+            super::is_whole(bytes, has_own_end, shape, |bytes| decoded(bytes).map(DynamicImage::into_bytes))
         })
     }
 

@@ -127,21 +127,27 @@ fn decoder<'a>(bytes: &'a [u8], file: &str) -> Result<impl ImageDecoder + 'a, Da
 
 /// What `take` makes of a picture.
 fn whole<T>(bytes: &[u8], file: &str, take: impl FnOnce(DynamicImage) -> T) -> Result<T, DataError> {
-    let mut decoder = decoder(bytes, file)?;
+    let completed = if bytes.starts_with(JPEG) { jpeg::with_end(bytes) } else { None };
+    let (bytes, has_own_end) = (completed.as_deref().unwrap_or(bytes), completed.is_none());
+    let cut = |e| match (e, has_own_end) {
+        (DataError::Picture { file, .. }, false) => DataError::Picture { file, reason: CUT.to_owned() },
+        (e, _) => e,
+    };
+    let mut decoder = decoder(bytes, file).map_err(cut)?;
     let (width, height) = decoder.dimensions();
     let is_large = u64::from(width) * u64::from(height) > MANY_PIXELS;
     // A decoder that gave up while it held the lock has left nothing behind.
     let _alone = is_large.then(|| LARGE.lock().unwrap_or_else(PoisonError::into_inner));
     // A picture whose orientation cannot be read is taken as it lies, as viewers do.
     let orientation = decoder.orientation().ok();
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| refused(bytes, file, &e))?;
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| cut(refused(bytes, file, &e)))?;
     if bytes.starts_with(JPEG) {
         let shape = (picture.as_bytes(), width as usize, height as usize, usize::from(picture.color().channel_count()));
         let again = |bytes: &[u8]| {
             let made = self::decoder(bytes, file).ok().and_then(|decoder| DynamicImage::from_decoder(decoder).ok());
             made.map(DynamicImage::into_bytes)
         };
-        if !jpeg::is_whole(bytes, shape, again) {
+        if !jpeg::is_whole(bytes, has_own_end, shape, again) {
             return Err(DataError::Picture { file: file.to_owned(), reason: CUT.to_owned() });
         }
     }

@@ -45,7 +45,8 @@ pub fn role(name: &str) -> Option<(Role, String)> {
 pub fn is_neutral(name: &str) -> bool {
     const HEAPS: [&str; 4] = ["unknown", "unlabeled", "unlabelled", "unsorted"];
     let words = words(name);
-    words.iter().all(|word| NEUTRAL.contains(&word.as_str()) || HEAPS.contains(&word.as_str()))
+    // Numbers are names of classes.
+    !words.is_empty() && words.iter().all(|word| NEUTRAL.contains(&word.as_str()) || HEAPS.contains(&word.as_str()))
         || role(name).is_some_and(|(_, rest)| rest.is_empty())
 }
 
@@ -152,6 +153,12 @@ mod tests {
     fn names_are_compared_as_people_do() {
         assert_eq!(key("Golden_Retriever "), key("golden retriever"));
         assert_ne!(key("cat"), key("cats"));
-        assert!(is_neutral("images") && is_neutral("unknown") && is_neutral("test") && !is_neutral("cat"));
+        assert!(
+            is_neutral("images")
+                && is_neutral("unknown")
+                && is_neutral("test")
+                && !is_neutral("cat")
+                && !is_neutral("0")
+        );
     }
 }
