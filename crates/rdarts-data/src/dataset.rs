@@ -9,7 +9,7 @@ use crate::augment::Norm;
 use crate::catalog::entry;
 use crate::cifar::{CIFAR10, CIFAR100, CIFAR100_COARSE};
 use crate::error::DataError;
-use crate::images::{Images, channel_statistics};
+use crate::images::{Images, channel_statistics, constant_channels};
 use crate::shrink::{SIZES, shrink};
 use crate::split::{Split, split};
 use crate::svhn::{SVHN, SVHN_EXTRA};
@@ -104,8 +104,8 @@ pub struct Checked {
     pub n_files: usize,
     /// Files and directories that were left out because they are no images of a class.
     pub n_ignored: usize,
-    /// A sentence on these, if there are any.
-    pub left_out: Option<String>,
+    /// Sentences on these, and on what else is worth a line.
+    pub left_out: Vec<String>,
     /// All that is wrong.
     pub problems: Vec<DataError>,
 }
@@ -168,7 +168,9 @@ pub fn open(name: &str, dir: Option<&Path>) -> Result<Dataset, DataError> {
 /// Like [`open`], as `options` say.
 pub fn open_with(name: &str, dir: Option<&Path>, options: &Options) -> Result<Dataset, DataError> {
     if name == folder::NAME {
-        return folder::open(dir, options);
+        let data = folder::open(dir, options)?;
+        check_content(&data, options.watch)?;
+        return Ok(data);
     }
     let entry = entry(name)?;
     let (side, size) = (entry.shape[0], options.size);
@@ -181,7 +183,29 @@ pub fn open_with(name: &str, dir: Option<&Path>, options: &Options) -> Result<Da
         shrink(&mut data.test, size);
         (data.mean, data.std) = channel_statistics(&data.train)?;
     }
+    check_content(&data, options.watch)?;
     Ok(data)
+}
+
+/// A deviation of zero is nothing to normalize by, and a channel without one nothing to learn from.
+fn check_content(data: &Dataset, watch: &dyn Watch) -> Result<(), DataError> {
+    let constant = constant_channels(&data.train)?;
+    let n_channels = data.train.channels;
+    if n_channels > 0 && constant.len() == n_channels {
+        let what = format!(
+            "all pixels of all {} training images of {} have the same colour, so there is nothing to learn from: get its \
+             files again",
+            data.train.n, data.name
+        );
+        return Err(DataError::NoContent { what });
+    }
+    for channel in constant {
+        watch.note(&format!(
+            "channel {channel} (of {n_channels}, counted from 0) has the same value in all training images, so nothing is \
+             learned from it"
+        ));
+    }
+    Ok(())
 }
 
 /// Reads every file of a data set and gives all that is wrong with them; [`open`] gives the first.

@@ -3,6 +3,7 @@
 //! Every message names the file or the option at fault and says what would be right. Reasons of the
 //! system are part of the sentence, not a `source`, so that printing a chain does not repeat them.
 
+use crate::names::shown;
 use std::path::PathBuf;
 
 /// The words of the system end with its number of the error, which tells the kind: a path that the user named may be
@@ -46,7 +47,7 @@ pub enum DataError {
         advice: &'static str,
     },
     /// A data set in a form that is not read.
-    #[error("{} is {form} of {name}: {advice}", path.display())]
+    #[error("{} is {form} of {name}: {advice}", shown(path))]
     OtherForm {
         /// The file that tells the form.
         path: PathBuf,
@@ -104,7 +105,7 @@ pub enum DataError {
         dir: PathBuf,
     },
     /// A data set's directory lacks one of its files.
-    #[error("{} lacks the file {file}, copy it there from the other files' source", dir.display())]
+    #[error("{} lacks the file {file}, copy it there from the other files' source", shown(dir))]
     MissingFile {
         /// The directory.
         dir: PathBuf,
@@ -120,7 +121,7 @@ pub enum DataError {
         reason: String,
     },
     /// A folder of images that is not there.
-    #[error("cannot read {}: {reason}; if the images have moved, name their directory with --data-dir", dir.display())]
+    #[error("cannot read {}: {reason}; if the images have moved, name their directory with --data-dir", shown(dir))]
     NoFolder {
         /// Where it should be.
         dir: PathBuf,
@@ -307,11 +308,11 @@ pub enum DataError {
         n_labels: usize,
     },
     /// A file that is no picture the decoders can make out.
-    #[error("{file} cannot be decoded, it is damaged or of a kind that is not read: {reason}")]
+    #[error("{file} cannot be read as a picture: {reason}")]
     Picture {
         /// The file.
         file: String,
-        /// The decoder's words.
+        /// What is wrong with it.
         reason: String,
     },
     /// A picture that declares more than anybody's camera makes.
@@ -325,15 +326,48 @@ pub enum DataError {
         limit: String,
     },
     /// A directory that is not a folder of images by class.
-    #[error("{} {problem}, a folder of images should be train/CLASS/* with test/CLASS/*, or CLASS/*", dir.display())]
+    #[error("{} {problem}, a folder of images should be train/CLASS/* with test/CLASS/*, or CLASS/*", shown(dir))]
     Layout {
         /// The directory.
         dir: PathBuf,
         /// What it is or lacks.
         problem: String,
     },
+    /// A directory whose meaning is in doubt.
+    #[error("{} {problem}", shown(dir))]
+    Unclear {
+        /// The directory.
+        dir: PathBuf,
+        /// What is seen, and what to do.
+        problem: String,
+    },
+    /// A picture in a format that is not read.
+    #[error("{file} is {found}; convert it to PNG, JPEG or WebP")]
+    ForeignImage {
+        /// The file.
+        file: String,
+        /// Its format.
+        found: &'static str,
+    },
+    /// Images of which nothing is left to learn from.
+    #[error("{what}")]
+    NoContent {
+        /// The sentence.
+        what: String,
+    },
+    /// A class whose images are all of formats that are not read.
+    #[error(
+        "{} holds no PNG, JPEG or WebP image for its class{others}: convert its images to one of these",
+        shown(dir)
+    )]
+    ForeignClass {
+        /// The directory of the class.
+        dir: PathBuf,
+        /// What it holds instead.
+        others: String,
+    },
     /// A class without images.
-    #[error("{} holds no image for its class (PNG, JPEG or WebP){others}: fill it or remove it", dir.display())]
+    #[error("{} holds no image for its class (PNG, JPEG or WebP){others}: fill it or remove it", shown(dir))]
     EmptyClass {
         /// The directory of the class.
         dir: PathBuf,
@@ -343,22 +377,24 @@ pub enum DataError {
     /// A class too small to be split.
     #[error(
         "{} holds a single image, a class should have at least 2 so that one can be kept for tests: add images or \
-         remove the class", dir.display()
+         remove the class",
+        shown(dir)
     )]
     SingleImage {
         /// The directory of the class.
         dir: PathBuf,
     },
     /// A directory where images are expected.
-    #[error("{} is a directory within a class, its images should lie in the class's own directory", dir.display())]
+    #[error("{} is a directory within a class, its images should lie in the class's own directory", shown(dir))]
     Nested {
         /// The directory.
         dir: PathBuf,
     },
     /// Two classes that cannot be told apart everywhere.
     #[error(
-        "{} and {} are classes whose names differ only in case or in bytes that are no text: rename one or merge them",
-        first.display(), second.display()
+        "{} and {} are classes whose names differ only in case: rename one or merge them",
+        shown(first),
+        shown(second)
     )]
     SimilarClasses {
         /// The directory of one.
@@ -367,7 +403,7 @@ pub enum DataError {
         second: PathBuf,
     },
     /// Training and test images of different classes.
-    #[error("{} has no counterpart in {}, both should have the same classes", class.display(), other.display())]
+    #[error("{} has no counterpart in {}, both should have the same classes", shown(class), shown(other))]
     Unmatched {
         /// The directory of the class.
         class: PathBuf,
@@ -395,8 +431,8 @@ pub enum DataError {
         reason: String,
     },
     /// A directory where the cache should be.
-    #[error("the cache of decoded images {} is a directory: name a file with data.cache, such as {}", dir.display(),
-        dir.join("images.cache").display())]
+    #[error("the cache of decoded images {} is a directory: name a file with data.cache, such as {}", shown(dir),
+        shown(dir.join("images.cache")))]
     CacheDirectory {
         /// The directory.
         dir: PathBuf,

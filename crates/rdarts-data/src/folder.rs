@@ -23,15 +23,21 @@
 //! cache, and batches read theirs from there. What is made is the same in all cases, on any number of threads.
 
 mod cache;
+mod content;
+mod jpeg;
 mod list;
 mod picture;
+mod scan;
+mod words;
 
 use crate::dataset::{Cache, Checked, Dataset, Options, Watch};
 use crate::error::DataError;
 use crate::images::{Images, Moments, Pixels, Stored, mean_and_deviation};
 use crate::memory;
+use crate::names::shown;
 use crate::shrink::SIZES;
 use cache::{CacheFile, Row, Writer};
+use content::Facts;
 use list::Listing;
 use rayon::prelude::*;
 use rdarts_rng::Stream;
@@ -75,6 +81,8 @@ pub fn open(dir: Option<&Path>, options: &Options) -> Result<Dataset, DataError>
     let shape = decide(&listing, options)?;
     let parts = Parts::new(&listing, options)?;
     let (pixels, rows) = read(&listing, shape, &parts, options)?;
+    let facts = listing.entries.iter().zip(&rows).map(|(entry, row)| (entry.path.as_path(), row.facts));
+    content::judge(&root, facts)?.iter().for_each(|text| options.watch.note(text));
     let [train, test] = pixels;
     let images = |indices: &[u32], pixels| Images {
         n: indices.len(),
@@ -85,7 +93,7 @@ pub fn open(dir: Option<&Path>, options: &Options) -> Result<Dataset, DataError>
         labels: indices.iter().map(|&i| listing.entries[i as usize].label).collect(),
     };
     let (mean, std) = statistics(&parts.train, &rows, shape);
-    let classes = listing.classes.iter().map(|name| name.to_string_lossy().into_owned()).collect();
+    let classes = listing.classes.iter().map(|name| name.to_str().map_or_else(|| shown(name), str::to_owned)).collect();
     Ok(Dataset {
         name: NAME.to_owned(),
         classes,
@@ -108,23 +116,34 @@ pub fn check(dir: Option<&Path>, watch: &dyn Watch) -> Checked {
     if problems.is_empty() {
         problems.extend(Parts::new(&listing, &Options::USUAL).err());
     }
-    let left_out = listing.left_out();
-    let Listing { entries, ignored, .. } = listing;
+    let (mut left_out, n_ignored) = (listing.left_out(), listing.n_left_out());
+    let entries = listing.entries;
     if !entries.is_empty() {
+        let mut facts = Vec::with_capacity(entries.len());
         let paths: Vec<PathBuf> = entries.iter().map(|entry| root.join(&entry.path)).collect();
         let found = in_blocks(
             &paths,
             BLOCK,
             watch,
-            |path| Ok(picture::check(path).err()),
-            |_, problem| {
-                problems.extend(problem);
+            |path| Ok(picture::check(path)),
+            |i, found| {
+                match found {
+                    Ok(found) => facts.push((entries[i].path.as_path(), found)),
+                    Err(problem) => problems.push(problem),
+                }
                 Ok(())
             },
         );
         problems.extend(found.err());
+        let is_complete = facts.len() == entries.len();
+        match content::judge(&root, facts.into_iter()) {
+            Ok(notes) => left_out.extend(notes),
+            Err(problem) if is_complete => problems.push(problem),
+            // The images that could not be read may be those with something in them.
+            Err(_) => {}
+        }
     }
-    Checked { n_files: entries.len(), n_ignored: ignored.0, left_out, problems }
+    Checked { n_files: entries.len(), n_ignored, left_out, problems }
 }
 
 fn root(dir: Option<&Path>) -> Result<PathBuf, DataError> {
@@ -279,7 +298,7 @@ fn read(
     };
     cache::check_place(&path)?;
     let digest = cache::digest(listing, shape);
-    let file = path.display();
+    let file = shown(&path);
     match cache::open(&path, &digest, n, shape) {
         Ok(Some(found)) if !fits => return Ok((streamed(&path, &found, parts), found.rows)),
         Ok(Some(found)) => match load(&path, &found, shape, parts) {
@@ -313,8 +332,8 @@ fn decode_to_memory(
 ) -> Result<([Pixels; 2], Vec<Row>), DataError> {
     let mut memory = Memory::new(listing.entries.len(), shape, parts);
     let mut rows = Vec::with_capacity(listing.entries.len());
-    decode_all(listing, shape, watch, |i, image| {
-        rows.push(Row::of(&image, shape.channels));
+    decode_all(listing, shape, watch, |i, (image, facts)| {
+        rows.push(Row::of(&image, facts, shape.channels));
         memory.put(i, &image);
         Ok(())
     })?;
@@ -329,7 +348,7 @@ fn write_cache(
     watch: &dyn Watch,
 ) -> Result<CacheFile, DataError> {
     let mut writer = Writer::new(path, listing.entries.len(), shape)?;
-    decode_all(listing, shape, watch, |_, image| writer.push(&image))?;
+    decode_all(listing, shape, watch, |_, (image, facts)| writer.push(&image, facts))?;
     writer.finish(digest)
 }
 
@@ -399,7 +418,7 @@ fn decode_all(
     listing: &Listing,
     shape: Shape,
     watch: &dyn Watch,
-    sink: impl FnMut(usize, Vec<u8>) -> Result<(), DataError>,
+    sink: impl FnMut(usize, (Vec<u8>, Facts)) -> Result<(), DataError>,
 ) -> Result<(), DataError> {
     // Few large images at a time, so that what waits stays below 64 MiB, or is one image a thread.
     let block = BLOCK.min((1 << 26) / shape.image_size()).max(rayon::current_num_threads());

@@ -169,6 +169,23 @@ pub fn channel_statistics(images: &Images) -> Result<(Vec<f32>, Vec<f32>), DataE
     Ok(moments.into_iter().map(|moments| mean_and_deviation(n, moments)).unzip())
 }
 
+/// The channels in which all images have one and the same value, counted from 0. It reads no further than it must.
+pub fn constant_channels(images: &Images) -> Result<Vec<usize>, DataError> {
+    let mut firsts = Vec::new();
+    let mut constant: Vec<usize> = (0..images.channels).collect();
+    for i in 0..images.n {
+        if constant.is_empty() {
+            break;
+        }
+        let image = images.image(i)?;
+        if firsts.is_empty() {
+            firsts = image[..images.channels.min(image.len())].to_vec();
+        }
+        constant.retain(|&channel| image.iter().skip(channel).step_by(images.channels).all(|v| *v == firsts[channel]));
+    }
+    Ok(constant)
+}
+
 const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 
 fn mix(hash: u64, word: u64) -> u64 {

@@ -13,6 +13,7 @@
 use crate::dataset::Dataset;
 use crate::error::DataError;
 use crate::images::Images;
+use crate::names::shown;
 use embedded_graphics::mono_font::iso_8859_1::{FONT_7X13, FONT_7X13_BOLD};
 use embedded_graphics::mono_font::{MonoFont, MonoTextStyle};
 use embedded_graphics::prelude::*;
@@ -41,7 +42,7 @@ const COUNT_LETTERS: u32 = 8;
 /// If images come from a file that cannot be read, or the picture cannot be written; an old one then stays.
 pub fn contact_sheet(data: &Dataset, per_class: usize, path: &Path) -> Result<(), DataError> {
     let png = draw(data, per_class)?;
-    write(path, &png).map_err(|e| DataError::Sheet { file: path.display().to_string(), reason: e.to_string() })
+    write(path, &png).map_err(|e| DataError::Sheet { file: shown(path), reason: e.to_string() })
 }
 
 /// The file as a whole or not at all.
@@ -61,7 +62,7 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 fn draw(data: &Dataset, per_class: usize) -> Result<Vec<u8>, DataError> {
     let images = &data.train;
     let n_rows = data.classes.len().min(MAX_ROWS);
-    let names: Vec<String> = data.classes.iter().take(n_rows).map(|class| shown_name(class)).collect();
+    let names: Vec<String> = data.classes.iter().take(n_rows).map(|class| shown_name(&shown(class))).collect();
     let letters = names.iter().map(|name| name.chars().count()).max().unwrap_or(0) as u32;
     let left = MARGIN + LETTER * (letters + COUNT_LETTERS) + MARGIN;
     let (width, height) = shown_size(images);
@@ -82,13 +83,13 @@ fn draw(data: &Dataset, per_class: usize) -> Result<Vec<u8>, DataError> {
         let count = format!("{:>7}", counts[row]);
         canvas.text(&count, MARGIN + LETTER * letters, middle, &FONT_7X13);
     }
-    let mut shown = vec![0; n_rows];
+    let mut placed = vec![0; n_rows];
     let mut n_left = counts.iter().take(n_rows).map(|&n| n.min(per_class)).sum::<usize>();
     for (i, &label) in images.labels.iter().enumerate() {
         if n_left == 0 {
             break;
         }
-        let Some(column) = shown.get_mut(usize::from(label)).filter(|n| **n < per_class) else { continue };
+        let Some(column) = placed.get_mut(usize::from(label)).filter(|n| **n < per_class) else { continue };
         let x = left + *column as u32 * (width + GAP);
         let y = MARGIN + LINE + u32::from(label) * row_height;
         imageops::replace(&mut canvas.0, &thumbnail(images, i, width, height)?, x.into(), y.into());
@@ -106,7 +107,7 @@ fn title(data: &Dataset, n_rows: usize) -> String {
     let Images { n, height, width, channels, .. } = data.train;
     let classes = data.classes.len();
     let part = if n_rows < classes { format!(", the first {n_rows} of them here") } else { String::new() };
-    format!("{}: {n} training images of {height}x{width}x{channels} in {classes} classes{part}", data.name)
+    format!("{}: {n} training images of {height}x{width}x{channels} in {classes} classes{part}", shown(&data.name))
 }
 
 /// A name that fits.

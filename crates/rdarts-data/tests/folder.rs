@@ -171,7 +171,7 @@ fn size_and_channels_are_decided_from_the_images_or_asked_for() {
         (found.size, found.channels)
     };
     let rgb = |width, height| DynamicImage::from(colour(1, width, height));
-    let gray = |side| DynamicImage::from(GrayImage::new(side, side));
+    let gray = |side| DynamicImage::from(GrayImage::from_fn(side, side, |x, _| Luma([x as u8 * 3])));
     assert_eq!(decided(&[rgb(28, 28), rgb(28, 28), rgb(28, 28), rgb(28, 28)]), (28, 3));
     assert_eq!(decided(&[gray(64), gray(64), gray(64), gray(64)]), (64, 1));
     assert_eq!(decided(&[gray(40), gray(40), gray(40), rgb(40, 40)]), (40, 3));
@@ -312,21 +312,23 @@ fn every_bad_file_is_a_sentence_that_names_it_and_check_lists_them_all() {
     let mut jpeg_bomb = jpeg.clone();
     let frame = jpeg.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
     jpeg_bomb[frame + 5..frame + 9].copy_from_slice(&[0xff, 0xdc, 0xff, 0xdc]);
-    let cut = "cannot be decoded, it is damaged or of a kind that is not read: ";
+    let cut = "cannot be read as a picture: it ends before the picture does, so copy it again or remove it";
     let not_a = "is not a PNG, JPEG or WebP image, it is";
-    let cases: [(&str, &[u8], &str); 12] = [
+    let damaged = [&whole[..60], &[0; 40], &whole[100..]].concat();
+    let cases: [(&str, &[u8], &str); 13] = [
         ("00.jpg", b"", &format!("{not_a} empty")),
-        ("01.jpg", &jpeg[..jpeg.len() / 2], &format!("{cut}the file is cut short, its end marker is missing")),
-        ("02.jpg", &jpeg[..jpeg.len() - 2], &format!("{cut}the file is cut short, its end marker is missing")),
+        ("01.jpg", &jpeg[..jpeg.len() / 2], cut),
+        ("02.jpg", &[&jpeg[..jpeg.len() / 2], b"\xff\xd9"].concat(), cut),
         ("03.jpg", &jpeg[..30], cut),
         ("04.png", &whole[..whole.len() / 2], cut),
         ("05.webp", &webp[..webp.len() / 2], cut),
         ("06.png", &bomb, "is too large: it declares"),
         ("07.jpg", &jpeg_bomb, "is too large: it declares 65500x65500 pixels, a picture should have at most 134217728"),
         ("08.png", b"<!DOCTYPE html><html>404", &format!("{not_a} an HTML page, perhaps of a failed download")),
-        ("09.jpg", b"GIF89a\x01\0\x01\0", &format!("{not_a} a file that begins with 47 49 46 38")),
+        ("09.jpg", b"GIF89a\x01\0\x01\0", "is a GIF; convert it to PNG, JPEG or WebP"),
         ("10.jpg", b"version https://git-lfs", &format!("{not_a} a Git LFS pointer instead of the file itself")),
         ("11.webp", b"just words", &format!("{not_a} a text file")),
+        ("12.png", &damaged, "cannot be read as a picture: it is damaged, so copy it again or remove it"),
     ];
     let all = folder(&[("a", 2), ("z", 2)]);
     for (name, bytes, sentence) in cases {
@@ -346,7 +348,7 @@ fn every_bad_file_is_a_sentence_that_names_it_and_check_lists_them_all() {
     symlink("/proc/self/mem", all.path().join("b/unreadable.png")).unwrap();
     symlink("loop.png", all.path().join("b/loop.png")).unwrap();
     let checked = check("folder", Some(all.path()), &Silent);
-    assert_eq!((checked.problems.len(), checked.n_files), (14, 17));
+    assert_eq!((checked.problems.len(), checked.n_files), (15, 18));
     for name in cases.map(|(name, ..)| name).into_iter().chain(["loop.png", "unreadable.png"]) {
         let path = all.path().join("b").join(name).display().to_string();
         let n = checked.problems.iter().filter(|problem| problem.to_string().contains(&path)).count();
@@ -380,8 +382,8 @@ fn directories_that_are_no_folder_of_classes_are_told_apart() {
     let empty = folder(&[("a", 2), ("b", 2)]);
     fs::create_dir(empty.path().join("c")).unwrap();
     refuses(empty.path(), "c holds no image for its class (PNG, JPEG or WebP): fill it or remove it");
-    write(empty.path(), "c/Thumbs.db", "x");
-    write(empty.path(), "c/old.gif", "GIF89a");
+    write(empty.path(), "c/notes.txt", "x");
+    write(empty.path(), "c/table.csv", "a,b");
     refuses(empty.path(), "c holds no image for its class (PNG, JPEG or WebP) but 2 other files: fill it or remove it");
 
     let single = folder(&[("a", 2), ("b", 1)]);
@@ -402,7 +404,7 @@ fn directories_that_are_no_folder_of_classes_are_told_apart() {
     assert_eq!(
         refused(similar.path()),
         format!(
-            "{} and {} are classes whose names differ only in case or in bytes that are no text: rename one or merge them",
+            "{} and {} are classes whose names differ only in case: rename one or merge them",
             first.display(),
             second.display()
         )
@@ -432,16 +434,17 @@ fn links_are_followed_and_a_loop_of_them_is_told() {
     let data = opened(root.path());
     let counts: Vec<usize> = data.train.counts(3).iter().zip(data.test.counts(3)).map(|(a, b)| a + b).collect();
     assert_eq!(counts, [4, 3, 4]);
-    // A class that is the folder itself, and one that is nothing but itself.
+    // A directory that is the folder itself, and one that is nothing but itself.
+    let leads_back = "is a link to a directory that it lies in, so that it would hold itself: remove the link";
     symlink(root.path(), root.path().join("b/self")).unwrap();
-    refuses(root.path(), "b/self is a directory within a class, its images should lie in the class's own directory");
+    refuses(root.path(), &format!("b/self {leads_back}"));
     fs::remove_file(root.path().join("b/self")).unwrap();
     symlink("d", root.path().join("d")).unwrap();
     let message = refused(root.path());
     assert!(message.starts_with(&format!("cannot read {}: ", root.path().join("d").display())), "{message}");
     fs::remove_file(root.path().join("d")).unwrap();
     symlink(".", root.path().join("e")).unwrap();
-    assert!(refused(root.path()).contains("e/a is a directory within a class"), "{}", refused(root.path()));
+    refuses(root.path(), &format!("e {leads_back}"));
 }
 
 #[test]
@@ -454,15 +457,15 @@ fn names_that_are_no_text_work_and_are_shown_as_well_as_can_be() {
     }
     write(root.path(), class.join(name(b"\xff\xfe.png")), png(60));
     let data = opened(root.path());
-    assert_eq!(data.classes, ["a", "caf\u{fffd}"]);
+    assert_eq!(data.classes, ["a", "caf\\xe9"]);
     assert_eq!(data.train.n + data.test.n, 7);
     write(root.path(), class.join(name(b"\xff\xff.png")), b"no picture");
-    assert!(refused(root.path()).contains("caf\u{fffd}/\u{fffd}\u{fffd}.png is not a PNG"), "{}", refused(root.path()));
+    assert!(refused(root.path()).contains("caf\\xe9/\\xff\\xff.png is not a PNG"), "{}", refused(root.path()));
     fs::remove_file(root.path().join(&class).join(name(b"\xff\xff.png"))).unwrap();
-    // Two that are shown alike could not be told apart in any table.
+    // Another byte is another class.
     write(root.path(), name(b"caf\xea").join("x.png"), png(1));
     write(root.path(), name(b"caf\xea").join("y.png"), png(2));
-    assert!(refused(root.path()).contains("differ only in case or in bytes that are no text"));
+    assert_eq!(opened(root.path()).classes, ["a", "caf\\xe9", "caf\\xea"]);
 }
 
 #[test]
@@ -474,10 +477,22 @@ fn other_files_are_left_out_counted_and_told() {
     let data = open_with("folder", Some(root.path()), &Options { watch: &notes, ..Options::USUAL }).unwrap();
     assert_eq!(data.train.n + data.test.n, 6);
     let notes = notes.0.into_inner().unwrap();
-    assert_eq!(notes.len(), 1);
-    assert!(notes[0].starts_with("6 entries such as "), "{notes:?}");
+    let path = |name: &str| root.path().join(name).display().to_string();
+    assert_eq!(
+        notes,
+        [
+            format!(
+                "2 entries such as {} were left out: they are no PNG, JPEG or WebP images of a class",
+                path("README")
+            ),
+            format!(
+                "4 entries such as {} were left out: they are hidden or made by a system or a program",
+                path(".hidden")
+            ),
+        ]
+    );
     let checked = check("folder", Some(root.path()), &Silent);
-    assert_eq!((checked.n_ignored, checked.left_out.as_ref()), (6, notes.first()));
+    assert_eq!((checked.n_ignored, &checked.left_out), (6, &notes));
 }
 
 #[test]

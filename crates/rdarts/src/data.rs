@@ -8,7 +8,7 @@ mod list;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use rdarts::data::{FOLDER, NAMES, entry, recognise};
+use rdarts::data::{FOLDER, NAMES, entry, recognise, shown};
 
 use crate::exit::Exit;
 
@@ -82,7 +82,7 @@ pub fn set_at(path: &Path) -> Result<&'static str, Exit> {
 /// What a data set is called: a folder by the name of its directory.
 fn shown_name(name: &str, dir: Option<&Path>) -> String {
     let dir = dir.filter(|_| name == FOLDER).and_then(|dir| dir.canonicalize().ok());
-    dir.and_then(|dir| Some(dir.file_name()?.to_string_lossy().into_owned())).unwrap_or_else(|| name.to_owned())
+    dir.and_then(|dir| Some(shown(dir.file_name()?))).unwrap_or_else(|| name.to_owned())
 }
 
 /// `32x32x3`.

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
-use rdarts::data::DataError;
+use rdarts::data::{DataError, escaped};
 use rdarts::run::{RunError, SpecError};
 use rdarts::search::SearchError;
 
@@ -72,7 +72,8 @@ impl Exit {
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failed(text) | Self::Input(text) => f.write_str(text),
+            // A name in it may be any bytes, and a sentence is one line.
+            Self::Failed(text) | Self::Input(text) => f.write_str(&escaped(text)),
         }
     }
 }

@@ -113,7 +113,8 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
 /// What the flags set, the last one counts.
 fn overrides(args: &Args) -> Result<Vec<String>, Exit> {
     let (name, dir) = data(args)?;
-    let quote = |v: &String| format!("\"{}\"", v.replace('\\', "\\\\").replace('"', "\\\""));
+    // JSON's escapes are TOML's, but TOML wants one more letter escaped.
+    let quote = |v: &String| serde_json::Value::from(v.as_str()).to_string().replace('\u{7f}', "\\u007f");
     let flags = [
         ("space.name", args.space.as_ref().map(quote)),
         ("data.name", name.as_ref().map(quote)),

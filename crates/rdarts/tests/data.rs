@@ -133,7 +133,7 @@ fn a_folder_is_looked_into_and_checked_by_its_path() {
     let png = |name: &str, value: u8| {
         let path = tmp.path().join("pets").join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        image::GrayImage::from_pixel(16, 16, image::Luma([value])).save(path).unwrap();
+        image::GrayImage::from_fn(16, 16, |x, _| image::Luma([value + 9 * x as u8])).save(path).unwrap();
     };
     for i in 0..9 {
         png(&format!("cat/{i}.png"), 10 * i);

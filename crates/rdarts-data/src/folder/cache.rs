@@ -1,12 +1,12 @@
 //! The cache: a folder's decoded images in one file, in the order of their paths.
 //!
 //! ```text
-//! offset 0     "rdarts images 1\n"
+//! offset 0     "rdarts images 2\n"
 //! offset 16    digest of the files' names, sizes and times, and of size and channels      32 bytes
 //! offset 48    number of images 8 bytes, size 4 bytes, channels 4 bytes, little endian
 //! offset 64    checksum of everything before, and of the table                            32 bytes
 //! offset 96    the table, a row an image: sum of its bytes 8 bytes, then for each channel
-//!              the sum of its values 4 bytes and of their squares 8 bytes
+//!              the sum of its values 4 bytes and of their squares 8 bytes; what `content` knows of it 8 bytes
 //! then         the images, (size, size, channels) each
 //! ```
 //!
@@ -14,9 +14,11 @@
 //! sums whenever one is read. It is written to a sibling and renamed.
 
 use super::Shape;
+use super::content::Facts;
 use super::list::Listing;
 use crate::error::DataError;
 use crate::images::{Moments, add_moments, image_sum};
+use crate::names::shown;
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -32,12 +34,14 @@ pub struct Row {
     pub sum: u64,
     /// For each channel, the sum of the values and of their squares.
     pub moments: [Moments; 3],
+    /// What was noticed about the picture.
+    pub facts: Facts,
 }
 
 impl Row {
     /// Of an image.
-    pub fn of(image: &[u8], channels: usize) -> Self {
-        let mut row = Self { sum: image_sum(image), ..Self::default() };
+    pub fn of(image: &[u8], facts: Facts, channels: usize) -> Self {
+        let mut row = Self { sum: image_sum(image), facts, ..Self::default() };
         add_moments(&mut row.moments[..channels], image);
         row
     }
@@ -54,7 +58,7 @@ pub struct CacheFile {
     pub rows: Vec<Row>,
 }
 
-const MAGIC: &[u8; 16] = b"rdarts images 1\n";
+const MAGIC: &[u8; 16] = b"rdarts images 2\n";
 const TABLE: usize = 96;
 
 /// Where the cache of a folder lies if nobody says: in the user's directory of caches.
@@ -92,7 +96,8 @@ pub fn check_place(path: &Path) -> Result<(), DataError> {
     let taken = File::open(path).and_then(|file| file.take(16).read_to_end(&mut head));
     let reason = "it is another kind of file".to_owned();
     match taken {
-        Ok(1..) if head != MAGIC => Err(DataError::Cache { file: path.display().to_string(), reason }),
+        // One of another version is made again.
+        Ok(1..) if !head.starts_with(&MAGIC[..14]) => Err(DataError::Cache { file: shown(path), reason }),
         _ => Ok(()),
     }
 }
@@ -148,8 +153,8 @@ impl Writer {
     }
 
     /// Adds the next image.
-    pub fn push(&mut self, image: &[u8]) -> Result<(), DataError> {
-        self.rows.push(Row::of(image, self.shape.channels));
+    pub fn push(&mut self, image: &[u8], facts: Facts) -> Result<(), DataError> {
+        self.rows.push(Row::of(image, facts, self.shape.channels));
         self.file.write_all(image).map_err(|e| cannot(&self.path, &e))
     }
 
@@ -186,7 +191,7 @@ fn clear_remains(dir: &Path) {
 }
 
 fn cannot(path: &Path, error: &std::io::Error) -> DataError {
-    DataError::Cache { file: path.display().to_string(), reason: error.to_string() }
+    DataError::Cache { file: shown(path), reason: error.to_string() }
 }
 
 fn fixed_part(digest: &[u8; 32], n: usize, shape: Shape) -> Vec<u8> {
@@ -203,7 +208,7 @@ fn checksum(fixed: &[u8], table: &[u8]) -> [u8; 32] {
 }
 
 fn row_size(shape: Shape) -> usize {
-    8 + 12 * shape.channels
+    8 + 12 * shape.channels + 8
 }
 
 fn table_end(n: usize, shape: Shape) -> u64 {
@@ -217,13 +222,15 @@ fn row_bytes(row: &Row, channels: usize) -> Vec<u8> {
         bytes.extend((*sum as u32).to_le_bytes());
         bytes.extend((*squares as u64).to_le_bytes());
     }
+    bytes.extend(row.facts.to_bytes());
     bytes
 }
 
 fn row_from(bytes: &[u8], channels: usize) -> Row {
     let (sum, moments) = bytes.split_at(8);
+    let facts = moments.last_chunk().map_or_else(Facts::default, |bytes| Facts::from_bytes(*bytes));
     let word = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |word, &byte| word << 8 | u64::from(byte));
-    let mut row = Row { sum: word(sum), ..Row::default() };
+    let mut row = Row { sum: word(sum), facts, ..Row::default() };
     for (moment, bytes) in row.moments[..channels].iter_mut().zip(moments.chunks_exact(12)) {
         *moment = (word(&bytes[..4]), u128::from(word(&bytes[4..])));
     }

@@ -9,10 +9,13 @@
 //! decoded one at a time, whatever the number of threads: one of the largest takes 1.4 GiB, any other below 200 MiB,
 //! computed from bytes a pixel. Beside that each thread holds the bytes of its file, at most 256 MiB.
 //!
-//! A size that is declared is checked before anything of that size is asked for. A JPEG file must end with its end
-//! marker: the decoder fills what is missing with gray, and a gray half is a picture nobody took.
+//! A size that is declared is checked before anything of that size is asked for. A picture is whole if its pixels are,
+//! whatever comes after them; see `jpeg` for the format whose decoder does not tell.
 
+use super::content::Facts;
+use super::jpeg;
 use crate::error::DataError;
+use crate::names::shown;
 use crate::sniff;
 use image::imageops::{FilterType, crop_imm, resize};
 use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Pixel};
@@ -57,26 +60,30 @@ pub fn header(path: &Path) -> Result<Header, DataError> {
 }
 
 /// Reads a file to (size, size, channels), with 1 or 3 channels.
-pub fn decode(path: &Path, size: usize, channels: usize) -> Result<Vec<u8>, DataError> {
+pub fn decode(path: &Path, size: usize, channels: usize) -> Result<(Vec<u8>, Facts), DataError> {
     guarded(path, |file| {
         let bytes = read(path, file)?;
-        whole(&bytes, file, |picture| match channels {
-            1 => square(&picture.into_luma8(), size as u32),
-            _ => square(&picture.into_rgb8(), size as u32),
+        whole(&bytes, file, |picture| {
+            let facts = Facts::of(&picture);
+            let image = match channels {
+                1 => square(&picture.into_luma8(), size as u32),
+                _ => square(&picture.into_rgb8(), size as u32),
+            };
+            (image, facts)
         })
     })
 }
 
-/// Reads a file whole and keeps nothing of it.
-pub fn check(path: &Path) -> Result<(), DataError> {
-    guarded(path, |file| whole(&read(path, file)?, file, drop))
+/// Reads a file whole and keeps nothing of its pixels.
+pub fn check(path: &Path) -> Result<Facts, DataError> {
+    guarded(path, |file| whole(&read(path, file)?, file, |picture| Facts::of(&picture)))
 }
 
 /// The decoders take damaged input without a panic as far as anybody knows; one that is found is a damaged file too.
 fn guarded<T>(path: &Path, body: impl FnOnce(&str) -> Result<T, DataError>) -> Result<T, DataError> {
-    let file = path.display().to_string();
+    let file = shown(path);
     catch_unwind(AssertUnwindSafe(|| body(&file)))
-        .unwrap_or_else(|_| Err(DataError::Picture { file, reason: "the decoder gave up".to_owned() }))
+        .unwrap_or_else(|_| Err(DataError::Picture { file, reason: DAMAGED.to_owned() }))
 }
 
 fn read(path: &Path, file: &str) -> Result<Vec<u8>, DataError> {
@@ -97,7 +104,11 @@ fn decoder<'a>(bytes: &'a [u8], file: &str) -> Result<impl ImageDecoder + 'a, Da
     let format = match image::guess_format(bytes) {
         Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP)) => format,
         _ => {
-            let found = sniff::guess(&bytes[..bytes.len().min(sniff::HEAD)]);
+            let head = &bytes[..bytes.len().min(sniff::HEAD)];
+            if let Some(found) = sniff::foreign_image(head) {
+                return Err(DataError::ForeignImage { file: file.to_owned(), found });
+            }
+            let found = sniff::guess(head);
             return Err(DataError::NotA { file: file.to_owned(), expected: "a PNG, JPEG or WebP image", found });
         }
     };
@@ -105,7 +116,7 @@ fn decoder<'a>(bytes: &'a [u8], file: &str) -> Result<impl ImageDecoder + 'a, Da
     limits.max_alloc = Some(MAX_DECODED);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits);
-    let decoder = reader.into_decoder().map_err(|e| refused(file, &e))?;
+    let decoder = reader.into_decoder().map_err(|e| refused(bytes, file, &e))?;
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > MAX_PIXELS || decoder.total_bytes() > MAX_DECODED {
         let (found, limit) = (format!("it declares {width}x{height} pixels"), format!("{MAX_PIXELS} pixels"));
@@ -116,30 +127,59 @@ fn decoder<'a>(bytes: &'a [u8], file: &str) -> Result<impl ImageDecoder + 'a, Da
 
 /// What `take` makes of a picture.
 fn whole<T>(bytes: &[u8], file: &str, take: impl FnOnce(DynamicImage) -> T) -> Result<T, DataError> {
-    let mut decoder = decoder(bytes, file)?;
+    let completed = if bytes.starts_with(JPEG) { jpeg::with_end(bytes) } else { None };
+    let (bytes, has_own_end) = (completed.as_deref().unwrap_or(bytes), completed.is_none());
+    let cut = |e| match (e, has_own_end) {
+        (DataError::Picture { file, .. }, false) => DataError::Picture { file, reason: CUT.to_owned() },
+        (e, _) => e,
+    };
+    let mut decoder = decoder(bytes, file).map_err(cut)?;
     let (width, height) = decoder.dimensions();
     let is_large = u64::from(width) * u64::from(height) > MANY_PIXELS;
     // A decoder that gave up while it held the lock has left nothing behind.
     let _alone = is_large.then(|| LARGE.lock().unwrap_or_else(PoisonError::into_inner));
-    if bytes.starts_with(JPEG) && !has_end(bytes) {
-        let reason = "the file is cut short, its end marker is missing".to_owned();
-        return Err(DataError::Picture { file: file.to_owned(), reason });
-    }
     // A picture whose orientation cannot be read is taken as it lies, as viewers do.
     let orientation = decoder.orientation().ok();
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| refused(file, &e))?;
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| cut(refused(bytes, file, &e)))?;
+    if bytes.starts_with(JPEG) {
+        let shape = (picture.as_bytes(), width as usize, height as usize, usize::from(picture.color().channel_count()));
+        let again = |bytes: &[u8]| {
+            let made = self::decoder(bytes, file).ok().and_then(|decoder| DynamicImage::from_decoder(decoder).ok());
+            made.map(DynamicImage::into_bytes)
+        };
+        if !jpeg::is_whole(bytes, has_own_end, shape, again) {
+            return Err(DataError::Picture { file: file.to_owned(), reason: CUT.to_owned() });
+        }
+    }
     orientation.into_iter().for_each(|orientation| picture.apply_orientation(orientation));
     Ok(take(picture))
 }
 
-fn refused(file: &str, error: &ImageError) -> DataError {
-    let (file, reason) = (file.to_owned(), error.to_string().replace('\n', "; "));
-    match error {
+const CUT: &str = "it ends before the picture does, so copy it again or remove it";
+const DAMAGED: &str = "it is damaged, so copy it again or remove it";
+const UNUSUAL: &str = "it is of an unusual kind of its format, so save it again as an ordinary PNG, JPEG or WebP image";
+
+fn refused(bytes: &[u8], file: &str, error: &ImageError) -> DataError {
+    let reason = match error {
         ImageError::Limits(_) => {
             let limit = format!("{MAX_PIXELS} pixels or {} MiB", MAX_DECODED >> 20);
-            DataError::LargePicture { file, found: "it declares more".to_owned(), limit }
+            return DataError::LargePicture { file: file.to_owned(), found: "it declares more".to_owned(), limit };
         }
-        _ => DataError::Picture { file, reason },
+        ImageError::Unsupported(_) => UNUSUAL,
+        _ if is_cut(bytes) => CUT,
+        _ => DAMAGED,
+    };
+    DataError::Picture { file: file.to_owned(), reason: reason.to_owned() }
+}
+
+/// Whether the end of a file is missing that cannot be decoded.
+fn is_cut(bytes: &[u8]) -> bool {
+    let riff =
+        bytes.get(4..8).and_then(|size| size.first_chunk()).map_or(0, |size| u64::from(u32::from_le_bytes(*size)));
+    match bytes {
+        [0x89, ..] => !bytes.windows(4).rev().take(64).any(|kind| kind == b"IEND"),
+        [b'R', ..] => (bytes.len() as u64) < riff + 8,
+        _ => !bytes.windows(2).rev().any(|marker| marker == b"\xff\xd9"),
     }
 }
 
@@ -155,31 +195,6 @@ fn square<P: Pixel<Subpixel = u8> + 'static>(picture: &ImageBuffer<P, Vec<u8>>, 
 }
 
 const JPEG: &[u8] = b"\xff\xd8\xff";
-
-/// Whether a JPEG file reaches its end marker, walking over segments and the scans between them.
-fn has_end(bytes: &[u8]) -> bool {
-    let mut rest = &bytes[2..];
-    loop {
-        // Up to the next marker; within a scan, ff 00 is a byte of it and ff d0 to ff d7 are its restarts.
-        let Some(at) = rest.windows(2).position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0xd0..=0xd7 | 0xff))
-        else {
-            return false;
-        };
-        let marker = rest[at + 1];
-        rest = &rest[at + 2..];
-        match marker {
-            0xd9 => return true,
-            0x01 | 0xd8 => (),
-            _ => {
-                let Some(length) = rest.first_chunk().map(|length| usize::from(u16::from_be_bytes(*length))) else {
-                    return false;
-                };
-                let Some(after) = rest.get(length..) else { return false };
-                rest = after;
-            }
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -198,19 +213,6 @@ mod tests {
     }
 
     #[test]
-    fn a_jpeg_file_ends_where_its_end_marker_is_and_not_in_a_thumbnail() {
-        let jpeg = &files()[1];
-        assert!(has_end(jpeg));
-        assert!((2..jpeg.len()).all(|length| !has_end(&jpeg[..length])));
-        // A whole picture within a segment of the first.
-        let segment = [&[0xff, 0xe1][..], &(jpeg.len() as u16 + 2).to_be_bytes(), jpeg].concat();
-        let with_thumbnail = [&jpeg[..2], &segment, &jpeg[2..]].concat();
-        assert!(has_end(&with_thumbnail) && !has_end(&with_thumbnail[..with_thumbnail.len() - 2]));
-        // Bytes after the end are somebody's habit, and harmless.
-        assert!(has_end(&[jpeg.clone(), vec![0; 100]].concat()));
-    }
-
-    #[test]
     fn large_pictures_are_decoded_one_at_a_time() {
         use std::sync::mpsc::channel;
         use std::time::Duration;
@@ -226,7 +228,7 @@ mod tests {
                 let (done, path) = (done.clone(), path(side));
                 scope.spawn(move || done.send((side, decode(&path, 8, 1))).unwrap());
             }
-            let black = Ok(vec![0; 64]);
+            let black = Ok((vec![0; 64], Facts { is_flat: true, ..Facts::default() }));
             assert_eq!(seen.recv().unwrap(), (4096, black.clone()));
             // The other one is a row larger, so it would be there by now.
             assert!(seen.recv_timeout(Duration::from_millis(500)).is_err());

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use rdarts::data::{FOLDER, check, check_files, entry};
+use rdarts::data::{FOLDER, check, check_files, entry, escaped, shown};
 use serde_json::{Value, json};
 
 use super::{Which, grouped, shown_name};
@@ -33,7 +33,7 @@ struct Found {
 /// Runs the verb.
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let (name, dir) = args.which.resolve()?;
-    let shown = shown_name(name, dir.as_deref());
+    let called = shown_name(name, dir.as_deref());
     let found = if name == FOLDER {
         let reading = Reading::new(args.json);
         let checked = check(FOLDER, dir.as_deref(), &reading);
@@ -42,7 +42,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         Found {
             good: Vec::new(),
             n_files: checked.n_files,
-            notes: checked.left_out.into_iter().collect(),
+            notes: checked.left_out,
             json: json!({ "ignored": checked.n_ignored }),
             problems,
         }
@@ -57,10 +57,10 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         });
         out!("{whole:#}");
     } else {
-        found.good.iter().for_each(|line| out!("ok   {line}"));
-        found.problems.iter().for_each(|line| out!("BAD  {line}"));
-        found.notes.iter().for_each(|line| out!("note {line}"));
-        out!("{shown}: {} read, {n_bad} bad", count(found.n_files, "file"));
+        found.good.iter().for_each(|line| out!("ok   {}", escaped(line)));
+        found.problems.iter().for_each(|line| out!("BAD  {}", escaped(line)));
+        found.notes.iter().for_each(|line| out!("note {}", escaped(line)));
+        out!("{called}: {} read, {n_bad} bad", count(found.n_files, "file"));
     }
     Ok(ExitCode::from(if n_bad > 0 { 2 } else { 0 }))
 }
@@ -69,7 +69,7 @@ fn named(name: &str, dir: Option<&std::path::Path>) -> Result<Found, Exit> {
     let files = check_files(name, dir)?;
     let (mut good, mut problems, mut details) = (Vec::new(), Vec::new(), Vec::new());
     for file in &files {
-        let path = file.path.display().to_string();
+        let path = shown(&file.path);
         match &file.images {
             Ok(0) => good.push(path.clone()),
             Ok(n) => good.push(format!("{path}: {} images", grouped(*n))),

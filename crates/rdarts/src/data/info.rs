@@ -1,10 +1,10 @@
 //! `rdarts data info`: what is in a data set, and a picture of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use rdarts::data::{Dataset, FOLDER, channel_statistics, contact_sheet, entry, imbalance, open_with};
+use rdarts::data::{Dataset, FOLDER, channel_statistics, contact_sheet, entry, imbalance, open_with, shown};
 use rdarts::run::SearchSpec;
 use rdarts::search::problem::{data_dir, data_options};
 use serde_json::json;
@@ -62,7 +62,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     } else {
         found.print();
         if let Some(path) = &args.sheet {
-            out!("Contact sheet: {}", path.display());
+            out!("Contact sheet: {}", shown(path));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -109,14 +109,14 @@ impl<'a> Found<'a> {
         let (n_train, n_test) = (data.train.n, data.test.n);
         out!(
             "{}: {} training and {} test images of {} in {} classes",
-            data.name,
+            shown(&data.name),
             grouped(n_train),
             grouped(n_test),
             shown_shape(self.shape()),
             data.classes.len()
         );
         match &self.place {
-            Some(dir) => out!("Files: {}", dir.display()),
+            Some(dir) => out!("Files: {}", shown(dir)),
             None => out!("Part of the program, no files"),
         }
         let rate = (n_train + n_test) as f64 / self.seconds.max(1e-9);
@@ -138,10 +138,11 @@ impl<'a> Found<'a> {
     }
 
     fn print_classes(&self) {
-        let width = self.data.classes.iter().map(|class| class.chars().count()).max().unwrap_or(0).max("class".len());
+        let names: Vec<String> = self.data.classes.iter().map(shown).collect();
+        let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max("class".len());
         out!("{:<width$} {:>9} {:>9}", "class", "training", "test");
-        for ((class, train), test) in self.data.classes.iter().zip(&self.train).zip(&self.test) {
-            out!("{class:<width$} {:>9} {:>9}", grouped(*train), grouped(*test));
+        for ((name, train), test) in names.iter().zip(&self.train).zip(&self.test) {
+            out!("{name:<width$} {:>9} {:>9}", grouped(*train), grouped(*test));
         }
         for (part, counts) in [("training", &self.train), ("test", &self.test)] {
             match imbalance(counts) {
@@ -188,7 +189,7 @@ impl<'a> Found<'a> {
             .collect();
         let augment = &self.spec.augment;
         let whole = json!({
-            "name": self.spec.data.name, "dir": self.place, "shape": self.shape(), "train": data.train.n, "test": data.test.n,
+            "name": self.spec.data.name, "dir": self.place.as_deref().map(text), "shape": self.shape(), "train": data.train.n, "test": data.test.n,
             "seconds": self.seconds, "classes": classes,
             "largest_to_smallest": { "train": ratio(&self.train), "test": ratio(&self.test) },
             "computed": { "mean": self.computed.0, "deviation": self.computed.1 },
@@ -198,8 +199,13 @@ impl<'a> Found<'a> {
                 "crop_padding": augment.crop_padding, "flip": augment.flip, "cutout_length": augment.cutout_length,
                 "cutout_prob": augment.cutout_prob,
             },
-            "sheet": sheet,
+            "sheet": sheet.as_deref().map(text),
         });
         out!("{whole:#}");
     }
+}
+
+/// A path as it is in JSON: itself if it is text.
+fn text(path: &Path) -> String {
+    path.to_str().map_or_else(|| shown(path), str::to_owned)
 }
