@@ -38,4 +38,4 @@ pub use spec::{
     AlphasSpec, AugmentSpec, CutoutSchedule, DataSpec, EvalSpec, HessianImages, HessianMode, HessianSpec, LoopSpec,
     Method, MonitorForm, MonitorSpec, NetworkSpec, Order, SearchSpec, SpaceSpec, SpecError, Statistics, WeightsSpec,
 };
-pub use text::{TextError, is_system, read_text};
+pub use text::{TextError, for_shell, is_system, read_text};

@@ -49,13 +49,16 @@ pub(crate) struct Lock {
     warnings: Vec<String>,
 }
 
+type TryLock = dyn Fn(&File) -> Result<(), TryLockError> + Send + Sync;
+type Clock = dyn Fn(&Path) -> io::Result<SystemTime> + Send + Sync;
+
 /// What a lock is made with; tests put their own in its place.
 #[derive(Clone)]
 pub(crate) struct Means {
     /// The system's lock.
-    pub(crate) lock: Arc<dyn Fn(&File) -> Result<(), TryLockError> + Send + Sync>,
+    pub(crate) lock: Arc<TryLock>,
     /// The present time of the file system of a directory.
-    pub(crate) now: Arc<dyn Fn(&Path) -> io::Result<SystemTime> + Send + Sync>,
+    pub(crate) now: Arc<Clock>,
     /// How long `lock` may take.
     pub(crate) patience: Duration,
     /// How often an owner is renewed.

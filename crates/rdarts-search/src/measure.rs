@@ -6,11 +6,8 @@
 //! the supernet's weights: the drop from the supernet's accuracy to its child's is what the paper's figure 5
 //! relates to the eigenvalue.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rdarts_data::Batch as Images;
-use rdarts_kernels::spec::CellNoise;
 use rdarts_net::{AlphaHessian, Alphas, Evaluator, FullHessian, Point, Work};
 use rdarts_rng::Stream;
 use rdarts_run::HessianMode;
@@ -18,7 +15,7 @@ use rdarts_space::{Genotype, Selection, derive, selection};
 
 use crate::error::SearchError;
 use crate::lanczos::{Dominant, SymmetricOperator, dominant};
-use crate::problem::{Problem, as_batch};
+use crate::problem::{NoisyBatch, Problem, as_batch};
 use crate::state::State;
 
 /// Mean loss and fraction of correct images.
@@ -103,7 +100,7 @@ pub struct MeanHessian<'a> {
     problem: &'a Problem,
     state: &'a State,
     alphas: Alphas,
-    batches: Vec<(Images, Vec<Arc<CellNoise>>)>,
+    batches: Vec<NoisyBatch>,
     /// Of the first batches; at least of one.
     kept: Vec<AlphaHessian>,
     stop: &'a AtomicBool,
@@ -126,12 +123,7 @@ impl<'a> MeanHessian<'a> {
     }
 
     /// The alpha-Hessian on any batches with their noise; `None` if `stop` was set meanwhile.
-    pub fn on(
-        problem: &'a Problem,
-        state: &'a State,
-        batches: Vec<(Images, Vec<Arc<CellNoise>>)>,
-        stop: &'a AtomicBool,
-    ) -> Option<Self> {
+    pub fn on(problem: &'a Problem, state: &'a State, batches: Vec<NoisyBatch>, stop: &'a AtomicBool) -> Option<Self> {
         let alphas = state.network_alphas(problem);
         let mut this = Self { problem, state, alphas, batches, kept: Vec::new(), stop };
         let each = problem.net.memory_estimate(this.batches[0].0.n, problem.side(), Work::HessianProduct).max(1);

@@ -38,6 +38,9 @@ pub struct Problem {
 /// The images of one weight step and one alpha step.
 pub type StepBatches = (Images, Images);
 
+/// A batch with the drop-path factors and the noise of every cell.
+pub type NoisyBatch = (Images, Vec<Arc<CellNoise>>);
+
 impl Problem {
     /// Reads the data and lays out the network.
     ///
@@ -124,11 +127,7 @@ impl Problem {
     ///
     /// # Errors
     /// One sentence if the images are in a file that cannot be read any more.
-    pub fn hessian_batches(
-        &self,
-        attempt: usize,
-        epoch: usize,
-    ) -> Result<Vec<(Images, Vec<Arc<CellNoise>>)>, SearchError> {
+    pub fn hessian_batches(&self, attempt: usize, epoch: usize) -> Result<Vec<NoisyBatch>, SearchError> {
         let (n, batch) = (self.spec.hessian.batches, self.spec.search.batch);
         let valid = &self.split.valid;
         match self.spec.hessian.images {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
-use rdarts::data::FOLDER;
+use rdarts::data::{FOLDER, shown};
 use rdarts::kernels::Isa;
 use rdarts::run::{Environment, EpochRecord, Event, RunDir, RunView, SearchSpec};
 use rdarts::search::SearchError;
@@ -60,7 +60,7 @@ pub fn reopen(view: &RunView, data_dir: Option<&Path>, quiet: bool) -> Result<Pr
     }
     let space = match view.space()? {
         Some(text) => {
-            let name = view.path().join("space.toml").display().to_string();
+            let name = shown(view.path().join("space.toml"));
             Space::from_toml(&text, &name).map_err(Exit::input)?
         }
         None => open_space(&spec.space.name)?,
@@ -126,14 +126,12 @@ pub fn conduct(
 /// The name of the data set, for a folder that of its directory.
 pub fn data_name(spec: &SearchSpec) -> String {
     let dir = Path::new(&spec.data.dir).file_name().filter(|_| spec.data.name == FOLDER);
-    dir.map_or(spec.data.name.clone(), |name| name.to_string_lossy().into_owned())
+    dir.map_or(spec.data.name.clone(), shown)
 }
 
 /// A path as a shell takes it.
 pub fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./+:@%".contains(c));
-    if plain { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+    rdarts::run::for_shell(path)
 }
 
 fn epochs(events: &[Event]) -> impl Iterator<Item = &EpochRecord> {

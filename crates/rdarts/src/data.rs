@@ -67,7 +67,7 @@ impl Which {
             return Err(Exit::Input(format!(
                 "`{}` is a path and --data-dir is `{}`, but the data should have one place",
                 self.data,
-                dir.display()
+                shown(dir)
             )));
         }
         Ok((set_at(path)?, Some(path.to_owned())))

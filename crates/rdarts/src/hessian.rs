@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
+use rdarts::data::shown;
 use rdarts::run::{CheckpointName, HessianImages, HessianSpec, RunView};
 use rdarts::search::lanczos::spectrum;
 use rdarts::search::measure::{Curvature, MeanHessian, diagonal, eigenvalue};
@@ -172,10 +173,7 @@ fn choose(view: &RunView, epoch: Option<usize>) -> Result<CheckpointName, Exit> 
     };
     found.cloned().ok_or_else(|| {
         if whole.is_empty() {
-            return Exit::Input(format!(
-                "`{}` has no checkpoint yet: its first epoch is not over",
-                view.path().display()
-            ));
+            return Exit::Input(format!("`{}` has no checkpoint yet: its first epoch is not over", shown(view.path())));
         }
         let mut epochs: Vec<usize> = whole.iter().map(|n| n.epoch).collect();
         epochs.sort_unstable();
@@ -188,7 +186,7 @@ fn choose(view: &RunView, epoch: Option<usize>) -> Result<CheckpointName, Exit> 
         let hint = if was { " (a search with --set eval.keep_checkpoints=true keeps all)" } else { "" };
         Exit::Input(format!(
             "`{}` has no checkpoint of {wanted}, only of {epochs_word} {there}{hint}",
-            view.path().display()
+            shown(view.path())
         ))
     })
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use rdarts::data::shown;
 use rdarts::run::{RunDir, RunError};
 use rdarts::search::search::resume;
 
@@ -42,7 +43,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
             problem.spec.search.method,
             problem.space.name,
             data_name(&problem.spec),
-            args.dir.display()
+            shown(&args.dir)
         );
     }
     if dir.view().space()?.is_none() {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use rdarts::data::{FOLDER, NAMES, entry, shape};
+use rdarts::data::{FOLDER, NAMES, entry, escaped, shape, shown};
 use rdarts::run::{Reservation, RunError, SearchSpec};
 use rdarts::search::problem::{Problem, data_dir, data_options, open_space};
 use rdarts::search::search::start;
@@ -203,7 +203,7 @@ fn data_directory(spec: &SearchSpec) -> Result<String, Exit> {
             Some(text) => Ok(text.to_string()),
             None => Err(Exit::Input(format!(
                 "the directory {} has bytes in its path that are no text (UTF-8): rename it, or name a link to it",
-                whole.display()
+                shown(&whole)
             ))),
         },
         // Where it cannot be found, opening the data says so in its own words.
@@ -238,7 +238,7 @@ fn announce(problem: &Problem, path: &Path, threads: usize) {
         problem.split.valid.len(),
         count(threads, "thread"),
         rdarts::kernels::Isa::best().name(),
-        path.display(),
+        shown(path),
     );
 }
 
@@ -251,7 +251,7 @@ fn images(problem: &Problem) -> String {
     let classes = match least == most {
         true => format!("{least} of each of {} classes", counts.len()),
         false => {
-            let (fewest, largest) = (at(least), at(most));
+            let (fewest, largest) = (escaped(at(least)), escaped(at(most)));
             format!("of {} classes, from {least} ({fewest}) to {most} ({largest})", counts.len())
         }
     };

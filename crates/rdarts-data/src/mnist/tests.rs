@@ -24,7 +24,12 @@ fn write_set(dir: &Path, name: impl Fn(&str, &str) -> String, side: u32, n_label
         let n = if part.starts_with("train") { 3u32 } else { 2 };
         let bytes = if kind == "idx3-ubyte" {
             let dims = [n, side, side].map(u32::to_be_bytes).concat();
-            [&[0, 0, 8, 3], &dims[..], &vec![n as u8; (n * side * side) as usize]].concat()
+            // Images of one colour alone would be refused.
+            let mut pixels = vec![n as u8; (n * side * side) as usize];
+            if let Some(last) = pixels.last_mut() {
+                *last = 0;
+            }
+            [&[0, 0, 8, 3], &dims[..], &pixels].concat()
         } else {
             let n = if n == 3 { n_labels } else { n };
             [&[0, 0, 8, 1], &n.to_be_bytes()[..], &vec![7; n as usize]].concat()

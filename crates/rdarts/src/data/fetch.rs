@@ -62,7 +62,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     for (name, arrival) in &fetched.files {
         out!("{name}: {}", sentence(*arrival));
     }
-    out!("{} is in {}", args.name, fetched.dir.display());
+    out!("{} is in {}", args.name, rdarts::data::shown(&fetched.dir));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use rdarts::data::{Entry, catalog, fetch};
+use rdarts::data::{Entry, catalog, fetch, shown};
 use serde_json::{Value, json};
 
 use super::{grouped, shown_shape};
@@ -61,14 +61,11 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
 /// Where it is looked, in words.
 fn explain(args: &Args) {
     if let Some(dir) = &args.data_dir {
-        out!(
-            "Looked for in {} (--data-dir) only, and in the directories in it that have the usual names.",
-            dir.display()
-        );
+        out!("Looked for in {} (--data-dir) only, and in the directories in it that have the usual names.", shown(dir));
         return;
     }
     let env = std::env::var_os("RDARTS_DATA").filter(|value| !value.is_empty());
-    let env = env.map_or("not set".to_owned(), |dir| PathBuf::from(dir).display().to_string());
+    let env = env.map_or("not set".to_owned(), |dir| shown(dir));
     out!("Looked for, the first first:");
     out!("  --data-dir DIR, and then nowhere else");
     out!("  $RDARTS_DATA: {env}");
@@ -77,11 +74,11 @@ fn explain(args: &Args) {
     // Sets that are looked for in the same places share a line.
     for alike in placed.chunk_by(|a, b| a.1 == b.1) {
         let names: Vec<&str> = alike.iter().map(|(name, _)| *name).collect();
-        let places: Vec<String> = alike[0].1.iter().map(|dir| dir.display().to_string()).collect();
+        let places: Vec<String> = alike[0].1.iter().map(shown).collect();
         out!("  {}: {}", names.join(", "), places.join(", "));
     }
     if let Ok(target) = fetch::usual_target() {
-        out!("`rdarts data fetch NAME` puts a data set into a directory of {}.", target.display());
+        out!("`rdarts data fetch NAME` puts a data set into a directory of {}.", shown(&target));
     }
 }
 
@@ -109,7 +106,7 @@ impl Place {
     fn words(&self, entry: &Entry) -> String {
         match self {
             Self::BuiltIn => "part of the program".into(),
-            Self::Found(dir) => dir.display().to_string(),
+            Self::Found(dir) => shown(dir),
             Self::Absent if fetch::source(entry.name).is_ok() => {
                 format!("not found; `rdarts data fetch {}` gets it", entry.name)
             }
