@@ -65,7 +65,7 @@ fn explain(args: &Args) {
         return;
     }
     let env = std::env::var_os("RDARTS_DATA").filter(|value| !value.is_empty());
-    let env = env.map_or("not set".to_owned(), |dir| shown(dir));
+    let env = env.map_or("not set".to_owned(), shown);
     out!("Looked for, the first first:");
     out!("  --data-dir DIR, and then nowhere else");
     out!("  $RDARTS_DATA: {env}");
