@@ -224,7 +224,9 @@ fn names_of_any_bytes_are_one_line_and_do_nothing_to_a_terminal() {
         std::fs::write(dir.join("cat").join(name(b"\r\x1b]0;x\x07.png")), "x").unwrap();
         let bad = with(&["data", "info"]);
         let sentence = text(&bad.stderr);
-        assert_eq!((bad.status.code(), sentence.lines().count()), (Some(2), 1), "{sentence}");
+        // One note of what was left out, and one sentence.
+        assert_eq!((bad.status.code(), sentence.lines().count()), (Some(2), 2), "{sentence}");
+        assert!(sentence.lines().last().is_some_and(|line| line.starts_with("error: ")), "{sentence}");
         assert!(sentence.contains("\\r\\u{1b}]0;x\\u{7}.png is not a PNG, JPEG or WebP image"), "{sentence:?}");
     }
     // A path that is text is recorded as it is, and found again.

@@ -26,7 +26,7 @@ fn write_set(dir: &Path, name: impl Fn(&str, &str) -> String, side: u32, n_label
             let dims = [n, side, side].map(u32::to_be_bytes).concat();
             // Images of one colour alone would be refused.
             let mut pixels = vec![n as u8; (n * side * side) as usize];
-            if let Some(last) = pixels.last_mut() {
+            if let Some(last) = pixels.last_mut().filter(|_| n == 3) {
                 *last = 0;
             }
             [&[0, 0, 8, 3], &dims[..], &pixels].concat()
