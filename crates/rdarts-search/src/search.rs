@@ -263,10 +263,15 @@ fn go_back(
 ) -> Result<State, SearchError> {
     let names = dir.view().checkpoints().map_err(SearchError::failed)?;
     let wanted = names.iter().filter(|n| n.epoch == return_to && n.step.is_none()).max_by_key(|n| n.sequence);
-    let name = wanted.ok_or_else(|| {
-        SearchError::Failed(format!("the checkpoint of epoch {return_to}, which the search must go back to, is gone"))
-    })?;
-    let checkpoint = dir.view().load_checkpoint(name).map_err(SearchError::failed)?;
+    let lost = |why: String| {
+        SearchError::Failed(format!(
+            "the search must go back to epoch {return_to}, but its checkpoint {why}: delete every checkpoint of epoch \
+             {return_to} and of later ones from {}, then `rdarts resume` makes them again, to the same bits",
+            rdarts_data::shown(dir.view().checkpoints_path())
+        ))
+    };
+    let name = wanted.ok_or_else(|| lost("is gone".into()))?;
+    let checkpoint = dir.view().load_checkpoint(name).map_err(|e| lost(format!("cannot be used ({e})")))?;
     let mut back = State::from_checkpoint(problem, &name.to_string(), checkpoint)?;
     back.at.attempt = state.at.attempt + 1;
     back.at.total_steps = state.at.total_steps;

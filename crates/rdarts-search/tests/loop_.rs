@@ -279,3 +279,43 @@ fn a_search_that_rolls_back_by_small_steps_never_misses_a_checkpoint() {
     let left = RunView::open(&path).unwrap().checkpoints().unwrap().len();
     assert!(left <= 2 * 9, "{left} checkpoints");
 }
+
+#[test]
+fn a_damaged_checkpoint_that_a_rollback_needs_is_named_and_what_is_advised_gives_the_same_bits() {
+    let problem = problem(&["monitor.window=2", "search.epochs=6"]);
+    let tmp = tempfile::tempdir().unwrap();
+    let (whole, hurt) = (tmp.path().join("whole"), tmp.path().join("hurt"));
+    run(&problem, &whole, &[], &[2]);
+    let rollback = decisions(&whole).first().cloned().expect("this seed goes back; otherwise the test shows nothing");
+    // Stopped in the epoch after which the search goes back.
+    let stop = AtomicBool::new(false);
+    let steps = rollback.epoch * problem.steps_per_epoch() + 1;
+    let mut observer = StopAfter { left: Some(steps), at_phase: None, stop: &stop, steps: 0, at_rollback: false };
+    start(&problem, &mut RunDir::create(&hurt, &problem.spec).unwrap(), &mut observer, &stop).unwrap();
+    let names = RunView::open(&hurt).unwrap().checkpoints().unwrap();
+    let wanted = names.iter().find(|n| n.epoch == rollback.return_to && n.step.is_none()).unwrap();
+    let path = hurt.join("checkpoints").join(wanted.file_name());
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    stop.store(false, Ordering::Relaxed);
+    let go_on = || {
+        let mut observer = StopAfter { left: None, at_phase: None, stop: &stop, steps: 0, at_rollback: false };
+        let mut dir = RunDir::open(&hurt).unwrap();
+        resume(&problem, &mut dir, &mut observer, &stop, &mut |_| ())
+    };
+    let error = go_on().unwrap_err().to_string();
+    assert!(
+        error.contains(&format!("must go back to epoch {}, but its checkpoint cannot be used", rollback.return_to))
+    );
+    for name in RunView::open(&hurt).unwrap().checkpoints().unwrap() {
+        if name.epoch >= rollback.return_to {
+            std::fs::remove_file(hurt.join("checkpoints").join(name.file_name())).unwrap();
+        }
+    }
+    go_on().unwrap();
+    let (a, b) = (result(&whole), result(&hurt));
+    assert_eq!(a.0, b.0);
+    assert!(a.1 == b.1, "the last checkpoints differ");
+}
