@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use rdarts::data::{FOLDER, shown};
 use rdarts::kernels::Isa;
-use rdarts::run::{Environment, EpochRecord, Event, RunDir, RunView, SearchSpec};
+use rdarts::run::{Environment, EpochRecord, Event, HessianImages, HessianSpec, RunDir, RunView, SearchSpec};
 use rdarts::search::SearchError;
 use rdarts::search::problem::{Problem, open_space};
 use rdarts::search::search::{Found, Outcome, rule_of};
@@ -175,13 +175,23 @@ fn tell(problem: &Problem, path: &Path, found: &Found, events: &[Event]) {
     if !decided {
         out!("  {}", never(problem, points.len()));
     }
+    if spec.hessian.every > 0 {
+        out!("  {}", noise(&spec.hessian, spec.search.batch, events));
+    }
     let is_told = events.iter().any(|e| matches!(e, Event::Decision(d) if d.reason == found.reason));
     if !is_told {
         out!("  {}", found.reason);
     }
     let record = epochs(events).filter(|r| r.epoch == found.epoch).last();
     if let Some(r) = record {
-        let mut facts = vec![format!("{} in the normal cell", count(r.skip_connects_normal, "skip connection"))];
+        let mut facts = vec![match (r.skip_connects_reduce, r.parameterless_normal, r.parameterless_reduce) {
+            (Some(reduce), Some(free), Some(free_reduce)) => format!(
+                "skip connections {} in the normal and {reduce} in the reduction cell, parameterless operations {free} and \
+                 {free_reduce}",
+                r.skip_connects_normal
+            ),
+            _ => format!("{} in the normal cell", count(r.skip_connects_normal, "skip connection")),
+        }];
         if let Some(a) = r.valid_accuracy {
             facts.push(format!("one-shot accuracy {:.1} %", 100.0 * a));
         }
@@ -210,6 +220,35 @@ fn tell(problem: &Problem, path: &Path, found: &Found, events: &[Event]) {
         out!("  rdarts search {path}/spec.toml --seed {}", spec.seed + 1);
         out!("      the same with other random numbers, to see how far it varies");
     }
+}
+
+/// What the eigenvalues were measured on, and how sure that makes them.
+fn noise(spec: &HessianSpec, batch: usize, events: &[Event]) -> String {
+    let which = match spec.images {
+        HessianImages::Last => "the last",
+        HessianImages::Fixed => "always the same",
+    };
+    let mut shares: Vec<f64> = epochs(events)
+        .filter_map(|r| Some(r.eigenvalue_error? / r.eigenvalue?.abs()))
+        .filter(|s| s.is_finite())
+        .collect();
+    shares.sort_by(f64::total_cmp);
+    match shares.get(shares.len() / 2) {
+        Some(share) => format!(
+            "Each eigenvalue is that of {which} {} of {batch} images; its standard error over them was {:.0} % in the median.",
+            count_of(spec.batches, "batch", "batches"),
+            100.0 * share
+        ),
+        None => format!(
+            "Each eigenvalue is that of one batch of {batch} images, and nothing says how far it would move on others \
+             (--set hessian.batches=4 does)."
+        ),
+    }
+}
+
+/// `1 batch`, `4 batches`.
+fn count_of(n: usize, one: &str, more: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { more })
 }
 
 /// Why the monitor never acted, after so many measurements.
