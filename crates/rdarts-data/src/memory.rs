@@ -73,9 +73,11 @@ impl Version {
         };
         let (limit, used, cached) = match self {
             // `max` is no number, and no limit.
-            Version::V2 => {
-                (number("memory.max")?, number("memory.current"), counted(&["inactive_file ", "active_file "]))
-            }
+            Version::V2 => (
+                number("memory.max")?,
+                number("memory.current"),
+                counted(&["inactive_file ", "active_file ", "slab_reclaimable "]),
+            ),
             Version::V1 => {
                 // The second knows also of groups above that are not mounted here.
                 let above = field(&stat, "hierarchical_memory_limit ").and_then(|text| text.trim().parse().ok());

@@ -5,9 +5,9 @@
 //!
 //! Some file systems of clusters have no such locks, or on one machine the lock daemon does not answer. So there is also
 //! a file `owner` that only one process can make; it says who made it, and its time is renewed while the process works.
-//! An `owner` left behind is taken over: at once by one who has the system's lock if its maker had that too, and if its
-//! process ran on this machine and has ended; else when it has not been renewed for [`STALE_AFTER`], by the clock of the
-//! file system alone. A process whose file was taken over notices, and writes no more ([`Lock::is_lost`]).
+//! An `owner` left behind is taken over: at once if its process ran on this machine and has ended, or had the lock that is
+//! ours now; after [`SILENT_AFTER`] if that process ran on another machine; else when it has not been renewed for
+//! [`STALE_AFTER`], by the clock of the file system alone. A process whose file was taken over notices, and writes no more ([`Lock::is_lost`]).
 //!
 //! Invariant: a refused process leaves nothing behind that it did not find.
 
@@ -33,6 +33,10 @@ pub(crate) const STALE_AFTER: Duration = Duration::from_secs(300);
 
 /// Several of these may be lost before a file counts as stale.
 const RENEW_EVERY: Duration = Duration::from_secs(30);
+
+/// An owner with a lock that has missed this many renewals has lost both. On some file systems every machine grants its
+/// own locks, so that of another machine alone shows nothing.
+const SILENT_AFTER: Duration = Duration::from_secs(90);
 
 /// How long the system may take for a lock. A local one takes no time; a daemon that is not there never answers.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -77,12 +81,17 @@ impl Lock {
     pub(crate) fn take(dir: &Path, means: &Means) -> Result<Lock, RunError> {
         let path = dir.join(LOCK);
         let write_error = |source| RunError::Io { action: "write", path: path.clone(), source };
+        let mut tries = 0;
         let (mut file, is_new, locked) = loop {
             let (file, is_new) = open(&path).map_err(write_error)?;
             let locked = lock_in_time(&file, means);
             // Whoever gives up a new directory removes the file; a lock on a removed file keeps nobody out.
             if matches!(locked, Ok(true)) && !is_still(&file, &path) {
-                continue;
+                tries += 1;
+                if tries < 20 {
+                    continue;
+                }
+                break (file, is_new, Err("it names a file in two ways".to_string()));
             }
             break (file, is_new, locked);
         };
@@ -120,8 +129,8 @@ impl Lock {
         match record(&lock._file) {
             Ok(()) => Ok(lock),
             Err(err) => {
-                drop(lock);
-                Err(refused(write_error(err)))
+                lock.undo();
+                Err(write_error(err))
             }
         }
     }
@@ -143,6 +152,16 @@ impl Lock {
             let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+/// Whether a text is that of a lock's file.
+pub(crate) fn is_lock_text(text: &str) -> bool {
+    text.is_empty() || described(text).is_some()
+}
+
+/// Whether a text is that of an owner's file.
+pub(crate) fn is_owner_text(text: &str) -> bool {
+    text.is_empty() || Process::parse(text).is_some()
 }
 
 /// The file, and whether it is new.
@@ -295,10 +314,19 @@ fn free_owner(
     let renewed = std::fs::metadata(&path).and_then(|m| m.modified()).map_err(read_error)?;
     let now = (means.now)(dir).map_err(|source| RunError::Io { action: "write", path: dir.to_path_buf(), source })?;
     let age = now.duration_since(renewed).unwrap_or_default();
-    // Its lock is ours now.
-    let has_lost_lock = has_lock && process.as_ref().is_some_and(|process| process.has_lock);
+    // Its lock is ours now; one that was killed before it wrote its name had ours or none.
+    let is_silent = |process: &Process| process.machine == Process::own().machine || age > SILENT_AFTER;
+    let has_lost_lock = has_lock
+        && match &process {
+            Some(process) => process.has_lock && is_silent(process),
+            None => text.is_empty(),
+        };
     let has_ended = if has_lost_lock { Some(true) } else { process.as_ref().and_then(Process::has_ended) };
-    let free_in = STALE_AFTER.checked_sub(age);
+    let wait = match &process {
+        Some(process) if has_lock && process.has_lock => SILENT_AFTER,
+        _ => STALE_AFTER,
+    };
+    let free_in = wait.checked_sub(age);
     if has_ended == Some(false) || (has_ended.is_none() && free_in.is_some()) {
         let free_in = free_in.filter(|_| has_ended.is_none());
         let by = process.map(|process| process.described());
@@ -312,13 +340,15 @@ fn free_owner(
         Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
             let begun = std::fs::metadata(&turn).and_then(|m| m.modified()).unwrap_or(now);
             let age = now.duration_since(begun).unwrap_or_default();
-            if age > STALE_AFTER {
+            // It takes no time to take a turn: this one was killed in it.
+            if age > SILENT_AFTER {
                 let _ = std::fs::remove_file(&turn);
+                return free_owner(dir, means, next, has_lock, warnings);
             }
             return Err(RunError::Locked {
                 path: dir.to_path_buf(),
                 by: None,
-                free_in: Some(STALE_AFTER.saturating_sub(age)),
+                free_in: Some(SILENT_AFTER.saturating_sub(age)),
             });
         }
         Err(err) => return Err(take_error(err)),
@@ -334,7 +364,7 @@ fn free_owner(
         // It has changed hands in between.
         return free_owner(dir, means, next, has_lock, warnings);
     }
-    if has_lost_lock {
+    if has_lost_lock && process.as_ref().is_none_or(|process| process.machine == Process::own().machine) {
         // Killed, and resumed: nothing that anyone need know.
         return Ok(true);
     }
@@ -414,6 +444,8 @@ impl Process {
         if own.machine.is_empty() || own.began.is_empty() || own.machine != self.machine {
             return None;
         }
+        // Where the processes of others are hidden, one that is not seen may be there.
+        state_and_start(1)?;
         Some(state_and_start(self.number).is_none_or(|(state, start)| "ZX".contains(&state) || start != self.began))
     }
 }
@@ -499,13 +531,25 @@ mod tests {
     }
 
     #[test]
-    fn who_gets_the_lock_of_one_that_was_killed_elsewhere_need_not_wait() {
+    fn who_gets_the_lock_of_one_that_was_killed_need_not_wait_long() {
         let system = Lockless::new();
         let there = Process { host: "node7".into(), machine: "another".into(), has_lock: true, ..Process::own() };
         std::fs::write(system.path().join(OWNER), there.text()).unwrap();
+        // It may work there, on a file system whose machines grant locks each for itself.
+        let refused = Lock::take(system.path(), &Means::system()).unwrap_err().to_string();
+        assert!(refused.contains("node7"), "{refused}");
+        let owner = File::options().write(true).open(system.path().join(OWNER)).unwrap();
+        owner.set_modified(SystemTime::now() - SILENT_AFTER - Duration::from_secs(9)).unwrap();
         let lock = Lock::take(system.path(), &Means::system()).unwrap();
-        assert!(lock.warnings().is_empty(), "{:?}", lock.warnings());
+        assert_eq!(lock.warnings().len(), 1, "{:?}", lock.warnings());
         drop(lock);
+        // Killed before it wrote its name, and on this machine.
+        let here = Process { has_lock: true, began: "another".into(), ..Process::own() };
+        for text in [String::new(), here.text()] {
+            std::fs::write(system.path().join(OWNER), text).unwrap();
+            let lock = Lock::take(system.path(), &Means::system()).unwrap();
+            assert!(lock.warnings().is_empty(), "{:?}", lock.warnings());
+        }
         // One that had no lock says nothing by that.
         std::fs::write(system.path().join(OWNER), Process { has_lock: false, ..there }.text()).unwrap();
         assert!(Lock::take(system.path(), &Means::system()).is_err());

@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use crate::atomic;
 use crate::checkpoint::{self, Checkpoint, CheckpointError, CheckpointName, Newest};
 use crate::event::{self, Event, EventError, LastLine, Timing};
-use crate::lock::{LOCK, Lock, Means, OWNER};
+use crate::lock::{self, LOCK, Lock, Means, OWNER};
 use crate::log;
 use crate::spec::{SearchSpec, SpecError};
 use crate::text::{TextError, escaped, for_shell, is_system, read_text, shown};
@@ -451,6 +451,9 @@ impl RunDir {
     fn open_with(path: &Path, means: &Means) -> Result<RunDir, RunError> {
         check_format(path)?;
         let view = RunView::open(path)?;
+        if view.is_done() {
+            return Err(RunError::Finished { path: path.to_path_buf() });
+        }
         let lock = Lock::take(path, means)?;
         let found = match view.is_done() {
             true => None,
@@ -792,7 +795,13 @@ fn refuse_occupied(path: &Path) -> Result<(), RunError> {
         // A process that was killed before it wrote the spec leaves these, and they hold nothing.
         let is_empty = || std::fs::read_dir(entry.path()).is_ok_and(|mut inner| inner.next().is_none());
         let is_line_less = || std::fs::metadata(entry.path()).is_ok_and(|m| m.is_file() && m.len() == 0);
-        let is_ours = [LOCK, OWNER, FORMAT].iter().any(|ours| name == *ours)
+        // By what they hold, since others have files of these names.
+        let holds = |is_ours: fn(&str) -> bool| {
+            std::fs::read(entry.path()).is_ok_and(|bytes| is_ours(&String::from_utf8_lossy(&bytes)))
+        };
+        let is_ours = (name == LOCK && holds(lock::is_lock_text))
+            || (name == OWNER && holds(lock::is_owner_text))
+            || (name == FORMAT && holds(|text| text.is_empty() || text.starts_with(FORMAT_WORD)))
             || (name == CHECKPOINTS && is_empty())
             || ((name == EVENTS || name == TIMINGS) && is_line_less());
         if !is_ours && !atomic::is_temporary(&name) {
@@ -1206,7 +1215,7 @@ mod tests {
         assert_eq!(std::fs::read_to_string(path.join("DONE")).unwrap(), "all epochs done\n");
         let json = std::fs::read_to_string(path.join("genotype.json")).unwrap();
         assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap(), json!({ "normal": [1] }));
-        let err = RunDir::open(&path).unwrap().recover().unwrap_err().to_string();
+        let err = RunDir::open(&path).unwrap_err().to_string();
         assert_eq!(err, format!("the run in `{}` has finished, there is nothing to resume", path.display()));
         assert_eq!(view.events().unwrap(), [epoch(0)]);
     }

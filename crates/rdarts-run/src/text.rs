@@ -91,10 +91,17 @@ pub fn shown(path: &Path) -> String {
 pub fn for_shell(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./+:@%".contains(c));
-    match text == escaped(&text) {
+    match path.to_str().is_some() && text == escaped(&text) {
         true if plain => text,
         true => format!("'{}'", text.replace('\'', "'\\''")),
-        false => format!("$'{}'", escaped(&text.replace('\\', "\\\\").replace('\'', "\\'"))),
+        // Byte by byte, as shells read it.
+        false => {
+            let byte = |byte: &u8| match byte {
+                b'\'' | b'\\' | 0..0x20 | 0x7f.. => format!("\\x{byte:02x}"),
+                _ => char::from(*byte).to_string(),
+            };
+            format!("$'{}'", path.as_os_str().as_encoded_bytes().iter().map(byte).collect::<String>())
+        }
     }
 }
 
@@ -190,7 +197,7 @@ mod tests {
         assert_eq!(escaped("a\nb\x1b[31m"), "a\\nb\\u{1b}[31m");
         assert_eq!(for_shell(Path::new("a/b-1")), "a/b-1");
         assert_eq!(for_shell(Path::new("it's")), "'it'\\''s'");
-        assert_eq!(for_shell(Path::new("a\n'")), "$'a\\n\\''");
+        assert_eq!(for_shell(Path::new("a\n'\u{200e}")), "$'a\\x0a\\x27\\xe2\\x80\\x8e'");
         assert_eq!(escaped("a\u{202e}b \u{e4}\u{308} \"'\\"), "a\\u{202e}b \u{e4}\u{308} \"'\\");
         #[cfg(unix)]
         {

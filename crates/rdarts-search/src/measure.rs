@@ -162,10 +162,10 @@ impl<'a> MeanHessian<'a> {
         Some(FullHessian { n: self.kept[0].n(), values, asymmetry, n_products })
     }
 
-    /// Standard error of v' H v over the batches for a fixed v of norm one; `None` with one batch, or if `stop` was set
-    /// meanwhile. It says how far the eigenvalue would move on other batches, to first order: dλ = v' dH v.
+    /// Standard error of v' H v over the batches for a fixed v of norm one; `None` with one batch, for v = 0, or if `stop`
+    /// was set meanwhile. It says how far the eigenvalue would move on other batches, to first order: dλ = v' dH v.
     pub fn standard_error(&self, v: &[f64]) -> Option<f64> {
-        if self.batches.len() < 2 {
+        if self.batches.len() < 2 || v.iter().all(|v| *v == 0.0) {
             return None;
         }
         let mut quotients = Vec::new();
@@ -241,6 +241,8 @@ pub fn curvature(hessian: &MeanHessian, tolerance: f64, stream: &mut Stream) -> 
     let mut dominant = operator.largest(tolerance, stream)?;
     let error = match hessian.n_batches() {
         1 => None,
+        // No direction, no noise along it.
+        _ if dominant.vector.iter().all(|v| *v == 0.0) => None,
         _ => Some(hessian.standard_error(&dominant.vector)?),
     };
     dominant.value += diagonal(hessian.problem);

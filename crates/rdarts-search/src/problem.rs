@@ -159,13 +159,19 @@ impl Problem {
         }
     }
 
+    /// How many batches the curvature can be measured on at most, of the images that the spec names.
+    pub fn most_hessian_batches(&self) -> usize {
+        most_hessian_batches(&self.spec, &self.split)
+    }
+
     /// Measures the curvature on other batches than the spec says; nothing else changes.
     ///
     /// # Errors
     /// One sentence if there are not so many.
     pub fn measure_on(&mut self, hessian: HessianSpec) -> Result<(), SearchError> {
         self.spec.hessian = hessian;
-        check_hessian_batches(&self.spec, &self.split)
+        check_hessian_batches(&self.spec, &self.split)?;
+        self.check_memory()
     }
 
     /// Drop-path factors and noise keys of all cells for a batch of n images; `name` and `position` say which.
@@ -214,7 +220,14 @@ impl Problem {
         if spec.hessian.every > 0 {
             works.push(rdarts_net::Work::HessianProduct);
         }
-        let step = works.into_iter().map(|w| self.net.memory_estimate(batch, self.side(), w)).max().unwrap_or(0);
+        let estimate = |work| self.net.memory_estimate(batch, self.side(), work);
+        let mut step = works.into_iter().map(estimate).max().unwrap_or(0);
+        if spec.hessian.batches > 1 {
+            // All batches, and of their passes one that is kept and one that is made again.
+            let images = batch * self.side().iter().product::<usize>() * self.data.train.channels;
+            step =
+                step.max(2 * estimate(rdarts_net::Work::HessianProduct) + (4 * images * spec.hessian.batches) as u64);
+        }
         // The images are read already; their batches, the program and the checkpoint in the making come on top.
         let needed = step + 100 * (1 << 20) + 4 * 4 * self.net.n_parameters() as u64;
         let what = format!(
@@ -276,12 +289,20 @@ pub fn as_batch<'a>(images: &'a Images, noise: &'a [Arc<CellNoise>]) -> Batch<'a
     Batch { images: &images.images, side: [images.height, images.width], labels: &images.labels, noise }
 }
 
+fn most_hessian_batches(spec: &SearchSpec, split: &Split) -> usize {
+    match spec.hessian.images {
+        HessianImages::Last => split.train.len().div_ceil(spec.search.batch),
+        HessianImages::Fixed => split.valid.len() / spec.search.batch,
+    }
+}
+
 /// Refuses to measure the curvature on more batches than there are.
 fn check_hessian_batches(spec: &SearchSpec, split: &Split) -> Result<(), SearchError> {
     let (n, batch) = (spec.hessian.batches, spec.search.batch);
-    let (most, what) = match spec.hessian.images {
-        HessianImages::Last => (split.train.len().div_ceil(batch), "an epoch has"),
-        HessianImages::Fixed => (split.valid.len() / batch, "the images that train the alphas fill"),
+    let most = most_hessian_batches(spec, split);
+    let what = match spec.hessian.images {
+        HessianImages::Last => "an epoch has",
+        HessianImages::Fixed => "the images that train the alphas fill",
     };
     if n <= most {
         return Ok(());

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use rdarts::data::shown;
 use rdarts::run::{CheckpointName, HessianImages, HessianSpec, RunView};
+use rdarts::search::SearchError;
 use rdarts::search::lanczos::spectrum;
 use rdarts::search::measure::{Curvature, MeanHessian, diagonal, eigenvalue};
 use rdarts::search::monitor::{Decision, Why};
@@ -65,10 +66,21 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let view = RunView::open(&args.dir)?;
     set_threads(args.threads)?;
     let name = choose(&view, args.epoch)?;
+    // Before the images are read: a search that is running deletes what it needs no more.
+    let checkpoint = view.load_checkpoint(&name)?;
     let mut problem = reopen(&view, args.data_dir.as_deref(), args.json)?;
-    let state = State::from_checkpoint(&problem, &name.to_string(), view.load_checkpoint(&name)?)?;
+    let state = State::from_checkpoint(&problem, &name.to_string(), checkpoint)?;
     let as_recorded = problem.spec.hessian.clone();
-    problem.measure_on(hessian_spec(&as_recorded, &args)?)?;
+    let wanted = hessian_spec(&as_recorded, &args)?;
+    problem.measure_on(wanted.clone()).map_err(|e| match e {
+        SearchError::Input(_) if wanted.batches > problem.most_hessian_batches() => Exit::Input(format!(
+            "--batches is {}, but there are only {} of {} images",
+            wanted.batches,
+            problem.most_hessian_batches(),
+            problem.spec.search.batch
+        )),
+        e => e.into(),
+    })?;
     let epoch = name.epoch;
     let trajectory = trajectory(&view.events()?);
     let is_as_recorded = problem.spec.hessian == as_recorded;
@@ -118,7 +130,8 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     }
     out!("");
     out!("{}", plot::draw(&trajectory, 8, 60));
-    if !trajectory.is_empty() {
+    // Other images than those of the trajectory have another scale.
+    if !trajectory.is_empty() && is_as_recorded {
         out!("{}", place(&trajectory, epoch, recorded.unwrap_or(value)));
     }
     let word = decide_for(&problem, &state.measurements(), epoch, state.sgd.l2);
@@ -214,7 +227,11 @@ fn dominant(
         );
         match error {
             Some(error) => out!("standard error over the batches {error:.1e}"),
-            None => out!("one batch: nothing says how far it would move on other images (--batches 16 does)"),
+            None => {
+                let more = problem.most_hessian_batches().min(16);
+                let hint = if more > 1 { format!(" (--batches {more} does)") } else { String::new() };
+                out!("one batch: nothing says how far it would move on other images{hint}");
+            }
         }
     }
     Ok(found.value)

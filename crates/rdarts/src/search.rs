@@ -100,8 +100,11 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     reading.end();
     let reserved = match reserved {
         Some(reserved) => reserved,
+        // Another search may have taken the name meanwhile.
+        None if args.out.is_none() => reserve(None, &problem.spec)?,
         None => Reservation::new(&path)?,
     };
+    let path = reserved.path().to_path_buf();
     let mut dir = reserved.fill(&problem.spec)?;
     dir.write_space(&problem.space.to_toml())?;
     if !args.json {

@@ -281,3 +281,27 @@ fn damaged_pictures_are_told_without_a_word_of_their_decoders() {
     let out = run(dir, &["data", "check", "."]);
     assert!(out.status.success(), "{}", text(&out.stdout));
 }
+
+#[test]
+fn a_contact_sheet_takes_the_place_of_no_file_of_another_kind() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path().join("images");
+    pictures(&dir);
+    let picture = std::fs::read_dir(dir.join("cat")).unwrap().next().unwrap().unwrap().path();
+    let before = std::fs::read(&picture).unwrap();
+    std::fs::write(tmp.path().join("notes.toml"), "mine").unwrap();
+    let sheet = |path: &Path| {
+        let out = rdarts(tmp.path()).args(["data", "info", "images", "--sheet"]).arg(path).output().unwrap();
+        (out.status.code(), text(&out.stderr))
+    };
+    for path in [picture.clone(), dir.join("sheet.png"), dir.join("dog/sheet.png")] {
+        let (code, said) = sheet(&path);
+        assert!(code == Some(2) && said.contains("lies among the images of"), "{said}");
+    }
+    let (code, said) = sheet(&tmp.path().join("notes.toml"));
+    assert!(code == Some(2) && said.contains("a contact sheet is a .png file"), "{said}");
+    assert_eq!(std::fs::read(&picture).unwrap(), before);
+    assert_eq!(std::fs::read(tmp.path().join("notes.toml")).unwrap(), b"mine");
+    assert!(!dir.join("sheet.png").exists() && !dir.join("dog/sheet.png").exists());
+    assert_eq!(sheet(&tmp.path().join("sheet.png")).0, Some(0));
+}

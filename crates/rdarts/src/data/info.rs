@@ -38,6 +38,9 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     if let Some(dir) = &dir {
         spec.data.dir = dir.display().to_string();
     }
+    if let Some(path) = &args.sheet {
+        check_sheet(path, dir.as_deref().or(data_dir(&spec.data)))?;
+    }
     let begin = Instant::now();
     let data = open_with(name, dir.as_deref().or(data_dir(&spec.data)), &data_options(&spec.data, &reading));
     reading.end();
@@ -70,6 +73,23 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
 
 fn spec(overrides: &[String]) -> Result<SearchSpec, Exit> {
     Ok(SearchSpec::resolve(None, None, overrides)?)
+}
+
+/// A sheet is a PNG file outside of the images, where it would be one of them, or in the place of one.
+fn check_sheet(path: &Path, data: Option<&Path>) -> Result<(), Exit> {
+    if path.extension().is_none_or(|ending| !ending.eq_ignore_ascii_case("png")) {
+        return Err(Exit::Input(format!("--sheet is `{}`, but a contact sheet is a .png file", shown(path))));
+    }
+    let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let whole = |dir: &Path| dir.canonicalize().ok();
+    match (whole(parent), data.and_then(whole)) {
+        (Some(parent), Some(data)) if parent.starts_with(&data) => Err(Exit::Input(format!(
+            "--sheet is `{}`, which lies among the images of `{}`: name a file elsewhere",
+            shown(path),
+            shown(data)
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// All that is told of a data set.
