@@ -1,9 +1,9 @@
 //! How noisy the dominant eigenvalue is, and how often a rule acts on that noise alone.
 //!
-//!     cargo run --release -p rdarts-search --example eigenvalue_noise -- RUN FIRST LAST FILE
+//!     cargo run --release -p rdarts-search --example eigenvalue_noise -- RUN FIRST LAST FILE [MOST]
 //!
 //! RUN is a search with `eval.keep_checkpoints=true` whose eigenvalue is flat from epoch FIRST to LAST. At each of these
-//! epochs the eigenvalue is measured on batches drawn anew, 1, 4 and 16 of them at a time, `last` and `fixed`; FILE keeps
+//! epochs the eigenvalue is measured on batches drawn anew, 1, 4 and 16 (MOST) of them at a time, `last` and `fixed`; FILE keeps
 //! the values, so that a stopped measurement goes on. Then trajectories are put together, for `last` from a value drawn
 //! at random at each epoch, for `fixed` from those of one set of batches, and the rules are asked at each epoch.
 
@@ -33,26 +33,35 @@ type Error = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Error> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [run, first, last, file] = &args[..] else { return Err("usage: RUN FIRST LAST FILE".into()) };
+    let [run, first, last, file, most @ ..] = &args[..] else {
+        return Err("usage: RUN FIRST LAST FILE [MOST]".into());
+    };
+    let most = most.first().map_or(Ok(16), |most| most.parse())?;
     let epochs = first.parse::<usize>()?..=last.parse::<usize>()?;
     let mut values = Values::new();
     for line in std::fs::read_to_string(file).unwrap_or_default().lines() {
         let (key, value) = serde_json::from_str(line)?;
         values.insert(key, value);
     }
-    measure(Path::new(run), epochs.clone(), &mut values, Path::new(file))?;
+    measure(Path::new(run), epochs.clone(), most, &mut values, Path::new(file))?;
     report(&values, &epochs.collect::<Vec<_>>());
     Ok(())
 }
 
-fn measure(run: &Path, epochs: RangeInclusive<usize>, values: &mut Values, file: &Path) -> Result<(), Error> {
+fn measure(
+    run: &Path,
+    epochs: RangeInclusive<usize>,
+    most: usize,
+    values: &mut Values,
+    file: &Path,
+) -> Result<(), Error> {
     let view = RunView::open(run)?;
     let space = open_space(&view.spec().space.name)?;
     let mut problem = Problem::new(view.spec().clone(), space)?;
     let mut out = std::fs::OpenOptions::new().create(true).append(true).open(file)?;
     let (seed, valid, stop) = (problem.spec.seed, problem.split.valid.clone(), AtomicBool::new(false));
     // First what is quick for all epochs.
-    for (n, draws) in DRAWS {
+    for (n, draws) in DRAWS.into_iter().filter(|(n, _)| *n <= most) {
         for name in view.checkpoints()?.iter().filter(|n| n.step.is_none() && epochs.contains(&n.epoch)) {
             problem.spec = view.spec().clone();
             let state = State::from_checkpoint(&problem, &name.to_string(), view.load_checkpoint(name)?)?;
@@ -89,6 +98,11 @@ fn report(values: &Values, epochs: &[usize]) {
     println!("images batches mean | deviation between draws, from epoch to epoch, stated | trajectories that act");
     for images in ["last", "fixed"] {
         for (n, draws) in DRAWS {
+            let has = |draw, epoch: &usize| values.contains_key(&(images.to_string(), n, draw, *epoch));
+            if !(0..draws).all(|draw| epochs.iter().all(|epoch| has(draw, epoch))) {
+                println!("{images:>5} {n:>3} is not measured at every epoch");
+                continue;
+            }
             let (mut means, mut spreads, mut stated) = (Vec::new(), Vec::new(), Vec::new());
             for &epoch in epochs {
                 let at: Vec<Value> = (0..draws).map(|draw| values[&(images.to_string(), n, draw, epoch)]).collect();
