@@ -135,11 +135,6 @@ impl<'a> MeanHessian<'a> {
         Some(this)
     }
 
-    /// Number of batches.
-    pub fn n_batches(&self) -> usize {
-        self.batches.len()
-    }
-
     /// The directions in which the loss can change, see [`AlphaHessian::range`].
     pub fn range(&self) -> Vec<Vec<f64>> {
         self.kept[0].range()
@@ -214,7 +209,7 @@ impl<'a> MeanHessian<'a> {
 pub struct Curvature {
     /// Value, bound of the error of Lanczos, and vector, with the diagonal of the spec's mode.
     pub dominant: Dominant,
-    /// Standard error over the batches; `None` with one batch.
+    /// Standard error over the batches, as [`MeanHessian::standard_error`] gives it.
     pub error: Option<f64>,
 }
 
@@ -239,12 +234,10 @@ pub fn eigenvalue(
 pub fn curvature(hessian: &MeanHessian, tolerance: f64, stream: &mut Stream) -> Option<Curvature> {
     let operator = InRange { apply: &|v| hessian.apply(v), n: hessian.kept[0].n(), basis: hessian.range() };
     let mut dominant = operator.largest(tolerance, stream)?;
-    let error = match hessian.n_batches() {
-        1 => None,
-        // No direction, no noise along it.
-        _ if dominant.vector.iter().all(|v| *v == 0.0) => None,
-        _ => Some(hessian.standard_error(&dominant.vector)?),
-    };
+    let error = hessian.standard_error(&dominant.vector);
+    if hessian.stop.load(Ordering::Relaxed) {
+        return None;
+    }
     dominant.value += diagonal(hessian.problem);
     Some(Curvature { dominant, error })
 }

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rdarts_run::{Decision, EpochRecord, Event, RunDir, RunView, SearchSpec};
+use rdarts_run::{CheckpointName, Decision, EpochRecord, Event, RunDir, RunView, SearchSpec};
 use rdarts_search::monitor;
 use rdarts_search::problem::{Problem, open_space};
 use rdarts_search::search::{Observer, Outcome, Progress, resume, start};
@@ -98,6 +98,15 @@ fn result(dir: &Path) -> (String, Vec<u8>) {
     (events, std::fs::read(newest).unwrap())
 }
 
+/// Turns one bit of a checkpoint.
+fn damage(dir: &Path, name: &CheckpointName) {
+    let path = dir.join("checkpoints").join(name.file_name());
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
 fn decisions(dir: &Path) -> Vec<Decision> {
     let events = RunView::open(dir).unwrap().events().unwrap();
     events.into_iter().filter_map(|e| if let Event::Decision(d) = e { Some(d) } else { None }).collect()
@@ -187,11 +196,7 @@ fn damaged_checkpoints_right_after_a_rollback_cost_one_epoch_and_no_bit() {
     // The one of the step and the one that the rollback left.
     assert_eq!((names[1].epoch, names[1].step), (rollback.return_to, None));
     for name in &names[..2] {
-        let path = hurt.join("checkpoints").join(name.file_name());
-        let mut bytes = std::fs::read(&path).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        std::fs::write(path, bytes).unwrap();
+        damage(&hurt, name);
     }
     stop.store(false, Ordering::Relaxed);
     let mut observer = StopAfter { left: None, at_phase: None, stop: &stop, steps: 0, at_rollback: false };
@@ -294,11 +299,7 @@ fn a_damaged_checkpoint_that_a_rollback_needs_is_named_and_what_is_advised_gives
     start(&problem, &mut RunDir::create(&hurt, &problem.spec).unwrap(), &mut observer, &stop).unwrap();
     let names = RunView::open(&hurt).unwrap().checkpoints().unwrap();
     let wanted = names.iter().find(|n| n.epoch == rollback.return_to && n.step.is_none()).unwrap();
-    let path = hurt.join("checkpoints").join(wanted.file_name());
-    let mut bytes = std::fs::read(&path).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    std::fs::write(&path, bytes).unwrap();
+    damage(&hurt, wanted);
     stop.store(false, Ordering::Relaxed);
     let go_on = || {
         let mut observer = StopAfter { left: None, at_phase: None, stop: &stop, steps: 0, at_rollback: false };

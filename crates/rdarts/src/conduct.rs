@@ -6,7 +6,9 @@ use std::sync::atomic::AtomicBool;
 
 use rdarts::data::{FOLDER, shown};
 use rdarts::kernels::Isa;
-use rdarts::run::{Environment, EpochRecord, Event, HessianImages, HessianSpec, RunDir, RunView, SearchSpec};
+use rdarts::run::{
+    Environment, EpochRecord, Event, HessianImages, HessianSpec, RunDir, RunView, SearchSpec, for_shell,
+};
 use rdarts::search::SearchError;
 use rdarts::search::problem::{Problem, open_space};
 use rdarts::search::search::{Found, Outcome, rule_of};
@@ -83,9 +85,9 @@ pub fn conduct(
     let data_dir = &problem.spec.data.dir;
     let moved = match *data_dir == dir.view().spec().data.dir {
         true => String::new(),
-        false => format!(" --data-dir {}", quoted(Path::new(data_dir))),
+        false => format!(" --data-dir {}", for_shell(Path::new(data_dir))),
     };
-    let again = format!("rdarts resume {}{moved}", quoted(dir.path()));
+    let again = format!("rdarts resume {}{moved}", for_shell(dir.path()));
     let mut shown = Shown::new(json, problem.spec.search.epochs * problem.steps_per_epoch());
     let stop = stop_flag(&again, shown.say_above())?;
     if let Ok(Some(before)) = dir.view().environment() {
@@ -127,11 +129,6 @@ pub fn conduct(
 pub fn data_name(spec: &SearchSpec) -> String {
     let dir = Path::new(&spec.data.dir).file_name().filter(|_| spec.data.name == FOLDER);
     dir.map_or(spec.data.name.clone(), shown)
-}
-
-/// A path as a shell takes it.
-pub fn quoted(path: &Path) -> String {
-    rdarts::run::for_shell(path)
 }
 
 fn epochs(events: &[Event]) -> impl Iterator<Item = &EpochRecord> {
@@ -204,14 +201,14 @@ fn tell(problem: &Problem, path: &Path, found: &Found, events: &[Event]) {
         out!("");
         out!("That epoch: {}.", facts.join(", "));
     }
-    let path = quoted(path);
+    let path = for_shell(path);
     out!("");
     out!("Run directory: {path} (genotype.txt and .json, events.jsonl, checkpoints)");
     out!("Next:");
     out!("  rdarts hessian {path} --full");
     out!("      all eigenvalues at the end of the search");
     if spec.preset == "demo" && spec.data.name == FOLDER {
-        out!("  rdarts search --preset paper --data {}", quoted(Path::new(&spec.data.dir)));
+        out!("  rdarts search --preset paper --data {}", for_shell(Path::new(&spec.data.dir)));
         out!("      the paper's settings on these images (README says how long that takes)");
     } else if spec.preset == "demo" {
         out!("  rdarts search --preset paper");
@@ -224,10 +221,6 @@ fn tell(problem: &Problem, path: &Path, found: &Found, events: &[Event]) {
 
 /// What the eigenvalues were measured on, and how sure that makes them.
 fn noise(spec: &HessianSpec, batch: usize, events: &[Event]) -> String {
-    let which = match spec.images {
-        HessianImages::Last => "the last",
-        HessianImages::Fixed => "always the same",
-    };
     let mut shares: Vec<f64> = epochs(events)
         .filter_map(|r| Some(r.eigenvalue_error? / r.eigenvalue?.abs()))
         .filter(|s| s.is_finite())
@@ -235,8 +228,8 @@ fn noise(spec: &HessianSpec, batch: usize, events: &[Event]) -> String {
     shares.sort_by(f64::total_cmp);
     match shares.get(shares.len() / 2) {
         Some(share) => format!(
-            "Each eigenvalue is that of {which} {} of {batch} images; its standard error over them was {:.0} % in the median.",
-            count_of(spec.batches, "batch", "batches"),
+            "Each eigenvalue is that of {} of {batch} images; its standard error over them was {:.0} % in the median.",
+            measured_on(spec),
             100.0 * share
         ),
         None => format!(
@@ -246,9 +239,14 @@ fn noise(spec: &HessianSpec, batch: usize, events: &[Event]) -> String {
     }
 }
 
-/// `1 batch`, `4 batches`.
-fn count_of(n: usize, one: &str, more: &str) -> String {
-    format!("{n} {}", if n == 1 { one } else { more })
+/// `the last batch`, `16 fixed batches`.
+pub fn measured_on(spec: &HessianSpec) -> String {
+    match (spec.images, spec.batches) {
+        (HessianImages::Last, 1) => "the last batch".into(),
+        (HessianImages::Last, n) => format!("the last {n} batches"),
+        (HessianImages::Fixed, 1) => "one fixed batch".into(),
+        (HessianImages::Fixed, n) => format!("{n} fixed batches"),
+    }
 }
 
 /// Why the monitor never acted, after so many measurements.

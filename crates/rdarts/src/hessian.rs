@@ -15,7 +15,7 @@ use rdarts::search::search::decide_for;
 use rdarts::search::state::State;
 use serde_json::json;
 
-use crate::conduct::{isa, reopen, set_threads, trajectory};
+use crate::conduct::{isa, measured_on, reopen, set_threads, trajectory};
 use crate::exit::{Exit, out};
 use crate::plot::{self, Point};
 
@@ -107,7 +107,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         out!(
             "alpha-Hessian of the validation loss after epoch {epoch} ({} alphas, {mode}, {} of {} images)",
             problem.n_alphas().iter().sum::<usize>(),
-            count_batches(&problem.spec.hessian),
+            measured_on(&problem.spec.hessian),
             problem.spec.search.batch,
         );
     }
@@ -164,16 +164,6 @@ fn hessian_spec(recorded: &HessianSpec, args: &Args) -> Result<HessianSpec, Exit
         })?;
     }
     Ok(spec)
-}
-
-/// `the last batch`, `16 fixed batches`.
-fn count_batches(spec: &HessianSpec) -> String {
-    match (spec.images, spec.batches) {
-        (HessianImages::Last, 1) => "the last batch".into(),
-        (HessianImages::Last, n) => format!("the last {n} batches"),
-        (HessianImages::Fixed, 1) => "one fixed batch".into(),
-        (HessianImages::Fixed, n) => format!("{n} fixed batches"),
-    }
 }
 
 /// The checkpoint at the end of an epoch.

@@ -4,6 +4,10 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+mod common;
+
+use common::{rdarts, run, text};
+
 #[path = "../../../tests/skip.rs"]
 mod skip;
 
@@ -28,20 +32,6 @@ const SMALL: [&str; 18] = [
     "--threads",
     "2",
 ];
-
-fn rdarts(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rdarts"));
-    command.current_dir(dir).env_remove("RDARTS_DATA").env_remove("RDARTS_ISA");
-    command
-}
-
-fn run(dir: &Path, args: &[&str]) -> Output {
-    rdarts(dir).args(args).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 /// Runs a small search to its end.
 fn small(dir: &Path, out: &str, more: &[&str]) -> Output {

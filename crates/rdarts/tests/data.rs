@@ -8,6 +8,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+mod common;
+
+use common::{rdarts, text};
+
 #[path = "../../../tests/skip.rs"]
 mod skip;
 
@@ -18,18 +22,8 @@ const FILES: [&str; 4] = [
     "t10k-labels-idx1-ubyte.gz",
 ];
 
-fn rdarts(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rdarts"));
-    command.current_dir(dir).env_remove("RDARTS_DATA").env("XDG_DATA_HOME", dir.join("share")).env("HOME", dir);
-    command
-}
-
 fn run(dir: &Path, args: &[&str]) -> Output {
     rdarts(dir).arg("data").args(args).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// Standard output of a run that succeeds.

@@ -4,24 +4,14 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-fn rdarts(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rdarts"));
-    command.current_dir(dir).env_remove("RDARTS_DATA").env_remove("RDARTS_ISA").env("HOME", dir);
-    command
-}
+mod common;
 
-fn run(dir: &Path, args: &[&str]) -> Output {
-    rdarts(dir).args(args).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
+use common::{rdarts, run, text};
 
 /// A search of a second or two.
 const TINY: [&str; 14] = [

@@ -5,6 +5,10 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+mod common;
+
+use common::run;
+
 /// A search of a second.
 const TINY: [&str; 14] = [
     "--space",
@@ -22,11 +26,6 @@ const TINY: [&str; 14] = [
     "--threads",
     "1",
 ];
-
-fn run(dir: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rdarts"));
-    command.current_dir(dir).env_remove("RDARTS_DATA").env_remove("RDARTS_ISA").args(args).output().unwrap()
-}
 
 fn search(dir: &Path, more: &[&str]) -> Output {
     run(dir, &[&["search"], &TINY[..], more].concat())

@@ -1,10 +1,14 @@
 //! Named data sets as a user meets them: whose files lie in a directory, and smaller images of a set.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use rdarts::data::catalog;
 use rdarts::run::presets;
+
+mod common;
+
+use common::{run, text};
 
 /// First labels of training and test images as they were published.
 const OF_MNIST: [&[u8]; 2] = [&[5, 0, 4, 1, 9, 2, 1, 3, 1, 4], &[7, 2, 1, 0, 4, 1, 4, 9, 5, 9]];
@@ -28,16 +32,6 @@ fn write_set(dir: &Path, parts: [&str; 2], labels: [&[u8]; 2], first: u8) {
 }
 
 const PLAIN: [&str; 2] = ["train", "t10k"];
-
-fn run(dir: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rdarts"));
-    command.current_dir(dir).env_remove("RDARTS_DATA").env("XDG_DATA_HOME", dir.join("share")).env("HOME", dir);
-    command.args(args).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 /// The smallest search there is, with what is asked for.
 fn search(dir: &Path, args: &[&str]) -> Output {
