@@ -9,9 +9,12 @@ const SEARCH: &str = "search --space tiny --epochs 60 --threads 1 --out run --se
                       --set network.channels=2 --set network.cells=3 --set eval.oneshot=false --set eval.child=false \
                       --set search.method=darts";
 
-/// Starts a search from a shell that does `before` first, and waits until it has saved an epoch.
-fn begin(dir: &Path, before: &str) -> Child {
-    let line = format!("{before}; exec {} {SEARCH}", env!("CARGO_BIN_EXE_rdarts"));
+/// What begins a program with no signal ignored, even where the tests themselves run under nohup.
+const HEEDED: &str = "exec env --default-signal";
+
+/// Starts a search from a shell by `exec`, and waits until it has saved an epoch.
+fn begin(dir: &Path, exec: &str) -> Child {
+    let line = format!("{exec} {} {SEARCH}", env!("CARGO_BIN_EXE_rdarts"));
     let child = Command::new("sh")
         .args(["-c", &line])
         .current_dir(dir)
@@ -53,7 +56,7 @@ fn events(dir: &Path) -> String {
 fn a_signal_that_was_ignored_when_the_search_began_stays_ignored() {
     let tmp = tempfile::tempdir().unwrap();
     // nohup ignores hang-ups, a shell without job control Ctrl-C for its background.
-    let child = begin(tmp.path(), "trap '' HUP INT");
+    let child = begin(tmp.path(), &format!("{HEEDED} --ignore-signal=HUP --ignore-signal=INT"));
     let before = events(tmp.path()).len();
     send(&child, "HUP");
     send(&child, "INT");
@@ -71,7 +74,7 @@ fn a_signal_that_was_ignored_when_the_search_began_stays_ignored() {
 #[test]
 fn what_schedulers_and_limits_send_saves_and_ends_like_sigterm() {
     let whole = tempfile::tempdir().unwrap();
-    let (code, said) = end(begin(whole.path(), ":"));
+    let (code, said) = end(begin(whole.path(), HEEDED));
     assert_eq!(code, Some(0), "{said}");
     for (signal, why) in [
         ("USR1", "A scheduler asks to stop (SIGUSR1)."),
@@ -80,7 +83,7 @@ fn what_schedulers_and_limits_send_saves_and_ends_like_sigterm() {
         ("HUP", "Stopping after this step"),
     ] {
         let tmp = tempfile::tempdir().unwrap();
-        let child = begin(tmp.path(), ":");
+        let child = begin(tmp.path(), HEEDED);
         // The system repeats some of them, and a closing terminal sends two: none of that ends it at once.
         send(&child, signal);
         send(&child, signal);
@@ -96,7 +99,7 @@ fn what_schedulers_and_limits_send_saves_and_ends_like_sigterm() {
 fn a_limit_of_file_sizes_is_a_failure_with_a_sentence() {
     let tmp = tempfile::tempdir().unwrap();
     // Blocks of 512 bytes: the events fit, a checkpoint does not.
-    let line = format!("ulimit -f 16; exec {} {SEARCH}", env!("CARGO_BIN_EXE_rdarts"));
+    let line = format!("ulimit -f 16; {HEEDED} {} {SEARCH}", env!("CARGO_BIN_EXE_rdarts"));
     let out = Command::new("sh").args(["-c", &line]).current_dir(tmp.path()).output().unwrap();
     let said = String::from_utf8_lossy(&out.stderr);
     assert_eq!(out.status.code(), Some(1), "{said}");

@@ -6,7 +6,14 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 pub fn rdarts(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rdarts"));
+    // The program leaves signals ignored that are; what started the tests in the background may have ignored some.
+    let mut command = match cfg!(target_os = "linux") {
+        true => Command::new("env"),
+        false => Command::new(env!("CARGO_BIN_EXE_rdarts")),
+    };
+    if cfg!(target_os = "linux") {
+        command.args(["--default-signal", env!("CARGO_BIN_EXE_rdarts")]);
+    }
     command.current_dir(dir).env_remove("RDARTS_DATA").env_remove("RDARTS_ISA");
     command.env("HOME", dir).env("XDG_DATA_HOME", dir.join("share"));
     command
