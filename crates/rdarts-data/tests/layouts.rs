@@ -199,7 +199,7 @@ fn a_part_that_is_not_used_is_named_with_the_way_to_use_it() {
         &["a", "b"],
         &[3, 3],
         &[1, 1],
-        &["ROOT/extra (6 images) is not used: it is no part of the data by its name"],
+        &["ROOT/extra (6 images) is not used: its name is not that of a part of a data set (train, validation, test)"],
     );
 }
 

@@ -27,6 +27,17 @@ const ALL: [OpKind; 11] = [
     OpKind::Conv7x1,
 ];
 
+/// The gate's second run of these tests sets RDARTS_CHECKED=1; without its profile it would check nothing.
+#[test]
+fn the_checked_run_checks() {
+    if std::env::var_os("RDARTS_CHECKED").is_none() {
+        return;
+    }
+    let byte = std::hint::black_box(255_u8);
+    let overflows = std::panic::catch_unwind(|| byte + 1).is_err();
+    assert!(cfg!(debug_assertions) && overflows, "not in the profile `checked`");
+}
+
 #[derive(Clone, Debug)]
 struct Case {
     spec: CellSpec,

@@ -58,7 +58,13 @@ pub(crate) fn check(bytes: &[u8], length: u64, digits: &str) -> Result<(), BadLi
         }
         index = number;
     }
-    Ok(())
+    // What follows was written after the checkpoint and is made again; but only what this program wrote may go.
+    let foreign =
+        |line: &[u8]| line.ends_with(b"\n") && !serde_json::from_slice(line).is_ok_and(|v: Value| v.is_object());
+    match lines.position(foreign) {
+        Some(n) => bad(index + n + 1, "is not an event that this program wrote"),
+        None => Ok(()),
+    }
 }
 
 fn whole_lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -107,6 +113,9 @@ mod tests {
         check_bad(text.replace("{\"a\":2}\n", "").as_bytes(), &digits, 2, "is not as it was written");
         // And a part that ends within a line only the length.
         check_bad(text.replace("2}", "22}").as_bytes(), "", 3, "is not as it was written");
+        // A line of another program, after the part.
+        let longer = [&LOG[..24], b"{\"a\":4}\nkilled\n"].concat();
+        check_bad(&longer, &digits, 5, "is not an event that this program wrote");
         // Digits for fewer lines than the length has.
         assert!(check(LOG, 24, &digits[..16]).is_err());
     }

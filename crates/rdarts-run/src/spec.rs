@@ -379,6 +379,14 @@ impl SpecError {
     }
 }
 
+/// The name and the text of a user's file.
+fn read_file(file: Option<&Path>) -> Result<Option<(String, String)>, SpecError> {
+    Ok(match file {
+        None => None,
+        Some(path) => Some((shown(path), read_text("spec", path)?)),
+    })
+}
+
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -415,14 +423,20 @@ impl SearchSpec {
     /// The preset is the one of an override `preset=...`, else `preset`, else the one that the file names, else
     /// `paper`.
     pub fn resolve(preset: Option<&str>, file: Option<&Path>, overrides: &[String]) -> Result<SearchSpec, SpecError> {
-        let file = match file {
-            None => None,
-            Some(path) => {
-                let text = read_text("spec", path)?;
-                Some((shown(path), text))
-            }
-        };
+        let file = read_file(file)?;
         Self::resolve_text(preset, file.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), overrides)
+    }
+
+    /// Whether the user's file or an override names a key, such as `hessian.batches`; else its value is a preset's.
+    pub fn is_named(key: &str, file: Option<&Path>, overrides: &[String]) -> Result<bool, SpecError> {
+        let mut layers = Vec::new();
+        if let Some((name, text)) = read_file(file)? {
+            layers.push(Layer::from_text(&name, &text)?);
+        }
+        for text in overrides {
+            layers.push(Layer::from_override(text)?);
+        }
+        Ok(layers.iter().any(|layer| layer.origins.contains_key(key)))
     }
 
     /// Like [`SearchSpec::resolve`], with the file given as its name and its text.
@@ -836,7 +850,7 @@ mod tests {
         );
         check_sentence(
             with("search.epochs.x=3"),
-            "--set search.epochs.x=3: `search.epochs` is a section, but must be a whole number of at least 0, such as 50",
+            "--set search.epochs.x=3: `search.epochs` is a section, but must be a whole number without a sign, such as 50",
         );
     }
 
@@ -845,15 +859,15 @@ mod tests {
         for (text, sentence) in [
             (
                 "[search]\nepochs = 'fifty'",
-                "spec.toml, line 2: `search.epochs` is \"fifty\", but must be a whole number of at least 0, such as 50",
+                "spec.toml, line 2: `search.epochs` is \"fifty\", but must be a whole number without a sign, such as 50",
             ),
             (
                 "[search]\nepochs = 2.5",
-                "spec.toml, line 2: `search.epochs` is 2.5, but must be a whole number of at least 0, such as 50",
+                "spec.toml, line 2: `search.epochs` is 2.5, but must be a whole number without a sign, such as 50",
             ),
             (
                 "[search]\nbatch = -3",
-                "spec.toml, line 2: `search.batch` is -3, but must be a whole number of at least 0, such as 64",
+                "spec.toml, line 2: `search.batch` is -3, but must be a whole number without a sign, such as 64",
             ),
             ("weights.lr = true", "spec.toml, line 1: `weights.lr` is true, but must be a number, such as 0.025"),
             ("eval.child = 1", "spec.toml, line 1: `eval.child` is 1, but must be true or false"),
@@ -865,14 +879,14 @@ mod tests {
             ("[[data]]\nname = 'x'", "spec.toml, line 1: `data` is a list, but must be a section [data]"),
             (
                 "seed = 1979-05-27",
-                "spec.toml, line 1: `seed` is 1979-05-27, but must be a whole number of at least 0, such as 1",
+                "spec.toml, line 1: `seed` is 1979-05-27, but must be a whole number without a sign, such as 1",
             ),
         ] {
             check_sentence(from_file(text), sentence);
         }
         check_sentence(
             with("search.epochs=many"),
-            "--set search.epochs=many: `search.epochs` is \"many\", but must be a whole number of at least 0, such as 50",
+            "--set search.epochs=many: `search.epochs` is \"many\", but must be a whole number without a sign, such as 50",
         );
         check_sentence(with("seed"), "--set seed: write an override as key=value, such as search.epochs=20");
         check_sentence(with(".=1"), "--set .=1: write an override as key=value, such as search.epochs=20");

@@ -337,6 +337,8 @@ mod tests {
             "network.cells=3",
             "search.batch=16",
             "search.drop_path=0.3",
+            "hessian.batches=1",
+            "hessian.images=last",
         ];
         let sets: Vec<String> = small.iter().chain(sets).map(|set| set.to_string()).collect();
         let spec = SearchSpec::resolve(None, None, &sets).unwrap();
@@ -430,6 +432,19 @@ mod tests {
             "hessian.batches is 6, but the images that train the alphas fill only 5 batches of 16 images: lower it or \
              search.batch"
         );
+    }
+
+    #[test]
+    fn a_presets_number_of_batches_gives_way_to_few_images() {
+        for (images, n) in [(HessianImages::Last, 5), (HessianImages::Fixed, 5)] {
+            let mut spec = problem(&[]).spec;
+            (spec.hessian.batches, spec.hessian.images) = (6, images);
+            let space = || open_space("tiny").unwrap();
+            let fitted = Problem::fitted(spec.clone(), space(), &rdarts_data::Silent).unwrap();
+            assert_eq!(fitted.spec.hessian.batches, n);
+            assert_eq!(fitted.hessian_batches(0, 0).unwrap().len(), n);
+            assert!(Problem::new(spec, space()).is_err());
+        }
     }
 
     #[test]

@@ -56,6 +56,19 @@ impl Problem {
     /// # Errors
     /// As for `new`.
     pub fn watched(spec: SearchSpec, space: Space, watch: &dyn Watch) -> Result<Self, SearchError> {
+        Self::build(spec, space, watch, false)
+    }
+
+    /// Like [`Problem::watched`] for a spec whose `hessian.batches` is a preset's: it is lowered to what the images
+    /// fill.
+    ///
+    /// # Errors
+    /// As for `new`.
+    pub fn fitted(spec: SearchSpec, space: Space, watch: &dyn Watch) -> Result<Self, SearchError> {
+        Self::build(spec, space, watch, true)
+    }
+
+    fn build(mut spec: SearchSpec, space: Space, watch: &dyn Watch, fit: bool) -> Result<Self, SearchError> {
         let mut data = rdarts_data::open_with(&spec.data.name, data_dir(&spec.data), &data_options(&spec.data, watch))?;
         if spec.data.statistics == Statistics::Computed {
             (data.mean, data.std) = rdarts_data::channel_statistics(&data.train)?;
@@ -64,6 +77,9 @@ impl Problem {
         let split = data.split(spec.data.train_fraction, limit, spec.search.batch).map_err(|e| {
             SearchError::Input(format!("{e} (data.limit, data.train_fraction and search.batch decide this)"))
         })?;
+        if fit {
+            spec.hessian.batches = spec.hessian.batches.min(most_hessian_batches(&spec, &split)).max(1);
+        }
         check_hessian_batches(&spec, &split)?;
         augment(&spec, 0)
             .check(data.train.height, data.train.width)

@@ -209,10 +209,10 @@ fn tell(problem: &Problem, path: &Path, found: &Found, events: &[Event]) {
     out!("      all eigenvalues at the end of the search");
     if spec.preset == "demo" && spec.data.name == FOLDER {
         out!("  rdarts search --preset paper --data {}", for_shell(Path::new(&spec.data.dir)));
-        out!("      the paper's settings on these images (README says how long that takes)");
+        out!("      the paper's settings on these images (hours; `rdarts bench` says how many)");
     } else if spec.preset == "demo" {
         out!("  rdarts search --preset paper");
-        out!("      the paper's settings on the full Fashion-MNIST (README says how long that takes)");
+        out!("      the paper's settings on the full Fashion-MNIST (hours; `rdarts bench` says how many)");
     } else {
         out!("  rdarts search {path}/spec.toml --seed {}", spec.seed + 1);
         out!("      the same with other random numbers, to see how far it varies");

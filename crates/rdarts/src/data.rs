@@ -59,7 +59,7 @@ impl Which {
             return Ok((name, self.data_dir));
         }
         let path = Path::new(&self.data);
-        if !self.data.contains(std::path::MAIN_SEPARATOR) && !path.is_dir() {
+        if !self.data.contains(std::path::MAIN_SEPARATOR) && !path.exists() {
             // The sentence for a name that is none.
             entry(&self.data)?;
         }
@@ -76,6 +76,12 @@ impl Which {
 
 /// The data set at a path: a named set if its files are there, else a folder of images.
 pub fn set_at(path: &Path) -> Result<&'static str, Exit> {
+    if path.is_file() {
+        let shown = shown(path);
+        return Err(Exit::Input(format!(
+            "`{shown}` is a file: name the directory that holds the images or the set's files"
+        )));
+    }
     recognise(path).map(|name| name.unwrap_or(FOLDER)).map_err(Exit::from)
 }
 

@@ -96,7 +96,12 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         spec = resolve(&args, &overrides)?;
     }
     let reading = Reading::new(args.json);
-    let problem = Problem::watched(spec, space, &reading)?;
+    // A preset's number of batches gives way to few images; the user's own is refused if they do not fill it.
+    let own = SearchSpec::is_named("hessian.batches", args.spec.as_deref(), &overrides)?;
+    let problem = match own {
+        true => Problem::watched(spec, space, &reading)?,
+        false => Problem::fitted(spec, space, &reading)?,
+    };
     reading.end();
     let reserved = match reserved {
         Some(reserved) => reserved,
@@ -177,7 +182,7 @@ fn is_within(path: &Path, data: &str) -> bool {
 fn data(args: &Args) -> Result<(Option<String>, Option<String>), Exit> {
     let is_path = |name: &&String| {
         !NAMES.contains(&name.as_str())
-            && (name.contains(std::path::MAIN_SEPARATOR) || Path::new(name.as_str()).is_dir())
+            && (name.contains(std::path::MAIN_SEPARATOR) || Path::new(name.as_str()).exists())
     };
     match (args.data.as_ref().filter(is_path), &args.data_dir) {
         (Some(path), Some(dir)) => Err(Exit::Input(format!(

@@ -165,7 +165,7 @@ fn check_names_every_bad_file_and_goes_on() {
     }
     let good = shown(tmp.path(), &["check", "cifar10", "--data-dir", "."]);
     assert_eq!(good.lines().filter(|l| l.starts_with("ok   ")).count(), 7, "{good}");
-    assert!(good.contains("note there are 12 images, as published there are 60,000"), "{good}");
+    assert!(good.contains("note there are 12 images; the published set has 60,000"), "{good}");
     let bytes = std::fs::read(dir.join("data_batch_2.bin")).unwrap();
     std::fs::write(dir.join("data_batch_2.bin"), &bytes[..4000]).unwrap();
     std::fs::write(dir.join("data_batch_4.bin"), b"<!DOCTYPE html><html></html>").unwrap();

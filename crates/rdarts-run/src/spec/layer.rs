@@ -233,7 +233,7 @@ fn check_table(
                 continue;
             }
             (Value::Integer(_), Value::Integer(whole)) if *whole >= 0 => continue,
-            (Value::Integer(example), _) => format!("a whole number of at least 0, such as {example}"),
+            (Value::Integer(example), _) => format!("a whole number without a sign, such as {example}"),
             (Value::Float(_), Value::Float(_))
             | (Value::Boolean(_), Value::Boolean(_))
             | (Value::String(_), Value::String(_)) => continue,

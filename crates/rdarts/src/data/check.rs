@@ -82,7 +82,7 @@ fn named(name: &str, dir: Option<&std::path::Path>) -> Result<Found, Exit> {
     let (n, published) =
         (files.iter().filter_map(|f| f.images.as_ref().ok()).sum::<usize>(), entry.n_train + entry.n_test);
     let differs = problems.is_empty() && n != published;
-    let note = format!("there are {} images, as published there are {}", grouped(n), grouped(published));
+    let note = format!("there are {} images; the published set has {}", grouped(n), grouped(published));
     Ok(Found {
         good,
         problems,
