@@ -20,6 +20,9 @@ cells = 3
 [search]
 epochs = 5
 batch = 16
+[hessian]
+batches = 1
+images = "last"
 [monitor]
 window = 1
 threshold = 0.999
