@@ -474,8 +474,8 @@ pub enum DataError {
     },
     /// One side of the split cannot fill a batch.
     #[error(
-        "{n} images split into {n_train} for the weights and {n_valid} for the architecture, each should hold a batch \
-         of {batch_size}: take more images, a smaller batch or a fraction nearer to 0.5"
+        "of {n} images {n_train} are for the weights and {n_valid} for the alphas, but each part should fill a batch of \
+         {batch_size}: take more images, a batch of at most {}, or a fraction nearer to 0.5", n_train.min(n_valid)
     )]
     SmallSplit {
         /// Images split.

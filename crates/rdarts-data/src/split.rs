@@ -61,10 +61,10 @@ mod tests {
         );
         assert_eq!(
             message(100, 0.9, None, 11),
-            "100 images split into 90 for the weights and 10 for the architecture, each should hold a batch of 11: \
-             take more images, a smaller batch or a fraction nearer to 0.5"
+            "of 100 images 90 are for the weights and 10 for the alphas, but each part should fill a batch of 11: take \
+             more images, a batch of at most 10, or a fraction nearer to 0.5"
         );
-        assert!(message(100, 0.5, Some(0), 1).starts_with("0 images split into 0 "));
+        assert!(message(100, 0.5, Some(0), 1).starts_with("of 0 images 0 are for "));
     }
 
     proptest! {

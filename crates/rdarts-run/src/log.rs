@@ -5,6 +5,8 @@
 
 use serde_json::Value;
 
+use crate::event::Event;
+
 /// Digits of a line.
 const DIGITS: usize = 8;
 
@@ -58,11 +60,19 @@ pub(crate) fn check(bytes: &[u8], length: u64, digits: &str) -> Result<(), BadLi
         }
         index = number;
     }
-    // What follows was written after the checkpoint and is made again; but only what this program wrote may go.
-    let foreign =
-        |line: &[u8]| line.ends_with(b"\n") && !serde_json::from_slice(line).is_ok_and(|v: Value| v.is_object());
-    match lines.position(foreign) {
-        Some(n) => bad(index + n + 1, "is not an event that this program wrote"),
+    Ok(())
+}
+
+/// Checks what stands behind the first `length` bytes: it was written after the checkpoint and is made again, but only
+/// what this program wrote may go. A last line that was not written to its end is what a kill leaves, and zeros are what
+/// a power cut leaves.
+pub(crate) fn check_rest(bytes: &[u8], length: u64) -> Result<(), BadLine> {
+    let (part, rest) = bytes.split_at(bytes.len().min(length as usize));
+    match whole_lines(rest).position(|line| !line.contains(&0) && serde_json::from_slice::<Event>(line).is_err()) {
+        Some(n) => {
+            let problem = "is not a record of this program".to_string();
+            Err(BadLine { line: n_lines(part) + n + 1, problem })
+        }
         None => Ok(()),
     }
 }
@@ -113,10 +123,20 @@ mod tests {
         check_bad(text.replace("{\"a\":2}\n", "").as_bytes(), &digits, 2, "is not as it was written");
         // And a part that ends within a line only the length.
         check_bad(text.replace("2}", "22}").as_bytes(), "", 3, "is not as it was written");
-        // A line of another program, after the part.
-        let longer = [&LOG[..24], b"{\"a\":4}\nkilled\n"].concat();
-        check_bad(&longer, &digits, 5, "is not an event that this program wrote");
         // Digits for fewer lines than the length has.
         assert!(check(LOG, 24, &digits[..16]).is_err());
+    }
+
+    #[test]
+    fn a_line_of_another_program_behind_the_part_is_named() {
+        let own = crate::event::to_line(&crate::event::tests::epoch(3));
+        let rest = |rest: &str| check_rest(&[&LOG[..24], rest.as_bytes()].concat(), 24);
+        assert_eq!(rest(""), Ok(()));
+        assert_eq!(rest(&format!("{own}{own}{{\"half")), Ok(()));
+        assert_eq!(rest(&format!("{own}\0\0\0lost\n{own}")), Ok(()));
+        for foreign in ["killed\n", "{\"a\":1}\n", "[1,2]\n"] {
+            let problem = "is not a record of this program".to_string();
+            assert_eq!(rest(&format!("{own}{foreign}{own}")), Err(BadLine { line: 5, problem }));
+        }
     }
 }

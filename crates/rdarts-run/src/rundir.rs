@@ -733,7 +733,9 @@ fn find_newest(view: &RunView) -> Result<Newest, RunError> {
     };
     match &newest.found {
         Some((name, checkpoint)) => {
-            log::check(&log, checkpoint.events_bytes, &checkpoint.events_lines).map_err(|bad| RunError::Log {
+            let fits = log::check(&log, checkpoint.events_bytes, &checkpoint.events_lines)
+                .and_then(|()| log::check_rest(&log, checkpoint.events_bytes));
+            fits.map_err(|bad| RunError::Log {
                 log: log_path,
                 line: bad.line,
                 problem: bad.problem,
@@ -754,7 +756,13 @@ fn find_newest(view: &RunView) -> Result<Newest, RunError> {
                 format!("`{}` holds no checkpoint, although `{}` tells of epochs", shown(&dir), shown(&log_path));
             return Err(RunError::NoCheckpoint { problem, spec });
         }
-        None => {}
+        None => {
+            if let Err(bad) = log::check_rest(&log, 0) {
+                let (dir, log) = (shown(&dir), shown(&log_path));
+                let problem = format!("`{dir}` holds no checkpoint, and line {} of `{log}` {}", bad.line, bad.problem);
+                return Err(RunError::NoCheckpoint { problem, spec });
+            }
+        }
     }
     Ok(newest)
 }

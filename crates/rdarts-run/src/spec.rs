@@ -379,14 +379,6 @@ impl SpecError {
     }
 }
 
-/// The name and the text of a user's file.
-fn read_file(file: Option<&Path>) -> Result<Option<(String, String)>, SpecError> {
-    Ok(match file {
-        None => None,
-        Some(path) => Some((shown(path), read_text("spec", path)?)),
-    })
-}
-
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -423,15 +415,19 @@ impl SearchSpec {
     /// The preset is the one of an override `preset=...`, else `preset`, else the one that the file names, else
     /// `paper`.
     pub fn resolve(preset: Option<&str>, file: Option<&Path>, overrides: &[String]) -> Result<SearchSpec, SpecError> {
-        let file = read_file(file)?;
+        let file = match file {
+            None => None,
+            Some(path) => Some((shown(path), read_text("spec", path)?)),
+        };
         Self::resolve_text(preset, file.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), overrides)
     }
 
-    /// Whether the user's file or an override names a key, such as `hessian.batches`; else its value is a preset's.
-    pub fn is_named(key: &str, file: Option<&Path>, overrides: &[String]) -> Result<bool, SpecError> {
+    /// Whether the user's file, given as its name and its text, or an override names a key such as `hessian.batches`;
+    /// else its value is a preset's.
+    pub fn is_named(key: &str, file: Option<(&str, &str)>, overrides: &[String]) -> Result<bool, SpecError> {
         let mut layers = Vec::new();
-        if let Some((name, text)) = read_file(file)? {
-            layers.push(Layer::from_text(&name, &text)?);
+        if let Some((name, text)) = file {
+            layers.push(Layer::from_text(name, text)?);
         }
         for text in overrides {
             layers.push(Layer::from_override(text)?);

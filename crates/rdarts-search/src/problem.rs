@@ -238,7 +238,8 @@ impl Problem {
         }
         let estimate = |work| self.net.memory_estimate(batch, self.side(), work);
         let mut step = works.into_iter().map(estimate).max().unwrap_or(0);
-        if spec.hessian.batches > 1 {
+        let many = spec.hessian.every > 0 && spec.hessian.batches > 1;
+        if many {
             // All batches, and of their passes one that is kept and one that is made again.
             let images = batch * self.side().iter().product::<usize>() * self.data.train.channels;
             step =
@@ -246,8 +247,9 @@ impl Problem {
         }
         // The images are read already; their batches, the program and the checkpoint in the making come on top.
         let needed = step + 100 * (1 << 20) + 4 * 4 * self.net.n_parameters() as u64;
+        let batches = if many { format!("hessian.batches = {}, ", spec.hessian.batches) } else { String::new() };
         let what = format!(
-            "search.batch = {}, network.channels = {} or network.cells = {}",
+            "{batches}search.batch = {}, network.channels = {} or network.cells = {}",
             self.spec.search.batch, self.spec.network.channels, self.spec.network.cells
         );
         check_memory(needed, &what)

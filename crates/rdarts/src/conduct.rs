@@ -173,7 +173,7 @@ fn tell(problem: &Problem, path: &Path, found: &Found, events: &[Event]) {
         out!("  {}", never(problem, points.len()));
     }
     if spec.hessian.every > 0 {
-        out!("  {}", noise(&spec.hessian, spec.search.batch, events));
+        out!("  {}", noise(problem, events));
     }
     let is_told = events.iter().any(|e| matches!(e, Event::Decision(d) if d.reason == found.reason));
     if !is_told {
@@ -208,11 +208,15 @@ fn tell(problem: &Problem, path: &Path, found: &Found, events: &[Event]) {
     out!("  rdarts hessian {path} --full");
     out!("      all eigenvalues at the end of the search");
     if spec.preset == "demo" && spec.data.name == FOLDER {
-        out!("  rdarts search --preset paper --data {}", for_shell(Path::new(&spec.data.dir)));
-        out!("      the paper's settings on these images (hours; `rdarts bench` says how many)");
+        let batch = match spec.search.batch {
+            64 => String::new(),
+            batch => format!(" --set search.batch={batch}"),
+        };
+        out!("  rdarts search --preset paper --data {}{batch}", for_shell(Path::new(&spec.data.dir)));
+        out!("      the paper's settings on these images");
     } else if spec.preset == "demo" {
         out!("  rdarts search --preset paper");
-        out!("      the paper's settings on the full Fashion-MNIST (hours; `rdarts bench` says how many)");
+        out!("      the paper's settings on the full Fashion-MNIST: hours (README, How long it takes)");
     } else {
         out!("  rdarts search {path}/spec.toml --seed {}", spec.seed + 1);
         out!("      the same with other random numbers, to see how far it varies");
@@ -220,7 +224,8 @@ fn tell(problem: &Problem, path: &Path, found: &Found, events: &[Event]) {
 }
 
 /// What the eigenvalues were measured on, and how sure that makes them.
-fn noise(spec: &HessianSpec, batch: usize, events: &[Event]) -> String {
+fn noise(problem: &Problem, events: &[Event]) -> String {
+    let (spec, batch) = (&problem.spec.hessian, problem.spec.search.batch);
     let mut shares: Vec<f64> = epochs(events)
         .filter_map(|r| Some(r.eigenvalue_error? / r.eigenvalue?.abs()))
         .filter(|s| s.is_finite())
@@ -232,10 +237,18 @@ fn noise(spec: &HessianSpec, batch: usize, events: &[Event]) -> String {
             measured_on(spec),
             100.0 * share
         ),
-        None => format!(
-            "Each eigenvalue is that of one batch of {batch} images, and nothing says how far it would move on others \
-             (--set hessian.batches=4 does)."
-        ),
+        None if spec.batches > 1 => format!("Each eigenvalue is that of {} of {batch} images.", measured_on(spec)),
+        None => {
+            let advice = match problem.most_hessian_batches() {
+                0 | 1 => String::new(),
+                most => format!(" (--set hessian.batches={} does)", most.min(4)),
+            };
+            let measured = measured_on(spec);
+            format!(
+                "Each eigenvalue is that of {measured} of {batch} images, and nothing says how far it would move on \
+                 others{advice}."
+            )
+        }
     }
 }
 

@@ -21,9 +21,10 @@ use crate::plot::{self, Point};
 
 /// The alpha-Hessian of a checkpoint: dominant eigenvalue, full spectrum, where it lies on the trajectory
 ///
-/// On the images that the search measured (hessian.images and hessian.batches of the spec): by default the last batch
-/// that trained the alphas in that epoch. Exact second derivatives, no finite differences. In mode `reference` (hessian.mode of the spec) the weight decay of the
-/// alphas is on the diagonal, as in the paper's code.
+/// On the images that the search measured (hessian.images and hessian.batches of its spec): with the preset paper the
+/// last batch that trained the alphas in that epoch, with demo four fixed ones. Exact second derivatives, no finite
+/// differences. In mode `reference` (hessian.mode of the spec) the weight decay of the alphas is on the diagonal, as in
+/// the paper's code.
 ///
 /// Without --full the dominant eigenvalue comes from Lanczos, with a bound of its error; with --full the whole
 /// matrix is computed, and all its eigenvalues.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rdarts::data::{FOLDER, NAMES, entry, escaped, shape, shown};
-use rdarts::run::{Reservation, RunError, SearchSpec};
+use rdarts::run::{Reservation, RunError, SearchSpec, SpecError, read_text};
 use rdarts::search::problem::{Problem, data_dir, data_options, open_space};
 use rdarts::search::search::start;
 
@@ -83,7 +83,13 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     isa()?;
     let threads = set_threads(args.threads)?;
     let mut overrides = overrides(&args)?;
-    let mut spec = resolve(&args, &overrides)?;
+    // Read once: it may be a pipe, or change meanwhile.
+    let file = match &args.spec {
+        Some(path) => Some((shown(path), read_text("spec", path).map_err(SpecError::from)?)),
+        None => None,
+    };
+    let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
+    let mut spec = resolve(&args, file, &overrides)?;
     let space = open_space(&spec.space.name)?;
     // Before images are read, which may take long; all that follows may fail and leaves nothing behind then.
     let mut reserved = Some(reserve(args.out.as_deref(), &spec)?);
@@ -93,12 +99,12 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         reserved = None;
     }
     if decide_shape(&mut overrides, &spec, args.json)? {
-        spec = resolve(&args, &overrides)?;
+        spec = resolve(&args, file, &overrides)?;
     }
     let reading = Reading::new(args.json);
     // A preset's number of batches gives way to few images; the user's own is refused if they do not fill it.
-    let own = SearchSpec::is_named("hessian.batches", args.spec.as_deref(), &overrides)?;
-    let problem = match own {
+    let asked = spec.hessian.batches;
+    let problem = match SearchSpec::is_named("hessian.batches", file, &overrides)? {
         true => Problem::watched(spec, space, &reading)?,
         false => Problem::fitted(spec, space, &reading)?,
     };
@@ -114,6 +120,14 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     dir.write_space(&problem.space.to_toml())?;
     if !args.json {
         announce(&problem, &path, threads);
+        let batches = problem.spec.hessian.batches;
+        if batches < asked {
+            say!(
+                "The curvature is measured on {batches} {} of {} images, not on {asked}: there are no more.",
+                if batches == 1 { "batch" } else { "batches" },
+                problem.spec.search.batch
+            );
+        }
     }
     conduct(&problem, &mut dir, threads, args.json, |dir, shown, stop| start(&problem, dir, shown, stop))
 }
@@ -137,9 +151,9 @@ fn overrides(args: &Args) -> Result<Vec<String>, Exit> {
     Ok(overrides)
 }
 
-fn resolve(args: &Args, overrides: &[String]) -> Result<SearchSpec, Exit> {
+fn resolve(args: &Args, file: Option<(&str, &str)>, overrides: &[String]) -> Result<SearchSpec, Exit> {
     let preset = args.preset.as_deref().or(if args.spec.is_none() { Some("demo") } else { None });
-    let mut spec = SearchSpec::resolve(preset, args.spec.as_deref(), overrides)?;
+    let mut spec = SearchSpec::resolve_text(preset, file, overrides)?;
     spec.data.dir = data_directory(&spec)?;
     if !matches!(spec.data.cache.as_str(), "" | "auto") {
         // As for the data, `resume` may be started elsewhere.

@@ -266,7 +266,7 @@ fn folders_and_their_flags_are_refused_in_one_sentence() {
         &["search", "--set", "data.size=32"],
         &["data.size", "a whole number from 8 to 28, the side of the images of fashion-mini"],
     );
-    refuses(dir, &["search", "--data", "images"], &["each should hold a batch of 64"]);
+    refuses(dir, &["search", "--data", "images"], &["each part should fill a batch of 64"]);
     let jpeg = [0xff, 0xd8, 0xff, 0xe0, 0, 4, 0, 0];
     std::fs::write(dir.join("images/c/7.jpg"), jpeg).unwrap();
     refuses(dir, &["search", "--data", "images"], &["images/c/7.jpg"]);

@@ -250,13 +250,14 @@ fn check_table(
 
 /// What to write instead of an unknown key.
 fn nearest(key: &str, prefix: &str, known: &Table) -> String {
-    // A key that exists in another section was most likely put in the wrong one.
-    let all = leaf_keys(&schema());
-    if let Some(elsewhere) = all.iter().find(|full| full.rsplit('.').next() == Some(key)) {
-        return format!("did you mean `{elsewhere}`?");
-    }
     let score = |name: &str| strsim::normalized_damerau_levenshtein(&key.to_lowercase(), name);
     let best = known.keys().map(|name| (score(name), name)).max_by(|a, b| a.0.total_cmp(&b.0));
+    // A key that exists in another section was most likely put in the wrong one, unless this one has nearly the same.
+    let all = leaf_keys(&schema());
+    let is_slip = best.as_ref().is_some_and(|(score, _)| *score >= 0.7);
+    if let Some(elsewhere) = all.iter().find(|full| !is_slip && full.rsplit('.').next() == Some(key)) {
+        return format!("did you mean `{elsewhere}`?");
+    }
     match best {
         // Half of the letters right: below that a guess confuses more than it helps.
         Some((score, name)) if score >= 0.5 => format!("did you mean `{}`?", join(prefix, name)),
