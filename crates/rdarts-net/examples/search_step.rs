@@ -9,7 +9,7 @@
 use std::time::Instant;
 
 use rdarts_net::{
-    AlphaHessian, Alphas, Batch, Device, InnerStep, Point, Supernet, SupernetSpec, Work, alpha_gradient, forward,
+    AlphaHessian, Alphas, Batch, Device, InnerStep, Network, Point, SupernetSpec, Work, alpha_gradient, forward,
     forward_mixed, unrolled_gradient, weight_gradient,
 };
 use rdarts_rng::Stream;
@@ -20,13 +20,13 @@ fn main() {
     let number = |i: usize, default: usize| args.get(i).map_or(default, |a| a.parse().expect("a number"));
     let (rounds, c, cells, n, side) = (number(0, 9), number(1, 16), number(2, 8), number(3, 64), number(4, 32));
     let space = Space::builtin(args.get(5).map_or("s2", String::as_str)).expect("a built-in space");
-    let net = Supernet::new(SupernetSpec::from_space(&space, cells, c, 3, 10));
+    let net = Network::supernet(SupernetSpec::from_space(&space, cells, c, 3, 10));
 
     let mut stream = Stream::new(1, "example", 0);
     let images: Vec<f32> = (0..n * side * side * 3).map(|_| stream.normal() as f32).collect();
     let labels: Vec<u32> = (0..n).map(|_| stream.below(10) as u32).collect();
     let (weights, mut alphas) = (net.init(1), Alphas::zeros(&net));
-    alphas.normal.iter_mut().chain(&mut alphas.reduce).for_each(|a| *a = 1e-3 * stream.normal());
+    alphas.each_mut().iter_mut().flatten().for_each(|a| *a = 1e-3 * stream.normal());
     let at = Point { net: &net, device: &Device::flex(), weights: &weights, alphas: &alphas };
     let batch = Batch { images: &images, side: [side; 2], labels: &labels, noise: &[] };
 
@@ -54,7 +54,8 @@ fn main() {
     time("forward only", &mut || drop(forward(at, batch)));
     // The first operation of the first two edges of every node, as in a derived network.
     let mut child = Alphas::zeros(&net);
-    for (cell, p) in [(CellType::Normal, &mut child.normal), (CellType::Reduce, &mut child.reduce)] {
+    for cell in CellType::ALL {
+        let p = &mut child[cell];
         for (edge, _, _) in rdarts_space::edges(space.nodes).filter(|(_, _, input)| *input < 2) {
             p[space.offset(cell, edge)] = 1.0;
         }

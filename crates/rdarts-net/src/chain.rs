@@ -1,4 +1,4 @@
-//! The supernet on slices: the fused kernels one after the other, without a tape, for second derivatives.
+//! The network on slices: the fused kernels one after the other, without a tape, for second derivatives.
 //!
 //! Let d be the gradient of the loss on its way back through the network. The tangent of the loss in a direction v is
 //! <d, tangents of the inputs>, and its gradient, H v, comes from sending two things back: d, along the tangents, and
@@ -10,51 +10,78 @@ use std::sync::Arc;
 
 use burn::tensor::{DType, Device};
 use rayon::prelude::*;
-use rdarts_kernels::backward::{CellGradient, Dual, Kept, Want, vjp};
+use rdarts_kernels::backward::{Dual, Kept, Want, vjp};
 use rdarts_kernels::buffers::{give_back, take_vec};
 use rdarts_kernels::cell::{CellInput, CellTangent, Saved, SavedDot, forward, jvp};
 use rdarts_kernels::loss::CrossEntropy;
-use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, HeadSpec, StemSpec};
+use rdarts_kernels::spec::{CellDims, CellNoise};
 use rdarts_kernels::stem::StemSaved;
 use rdarts_kernels::{Isa, head, stem};
 
-use crate::derivatives::{Alphas, Batch, Evaluation, Point, Real};
-use crate::supernet::{Module, ModuleSpec, Supernet};
+use crate::graph::{CellModule, Module, Network, Node, Source};
+use crate::point::{Batch, Evaluation, Point};
+use crate::values::{Alphas, Real};
 
 /// A forward pass and the way back of its loss.
 pub(crate) struct Chain {
-    net: Supernet,
+    net: Network,
     noise: Vec<Arc<CellNoise>>,
     weights: Vec<f32>,
-    /// Mixing weights of normal and of reduction cells.
-    p: [Vec<f32>; 2],
-    images: Vec<f32>,
-    stem: StemSaved,
-    /// The output of the stem, then of each cell.
-    states: Vec<Vec<f32>>,
-    cells: Vec<Saved>,
-    means: Vec<f32>,
+    /// Mixing weights of each type of cell.
+    p: Vec<Vec<f32>>,
+    /// Images and sides of what each node reads.
+    dims: Vec<CellDims>,
+    images: State,
+    /// Of every node.
+    states: Vec<State>,
     ce: CrossEntropy,
     evaluation: Evaluation,
-    /// What the gradient of the loss left in each cell.
-    kept: Vec<Kept>,
+    /// What the gradient of the loss left in each cell, node by node.
+    kept: Vec<Option<Kept>>,
     /// The gradient of p.
-    p_bar: [Vec<f64>; 2],
+    p_bar: Alphas,
     /// The gradient of the weights, if it was asked for.
     w_bar: Vec<f32>,
 }
 
+/// What a node has made, or the images.
+struct State {
+    out: Vec<f32>,
+    saved: Made,
+}
+
+/// What a node keeps for its derivatives.
+enum Made {
+    Images,
+    Stem(StemSaved),
+    Cell(Box<Saved>),
+    /// Means over the pixels.
+    Head(Vec<f32>),
+}
+
 /// A direction in the inputs; the mixing weights' part may be zero.
 struct Direction<'a> {
-    p: [&'a [f32]; 2],
+    p: &'a [Vec<f32>],
     w: Option<&'a [f32]>,
 }
 
-/// Tangents along a direction; `None` where nothing moves.
-struct Tangents {
-    stem: Option<Vec<f32>>,
-    cells: Vec<Option<SavedDot>>,
-    logits: Vec<f64>,
+/// The tangent of what a node has made.
+enum StateDot {
+    /// Nothing moves.
+    Still,
+    Stem(Vec<f32>),
+    Cell(Box<SavedDot>),
+    Head(Vec<f32>),
+}
+
+impl StateDot {
+    fn out(&self) -> Option<&[f32]> {
+        match self {
+            Self::Still => None,
+            Self::Stem(out) | Self::Head(out) => Some(out),
+            Self::Cell(saved) => Some(saved.out_dot()),
+        }
+    }
 }
 
 impl Chain {
@@ -66,42 +93,38 @@ impl Chain {
     /// The passes of a batch, with the gradient of the weights if `weights`.
     pub fn new<R: Real>(at: Point<R>, batch: Batch<R>, weights: bool) -> Self {
         let (net, isa, n) = (at.net.clone(), Isa::best(), batch.labels.len());
-        let p = at.alphas.softmax(&net);
-        let p = [&p.normal, &p.reduce].map(|p| p.iter().map(|v| *v as f32).collect::<Vec<f32>>());
-        let (images, w) = (narrow(batch.images), narrow(at.weights));
-        let part = |m: &Module| &w[m.offset..m.offset + m.len];
-
-        let spec = stem_spec(&net);
-        let mut out = take_vec(n * batch.side[0] * batch.side[1] * spec.c_out);
-        let stem = stem::forward(isa, spec, n, batch.side, &images, part(&net.modules()[0]), &mut out);
-        let (mut states, mut cells) = (vec![out], Vec::new());
-        let (mut side0, mut side1) = (batch.side, batch.side);
-        for (k, (module, spec)) in cells_of(&net).enumerate() {
-            let dims = CellDims { n, side0, side1 };
-            let side = dims.side_out(spec);
-            let input = CellInput {
-                s0: &states[k.saturating_sub(1)],
-                s1: &states[k],
-                p: &p[usize::from(spec.reduction)],
-                w: part(module),
-            };
-            let mut out = take_vec(n * side[0] * side[1] * spec.c_out());
-            cells.push(forward(isa, spec, dims, input, noise_of(batch.noise, k), &mut out));
-            states.push(out);
-            (side0, side1) = (side1, side);
-        }
-        let (module, spec) = head_of(&net);
-        let means = head::pool(isa, n, spec.c_in, &states[states.len() - 1]);
-        let mut logits = vec![0.0; n * spec.classes];
-        head::apply(&spec, &means, part(module), true, false, &mut logits);
-        let logits: Vec<f64> = logits.into_iter().map(f64::from).collect();
+        let p = at.alphas.softmax(&net).narrow();
+        let images = State { out: narrow(batch.images), saved: Made::Images };
+        let (w, dims) = (narrow(at.weights), net.dims(n, batch.side));
+        let states = net.walk_all(&images, |at, node, reads| {
+            let part = node.part(&w);
+            let px = |side: [usize; 2]| n * side[0] * side[1];
+            match &node.module {
+                Module::Stem(spec) => {
+                    let mut out = take_vec(px(dims[at].side1) * spec.c_out);
+                    let saved = stem::forward(isa, *spec, n, dims[at].side1, &reads[0].out, part, &mut out);
+                    State { out, saved: Made::Stem(saved) }
+                }
+                Module::Cell(CellModule { spec, cell_type, index }) => {
+                    let input = CellInput { s0: &reads[0].out, s1: &reads[1].out, p: &p[*cell_type], w: part };
+                    let mut out = take_vec(px(dims[at].side_out(spec)) * spec.c_out());
+                    let saved = forward(isa, spec, dims[at], input, noise_of(batch.noise, *index), &mut out);
+                    State { out, saved: Made::Cell(Box::new(saved)) }
+                }
+                Module::Head(spec) => {
+                    let means = head::pool(isa, n, spec.c_in, &reads[0].out);
+                    let mut out = vec![0.0; n * spec.classes];
+                    head::apply(spec, &means, part, true, false, &mut out);
+                    State { out, saved: Made::Head(means) }
+                }
+            }
+        });
+        let logits: Vec<f64> = net.output(&states).out.iter().map(|v| f64::from(*v)).collect();
         let ce = CrossEntropy::new(&logits, batch.labels);
         let evaluation = Evaluation { logits, loss: ce.loss, correct: ce.correct };
-        let p_bar = p.each_ref().map(|p| vec![0.0; p.len()]);
-        let noise = batch.noise.to_vec();
+        let (p_bar, noise) = (Alphas::zeros(&net), batch.noise.to_vec());
         let (kept, w_bar) = (Vec::new(), Vec::new());
-        let mut chain =
-            Self { net, noise, weights: w, p, images, stem, states, cells, means, ce, evaluation, kept, p_bar, w_bar };
+        let mut chain = Self { net, noise, weights: w, p, dims, images, states, ce, evaluation, kept, p_bar, w_bar };
         chain.send_back(weights);
         chain
     }
@@ -115,219 +138,184 @@ impl Chain {
         &self.w_bar
     }
 
-    /// The gradients of p and p' of the tangent of the loss along p' = `p_dot`. Those of p are right for cells from
-    /// `first` on; the others may be missing.
+    /// The gradients of p and p' of the tangent of the loss along p' = `p_dot`. Those of p are right for types of cells
+    /// from `first` on; the others may be missing.
     pub fn product(&self, p_dot: &Alphas, first: usize) -> [Alphas; 2] {
-        let p = [&p_dot.normal, &p_dot.reduce].map(|p| p.iter().map(|v| *v as f32).collect::<Vec<f32>>());
-        let of_p = self.along(Direction { p: p.each_ref().map(|p| &p[..]), w: None }, first);
-        let [normal, reduce] = self.p_bar.clone();
-        [of_p, Alphas { normal, reduce }]
+        let of_p = self.along(Direction { p: &p_dot.narrow(), w: None }, first);
+        [of_p, self.p_bar.clone()]
     }
 
     /// The gradient of p of the tangent of the loss along v in the weights.
     pub fn mixed<R: Real>(&self, v: &[R]) -> Alphas {
-        let (v, still) = (narrow(v), self.p.each_ref().map(|p| vec![0.0; p.len()]));
-        let of_p = self.along(Direction { p: still.each_ref().map(|p| &p[..]), w: Some(&v) }, 0);
+        let (v, still) = (narrow(v), Alphas::zeros(&self.net).narrow());
+        let of_p = self.along(Direction { p: &still, w: Some(&v) }, 0);
         give_back(v);
         of_p
     }
 
-    fn input(&self, k: usize) -> CellInput<'_> {
-        let (module, spec) = self.cell(k);
-        CellInput {
-            s0: &self.states[k.saturating_sub(1)],
-            s1: &self.states[k],
-            p: &self.p[usize::from(spec.reduction)],
-            w: self.part(module),
+    fn state(&self, source: Source) -> &State {
+        match source {
+            Source::Images => &self.images,
+            Source::Node(read) => &self.states[read],
         }
     }
 
-    fn cell(&self, k: usize) -> (&Module, &CellSpec) {
-        cells_of(&self.net).nth(k).expect("there is a saved pass of each cell")
-    }
-
-    fn part(&self, module: &Module) -> &[f32] {
-        &self.weights[module.offset..module.offset + module.len]
+    fn input(&self, node: &Node, cell: &CellModule) -> CellInput<'_> {
+        let [s0, s1] = [0, 1].map(|i| &self.state(node.inputs[i]).out[..]);
+        CellInput { s0, s1, p: &self.p[cell.cell_type], w: node.part(&self.weights) }
     }
 
     /// The gradient of the loss, with what products need of it.
     fn send_back(&mut self, weights: bool) {
-        let (module, spec) = head_of(&self.net);
-        let g: Vec<f32> = self.ce.gradient.iter().map(|v| *v as f32).collect();
-        let px = self.states[self.states.len() - 1].len() / (spec.c_in * self.evaluation.logits.len() / spec.classes);
-        let last = head::input_gradient(&spec, px, &[(self.part(module), &g)]);
+        let last: Vec<f32> = self.ce.gradient.iter().map(|v| *v as f32).collect();
         let mut w_bar = if weights { take_vec(self.weights.len()) } else { Vec::new() };
-        if weights {
-            w_bar[module.offset..][..module.len].copy_from_slice(&head::weight_gradient(&spec, &self.means, &g));
-        }
-        let (mut kept, mut p_bar) = (Vec::new(), std::mem::take(&mut self.p_bar));
-        let of_stem = self.back(last, if weights { None } else { Some(0) }, |k, g, [s0, s1]| {
-            let want = Want { s0, s1, p: true, w: weights, keep: true };
-            let (module, spec) = self.cell(k);
-            let noise = noise_of(&self.noise, k);
-            let mut grads = vjp(self.input(k), &self.states[k + 1], noise, &self.cells[k], g, None, want);
-            add_p(&mut p_bar[usize::from(spec.reduction)], &grads.p);
-            if weights {
-                w_bar[module.offset..][..module.len].copy_from_slice(&grads.w);
-                give_back(std::mem::take(&mut grads.w));
+        let mut kept: Vec<Option<Kept>> = self.states.iter().map(|_| None).collect();
+        let mut p_bar = Alphas::zeros(&self.net);
+        let wanted = if weights { vec![true; self.states.len()] } else { self.net.behind(|_| true) };
+        let back = |at: usize, node: &Node, g: Vec<f32>, wants: &[bool]| {
+            let part = node.part(&self.weights);
+            match (&node.module, &self.states[at].saved) {
+                (Module::Head(spec), Made::Head(means)) => {
+                    if weights {
+                        node.part_mut(&mut w_bar).copy_from_slice(&head::weight_gradient(spec, means, &g));
+                    }
+                    vec![Some(head::input_gradient(spec, self.px(at), &[(part, &g)]))]
+                }
+                (Module::Cell(cell), Made::Cell(saved)) => {
+                    let want = Want { s0: wants[0], s1: wants[1], p: true, w: weights, keep: true };
+                    let noise = noise_of(&self.noise, cell.index);
+                    let grads = vjp(self.input(node, cell), &self.states[at].out, noise, saved, &g, None, want);
+                    add_p(&mut p_bar.each_mut()[cell.cell_type], &grads.p);
+                    if weights {
+                        node.part_mut(&mut w_bar).copy_from_slice(&grads.w);
+                        give_back(grads.w);
+                    }
+                    kept[at] = Some(grads.kept.expect("it was asked for"));
+                    give_back(g);
+                    vec![wants[0].then_some(grads.s0), wants[1].then_some(grads.s1)]
+                }
+                (Module::Stem(_), Made::Stem(saved)) => {
+                    let dw = stem::vjp(&self.state(node.inputs[0]).out, part, saved, &g);
+                    node.part_mut(&mut w_bar).copy_from_slice(&dw);
+                    give_back(dw);
+                    give_back(g);
+                    vec![None]
+                }
+                _ => unreachable!("a node has made what its module makes"),
             }
-            kept.push(grads.kept.take().expect("it was asked for"));
-            grads
-        });
-        if let Some(g) = of_stem {
-            let module = &self.net.modules()[0];
-            let dw = stem::vjp(&self.images, self.part(module), &self.stem, &g);
-            w_bar[module.offset..][..module.len].copy_from_slice(&dw);
-            give_back(dw);
-            give_back(g);
-        }
-        kept.reverse();
+        };
+        self.net.walk_back(last, &wanted, back, add);
         (self.kept, self.p_bar, self.w_bar) = (kept, p_bar, w_bar);
     }
 
-    /// The gradient of p of the tangent of the loss along a direction.
+    /// Pixels of an image that a node reads.
+    fn px(&self, node: usize) -> usize {
+        self.dims[node].side1.iter().product()
+    }
+
+    /// The gradient of p of the tangent of the loss along a direction, right for types of cells from `first` on.
     fn along(&self, direction: Direction<'_>, first: usize) -> Alphas {
-        let mut tangents = self.tangents(&direction);
-        let (module, spec) = head_of(&self.net);
+        let mut dots = self.tangents(&direction);
         let narrow = |v: &[f64]| v.iter().map(|v| *v as f32).collect::<Vec<f32>>();
-        let (g, d) = (narrow(&self.ce.tangent(&tangents.logits).1), narrow(&self.ce.gradient));
-        let px = self.states[self.states.len() - 1].len() / (spec.c_in * self.evaluation.logits.len() / spec.classes);
-        let mut terms = vec![(self.part(module), &g[..])];
-        if let Some(w) = direction.w {
-            terms.push((&w[module.offset..][..module.len], &d[..]));
-        }
-        let last = head::input_gradient(&spec, px, &terms);
-        let mut p_bar = self.p.each_ref().map(|p| vec![0.0; p.len()]);
-        self.back(last, Some(first), |k, g, [s0, s1]| {
-            let want = Want { s0, s1, p: true, ..Want::default() };
-            let (module, spec) = self.cell(k);
-            let dot = tangents.cells[k].take();
-            let dual = dot.as_ref().map(|saved| {
-                let stem = || tangents.stem.as_deref();
-                let of = |state: usize| match state {
-                    0 => stem(),
-                    state => tangents.cells[state - 1].as_ref().map(SavedDot::out_dot),
+        let logits: Vec<f64> = match self.net.output(&dots).out() {
+            Some(dot) => dot.iter().map(|v| f64::from(*v)).collect(),
+            None => vec![0.0; self.evaluation.logits.len()],
+        };
+        let (last, d) = (narrow(&self.ce.tangent(&logits).1), narrow(&self.ce.gradient));
+        let mut p_bar = Alphas::zeros(&self.net);
+        let wanted = self.net.behind(|cell_type| cell_type >= first);
+        let back = |at: usize, node: &Node, g: Vec<f32>, wants: &[bool]| match (&node.module, &self.states[at].saved) {
+            (Module::Head(spec), _) => {
+                let mut terms = vec![(node.part(&self.weights), &g[..])];
+                terms.extend(direction.w.map(|w| (node.part(w), &d[..])));
+                vec![Some(head::input_gradient(spec, self.px(at), &terms))]
+            }
+            (Module::Cell(cell), Made::Cell(saved)) => {
+                let want = Want { s0: wants[0], s1: wants[1], p: true, ..Want::default() };
+                let dot = match std::mem::replace(&mut dots[at], StateDot::Still) {
+                    StateDot::Cell(dot) => Some(*dot),
+                    _ => None,
                 };
-                let tangent = self.tangent(k, &direction, of, module, spec);
-                Dual { tangent, saved, kept: &self.kept[k] }
-            });
-            let noise = noise_of(&self.noise, k);
-            let grads = vjp(self.input(k), &self.states[k + 1], noise, &self.cells[k], g, dual, want);
-            add_p(&mut p_bar[usize::from(spec.reduction)], &grads.p);
-            grads
-        });
-        tangents.stem.into_iter().for_each(give_back);
-        let [normal, reduce] = p_bar;
-        Alphas { normal, reduce }
-    }
-
-    /// The direction of cell k, given that of every state (the stem, then the cells).
-    fn tangent<'a>(
-        &self,
-        k: usize,
-        direction: &Direction<'a>,
-        state: impl Fn(usize) -> Option<&'a [f32]>,
-        module: &Module,
-        spec: &CellSpec,
-    ) -> CellTangent<'a> {
-        CellTangent {
-            s0: state(k.saturating_sub(1)),
-            s1: state(k),
-            p: direction.p[usize::from(spec.reduction)],
-            w: direction.w.map(|w| &w[module.offset..][..module.len]),
-        }
-    }
-
-    fn tangents(&self, direction: &Direction<'_>) -> Tangents {
-        let stem = direction.w.map(|w| {
-            let module = &self.net.modules()[0];
-            let mut out = take_vec(self.states[0].len());
-            stem::jvp(&self.images, self.part(module), &w[module.offset..][..module.len], &self.stem, &mut out);
-            out
-        });
-        let mut cells: Vec<Option<SavedDot>> = Vec::new();
-        for (k, (module, spec)) in cells_of(&self.net).enumerate() {
-            let of = |state: usize| match state {
-                0 => stem.as_deref(),
-                state => cells[state - 1].as_ref().map(SavedDot::out_dot),
-            };
-            let tangent = self.tangent(k, direction, of, module, spec);
-            let moves = tangent.s0.is_some() || tangent.s1.is_some() || tangent.w.is_some();
-            let dot = (moves || tangent.p.iter().any(|p| *p != 0.0)).then(|| {
-                let noise = noise_of(&self.noise, k);
-                jvp(self.input(k), &self.states[k + 1], tangent, noise, &self.cells[k])
-            });
-            cells.push(dot);
-        }
-        let ((module, spec), n) = (head_of(&self.net), self.evaluation.logits.len());
-        let mut logits = vec![0.0; n];
-        if let Some(dot) = cells.last().and_then(Option::as_ref) {
-            let means = head::pool(Isa::best(), n / spec.classes, spec.c_in, dot.out_dot());
-            head::apply(&spec, &means, self.part(module), false, false, &mut logits);
-        }
-        if let Some(w) = direction.w {
-            head::apply(&spec, &self.means, &w[module.offset..][..module.len], true, true, &mut logits);
-        }
-        Tangents { stem, cells, logits: logits.into_iter().map(f64::from).collect() }
-    }
-
-    /// Sends `last`, the gradient of the last cell's output, back to cell `first`, or to the stem, whose gradient is
-    /// returned. `cell` maps (cell, gradient of its output, whether those of s0 and s1 are wanted).
-    fn back(
-        &self,
-        last: Vec<f32>,
-        first: Option<usize>,
-        mut cell: impl FnMut(usize, &[f32], [bool; 2]) -> CellGradient,
-    ) -> Option<Vec<f32>> {
-        let mut states: Vec<Option<Vec<f32>>> = self.states.iter().map(|_| None).collect();
-        states[self.cells.len()] = Some(last);
-        for k in (first.unwrap_or(0)..self.cells.len()).rev() {
-            let g = states[k + 1].take().expect("the cells behind it have made it");
-            let inputs = [k.saturating_sub(1), k];
-            // State j is the output of cell j - 1.
-            let wanted = inputs.map(|j| first.is_none_or(|first| j > first));
-            let grads = cell(k, &g, wanted);
-            give_back(g);
-            for ((j, wanted), grad) in inputs.into_iter().zip(wanted).zip([grads.s0, grads.s1]) {
-                if wanted {
-                    states[j] = Some(match states[j].take() {
-                        Some(sum) => add(sum, grad),
-                        None => grad,
-                    });
-                }
+                let dual = dot.as_ref().map(|saved| {
+                    let of = |source| if let Source::Node(read) = source { dots[read].out() } else { None };
+                    let tangent = tangent(node, cell, &direction, [of(node.inputs[0]), of(node.inputs[1])]);
+                    let kept = self.kept[at].as_ref().expect("the gradient of the loss has passed here");
+                    Dual { tangent, saved, kept }
+                });
+                let noise = noise_of(&self.noise, cell.index);
+                let grads = vjp(self.input(node, cell), &self.states[at].out, noise, saved, &g, dual, want);
+                add_p(&mut p_bar.each_mut()[cell.cell_type], &grads.p);
+                give_back(g);
+                vec![wants[0].then_some(grads.s0), wants[1].then_some(grads.s1)]
+            }
+            _ => unreachable!("no mixing weights lie before a stem"),
+        };
+        self.net.walk_back(last, &wanted, back, add);
+        for dot in dots {
+            if let StateDot::Stem(out) = dot {
+                give_back(out);
             }
         }
-        states[0].take()
+        p_bar
+    }
+
+    /// Tangents of all nodes.
+    fn tangents(&self, direction: &Direction<'_>) -> Vec<StateDot> {
+        self.net.walk_all(&StateDot::Still, |at, node, reads| {
+            let (part, part_dot) = (node.part(&self.weights), direction.w.map(|w| node.part(w)));
+            match (&node.module, &self.states[at].saved) {
+                (Module::Stem(_), Made::Stem(saved)) => match part_dot {
+                    Some(part_dot) => {
+                        let mut out = take_vec(self.states[at].out.len());
+                        stem::jvp(&self.state(node.inputs[0]).out, part, part_dot, saved, &mut out);
+                        StateDot::Stem(out)
+                    }
+                    None => StateDot::Still,
+                },
+                (Module::Cell(cell), Made::Cell(saved)) => {
+                    let tangent = tangent(node, cell, direction, [reads[0].out(), reads[1].out()]);
+                    let moves = tangent.s0.is_some() || tangent.s1.is_some() || tangent.w.is_some();
+                    if !moves && tangent.p.iter().all(|p| *p == 0.0) {
+                        return StateDot::Still;
+                    }
+                    let noise = noise_of(&self.noise, cell.index);
+                    let dot = jvp(self.input(node, cell), &self.states[at].out, tangent, noise, saved);
+                    StateDot::Cell(Box::new(dot))
+                }
+                (Module::Head(spec), Made::Head(means)) => {
+                    let n = self.dims[at].n;
+                    let mut out = vec![0.0; n * spec.classes];
+                    if let Some(dot) = reads[0].out() {
+                        let means = head::pool(Isa::best(), n, spec.c_in, dot);
+                        head::apply(spec, &means, part, false, false, &mut out);
+                    }
+                    if let Some(part_dot) = part_dot {
+                        head::apply(spec, means, part_dot, true, true, &mut out);
+                    }
+                    StateDot::Head(out)
+                }
+                _ => unreachable!("a node has made what its module makes"),
+            }
+        })
     }
 }
 
 impl Drop for Chain {
     fn drop(&mut self) {
-        let vectors = [&mut self.weights, &mut self.images, &mut self.w_bar];
-        vectors.into_iter().chain(&mut self.states).for_each(|v| give_back(std::mem::take(v)));
+        let outputs = self.states.iter_mut().filter(|state| !matches!(state.saved, Made::Head(_)));
+        let vectors = [&mut self.weights, &mut self.images.out, &mut self.w_bar];
+        vectors.into_iter().chain(outputs.map(|state| &mut state.out)).for_each(|v| give_back(std::mem::take(v)));
     }
 }
 
-fn cells_of(net: &Supernet) -> impl Iterator<Item = (&Module, &CellSpec)> {
-    net.modules().iter().filter_map(|m| match &m.spec {
-        ModuleSpec::Cell(spec) => Some((m, &**spec)),
-        _ => None,
-    })
-}
-
-fn stem_spec(net: &Supernet) -> StemSpec {
-    match &net.modules()[0].spec {
-        ModuleSpec::Stem(spec) => *spec,
-        other => unreachable!("a supernet begins with its stem, not {other:?}"),
-    }
-}
-
-fn head_of(net: &Supernet) -> (&Module, HeadSpec) {
-    let module = &net.modules()[net.modules().len() - 1];
-    match &module.spec {
-        ModuleSpec::Head(spec) => (module, *spec),
-        other => unreachable!("a supernet ends with its head, not {other:?}"),
-    }
+/// The direction of a cell, given that of the states it reads.
+fn tangent<'a>(
+    node: &Node,
+    cell: &CellModule,
+    direction: &Direction<'a>,
+    [s0, s1]: [Option<&'a [f32]>; 2],
+) -> CellTangent<'a> {
+    CellTangent { s0, s1, p: &direction.p[cell.cell_type], w: direction.w.map(|w| node.part(w)) }
 }
 
 fn noise_of(noise: &[Arc<CellNoise>], k: usize) -> &CellNoise {

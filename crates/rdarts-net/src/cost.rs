@@ -9,10 +9,10 @@ use rdarts_kernels::backward::Want;
 use rdarts_kernels::spec::{CellDims, CellSpec};
 use rdarts_kernels::traffic::{self, Moving};
 
-use self::Pass::{Back, BackOfTangent, Forward, Tangent};
-use crate::supernet::{CellKind, ModuleSpec, Supernet};
+use self::Way::{Back, BackOfTangent, Forward, Tangent};
+use crate::graph::{Module, Network, Node, Source};
 
-impl Supernet {
+impl Network {
     /// Multiply-adds of a forward pass of one image with `side` rows and columns.
     pub fn macs(&self, side: [usize; 2]) -> u64 {
         self.pass_cost(1, side, Forward).macs
@@ -42,61 +42,55 @@ impl Supernet {
     /// The products of [`AlphaHessian::full`](crate::AlphaHessian::full), each counted as if all mixing weights of its first
     /// cell moved.
     pub fn full_hessian_cost(&self, n: usize, side: [usize; 2]) -> Cost {
-        let columns = |kind| self.edge_sizes(kind).iter().map(|size| size.saturating_sub(1) as u64).sum::<u64>();
-        let of = |kind| match self.cells().position(|c| c.reduction == (kind == CellKind::Reduce)) {
-            Some(first) => self.product_cost(n, side, first).times(columns(kind)),
-            None => Cost::default(),
+        let of = |cell_type: usize| {
+            let columns = self.edge_sizes(cell_type).iter().map(|size| size.saturating_sub(1) as u64).sum::<u64>();
+            self.product_cost(n, side, cell_type).times(columns)
         };
-        of(CellKind::Normal) + of(CellKind::Reduce)
+        (0..self.n_cell_types()).filter(|at| self.has(*at)).map(of).fold(Cost::default(), Add::add)
     }
 
-    /// A product in which the mixing weights of cells from `first` on move.
+    /// A product in which the mixing weights of types of cells from `first` on move.
     fn product_cost(&self, n: usize, side: [usize; 2], first: usize) -> Cost {
         self.pass_cost(n, side, Tangent { first, w: false })
             + self.pass_cost(n, side, BackOfTangent { first, w: false })
     }
 
-    fn pass_cost(&self, n: usize, side: [usize; 2], pass: Pass) -> Cost {
+    fn pass_cost(&self, n: usize, side: [usize; 2], way: Way) -> Cost {
         let values = |c: usize, [h, w]: [usize; 2]| (size_of::<f32>() * n * c * h * w) as u64;
-        let of_weights = match pass {
-            Forward => false,
-            Back { w, .. } | Tangent { w, .. } | BackOfTangent { w, .. } => w,
+        let (of_weights, first) = match way {
+            Forward => (false, 0),
+            Back { w, .. } => (w, 0),
+            Tangent { w, first } | BackOfTangent { w, first } => (w, first),
         };
-        let (mut total, mut k) = (Cost::default(), 0);
-        // The two states before a cell.
-        let mut sides = [side; 2];
-        for module in self.modules() {
-            total = total
-                + match &module.spec {
-                    ModuleSpec::Stem(spec) => {
-                        let macs = (9 * spec.c_in * spec.c_out * n * side[0] * side[1]) as u64;
-                        let (out, images) = (values(spec.c_out, side), values(spec.c_in, side));
-                        match pass {
-                            // The convolution is written and read, the output written.
-                            Forward => Cost { macs, bytes: 5 * out + images },
-                            // Gradient and convolution are read for the sums, then again with the images.
-                            Back { w: true, .. } => Cost { macs, bytes: 4 * out + images },
-                            // The tangent of the convolution is written and overwritten; the convolution is read beside it.
-                            Tangent { w: true, .. } => Cost { macs, bytes: 6 * out + images },
-                            _ => Cost::default(),
-                        }
-                    }
-                    ModuleSpec::Cell(spec) => {
-                        let dims = CellDims { n, side0: sides[0], side1: sides[1] };
-                        let of_cell = cell_cost(spec, dims, pass, k);
-                        sides = [sides[1], dims.side_out(spec)];
-                        k += 1;
-                        of_cell
-                    }
-                    // It reads its input, or writes that one's gradient.
-                    ModuleSpec::Head(spec) => {
-                        let lines = if matches!(pass, Forward | Tangent { .. }) { 1 } else { 2 };
-                        let macs = (n * spec.c_in * spec.classes) as u64 * (1 + u64::from(of_weights));
-                        Cost { macs, bytes: lines * values(spec.c_in, sides[1]) }
-                    }
-                };
-        }
-        total
+        let moves = self.behind(|cell_type| cell_type >= first);
+        let is_behind = |source: &Source| matches!(source, Source::Node(read) if moves[*read]);
+        let of = |((at, node), dims): ((usize, &Node), &CellDims)| match &node.module {
+            Module::Stem(spec) => {
+                let macs = (9 * spec.c_in * spec.c_out * n * side[0] * side[1]) as u64;
+                let (out, images) = (values(spec.c_out, side), values(spec.c_in, side));
+                match way {
+                    // The convolution is written and read, the output written.
+                    Forward => Cost { macs, bytes: 5 * out + images },
+                    // Gradient and convolution are read for the sums, then again with the images.
+                    Back { w: true, .. } => Cost { macs, bytes: 4 * out + images },
+                    // The tangent of the convolution is written and overwritten; the convolution is read beside it.
+                    Tangent { w: true, .. } => Cost { macs, bytes: 6 * out + images },
+                    _ => Cost::default(),
+                }
+            }
+            Module::Cell(cell) => {
+                let behind = [is_behind(&node.inputs[0]), is_behind(&node.inputs[1])];
+                cell_cost(&cell.spec, *dims, way, moves[at], behind)
+            }
+            // It reads its input, or writes that one's gradient.
+            Module::Head(spec) => {
+                let lines = if matches!(way, Forward | Tangent { .. }) { 1 } else { 2 };
+                let macs = (n * spec.c_in * spec.classes) as u64 * (1 + u64::from(of_weights));
+                Cost { macs, bytes: lines * values(spec.c_in, dims.side1) }
+            }
+        };
+        let dims = self.dims(n, side);
+        self.nodes().iter().enumerate().zip(&dims).map(of).fold(Cost::default(), Add::add)
     }
 }
 
@@ -126,7 +120,7 @@ impl Cost {
 
 /// A way through the network.
 #[derive(Clone, Copy)]
-enum Pass {
+enum Way {
     Forward,
     /// To the mixing weights, to the weights, and what products will need kept.
     Back {
@@ -134,7 +128,7 @@ enum Pass {
         w: bool,
         keep: bool,
     },
-    /// Along the mixing weights of cells from `first` on, or along all weights too.
+    /// Along the mixing weights of types of cells from `first` on, or along all weights too.
     Tangent {
         first: usize,
         w: bool,
@@ -146,36 +140,34 @@ enum Pass {
     },
 }
 
-/// What a pass costs in cell k.
-fn cell_cost(spec: &CellSpec, dims: CellDims, pass: Pass, k: usize) -> Cost {
-    // State j is the output of cell j - 1: behind the mixing weights of cell `first` lie those from `first` + 1 on.
-    let behind = |first: usize| [k.saturating_sub(1), k].map(|state| state > first);
+/// What a way costs in a cell: whether it, and the states that it reads, lie behind mixing weights that move.
+fn cell_cost(spec: &CellSpec, dims: CellDims, way: Way, moves: bool, behind: [bool; 2]) -> Cost {
     let macs = |inputs| traffic::macs(spec, dims, inputs);
-    let moving = |first, w| Moving { inputs: if w { [true; 2] } else { behind(first) }, w };
+    let moving = |w| Moving { inputs: if w { [true; 2] } else { behind }, w };
     // Two cells, or one twice, read a state: the gradient of s0 is added to what is there.
     let sum = |s0: bool| {
         let values = dims.n * spec.c_prev_prev * dims.side0[0] * dims.side0[1];
         if s0 { 3 * (size_of::<f32>() * values) as u64 } else { 0 }
     };
-    match pass {
+    match way {
         Forward => Cost { macs: macs([true; 2]), bytes: traffic::forward(spec, dims) },
         Back { p, w, keep } => {
             // No alpha lies before the first cell: the gradient of the stem is wanted for its weights alone.
-            let [s0, s1] = if w { [true; 2] } else { behind(0) };
+            let [s0, s1] = if w { [true; 2] } else { behind };
             let bytes = traffic::backward(spec, dims, Want { s0, s1, p, w, keep }, None);
             let of_weights = if w { macs([true; 2]) } else { 0 };
             Cost { macs: macs([s0, s1]) + of_weights, bytes: bytes + sum(s0) }
         }
-        Tangent { first, .. } | BackOfTangent { first, .. } if k < first => Cost::default(),
-        Tangent { first, w } => {
-            let moving = moving(first, w);
+        Tangent { .. } | BackOfTangent { .. } if !moves => Cost::default(),
+        Tangent { w, .. } => {
+            let moving = moving(w);
             let of_weights = if w { macs([true; 2]) } else { 0 };
             Cost { macs: macs(moving.inputs) + of_weights, bytes: traffic::tangent(spec, dims, moving) }
         }
-        BackOfTangent { first, w } => {
-            let [s0, s1] = behind(first);
+        BackOfTangent { w, .. } => {
+            let [s0, s1] = behind;
             let want = Want { s0, s1, p: true, ..Want::default() };
-            let bytes = traffic::backward(spec, dims, want, Some(moving(first, w)));
+            let bytes = traffic::backward(spec, dims, want, Some(moving(w)));
             Cost { macs: macs([s0, s1]) * (1 + u64::from(w)), bytes: bytes + sum(s0) }
         }
     }
@@ -185,13 +177,14 @@ fn cell_cost(spec: &CellSpec, dims: CellDims, pass: Pass, k: usize) -> Cost {
 mod tests {
     use rdarts_space::Space;
 
-    use super::Pass::{Back, Forward};
-    use crate::supernet::{Supernet, SupernetSpec};
+    use super::Way::{Back, Forward};
+    use crate::graph::Network;
+    use crate::supernet::SupernetSpec;
 
     #[test]
     fn a_step_moves_more_bytes_with_more_images_and_cells_and_less_in_smaller_ones() {
         let bytes = |cells, n, side| {
-            let net = Supernet::new(SupernetSpec::from_space(&Space::builtin("s2").unwrap(), cells, 16, 3, 10));
+            let net = Network::supernet(SupernetSpec::from_space(&Space::builtin("s2").unwrap(), cells, 16, 3, 10));
             net.step_cost(n, [side; 2], false).bytes
         };
         // Where all nodes are large, every tensor grows with the batch; of small ones more are split.
@@ -204,7 +197,7 @@ mod tests {
 
     #[test]
     fn multiply_adds_add_up_from_those_of_the_forward_pass() {
-        let net = Supernet::new(SupernetSpec::from_space(&Space::builtin("s2").unwrap(), 5, 8, 3, 10));
+        let net = Network::supernet(SupernetSpec::from_space(&Space::builtin("s2").unwrap(), 5, 8, 3, 10));
         let (n, side) = (4, [16; 2]);
         let forward = net.pass_cost(n, side, Forward).macs;
         let stem = (9 * 3 * 24 * 16 * 16 * n) as u64;
@@ -229,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_cell_of_s2_counts_its_convolutions() {
-        let net = Supernet::new(SupernetSpec::from_space(&Space::builtin("s2").unwrap(), 1, 16, 3, 10));
+        let net = Network::supernet(SupernetSpec::from_space(&Space::builtin("s2").unwrap(), 1, 16, 3, 10));
         // One cell, a reduction (it is both a third and two thirds of the way), so 16 channels become 32: two preprocess
         // blocks of 48 channels, 14 edges of two halves, 8 of which begin with a FactorizedReduce beside them.
         let (stem, pre, head) = (9 * 3 * 48 * 1024, 2 * 48 * 32 * 1024, 4 * 32 * 10);

@@ -8,6 +8,7 @@
 //!
 //! In single precision on the CPU the kernels run one after the other, without a tape ([`crate::chain`]).
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Tensor};
@@ -15,19 +16,20 @@ use rdarts_kernels::loss::CrossEntropy;
 use rdarts_kernels::spec::CellNoise;
 
 use crate::chain::Chain;
-use crate::derivatives::{
-    Alphas, Batch, Evaluation, Inputs, Pass, Point, Real, copied, download, evaluate, seeded_backward, take_p_bar,
-    upload, upload_images, upload_reals,
-};
+use crate::graph::Network;
 use crate::mixing::dual_vjp;
 use crate::ops::Slot;
-use crate::supernet::{CellKind, Supernet};
+use crate::point::{Batch, Evaluation, Point};
+use crate::tape::{
+    Inputs, Pass, copied, download, evaluate, seeded_backward, take_p_bar, upload, upload_images, upload_reals,
+};
+use crate::values::{Alphas, Real};
 
 /// The Hessian of the loss of one batch with respect to alpha, as an operator v -> H v.
 ///
 /// What does not depend on v (the plain pass, and in single precision its way back) is computed once.
 pub struct AlphaHessian {
-    net: Supernet,
+    net: Network,
     p: Alphas,
     evaluation: Evaluation,
     route: Route,
@@ -46,7 +48,7 @@ pub struct FullHessian {
     pub n: usize,
     /// (n, n), row-major, exactly symmetric: (H + H^T) / 2 of the computed columns.
     pub values: Vec<f64>,
-    /// Largest |H_ij - H_ji| / 2 before, for i and j of the same kind of cell: a measure of the rounding error.
+    /// Largest |H_ij - H_ji| / 2 before, for i and j of the same type of cell: a measure of the rounding error.
     pub asymmetry: f64,
     /// Products taken.
     pub n_products: usize,
@@ -67,17 +69,17 @@ impl AlphaHessian {
         Self { net, p, evaluation, route }
     }
 
-    /// Number of architecture parameters: normal, then reduce.
+    /// Number of architecture parameters, of one type of cell after another.
     pub fn n(&self) -> usize {
         self.net.n_alphas().iter().sum()
     }
 
     /// An orthonormal basis of the directions in which the loss can change: of the sums that are zero over every
-    /// edge, for softmax does not see a constant, of the kinds of cells that the network has. H is zero on all
+    /// edge, for softmax does not see a constant, of the types of cells that the network has. H is zero on all
     /// others.
     pub fn range(&self) -> Vec<Vec<f64>> {
         let mut basis = Vec::new();
-        for (start, size) in self.edges() {
+        for (start, size, _) in self.edges() {
             // Helmert's rows: j ones, then -j.
             for j in 1..size {
                 let mut v = vec![0.0; self.n()];
@@ -103,7 +105,7 @@ impl AlphaHessian {
         self.product(v, 0)
     }
 
-    /// H v; its entries need only be right for the mixing weights of cells from `first` on.
+    /// H v; its entries need only be right for types of cells from `first` on.
     fn product(&self, v: &[f64], first: usize) -> Vec<f64> {
         let v = Alphas::from_flat(&self.net, v);
         let p_dot = self.p.jacobian(&self.net, &v);
@@ -111,27 +113,24 @@ impl AlphaHessian {
             Route::Chain(chain) => chain.product(&p_dot, first),
             Route::Tape(tape) => tape.product(&self.net, &self.p, &p_dot),
         };
-        let chain = |kind| {
-            let sizes = self.net.edge_sizes(kind);
-            dual_vjp(self.p.of(kind), v.of(kind), p_bar.of(kind), p_dot_bar.of(kind), &sizes)
-        };
-        [chain(CellKind::Normal), chain(CellKind::Reduce)].concat()
+        let chain = |at| dual_vjp(self.p.of(at), v.of(at), p_bar.of(at), p_dot_bar.of(at), &self.net.edge_sizes(at));
+        (0..self.net.n_cell_types()).flat_map(chain).collect()
     }
 
     /// All of H, one product for each unit vector but the last of every edge: the columns of an edge add up to zero.
-    /// Rows and columns of a kind of cell that the network does not have are zero; the rows of normal cells in the
-    /// columns of reduction cells follow by symmetry, so those products stop at the first reduction cell.
+    /// Rows and columns of a type of cell that the network does not have are zero. In the columns of a type the rows of
+    /// earlier types follow by symmetry, so those products stop at the first cell of it or of a later type.
     pub fn full(&self) -> FullHessian {
-        let (n, n_normal) = (self.n(), self.p.normal.len());
-        let first_reduction = self.net.cells().position(|c| c.reduction).unwrap_or(0);
+        let n = self.n();
+        let type_of: Vec<usize> =
+            self.p.n_each().into_iter().enumerate().flat_map(|(at, n)| std::iter::repeat_n(at, n)).collect();
         let mut columns = vec![vec![0.0; n]; n];
         let mut n_products = 0;
-        for (start, size) in self.edges() {
-            let first = if start < n_normal { 0 } else { first_reduction };
+        for (start, size, cell_type) in self.edges() {
             for i in start..start + size - 1 {
                 let mut unit = vec![0.0; n];
                 unit[i] = 1.0;
-                columns[i] = self.product(&unit, first);
+                columns[i] = self.product(&unit, cell_type);
                 n_products += 1;
             }
             for i in 0..n {
@@ -141,10 +140,10 @@ impl AlphaHessian {
         let (mut values, mut asymmetry) = (vec![0.0; n * n], 0f64);
         for i in 0..n {
             for j in 0..n {
-                let (a, b) = match (i < n_normal, j < n_normal) {
-                    (true, false) => (columns[i][j], columns[i][j]),
-                    (false, true) => (columns[j][i], columns[j][i]),
-                    _ => (columns[i][j], columns[j][i]),
+                let (a, b) = match type_of[i].cmp(&type_of[j]) {
+                    Ordering::Less => (columns[i][j], columns[i][j]),
+                    Ordering::Greater => (columns[j][i], columns[j][i]),
+                    Ordering::Equal => (columns[i][j], columns[j][i]),
                 };
                 values[i * n + j] = 0.5 * (a + b);
                 asymmetry = asymmetry.max(0.5 * (a - b).abs());
@@ -153,15 +152,15 @@ impl AlphaHessian {
         FullHessian { n, values, asymmetry, n_products }
     }
 
-    /// (position of the first, number) of the alphas of every edge of the kinds of cells that there are.
-    fn edges(&self) -> Vec<(usize, usize)> {
+    /// (position of the first, number, type of cell) of the alphas of every edge of the types of cells that there are.
+    fn edges(&self) -> Vec<(usize, usize, usize)> {
         let mut start = 0;
         let mut edges = Vec::new();
-        for kind in [CellKind::Normal, CellKind::Reduce] {
-            let present = self.net.cells().any(|c| c.reduction == (kind == CellKind::Reduce));
-            for size in self.net.edge_sizes(kind) {
+        for cell_type in 0..self.net.n_cell_types() {
+            let present = self.net.has(cell_type);
+            for size in self.net.edge_sizes(cell_type) {
                 if present && size > 0 {
-                    edges.push((start, size));
+                    edges.push((start, size, cell_type));
                 }
                 start += size;
             }
@@ -187,38 +186,33 @@ impl Tape {
     fn new<R: Real>(at: Point<R>, batch: Batch<R>, p: &Alphas) -> (Self, Evaluation) {
         let (net, dtype) = (at.net, R::dtype());
         let device = at.device.clone().autodiff();
-        let module = |m: usize| &at.weights[net.modules()[m].offset..][..net.modules()[m].len];
-
         let plain = |values: &[R]| upload_reals::<R, 1>(copied(values), [values.len()], at.device);
         let inputs = Inputs {
-            p: [&p.normal, &p.reduce].map(|p| upload::<1>(p, [p.len()], at.device, dtype)),
-            w: (0..net.modules().len()).map(|m| plain(module(m))).collect(),
+            p: p.each().iter().map(|p| upload::<1>(p, [p.len()], at.device, dtype)).collect(),
+            w: net.nodes().iter().map(|node| plain(node.part(at.weights))).collect(),
         };
         let pass = Pass::plain(net, batch.noise, true);
-        let stem = pass.stem(upload_images(net, batch, at.device), inputs.w[0].clone());
-        let (logits, primal) = pass.body(stem.clone(), &inputs);
+        let stem = pass.stem(upload_images(net, batch, at.device), &inputs);
+        let (logits, primal) = pass.run_after(&stem, &inputs);
         let (evaluation, ce) = evaluate(&logits, batch.labels);
 
-        let w = (0..net.modules().len()).map(|m| upload_dual::<R>(module(m), None, &device)).collect();
+        let w = net.nodes().iter().map(|node| upload_dual::<R>(node.part(at.weights), None, &device)).collect();
         let stem = Tensor::cat(vec![stem.clone(), stem.zeros_like()], 0).autodiff();
         (Self { device, dtype, noise: batch.noise.to_vec(), w, stem, primal, ce }, evaluation)
     }
 
     /// The gradients of p and p' of the tangent of the loss along p' = `p_dot`.
-    fn product(&self, net: &Supernet, p: &Alphas, p_dot: &Alphas) -> [Alphas; 2] {
-        let stack = |kind| {
-            let (p, p_dot) = (p.of(kind), p_dot.of(kind));
-            upload::<1>(&[p, p_dot].concat(), [2 * p.len()], &self.device, self.dtype).require_grad()
+    fn product(&self, net: &Network, p: &Alphas, p_dot: &Alphas) -> [Alphas; 2] {
+        let stack = |(p, p_dot): (&Vec<f64>, &Vec<f64>)| {
+            upload::<1>(&[&p[..], p_dot].concat(), [2 * p.len()], &self.device, self.dtype).require_grad()
         };
-        let inputs = Inputs { p: [stack(CellKind::Normal), stack(CellKind::Reduce)], w: self.w.clone() };
+        let inputs = Inputs { p: p.each().iter().zip(p_dot.each()).map(stack).collect(), w: self.w.clone() };
         let pass = Pass { dual: true, primal: Some(&self.primal), ..Pass::plain(net, &self.noise, true) };
-        let (logits, _) = pass.body(self.stem.clone(), &inputs);
+        let (logits, _) = pass.run_after(&self.stem, &inputs);
         let bars = dual_backward(logits, &self.ce, &inputs, p);
-        let half = |part: usize| {
-            let of = |kind: CellKind| bars.of(kind)[part * p.of(kind).len()..][..p.of(kind).len()].to_vec();
-            Alphas { normal: of(CellKind::Normal), reduce: of(CellKind::Reduce) }
-        };
-        [half(0), half(1)]
+        [0, 1].map(|part| {
+            bars.each().iter().map(|bars| bars[part * bars.len() / 2..][..bars.len() / 2].to_vec()).collect()
+        })
     }
 }
 
@@ -238,23 +232,18 @@ pub fn mixed_hvp<R: Real>(at: Point<R>, batch: Batch<R>, v: &[R]) -> Alphas {
     let still = |p: &Vec<f64>| {
         upload::<1>(&[&p[..], &vec![0.0; p.len()]].concat(), [2 * p.len()], &device, dtype).require_grad()
     };
-    let w = net.modules().iter().map(|m| {
-        let range = m.offset..m.offset + m.len;
-        upload_dual::<R>(&at.weights[range.clone()], Some(&v[range]), &device)
-    });
-    let inputs = Inputs { p: [&p.normal, &p.reduce].map(still), w: w.collect() };
+    let w = net.nodes().iter().map(|node| upload_dual::<R>(node.part(at.weights), Some(node.part(v)), &device));
+    let inputs = Inputs { p: p.each().iter().map(still).collect(), w: w.collect() };
     let pass = Pass { dual: true, weights_move: true, ..Pass::plain(net, batch.noise, true) };
-    let size = [2 * batch.labels.len(), batch.side[0], batch.side[1], net.spec().c_image];
+    let size = [2 * batch.labels.len(), batch.side[0], batch.side[1], net.c_image()];
     let images = stack_with_zeros(batch.images);
-    let stem = pass.stem(upload_reals::<R, 4>(images, size, &device), inputs.w[0].clone());
-    let (logits, _) = pass.body(stem, &inputs);
+    let (logits, _) = pass.run(upload_reals::<R, 4>(images, size, &device), &inputs);
     let n = batch.labels.len();
     let value = logits.clone().narrow(0, 0, n);
     let ce = CrossEntropy::new(&download(value.into_data()), batch.labels);
     let bars = dual_backward(logits, &ce, &inputs, &p);
     inputs.recycle::<R>();
-    let p_bar =
-        Alphas { normal: bars.normal[..p.normal.len()].to_vec(), reduce: bars.reduce[..p.reduce.len()].to_vec() };
+    let p_bar: Alphas = bars.each().iter().map(|bars| bars[..bars.len() / 2].to_vec()).collect();
     p.jacobian(net, &p_bar)
 }
 
@@ -263,7 +252,7 @@ fn dual_backward(logits: Tensor<2>, ce: &CrossEntropy, inputs: &Inputs, p: &Alph
     let stacked = download(logits.clone().into_data());
     let (_, z_bar) = ce.tangent(&stacked[stacked.len() / 2..]);
     let mut grads = seeded_backward(logits, &[&z_bar[..], &ce.gradient].concat());
-    let doubled = Alphas { normal: vec![0.0; 2 * p.normal.len()], reduce: vec![0.0; 2 * p.reduce.len()] };
+    let doubled: Vec<usize> = p.n_each().into_iter().map(|n| 2 * n).collect();
     take_p_bar(inputs, &mut grads, &doubled)
 }
 

@@ -15,149 +15,19 @@
 //! finite difference in [`unrolled_gradient_difference`]. Regularisation of alpha belongs to its optimiser.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
 
-use burn::tensor::{DType, Device, Element, Gradients, Tensor, TensorData};
-use rdarts_kernels::buffers;
-use rdarts_kernels::loss::CrossEntropy;
-use rdarts_kernels::spec::CellNoise;
+use burn::tensor::Device;
 
 use crate::chain::Chain;
 use crate::curvature::mixed_hvp;
-use crate::mixing::{jacobian, softmax};
-use crate::ops::{self, CellCall, HeadCall, Ledger, Mode, Slot, StemCall};
-use crate::supernet::{CellKind, Module, ModuleSpec, Supernet};
-
-/// The float types weights and images may have: `f32` to search, `f64` to check.
-pub trait Real: Element + Copy + Send + Sync + 'static {
-    /// Widens.
-    fn to_f64(self) -> f64;
-    /// Rounds.
-    fn from_f64(value: f64) -> Self;
-    /// A vector of `len` values with unspecified contents.
-    fn take(len: usize) -> Vec<Self> {
-        vec![Self::from_f64(0.0); len]
-    }
-    /// Where a vector goes that nobody needs any more.
-    fn give_back(_: Vec<Self>) {}
-}
-
-impl Real for f32 {
-    fn to_f64(self) -> f64 {
-        f64::from(self)
-    }
-    fn from_f64(value: f64) -> Self {
-        value as f32
-    }
-    fn take(len: usize) -> Vec<Self> {
-        buffers::take_vec(len)
-    }
-    fn give_back(values: Vec<Self>) {
-        buffers::give_back(values);
-    }
-}
-
-impl Real for f64 {
-    fn to_f64(self) -> f64 {
-        self
-    }
-    fn from_f64(value: f64) -> Self {
-        value
-    }
-}
-
-/// Architecture parameters, or anything that has one value for each (a gradient, a direction): flat in edge order.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Alphas {
-    /// Of the normal cells.
-    pub normal: Vec<f64>,
-    /// Of the reduction cells.
-    pub reduce: Vec<f64>,
-}
-
-impl Alphas {
-    /// Zeros for a supernet.
-    pub fn zeros(net: &Supernet) -> Self {
-        let [normal, reduce] = net.n_alphas();
-        Self { normal: vec![0.0; normal], reduce: vec![0.0; reduce] }
-    }
-
-    /// Normal, then reduce.
-    pub fn flat(&self) -> Vec<f64> {
-        [&self.normal[..], &self.reduce].concat()
-    }
-
-    /// The inverse of [`Alphas::flat`].
-    pub fn from_flat(net: &Supernet, flat: &[f64]) -> Self {
-        let [normal, reduce] = net.n_alphas();
-        assert_eq!(flat.len(), normal + reduce, "the supernet has {normal} + {reduce} architecture parameters");
-        Self { normal: flat[..normal].to_vec(), reduce: flat[normal..].to_vec() }
-    }
-
-    /// The values of one kind of cell.
-    pub fn of(&self, kind: CellKind) -> &[f64] {
-        match kind {
-            CellKind::Normal => &self.normal,
-            CellKind::Reduce => &self.reduce,
-        }
-    }
-
-    fn map(&self, net: &Supernet, f: impl Fn(CellKind, &[f64], &[usize]) -> Vec<f64>) -> Self {
-        let of = |kind| f(kind, self.of(kind), &net.edge_sizes(kind));
-        Self { normal: of(CellKind::Normal), reduce: of(CellKind::Reduce) }
-    }
-
-    /// p = softmax(alpha) of every edge.
-    pub fn softmax(&self, net: &Supernet) -> Self {
-        self.map(net, |_, alpha, sizes| softmax(alpha, sizes))
-    }
-
-    /// With `self` as mixing weights p: the softmax's Jacobian times `v`.
-    pub fn jacobian(&self, net: &Supernet, v: &Self) -> Self {
-        self.map(net, |kind, p, sizes| jacobian(p, v.of(kind), sizes))
-    }
-}
-
-/// Where derivatives are taken.
-#[derive(Clone, Copy, Debug)]
-pub struct Point<'a, R> {
-    /// The network.
-    pub net: &'a Supernet,
-    /// Where tensors live (without autodiff).
-    pub device: &'a Device,
-    /// All weights, flat.
-    pub weights: &'a [R],
-    /// The architecture parameters.
-    pub alphas: &'a Alphas,
-}
-
-/// Images, labels and the constants of the step that sees them.
-#[derive(Clone, Copy, Debug)]
-pub struct Batch<'a, R> {
-    /// (n, h, w, c_image).
-    pub images: &'a [R],
-    /// Rows and columns of an image.
-    pub side: [usize; 2],
-    /// n classes.
-    pub labels: &'a [u32],
-    /// Drop path and noise of each cell; empty for none.
-    pub noise: &'a [Arc<CellNoise>],
-}
-
-/// What a forward pass says about a batch.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Evaluation {
-    /// (n, classes).
-    pub logits: Vec<f64>,
-    /// Mean cross entropy.
-    pub loss: f64,
-    /// Images classified correctly.
-    pub correct: usize,
-}
+use crate::graph::Network;
+use crate::point::{Batch, Evaluation, Point};
+use crate::tape::{Inputs, Pass, Tracked, evaluate, seeded_backward, take_p_bar, upload_images};
+use crate::values::{Alphas, Real};
 
 /// A network that is only evaluated: its weights are laid out once, for any number of batches.
 pub struct Evaluator<R: Real> {
-    net: Supernet,
+    net: Network,
     device: Device,
     /// Taken when this is dropped.
     inputs: Option<Inputs>,
@@ -173,7 +43,7 @@ impl<R: Real> Evaluator<R> {
 
     /// For mixing weights `p` as they are, without softmax: one-hot ones evaluate a discrete network with the
     /// supernet's weights. An operation of weight zero is not computed. `weights` are all of the supernet, flat.
-    pub fn mixed(net: &Supernet, device: &Device, weights: &[R], p: &Alphas) -> Self {
+    pub fn mixed(net: &Network, device: &Device, weights: &[R], p: &Alphas) -> Self {
         let (pruned, p, weights) = net.pruned(p, weights);
         let inputs = Inputs::of(&pruned, &p, &weights, device, Tracked::Nothing);
         R::give_back(weights);
@@ -204,7 +74,7 @@ pub fn forward<R: Real>(at: Point<R>, batch: Batch<R>) -> Evaluation {
 
 /// Like [`Evaluator::mixed`], for one batch.
 pub fn forward_mixed<R: Real>(
-    net: &Supernet,
+    net: &Network,
     device: &Device,
     weights: &[R],
     p: &Alphas,
@@ -284,7 +154,7 @@ pub fn unrolled_gradient_difference<R: Real>(
                 at.weights.iter().zip(v).map(|(w, v)| R::from_f64(w.to_f64() + eps * v.to_f64())).collect();
             alpha_gradient(Point { weights: &weights, ..at }, train).1
         };
-        combine(&shifted(eps), 0.5 / eps, &shifted(-eps), -0.5 / eps)
+        shifted(eps).combined(0.5 / eps, &shifted(-eps), -0.5 / eps)
     })
 }
 
@@ -304,123 +174,7 @@ fn unrolled<R: Real>(
         })
         .collect();
     let (evaluation, direct, v) = both_gradients(Point { weights: &moved, ..at }, valid);
-    (evaluation, combine(&direct, 1.0, &mixed(&v), -step.xi))
-}
-
-/// a x + b y.
-fn combine(x: &Alphas, a: f64, y: &Alphas, b: f64) -> Alphas {
-    let line = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| a * x + b * y).collect();
-    Alphas { normal: line(&x.normal, &y.normal), reduce: line(&x.reduce, &y.reduce) }
-}
-
-/// What a pass puts on the tape.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tracked {
-    Nothing,
-    Alphas,
-    Weights,
-    Both,
-}
-
-/// The leaves of a pass: mixing weights of (normal, reduction) cells and the weights of each module.
-pub(crate) struct Inputs {
-    pub(crate) p: [Tensor<1>; 2],
-    pub(crate) w: Vec<Tensor<1>>,
-}
-
-impl Inputs {
-    fn upload<R: Real>(at: Point<R>, device: &Device, tracked: Tracked) -> Self {
-        Self::of(at.net, &at.alphas.softmax(at.net), at.weights, device, tracked)
-    }
-
-    /// With mixing weights as they are.
-    fn of<R: Real>(net: &Supernet, p: &Alphas, weights: &[R], device: &Device, tracked: Tracked) -> Self {
-        assert_eq!(weights.len(), net.n_parameters(), "the flat weights do not fit the supernet");
-        let p = [&p.normal, &p.reduce].map(|p| {
-            let p = upload::<1>(p, [p.len()], device, R::dtype());
-            if matches!(tracked, Tracked::Alphas | Tracked::Both) { p.require_grad() } else { p }
-        });
-        let w = net.modules().iter().map(|m| {
-            let w = upload_reals::<R, 1>(copied(&weights[m.offset..m.offset + m.len]), [m.len], device);
-            if matches!(tracked, Tracked::Weights | Tracked::Both) { w.require_grad() } else { w }
-        });
-        Self { p, w: w.collect() }
-    }
-
-    /// Gives back the memory of the weights, once the tape has let go of them.
-    pub(crate) fn recycle<R: Real>(self) {
-        for w in self.w {
-            R::give_back(w.into_data().try_into_vec::<R>().expect("weights have the type they were made with"));
-        }
-    }
-}
-
-/// How the modules of one pass are called.
-pub(crate) struct Pass<'a> {
-    pub(crate) net: &'a Supernet,
-    pub(crate) noise: &'a [Arc<CellNoise>],
-    pub(crate) dual: bool,
-    pub(crate) weights_move: bool,
-    /// Whether a backward or a dual pass will read the slots.
-    pub(crate) keep: bool,
-    /// The slots of an earlier plain pass, module by module.
-    pub(crate) primal: Option<&'a [Arc<Slot>]>,
-    pub(crate) ledger: Arc<Ledger>,
-}
-
-impl<'a> Pass<'a> {
-    pub(crate) fn plain(net: &'a Supernet, noise: &'a [Arc<CellNoise>], keep: bool) -> Self {
-        Self { net, noise, dual: false, weights_move: false, keep, primal: None, ledger: Arc::default() }
-    }
-
-    /// Images to logits, and the slots of all modules.
-    fn run(&self, images: Tensor<4>, inputs: &Inputs) -> (Tensor<2>, Vec<Arc<Slot>>) {
-        let s = self.stem(images, inputs.w[0].clone());
-        self.body(s, inputs)
-    }
-
-    /// Images (n, h, w, c_image) to (n, h, w, c).
-    pub(crate) fn stem(&self, images: Tensor<4>, w: Tensor<1>) -> Tensor<4> {
-        match &self.net.modules()[0].spec {
-            ModuleSpec::Stem(spec) => ops::stem(images, w, StemCall { spec: *spec, mode: self.mode(0).0 }),
-            other => unreachable!("a supernet begins with its stem, not {other:?}"),
-        }
-    }
-
-    /// From the stem's output to the logits (n, classes), and the slots of all modules.
-    pub(crate) fn body(&self, stem: Tensor<4>, inputs: &Inputs) -> (Tensor<2>, Vec<Arc<Slot>>) {
-        let quiet = Arc::new(CellNoise::default());
-        let mut slots = vec![Slot::closed()];
-        let (mut s0, mut s1) = (stem.clone(), stem);
-        for (at, Module { spec, .. }) in self.net.modules().iter().enumerate().skip(1) {
-            let (mode, slot) = self.mode(at);
-            slots.push(slot);
-            let w = inputs.w[at].clone();
-            match spec {
-                ModuleSpec::Cell(spec) => {
-                    let noise = self.noise.get(at - 1).unwrap_or(&quiet).clone();
-                    let p = inputs.p[usize::from(spec.reduction)].clone();
-                    let call = CellCall { spec: spec.clone(), noise, mode };
-                    let out = ops::cell(s0, s1.clone(), p, w, call);
-                    (s0, s1) = (s1, out);
-                }
-                ModuleSpec::Head(spec) => return (ops::head(s1, w, HeadCall { spec: *spec, mode }), slots),
-                ModuleSpec::Stem(_) => unreachable!("a supernet has one stem"),
-            }
-        }
-        unreachable!("a supernet ends with its head")
-    }
-
-    fn mode(&self, module: usize) -> (Mode, Arc<Slot>) {
-        let slot = if self.keep { Slot::open() } else { Slot::closed() };
-        let mode = if self.dual {
-            let primal = self.primal.map(|slots| slots[module].clone());
-            Mode::dual(self.weights_move, slot.clone(), primal)
-        } else {
-            Mode::plain(slot.clone())
-        };
-        (mode.in_pass(self.ledger.clone()), slot)
-    }
+    (evaluation, direct.combined(1.0, &mixed(&v), -step.xi))
 }
 
 fn gradients<R: Real>(at: Point<R>, batch: Batch<R>, tracked: Tracked) -> (Evaluation, Alphas, Vec<R>) {
@@ -429,70 +183,22 @@ fn gradients<R: Real>(at: Point<R>, batch: Batch<R>, tracked: Tracked) -> (Evalu
     let logits = Pass::plain(at.net, batch.noise, true).run(upload_images(at.net, batch, &device), &inputs).0;
     let (evaluation, ce) = evaluate(&logits, batch.labels);
     let mut grads = seeded_backward(logits, &ce.gradient);
-    let alphas = if matches!(tracked, Tracked::Alphas | Tracked::Both) {
-        let p_bar = take_p_bar(&inputs, &mut grads, at.alphas);
+    let alphas = if tracked.alphas() {
+        let p_bar = take_p_bar(&inputs, &mut grads, &at.alphas.n_each());
         at.alphas.softmax(at.net).jacobian(at.net, &p_bar)
     } else {
         Alphas::zeros(at.net)
     };
     let mut weights = Vec::new();
-    if matches!(tracked, Tracked::Weights | Tracked::Both) {
+    if tracked.weights() {
         weights = R::take(at.net.n_parameters());
-        for (w, m) in inputs.w.iter().zip(at.net.modules()) {
-            let g = w.grad_remove(&mut grads).expect("every module is on the way to the loss");
+        for (w, node) in inputs.w.iter().zip(at.net.nodes()) {
+            let g = w.grad_remove(&mut grads).expect("every node is on the way to the loss");
             let g = g.into_data().try_into_vec::<R>().expect("a gradient has the type of its tensor");
-            weights[m.offset..m.offset + m.len].copy_from_slice(&g);
+            node.part_mut(&mut weights).copy_from_slice(&g);
             R::give_back(g);
         }
     }
     inputs.recycle::<R>();
     (evaluation, alphas, weights)
-}
-
-/// The gradients with respect to the mixing weights; zeros where no cell of that kind exists.
-pub(crate) fn take_p_bar(inputs: &Inputs, grads: &mut Gradients, like: &Alphas) -> Alphas {
-    let mut take = |i: usize, len: usize| match inputs.p[i].grad_remove(grads) {
-        Some(g) => download(g.into_data()),
-        None => vec![0.0; len],
-    };
-    Alphas { normal: take(0, like.normal.len()), reduce: take(1, like.reduce.len()) }
-}
-
-/// The reverse pass from the logits with a given cotangent.
-pub(crate) fn seeded_backward(logits: Tensor<2>, cotangent: &[f64]) -> Gradients {
-    let seed = upload::<2>(cotangent, logits.dims(), &logits.device(), logits.dtype());
-    (logits * seed).sum().backward()
-}
-
-pub(crate) fn evaluate(logits: &Tensor<2>, labels: &[u32]) -> (Evaluation, CrossEntropy) {
-    let logits = download(logits.clone().into_data());
-    let ce = CrossEntropy::new(&logits, labels);
-    (Evaluation { logits, loss: ce.loss, correct: ce.correct }, ce)
-}
-
-pub(crate) fn upload_images<R: Real>(net: &Supernet, batch: Batch<R>, device: &Device) -> Tensor<4> {
-    let size = [batch.labels.len(), batch.side[0], batch.side[1], net.spec().c_image];
-    assert_eq!(batch.images.len(), size.iter().product::<usize>(), "the images are not {size:?}");
-    upload_reals::<R, 4>(copied(batch.images), size, device)
-}
-
-/// A copy in memory that an earlier step has left.
-pub(crate) fn copied<R: Real>(values: &[R]) -> Vec<R> {
-    let mut out = R::take(values.len());
-    out.copy_from_slice(values);
-    out
-}
-
-/// A tensor of the type of its values.
-pub(crate) fn upload_reals<R: Real, const D: usize>(values: Vec<R>, size: [usize; D], device: &Device) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values, size), (device, R::dtype()))
-}
-
-/// A tensor of a given type.
-pub(crate) fn upload<const D: usize>(values: &[f64], size: [usize; D], device: &Device, dtype: DType) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values.to_vec(), size).convert_dtype(dtype), (device, dtype))
-}
-
-pub(crate) fn download(data: TensorData) -> Vec<f64> {
-    data.try_into_vec_as::<f64>().expect("a float tensor reads as double precision")
 }

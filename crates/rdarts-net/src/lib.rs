@@ -1,15 +1,15 @@
 //! The supernet: its operations as steps of a tape, its wiring, and exact first and second derivatives.
 //!
-//! [`supernet`] says which modules a supernet has and where its weights lie; [`derivatives`] and [`curvature`]
-//! turn flat buffers into losses, gradients and Hessian products; [`memory`] says what that takes; [`ops`] is the seam to Burn, with
-//! [`composed`] as its portable reference.
+//! [`graph`] is a network as data, with the one walk over it, and [`supernet`] wires that of a search space;
+//! [`derivatives`] and [`curvature`] turn flat buffers into losses, gradients and Hessian products; `memory` says what that
+//! takes and `cost` what it costs; [`ops`] is the seam to Burn, with [`composed`] as its portable reference.
 //!
 //! ```
 //! use rdarts_kernels::spec::OpKind::{MaxPool3, SepConv, Skip};
-//! use rdarts_net::{AlphaHessian, Alphas, Batch, Device, Point, Supernet, SupernetSpec, alpha_gradient};
+//! use rdarts_net::{AlphaHessian, Alphas, Batch, Device, Network, Point, SupernetSpec, alpha_gradient};
 //!
 //! let edges = vec![vec![SepConv(3), Skip, MaxPool3]; 2];
-//! let net = Supernet::new(SupernetSpec {
+//! let net = Network::supernet(SupernetSpec {
 //!     cells: 2,
 //!     c: 4,
 //!     stem_multiplier: 3,
@@ -31,31 +31,36 @@
 //! assert!((hessian.evaluation().loss - evaluation.loss).abs() < 1e-6);
 //! ```
 
+pub mod mixing;
+pub mod values;
+
+pub mod graph;
 pub mod supernet;
 
+pub mod point;
+
+pub mod composed;
+mod fused;
+pub mod ops;
+mod tape;
+
+mod chain;
 pub mod derivatives;
 
 pub mod curvature;
 
-mod chain;
-
 mod cost;
-
 mod memory;
-
-pub mod mixing;
-
-pub mod ops;
-
-pub mod composed;
-mod fused;
 
 pub use burn::tensor::Device;
 pub use cost::Cost;
 pub use curvature::{AlphaHessian, FullHessian, mixed_hvp};
 pub use derivatives::{
-    Alphas, Batch, Evaluation, Evaluator, InnerStep, PUBLISHED_RADIUS, Point, Real, alpha_gradient, both_gradients,
-    forward, forward_mixed, unrolled_gradient, unrolled_gradient_difference, weight_gradient,
+    Evaluator, InnerStep, PUBLISHED_RADIUS, alpha_gradient, both_gradients, forward, forward_mixed, unrolled_gradient,
+    unrolled_gradient_difference, weight_gradient,
 };
+pub use graph::{CellModule, Module, Network, Node, Parameter, ParameterError, Source};
 pub use memory::Work;
-pub use supernet::{CellKind, Module, ModuleSpec, Parameter, ParameterError, Supernet, SupernetSpec, op_kind};
+pub use point::{Batch, Evaluation, Point};
+pub use supernet::{SupernetSpec, op_kind};
+pub use values::{Alphas, Real};

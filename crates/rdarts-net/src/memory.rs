@@ -14,7 +14,7 @@ use std::collections::HashSet;
 
 use rdarts_kernels::spec::{CellDims, CellSpec, OpKind, weights_len};
 
-use crate::supernet::{ModuleSpec, Supernet};
+use crate::graph::{Network, Node};
 
 /// What memory is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,13 +81,13 @@ impl CellFloats {
     }
 }
 
-impl Supernet {
+impl Network {
     /// Bytes of memory at the peak of a computation in single precision on `batch` images of `side` rows and columns.
     pub fn memory_estimate(&self, batch: usize, side: [usize; 2], work: Work) -> u64 {
         let cells = self.cell_floats(batch, side);
         let sum = |of: fn(&CellFloats) -> usize| cells.iter().map(of).sum::<usize>();
-        let stem = batch * side[0] * side[1] * self.spec().stem_multiplier * self.spec().c;
-        let images = batch * side[0] * side[1] * self.spec().c_image;
+        let stem = batch * side[0] * side[1] * self.stem().0.c_out;
+        let images = batch * side[0] * side[1] * self.c_image();
         let (saved, outs, weights) = (sum(|c| c.saved), sum(|c| c.out), self.n_parameters());
 
         // The gradients of the output of the cell at work, of its inputs and of the cell before it, and those inside.
@@ -109,16 +109,9 @@ impl Supernet {
     }
 
     fn cell_floats(&self, n: usize, side: [usize; 2]) -> Vec<CellFloats> {
-        let (mut side0, mut side1) = (side, side);
-        let mut cells = Vec::new();
-        for module in self.modules() {
-            if let ModuleSpec::Cell(spec) = &module.spec {
-                let dims = CellDims { n, side0, side1 };
-                cells.push(CellFloats::of(spec, dims));
-                (side0, side1) = (side1, dims.side_out(spec));
-            }
-        }
-        cells
+        let dims = self.dims(n, side);
+        let of = |(node, dims): (&Node, &CellDims)| Some(CellFloats::of(&node.cell()?.spec, *dims));
+        self.nodes().iter().zip(&dims).filter_map(of).collect()
     }
 }
 

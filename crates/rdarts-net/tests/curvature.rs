@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use rdarts_kernels::spec::{CellNoise, OpKind};
 use rdarts_net::{
-    AlphaHessian, Alphas, Batch, Device, InnerStep, PUBLISHED_RADIUS, Point, Supernet, SupernetSpec, alpha_gradient,
+    AlphaHessian, Alphas, Batch, Device, InnerStep, Network, PUBLISHED_RADIUS, Point, SupernetSpec, alpha_gradient,
     forward, mixed_hvp, unrolled_gradient, unrolled_gradient_difference, weight_gradient,
 };
 use rdarts_rng::Stream;
 
 /// A supernet with ragged edges on odd images, with drop path and noise.
 struct Case {
-    net: Supernet,
+    net: Network,
     device: Device,
     weights: Vec<f64>,
     alphas: Alphas,
@@ -27,7 +27,7 @@ const SIDE: [usize; 2] = [7, 9];
 impl Case {
     fn new(reductions: Vec<usize>, seed: u64) -> Self {
         use OpKind::{AvgPool3, Conv7x1, DilConv, MaxPool3, Noise, None, SepConv, Skip};
-        let net = Supernet::new(SupernetSpec {
+        let net = Network::supernet(SupernetSpec {
             cells: 3,
             c: 3,
             stem_multiplier: 2,
@@ -52,8 +52,8 @@ impl Case {
         });
         let mut stream = Stream::new(seed, "test", 0);
         let mut normals = |n: usize, scale: f64| -> Vec<f64> { (0..n).map(|_| scale * stream.normal()).collect() };
-        let [normal, reduce] = net.n_alphas();
-        let alphas = Alphas { normal: normals(normal, 0.5), reduce: normals(reduce, 0.5) };
+        let [normal, reduce] = net.n_alphas()[..] else { unreachable!("a supernet has two types of cells") };
+        let alphas = Alphas::from([normals(normal, 0.5), normals(reduce, 0.5)]);
         let images = [0; 2].map(|_| normals(N * SIDE[0] * SIDE[1] * 2, 1.0));
         let noise = (0..3)
             .map(|i| {
@@ -157,10 +157,10 @@ fn the_hessian_is_symmetric_and_its_products_are_those_of_finite_differences() {
 #[test]
 fn a_network_without_reduction_cells_has_no_curvature_in_their_alphas() {
     let case = Case::new(vec![], 3);
-    let normal = case.alphas.normal.len();
+    let normal = case.alphas.of(0).len();
     let (_, gradient) = alpha_gradient(case.here(), case.batch(0));
-    assert!(gradient.reduce.iter().all(|&g| g == 0.0));
-    assert!(gradient.normal.iter().any(|&g| g.abs() > 1e-4));
+    assert!(gradient.of(1).iter().all(|&g| g == 0.0));
+    assert!(gradient.of(0).iter().any(|&g| g.abs() > 1e-4));
     let full = AlphaHessian::new(case.here(), case.batch(0)).full();
     for (i, row) in full.values.chunks(full.n).enumerate() {
         assert!(row[normal..].iter().all(|&h| h == 0.0));

@@ -10,8 +10,8 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, HeadSpec, OpKind, StemSpec, weights_len};
 use rdarts_net::ops::{self, CellCall, HeadCall, Ledger, Mode, Slot, StemCall};
 use rdarts_net::{
-    AlphaHessian, Alphas, Batch, InnerStep, ModuleSpec, Point, Supernet, SupernetSpec, alpha_gradient, forward,
-    forward_mixed, mixed_hvp, unrolled_gradient, weight_gradient,
+    AlphaHessian, Alphas, Batch, InnerStep, Network, Point, SupernetSpec, alpha_gradient, forward, forward_mixed,
+    graph, mixed_hvp, unrolled_gradient, weight_gradient,
 };
 use rdarts_rng::Stream;
 
@@ -311,7 +311,7 @@ fn a_state_of_two_cells_has_the_sum_of_their_gradients_whether_leaf_or_not() {
 
 /// A supernet with every operation somewhere, in single precision.
 struct Case {
-    net: Supernet,
+    net: Network,
     device: Device,
     weights: Vec<f32>,
     alphas: Alphas,
@@ -328,7 +328,7 @@ impl Case {
         let edges = |first: usize| {
             (0..5).map(|e| vec![ALL[(first + 2 * e) % 11], ALL[(first + 2 * e + 1) % 11], OpKind::Skip]).collect()
         };
-        let net = Supernet::new(SupernetSpec {
+        let net = Network::supernet(SupernetSpec {
             cells: 4,
             c: 4,
             stem_multiplier: 3,
@@ -342,8 +342,8 @@ impl Case {
         let mut s = Stream::new(3, "test", 0);
         let images = normals(&mut s, N * SIDE[0] * SIDE[1] * 3).into_iter().map(|v| v as f32).collect();
         let labels = (0..N).map(|_| s.below(5) as u32).collect();
-        let [normal, reduce] = net.n_alphas();
-        let alphas = Alphas { normal: normals(&mut s, normal), reduce: normals(&mut s, reduce) };
+        let [normal, reduce] = net.n_alphas()[..] else { unreachable!("a supernet has two types of cells") };
+        let alphas = Alphas::from([normals(&mut s, normal), normals(&mut s, reduce)]);
         let noise = (0..4)
             .map(|k| {
                 let drop_path = (0..5 * N).map(|i| if (i + k) % 5 == 0 { 0.0 } else { 1.25 }).collect();
@@ -366,21 +366,21 @@ impl Case {
         let tensor = |values: &[f64]| flat(values, &self.device, DType::F64);
         let mode = || Mode::plain(Slot::closed());
         let mut states = Vec::new();
-        for (at, module) in self.net.modules().iter().enumerate() {
-            let w = tensor(&weights[module.offset..module.offset + module.len]);
-            match &module.spec {
-                ModuleSpec::Stem(spec) => {
+        for (at, node) in self.net.nodes().iter().enumerate() {
+            let w = tensor(node.part(weights));
+            match &node.module {
+                graph::Module::Stem(spec) => {
                     let x = tensor(images).reshape([N, SIDE[0], SIDE[1], 3]);
                     let out = ops::stem(x, w, StemCall { spec: *spec, mode: mode() });
                     states = vec![out.clone(), out];
                 }
-                ModuleSpec::Cell(spec) => {
-                    let p = tensor(if spec.reduction { &p.reduce } else { &p.normal });
-                    let call = CellCall { spec: spec.clone(), noise: self.noise[at - 1].clone(), mode: mode() };
+                graph::Module::Cell(cell) => {
+                    let p = tensor(p.of(cell.cell_type));
+                    let call = CellCall { spec: cell.spec.clone(), noise: self.noise[at - 1].clone(), mode: mode() };
                     let [s0, s1] = [at - 1, at].map(|i| states[i].clone());
                     states.push(ops::cell(s0, s1, p, w, call));
                 }
-                ModuleSpec::Head(spec) => {
+                graph::Module::Head(spec) => {
                     let s = states[at].clone();
                     return read(ops::head(s, w, HeadCall { spec: *spec, mode: mode() }).flatten(0, 1));
                 }
@@ -443,11 +443,11 @@ fn operations_of_weight_zero_need_not_be_computed() {
     let exact = Batch { images: &images, side: SIDE, labels: &case.labels, noise: &case.noise };
     let one_hot = |keep: &dyn Fn(usize) -> Option<usize>| {
         let of = |n: usize| (0..n).map(|i| if keep(i / 3) == Some(i % 3) { 1.0 } else { 0.0 }).collect();
-        let [normal, reduce] = case.net.n_alphas();
-        Alphas { normal: of(normal), reduce: of(reduce) }
+        let [normal, reduce] = case.net.n_alphas()[..] else { unreachable!("a supernet has two types of cells") };
+        Alphas::from([of(normal), of(reduce)])
     };
     let mut half = case.alphas.softmax(&case.net);
-    half.normal.iter_mut().step_by(2).for_each(|p| *p = 0.0);
+    half.each_mut()[0].iter_mut().step_by(2).for_each(|p| *p = 0.0);
     let points = [
         ("one operation an edge", one_hot(&|edge| Some(edge % 3))),
         ("two edges a node", one_hot(&|edge| (edge != 2).then_some(2 - edge % 3))),

@@ -13,8 +13,8 @@ use std::time::Instant;
 
 use rdarts_kernels::spec::CellNoise;
 use rdarts_net::{
-    AlphaHessian, Alphas, Batch, Device, InnerStep, Point, Real, Supernet, SupernetSpec, alpha_gradient,
-    both_gradients, forward, unrolled_gradient, weight_gradient,
+    AlphaHessian, Alphas, Batch, Device, InnerStep, Network, Point, Real, SupernetSpec, alpha_gradient, both_gradients,
+    forward, unrolled_gradient, weight_gradient,
 };
 use rdarts_space::Space;
 use safetensors::{Dtype, SafeTensors};
@@ -124,11 +124,11 @@ impl Case {
         &self.tensors[name].0
     }
 
-    fn net(&self) -> Supernet {
+    fn net(&self) -> Network {
         let space = Space::builtin(&self.meta["space"]).unwrap();
         assert_eq!(space.nodes, self.number::<usize>("nodes"));
         let (cells, c) = (self.number("cells"), self.number("channels"));
-        Supernet::new(SupernetSpec {
+        Network::supernet(SupernetSpec {
             reductions: self.meta["reductions"].split(',').map(|r| r.parse().unwrap()).collect(),
             ..SupernetSpec::from_space(&space, cells, c, 3, self.number("classes"))
         })
@@ -161,7 +161,7 @@ impl Case {
     }
 
     /// Values of every weight, with its shape: a tensor each under the prefix, or all in one in the order of their names.
-    fn by_weight(&self, net: &Supernet, prefix: &str, together: &str) -> HashMap<String, (Vec<f64>, Vec<usize>)> {
+    fn by_weight(&self, net: &Network, prefix: &str, together: &str) -> HashMap<String, (Vec<f64>, Vec<usize>)> {
         let mut names: Vec<&str> = net.weights().iter().map(|p| p.name.as_str()).collect();
         names.sort_unstable();
         let Some((all, _)) = self.tensors.get(together) else {
@@ -198,8 +198,7 @@ impl Case {
             let values: Vec<R> = values.into_iter().map(R::from_f64).collect();
             net.write(&mut weights, &name, &values, &shape).unwrap();
         }
-        let alphas =
-            Alphas { normal: self.values("alphas_normal").to_vec(), reduce: self.values("alphas_reduce").to_vec() };
+        let alphas = Alphas::from([self.values("alphas_normal").to_vec(), self.values("alphas_reduce").to_vec()]);
         let (train_images, side) = self.images::<R>("x_train");
         let (valid_images, _) = self.images::<R>("x_valid");
         let (train_labels, valid_labels) = (self.labels("y_train"), self.labels("y_valid"));
@@ -229,20 +228,20 @@ impl Case {
         }
         let (evaluation, dalpha) = alpha_gradient(at, valid);
         check("loss_valid", &[evaluation.loss]);
-        check("dalpha.normal", &dalpha.normal);
-        check("dalpha.reduce", &dalpha.reduce);
+        check("dalpha.normal", dalpha.of(0));
+        check("dalpha.reduce", dalpha.of(1));
         let (evaluation, together, dw_again) = both_gradients(at, train);
         check("loss_train", &[evaluation.loss]);
         assert!(dw_again.iter().zip(&dw).all(|(a, b)| a.to_f64() == b.to_f64()), "one tape or two, the same bits");
-        assert_eq!(together.normal.len(), dalpha.normal.len());
+        assert_eq!(together.of(0).len(), dalpha.of(0).len());
 
         let hessian = AlphaHessian::new(at, valid);
         check("hessian", &hessian.full().values);
 
         let step = InnerStep { xi: self.number("xi"), l2: self.number("l2"), momentum: 0.0, buffer: None };
         let (_, unrolled) = unrolled_gradient(at, train, valid, step);
-        check("unrolled.normal", &unrolled.normal);
-        check("unrolled.reduce", &unrolled.reduce);
+        check("unrolled.normal", unrolled.of(0));
+        check("unrolled.reduce", unrolled.of(1));
         errors
     }
 }

@@ -5,7 +5,7 @@
 use std::process::Command;
 
 use rdarts_net::{
-    AlphaHessian, Alphas, Batch, Device, InnerStep, Point, Supernet, SupernetSpec, Work, alpha_gradient,
+    AlphaHessian, Alphas, Batch, Device, InnerStep, Network, Point, SupernetSpec, Work, alpha_gradient,
     unrolled_gradient, weight_gradient,
 };
 use rdarts_space::Space;
@@ -19,9 +19,9 @@ const CASES: [(&str, usize, usize, usize, [usize; 2]); 2] =
 const WORKS: [Work; 3] = [Work::Gradient, Work::SecondOrderStep, Work::HessianProduct];
 const CHILD: &str = "RDARTS_TEST_MEMORY_CASE";
 
-fn net(case: usize) -> Supernet {
+fn net(case: usize) -> Network {
     let (space, c, cells, ..) = CASES[case];
-    Supernet::new(SupernetSpec::from_space(&Space::builtin(space).unwrap(), cells, c, 3, 10))
+    Network::supernet(SupernetSpec::from_space(&Space::builtin(space).unwrap(), cells, c, 3, 10))
 }
 
 #[test]

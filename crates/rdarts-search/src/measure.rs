@@ -59,7 +59,7 @@ pub fn score_child(
 ) -> Result<Option<Score>, SearchError> {
     let child = genotype(problem, state);
     let (normal, reduce) = selection(&problem.space, &child).expect("a derived genotype lies in its space");
-    let p = Alphas { normal: one_hot(&problem.space.normal, &normal), reduce: one_hot(&problem.space.reduce, &reduce) };
+    let p = Alphas::from([one_hot(&problem.space.normal, &normal), one_hot(&problem.space.reduce, &reduce)]);
     score(problem, state, epoch, stop, &Evaluator::mixed(&problem.net, &problem.device, &state.weights, &p))
 }
 

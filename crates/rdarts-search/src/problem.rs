@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rdarts_data::{Augment, Batch as Images, Cache, DataError, Dataset, Loader, Options, Silent, Split, Watch};
 use rdarts_kernels::spec::CellNoise;
-use rdarts_net::{Batch, Device, Supernet, SupernetSpec};
+use rdarts_net::{Batch, Device, Network, SupernetSpec};
 use rdarts_rng::Stream;
 use rdarts_run::{CutoutSchedule, DataSpec, HessianImages, HessianSpec, SearchSpec, Statistics};
 use rdarts_space::{CellType, Space};
@@ -28,7 +28,7 @@ pub struct Problem {
     /// Which of them train the weights and which the alphas.
     pub split: Split,
     /// The network.
-    pub net: Supernet,
+    pub net: Network,
     /// Where tensors live.
     pub device: Device,
     /// Of the training images: the same on other files with the same contents only.
@@ -85,7 +85,7 @@ impl Problem {
             .check(data.train.height, data.train.width)
             .map_err(|e| SearchError::Input(format!("{e} (section [augment] of the spec)")))?;
         let (channels, classes) = (data.train.channels, data.classes.len());
-        let net = Supernet::new(SupernetSpec {
+        let net = Network::supernet(SupernetSpec {
             stem_multiplier: spec.network.stem_multiplier,
             ..SupernetSpec::from_space(&space, spec.network.cells, spec.network.channels, channels, classes)
         });
@@ -204,7 +204,7 @@ impl Problem {
         self.net
             .cells()
             .map(|cell| {
-                let n_factors = if p > 0.0 { cell.edges.len() * n } else { 0 };
+                let n_factors = if p > 0.0 { cell.spec.edges.len() * n } else { 0 };
                 let keep = (1.0 / (1.0 - p)) as f32;
                 let drop_path = (0..n_factors).map(|_| if stream.chance(p) { 0.0 } else { keep }).collect();
                 Arc::new(CellNoise { drop_path, noise_key: stream.next_u64() })

@@ -101,7 +101,7 @@ impl State {
     pub fn network_alphas(&self, problem: &Problem) -> Alphas {
         let (normal, reduce) = self.alphas.split_at(problem.n_alphas()[0]);
         let widen = |v: &[f32]| v.iter().map(|v| f64::from(*v)).collect();
-        Alphas { normal: widen(normal), reduce: widen(reduce) }
+        Alphas::from([widen(normal), widen(reduce)])
     }
 
     /// The measurements so far.

@@ -1,6 +1,6 @@
 //! Lanczos against the full spectrum on random supernets: different spaces, sizes, weights, alphas and batches.
 
-use rdarts_net::{AlphaHessian, Alphas, Batch, Device, Point, Supernet, SupernetSpec};
+use rdarts_net::{AlphaHessian, Alphas, Batch, Device, Network, Point, SupernetSpec};
 use rdarts_rng::Stream;
 use rdarts_search::lanczos::spectrum;
 use rdarts_search::measure::largest_eigenvalue;
@@ -15,12 +15,11 @@ fn lanczos_agrees_with_the_full_spectrum_within_its_bound_on_random_supernets() 
         let space = Space::builtin(["s1", "s2", "s3", "tiny"][seed as usize % 4]).unwrap();
         let (c, cells, classes, n) = (2 + s.below(4), 2 + s.below(3), 2 + s.below(5), 3 + s.below(6));
         let side = [4 + s.below(5), 4 + s.below(5)];
-        let net = Supernet::new(SupernetSpec::from_space(&space, cells, c, 1 + s.below(3), classes));
-        let [normal, reduce] = net.n_alphas();
+        let net = Network::supernet(SupernetSpec::from_space(&space, cells, c, 1 + s.below(3), classes));
+        let [normal, reduce] = net.n_alphas()[..] else { unreachable!("a supernet has two types of cells") };
         let mut normals = |n: usize, scale: f64| -> Vec<f64> { (0..n).map(|_| scale * s.normal()).collect() };
-        let alphas = Alphas { normal: normals(normal, 0.7), reduce: normals(reduce, 0.7) };
-        let images: Vec<f32> =
-            normals(n * side[0] * side[1] * net.spec().c_image, 1.0).iter().map(|v| *v as f32).collect();
+        let alphas = Alphas::from([normals(normal, 0.7), normals(reduce, 0.7)]);
+        let images: Vec<f32> = normals(n * side[0] * side[1] * net.c_image(), 1.0).iter().map(|v| *v as f32).collect();
         let labels: Vec<u32> = (0..n).map(|_| s.below(classes) as u32).collect();
         let weights = net.init(seed);
         let at = Point { net: &net, device: &Device::flex(), weights: &weights, alphas: &alphas };

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use rdarts::kernels::{Isa, buffers, peak};
 use rdarts::net::{
-    AlphaHessian, Alphas, Batch, Cost, Device, InnerStep, Point, Supernet, SupernetSpec, Work, alpha_gradient,
+    AlphaHessian, Alphas, Batch, Cost, Device, InnerStep, Network, Point, SupernetSpec, Work, alpha_gradient,
     unrolled_gradient, weight_gradient,
 };
 use rdarts::rng::Stream;
@@ -99,7 +99,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let threads = set_threads(args.threads)?;
     let space = open_space(&args.space)?;
     let (n, side) = (args.batch as usize, args.size as usize);
-    let net = Supernet::new(SupernetSpec::from_space(&space, args.cells as usize, args.channels as usize, 3, 10));
+    let net = Network::supernet(SupernetSpec::from_space(&space, args.cells as usize, args.channels as usize, 3, 10));
     let asked = |kind| args.only.is_empty() || args.only.contains(&kind);
     let largest = if asked(Kind::Second) {
         Work::SecondOrderStep
@@ -236,7 +236,7 @@ const EPOCHS: usize = 50;
 
 /// Everything a search step moves.
 struct World<'a> {
-    net: &'a Supernet,
+    net: &'a Network,
     device: Device,
     side: usize,
     weights: Vec<f32>,
@@ -249,7 +249,7 @@ struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    fn new(net: &'a Supernet, n: usize, side: usize) -> Self {
+    fn new(net: &'a Network, n: usize, side: usize) -> Self {
         let mut stream = Stream::new(1, "bench", 0);
         let mut batch = || -> (Vec<f32>, Vec<u32>) {
             let images = (0..n * side * side * 3).map(|_| stream.normal() as f32).collect();

@@ -1,0 +1,433 @@
+//! The network as data: a graph of modules, where each weight lies, and the one walk over it.
+//!
+//! Nodes stand in the order in which they can be computed; each reads the images or nodes before it. A cell has a type,
+//! and all cells of a type share their architecture parameters (DARTS paper, section 2.1). All weights of all nodes lie
+//! in one flat buffer, node after node; the buffer itself belongs to the caller. Names and shapes towards the outside
+//! are those PyTorch users of DARTS know.
+//!
+//! Whoever computes something over a network ([`crate::derivatives`], [`crate::curvature`], the cost, the memory) says
+//! what happens at a node; [`Network::walk`], [`Network::walk_all`] and [`Network::walk_back`] say in which order, and
+//! what each node reads.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rdarts_kernels::spec::{CellDims, CellSpec, HeadSpec, OpKind, StemSpec, Weight, WeightKind, weights_len};
+use rdarts_rng::Stream;
+
+use crate::values::{Alphas, Real};
+
+/// What a node computes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Module {
+    /// Reads the images.
+    Stem(StemSpec),
+    /// Reads two states.
+    Cell(CellModule),
+    /// Reads a state, gives the logits.
+    Head(HeadSpec),
+}
+
+/// A cell of a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CellModule {
+    /// Its shape and operations.
+    pub spec: Arc<CellSpec>,
+    /// Which architecture parameters mix its operations; in a supernet that of [`rdarts_space::CellType`].
+    pub cell_type: usize,
+    /// Which of the network's cells it is, from 0.
+    pub index: usize,
+}
+
+/// What a node reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The images of the batch.
+    Images,
+    /// The output of an earlier node.
+    Node(usize),
+}
+
+/// A module, what it reads, and its place in the flat buffer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// What it computes.
+    pub module: Module,
+    /// What it reads, in the order of the module's inputs.
+    pub inputs: Vec<Source>,
+    /// What stands before the names of its weights: `stem.`, `cells.3.`, `classifier.`.
+    pub prefix: String,
+    /// Position of its first weight in the flat buffer.
+    pub offset: usize,
+    /// Number of its weight values.
+    pub len: usize,
+}
+
+impl Node {
+    /// The cell, if it is one.
+    pub fn cell(&self) -> Option<&CellModule> {
+        if let Module::Cell(cell) = &self.module { Some(cell) } else { None }
+    }
+
+    /// Its part of a flat buffer.
+    pub fn part<'a, T>(&self, flat: &'a [T]) -> &'a [T] {
+        &flat[self.offset..self.offset + self.len]
+    }
+
+    /// Its part of a flat buffer, to write.
+    pub fn part_mut<'a, T>(&self, flat: &'a mut [T]) -> &'a mut [T] {
+        &mut flat[self.offset..self.offset + self.len]
+    }
+}
+
+/// One weight tensor of the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// PyTorch's name, for example `cells.3._ops.2._ops.1.op.1.weight`.
+    pub name: String,
+    /// Position of its node.
+    pub node: usize,
+    /// Position of its first value in the flat buffer of the whole network.
+    pub offset: usize,
+    /// Its layout.
+    pub kind: WeightKind,
+}
+
+/// Why a weight could not be read or written by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ParameterError {
+    /// The network has no weight of this name.
+    Unknown {
+        /// The name asked for.
+        name: String,
+    },
+    /// The weight has another shape.
+    Shape {
+        /// Its name.
+        name: String,
+        /// The shape it has.
+        expected: Vec<usize>,
+        /// The shape that was given.
+        given: Vec<usize>,
+    },
+}
+
+impl fmt::Display for ParameterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown { name } => write!(f, "the network has no weight named `{name}`"),
+            Self::Shape { name, expected, given } => {
+                write!(f, "the weight `{name}` has the shape {expected:?}, not {given:?}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ParameterError {}
+
+/// A graph of modules and the places of their weights.
+#[derive(Clone, Debug)]
+pub struct Network {
+    nodes: Vec<Node>,
+    output: usize,
+    /// Operations of each edge of each type of cell.
+    cell_types: Vec<Vec<Vec<OpKind>>>,
+    c_image: usize,
+    parameters: Vec<Parameter>,
+    n_parameters: usize,
+    /// The last node that reads the output of each.
+    last_reader: Vec<usize>,
+}
+
+impl Network {
+    /// Lays out nodes, given as (module, what it reads, what stands before the names of its weights) in the order in
+    /// which they can be computed; the node `output` gives the logits. `cell_types` has the operations of each edge of
+    /// each type of cell, `c_image` the channels of the images.
+    ///
+    /// # Panics
+    /// If a node reads one that does not stand before it, or a cell has not the operations of its type.
+    pub fn new(
+        list: Vec<(Module, Vec<Source>, String)>,
+        output: usize,
+        cell_types: Vec<Vec<Vec<OpKind>>>,
+        c_image: usize,
+    ) -> Self {
+        let (mut nodes, mut parameters, mut offset) = (Vec::new(), Vec::new(), 0);
+        let mut last_reader = vec![usize::MAX; list.len()];
+        for (at, (module, inputs, prefix)) in list.into_iter().enumerate() {
+            let weights = match &module {
+                Module::Stem(spec) => spec.weights(),
+                Module::Cell(cell) => {
+                    assert_eq!(cell.spec.edges, cell_types[cell.cell_type], "a cell has the operations of its type");
+                    cell.spec.weights()
+                }
+                Module::Head(spec) => spec.weights(),
+            };
+            for source in &inputs {
+                if let Source::Node(read) = *source {
+                    assert!(read < at, "node {at} reads node {read}, which stands behind it");
+                    last_reader[read] = at;
+                }
+            }
+            let len = weights_len(&weights);
+            parameters.extend(weights.into_iter().map(|Weight { name, offset: within, kind }| Parameter {
+                name: format!("{prefix}{name}"),
+                node: at,
+                offset: offset + within,
+                kind,
+            }));
+            nodes.push(Node { module, inputs, prefix, offset, len });
+            offset += len;
+        }
+        last_reader[output] = usize::MAX;
+        Self { nodes, output, cell_types, c_image, parameters, n_parameters: offset, last_reader }
+    }
+
+    /// The nodes, in the order in which they are computed.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The cells, in the order in which they are computed.
+    pub fn cells(&self) -> impl Iterator<Item = &CellModule> {
+        self.nodes.iter().filter_map(Node::cell)
+    }
+
+    /// The stem, and which node it is.
+    pub(crate) fn stem(&self) -> (StemSpec, usize) {
+        let of =
+            |(at, node): (usize, &Node)| if let Module::Stem(spec) = node.module { Some((spec, at)) } else { None };
+        self.nodes.iter().enumerate().find_map(of).expect("a network has a stem")
+    }
+
+    /// Channels of the images.
+    pub fn c_image(&self) -> usize {
+        self.c_image
+    }
+
+    /// Every weight tensor, in the order of the flat buffer.
+    pub fn weights(&self) -> &[Parameter] {
+        &self.parameters
+    }
+
+    /// Length of the flat buffer.
+    pub fn n_parameters(&self) -> usize {
+        self.n_parameters
+    }
+
+    /// Number of types of cells, whether the network has such cells or not.
+    pub fn n_cell_types(&self) -> usize {
+        self.cell_types.len()
+    }
+
+    /// Whether there is a cell of a type.
+    pub fn has(&self, cell_type: usize) -> bool {
+        self.cells().any(|cell| cell.cell_type == cell_type)
+    }
+
+    /// Number of operations of each edge of a type of cell: how its architecture parameters are divided.
+    pub fn edge_sizes(&self, cell_type: usize) -> Vec<usize> {
+        self.cell_types[cell_type].iter().map(Vec::len).collect()
+    }
+
+    /// Number of architecture parameters of each type of cell.
+    pub fn n_alphas(&self) -> Vec<usize> {
+        self.cell_types.iter().map(|edges| edges.iter().map(Vec::len).sum()).collect()
+    }
+
+    /// Computes a value of every node from those that it reads, and returns that of the output. A value is dropped when
+    /// its last reader has been computed.
+    pub(crate) fn walk<V>(&self, images: V, mut node: impl FnMut(usize, &Node, &[&V]) -> V) -> V {
+        let mut values: Vec<Option<V>> = Vec::new();
+        for (at, this) in self.nodes.iter().enumerate() {
+            let made = {
+                let of = |source: &Source| match *source {
+                    Source::Images => &images,
+                    Source::Node(read) => values[read].as_ref().expect("it has a reader left"),
+                };
+                node(at, this, &this.inputs.iter().map(of).collect::<Vec<_>>())
+            };
+            values.push(Some(made));
+            for source in &this.inputs {
+                if let Source::Node(read) = *source
+                    && self.last_reader[read] == at
+                {
+                    values[read] = None;
+                }
+            }
+        }
+        values[self.output].take().expect("the output is kept")
+    }
+
+    /// Like [`Network::walk`], and returns the values of all nodes.
+    pub(crate) fn walk_all<V>(&self, images: &V, mut node: impl FnMut(usize, &Node, &[&V]) -> V) -> Vec<V> {
+        let mut values: Vec<V> = Vec::with_capacity(self.nodes.len());
+        for (at, this) in self.nodes.iter().enumerate() {
+            let of = |source: &Source| match *source {
+                Source::Images => images,
+                Source::Node(read) => &values[read],
+            };
+            let made = node(at, this, &this.inputs.iter().map(of).collect::<Vec<_>>());
+            values.push(made);
+        }
+        values
+    }
+
+    /// The value of the output among those of all nodes.
+    pub(crate) fn output<'a, V>(&self, values: &'a [V]) -> &'a V {
+        &values[self.output]
+    }
+
+    /// Sends `last`, the gradient of the output, back. `wanted` says of each node whether the gradient of its output is;
+    /// `node` maps (node, that gradient, which of its inputs' gradients are wanted) to those of the inputs, which `add`
+    /// sums where several nodes read one.
+    pub(crate) fn walk_back<G>(
+        &self,
+        last: G,
+        wanted: &[bool],
+        mut node: impl FnMut(usize, &Node, G, &[bool]) -> Vec<Option<G>>,
+        add: impl Fn(G, G) -> G,
+    ) {
+        let mut gradients: Vec<Option<G>> = self.nodes.iter().map(|_| None).collect();
+        gradients[self.output] = Some(last);
+        for (at, this) in self.nodes.iter().enumerate().rev().filter(|(at, _)| wanted[*at]) {
+            let Some(gradient) = gradients[at].take() else { continue };
+            let inputs: Vec<bool> = this.inputs.iter().map(|source| is_wanted(source, wanted)).collect();
+            for (source, made) in this.inputs.iter().zip(node(at, this, gradient, &inputs)) {
+                let (Source::Node(read), Some(made)) = (*source, made) else { continue };
+                if wanted[read] {
+                    gradients[read] = Some(match gradients[read].take() {
+                        Some(sum) => add(sum, made),
+                        None => made,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Which nodes are a cell of one of these types or lie behind one: what a gradient passes on its way to their mixing
+    /// weights.
+    pub(crate) fn behind(&self, is_meant: impl Fn(usize) -> bool) -> Vec<bool> {
+        self.walk_all(&false, |_, node, inputs| {
+            inputs.iter().any(|reads| **reads) || node.cell().is_some_and(|cell| is_meant(cell.cell_type))
+        })
+    }
+
+    /// Images and sides of what each node reads, for `n` images of `side` rows and columns.
+    pub(crate) fn dims(&self, n: usize, side: [usize; 2]) -> Vec<CellDims> {
+        let still = CellDims { n, side0: side, side1: side };
+        let made = self.walk_all(&(still, side), |_, node, inputs| {
+            let (first, last) = (inputs[0].1, inputs[inputs.len() - 1].1);
+            let dims = CellDims { n, side0: first, side1: last };
+            (dims, node.cell().map_or(last, |cell| dims.side_out(&cell.spec)))
+        });
+        made.into_iter().map(|(dims, _)| dims).collect()
+    }
+
+    /// The network without the operations whose mixing weight is exactly zero, the mixing weights and the weights
+    /// that remain. An edge may be left without operations. The order stays, the numbers in the names change.
+    pub fn pruned<R: Real>(&self, p: &Alphas, weights: &[R]) -> (Self, Alphas, Vec<R>) {
+        assert_eq!(p.n_each(), self.n_alphas(), "the mixing weights do not fit the network");
+        assert_eq!(weights.len(), self.n_parameters, "the flat weights do not fit the network");
+        let prune = |(edges, p): (&Vec<Vec<OpKind>>, &Vec<f64>)| -> Vec<Vec<OpKind>> {
+            let mut p = p.iter();
+            edges
+                .iter()
+                .map(|ops| ops.iter().copied().zip(&mut p).filter(|(_, p)| **p != 0.0).map(|o| o.0).collect())
+                .collect()
+        };
+        let cell_types: Vec<Vec<Vec<OpKind>>> = self.cell_types.iter().zip(p.each()).map(prune).collect();
+        let list = self.nodes.iter().map(|node| {
+            let mut module = node.module.clone();
+            if let Module::Cell(cell) = &mut module {
+                cell.spec = Arc::new(CellSpec { edges: cell_types[cell.cell_type].clone(), ..(*cell.spec).clone() });
+            }
+            (module, node.inputs.clone(), node.prefix.clone())
+        });
+        let net = Self::new(list.collect(), self.output, cell_types.clone(), self.c_image);
+        let dropped: Vec<_> = (0..self.n_cell_types()).map(|at| self.zero_prefixes(at, p.of(at))).collect();
+        let mut kept = R::take(net.n_parameters);
+        let mut at = 0;
+        for parameter in &self.parameters {
+            let node = &self.nodes[parameter.node];
+            let name = &parameter.name[node.prefix.len()..];
+            let is_dropped = |cell: &CellModule| dropped[cell.cell_type].iter().any(|d| name.starts_with(d));
+            if !node.cell().is_some_and(is_dropped) {
+                let len = parameter.kind.len();
+                kept[at..at + len].copy_from_slice(&weights[parameter.offset..parameter.offset + len]);
+                at += len;
+            }
+        }
+        assert_eq!(at, kept.len(), "a pruned network has the weights of its operations");
+        let nonzero = |p: &Vec<f64>| p.iter().copied().filter(|p| *p != 0.0).collect();
+        (net, p.each().iter().map(nonzero).collect(), kept)
+    }
+
+    /// What stands before the names of the weights of operations with mixing weight zero, inside a cell.
+    fn zero_prefixes(&self, cell_type: usize, p: &[f64]) -> Vec<String> {
+        let sizes = self.edge_sizes(cell_type);
+        let ops = sizes.iter().enumerate().flat_map(|(edge, n)| (0..*n).map(move |o| format!("_ops.{edge}._ops.{o}.")));
+        ops.zip(p).filter(|(_, p)| **p == 0.0).map(|(prefix, _)| prefix).collect()
+    }
+
+    /// Fresh weights with PyTorch's default distribution: uniform in +-1/sqrt(fan_in) for convolutions and the
+    /// linear layer (its bias too), one and zero for the scale and shift of the stem's batch norm.
+    pub fn init(&self, seed: u64) -> Vec<f32> {
+        let mut flat = vec![0.0; self.n_parameters];
+        for (i, p) in self.parameters.iter().enumerate() {
+            let fan_in = match (p.kind, &self.nodes[p.node].module) {
+                (WeightKind::Vector { .. }, Module::Head(head)) => Some(head.c_in),
+                (WeightKind::Vector { .. }, _) => None,
+                (kind, _) => Some(kind.fan_in()),
+            };
+            let values = &mut flat[p.offset..p.offset + p.kind.len()];
+            match fan_in {
+                Some(fan_in) => {
+                    let bound = 1.0 / (fan_in as f64).sqrt();
+                    let mut stream = Stream::new(seed, "init", i as u64);
+                    values.fill_with(|| (bound * (2.0 * stream.uniform() - 1.0)) as f32);
+                }
+                None => values.fill(if matches!(p.kind, WeightKind::Vector { ones: true, .. }) { 1.0 } else { 0.0 }),
+            }
+        }
+        flat
+    }
+
+    /// A weight out of a flat buffer: its values in PyTorch's order and its PyTorch shape.
+    pub fn read<R: Real>(&self, flat: &[R], name: &str) -> Result<(Vec<R>, Vec<usize>), ParameterError> {
+        let p = self.find(name)?;
+        let mut values = vec![R::from_f64(0.0); p.kind.len()];
+        for (i, value) in flat[p.offset..p.offset + p.kind.len()].iter().enumerate() {
+            values[p.kind.torch_index(i)] = *value;
+        }
+        Ok((values, p.kind.torch_shape()))
+    }
+
+    /// Puts a weight given in PyTorch's order and shape into a flat buffer.
+    pub fn write<R: Real>(
+        &self,
+        flat: &mut [R],
+        name: &str,
+        values: &[R],
+        shape: &[usize],
+    ) -> Result<(), ParameterError> {
+        let p = self.find(name)?;
+        let expected = p.kind.torch_shape();
+        if expected != shape || values.len() != p.kind.len() {
+            return Err(ParameterError::Shape { name: name.into(), expected, given: shape.into() });
+        }
+        for (i, slot) in flat[p.offset..p.offset + p.kind.len()].iter_mut().enumerate() {
+            *slot = values[p.kind.torch_index(i)];
+        }
+        Ok(())
+    }
+
+    fn find(&self, name: &str) -> Result<&Parameter, ParameterError> {
+        let unknown = || ParameterError::Unknown { name: name.into() };
+        self.parameters.iter().find(|p| p.name == name).ok_or_else(unknown)
+    }
+}
+
+fn is_wanted(source: &Source, wanted: &[bool]) -> bool {
+    matches!(source, Source::Node(read) if wanted[*read])
+}

@@ -1,0 +1,46 @@
+//! What a pass sees: the point in the space of weights and alphas, the batch, and what comes out.
+
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use rdarts_kernels::spec::CellNoise;
+
+use crate::graph::Network;
+use crate::values::Alphas;
+
+/// Where derivatives are taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Point<'a, R> {
+    /// The network.
+    pub net: &'a Network,
+    /// Where tensors live (without autodiff).
+    pub device: &'a Device,
+    /// All weights, flat.
+    pub weights: &'a [R],
+    /// The architecture parameters.
+    pub alphas: &'a Alphas,
+}
+
+/// Images, labels and the constants of the step that sees them.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a, R> {
+    /// (n, h, w, c_image).
+    pub images: &'a [R],
+    /// Rows and columns of an image.
+    pub side: [usize; 2],
+    /// n classes.
+    pub labels: &'a [u32],
+    /// Drop path and noise of each cell; empty for none.
+    pub noise: &'a [Arc<CellNoise>],
+}
+
+/// What a forward pass says about a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// (n, classes).
+    pub logits: Vec<f64>,
+    /// Mean cross entropy.
+    pub loss: f64,
+    /// Images classified correctly.
+    pub correct: usize,
+}

@@ -1,0 +1,203 @@
+//! A pass over the network on Burn's tape: leaves, the walk, the way back.
+
+use std::sync::Arc;
+
+use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
+use rdarts_kernels::loss::CrossEntropy;
+use rdarts_kernels::spec::CellNoise;
+
+use crate::graph::{Module, Network};
+use crate::ops::{self, CellCall, HeadCall, Ledger, Mode, Slot, StemCall};
+use crate::point::{Batch, Evaluation, Point};
+use crate::values::{Alphas, Real};
+
+/// What a pass puts on the tape.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tracked {
+    Nothing,
+    Alphas,
+    Weights,
+    Both,
+}
+
+impl Tracked {
+    pub(crate) fn alphas(self) -> bool {
+        matches!(self, Self::Alphas | Self::Both)
+    }
+
+    pub(crate) fn weights(self) -> bool {
+        matches!(self, Self::Weights | Self::Both)
+    }
+}
+
+/// The leaves of a pass: mixing weights of each type of cell and the weights of each node.
+pub(crate) struct Inputs {
+    pub(crate) p: Vec<Tensor<1>>,
+    pub(crate) w: Vec<Tensor<1>>,
+}
+
+impl Inputs {
+    pub(crate) fn upload<R: Real>(at: Point<R>, device: &Device, tracked: Tracked) -> Self {
+        Self::of(at.net, &at.alphas.softmax(at.net), at.weights, device, tracked)
+    }
+
+    /// With mixing weights as they are.
+    pub(crate) fn of<R: Real>(net: &Network, p: &Alphas, weights: &[R], device: &Device, tracked: Tracked) -> Self {
+        assert_eq!(weights.len(), net.n_parameters(), "the flat weights do not fit the network");
+        let p = p.each().iter().map(|p| {
+            let p = upload::<1>(p, [p.len()], device, R::dtype());
+            if tracked.alphas() { p.require_grad() } else { p }
+        });
+        let w = net.nodes().iter().map(|node| {
+            let w = upload_reals::<R, 1>(copied(node.part(weights)), [node.len], device);
+            if tracked.weights() { w.require_grad() } else { w }
+        });
+        Self { p: p.collect(), w: w.collect() }
+    }
+
+    /// Gives back the memory of the weights, once the tape has let go of them.
+    pub(crate) fn recycle<R: Real>(self) {
+        for w in self.w {
+            R::give_back(w.into_data().try_into_vec::<R>().expect("weights have the type they were made with"));
+        }
+    }
+}
+
+/// What lies between two nodes.
+enum Value {
+    /// Images or the output of a stem or a cell, (n, h, w, c).
+    Maps(Tensor<4>),
+    /// (n, classes).
+    Logits(Tensor<2>),
+}
+
+impl Value {
+    fn maps(&self) -> Tensor<4> {
+        match self {
+            Self::Maps(maps) => maps.clone(),
+            Self::Logits(_) => unreachable!("no node reads logits"),
+        }
+    }
+}
+
+/// How the modules of one pass are called.
+pub(crate) struct Pass<'a> {
+    pub(crate) net: &'a Network,
+    pub(crate) noise: &'a [Arc<CellNoise>],
+    pub(crate) dual: bool,
+    pub(crate) weights_move: bool,
+    /// Whether a backward or a dual pass will read the slots.
+    pub(crate) keep: bool,
+    /// The slots of an earlier plain pass, node by node.
+    pub(crate) primal: Option<&'a [Arc<Slot>]>,
+    pub(crate) ledger: Arc<Ledger>,
+}
+
+impl<'a> Pass<'a> {
+    pub(crate) fn plain(net: &'a Network, noise: &'a [Arc<CellNoise>], keep: bool) -> Self {
+        Self { net, noise, dual: false, weights_move: false, keep, primal: None, ledger: Arc::default() }
+    }
+
+    /// Images (n, h, w, c_image) to logits (n, classes), and the slots of all nodes.
+    pub(crate) fn run(&self, images: Tensor<4>, inputs: &Inputs) -> (Tensor<2>, Vec<Arc<Slot>>) {
+        self.walk(images, None, inputs)
+    }
+
+    /// Like [`Pass::run`], given the output of the stem.
+    pub(crate) fn run_after(&self, stem: &Tensor<4>, inputs: &Inputs) -> (Tensor<2>, Vec<Arc<Slot>>) {
+        self.walk(stem.clone(), Some(stem), inputs)
+    }
+
+    /// Images (n, h, w, c_image) to the output of the stem (n, h, w, c).
+    pub(crate) fn stem(&self, images: Tensor<4>, inputs: &Inputs) -> Tensor<4> {
+        let (spec, at) = self.net.stem();
+        ops::stem(images, inputs.w[at].clone(), StemCall { spec, mode: self.mode(at).0 })
+    }
+
+    fn walk(&self, images: Tensor<4>, stem: Option<&Tensor<4>>, inputs: &Inputs) -> (Tensor<2>, Vec<Arc<Slot>>) {
+        let quiet = Arc::new(CellNoise::default());
+        let mut slots = Vec::new();
+        let out = self.net.walk(Value::Maps(images), |at, node, reads| {
+            let (mode, slot) = self.mode(at);
+            let w = inputs.w[at].clone();
+            // Nothing is read again from a stem's slot.
+            slots.push(if matches!(node.module, Module::Stem(_)) { Slot::closed() } else { slot });
+            match &node.module {
+                Module::Stem(spec) => Value::Maps(match stem {
+                    Some(stem) => stem.clone(),
+                    None => ops::stem(reads[0].maps(), w, StemCall { spec: *spec, mode }),
+                }),
+                Module::Cell(cell) => {
+                    let noise = self.noise.get(cell.index).unwrap_or(&quiet).clone();
+                    let p = inputs.p[cell.cell_type].clone();
+                    let call = CellCall { spec: cell.spec.clone(), noise, mode };
+                    Value::Maps(ops::cell(reads[0].maps(), reads[1].maps(), p, w, call))
+                }
+                Module::Head(spec) => Value::Logits(ops::head(reads[0].maps(), w, HeadCall { spec: *spec, mode })),
+            }
+        });
+        match out {
+            Value::Logits(logits) => (logits, slots),
+            Value::Maps(_) => unreachable!("a network ends with its head"),
+        }
+    }
+
+    fn mode(&self, node: usize) -> (Mode, Arc<Slot>) {
+        let slot = if self.keep { Slot::open() } else { Slot::closed() };
+        let mode = if self.dual {
+            let primal = self.primal.map(|slots| slots[node].clone());
+            Mode::dual(self.weights_move, slot.clone(), primal)
+        } else {
+            Mode::plain(slot.clone())
+        };
+        (mode.in_pass(self.ledger.clone()), slot)
+    }
+}
+
+/// The gradients with respect to the mixing weights; zeros, `n_each` of them, where no cell of that type exists.
+pub(crate) fn take_p_bar(inputs: &Inputs, grads: &mut Gradients, n_each: &[usize]) -> Alphas {
+    let take = |(p, n): (&Tensor<1>, &usize)| match p.grad_remove(grads) {
+        Some(g) => download(g.into_data()),
+        None => vec![0.0; *n],
+    };
+    inputs.p.iter().zip(n_each).map(take).collect()
+}
+
+/// The reverse pass from the logits with a given cotangent.
+pub(crate) fn seeded_backward(logits: Tensor<2>, cotangent: &[f64]) -> Gradients {
+    let seed = upload::<2>(cotangent, logits.dims(), &logits.device(), logits.dtype());
+    (logits * seed).sum().backward()
+}
+
+pub(crate) fn evaluate(logits: &Tensor<2>, labels: &[u32]) -> (Evaluation, CrossEntropy) {
+    let logits = download(logits.clone().into_data());
+    let ce = CrossEntropy::new(&logits, labels);
+    (Evaluation { logits, loss: ce.loss, correct: ce.correct }, ce)
+}
+
+pub(crate) fn upload_images<R: Real>(net: &Network, batch: Batch<R>, device: &Device) -> Tensor<4> {
+    let size = [batch.labels.len(), batch.side[0], batch.side[1], net.c_image()];
+    assert_eq!(batch.images.len(), size.iter().product::<usize>(), "the images are not {size:?}");
+    upload_reals::<R, 4>(copied(batch.images), size, device)
+}
+
+/// A copy in memory that an earlier step has left.
+pub(crate) fn copied<R: Real>(values: &[R]) -> Vec<R> {
+    let mut out = R::take(values.len());
+    out.copy_from_slice(values);
+    out
+}
+
+/// A tensor of the type of its values.
+pub(crate) fn upload_reals<R: Real, const D: usize>(values: Vec<R>, size: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values, size), (device, R::dtype()))
+}
+
+/// A tensor of a given type.
+pub(crate) fn upload<const D: usize>(values: &[f64], size: [usize; D], device: &Device, dtype: DType) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values.to_vec(), size).convert_dtype(dtype), (device, dtype))
+}
+
+pub(crate) fn download(data: TensorData) -> Vec<f64> {
+    data.try_into_vec_as::<f64>().expect("a float tensor reads as double precision")
+}

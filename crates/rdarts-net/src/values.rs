@@ -1,0 +1,144 @@
+//! Numbers that belong to a network: the float types of weights and images, and architecture parameters.
+
+use std::ops::{Index, IndexMut};
+
+use burn::tensor::Element;
+use rdarts_kernels::buffers;
+use rdarts_space::CellType;
+
+use crate::graph::Network;
+use crate::mixing::{jacobian, softmax};
+
+/// The float types weights and images may have: `f32` to search, `f64` to check.
+pub trait Real: Element + Copy + Send + Sync + 'static {
+    /// Widens.
+    fn to_f64(self) -> f64;
+    /// Rounds.
+    fn from_f64(value: f64) -> Self;
+    /// A vector of `len` values with unspecified contents.
+    fn take(len: usize) -> Vec<Self> {
+        vec![Self::from_f64(0.0); len]
+    }
+    /// Where a vector goes that nobody needs any more.
+    fn give_back(_: Vec<Self>) {}
+}
+
+impl Real for f32 {
+    fn to_f64(self) -> f64 {
+        f64::from(self)
+    }
+    fn from_f64(value: f64) -> Self {
+        value as f32
+    }
+    fn take(len: usize) -> Vec<Self> {
+        buffers::take_vec(len)
+    }
+    fn give_back(values: Vec<Self>) {
+        buffers::give_back(values);
+    }
+}
+
+impl Real for f64 {
+    fn to_f64(self) -> f64 {
+        self
+    }
+    fn from_f64(value: f64) -> Self {
+        value
+    }
+}
+
+/// Architecture parameters, or anything that has one value for each (mixing weights, a gradient, a direction): a list for
+/// each type of cell, flat in edge order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alphas(Vec<Vec<f64>>);
+
+impl Alphas {
+    /// Zeros for a network.
+    pub fn zeros(net: &Network) -> Self {
+        net.n_alphas().into_iter().map(|n| vec![0.0; n]).collect()
+    }
+
+    /// The lists, one for each type of cell.
+    pub fn each(&self) -> &[Vec<f64>] {
+        &self.0
+    }
+
+    /// The lists, to write.
+    pub fn each_mut(&mut self) -> &mut [Vec<f64>] {
+        &mut self.0
+    }
+
+    /// The lengths of the lists.
+    pub fn n_each(&self) -> Vec<usize> {
+        self.0.iter().map(Vec::len).collect()
+    }
+
+    /// The values of one type of cell.
+    pub fn of(&self, cell_type: usize) -> &[f64] {
+        &self.0[cell_type]
+    }
+
+    /// One type after another.
+    pub fn flat(&self) -> Vec<f64> {
+        self.0.concat()
+    }
+
+    /// The inverse of [`Alphas::flat`].
+    pub fn from_flat(net: &Network, flat: &[f64]) -> Self {
+        let n_each = net.n_alphas();
+        assert_eq!(flat.len(), n_each.iter().sum::<usize>(), "the network has {n_each:?} architecture parameters");
+        let mut rest = flat;
+        let mut next = |n| {
+            let (part, after) = rest.split_at(n);
+            rest = after;
+            part.to_vec()
+        };
+        n_each.into_iter().map(&mut next).collect()
+    }
+
+    /// p = softmax(alpha) of every edge.
+    pub fn softmax(&self, net: &Network) -> Self {
+        self.0.iter().enumerate().map(|(at, alpha)| softmax(alpha, &net.edge_sizes(at))).collect()
+    }
+
+    /// With `self` as mixing weights p: the softmax's Jacobian times `v`.
+    pub fn jacobian(&self, net: &Network, v: &Self) -> Self {
+        self.0.iter().enumerate().map(|(at, p)| jacobian(p, v.of(at), &net.edge_sizes(at))).collect()
+    }
+
+    /// a self + b other.
+    pub(crate) fn combined(&self, a: f64, other: &Self, b: f64) -> Self {
+        let line = |(x, y): (&Vec<f64>, &Vec<f64>)| x.iter().zip(y).map(|(x, y)| a * x + b * y).collect();
+        self.0.iter().zip(&other.0).map(line).collect()
+    }
+
+    /// In single precision.
+    pub(crate) fn narrow(&self) -> Vec<Vec<f32>> {
+        self.0.iter().map(|values| values.iter().map(|v| *v as f32).collect()).collect()
+    }
+}
+
+impl FromIterator<Vec<f64>> for Alphas {
+    fn from_iter<I: IntoIterator<Item = Vec<f64>>>(lists: I) -> Self {
+        Self(lists.into_iter().collect())
+    }
+}
+
+impl<const N: usize> From<[Vec<f64>; N]> for Alphas {
+    fn from(lists: [Vec<f64>; N]) -> Self {
+        lists.into_iter().collect()
+    }
+}
+
+impl Index<CellType> for Alphas {
+    type Output = Vec<f64>;
+    fn index(&self, cell_type: CellType) -> &Vec<f64> {
+        &self.0[cell_type as usize]
+    }
+}
+
+impl IndexMut<CellType> for Alphas {
+    fn index_mut(&mut self, cell_type: CellType) -> &mut Vec<f64> {
+        &mut self.0[cell_type as usize]
+    }
+}
