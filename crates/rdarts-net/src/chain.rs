@@ -7,6 +7,7 @@
 //! computed: in front of the first cell whose mixing weights move, and in all that such a cell makes of its inputs.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::{DType, Device};
 use rayon::prelude::*;
@@ -22,9 +23,14 @@ use crate::graph::{CellModule, Module, Network, Node, Source};
 use crate::point::{Batch, Evaluation, Point};
 use crate::values::{Alphas, Real};
 
+/// For who never stops.
+pub(crate) static NEVER: AtomicBool = AtomicBool::new(false);
+
 /// A forward pass and the way back of its loss.
-pub(crate) struct Chain {
+pub(crate) struct Chain<'s> {
     net: Network,
+    /// Once it is set nothing more is computed, and all results are meaningless.
+    stop: &'s AtomicBool,
     noise: Vec<Arc<CellNoise>>,
     weights: Vec<f32>,
     /// Mixing weights of each type of cell.
@@ -84,14 +90,14 @@ impl StateDot {
     }
 }
 
-impl Chain {
+impl<'s> Chain<'s> {
     /// Whether the fused kernels run on this device and type.
     pub fn fits<R: Real>(device: &Device) -> bool {
         R::dtype() == DType::F32 && *device == Device::flex()
     }
 
     /// The passes of a batch, with the gradient of the weights if `weights`.
-    pub fn new<R: Real>(at: Point<R>, batch: Batch<R>, weights: bool) -> Self {
+    pub fn new<R: Real>(at: Point<R>, batch: Batch<R>, weights: bool, stop: &'s AtomicBool) -> Self {
         let (net, isa, n) = (at.net.clone(), Isa::best(), batch.labels.len());
         let p = at.alphas.softmax(&net).narrow();
         let images = State { out: narrow(batch.images), saved: Made::Images };
@@ -124,7 +130,8 @@ impl Chain {
         let evaluation = Evaluation { logits, loss: ce.loss, correct: ce.correct };
         let (p_bar, noise) = (Alphas::zeros(&net), batch.noise.to_vec());
         let (kept, w_bar) = (Vec::new(), Vec::new());
-        let mut chain = Self { net, noise, weights: w, p, dims, images, states, ce, evaluation, kept, p_bar, w_bar };
+        let mut chain =
+            Self { net, stop, noise, weights: w, p, dims, images, states, ce, evaluation, kept, p_bar, w_bar };
         chain.send_back(weights);
         chain
     }
@@ -174,6 +181,9 @@ impl Chain {
         let wanted = if weights { vec![true; self.states.len()] } else { self.net.behind(|_| true) };
         let back = |at: usize, node: &Node, g: Vec<f32>, wants: &[bool]| {
             let part = node.part(&self.weights);
+            if self.is_stopped() {
+                return Vec::new();
+            }
             match (&node.module, &self.states[at].saved) {
                 (Module::Head(spec), Made::Head(means)) => {
                     if weights {
@@ -208,6 +218,10 @@ impl Chain {
         (self.kept, self.p_bar, self.w_bar) = (kept, p_bar, w_bar);
     }
 
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
     /// Pixels of an image that a node reads.
     fn px(&self, node: usize) -> usize {
         self.dims[node].side1.iter().product()
@@ -225,6 +239,7 @@ impl Chain {
         let mut p_bar = Alphas::zeros(&self.net);
         let wanted = self.net.behind(|cell_type| cell_type >= first);
         let back = |at: usize, node: &Node, g: Vec<f32>, wants: &[bool]| match (&node.module, &self.states[at].saved) {
+            _ if self.is_stopped() => Vec::new(),
             (Module::Head(spec), _) => {
                 let mut terms = vec![(node.part(&self.weights), &g[..])];
                 terms.extend(direction.w.map(|w| (node.part(w), &d[..])));
@@ -264,6 +279,7 @@ impl Chain {
         self.net.walk_all(&StateDot::Still, |at, node, reads| {
             let (part, part_dot) = (node.part(&self.weights), direction.w.map(|w| node.part(w)));
             match (&node.module, &self.states[at].saved) {
+                _ if self.is_stopped() => StateDot::Still,
                 (Module::Stem(_), Made::Stem(saved)) => match part_dot {
                     Some(part_dot) => {
                         let mut out = take_vec(self.states[at].out.len());
@@ -300,7 +316,7 @@ impl Chain {
     }
 }
 
-impl Drop for Chain {
+impl Drop for Chain<'_> {
     fn drop(&mut self) {
         let outputs = self.states.iter_mut().filter(|state| !matches!(state.saved, Made::Head(_)));
         let vectors = [&mut self.weights, &mut self.images.out, &mut self.w_bar];

@@ -10,12 +10,13 @@
 
 use std::cmp::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::{self, AtomicBool};
 
 use burn::tensor::{DType, Device, Tensor};
 use rdarts_kernels::loss::CrossEntropy;
 use rdarts_kernels::spec::CellNoise;
 
-use crate::chain::Chain;
+use crate::chain::{Chain, NEVER};
 use crate::graph::Network;
 use crate::mixing::dual_vjp;
 use crate::ops::Slot;
@@ -28,16 +29,17 @@ use crate::values::{Alphas, Real};
 /// The Hessian of the loss of one batch with respect to alpha, as an operator v -> H v.
 ///
 /// What does not depend on v (the plain pass, and in single precision its way back) is computed once.
-pub struct AlphaHessian {
+pub struct AlphaHessian<'s> {
     net: Network,
     p: Alphas,
     evaluation: Evaluation,
-    route: Route,
+    route: Route<'s>,
+    stop: &'s AtomicBool,
 }
 
 /// The fused kernels, or a tape of any backend and float type.
-enum Route {
-    Chain(Box<Chain>),
+enum Route<'s> {
+    Chain(Box<Chain<'s>>),
     Tape(Box<Tape>),
 }
 
@@ -54,19 +56,26 @@ pub struct FullHessian {
     pub n_products: usize,
 }
 
-impl AlphaHessian {
+impl AlphaHessian<'static> {
     /// Runs the plain pass of the batch.
     pub fn new<R: Real>(at: Point<R>, batch: Batch<R>) -> Self {
+        Self::until(at, batch, &NEVER)
+    }
+}
+
+impl<'s> AlphaHessian<'s> {
+    /// Like [`AlphaHessian::new`]; once `stop` is set, everything that is computed ends soon and means nothing.
+    pub fn until<R: Real>(at: Point<R>, batch: Batch<R>, stop: &'s AtomicBool) -> Self {
         let (net, p) = (at.net.clone(), at.alphas.softmax(at.net));
         let (route, evaluation) = if Chain::fits::<R>(at.device) {
-            let chain = Chain::new(at, batch, false);
+            let chain = Chain::new(at, batch, false, stop);
             let evaluation = chain.evaluation().clone();
             (Route::Chain(Box::new(chain)), evaluation)
         } else {
             let (tape, evaluation) = Tape::new(at, batch, &p);
             (Route::Tape(Box::new(tape)), evaluation)
         };
-        Self { net, p, evaluation, route }
+        Self { net, p, evaluation, route, stop }
     }
 
     /// Number of architecture parameters, of one type of cell after another.
@@ -128,6 +137,9 @@ impl AlphaHessian {
         let mut n_products = 0;
         for (start, size, cell_type) in self.edges() {
             for i in start..start + size - 1 {
+                if self.stop.load(atomic::Ordering::Relaxed) {
+                    break;
+                }
                 let mut unit = vec![0.0; n];
                 unit[i] = 1.0;
                 columns[i] = self.product(&unit, cell_type);
@@ -225,7 +237,7 @@ pub fn mixed_hvp<R: Real>(at: Point<R>, batch: Batch<R>, v: &[R]) -> Alphas {
     assert_eq!(v.len(), net.n_parameters(), "a direction has one value for each weight");
     let p = at.alphas.softmax(net);
     if Chain::fits::<R>(at.device) {
-        return p.jacobian(net, &Chain::new(at, batch, false).mixed(v));
+        return p.jacobian(net, &Chain::new(at, batch, false, &NEVER).mixed(v));
     }
     let device = at.device.clone().autodiff();
     // p does not depend on the direction: its tangent is a constant zero.

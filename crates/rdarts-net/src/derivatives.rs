@@ -18,7 +18,7 @@ use std::marker::PhantomData;
 
 use burn::tensor::Device;
 
-use crate::chain::Chain;
+use crate::chain::{Chain, NEVER};
 use crate::curvature::mixed_hvp;
 use crate::graph::Network;
 use crate::point::{Batch, Evaluation, Point};
@@ -124,7 +124,7 @@ pub fn unrolled_gradient<R: Real>(
 ) -> (Evaluation, Alphas) {
     if Chain::fits::<R>(at.device) {
         // The gradient of the training loss has been sent back already when its mixed product is due.
-        let chain = Chain::new(at, train, true);
+        let chain = Chain::new(at, train, true, &NEVER);
         let grad: Vec<R> = chain.weight_gradient().iter().map(|g| R::from_f64(f64::from(*g))).collect();
         let p = at.alphas.softmax(at.net);
         return unrolled(at, &grad, valid, step, |v| p.jacobian(at.net, &chain.mixed(v)));

@@ -1,6 +1,7 @@
 //! Second derivatives of whole supernets in double precision against central differences of first ones.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rdarts_kernels::spec::{CellNoise, OpKind};
 use rdarts_net::{
@@ -215,4 +216,21 @@ fn the_unrolled_gradient_is_that_of_the_loss_after_the_step() {
         gap(&first_order)
     );
     assert!(narrow < 1e-6 * gap(&first_order));
+}
+
+#[test]
+fn a_stopped_product_computes_nothing_more() {
+    let case = Case::new(vec![1], 5);
+    let narrow = |v: &[f64]| v.iter().map(|v| *v as f32).collect::<Vec<f32>>();
+    let (weights, images) = (narrow(&case.weights), narrow(&case.images[0]));
+    let at = Point { net: &case.net, device: &case.device, weights: &weights, alphas: &case.alphas };
+    let batch = Batch { images: &images, side: SIDE, labels: &case.labels[0], noise: &case.noise };
+    let stop = AtomicBool::new(false);
+    let hessian = AlphaHessian::until(at, batch, &stop);
+    let v: Vec<f64> = (0..hessian.n()).map(|i| if i == 0 { 1.0 } else { 0.0 }).collect();
+    assert!(hessian.apply(&v).iter().any(|h| *h != 0.0));
+    stop.store(true, Ordering::Relaxed);
+    assert_eq!(hessian.full().n_products, 0);
+    // Stopped before the way back of its loss: no product may ask for what that leaves.
+    assert_eq!(AlphaHessian::until(at, batch, &stop).apply(&v).len(), hessian.n());
 }

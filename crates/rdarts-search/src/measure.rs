@@ -102,7 +102,7 @@ pub struct MeanHessian<'a> {
     alphas: Alphas,
     batches: Vec<NoisyBatch>,
     /// Of the first batches; at least of one.
-    kept: Vec<AlphaHessian>,
+    kept: Vec<AlphaHessian<'a>>,
     stop: &'a AtomicBool,
 }
 
@@ -195,12 +195,12 @@ impl<'a> MeanHessian<'a> {
     }
 
     /// The Hessian of one batch.
-    fn of(&self, i: usize) -> Option<AlphaHessian> {
+    fn of(&self, i: usize) -> Option<AlphaHessian<'a>> {
         if self.stop.load(Ordering::Relaxed) {
             return None;
         }
         let (images, noise) = &self.batches[i];
-        Some(AlphaHessian::new(point(self.problem, self.state, &self.alphas), as_batch(images, noise)))
+        Some(AlphaHessian::until(point(self.problem, self.state, &self.alphas), as_batch(images, noise), self.stop))
     }
 }
 

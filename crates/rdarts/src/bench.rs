@@ -299,7 +299,7 @@ impl<'a> World<'a> {
         buffers::give_back(gradient);
     }
 
-    fn hessian(&self) -> AlphaHessian {
+    fn hessian(&self) -> AlphaHessian<'static> {
         let alphas = self.network_alphas();
         let at = Point { net: self.net, device: &self.device, weights: &self.weights, alphas: &alphas };
         AlphaHessian::new(at, batch(&self.valid, self.side))
