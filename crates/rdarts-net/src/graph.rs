@@ -238,16 +238,18 @@ impl Network {
     /// Computes a value of every node from those that it reads, and returns that of the output. A value is dropped when
     /// its last reader has been computed.
     pub(crate) fn walk<V>(&self, images: V, mut node: impl FnMut(usize, &Node, &[&V]) -> V) -> V {
-        let mut values: Vec<Option<V>> = Vec::new();
+        let (mut images, mut values) = (Some(images), Vec::<Option<V>>::new());
+        let last_of_images = self.nodes.iter().rposition(|node| node.inputs.contains(&Source::Images));
         for (at, this) in self.nodes.iter().enumerate() {
             let made = {
                 let of = |source: &Source| match *source {
-                    Source::Images => &images,
+                    Source::Images => images.as_ref().expect("they have a reader left"),
                     Source::Node(read) => values[read].as_ref().expect("it has a reader left"),
                 };
                 node(at, this, &this.inputs.iter().map(of).collect::<Vec<_>>())
             };
             values.push(Some(made));
+            images = images.filter(|_| last_of_images > Some(at));
             for source in &this.inputs {
                 if let Source::Node(read) = *source
                     && self.last_reader[read] == at
