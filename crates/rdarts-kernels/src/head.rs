@@ -22,7 +22,7 @@ pub fn pool(isa: Isa, n: usize, c: usize, x: &[f32]) -> Vec<f32> {
     means
 }
 
-/// logits[i][k] (+)= sum_c mean[i][c] w[c][k] + with_bias * bias[k].
+/// `logits[i][k] (+)= sum_c mean[i][c] w[c][k] + with_bias * bias[k]`.
 pub fn apply(spec: &HeadSpec, means: &[f32], w: &[f32], with_bias: bool, accumulate: bool, logits: &mut [f32]) {
     let (matrix, bias) = w.split_at(spec.c_in * spec.classes);
     for (row, mean) in logits.chunks_mut(spec.classes).zip(means.chunks(spec.c_in)) {

@@ -6,7 +6,7 @@
 //! tracks (section 4); with v in weight space and the gradient taken with respect to alpha it is the mixed
 //! product of the unrolled step (DARTS paper, equation 7).
 //!
-//! In single precision on the CPU the kernels run one after the other, without a tape ([`crate::chain`]).
+//! In single precision on the CPU the kernels run one after the other, without a tape (`chain.rs`).
 
 use std::cmp::Ordering;
 use std::sync::Arc;

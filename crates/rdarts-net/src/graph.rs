@@ -6,7 +6,7 @@
 //! are those PyTorch users of DARTS know.
 //!
 //! Whoever computes something over a network ([`crate::derivatives`], [`crate::curvature`], the cost, the memory) says
-//! what happens at a node; [`Network::walk`], [`Network::walk_all`] and [`Network::walk_back`] say in which order, and
+//! what happens at a node; `walk`, `walk_all` and `walk_back` say in which order, and
 //! what each node reads.
 
 use std::fmt;

@@ -140,3 +140,25 @@ fn sources() -> Vec<PathBuf> {
     }
     found
 }
+
+#[test]
+fn the_readme_names_every_space_method_order_data_set_and_operation() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let operations: Vec<&str> = rdarts::space::Op::ALL.iter().map(|op| op.as_str()).collect();
+    // A folder is named by its path.
+    let sets: Vec<&str> = rdarts::data::NAMES.iter().copied().filter(|name| *name != rdarts::data::FOLDER).collect();
+    let lists: [(&str, &[&str]); 5] = [
+        ("| `--space` |", &rdarts::space::Space::NAMES),
+        ("| `--method` |", rdarts::run::Method::NAMES),
+        ("| `--order` |", rdarts::run::Order::NAMES),
+        ("| `--data` |", &sets),
+        ("Operations: ", &operations),
+    ];
+    for (begin, names) in lists {
+        let at = readme.find(begin).unwrap_or_else(|| panic!("README.md has no `{begin}`"));
+        let end = readme[at..].find(if begin.starts_with('|') { "\n" } else { "\n\n" }).unwrap();
+        let missing: Vec<&&str> = names.iter().filter(|n| !readme[at..at + end].contains(&format!("`{n}`"))).collect();
+        assert!(missing.is_empty(), "README.md does not name {missing:?} after `{begin}`");
+    }
+}
