@@ -225,20 +225,8 @@ pub fn check(name: &str, dir: Option<&Path>, watch: &dyn Watch) -> Checked {
 
 /// The sentence for a name that is none of [`NAMES`].
 pub(crate) fn unknown(name: &str) -> DataError {
-    // Case, hyphens and underscores are matters of taste: FashionMNIST, CIFAR-10.
-    let plain = |name: &str| -> String {
-        name.chars().filter(|c| !matches!(c, '-' | '_' | ' ')).flat_map(char::to_lowercase).take(64).collect()
-    };
-    let given = plain(name);
-    let likeness = |known: &str| strsim::normalized_damerau_levenshtein(&given, &plain(known));
-    // Guess: with less in common, a suggestion confuses more than it helps.
-    let near = NAMES.iter().map(|known| (likeness(known), *known)).filter(|(likeness, _)| *likeness >= 0.6);
-    // The first of equally near ones.
-    let best = near.fold(None, |best: Option<(f64, &str)>, new| match best {
-        Some(best) if best.0 >= new.0 => Some(best),
-        _ => Some(new),
-    });
-    let nearest = best.map_or(String::new(), |(_, known)| format!("the nearest name is '{known}' and "));
+    let nearest = rdarts_text::nearest(name, NAMES);
+    let nearest = nearest.map_or(String::new(), |known| format!("the nearest name is '{known}' and "));
     DataError::UnknownDataset { name: name.to_owned(), nearest, known: NAMES.join(", ") }
 }
 

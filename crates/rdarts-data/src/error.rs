@@ -3,7 +3,7 @@
 //! Every message names the file or the option at fault and says what would be right. Reasons of the
 //! system are part of the sentence, not a `source`, so that printing a chain does not repeat them.
 
-use crate::names::shown;
+use rdarts_text::shown;
 use std::path::PathBuf;
 
 /// The words of the system end with its number of the error, which tells the kind: a path that the user named may be

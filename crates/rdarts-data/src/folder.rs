@@ -34,13 +34,13 @@ use crate::dataset::{Cache, Checked, Dataset, Options, Watch};
 use crate::error::DataError;
 use crate::images::{Images, Moments, Pixels, Stored, mean_and_deviation};
 use crate::memory;
-use crate::names::shown;
 use crate::shrink::SIZES;
 use cache::{CacheFile, Row, Writer};
 use content::Facts;
 use list::Listing;
 use rayon::prelude::*;
 use rdarts_rng::Stream;
+use rdarts_text::shown;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

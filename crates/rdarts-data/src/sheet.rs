@@ -13,13 +13,13 @@
 use crate::dataset::Dataset;
 use crate::error::DataError;
 use crate::images::Images;
-use crate::names::shown;
 use embedded_graphics::mono_font::iso_8859_1::{FONT_7X13, FONT_7X13_BOLD};
 use embedded_graphics::mono_font::{MonoFont, MonoTextStyle};
 use embedded_graphics::prelude::*;
 use embedded_graphics::{Pixel, pixelcolor::Rgb888, text::Baseline, text::Text};
 use image::imageops::{self, FilterType};
 use image::{ImageFormat, Rgb, RgbImage};
+use rdarts_text::shown;
 use std::convert::Infallible;
 use std::io::{self, Cursor, Write};
 use std::path::Path;

@@ -29,7 +29,7 @@ pub(crate) static NEVER: AtomicBool = AtomicBool::new(false);
 /// A forward pass and the way back of its loss.
 pub(crate) struct Chain<'s> {
     net: Network,
-    /// Once it is set nothing more is computed, and all results are meaningless.
+    /// Once it is set, ways back and products compute nothing more, and all results are meaningless.
     stop: &'s AtomicBool,
     noise: Vec<Arc<CellNoise>>,
     weights: Vec<f32>,

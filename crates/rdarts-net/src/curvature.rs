@@ -64,7 +64,8 @@ impl AlphaHessian<'static> {
 }
 
 impl<'s> AlphaHessian<'s> {
-    /// Like [`AlphaHessian::new`]; once `stop` is set, everything that is computed ends soon and means nothing.
+    /// Like [`AlphaHessian::new`]; once `stop` is set, what follows the plain pass ends soon and means nothing: whoever sets
+    /// it must not use a result from then on. On a tape only [`AlphaHessian::full`] looks at it.
     pub fn until<R: Real>(at: Point<R>, batch: Batch<R>, stop: &'s AtomicBool) -> Self {
         let (net, p) = (at.net.clone(), at.alphas.softmax(at.net));
         let (route, evaluation) = if Chain::fits::<R>(at.device) {

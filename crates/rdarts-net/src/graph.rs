@@ -145,14 +145,16 @@ impl Network {
     /// each type of cell, `c_image` the channels of the images.
     ///
     /// # Panics
-    /// If a node reads one that does not stand before it, or a cell has not the operations of its type.
+    /// If a node reads one that does not stand before it, a module has another number of inputs than it takes, the output
+    /// is not a head, another node than it is read by none, or a cell has not the operations of its type. There is one
+    /// stem, which alone reads the images.
     pub fn new(
         list: Vec<(Module, Vec<Source>, String)>,
         output: usize,
         cell_types: Vec<Vec<Vec<OpKind>>>,
         c_image: usize,
     ) -> Self {
-        let (mut nodes, mut parameters, mut offset) = (Vec::new(), Vec::new(), 0);
+        let (mut nodes, mut parameters, mut offset) = (Vec::<Node>::new(), Vec::new(), 0);
         let mut last_reader = vec![usize::MAX; list.len()];
         for (at, (module, inputs, prefix)) in list.into_iter().enumerate() {
             let weights = match &module {
@@ -179,6 +181,16 @@ impl Network {
             nodes.push(Node { module, inputs, prefix, offset, len });
             offset += len;
         }
+        let unread = (0..nodes.len()).find(|&at| at != output && last_reader[at] == usize::MAX);
+        assert_eq!(unread, None, "a node is read by none");
+        let is_stem = |node: &&Node| matches!(node.module, Module::Stem(_));
+        assert_eq!(nodes.iter().filter(is_stem).count(), 1, "a network has one stem");
+        for node in &nodes {
+            let n_inputs = if node.cell().is_some() { 2 } else { 1 };
+            assert_eq!(node.inputs.len(), n_inputs, "{} reads another number of states", node.prefix);
+            assert_eq!(node.inputs.contains(&Source::Images), is_stem(&node), "the stem alone reads the images");
+        }
+        assert!(matches!(nodes[output].module, Module::Head(_)), "the output is a head");
         last_reader[output] = usize::MAX;
         Self { nodes, output, cell_types, c_image, parameters, n_parameters: offset, last_reader }
     }
@@ -235,28 +247,23 @@ impl Network {
         self.cell_types.iter().map(|edges| edges.iter().map(Vec::len).sum()).collect()
     }
 
-    /// Computes a value of every node from those that it reads, and returns that of the output. A value is dropped when
-    /// its last reader has been computed.
-    pub(crate) fn walk<V>(&self, images: V, mut node: impl FnMut(usize, &Node, &[&V]) -> V) -> V {
+    /// Computes a value of every node from those that it reads, and returns that of the output. A value goes to its last
+    /// reader, who may use its memory again; the others get clones.
+    pub(crate) fn walk<V: Clone>(&self, images: V, mut node: impl FnMut(usize, &Node, Vec<V>) -> V) -> V {
         let (mut images, mut values) = (Some(images), Vec::<Option<V>>::new());
         let last_of_images = self.nodes.iter().rposition(|node| node.inputs.contains(&Source::Images));
         for (at, this) in self.nodes.iter().enumerate() {
-            let made = {
-                let of = |source: &Source| match *source {
-                    Source::Images => images.as_ref().expect("they have a reader left"),
-                    Source::Node(read) => values[read].as_ref().expect("it has a reader left"),
+            let mut reads = Vec::new();
+            for (i, source) in this.inputs.iter().enumerate() {
+                let (value, last) = match *source {
+                    Source::Images => (&mut images, last_of_images),
+                    Source::Node(read) => (&mut values[read], Some(self.last_reader[read])),
                 };
-                node(at, this, &this.inputs.iter().map(of).collect::<Vec<_>>())
-            };
-            values.push(Some(made));
-            images = images.filter(|_| last_of_images > Some(at));
-            for source in &this.inputs {
-                if let Source::Node(read) = *source
-                    && self.last_reader[read] == at
-                {
-                    values[read] = None;
-                }
+                let is_last = last == Some(at) && !this.inputs[i + 1..].contains(source);
+                let given = if is_last { value.take() } else { value.clone() };
+                reads.push(given.expect("it has a reader left"));
             }
+            values.push(Some(node(at, this, reads)));
         }
         values[self.output].take().expect("the output is kept")
     }

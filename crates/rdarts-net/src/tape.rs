@@ -64,6 +64,7 @@ impl Inputs {
 }
 
 /// What lies between two nodes.
+#[derive(Clone)]
 enum Value {
     /// Images or the output of a stem or a cell, (n, h, w, c).
     Maps(Tensor<4>),
@@ -72,9 +73,9 @@ enum Value {
 }
 
 impl Value {
-    fn maps(&self) -> Tensor<4> {
+    fn maps(self) -> Tensor<4> {
         match self {
-            Self::Maps(maps) => maps.clone(),
+            Self::Maps(maps) => maps,
             Self::Logits(_) => unreachable!("no node reads logits"),
         }
     }
@@ -120,20 +121,23 @@ impl<'a> Pass<'a> {
         let out = self.net.walk(Value::Maps(images), |at, node, reads| {
             let (mode, slot) = self.mode(at);
             let w = inputs.w[at].clone();
+            let mut reads = reads.into_iter().map(Value::maps);
+            let mut next = || reads.next().expect("a node has the inputs of its module");
             // Nothing is read again from a stem's slot.
             slots.push(if matches!(node.module, Module::Stem(_)) { Slot::closed() } else { slot });
             match &node.module {
                 Module::Stem(spec) => Value::Maps(match stem {
                     Some(stem) => stem.clone(),
-                    None => ops::stem(reads[0].maps(), w, StemCall { spec: *spec, mode }),
+                    None => ops::stem(next(), w, StemCall { spec: *spec, mode }),
                 }),
                 Module::Cell(cell) => {
                     let noise = self.noise.get(cell.index).unwrap_or(&quiet).clone();
                     let p = inputs.p[cell.cell_type].clone();
                     let call = CellCall { spec: cell.spec.clone(), noise, mode };
-                    Value::Maps(ops::cell(reads[0].maps(), reads[1].maps(), p, w, call))
+                    let (s0, s1) = (next(), next());
+                    Value::Maps(ops::cell(s0, s1, p, w, call))
                 }
-                Module::Head(spec) => Value::Logits(ops::head(reads[0].maps(), w, HeadCall { spec: *spec, mode })),
+                Module::Head(spec) => Value::Logits(ops::head(next(), w, HeadCall { spec: *spec, mode })),
             }
         });
         match out {

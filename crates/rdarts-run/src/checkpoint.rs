@@ -25,8 +25,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use rdarts_text::{escaped, shown};
+
 use crate::atomic;
-use crate::text::{escaped, is_system, shown};
+use crate::text::is_system;
 
 /// Version of the layout of a checkpoint.
 pub const CHECKPOINT_FORMAT: u32 = 2;

@@ -15,7 +15,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::text::{is_system, shown};
+use rdarts_text::shown;
+
+use crate::text::is_system;
 
 /// Version of the lines in `events.jsonl`. Lines of format 1 are read too; they lack what an [`EpochRecord`] says.
 pub const EVENT_FORMAT: u32 = 2;

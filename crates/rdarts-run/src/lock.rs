@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::atomic;
 use crate::rundir::RunError;
-use crate::text::{escaped, shown};
+use rdarts_text::{escaped, shown};
 
 /// The name of the locked file.
 pub(crate) const LOCK: &str = "lock";

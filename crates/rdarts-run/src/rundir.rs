@@ -29,13 +29,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use rdarts_text::{escaped, shown};
+
 use crate::atomic;
 use crate::checkpoint::{self, Checkpoint, CheckpointError, CheckpointName, Newest};
 use crate::event::{self, Event, EventError, LastLine, Timing};
 use crate::lock::{self, LOCK, Lock, Means, OWNER};
 use crate::log;
 use crate::spec::{SearchSpec, SpecError};
-use crate::text::{TextError, escaped, for_shell, is_system, read_text, shown};
+use crate::text::{TextError, for_shell, is_system, read_text};
 
 /// Version of the layout of a run directory.
 pub const RUN_FORMAT: u32 = 1;

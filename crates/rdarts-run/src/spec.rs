@@ -20,12 +20,13 @@ use std::fmt;
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
 
+use rdarts_text::{escaped, shown};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use self::layer::{Layer, first_missing, schema};
 use crate::presets::{self, PRESETS};
-use crate::text::{TextError, escaped, read_text, shown};
+use crate::text::{TextError, read_text};
 
 mod layer;
 

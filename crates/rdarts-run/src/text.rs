@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use rdarts_text::{escaped, shown};
+
 /// More than any spec, space or genotype has; a larger file was named by mistake.
 const MOST_BYTES: u64 = 16 << 20;
 
@@ -65,26 +67,6 @@ pub fn read_text(what: &'static str, path: &Path) -> Result<String, TextError> {
         return Err(TextError::Large { what, path: path.to_path_buf() });
     }
     decoded(&bytes).map_err(|found| TextError::Encoding { what, path: path.to_path_buf(), found })
-}
-
-/// A text with all that would spoil a line of a terminal spelled out: control characters, and those that turn the
-/// direction of writing or cannot be seen.
-pub fn escaped(text: &str) -> String {
-    let is_plain = |c: char| {
-        !c.is_control()
-            && !matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
-    text.chars().flat_map(|c| if is_plain(c) { vec![c] } else { c.escape_default().collect() }).collect()
-}
-
-/// A path as a sentence shows it, like [`escaped`], bytes that are no text as `\xe4`.
-pub fn shown(path: &Path) -> String {
-    let mut text = String::new();
-    for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
-        text.push_str(&escaped(chunk.valid()));
-        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
-    }
-    text
 }
 
 /// A path as a shell takes it.

@@ -132,7 +132,8 @@ impl<'a> MeanHessian<'a> {
             let hessian = this.of(i)?;
             this.kept.push(hessian);
         }
-        Some(this)
+        // What was made while it was set means nothing.
+        (!stop.load(Ordering::Relaxed)).then_some(this)
     }
 
     /// The directions in which the loss can change, see [`AlphaHessian::range`].

@@ -21,9 +21,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::nearest::{did_you_mean, quote};
 use crate::op::{Op, UnknownOp};
 use crate::space::CellType;
+use rdarts_text::{did_you_mean, quote};
 
 /// One architecture. Whatever builds one by hand should call [`Genotype::check`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

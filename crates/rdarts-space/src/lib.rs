@@ -18,7 +18,6 @@
 pub mod derive;
 pub mod enumerate;
 pub mod genotype;
-mod nearest;
 pub mod op;
 mod parse;
 pub mod select;
@@ -28,7 +27,7 @@ mod space_toml;
 pub use derive::derive;
 pub use enumerate::{Architectures, count, enumerate, index_of, nth, sample};
 pub use genotype::{Genotype, GenotypeError, GenotypeFault, GenotypeReadError};
-pub use nearest::nearest;
 pub use op::{Op, UnknownOp};
+pub use rdarts_text::nearest;
 pub use select::{Mismatch, Selection, selection};
 pub use space::{CellType, MAX_NODES, Space, SpaceError, SpaceFault, edge_index, edges, n_edges};

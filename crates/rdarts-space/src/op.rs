@@ -10,7 +10,7 @@ use std::str::FromStr;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::nearest::{did_you_mean, nearest, quote};
+use rdarts_text::{did_you_mean, nearest, quote};
 
 /// An operation on an edge of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -6,9 +6,9 @@
 //! whole is checked (an input that does not exist yet, a concatenated node that is absent) names its line and column.
 
 use crate::genotype::{Genotype, GenotypeError, GenotypeFault, Place};
-use crate::nearest::{nearest, quote};
 use crate::op::Op;
 use crate::space::CellType;
+use rdarts_text::{nearest, quote};
 
 /// Reads a genotype.
 pub(crate) fn genotype(text: &str) -> Result<Genotype, GenotypeError> {

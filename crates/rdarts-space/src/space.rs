@@ -12,8 +12,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::nearest::{did_you_mean, nearest, quote};
 use crate::op::{Op, UnknownOp};
+use rdarts_text::{did_you_mean, nearest, quote};
 
 /// The most intermediate nodes that a cell may have.
 pub const MAX_NODES: usize = 12;

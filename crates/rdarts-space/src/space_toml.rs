@@ -9,9 +9,9 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::nearest::nearest;
 use crate::op::Op;
 use crate::space::{CellType, MAX_NODES, Space, SpaceFault, check_cell, check_nodes, n_edges};
+use rdarts_text::nearest;
 
 /// A fault and the line it is on, counted from 1.
 type Located = (usize, SpaceFault);

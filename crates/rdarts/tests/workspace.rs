@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 mod skip;
 
 /// Arrows between crates; ARCHITECTURE.md shows the same table.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
+    ("rdarts-text", &[]),
     ("rdarts-rng", &[]),
-    ("rdarts-space", &["rdarts-rng"]),
+    ("rdarts-space", &["rdarts-rng", "rdarts-text"]),
     ("rdarts-kernels", &[]),
-    ("rdarts-data", &["rdarts-rng"]),
-    ("rdarts-run", &[]),
+    ("rdarts-data", &["rdarts-rng", "rdarts-text"]),
+    ("rdarts-run", &["rdarts-text"]),
     ("rdarts-net", &["rdarts-rng", "rdarts-space", "rdarts-kernels"]),
     ("rdarts-search", &["rdarts-rng", "rdarts-space", "rdarts-kernels", "rdarts-net", "rdarts-data", "rdarts-run"]),
     (

@@ -18,7 +18,7 @@ use super::content::Facts;
 use super::list::Listing;
 use crate::error::DataError;
 use crate::images::{Moments, add_moments, image_sum};
-use crate::names::shown;
+use rdarts_text::shown;
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;

@@ -2,8 +2,8 @@
 //! transparency, and those whose values use a small part of what their files could hold.
 
 use crate::error::DataError;
-use crate::names::shown;
 use image::DynamicImage;
+use rdarts_text::shown;
 use std::path::Path;
 
 /// What is known of a picture's values.

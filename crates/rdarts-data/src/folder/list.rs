@@ -18,7 +18,7 @@
 use super::scan::{self, Dir, Passed};
 use super::words::{self, Role};
 use crate::error::DataError;
-use crate::names::shown;
+use rdarts_text::shown;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -276,7 +276,7 @@ impl Listing {
                     self.unclear(&dir.path, format!(
                         "holds no part to train on, only {}: call one of them train, or name it as the folder if its \
                          images are for training and tests",
-                        crate::names::escaped(&names.join(" and "))
+                        rdarts_text::escaped(&names.join(" and "))
                     ));
                 }
             },
@@ -306,7 +306,7 @@ impl Listing {
             true => format!(
                 "holds classes that hold parts ({}): it should be the other way round, such as train/{}",
                 shown(&full(dirs[0])[0].path),
-                crate::names::escaped(&dirs[0].name())
+                rdarts_text::escaped(&dirs[0].name())
             ),
             false => format!(
                 "holds directories that hold directories of images ({one}, {two}), so it is not clear what the classes \

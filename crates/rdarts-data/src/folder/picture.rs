@@ -15,10 +15,10 @@
 use super::content::Facts;
 use super::jpeg;
 use crate::error::DataError;
-use crate::names::shown;
 use crate::sniff;
 use image::imageops::{FilterType, crop_imm, resize};
 use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Pixel};
+use rdarts_text::shown;
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -5,8 +5,8 @@
 //! known by its file `format`, and so is a directory that holds nothing but these.
 
 use crate::error::DataError;
-use crate::names::shown;
 use crate::sniff;
+use rdarts_text::shown;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;

@@ -9,7 +9,7 @@ use toml::{Table, Value};
 
 use super::{Bad, CHOICES, Origin, SearchSpec, SpecError, float, one_of, quoted};
 use crate::presets::{self, PAPER};
-use crate::text::escaped;
+use rdarts_text::escaped;
 
 /// A table of values and where each of them comes from.
 pub(super) struct Layer {
@@ -250,23 +250,16 @@ fn check_table(
 
 /// What to write instead of an unknown key.
 fn nearest(key: &str, prefix: &str, known: &Table) -> String {
-    let score = |name: &str| strsim::normalized_damerau_levenshtein(&key.to_lowercase(), name);
-    let best = known.keys().map(|name| (score(name), name)).max_by(|a, b| a.0.total_cmp(&b.0));
-    // A key that exists in another section was most likely put in the wrong one, unless this one has nearly the same.
-    let all = leaf_keys(&schema());
-    let is_slip = best.as_ref().is_some_and(|(score, _)| *score >= 0.7);
-    if let Some(elsewhere) = all.iter().find(|full| !is_slip && full.rsplit('.').next() == Some(key)) {
+    let names: Vec<&str> = known.keys().map(String::as_str).collect();
+    if let Some(name) = rdarts_text::nearest(key, &names) {
+        return format!("did you mean `{}`?", join(prefix, name));
+    }
+    // A key that exists in another section was most likely put in the wrong one.
+    if let Some(elsewhere) = leaf_keys(&schema()).iter().find(|full| full.rsplit('.').next() == Some(key)) {
         return format!("did you mean `{elsewhere}`?");
     }
-    match best {
-        // Half of the letters right: below that a guess confuses more than it helps.
-        Some((score, name)) if score >= 0.5 => format!("did you mean `{}`?", join(prefix, name)),
-        _ => {
-            let names = known.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-            let place = if prefix.is_empty() { "a spec".to_string() } else { format!("[{prefix}]") };
-            format!("the keys of {place} are {names}")
-        }
-    }
+    let place = if prefix.is_empty() { "a spec".to_string() } else { format!("[{prefix}]") };
+    format!("the keys of {place} are {}", names.join(", "))
 }
 
 pub(super) fn first_missing(table: &Table, known: &Table, prefix: &str) -> Option<String> {

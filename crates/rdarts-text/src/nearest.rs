@@ -40,7 +40,7 @@ fn normalized(name: &str) -> String {
 }
 
 /// `name` in backquotes for a message: control characters escaped, and cut where it is very long.
-pub(crate) fn quote(name: &str) -> String {
+pub fn quote(name: &str) -> String {
     let mut text: String = name.chars().take(40).flat_map(char::escape_debug).collect();
     if name.chars().count() > 40 {
         text.push_str("...");
@@ -49,7 +49,7 @@ pub(crate) fn quote(name: &str) -> String {
 }
 
 /// The nearest known name as a clause of a message, or nothing.
-pub(crate) fn did_you_mean(nearest: Option<&str>) -> String {
+pub fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map_or(String::new(), |name| format!(", the nearest known one is `{name}`"))
 }
 
