@@ -216,7 +216,7 @@ fn tell(problem: &Problem, path: &Path, found: &Found, events: &[Event]) {
         out!("      the paper's settings on these images");
     } else if spec.preset == "demo" {
         out!("  rdarts search --preset paper");
-        out!("      the paper's settings on the full Fashion-MNIST: hours (README, How long it takes)");
+        out!("      the paper's settings on the full Fashion-MNIST: hours (README says how many)");
     } else {
         out!("  rdarts search {path}/spec.toml --seed {}", spec.seed + 1);
         out!("      the same with other random numbers, to see how far it varies");

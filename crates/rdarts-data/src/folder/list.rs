@@ -355,7 +355,9 @@ impl Listing {
         }
         for other in others {
             let (path, n) = (shown(&other.path), other.n_pictures());
-            self.notes.push(format!("{path} ({n} images) is not used: its name is not that of a part of a data set (train, validation, test)"));
+            self.notes.push(format!(
+                "{path} ({n} images) is not used: its name is not that of a part of a data set (train, validation, test)"
+            ));
         }
         self.leave_out_files(classes);
         self.name_classes(&train_classes);
