@@ -4,7 +4,6 @@ pub mod backward;
 pub mod buffers;
 pub mod cell;
 pub mod head;
-pub mod loss;
 pub mod noise;
 mod norm;
 pub mod peak;

@@ -9,8 +9,8 @@
 use std::time::Instant;
 
 use rdarts_net::{
-    AlphaHessian, Alphas, Batch, Device, InnerStep, Network, Point, SupernetSpec, Work, alpha_gradient, forward,
-    forward_mixed, unrolled_gradient, weight_gradient,
+    AlphaHessian, Alphas, Batch, Device, InnerStep, Network, Point, SupernetSpec, Targets, Work, alpha_gradient,
+    forward, forward_mixed, unrolled_gradient, weight_gradient,
 };
 use rdarts_rng::Stream;
 use rdarts_space::{CellType, Space};
@@ -28,7 +28,7 @@ fn main() {
     let (weights, mut alphas) = (net.init(1), Alphas::zeros(&net));
     alphas.each_mut().iter_mut().flatten().for_each(|a| *a = 1e-3 * stream.normal());
     let at = Point { net: &net, device: &Device::flex(), weights: &weights, alphas: &alphas };
-    let batch = Batch { images: &images, side: [side; 2], labels: &labels, noise: &[] };
+    let batch = Batch { images: &images, side: [side; 2], targets: Targets::Labels(&labels), noise: &[] };
 
     println!("{} parameters, {} threads", net.n_parameters(), rayon::current_num_threads());
     let step = InnerStep { xi: 0.025, l2: 3e-4, momentum: 0.9, buffer: None };

@@ -14,13 +14,13 @@ use rayon::prelude::*;
 use rdarts_kernels::backward::{Dual, Kept, Want, vjp};
 use rdarts_kernels::buffers::{give_back, take_vec};
 use rdarts_kernels::cell::{CellInput, CellTangent, Saved, SavedDot, forward, jvp};
-use rdarts_kernels::loss::CrossEntropy;
 use rdarts_kernels::spec::{CellDims, CellNoise};
 use rdarts_kernels::stem::StemSaved;
 use rdarts_kernels::{Isa, head, stem};
 
 use crate::graph::{CellModule, Module, Network, Node, Source};
 use crate::point::{Batch, Evaluation, Point};
+use crate::task::Loss;
 use crate::values::{Alphas, Real};
 
 /// For who never stops.
@@ -40,7 +40,7 @@ pub(crate) struct Chain<'s> {
     images: State,
     /// Of every node.
     states: Vec<State>,
-    ce: CrossEntropy,
+    loss: Box<dyn Loss>,
     evaluation: Evaluation,
     /// What the gradient of the loss left in each cell, node by node.
     kept: Vec<Option<Kept>>,
@@ -98,7 +98,7 @@ impl<'s> Chain<'s> {
 
     /// The passes of a batch, with the gradient of the weights if `weights`.
     pub fn new<R: Real>(at: Point<R>, batch: Batch<R>, weights: bool, stop: &'s AtomicBool) -> Self {
-        let (net, isa, n) = (at.net.clone(), Isa::best(), batch.labels.len());
+        let (net, isa, n) = (at.net.clone(), Isa::best(), batch.targets.n());
         let p = at.alphas.softmax(&net).narrow();
         let images = State { out: narrow(batch.images), saved: Made::Images };
         let (w, dims) = (narrow(at.weights), net.dims(n, batch.side));
@@ -125,13 +125,13 @@ impl<'s> Chain<'s> {
                 }
             }
         });
-        let logits: Vec<f64> = net.output(&states).out.iter().map(|v| f64::from(*v)).collect();
-        let ce = CrossEntropy::new(&logits, batch.labels);
-        let evaluation = Evaluation { logits, loss: ce.loss, correct: ce.correct };
+        let outputs: Vec<f64> = net.output(&states).out.iter().map(|v| f64::from(*v)).collect();
+        let loss = batch.targets.loss(&outputs);
+        let evaluation = Evaluation::new(outputs, &*loss);
         let (p_bar, noise) = (Alphas::zeros(&net), batch.noise.to_vec());
         let (kept, w_bar) = (Vec::new(), Vec::new());
         let mut chain =
-            Self { net, stop, noise, weights: w, p, dims, images, states, ce, evaluation, kept, p_bar, w_bar };
+            Self { net, stop, noise, weights: w, p, dims, images, states, loss, evaluation, kept, p_bar, w_bar };
         chain.send_back(weights);
         chain
     }
@@ -174,7 +174,7 @@ impl<'s> Chain<'s> {
 
     /// The gradient of the loss, with what products need of it.
     fn send_back(&mut self, weights: bool) {
-        let last: Vec<f32> = self.ce.gradient.iter().map(|v| *v as f32).collect();
+        let last: Vec<f32> = self.loss.gradient().iter().map(|v| *v as f32).collect();
         let mut w_bar = if weights { take_vec(self.weights.len()) } else { Vec::new() };
         let mut kept: Vec<Option<Kept>> = self.states.iter().map(|_| None).collect();
         let mut p_bar = Alphas::zeros(&self.net);
@@ -231,11 +231,11 @@ impl<'s> Chain<'s> {
     fn along(&self, direction: Direction<'_>, first: usize) -> Alphas {
         let mut dots = self.tangents(&direction);
         let narrow = |v: &[f64]| v.iter().map(|v| *v as f32).collect::<Vec<f32>>();
-        let logits: Vec<f64> = match self.net.output(&dots).out() {
+        let z_dot: Vec<f64> = match self.net.output(&dots).out() {
             Some(dot) => dot.iter().map(|v| f64::from(*v)).collect(),
-            None => vec![0.0; self.evaluation.logits.len()],
+            None => vec![0.0; self.evaluation.outputs.len()],
         };
-        let (last, d) = (narrow(&self.ce.tangent(&logits).1), narrow(&self.ce.gradient));
+        let (last, d) = (narrow(&self.loss.tangent(&z_dot).1), narrow(self.loss.gradient()));
         let mut p_bar = Alphas::zeros(&self.net);
         let wanted = self.net.behind(|cell_type| cell_type >= first);
         let back = |at: usize, node: &Node, g: Vec<f32>, wants: &[bool]| match (&node.module, &self.states[at].saved) {

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::sync::atomic::{self, AtomicBool};
 
 use burn::tensor::{DType, Device, Tensor};
-use rdarts_kernels::loss::CrossEntropy;
 use rdarts_kernels::spec::CellNoise;
 
 use crate::chain::{Chain, NEVER};
@@ -24,6 +23,7 @@ use crate::point::{Batch, Evaluation, Point};
 use crate::tape::{
     Inputs, Pass, copied, download, evaluate, seeded_backward, take_p_bar, upload, upload_images, upload_reals,
 };
+use crate::task::Loss;
 use crate::values::{Alphas, Real};
 
 /// The Hessian of the loss of one batch with respect to alpha, as an operator v -> H v.
@@ -192,7 +192,7 @@ struct Tape {
     /// The stem's output with tangent zero, (2n, h, w, c).
     stem: Tensor<4>,
     primal: Vec<Arc<Slot>>,
-    ce: CrossEntropy,
+    loss: Box<dyn Loss>,
 }
 
 impl Tape {
@@ -207,11 +207,11 @@ impl Tape {
         let pass = Pass::plain(net, batch.noise, true);
         let stem = pass.stem(upload_images(net, batch, at.device), &inputs);
         let (logits, primal) = pass.run_after(&stem, &inputs);
-        let (evaluation, ce) = evaluate(&logits, batch.labels);
+        let (evaluation, loss) = evaluate(&logits, batch.targets);
 
         let w = net.nodes().iter().map(|node| upload_dual::<R>(node.part(at.weights), None, &device)).collect();
         let stem = Tensor::cat(vec![stem.clone(), stem.zeros_like()], 0).autodiff();
-        (Self { device, dtype, noise: batch.noise.to_vec(), w, stem, primal, ce }, evaluation)
+        (Self { device, dtype, noise: batch.noise.to_vec(), w, stem, primal, loss }, evaluation)
     }
 
     /// The gradients of p and p' of the tangent of the loss along p' = `p_dot`.
@@ -222,7 +222,7 @@ impl Tape {
         let inputs = Inputs { p: p.each().iter().zip(p_dot.each()).map(stack).collect(), w: self.w.clone() };
         let pass = Pass { dual: true, primal: Some(&self.primal), ..Pass::plain(net, &self.noise, true) };
         let (logits, _) = pass.run_after(&self.stem, &inputs);
-        let bars = dual_backward(logits, &self.ce, &inputs, p);
+        let bars = dual_backward(logits, &*self.loss, &inputs, p);
         [0, 1].map(|part| {
             bars.each().iter().map(|bars| bars[part * bars.len() / 2..][..bars.len() / 2].to_vec()).collect()
         })
@@ -248,23 +248,23 @@ pub fn mixed_hvp<R: Real>(at: Point<R>, batch: Batch<R>, v: &[R]) -> Alphas {
     let w = net.nodes().iter().map(|node| upload_dual::<R>(node.part(at.weights), Some(node.part(v)), &device));
     let inputs = Inputs { p: p.each().iter().map(still).collect(), w: w.collect() };
     let pass = Pass { dual: true, weights_move: true, ..Pass::plain(net, batch.noise, true) };
-    let size = [2 * batch.labels.len(), batch.side[0], batch.side[1], net.c_image()];
+    let n = batch.targets.n();
+    let size = [2 * n, batch.side[0], batch.side[1], net.c_image()];
     let images = stack_with_zeros(batch.images);
     let (logits, _) = pass.run(upload_reals::<R, 4>(images, size, &device), &inputs);
-    let n = batch.labels.len();
     let value = logits.clone().narrow(0, 0, n);
-    let ce = CrossEntropy::new(&download(value.into_data()), batch.labels);
-    let bars = dual_backward(logits, &ce, &inputs, &p);
+    let loss = batch.targets.loss(&download(value.into_data()));
+    let bars = dual_backward(logits, &*loss, &inputs, &p);
     inputs.recycle::<R>();
     let p_bar: Alphas = bars.each().iter().map(|bars| bars[..bars.len() / 2].to_vec()).collect();
     p.jacobian(net, &p_bar)
 }
 
 /// The reverse pass over a dual pass, from the tangent of the loss to the stacked mixing weights.
-fn dual_backward(logits: Tensor<2>, ce: &CrossEntropy, inputs: &Inputs, p: &Alphas) -> Alphas {
+fn dual_backward(logits: Tensor<2>, loss: &dyn Loss, inputs: &Inputs, p: &Alphas) -> Alphas {
     let stacked = download(logits.clone().into_data());
-    let (_, z_bar) = ce.tangent(&stacked[stacked.len() / 2..]);
-    let mut grads = seeded_backward(logits, &[&z_bar[..], &ce.gradient].concat());
+    let (_, z_bar) = loss.tangent(&stacked[stacked.len() / 2..]);
+    let mut grads = seeded_backward(logits, &[&z_bar[..], loss.gradient()].concat());
     let doubled: Vec<usize> = p.n_each().into_iter().map(|n| 2 * n).collect();
     take_p_bar(inputs, &mut grads, &doubled)
 }

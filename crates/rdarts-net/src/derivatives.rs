@@ -1,8 +1,8 @@
 //! First derivatives of the supernet's loss on flat buffers, and the unrolled architecture gradient.
 //!
 //! Each function is one pass over one batch and computes what its name says and nothing else: the weights stay
-//! off the tape in [`alpha_gradient`], the mixing weights in [`weight_gradient`]. Softmax and cross entropy
-//! live outside the tape in double precision ([`crate::mixing`], [`rdarts_kernels::loss`]); the tape is seeded with dL/dz.
+//! off the tape in [`alpha_gradient`], the mixing weights in [`weight_gradient`]. Softmax and losses
+//! live outside the tape in double precision ([`crate::mixing`], [`crate::task`]); the tape is seeded with dL/dz.
 //!
 //! The unrolled gradient (DARTS paper, equations 5 to 8) of L_valid(w'(alpha), alpha), with
 //! w' = w - xi (mu b + dL_train/dw + l2 w), is
@@ -55,7 +55,7 @@ impl<R: Real> Evaluator<R> {
         let images = upload_images(&self.net, batch, &self.device);
         let inputs = self.inputs.as_ref().expect("there until this is dropped");
         let logits = Pass::plain(&self.net, batch.noise, false).run(images, inputs).0;
-        evaluate(&logits, batch.labels).0
+        evaluate(&logits, batch.targets).0
     }
 }
 
@@ -181,8 +181,8 @@ fn gradients<R: Real>(at: Point<R>, batch: Batch<R>, tracked: Tracked) -> (Evalu
     let device = at.device.clone().autodiff();
     let inputs = Inputs::upload(at, &device, tracked);
     let logits = Pass::plain(at.net, batch.noise, true).run(upload_images(at.net, batch, &device), &inputs).0;
-    let (evaluation, ce) = evaluate(&logits, batch.labels);
-    let mut grads = seeded_backward(logits, &ce.gradient);
+    let (evaluation, loss) = evaluate(&logits, batch.targets);
+    let mut grads = seeded_backward(logits, loss.gradient());
     let alphas = if tracked.alphas() {
         let p_bar = take_p_bar(&inputs, &mut grads, &at.alphas.n_each());
         at.alphas.softmax(at.net).jacobian(at.net, &p_bar)

@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use rdarts_kernels::spec::OpKind::{MaxPool3, SepConv, Skip};
-//! use rdarts_net::{AlphaHessian, Alphas, Batch, Device, Network, Point, SupernetSpec, alpha_gradient};
+//! use rdarts_net::{AlphaHessian, Alphas, Batch, Device, Network, Point, SupernetSpec, Targets, alpha_gradient};
 //!
 //! let edges = vec![vec![SepConv(3), Skip, MaxPool3]; 2];
 //! let net = Network::supernet(SupernetSpec {
@@ -23,7 +23,7 @@
 //! let (weights, alphas) = (net.init(1), Alphas::zeros(&net));
 //! let images: Vec<f32> = (0..2 * 8 * 8).map(|i| (i as f32).sin()).collect();
 //! let at = Point { net: &net, device: &Device::flex(), weights: &weights, alphas: &alphas };
-//! let batch = Batch { images: &images, side: [8, 8], labels: &[0, 2], noise: &[] };
+//! let batch = Batch { images: &images, side: [8, 8], targets: Targets::Labels(&[0, 2]), noise: &[] };
 //!
 //! let (evaluation, gradient) = alpha_gradient(at, batch);
 //! let hessian = AlphaHessian::new(at, batch);
@@ -36,6 +36,8 @@ pub mod values;
 
 pub mod graph;
 pub mod supernet;
+
+pub mod task;
 
 pub mod point;
 
@@ -63,4 +65,5 @@ pub use graph::{CellModule, Module, Network, Node, Parameter, ParameterError, So
 pub use memory::Work;
 pub use point::{Batch, Evaluation, Point};
 pub use supernet::{SupernetSpec, op_kind};
+pub use task::{Count, Loss, Targets};
 pub use values::{Alphas, Real};

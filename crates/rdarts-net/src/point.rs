@@ -6,6 +6,7 @@ use burn::tensor::Device;
 use rdarts_kernels::spec::CellNoise;
 
 use crate::graph::Network;
+use crate::task::{Count, Loss, Targets};
 use crate::values::Alphas;
 
 /// Where derivatives are taken.
@@ -21,15 +22,15 @@ pub struct Point<'a, R> {
     pub alphas: &'a Alphas,
 }
 
-/// Images, labels and the constants of the step that sees them.
+/// Images, their targets and the constants of the step that sees them.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a, R> {
     /// (n, h, w, c_image).
     pub images: &'a [R],
     /// Rows and columns of an image.
     pub side: [usize; 2],
-    /// n classes.
-    pub labels: &'a [u32],
+    /// Of n images.
+    pub targets: Targets<'a>,
     /// Drop path and noise of each cell; empty for none.
     pub noise: &'a [Arc<CellNoise>],
 }
@@ -37,10 +38,17 @@ pub struct Batch<'a, R> {
 /// What a forward pass says about a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
-    /// (n, classes).
-    pub logits: Vec<f64>,
-    /// Mean cross entropy.
+    /// The network's outputs, (n, values of an image): of a classification the logits.
+    pub outputs: Vec<f64>,
+    /// Mean over the batch.
     pub loss: f64,
-    /// Images classified correctly.
-    pub correct: usize,
+    /// What the task counts.
+    pub count: Count,
+}
+
+impl Evaluation {
+    /// Of outputs and their loss.
+    pub fn new(outputs: Vec<f64>, loss: &dyn Loss) -> Self {
+        Self { outputs, loss: loss.value(), count: loss.count() }
+    }
 }

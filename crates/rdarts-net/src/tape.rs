@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
-use rdarts_kernels::loss::CrossEntropy;
 use rdarts_kernels::spec::CellNoise;
 
 use crate::graph::{Module, Network};
 use crate::ops::{self, CellCall, HeadCall, Ledger, Mode, Slot, StemCall};
 use crate::point::{Batch, Evaluation, Point};
+use crate::task::{Loss, Targets};
 use crate::values::{Alphas, Real};
 
 /// What a pass puts on the tape.
@@ -173,14 +173,14 @@ pub(crate) fn seeded_backward(logits: Tensor<2>, cotangent: &[f64]) -> Gradients
     (logits * seed).sum().backward()
 }
 
-pub(crate) fn evaluate(logits: &Tensor<2>, labels: &[u32]) -> (Evaluation, CrossEntropy) {
-    let logits = download(logits.clone().into_data());
-    let ce = CrossEntropy::new(&logits, labels);
-    (Evaluation { logits, loss: ce.loss, correct: ce.correct }, ce)
+pub(crate) fn evaluate(outputs: &Tensor<2>, targets: Targets) -> (Evaluation, Box<dyn Loss>) {
+    let outputs = download(outputs.clone().into_data());
+    let loss = targets.loss(&outputs);
+    (Evaluation::new(outputs, &*loss), loss)
 }
 
 pub(crate) fn upload_images<R: Real>(net: &Network, batch: Batch<R>, device: &Device) -> Tensor<4> {
-    let size = [batch.labels.len(), batch.side[0], batch.side[1], net.c_image()];
+    let size = [batch.targets.n(), batch.side[0], batch.side[1], net.c_image()];
     assert_eq!(batch.images.len(), size.iter().product::<usize>(), "the images are not {size:?}");
     upload_reals::<R, 4>(copied(batch.images), size, device)
 }

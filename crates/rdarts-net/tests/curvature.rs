@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rdarts_kernels::spec::{CellNoise, OpKind};
 use rdarts_net::{
-    AlphaHessian, Alphas, Batch, Device, InnerStep, Network, PUBLISHED_RADIUS, Point, SupernetSpec, alpha_gradient,
-    forward, mixed_hvp, unrolled_gradient, unrolled_gradient_difference, weight_gradient,
+    AlphaHessian, Alphas, Batch, Device, InnerStep, Network, PUBLISHED_RADIUS, Point, SupernetSpec, Targets,
+    alpha_gradient, forward, mixed_hvp, unrolled_gradient, unrolled_gradient_difference, weight_gradient,
 };
 use rdarts_rng::Stream;
 
@@ -76,7 +76,7 @@ impl Case {
     }
 
     fn batch(&self, i: usize) -> Batch<'_, f64> {
-        Batch { images: &self.images[i], side: SIDE, labels: &self.labels[i], noise: &self.noise }
+        Batch { images: &self.images[i], side: SIDE, targets: Targets::Labels(&self.labels[i]), noise: &self.noise }
     }
 
     fn direction(&mut self, n: usize) -> Vec<f64> {
@@ -224,7 +224,7 @@ fn a_stopped_product_computes_nothing_more() {
     let narrow = |v: &[f64]| v.iter().map(|v| *v as f32).collect::<Vec<f32>>();
     let (weights, images) = (narrow(&case.weights), narrow(&case.images[0]));
     let at = Point { net: &case.net, device: &case.device, weights: &weights, alphas: &case.alphas };
-    let batch = Batch { images: &images, side: SIDE, labels: &case.labels[0], noise: &case.noise };
+    let batch = Batch { images: &images, side: SIDE, targets: Targets::Labels(&case.labels[0]), noise: &case.noise };
     let stop = AtomicBool::new(false);
     let hessian = AlphaHessian::until(at, batch, &stop);
     let v: Vec<f64> = (0..hessian.n()).map(|i| if i == 0 { 1.0 } else { 0.0 }).collect();

@@ -10,8 +10,8 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, HeadSpec, OpKind, StemSpec, weights_len};
 use rdarts_net::ops::{self, CellCall, HeadCall, Ledger, Mode, Slot, StemCall};
 use rdarts_net::{
-    AlphaHessian, Alphas, Batch, InnerStep, Network, Point, SupernetSpec, alpha_gradient, forward, forward_mixed,
-    graph, mixed_hvp, unrolled_gradient, weight_gradient,
+    AlphaHessian, Alphas, Batch, InnerStep, Network, Point, SupernetSpec, Targets, alpha_gradient, forward,
+    forward_mixed, graph, mixed_hvp, unrolled_gradient, weight_gradient,
 };
 use rdarts_rng::Stream;
 
@@ -358,7 +358,7 @@ impl Case {
     }
 
     fn batch(&self) -> Batch<'_, f32> {
-        Batch { images: &self.images, side: SIDE, labels: &self.labels, noise: &self.noise }
+        Batch { images: &self.images, side: SIDE, targets: Targets::Labels(&self.labels), noise: &self.noise }
     }
 
     /// The logits of all operations with given mixing weights, in double precision, module by module.
@@ -406,7 +406,7 @@ fn the_number_of_threads_changes_no_bit_of_any_derivative() {
             let step = InnerStep { xi: 0.1, l2: 1e-3, momentum: 0.0, buffer: None };
             let mut bits: Vec<u64> = Vec::new();
             let mut add = |values: &[f64]| bits.extend(values.iter().map(|v| v.to_bits()));
-            add(&forward(at, batch).logits);
+            add(&forward(at, batch).outputs);
             add(&alpha_gradient(at, batch).1.flat());
             add(&weight_gradient(at, batch).1.iter().map(|v| f64::from(*v)).collect::<Vec<_>>());
             add(&hessian.apply(&v));
@@ -440,7 +440,7 @@ fn operations_of_weight_zero_need_not_be_computed() {
     let case = Case::new();
     let wide = |v: &[f32]| v.iter().map(|v| f64::from(*v)).collect::<Vec<f64>>();
     let (weights, images) = (wide(&case.weights), wide(&case.images));
-    let exact = Batch { images: &images, side: SIDE, labels: &case.labels, noise: &case.noise };
+    let exact = Batch { images: &images, side: SIDE, targets: Targets::Labels(&case.labels), noise: &case.noise };
     let one_hot = |keep: &dyn Fn(usize) -> Option<usize>| {
         let of = |n: usize| (0..n).map(|i| if keep(i / 3) == Some(i % 3) { 1.0 } else { 0.0 }).collect();
         let [normal, reduce] = case.net.n_alphas()[..] else { unreachable!("a supernet has two types of cells") };
@@ -467,8 +467,8 @@ fn operations_of_weight_zero_need_not_be_computed() {
         let largest = unpruned.iter().fold(0f64, |m, v| m.max(v.abs()));
         let off =
             |logits: &[f64]| logits.iter().zip(&unpruned).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / largest;
-        assert!(off(&double.logits) < 1e-13, "{what}: {:.1e}", off(&double.logits));
-        assert!(off(&single.logits) < TOLERANCE, "{what}: {:.1e}", off(&single.logits));
+        assert!(off(&double.outputs) < 1e-13, "{what}: {:.1e}", off(&double.outputs));
+        assert!(off(&single.outputs) < TOLERANCE, "{what}: {:.1e}", off(&single.outputs));
         assert!((single.loss - double.loss).abs() < TOLERANCE);
     }
     let mixed = forward_mixed(&case.net, &case.device, &case.weights, &case.alphas.softmax(&case.net), case.batch());

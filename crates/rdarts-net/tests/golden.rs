@@ -13,8 +13,8 @@ use std::time::Instant;
 
 use rdarts_kernels::spec::CellNoise;
 use rdarts_net::{
-    AlphaHessian, Alphas, Batch, Device, InnerStep, Network, Point, Real, SupernetSpec, alpha_gradient, both_gradients,
-    forward, unrolled_gradient, weight_gradient,
+    AlphaHessian, Alphas, Batch, Device, InnerStep, Network, Point, Real, SupernetSpec, Targets, alpha_gradient,
+    both_gradients, forward, unrolled_gradient, weight_gradient,
 };
 use rdarts_space::Space;
 use safetensors::{Dtype, SafeTensors};
@@ -204,8 +204,8 @@ impl Case {
         let (train_labels, valid_labels) = (self.labels("y_train"), self.labels("y_valid"));
         let at = Point { net: &net, device: &Device::flex(), weights: &weights, alphas: &alphas };
         let noise = self.noise();
-        let train = Batch { images: &train_images, side, labels: &train_labels, noise: &noise };
-        let valid = Batch { images: &valid_images, labels: &valid_labels, ..train };
+        let train = Batch { images: &train_images, side, targets: Targets::Labels(&train_labels), noise: &noise };
+        let valid = Batch { images: &valid_images, targets: Targets::Labels(&valid_labels), ..train };
 
         let mut errors = Vec::new();
         let gradients = self.by_weight(&net, "grad.", "grads");
@@ -219,7 +219,7 @@ impl Case {
         };
 
         let plain = forward(at, valid);
-        check("logits_valid", &plain.logits);
+        check("logits_valid", &plain.outputs);
         let (_, dw) = weight_gradient(at, train);
         for p in net.weights() {
             let (values, _) = net.read(&dw, &p.name).unwrap();

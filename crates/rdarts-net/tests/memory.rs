@@ -5,7 +5,7 @@
 use std::process::Command;
 
 use rdarts_net::{
-    AlphaHessian, Alphas, Batch, Device, InnerStep, Network, Point, SupernetSpec, Work, alpha_gradient,
+    AlphaHessian, Alphas, Batch, Device, InnerStep, Network, Point, SupernetSpec, Targets, Work, alpha_gradient,
     unrolled_gradient, weight_gradient,
 };
 use rdarts_space::Space;
@@ -67,7 +67,7 @@ fn run(case: usize, work: Work) {
     let labels: Vec<u32> = (0..n as u32).map(|i| i % 10).collect();
     let (weights, alphas) = (net.init(1), Alphas::zeros(&net));
     let at = Point { net: &net, device: &Device::flex(), weights: &weights, alphas: &alphas };
-    let batch = Batch { images: &images, side, labels: &labels, noise: &[] };
+    let batch = Batch { images: &images, side, targets: Targets::Labels(&labels), noise: &[] };
     let hessian = (work == Work::HessianProduct).then(|| AlphaHessian::new(at, batch));
     for _ in 0..2 {
         match &hessian {

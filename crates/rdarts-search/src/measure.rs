@@ -8,7 +8,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rdarts_net::{AlphaHessian, Alphas, Evaluator, FullHessian, Point, Work};
+use rdarts_net::{AlphaHessian, Alphas, Count, Evaluator, FullHessian, Point, Work};
 use rdarts_rng::Stream;
 use rdarts_run::HessianMode;
 use rdarts_space::{Genotype, Selection, derive, selection};
@@ -76,7 +76,7 @@ fn score(
         range.end = range.end.min(range.start + spec.data.valid_limit);
     }
     let norm = problem.data.norm();
-    let (mut loss, mut correct, mut seen) = (0.0, 0, 0);
+    let (mut loss, mut count) = (0.0, Count::default());
     for (i, batch) in rdarts_data::eval_batches(&problem.data.train, range, spec.search.batch, &norm).enumerate() {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
@@ -86,10 +86,9 @@ fn score(
         let noise = problem.noise(state.at.attempt, None, "noise-eval", position, batch.n);
         let evaluation = evaluator.evaluate(as_batch(&batch, &noise));
         loss += evaluation.loss * batch.n as f64;
-        correct += evaluation.correct;
-        seen += batch.n;
+        count += evaluation.count;
     }
-    Ok(Some(Score { loss: loss / seen as f64, accuracy: correct as f64 / seen as f64 }))
+    Ok(Some(Score { loss: loss / count.n as f64, accuracy: count.mean() }))
 }
 
 /// The Hessian of the mean loss of some batches with respect to alpha.

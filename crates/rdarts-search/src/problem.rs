@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rdarts_data::{Augment, Batch as Images, Cache, DataError, Dataset, Loader, Options, Silent, Split, Watch};
 use rdarts_kernels::spec::CellNoise;
-use rdarts_net::{Batch, Device, Network, SupernetSpec};
+use rdarts_net::{Batch, Device, Network, SupernetSpec, Targets};
 use rdarts_rng::Stream;
 use rdarts_run::{CutoutSchedule, DataSpec, HessianImages, HessianSpec, SearchSpec, Statistics};
 use rdarts_space::{CellType, Space};
@@ -304,7 +304,12 @@ pub fn data_options<'a>(data: &DataSpec, watch: &'a dyn Watch) -> Options<'a> {
 
 /// A batch as the network wants it.
 pub fn as_batch<'a>(images: &'a Images, noise: &'a [Arc<CellNoise>]) -> Batch<'a, f32> {
-    Batch { images: &images.images, side: [images.height, images.width], labels: &images.labels, noise }
+    Batch {
+        images: &images.images,
+        side: [images.height, images.width],
+        targets: Targets::Labels(&images.labels),
+        noise,
+    }
 }
 
 fn most_hessian_batches(spec: &SearchSpec, split: &Split) -> usize {

@@ -353,7 +353,7 @@ fn train_epoch(
         let sums = &mut state.at;
         sums.alpha_loss += valid_loss.loss;
         sums.train_loss += train_loss.loss * train.n as f64;
-        sums.train_correct += train_loss.correct;
+        sums.train_correct += train_loss.count.total as usize;
         sums.train_seen += train.n;
         sums.step += 1;
         sums.total_steps += 1;

@@ -1,6 +1,6 @@
 //! Lanczos against the full spectrum on random supernets: different spaces, sizes, weights, alphas and batches.
 
-use rdarts_net::{AlphaHessian, Alphas, Batch, Device, Network, Point, SupernetSpec};
+use rdarts_net::{AlphaHessian, Alphas, Batch, Device, Network, Point, SupernetSpec, Targets};
 use rdarts_rng::Stream;
 use rdarts_search::lanczos::spectrum;
 use rdarts_search::measure::largest_eigenvalue;
@@ -23,7 +23,8 @@ fn lanczos_agrees_with_the_full_spectrum_within_its_bound_on_random_supernets() 
         let labels: Vec<u32> = (0..n).map(|_| s.below(classes) as u32).collect();
         let weights = net.init(seed);
         let at = Point { net: &net, device: &Device::flex(), weights: &weights, alphas: &alphas };
-        let hessian = AlphaHessian::new(at, Batch { images: &images, side, labels: &labels, noise: &[] });
+        let hessian =
+            AlphaHessian::new(at, Batch { images: &images, side, targets: Targets::Labels(&labels), noise: &[] });
         let full = hessian.full();
         let values = spectrum(full.n, &full.values);
         let largest = values.iter().fold(0f64, |m, v| m.max(v.abs()));

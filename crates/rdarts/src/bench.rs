@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use rdarts::kernels::{Isa, buffers, peak};
 use rdarts::net::{
-    AlphaHessian, Alphas, Batch, Cost, Device, InnerStep, Network, Point, SupernetSpec, Work, alpha_gradient,
+    AlphaHessian, Alphas, Batch, Cost, Device, InnerStep, Network, Point, SupernetSpec, Targets, Work, alpha_gradient,
     unrolled_gradient, weight_gradient,
 };
 use rdarts::rng::Stream;
@@ -307,7 +307,7 @@ impl<'a> World<'a> {
 }
 
 fn batch((images, labels): &(Vec<f32>, Vec<u32>), side: usize) -> Batch<'_, f32> {
-    Batch { images, side: [side; 2], labels, noise: &[] }
+    Batch { images, side: [side; 2], targets: Targets::Labels(labels), noise: &[] }
 }
 
 /// Times `body`, after one run that warms up unless it is asked for once.

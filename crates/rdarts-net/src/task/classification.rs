@@ -1,19 +1,20 @@
-//! Cross entropy on logits in double precision, outside the tape, with its first and second derivative.
+//! Classification: cross entropy on logits, with its first and second derivative.
 //!
 //! ```text
 //! L = -(1/n) sum_i log q_i[y_i],  q = softmax(z);   dL/dz = (q - onehot) / n;
 //! the derivative of <dL/dz, z-dot> with respect to z is q (z-dot - <q, z-dot>) / n.
 //! ```
 
-/// The loss of a batch and what its derivatives need.
+use super::{Count, Loss};
+
+/// The cross entropy of a batch.
 #[derive(Clone, Debug)]
 pub struct CrossEntropy {
-    /// Mean over the batch.
-    pub loss: f64,
+    loss: f64,
     /// Images whose largest logit is that of their class (the first of equal ones).
-    pub correct: usize,
+    correct: usize,
     /// dL/dz, (n, classes).
-    pub gradient: Vec<f64>,
+    gradient: Vec<f64>,
     /// Class probabilities, (n, classes).
     q: Vec<f64>,
     classes: usize,
@@ -44,10 +45,22 @@ impl CrossEntropy {
         }
         Self { loss, correct, gradient, q, classes }
     }
+}
 
-    /// For the tangent `z_dot` of the logits: the tangent of the loss and its gradient with respect to z
-    /// (with respect to `z_dot` it is [`CrossEntropy::gradient`]).
-    pub fn tangent(&self, z_dot: &[f64]) -> (f64, Vec<f64>) {
+impl Loss for CrossEntropy {
+    fn value(&self) -> f64 {
+        self.loss
+    }
+
+    fn count(&self) -> Count {
+        Count { total: self.correct as f64, n: self.q.len() / self.classes }
+    }
+
+    fn gradient(&self) -> &[f64] {
+        &self.gradient
+    }
+
+    fn tangent(&self, z_dot: &[f64]) -> (f64, Vec<f64>) {
         assert_eq!(z_dot.len(), self.q.len(), "a tangent has the size of the logits");
         let n = (self.q.len() / self.classes) as f64;
         let loss_dot = self.gradient.iter().zip(z_dot).map(|(g, z)| g * z).sum();
