@@ -64,6 +64,7 @@ pub use derivatives::{
 pub use graph::{CellModule, Module, Network, Node, Parameter, ParameterError, Source};
 pub use memory::Work;
 pub use point::{Batch, Evaluation, Point};
+pub use rdarts_kernels::spec::CellNoise;
 pub use supernet::{SupernetSpec, op_kind};
 pub use task::{Count, Loss, Targets};
 pub use values::{Alphas, Real};

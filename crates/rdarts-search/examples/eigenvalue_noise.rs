@@ -13,12 +13,11 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use rdarts_monitor::{AdaRule, Decision, Measurement, Method, Rule, decide};
 use rdarts_rng::Stream;
 use rdarts_run::{HessianImages, RunView};
-use rdarts_search::measure::eigenvalue;
-use rdarts_search::monitor::{AdaRule, Decision, Measurement, Method, Rule, decide};
-use rdarts_search::problem::{Problem, open_space};
-use rdarts_search::state::State;
+use rdarts_search::hessian::eigenvalue;
+use rdarts_search::{Search, State, open_space};
 
 /// Batches at a time, and how often they are drawn.
 const DRAWS: [(usize, usize); 3] = [(1, 12), (4, 4), (16, 2)];
@@ -57,28 +56,28 @@ fn measure(
 ) -> Result<(), Error> {
     let view = RunView::open(run)?;
     let space = open_space(&view.spec().space.name)?;
-    let mut problem = Problem::new(view.spec().clone(), space)?;
+    let mut search = Search::new(view.spec().clone(), space)?;
     let mut out = std::fs::OpenOptions::new().create(true).append(true).open(file)?;
-    let (seed, valid, stop) = (problem.spec.seed, problem.split.valid.clone(), AtomicBool::new(false));
+    let (seed, valid, stop) = (search.spec.seed, search.images.split.valid.clone(), AtomicBool::new(false));
     // First what is quick for all epochs.
     for (n, draws) in DRAWS.into_iter().filter(|(n, _)| *n <= most) {
         for name in view.checkpoints()?.iter().filter(|n| n.step.is_none() && epochs.contains(&n.epoch)) {
-            problem.spec = view.spec().clone();
-            let state = State::from_checkpoint(&problem, &name.to_string(), view.load_checkpoint(name)?)?;
+            search.spec = view.spec().clone();
+            let state = State::from_checkpoint(&search, &name.to_string(), view.load_checkpoint(name)?)?;
             let wanted = [HessianImages::Last, HessianImages::Fixed].into_iter();
             for (images, draw) in wanted.flat_map(|images| (0..draws).map(move |draw| (images, draw))) {
                 let key = (images.to_string(), n, draw, name.epoch);
                 if values.contains_key(&key) {
                     continue;
                 }
-                (problem.spec.hessian.images, problem.spec.hessian.batches) = (images, n);
+                (search.spec.hessian.images, search.spec.hessian.batches) = (images, n);
                 // Another seed draws other images; fixed ones come from another place.
-                problem.spec.seed = seed + 1000 * (1 + draw as u64) + n as u64;
+                search.spec.seed = seed + 1000 * (1 + draw as u64) + n as u64;
                 if images == HessianImages::Fixed {
-                    problem.split.valid.start += draw * n * problem.spec.search.batch;
+                    search.images.split.valid.start += draw * n * search.spec.search.batch;
                 }
-                let found = eigenvalue(&problem, &state, name.epoch, 1e-2, &stop)?.ok_or("nothing stops it")?;
-                problem.split.valid = valid.clone();
+                let found = eigenvalue(&search, &state, name.epoch, 1e-2, &stop)?.ok_or("nothing stops it")?;
+                search.images.split.valid = valid.clone();
                 let value = (found.dominant.value, found.error);
                 writeln!(out, "{}", serde_json::to_string(&(&key, value))?)?;
                 values.insert(key, value);

@@ -1,29 +1,31 @@
-//! The bilevel search (DARTS), its optimisers, the alpha-Hessian and the monitor (DARTS-ES, DARTS-ADA).
+//! The bilevel search (DARTS), the alpha-Hessian, and what the monitor makes of it (DARTS-ES, DARTS-ADA).
 //!
-//! Reading order: [`problem`] (a spec made concrete), [`state`] (what changes), [`search`] (the loop), [`measure`]
-//! (what an epoch ends with), [`lanczos`] (the dominant eigenvalue), [`monitor`] (the decision), [`retention`] (what it
-//! may still ask for), [`optim`].
-
-pub mod problem;
-
-pub mod state;
+//! Reading order: [`search`] (a spec made concrete), [`architecture`] (what a search learns beside the weights),
+//! [`batches`] (which images a step and a measurement see), [`bilevel`] (the step), [`score`] (accuracies after an epoch),
+//! [`lanczos`] (the dominant eigenvalue), [`hessian`] (of the mean loss of several batches), [`rules`] (of the monitor,
+//! from a spec), [`job`] (all this for the loop of `rdarts-train`).
 
 pub mod search;
 
-pub mod measure;
+pub mod architecture;
+
+pub mod batches;
+
+mod bilevel;
+
+pub mod score;
 
 pub mod lanczos;
 
-pub mod monitor;
+pub mod hessian;
 
-pub mod retention;
+pub mod rules;
 
-pub mod optim;
+pub mod job;
 
-mod error;
+pub use architecture::Architecture;
+pub use job::Found;
+pub use search::{Search, open_space};
 
-#[cfg(test)]
-#[path = "../../../tests/skip.rs"]
-mod skip;
-
-pub use error::SearchError;
+/// A search between two steps.
+pub type State = rdarts_train::State<Architecture>;

@@ -2,8 +2,8 @@
 
 use rdarts_net::{AlphaHessian, Alphas, Batch, Device, Network, Point, SupernetSpec, Targets};
 use rdarts_rng::Stream;
+use rdarts_search::hessian::largest_eigenvalue;
 use rdarts_search::lanczos::spectrum;
-use rdarts_search::measure::largest_eigenvalue;
 use rdarts_space::Space;
 
 #[test]
@@ -46,5 +46,5 @@ fn lanczos_agrees_with_the_full_spectrum_within_its_bound_on_random_supernets() 
         }
     }
     println!("products of Lanczos: {products:?}; exact but for rounding: {exact:.1e} of the largest");
-    assert!(exact < 0.1 * rdarts_search::measure::ROUNDING);
+    assert!(exact < 0.1 * rdarts_search::hessian::ROUNDING);
 }

@@ -4,10 +4,11 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rdarts_run::{CheckpointName, Decision, EpochRecord, Event, RunDir, RunView, SearchSpec};
-use rdarts_search::monitor;
-use rdarts_search::problem::{Problem, open_space};
-use rdarts_search::search::{Observer, Outcome, Progress, resume, start};
+use rdarts_run::{CheckpointName, Decision, DecisionKind, EpochRecord, Event, RunDir, RunView, SearchSpec};
+use rdarts_search::{Found, Search, open_space};
+use rdarts_train::{Observer, Progress, resume, start};
+
+type Outcome = rdarts_train::Outcome<Found>;
 
 const SMALL: &str = r#"
 preset = "demo"
@@ -28,11 +29,11 @@ window = 1
 threshold = 0.999
 "#;
 
-fn problem(overrides: &[&str]) -> Problem {
+fn search(overrides: &[&str]) -> Search {
     let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
     let spec = SearchSpec::resolve_text(None, Some(("test", SMALL)), &overrides).unwrap();
     let space = open_space(&spec.space.name).unwrap();
-    Problem::new(spec, space).unwrap()
+    Search::new(spec, space).unwrap()
 }
 
 /// Stops after a number of steps.
@@ -59,17 +60,18 @@ impl Observer for StopAfter<'_> {
             self.stop.store(true, Ordering::Relaxed);
         }
     }
-    fn epoch(&mut self, _: &EpochRecord) {}
-    fn decision(&mut self, _: usize, decision: &monitor::Decision) {
-        if self.at_rollback && matches!(decision, monitor::Decision::Rollback { .. }) {
+    fn event(&mut self, event: &Event) {
+        let is_rollback = matches!(event, Event::Decision(d) if d.kind == DecisionKind::Rollback);
+        if self.at_rollback && is_rollback {
             self.stop.store(true, Ordering::Relaxed);
         }
     }
+    fn news(&mut self, _: usize, _: &str) {}
 }
 
 /// Runs to the end, stopping after each of the given numbers of steps.
-fn run(problem: &Problem, dir: &Path, stops: &[usize], threads: &[usize]) -> Outcome {
-    let mut run_dir = Some(RunDir::create(dir, &problem.spec).unwrap());
+fn run(search: &Search, dir: &Path, stops: &[usize], threads: &[usize]) -> Outcome {
+    let mut run_dir = Some(RunDir::create(dir, &search.spec).unwrap());
     for (i, left) in stops.iter().map(|s| Some(*s)).chain([None]).enumerate() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads[i % threads.len()]).build().unwrap();
         let stop = AtomicBool::new(false);
@@ -77,9 +79,9 @@ fn run(problem: &Problem, dir: &Path, stops: &[usize], threads: &[usize]) -> Out
         let mut open = run_dir.take().unwrap_or_else(|| RunDir::open(dir).unwrap());
         let outcome = pool.install(|| {
             if i == 0 {
-                start(problem, &mut open, &mut observer, &stop)
+                start(search, &mut open, &mut observer, &stop)
             } else {
-                resume(problem, &mut open, &mut observer, &stop, &mut |text| {
+                resume(search, &mut open, &mut observer, &stop, &mut |text| {
                     assert!(!text.contains("warning"), "{text}")
                 })
             }
@@ -116,12 +118,12 @@ fn decisions(dir: &Path) -> Vec<Decision> {
 }
 
 fn same_bits_when_stopped(overrides: &[&str]) {
-    let problem = problem(overrides);
+    let search = search(overrides);
     let tmp = tempfile::tempdir().unwrap();
     let (whole, parts) = (tmp.path().join("whole"), tmp.path().join("parts"));
-    run(&problem, &whole, &[], &[1]);
+    run(&search, &whole, &[], &[1]);
     // In the middle of an epoch, after its last step, after its first, twice in a row.
-    run(&problem, &parts, &[2, 1, 1, 2, 3, 1], &[2, 1, 3]);
+    run(&search, &parts, &[2, 1, 1, 2, 3, 1], &[2, 1, 3]);
     let (a, b) = (result(&whole), result(&parts));
     assert_eq!(a.0, b.0);
     assert!(a.1 == b.1, "the last checkpoints differ");
@@ -156,7 +158,7 @@ fn each_method_does_what_its_name_says() {
     let mut found = Vec::new();
     for method in ["darts", "darts-es", "darts-ada"] {
         let dir = tmp.path().join(method);
-        let outcome = run(&problem(&[&format!("search.method={method}")]), &dir, &[], &[2]);
+        let outcome = run(&search(&[&format!("search.method={method}")]), &dir, &[], &[2]);
         let Outcome::Finished(f) = outcome else { panic!("not finished") };
         found.push((f, decisions(&dir), RunView::open(&dir).unwrap().events().unwrap()));
     }
@@ -183,15 +185,15 @@ fn each_method_does_what_its_name_says() {
 
 #[test]
 fn damaged_checkpoints_right_after_a_rollback_cost_one_epoch_and_no_bit() {
-    let problem = problem(&["monitor.window=2", "search.epochs=6"]);
+    let search = search(&["monitor.window=2", "search.epochs=6"]);
     let tmp = tempfile::tempdir().unwrap();
     let (whole, hurt) = (tmp.path().join("whole"), tmp.path().join("hurt"));
-    run(&problem, &whole, &[], &[2]);
+    run(&search, &whole, &[], &[2]);
     let rollback = decisions(&whole).first().cloned().expect("this seed goes back; otherwise the test shows nothing");
     let stop = AtomicBool::new(false);
     let mut observer = StopAfter { left: None, at_phase: None, stop: &stop, steps: 0, at_rollback: true };
-    let mut dir = RunDir::create(&hurt, &problem.spec).unwrap();
-    let outcome = start(&problem, &mut dir, &mut observer, &stop).unwrap();
+    let mut dir = RunDir::create(&hurt, &search.spec).unwrap();
+    let outcome = start(&search, &mut dir, &mut observer, &stop).unwrap();
     assert!(matches!(outcome, Outcome::Interrupted { epoch, .. } if epoch == rollback.return_to + 1), "{outcome:?}");
     let mut names = dir.view().checkpoints().unwrap();
     names.sort_by_key(|n| std::cmp::Reverse(n.sequence));
@@ -205,7 +207,7 @@ fn damaged_checkpoints_right_after_a_rollback_cost_one_epoch_and_no_bit() {
     let mut observer = StopAfter { left: None, at_phase: None, stop: &stop, steps: 0, at_rollback: false };
     let mut said = Vec::new();
     let mut dir = RunDir::open(&hurt).unwrap();
-    resume(&problem, &mut dir, &mut observer, &stop, &mut |text| said.push(text.to_string())).unwrap();
+    resume(&search, &mut dir, &mut observer, &stop, &mut |text| said.push(text.to_string())).unwrap();
     assert_eq!(said.iter().filter(|t| t.contains("warning")).count(), 2, "{said:?}");
     let (a, b) = (result(&whole), result(&hurt));
     assert_eq!(a.0, b.0);
@@ -216,29 +218,29 @@ fn damaged_checkpoints_right_after_a_rollback_cost_one_epoch_and_no_bit() {
 fn a_changed_spec_or_other_images_are_not_resumed() {
     let tmp = tempfile::tempdir().unwrap();
     let path = tmp.path().join("run");
-    let original = problem(&[]);
+    let original = search(&[]);
     let stop = AtomicBool::new(false);
     let mut observer = StopAfter { left: Some(2), at_phase: None, stop: &stop, steps: 0, at_rollback: false };
     start(&original, &mut RunDir::create(&path, &original.spec).unwrap(), &mut observer, &stop).unwrap();
-    let refused = |problem: &Problem| {
+    let refused = |search: &Search| {
         let mut observer = StopAfter { left: None, at_phase: None, stop: &stop, steps: 0, at_rollback: false };
-        resume(problem, &mut RunDir::open(&path).unwrap(), &mut observer, &stop, &mut |_| ()).unwrap_err().to_string()
+        resume(search, &mut RunDir::open(&path).unwrap(), &mut observer, &stop, &mut |_| ()).unwrap_err().to_string()
     };
-    assert!(refused(&problem(&["seed=7"])).contains("spec.toml has been changed"));
-    let mut other = problem(&[]);
-    other.fingerprint = "0123456789abcdef".into();
+    assert!(refused(&search(&["seed=7"])).contains("spec.toml has been changed"));
+    let mut other = search(&[]);
+    other.images.fingerprint = "0123456789abcdef".into();
     assert!(refused(&other).contains("images"));
 }
 
 #[test]
 fn a_diverged_search_stops_names_the_step_and_keeps_its_checkpoint() {
-    let problem = problem(&["weights.lr=1e30", "weights.clip=1e30", "weights.lr_min=1"]);
+    let search = search(&["weights.lr=1e30", "weights.clip=1e30", "weights.lr_min=1"]);
     let tmp = tempfile::tempdir().unwrap();
     let path = tmp.path().join("run");
-    let mut dir = RunDir::create(&path, &problem.spec).unwrap();
+    let mut dir = RunDir::create(&path, &search.spec).unwrap();
     let stop = AtomicBool::new(false);
     let mut observer = StopAfter { left: None, at_phase: None, stop: &stop, steps: 0, at_rollback: false };
-    let error = start(&problem, &mut dir, &mut observer, &stop).unwrap_err().to_string();
+    let error = start(&search, &mut dir, &mut observer, &stop).unwrap_err().to_string();
     assert!(error.contains("not a finite number") && error.contains("epoch 0, step"), "{error}");
     assert_eq!(dir.view().checkpoints().unwrap().len(), 1);
     assert!(!dir.view().is_done());
@@ -246,21 +248,20 @@ fn a_diverged_search_stops_names_the_step_and_keeps_its_checkpoint() {
 
 #[test]
 fn a_search_stops_while_it_measures_and_measures_again_when_it_is_resumed() {
-    let problem = problem(&["hessian.batches=2", "search.epochs=2", "search.method=darts"]);
+    let search = search(&["hessian.batches=2", "search.epochs=2", "search.method=darts"]);
     let tmp = tempfile::tempdir().unwrap();
     let whole = tmp.path().join("whole");
-    run(&problem, &whole, &[], &[2]);
+    run(&search, &whole, &[], &[2]);
     for phase in ["eigenvalue", "accuracy of the supernet", "accuracy of its child"] {
         let path = tmp.path().join(phase);
         let stop = AtomicBool::new(false);
         let mut observer = StopAfter { left: None, at_phase: Some(phase), stop: &stop, steps: 0, at_rollback: false };
-        let outcome =
-            start(&problem, &mut RunDir::create(&path, &problem.spec).unwrap(), &mut observer, &stop).unwrap();
-        let n_steps = problem.steps_per_epoch();
+        let outcome = start(&search, &mut RunDir::create(&path, &search.spec).unwrap(), &mut observer, &stop).unwrap();
+        let n_steps = search.steps_per_epoch();
         assert!(matches!(outcome, Outcome::Interrupted { epoch: 0, step } if step == n_steps), "{phase}: {outcome:?}");
         assert!(!std::fs::read_to_string(path.join("events.jsonl")).unwrap().contains("\"epoch\":0,"), "{phase}");
         stop.store(false, Ordering::Relaxed);
-        resume(&problem, &mut RunDir::open(&path).unwrap(), &mut observer, &stop, &mut |_| ()).unwrap();
+        resume(&search, &mut RunDir::open(&path).unwrap(), &mut observer, &stop, &mut |_| ()).unwrap();
         assert!(result(&path) == result(&whole), "{phase}");
     }
 }
@@ -268,7 +269,7 @@ fn a_search_stops_while_it_measures_and_measures_again_when_it_is_resumed() {
 #[test]
 fn a_search_that_rolls_back_by_small_steps_never_misses_a_checkpoint() {
     // A window of 2 and a small factor: many rollbacks, some right after one another.
-    let problem = problem(&[
+    let search = search(&[
         "space.name=tiny",
         "monitor.window=2",
         "monitor.threshold=0.999",
@@ -280,7 +281,7 @@ fn a_search_that_rolls_back_by_small_steps_never_misses_a_checkpoint() {
     ]);
     let tmp = tempfile::tempdir().unwrap();
     let path = tmp.path().join("run");
-    run(&problem, &path, &[], &[2]);
+    run(&search, &path, &[], &[2]);
     let decisions = decisions(&path);
     assert!(decisions.len() >= 3, "{} rollbacks show too little", decisions.len());
     // Nothing but what a decision could still have asked for is left.
@@ -290,16 +291,16 @@ fn a_search_that_rolls_back_by_small_steps_never_misses_a_checkpoint() {
 
 #[test]
 fn a_damaged_checkpoint_that_a_rollback_needs_is_named_and_what_is_advised_gives_the_same_bits() {
-    let problem = problem(&["monitor.window=2", "search.epochs=6"]);
+    let search = search(&["monitor.window=2", "search.epochs=6"]);
     let tmp = tempfile::tempdir().unwrap();
     let (whole, hurt) = (tmp.path().join("whole"), tmp.path().join("hurt"));
-    run(&problem, &whole, &[], &[2]);
+    run(&search, &whole, &[], &[2]);
     let rollback = decisions(&whole).first().cloned().expect("this seed goes back; otherwise the test shows nothing");
     // Stopped in the epoch after which the search goes back.
     let stop = AtomicBool::new(false);
-    let steps = rollback.epoch * problem.steps_per_epoch() + 1;
+    let steps = rollback.epoch * search.steps_per_epoch() + 1;
     let mut observer = StopAfter { left: Some(steps), at_phase: None, stop: &stop, steps: 0, at_rollback: false };
-    start(&problem, &mut RunDir::create(&hurt, &problem.spec).unwrap(), &mut observer, &stop).unwrap();
+    start(&search, &mut RunDir::create(&hurt, &search.spec).unwrap(), &mut observer, &stop).unwrap();
     let names = RunView::open(&hurt).unwrap().checkpoints().unwrap();
     let wanted = names.iter().find(|n| n.epoch == rollback.return_to && n.step.is_none()).unwrap();
     damage(&hurt, wanted);
@@ -307,7 +308,7 @@ fn a_damaged_checkpoint_that_a_rollback_needs_is_named_and_what_is_advised_gives
     let go_on = || {
         let mut observer = StopAfter { left: None, at_phase: None, stop: &stop, steps: 0, at_rollback: false };
         let mut dir = RunDir::open(&hurt).unwrap();
-        resume(&problem, &mut dir, &mut observer, &stop, &mut |_| ())
+        resume(&search, &mut dir, &mut observer, &stop, &mut |_| ())
     };
     let error = go_on().unwrap_err().to_string();
     assert!(

@@ -3,10 +3,9 @@
 use std::sync::atomic::AtomicBool;
 
 use rdarts_kernels::buffers;
-use rdarts_run::{EpochRecord, RunDir, SearchSpec};
-use rdarts_search::monitor::Decision;
-use rdarts_search::problem::{Problem, open_space};
-use rdarts_search::search::{Observer, Progress, start};
+use rdarts_run::{Event, RunDir, SearchSpec};
+use rdarts_search::{Search, open_space};
+use rdarts_train::{Observer, Progress, start};
 
 const SMALL: &str = r#"
 preset = "demo"
@@ -34,8 +33,8 @@ impl Observer for Watch {
         self.0.push(buffers::idle());
     }
     fn phase(&mut self, _: &'static str) {}
-    fn epoch(&mut self, _: &EpochRecord) {}
-    fn decision(&mut self, _: usize, _: &Decision) {}
+    fn event(&mut self, _: &Event) {}
+    fn news(&mut self, _: usize, _: &str) {}
 }
 
 #[test]
@@ -43,11 +42,11 @@ fn the_shelf_does_not_grow_from_step_to_step() {
     for order in ["first", "second", "second-fd"] {
         let spec = SearchSpec::resolve_text(None, Some(("test", SMALL)), &[format!("search.order={order}")]).unwrap();
         let space = open_space(&spec.space.name).unwrap();
-        let problem = Problem::new(spec, space).unwrap();
+        let search = Search::new(spec, space).unwrap();
         let tmp = tempfile::tempdir().unwrap();
         let mut watch = Watch(Vec::new());
-        let mut dir = RunDir::create(&tmp.path().join("run"), &problem.spec).unwrap();
-        start(&problem, &mut dir, &mut watch, &AtomicBool::new(false)).unwrap();
+        let mut dir = RunDir::create(&tmp.path().join("run"), &search.spec).unwrap();
+        start(&search, &mut dir, &mut watch, &AtomicBool::new(false)).unwrap();
         // Every epoch ends with a smaller batch, whose buffers take two epochs to find their places: compare the same
         // step of the fourth and the last epoch.
         let steps = watch.0.len() / 6;

@@ -19,9 +19,10 @@ use rdarts::net::{
     unrolled_gradient, weight_gradient,
 };
 use rdarts::rng::Stream;
-use rdarts::search::measure::largest_eigenvalue;
-use rdarts::search::optim::{Adam, Sgd, clip_global_norm};
-use rdarts::search::problem::open_space;
+use rdarts::search::hessian::largest_eigenvalue;
+use rdarts::search::open_space;
+use rdarts::train::memory::check_memory;
+use rdarts::train::optim::{Adam, Sgd, clip_global_norm};
 use serde_json::{Value, json};
 
 use crate::conduct::{count, isa, set_threads};
@@ -109,7 +110,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         Work::Gradient
     };
     let needed = net.memory_estimate(n, [side; 2], largest);
-    rdarts::search::problem::check_memory(needed, "--batch, --channels, --cells or --size")?;
+    check_memory(needed, "--batch, --channels, --cells or --size")?;
     let forward = net.macs([side; 2]) as f64 * n as f64;
     let steps = args.steps as usize;
     let n_alphas: usize = net.n_alphas().iter().sum();

@@ -9,10 +9,10 @@ use rdarts::kernels::Isa;
 use rdarts::run::{
     Environment, EpochRecord, Event, HessianImages, HessianSpec, RunDir, RunView, SearchSpec, for_shell,
 };
-use rdarts::search::SearchError;
-use rdarts::search::problem::{Problem, open_space};
-use rdarts::search::search::{Found, Outcome, rule_of};
+use rdarts::search::rules::rule_of;
+use rdarts::search::{Found, Search, open_space};
 use rdarts::space::Space;
+use rdarts::train::{Outcome, TrainError};
 use serde_json::json;
 
 use crate::exit::{Exit, INTERRUPTED, out, say};
@@ -53,9 +53,9 @@ pub fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// The problem of a run as the run recorded it: its spec, its space (the one its spec names if it was stopped before
+/// The search of a run as the run recorded it: its spec, its space (the one its spec names if it was stopped before
 /// that), and its images, from `data_dir` if they are not where they were; `quiet` tells nothing of their reading.
-pub fn reopen(view: &RunView, data_dir: Option<&Path>, quiet: bool) -> Result<Problem, Exit> {
+pub fn reopen(view: &RunView, data_dir: Option<&Path>, quiet: bool) -> Result<Search, Exit> {
     let mut spec = view.spec().clone();
     if let Some(dir) = data_dir {
         spec.data.dir = dir.display().to_string();
@@ -68,27 +68,27 @@ pub fn reopen(view: &RunView, data_dir: Option<&Path>, quiet: bool) -> Result<Pr
         None => open_space(&spec.space.name)?,
     };
     let reading = Reading::new(quiet);
-    let problem = Problem::watched(spec, space, &reading)?;
+    let search = Search::watched(spec, space, &reading)?;
     reading.end();
-    Ok(problem)
+    Ok(search)
 }
 
 /// Records the machine in a run directory, runs `body` and tells how it ended.
 pub fn conduct(
-    problem: &Problem,
+    search: &Search,
     dir: &mut RunDir,
     threads: usize,
     json: bool,
-    body: impl FnOnce(&mut RunDir, &mut Shown, &AtomicBool) -> Result<Outcome, SearchError>,
+    body: impl FnOnce(&mut RunDir, &mut Shown, &AtomicBool) -> Result<Outcome<Found>, TrainError>,
 ) -> Result<ExitCode, Exit> {
     let here = Environment::detect(threads, isa()?.name());
-    let data_dir = &problem.spec.data.dir;
+    let data_dir = &search.spec.data.dir;
     let moved = match *data_dir == dir.view().spec().data.dir {
         true => String::new(),
         false => format!(" --data-dir {}", for_shell(Path::new(data_dir))),
     };
     let again = format!("rdarts resume {}{moved}", for_shell(dir.path()));
-    let mut shown = Shown::new(json, problem.spec.search.epochs * problem.steps_per_epoch());
+    let mut shown = Shown::new(json, search.spec.search.epochs * search.steps_per_epoch());
     let stop = stop_flag(&again, shown.say_above())?;
     if let Ok(Some(before)) = dir.view().environment() {
         for (what, old, new) in [("instruction set", &before.isa, &here.isa), ("version", &before.rdarts, &here.rdarts)]
@@ -110,7 +110,7 @@ pub fn conduct(
             if json {
                 out!("{}", as_json(dir.view(), &found, &events))
             } else {
-                tell(problem, dir.path(), &found, &events)
+                tell(search, dir.path(), &found, &events)
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -145,14 +145,14 @@ pub fn trajectory(events: &[Event]) -> Vec<Point> {
 }
 
 /// The account for people.
-fn tell(problem: &Problem, path: &Path, found: &Found, events: &[Event]) {
-    let spec = &problem.spec;
+fn tell(search: &Search, path: &Path, found: &Found, events: &[Event]) {
+    let spec = &search.spec;
     out!("");
     out!(
         "{} on {} in space {}: the architecture of epoch {}",
         spec.search.method,
         data_name(spec),
-        problem.space.name,
+        search.space.name,
         found.epoch
     );
     out!("");
@@ -170,10 +170,10 @@ fn tell(problem: &Problem, path: &Path, found: &Found, events: &[Event]) {
         }
     }
     if !decided {
-        out!("  {}", never(problem, points.len()));
+        out!("  {}", never(search, points.len()));
     }
     if spec.hessian.every > 0 {
-        out!("  {}", noise(problem, events));
+        out!("  {}", noise(search, events));
     }
     let is_told = events.iter().any(|e| matches!(e, Event::Decision(d) if d.reason == found.reason));
     if !is_told {
@@ -224,8 +224,8 @@ fn tell(problem: &Problem, path: &Path, found: &Found, events: &[Event]) {
 }
 
 /// What the eigenvalues were measured on, and how sure that makes them.
-fn noise(problem: &Problem, events: &[Event]) -> String {
-    let (spec, batch) = (&problem.spec.hessian, problem.spec.search.batch);
+fn noise(search: &Search, events: &[Event]) -> String {
+    let (spec, batch) = (&search.spec.hessian, search.spec.search.batch);
     let mut shares: Vec<f64> = epochs(events)
         .filter_map(|r| Some(r.eigenvalue_error? / r.eigenvalue?.abs()))
         .filter(|s| s.is_finite())
@@ -239,7 +239,7 @@ fn noise(problem: &Problem, events: &[Event]) -> String {
         ),
         None if spec.batches > 1 => format!("Each eigenvalue is that of {} of {batch} images.", measured_on(spec)),
         None => {
-            let advice = match problem.most_hessian_batches() {
+            let advice = match search.most_hessian_batches() {
                 0 | 1 => String::new(),
                 most => format!(" (--set hessian.batches={} does)", most.min(4)),
             };
@@ -263,10 +263,10 @@ pub fn measured_on(spec: &HessianSpec) -> String {
 }
 
 /// Why the monitor never acted, after so many measurements.
-fn never(problem: &Problem, measured: usize) -> String {
-    let rule = rule_of(&problem.spec.monitor);
+fn never(search: &Search, measured: usize) -> String {
+    let rule = rule_of(&search.spec.monitor);
     let needed = rule.window + rule.lag;
-    match problem.spec.search.method {
+    match search.spec.search.method {
         rdarts::run::Method::Darts => "Method darts only watches.".into(),
         _ if measured < needed => format!(
             "{} {} too few for it to compare: a window of {} needs {needed}.",

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use rdarts::data::{DataError, escaped};
 use rdarts::run::{RunError, SpecError};
-use rdarts::search::SearchError;
+use rdarts::train::TrainError;
 
 /// Why a verb could not do what it was asked, in one sentence.
 #[derive(Debug)]
@@ -78,11 +78,11 @@ impl fmt::Display for Exit {
     }
 }
 
-impl From<SearchError> for Exit {
-    fn from(e: SearchError) -> Self {
+impl From<TrainError> for Exit {
+    fn from(e: TrainError) -> Self {
         match e {
-            SearchError::Input(text) => Self::Input(text),
-            SearchError::Failed(text) => Self::Failed(text),
+            TrainError::Input(text) => Self::Input(text),
+            TrainError::Failed(text) => Self::Failed(text),
         }
     }
 }

@@ -5,14 +5,13 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
 use rdarts::data::shown;
+use rdarts::monitor::{Decision, Why};
 use rdarts::run::{CheckpointName, HessianImages, HessianSpec, RunView};
-use rdarts::search::SearchError;
+use rdarts::search::hessian::{Curvature, MeanHessian, diagonal, eigenvalue};
 use rdarts::search::lanczos::spectrum;
-use rdarts::search::measure::{Curvature, MeanHessian, diagonal, eigenvalue};
-use rdarts::search::monitor::{Decision, Why};
-use rdarts::search::problem::Problem;
-use rdarts::search::search::decide_for;
-use rdarts::search::state::State;
+use rdarts::search::rules::decide_after;
+use rdarts::search::{Search, State};
+use rdarts::train::TrainError;
 use serde_json::json;
 
 use crate::conduct::{isa, measured_on, reopen, set_threads, trajectory};
@@ -69,22 +68,22 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let name = choose(&view, args.epoch)?;
     // Before the images are read: a search that is running deletes what it needs no more.
     let checkpoint = view.load_checkpoint(&name)?;
-    let mut problem = reopen(&view, args.data_dir.as_deref(), args.json)?;
-    let state = State::from_checkpoint(&problem, &name.to_string(), checkpoint)?;
-    let as_recorded = problem.spec.hessian.clone();
+    let mut search = reopen(&view, args.data_dir.as_deref(), args.json)?;
+    let state = State::from_checkpoint(&search, &name.to_string(), checkpoint)?;
+    let as_recorded = search.spec.hessian.clone();
     let wanted = hessian_spec(&as_recorded, &args)?;
-    problem.measure_on(wanted.clone()).map_err(|e| match e {
-        SearchError::Input(_) if wanted.batches > problem.most_hessian_batches() => Exit::Input(format!(
+    search.measure_on(wanted.clone()).map_err(|e| match e {
+        TrainError::Input(_) if wanted.batches > search.most_hessian_batches() => Exit::Input(format!(
             "--batches is {}, but there are only {} of {} images",
             wanted.batches,
-            problem.most_hessian_batches(),
-            problem.spec.search.batch
+            search.most_hessian_batches(),
+            search.spec.search.batch
         )),
         e => e.into(),
     })?;
     let epoch = name.epoch;
     let trajectory = trajectory(&view.events()?);
-    let is_as_recorded = problem.spec.hessian == as_recorded;
+    let is_as_recorded = search.spec.hessian == as_recorded;
     let recorded = trajectory
         .iter()
         .filter(|_| is_as_recorded)
@@ -95,27 +94,27 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         "directory": args.dir.display().to_string(),
         "epoch": epoch,
         "attempt": state.at.trained_attempt,
-        "mode": problem.spec.hessian.mode.as_str(),
-        "batches": problem.spec.hessian.batches,
-        "images": problem.spec.hessian.images.as_str(),
+        "mode": search.spec.hessian.mode.as_str(),
+        "batches": search.spec.hessian.batches,
+        "images": search.spec.hessian.images.as_str(),
         "recorded": recorded,
     });
     if !args.json {
-        let mode = match diagonal(&problem) {
+        let mode = match diagonal(&search.spec) {
             0.0 => "plain".to_string(),
             d => format!("reference: {d:e} on the diagonal"),
         };
         out!(
             "alpha-Hessian of the validation loss after epoch {epoch} ({} alphas, {mode}, {} of {} images)",
-            problem.n_alphas().iter().sum::<usize>(),
-            measured_on(&problem.spec.hessian),
-            problem.spec.search.batch,
+            search.n_alphas().iter().sum::<usize>(),
+            measured_on(&search.spec.hessian),
+            search.spec.search.batch,
         );
     }
     let value = if args.full {
-        full(&problem, &state, epoch, &args, &mut out)?
+        full(&search, &state, epoch, &args, &mut out)?
     } else {
-        dominant(&problem, &state, epoch, &args, &mut out)?
+        dominant(&search, &state, epoch, &args, &mut out)?
     };
     if !value.is_finite() {
         return Err(Exit::Failed(format!(
@@ -135,13 +134,13 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     if !trajectory.is_empty() && is_as_recorded {
         out!("{}", place(&trajectory, epoch, recorded.unwrap_or(value)));
     }
-    let word = decide_for(&problem, &state.measurements(), epoch, state.sgd.l2);
+    let word = decide_after(&search.spec, &state, epoch);
     // After the last epoch no search goes on, unless something keeps it from being stopped.
     let goes_on = matches!(
         word,
         Decision::Continue(Why::PlainDarts | Why::NotMeasured | Why::TooEarly | Why::LastEpoch | Why::Steady(_))
     );
-    if goes_on && epoch + 1 == problem.spec.search.epochs {
+    if goes_on && epoch + 1 == search.spec.search.epochs {
         out!("It was the last epoch of the search.");
     } else {
         out!("The monitor's word after it: {word}");
@@ -196,14 +195,14 @@ fn choose(view: &RunView, epoch: Option<usize>) -> Result<CheckpointName, Exit> 
 }
 
 fn dominant(
-    problem: &Problem,
+    search: &Search,
     state: &State,
     epoch: usize,
     args: &Args,
     out: &mut serde_json::Value,
 ) -> Result<f64, Exit> {
-    let tolerance = args.tolerance.unwrap_or(problem.spec.hessian.tolerance);
-    let curvature = eigenvalue(problem, state, epoch, tolerance, &AtomicBool::new(false))?;
+    let tolerance = args.tolerance.unwrap_or(search.spec.hessian.tolerance);
+    let curvature = eigenvalue(search, state, epoch, tolerance, &AtomicBool::new(false))?;
     let Curvature { dominant: found, error } = curvature.expect("nothing stops it");
     out["eigenvalue"] = json!(found.value);
     out["bound"] = json!(found.bound);
@@ -219,7 +218,7 @@ fn dominant(
         match error {
             Some(error) => out!("standard error over the batches {error:.1e}"),
             None => {
-                let more = problem.most_hessian_batches().min(16);
+                let more = search.most_hessian_batches().min(16);
                 let hint = if more > 1 { format!(" (--batches {more} does)") } else { String::new() };
                 out!("one batch: nothing says how far it would move on other images{hint}");
             }
@@ -228,12 +227,12 @@ fn dominant(
     Ok(found.value)
 }
 
-fn full(problem: &Problem, state: &State, epoch: usize, args: &Args, out: &mut serde_json::Value) -> Result<f64, Exit> {
+fn full(search: &Search, state: &State, epoch: usize, args: &Args, out: &mut serde_json::Value) -> Result<f64, Exit> {
     let never = AtomicBool::new(false);
-    let hessian = MeanHessian::after_epoch(problem, state, epoch, &never)?.expect("nothing stops it");
+    let hessian = MeanHessian::after_epoch(search, state, epoch, &never)?.expect("nothing stops it");
     let mut matrix = hessian.full().expect("nothing stops it");
     for i in 0..matrix.n {
-        matrix.values[i * matrix.n + i] += diagonal(problem);
+        matrix.values[i * matrix.n + i] += diagonal(&search.spec);
     }
     let values = spectrum(matrix.n, &matrix.values);
     let rows: Vec<&[f64]> = matrix.values.chunks(matrix.n).collect();

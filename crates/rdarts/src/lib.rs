@@ -6,7 +6,9 @@
 //! | [`data`] | data sets, splits, augmentation, batches |
 //! | [`kernels`] | fused operations on slices, with their first and second derivatives |
 //! | [`net`] | the supernet, its gradients and Hessian-vector products |
-//! | [`search`] | the bilevel search, the dominant eigenvalue, the monitor |
+//! | [`train`] | optimisers, schedules, the epoch loop |
+//! | [`search`] | the bilevel search, the dominant eigenvalue |
+//! | [`monitor`] | the stopping rules |
 //! | [`run`] | specs, events, run directories, checkpoints |
 //! | [`rng`] | named random streams |
 //!
@@ -17,8 +19,10 @@
 
 pub use rdarts_data as data;
 pub use rdarts_kernels as kernels;
+pub use rdarts_monitor as monitor;
 pub use rdarts_net as net;
 pub use rdarts_rng as rng;
 pub use rdarts_run as run;
 pub use rdarts_search as search;
 pub use rdarts_space as space;
+pub use rdarts_train as train;

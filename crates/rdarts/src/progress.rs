@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use rdarts::data::Watch;
-use rdarts::run::EpochRecord;
-use rdarts::search::monitor::{Decision, Why};
-use rdarts::search::search::{Observer, Progress};
+use rdarts::run::{EpochRecord, Event};
+use rdarts::train::{Observer, Progress};
 
 use crate::exit::say;
 
@@ -119,31 +118,31 @@ impl Shown {
 impl Observer for Shown {
     fn step(&mut self, p: &Progress) {
         let took = std::mem::replace(&mut self.last, Instant::now()).elapsed();
-        let done = (p.epoch * p.n_steps + p.step) as u64;
+        let done = (p.epoch * p.length.steps + p.step) as u64;
         let before = self.done.replace(done);
-        self.total = (p.n_epochs * p.n_steps) as u64;
-        self.epochs_left = (p.n_epochs - p.epoch) as u64;
+        self.total = (p.length.epochs * p.length.steps) as u64;
+        self.epochs_left = (p.length.epochs - p.epoch) as u64;
         // Before the first step of all, and after a rollback, lies more than a step.
         if before.is_some_and(|before| before + 1 == done) {
             self.training.add(took);
-            self.images += p.images;
+            self.images += p.last.count.n;
         }
         if let Some(bar) = &self.bar {
             bar.set_length(self.total);
             bar.set_position(done);
-            bar.set_prefix(format!("epoch {}, the last is {}", p.epoch, p.n_epochs - 1));
+            bar.set_prefix(format!("epoch {}, the last is {}", p.epoch, p.length.epochs - 1));
             // Nobody knows before the second step.
             let pace = match self.training.n {
                 0 => String::new(),
                 _ => format!("  {} images/s  {} left", self.rate(), self.time_left()),
             };
-            bar.set_message(format!("loss {:.3}{pace}", p.train_loss));
+            bar.set_message(format!("loss {:.3}{pace}", p.last.loss));
         } else if self.shown_at.elapsed() > LINE_EVERY {
             self.shown_at = Instant::now();
             let (rate, left) = (self.rate(), self.time_left());
             self.line(&format!(
                 "  epoch {} step {}/{}  loss {:.3}  {rate} images/s  {left} left",
-                p.epoch, p.step, p.n_steps, p.train_loss
+                p.epoch, p.step, p.length.steps, p.last.loss
             ));
         }
     }
@@ -154,6 +153,18 @@ impl Observer for Shown {
         }
     }
 
+    fn event(&mut self, event: &Event) {
+        if let Event::Epoch(record) = event {
+            self.epoch(record);
+        }
+    }
+
+    fn news(&mut self, epoch: usize, reason: &str) {
+        self.line(&format!("  after epoch {epoch}: {reason}"));
+    }
+}
+
+impl Shown {
     fn epoch(&mut self, r: &EpochRecord) {
         self.shown_at = Instant::now();
         self.measuring.add(std::mem::replace(&mut self.last, self.shown_at).elapsed());
@@ -180,14 +191,6 @@ impl Observer for Shown {
             self.rate(),
             self.time_left(),
         ));
-    }
-
-    fn decision(&mut self, epoch: usize, decision: &Decision) {
-        match decision {
-            Decision::Continue(Why::L2AtMaximum { .. }) => self.line(&format!("  after epoch {epoch}: {decision}")),
-            Decision::Continue(_) => {}
-            _ => self.line(&format!("  after epoch {epoch}: {decision}")),
-        }
     }
 }
 
@@ -276,6 +279,9 @@ pub fn duration(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rdarts::net::Count;
+    use rdarts::train::{Length, Step};
+
     use super::*;
 
     #[test]
@@ -293,7 +299,8 @@ mod tests {
     }
 
     fn at(epoch: usize, step: usize) -> Progress {
-        Progress { attempt: 0, epoch, n_epochs: 4, step, n_steps: 10, images: 64, train_loss: 1.0, alpha_loss: 1.0 }
+        let last = Step { loss: 1.0, count: Count { total: 0.0, n: 64 }, side_loss: None };
+        Progress { attempt: 0, epoch, step, length: Length { epochs: 4, steps: 10 }, last }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use rdarts::data::shown;
 use rdarts::run::{RunDir, RunError};
-use rdarts::search::search::resume;
+use rdarts::train::resume;
 
 use crate::conduct::{conduct, data_name, reopen, set_threads};
 use crate::exit::{Exit, say};
@@ -36,21 +36,21 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         return Err(RunError::Finished { path: args.dir }.into());
     }
     let threads = set_threads(args.threads)?;
-    let problem = reopen(dir.view(), args.data_dir.as_deref(), args.json)?;
+    let search = reopen(dir.view(), args.data_dir.as_deref(), args.json)?;
     if !args.json {
         say!(
             "{} in space {} on {}: resuming {}",
-            problem.spec.search.method,
-            problem.space.name,
-            data_name(&problem.spec),
+            search.spec.search.method,
+            search.space.name,
+            data_name(&search.spec),
             shown(&args.dir)
         );
     }
     if dir.view().space()?.is_none() {
-        dir.write_space(&problem.space.to_toml())?;
+        dir.write_space(&search.space.to_toml())?;
     }
-    conduct(&problem, &mut dir, threads, args.json, |dir, shown, stop| {
+    conduct(&search, &mut dir, threads, args.json, |dir, shown, stop| {
         let say_above = shown.say_above();
-        resume(&problem, dir, shown, stop, &mut |text| say_above(text))
+        resume(&search, dir, shown, stop, &mut |text| say_above(text))
     })
 }

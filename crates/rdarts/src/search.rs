@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use rdarts::data::{FOLDER, NAMES, entry, escaped, shape, shown};
 use rdarts::run::{Reservation, RunError, SearchSpec, SpecError, read_text};
-use rdarts::search::problem::{Problem, data_dir, data_options, open_space};
-use rdarts::search::search::start;
+use rdarts::search::{Search, open_space};
+use rdarts::train::images::{data_dir, data_options};
+use rdarts::train::start;
 
 use crate::conduct::{conduct, count, data_name, isa, set_threads};
 use crate::data::set_at;
@@ -104,32 +105,32 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let reading = Reading::new(args.json);
     // A preset's number of batches gives way to few images; the user's own is refused if they do not fill it.
     let asked = spec.hessian.batches;
-    let problem = match SearchSpec::is_named("hessian.batches", file, &overrides)? {
-        true => Problem::watched(spec, space, &reading)?,
-        false => Problem::fitted(spec, space, &reading)?,
+    let search = match SearchSpec::is_named("hessian.batches", file, &overrides)? {
+        true => Search::watched(spec, space, &reading)?,
+        false => Search::fitted(spec, space, &reading)?,
     };
     reading.end();
     let reserved = match reserved {
         Some(reserved) => reserved,
         // Another search may have taken the name meanwhile.
-        None if args.out.is_none() => reserve(None, &problem.spec)?,
+        None if args.out.is_none() => reserve(None, &search.spec)?,
         None => Reservation::new(&path)?,
     };
     let path = reserved.path().to_path_buf();
-    let mut dir = reserved.fill(&problem.spec)?;
-    dir.write_space(&problem.space.to_toml())?;
+    let mut dir = reserved.fill(&search.spec)?;
+    dir.write_space(&search.space.to_toml())?;
     if !args.json {
-        announce(&problem, &path, threads);
-        let batches = problem.spec.hessian.batches;
+        announce(&search, &path, threads);
+        let batches = search.spec.hessian.batches;
         if batches < asked {
             say!(
                 "The curvature is measured on {batches} {} of {} images, not on {asked}: there are no more.",
                 if batches == 1 { "batch" } else { "batches" },
-                problem.spec.search.batch
+                search.spec.search.batch
             );
         }
     }
-    conduct(&problem, &mut dir, threads, args.json, |dir, shown, stop| start(&problem, dir, shown, stop))
+    conduct(&search, &mut dir, threads, args.json, |dir, shown, stop| start(&search, dir, shown, stop))
 }
 
 /// What the flags set, the last one counts.
@@ -233,8 +234,8 @@ fn data_directory(spec: &SearchSpec) -> Result<String, Exit> {
     }
 }
 
-fn announce(problem: &Problem, path: &Path, threads: usize) {
-    let spec = &problem.spec;
+fn announce(search: &Search, path: &Path, threads: usize) {
+    let spec = &search.spec;
     let small = match spec.preset.as_str() {
         "demo" => " (preset demo: small and first order, to show the method)".to_string(),
         other => format!(" (preset {other})"),
@@ -242,22 +243,22 @@ fn announce(problem: &Problem, path: &Path, threads: usize) {
     say!(
         "{} in space {} on {}{small}: {} of {}, {} channels, {} cells, {} weights, {} alphas, {} order, L2 {:e}",
         spec.search.method,
-        problem.space.name,
+        search.space.name,
         data_name(spec),
         count(spec.search.epochs, "epoch"),
-        count(problem.steps_per_epoch(), "step"),
+        count(search.steps_per_epoch(), "step"),
         spec.network.channels,
         spec.network.cells,
-        problem.net.n_parameters(),
-        problem.n_alphas().iter().sum::<usize>(),
+        search.net.n_parameters(),
+        search.n_alphas().iter().sum::<usize>(),
         spec.search.order,
         spec.weights.l2,
     );
-    say!("{}", images(problem));
+    say!("{}", images(search));
     say!(
         "{} images train the weights, {} the alphas; {} ({}); run directory {}",
-        problem.split.train.len(),
-        problem.split.valid.len(),
+        search.images.split.train.len(),
+        search.images.split.valid.len(),
         count(threads, "thread"),
         rdarts::kernels::Isa::best().name(),
         shown(path),
@@ -265,8 +266,8 @@ fn announce(problem: &Problem, path: &Path, threads: usize) {
 }
 
 /// What the images are: their shape, and how many there are of each class.
-fn images(problem: &Problem) -> String {
-    let (data, train) = (&problem.data, &problem.data.train);
+fn images(search: &Search) -> String {
+    let (data, train) = (&search.images.data, &search.images.data.train);
     let counts = train.counts(data.classes.len());
     let at = |n: usize| &data.classes[counts.iter().position(|&count| count == n).unwrap_or(0)];
     let (least, most) = (counts.iter().copied().min().unwrap_or(0), counts.iter().copied().max().unwrap_or(0));

@@ -7,18 +7,33 @@ use std::path::{Path, PathBuf};
 mod skip;
 
 /// Arrows between crates; ARCHITECTURE.md shows the same table.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("rdarts-text", &[]),
     ("rdarts-rng", &[]),
     ("rdarts-space", &["rdarts-rng", "rdarts-text"]),
     ("rdarts-kernels", &[]),
+    ("rdarts-monitor", &[]),
     ("rdarts-data", &["rdarts-rng", "rdarts-text"]),
     ("rdarts-run", &["rdarts-text"]),
     ("rdarts-net", &["rdarts-rng", "rdarts-space", "rdarts-kernels"]),
-    ("rdarts-search", &["rdarts-rng", "rdarts-space", "rdarts-kernels", "rdarts-net", "rdarts-data", "rdarts-run"]),
+    ("rdarts-train", &["rdarts-rng", "rdarts-net", "rdarts-data", "rdarts-run"]),
+    (
+        "rdarts-search",
+        &["rdarts-rng", "rdarts-space", "rdarts-monitor", "rdarts-net", "rdarts-data", "rdarts-run", "rdarts-train"],
+    ),
     (
         "rdarts",
-        &["rdarts-rng", "rdarts-space", "rdarts-kernels", "rdarts-net", "rdarts-data", "rdarts-run", "rdarts-search"],
+        &[
+            "rdarts-rng",
+            "rdarts-space",
+            "rdarts-kernels",
+            "rdarts-monitor",
+            "rdarts-net",
+            "rdarts-data",
+            "rdarts-run",
+            "rdarts-train",
+            "rdarts-search",
+        ],
     ),
 ];
 

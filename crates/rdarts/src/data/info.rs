@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use rdarts::data::{Dataset, FOLDER, channel_statistics, contact_sheet, entry, imbalance, open_with, shown};
 use rdarts::run::SearchSpec;
-use rdarts::search::problem::{data_dir, data_options};
+use rdarts::train::images::{data_dir, data_options};
 use serde_json::json;
 
 use super::{Which, grouped, shown_name, shown_shape};

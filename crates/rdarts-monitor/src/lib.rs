@@ -26,6 +26,13 @@
 
 use std::fmt;
 
+mod earliest;
+
+#[cfg(test)]
+#[path = "../../../tests/skip.rs"]
+mod skip;
+
+pub use earliest::earliest_return;
 use serde::{Deserialize, Serialize};
 
 /// Which of the two forms of the stopping rule is meant.
@@ -290,6 +297,13 @@ pub fn decide(
             Some(new_l2) => Decision::Rollback { return_to, new_l2, growth },
             None => Decision::Continue(Why::L2AtMaximum { growth, l2: current_l2 }),
         },
+    }
+}
+
+impl Decision {
+    /// Whether it changes the search, or would if it could.
+    pub fn is_news(&self) -> bool {
+        !matches!(self, Decision::Continue(why) if !matches!(why, Why::L2AtMaximum { .. }))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The optimisers of a search on flat buffers: SGD for the weights, Adam for the alphas, and their schedules.
+//! The optimisers on flat buffers: SGD for weights, Adam for the alphas of a search.
 //!
 //! They compute what PyTorch's torch.optim does, since the paper's results rest on it. L2 is coupled: the
 //! gradient that is used is g + l2 * x.
@@ -111,21 +111,6 @@ pub fn clip_global_norm(grads: &mut [&mut [f32]], max_norm: f64) -> f64 {
     norm
 }
 
-/// The learning rate of an epoch, annealed from `lr` to `lr_min`: the closed form of PyTorch's CosineAnnealingLR
-/// with T_max = `n_epochs`, which would reach `lr_min` only at epoch `n_epochs`, one after the last.
-pub fn cosine_lr(lr: f64, lr_min: f64, epoch: usize, n_epochs: usize) -> f64 {
-    if n_epochs == 0 {
-        return lr;
-    }
-    let phase = std::f64::consts::PI * epoch as f64 / n_epochs as f64;
-    lr_min + (lr - lr_min) * (1.0 + phase.cos()) / 2.0
-}
-
-/// The drop-path probability of an epoch of a search: from 0 at the first to `p_max` at the last.
-pub fn drop_path_probability(p_max: f64, epoch: usize, n_epochs: usize) -> f64 {
-    if n_epochs <= 1 { 0.0 } else { p_max * epoch as f64 / (n_epochs - 1) as f64 }
-}
-
 /// In f64 and in a fixed order: eight running sums, which the compiler can keep in vector registers.
 fn sum_of_squares(values: &[f32]) -> f64 {
     let mut sums = [0.0f64; 8];
@@ -144,6 +129,7 @@ fn sum_of_squares(values: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::cosine_lr;
 
     const N: usize = 7;
 
@@ -266,21 +252,5 @@ mod tests {
         let mut large = [3e38f32, 3e38];
         assert!(clip_global_norm(&mut [&mut large], 5.0).is_finite());
         check_near(&large, &[5.0 / 2f64.sqrt(), 5.0 / 2f64.sqrt()], 1e-6);
-    }
-
-    #[test]
-    fn the_schedules_have_the_known_values() {
-        let lr = |epoch| cosine_lr(0.025, 0.001, epoch, 50);
-        assert_eq!(lr(0), 0.025);
-        assert!((lr(25) - 0.013).abs() < 1e-15 && (lr(50) - 0.001).abs() < 1e-15);
-        // PyTorch's own recursion between two epochs.
-        let ratio = |t: f64| 1.0 + (std::f64::consts::PI * t / 50.0).cos();
-        for epoch in 1..50 {
-            let recursive = ratio(epoch as f64) / ratio(epoch as f64 - 1.0) * (lr(epoch - 1) - 0.001) + 0.001;
-            assert!((lr(epoch) - recursive).abs() < 1e-15);
-        }
-        assert_eq!(cosine_lr(0.1, 0.0, 0, 0), 0.1);
-        assert_eq!([0, 7, 49].map(|epoch| drop_path_probability(0.2, epoch, 50)), [0.0, 0.2 * 7.0 / 49.0, 0.2]);
-        assert_eq!((drop_path_probability(0.2, 0, 1), drop_path_probability(0.2, 0, 0)), (0.0, 0.0));
     }
 }

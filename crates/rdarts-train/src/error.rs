@@ -1,4 +1,4 @@
-//! What can go wrong, in two kinds: what the user can mend before the search, and what failed during it.
+//! What can go wrong, in two kinds: what the user can mend, and what failed during a run.
 
 use std::fmt;
 
@@ -7,26 +7,26 @@ use rdarts_run::{RunError, TextError};
 
 /// A failure, one sentence.
 #[derive(Debug)]
-pub enum SearchError {
+pub enum TrainError {
     /// A spec, file or directory is not as it should be.
     Input(String),
-    /// The system refuses, or the search could not go on; what it had done is on the disk.
+    /// The system refuses, or the run could not go on; what it had done is on the disk.
     Failed(String),
 }
 
-impl SearchError {
+impl TrainError {
     /// From anything that says in a sentence what is wrong with the user's input.
     pub fn input(e: impl fmt::Display) -> Self {
         Self::Input(e.to_string())
     }
 
-    /// From anything that says in a sentence why the search could not go on.
+    /// From anything that says in a sentence why the run could not go on.
     pub fn failed(e: impl fmt::Display) -> Self {
         Self::Failed(e.to_string())
     }
 }
 
-impl fmt::Display for SearchError {
+impl fmt::Display for TrainError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Input(text) | Self::Failed(text) => f.write_str(text),
@@ -34,26 +34,26 @@ impl fmt::Display for SearchError {
     }
 }
 
-impl std::error::Error for SearchError {}
+impl std::error::Error for TrainError {}
 
 /// The two kinds of an error that knows its own.
-fn of_kind(is_system: bool, e: impl fmt::Display) -> SearchError {
-    if is_system { SearchError::failed(e) } else { SearchError::input(e) }
+fn of_kind(is_system: bool, e: impl fmt::Display) -> TrainError {
+    if is_system { TrainError::failed(e) } else { TrainError::input(e) }
 }
 
-impl From<RunError> for SearchError {
+impl From<RunError> for TrainError {
     fn from(e: RunError) -> Self {
         of_kind(e.is_system(), e)
     }
 }
 
-impl From<TextError> for SearchError {
+impl From<TextError> for TrainError {
     fn from(e: TextError) -> Self {
         of_kind(e.is_system(), e)
     }
 }
 
-impl From<DataError> for SearchError {
+impl From<DataError> for TrainError {
     fn from(e: DataError) -> Self {
         of_kind(e.is_system(), e)
     }

@@ -1,103 +1,26 @@
-//! What is measured when an epoch is over: the accuracy of the supernet and of its discretised child, and the
-//! dominant eigenvalue of the alpha-Hessian.
-//!
-//! The supernet is evaluated with the statistics of each batch, as it was trained; there is no other state in it.
-//! The child keeps, of each node, the two edges and the operations that the genotype takes, with weight one, and
-//! the supernet's weights: the drop from the supernet's accuracy to its child's is what the paper's figure 5
-//! relates to the eigenvalue.
+//! The alpha-Hessian after an epoch, and its dominant eigenvalue with what is known of its noise.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rdarts_net::{AlphaHessian, Alphas, Count, Evaluator, FullHessian, Point, Work};
+use rdarts_net::{AlphaHessian, Alphas, Device, FullHessian, Network, Point, Work};
 use rdarts_rng::Stream;
-use rdarts_run::HessianMode;
-use rdarts_space::{Genotype, Selection, derive, selection};
+use rdarts_run::{HessianMode, SearchSpec};
+use rdarts_train::TrainError;
+use rdarts_train::images::as_batch;
 
-use crate::error::SearchError;
+use crate::State;
+use crate::batches::NoisyBatch;
 use crate::lanczos::{Dominant, SymmetricOperator, dominant};
-use crate::problem::{NoisyBatch, Problem, as_batch};
-use crate::state::State;
-
-/// Mean loss and fraction of correct images.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Score {
-    /// Mean cross-entropy.
-    pub loss: f64,
-    /// Fraction in [0, 1].
-    pub accuracy: f64,
-}
-
-/// The genotype that the alphas stand for.
-pub fn genotype(problem: &Problem, state: &State) -> Genotype {
-    let (normal, reduce) = state.alphas.split_at(problem.n_alphas()[0]);
-    derive(&problem.space, normal, reduce)
-}
-
-/// The supernet on the images that train the alphas; `None` if `stop` was set meanwhile.
-///
-/// # Errors
-/// One sentence if the images are in a file that cannot be read any more.
-pub fn score_supernet(
-    problem: &Problem,
-    state: &State,
-    epoch: usize,
-    stop: &AtomicBool,
-) -> Result<Option<Score>, SearchError> {
-    let alphas = state.network_alphas(problem);
-    score(problem, state, epoch, stop, &Evaluator::supernet(point(problem, state, &alphas)))
-}
-
-/// The child of the present alphas on the same images.
-///
-/// # Errors
-/// As for [`score_supernet`].
-pub fn score_child(
-    problem: &Problem,
-    state: &State,
-    epoch: usize,
-    stop: &AtomicBool,
-) -> Result<Option<Score>, SearchError> {
-    let child = genotype(problem, state);
-    let (normal, reduce) = selection(&problem.space, &child).expect("a derived genotype lies in its space");
-    let p = Alphas::from([one_hot(&problem.space.normal, &normal), one_hot(&problem.space.reduce, &reduce)]);
-    score(problem, state, epoch, stop, &Evaluator::mixed(&problem.net, &problem.device, &state.weights, &p))
-}
-
-fn score(
-    problem: &Problem,
-    state: &State,
-    epoch: usize,
-    stop: &AtomicBool,
-    evaluator: &Evaluator<f32>,
-) -> Result<Option<Score>, SearchError> {
-    let spec = &problem.spec;
-    let mut range = problem.split.valid.clone();
-    if spec.data.valid_limit > 0 {
-        range.end = range.end.min(range.start + spec.data.valid_limit);
-    }
-    let norm = problem.data.norm();
-    let (mut loss, mut count) = (0.0, Count::default());
-    for (i, batch) in rdarts_data::eval_batches(&problem.data.train, range, spec.search.batch, &norm).enumerate() {
-        if stop.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
-        let batch = batch.map_err(SearchError::failed)?;
-        let position = (epoch << 20) as u64 + i as u64;
-        let noise = problem.noise(state.at.attempt, None, "noise-eval", position, batch.n);
-        let evaluation = evaluator.evaluate(as_batch(&batch, &noise));
-        loss += evaluation.loss * batch.n as f64;
-        count += evaluation.count;
-    }
-    Ok(Some(Score { loss: loss / count.n as f64, accuracy: count.mean() }))
-}
+use crate::search::Search;
 
 /// The Hessian of the mean loss of some batches with respect to alpha.
 ///
 /// The passes of as many batches as fit into half of the free memory are kept from one product to the next; the others
 /// are made again, to the same bits.
 pub struct MeanHessian<'a> {
-    problem: &'a Problem,
-    state: &'a State,
+    net: &'a Network,
+    device: &'a Device,
+    weights: &'a [f32],
     alphas: Alphas,
     batches: Vec<NoisyBatch>,
     /// Of the first batches; at least of one.
@@ -110,22 +33,29 @@ impl<'a> MeanHessian<'a> {
     /// `None` if `stop` was set meanwhile.
     ///
     /// # Errors
-    /// As for [`score_supernet`].
+    /// One sentence if the images are in a file that cannot be read any more.
     pub fn after_epoch(
-        problem: &'a Problem,
+        search: &'a Search,
         state: &'a State,
         epoch: usize,
         stop: &'a AtomicBool,
-    ) -> Result<Option<Self>, SearchError> {
-        let batches = problem.hessian_batches(state.at.trained_attempt, epoch)?;
-        Ok(Self::on(problem, state, batches, stop))
+    ) -> Result<Option<Self>, TrainError> {
+        let batches = search.hessian_batches(state.at.trained_attempt, epoch)?;
+        Ok(Self::on(&search.net, &search.device, state, batches, stop))
     }
 
     /// The alpha-Hessian on any batches with their noise; `None` if `stop` was set meanwhile.
-    pub fn on(problem: &'a Problem, state: &'a State, batches: Vec<NoisyBatch>, stop: &'a AtomicBool) -> Option<Self> {
-        let alphas = state.network_alphas(problem);
-        let mut this = Self { problem, state, alphas, batches, kept: Vec::new(), stop };
-        let each = problem.net.memory_estimate(this.batches[0].0.n, problem.side(), Work::HessianProduct).max(1);
+    pub fn on(
+        net: &'a Network,
+        device: &'a Device,
+        state: &'a State,
+        batches: Vec<NoisyBatch>,
+        stop: &'a AtomicBool,
+    ) -> Option<Self> {
+        let (weights, alphas) = (&state.weights[..], state.extra.for_network());
+        let mut this = Self { net, device, weights, alphas, batches, kept: Vec::new(), stop };
+        let first = &this.batches[0].0;
+        let each = net.memory_estimate(first.n, [first.height, first.width], Work::HessianProduct).max(1);
         let fit = rdarts_data::available_memory().map_or(1, |free| (free / 2 / each) as usize);
         for i in 0..this.batches.len().min(fit.max(1)) {
             let hessian = this.of(i)?;
@@ -200,7 +130,8 @@ impl<'a> MeanHessian<'a> {
             return None;
         }
         let (images, noise) = &self.batches[i];
-        Some(AlphaHessian::until(point(self.problem, self.state, &self.alphas), as_batch(images, noise), self.stop))
+        let at = Point { net: self.net, device: self.device, weights: self.weights, alphas: &self.alphas };
+        Some(AlphaHessian::until(at, as_batch(images, noise), self.stop))
     }
 }
 
@@ -217,36 +148,36 @@ pub struct Curvature {
 /// was set meanwhile.
 ///
 /// # Errors
-/// As for [`score_supernet`].
+/// One sentence if the images are in a file that cannot be read any more.
 pub fn eigenvalue(
-    problem: &Problem,
+    search: &Search,
     state: &State,
     epoch: usize,
     tolerance: f64,
     stop: &AtomicBool,
-) -> Result<Option<Curvature>, SearchError> {
-    let Some(hessian) = MeanHessian::after_epoch(problem, state, epoch, stop)? else { return Ok(None) };
-    let mut stream = Stream::new(problem.seed(state.at.trained_attempt), "lanczos", epoch as u64);
-    Ok(curvature(&hessian, tolerance, &mut stream))
+) -> Result<Option<Curvature>, TrainError> {
+    let Some(hessian) = MeanHessian::after_epoch(search, state, epoch, stop)? else { return Ok(None) };
+    let mut stream = search.streams(state.at.trained_attempt).stream("lanczos", epoch as u64);
+    Ok(curvature(&hessian, diagonal(&search.spec), tolerance, &mut stream))
 }
 
-/// Dominant eigenvalue of a mean Hessian, with its noise; `None` if it was stopped.
-pub fn curvature(hessian: &MeanHessian, tolerance: f64, stream: &mut Stream) -> Option<Curvature> {
+/// Dominant eigenvalue of a mean Hessian with something added to its diagonal, and its noise; `None` if it was stopped.
+pub fn curvature(hessian: &MeanHessian, diagonal: f64, tolerance: f64, stream: &mut Stream) -> Option<Curvature> {
     let operator = InRange { apply: &|v| hessian.apply(v), n: hessian.kept[0].n(), basis: hessian.range() };
     let mut dominant = operator.largest(tolerance, stream)?;
     let error = hessian.standard_error(&dominant.vector);
     if hessian.stop.load(Ordering::Relaxed) {
         return None;
     }
-    dominant.value += diagonal(hessian.problem);
+    dominant.value += diagonal;
     Some(Curvature { dominant, error })
 }
 
 /// What the mode of the spec adds to the diagonal: the weight decay of the alphas in `reference`, as in the
 /// released code, nothing in `plain`.
-pub fn diagonal(problem: &Problem) -> f64 {
-    match problem.spec.hessian.mode {
-        HessianMode::Reference => problem.spec.alphas.l2,
+pub fn diagonal(spec: &SearchSpec) -> f64 {
+    match spec.hessian.mode {
+        HessianMode::Reference => spec.alphas.l2,
         HessianMode::Plain => 0.0,
     }
 }
@@ -308,27 +239,16 @@ impl SymmetricOperator for InRange<'_> {
     }
 }
 
-/// Where derivatives are taken in a state.
-fn point<'a>(problem: &'a Problem, state: &'a State, alphas: &'a Alphas) -> Point<'a, f32> {
-    Point { net: &problem.net, device: &problem.device, weights: &state.weights, alphas }
-}
-
-/// Mixing weights that take only what is selected.
-fn one_hot(edges: &[Vec<rdarts_space::Op>], selected: &Selection) -> Vec<f64> {
-    let pick = |(ops, chosen): (&Vec<rdarts_space::Op>, &Option<usize>)| -> Vec<f64> {
-        (0..ops.len()).map(|k| if *chosen == Some(k) { 1.0 } else { 0.0 }).collect()
-    };
-    edges.iter().zip(selected).flat_map(pick).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use rdarts_run::{HessianImages, SearchSpec};
+    use rdarts_run::HessianImages;
+    use rdarts_train::Job;
 
     use super::*;
-    use crate::problem::open_space;
+    use crate::score::score_supernet;
+    use crate::search::open_space;
 
-    fn problem(sets: &[&str]) -> Problem {
+    fn search(sets: &[&str]) -> Search {
         let small = [
             "preset=demo",
             "space.name=tiny",
@@ -342,7 +262,7 @@ mod tests {
         ];
         let sets: Vec<String> = small.iter().chain(sets).map(|set| set.to_string()).collect();
         let spec = SearchSpec::resolve(None, None, &sets).unwrap();
-        Problem::new(spec, open_space("tiny").unwrap()).unwrap()
+        Search::new(spec, open_space("tiny").unwrap()).unwrap()
     }
 
     fn full(hessian: &MeanHessian) -> Vec<f64> {
@@ -352,16 +272,16 @@ mod tests {
     #[test]
     fn the_hessian_of_several_batches_is_the_mean_of_theirs_and_its_noise_their_standard_error() {
         for images in ["last", "fixed"] {
-            let problem = problem(&["hessian.batches=4", &format!("hessian.images={images}")]);
-            let (state, stop) = (State::new(&problem), AtomicBool::new(false));
-            let mean = MeanHessian::after_epoch(&problem, &state, 3, &stop).unwrap().unwrap();
-            let parts: Vec<Vec<f64>> = problem
+            let search = search(&["hessian.batches=4", &format!("hessian.images={images}")]);
+            let (state, stop) = (search.begin().1, AtomicBool::new(false));
+            let mean = MeanHessian::after_epoch(&search, &state, 3, &stop).unwrap().unwrap();
+            let parts: Vec<Vec<f64>> = search
                 .hessian_batches(0, 3)
                 .unwrap()
                 .into_iter()
-                .map(|batch| full(&MeanHessian::on(&problem, &state, vec![batch], &stop).unwrap()))
+                .map(|batch| full(&MeanHessian::on(&search.net, &search.device, &state, vec![batch], &stop).unwrap()))
                 .collect();
-            let (n, matrix) = (problem.n_alphas().iter().sum::<usize>(), full(&mean));
+            let (n, matrix) = (search.n_alphas().iter().sum::<usize>(), full(&mean));
             assert_eq!((parts.len(), matrix.len()), (4, n * n));
             let scale = matrix.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
             for (i, value) in matrix.iter().enumerate() {
@@ -369,8 +289,8 @@ mod tests {
                 assert!((value - by_hand).abs() <= 1e-12 * scale);
             }
             // Lanczos finds what the full matrix has, and the noise is that of v' H v from batch to batch.
-            let found = curvature(&mean, 1e-9, &mut Stream::new(1, "lanczos", 0)).unwrap();
-            let truth = crate::lanczos::spectrum(n, &matrix)[0] + diagonal(&problem);
+            let found = curvature(&mean, diagonal(&search.spec), 1e-9, &mut Stream::new(1, "lanczos", 0)).unwrap();
+            let truth = crate::lanczos::spectrum(n, &matrix)[0] + diagonal(&search.spec);
             assert!((found.dominant.value - truth).abs() <= found.dominant.bound + 1e-5 * truth.abs());
             let v = &found.dominant.vector;
             let quotient = |part: &Vec<f64>| -> f64 {
@@ -381,16 +301,16 @@ mod tests {
             let error = (q.iter().map(|q| (q - m).powi(2)).sum::<f64>() / 3.0).sqrt() / 2.0;
             assert!((found.error.unwrap() / error - 1.0).abs() < 1e-3, "{images}: {:?} {error}", found.error);
         }
-        let single = problem(&[]);
-        let (state, stop) = (State::new(&single), AtomicBool::new(false));
+        let single = search(&[]);
+        let (state, stop) = (single.begin().1, AtomicBool::new(false));
         assert_eq!(eigenvalue(&single, &state, 0, 1e-3, &stop).unwrap().unwrap().error, None);
     }
 
     #[test]
     fn passes_that_are_made_again_give_the_bits_of_those_that_were_kept() {
-        let problem = problem(&["hessian.batches=3"]);
-        let (state, stop) = (State::new(&problem), AtomicBool::new(false));
-        let mut hessian = MeanHessian::after_epoch(&problem, &state, 0, &stop).unwrap().unwrap();
+        let search = search(&["hessian.batches=3"]);
+        let (state, stop) = (search.begin().1, AtomicBool::new(false));
+        let mut hessian = MeanHessian::after_epoch(&search, &state, 0, &stop).unwrap().unwrap();
         assert_eq!(hessian.kept.len(), 3, "these fit into any memory");
         let v: Vec<f64> = (0..hessian.kept[0].n()).map(|i| (i as f64).sin()).collect();
         let kept = (hessian.apply(&v).unwrap(), hessian.standard_error(&v).unwrap());
@@ -401,15 +321,15 @@ mod tests {
     #[test]
     fn fixed_images_are_the_same_after_every_epoch_and_attempt_and_the_last_ones_are_not() {
         let of = |images: HessianImages, attempt, epoch| {
-            let problem = problem(&["hessian.batches=2", "search.drop_path=0", &format!("hessian.images={images}")]);
-            let batches = problem.hessian_batches(attempt, epoch).unwrap();
+            let search = search(&["hessian.batches=2", "search.drop_path=0", &format!("hessian.images={images}")]);
+            let batches = search.hessian_batches(attempt, epoch).unwrap();
             batches.into_iter().map(|(images, _)| images.images).collect::<Vec<_>>()
         };
         assert_eq!(of(HessianImages::Fixed, 0, 0), of(HessianImages::Fixed, 2, 7));
         assert_ne!(of(HessianImages::Last, 0, 0), of(HessianImages::Last, 0, 1));
         // The last of several is the one that one alone would be.
-        let one = problem(&[]).hessian_batches(0, 4).unwrap();
-        let two = problem(&["hessian.batches=2"]).hessian_batches(0, 4).unwrap();
+        let one = search(&[]).hessian_batches(0, 4).unwrap();
+        let two = search(&["hessian.batches=2"]).hessian_batches(0, 4).unwrap();
         assert_eq!(one[0].0.images, two[1].0.images);
         assert_eq!(one[0].1[0].drop_path, two[1].1[0].drop_path);
     }
@@ -417,11 +337,11 @@ mod tests {
     #[test]
     fn more_batches_than_there_are_are_refused() {
         let refused = |sets: &[&str]| {
-            let mut problem = problem(&[]);
-            let mut spec = problem.spec.clone();
+            let mut search = search(&[]);
+            let mut spec = search.spec.clone();
             spec.hessian.batches = sets[0].parse().unwrap();
             spec.hessian.images = if sets[1] == "last" { HessianImages::Last } else { HessianImages::Fixed };
-            problem.measure_on(spec.hessian).unwrap_err().to_string()
+            search.measure_on(spec.hessian).unwrap_err().to_string()
         };
         assert_eq!(
             refused(&["6", "last"]),
@@ -437,25 +357,25 @@ mod tests {
     #[test]
     fn a_presets_number_of_batches_gives_way_to_few_images() {
         for (images, n) in [(HessianImages::Last, 5), (HessianImages::Fixed, 5)] {
-            let mut spec = problem(&[]).spec;
+            let mut spec = search(&[]).spec;
             (spec.hessian.batches, spec.hessian.images) = (6, images);
             let space = || open_space("tiny").unwrap();
-            let fitted = Problem::fitted(spec.clone(), space(), &rdarts_data::Silent).unwrap();
+            let fitted = Search::fitted(spec.clone(), space(), &rdarts_data::Silent).unwrap();
             assert_eq!(fitted.spec.hessian.batches, n);
             assert_eq!(fitted.hessian_batches(0, 0).unwrap().len(), n);
-            assert!(Problem::new(spec, space()).is_err());
+            assert!(Search::new(spec, space()).is_err());
         }
     }
 
     #[test]
     fn a_set_flag_ends_a_measurement() {
-        let problem = problem(&["hessian.batches=2"]);
-        let (state, stop) = (State::new(&problem), AtomicBool::new(false));
-        let hessian = MeanHessian::after_epoch(&problem, &state, 0, &stop).unwrap().unwrap();
+        let search = search(&["hessian.batches=2"]);
+        let (state, stop) = (search.begin().1, AtomicBool::new(false));
+        let hessian = MeanHessian::after_epoch(&search, &state, 0, &stop).unwrap().unwrap();
         stop.store(true, Ordering::Relaxed);
         assert_eq!(hessian.apply(&vec![0.0; hessian.kept[0].n()]), None);
-        assert!(curvature(&hessian, 1e-3, &mut Stream::new(1, "lanczos", 0)).is_none());
-        assert!(eigenvalue(&problem, &state, 0, 1e-3, &stop).unwrap().is_none());
-        assert_eq!(score_supernet(&problem, &state, 0, &stop).unwrap(), None);
+        assert!(curvature(&hessian, 0.0, 1e-3, &mut Stream::new(1, "lanczos", 0)).is_none());
+        assert!(eigenvalue(&search, &state, 0, 1e-3, &stop).unwrap().is_none());
+        assert_eq!(score_supernet(&search, &state, 0, &stop).unwrap(), None);
     }
 }

@@ -1,0 +1,103 @@
+//! Which images a step sees, and which the curvature is measured on.
+
+use std::sync::Arc;
+
+use rdarts_data::{Batch as ImageBatch, DataError, Loader, Split};
+use rdarts_net::{CellNoise, Network};
+use rdarts_run::{HessianImages, SearchSpec};
+use rdarts_train::images::augment;
+use rdarts_train::schedule::drop_path_probability;
+use rdarts_train::{Images, Position, Streams, TrainError};
+
+/// The images of one weight step and one alpha step.
+pub type StepBatches = (ImageBatch, ImageBatch);
+
+/// A batch with the drop-path factors and the noise of every cell.
+pub type NoisyBatch = (ImageBatch, Vec<Arc<CellNoise>>);
+
+/// The batches of the epoch that are left.
+pub fn step_batches(
+    images: &Images,
+    spec: &SearchSpec,
+    at: &Position,
+) -> impl Iterator<Item = Result<StepBatches, DataError>> + Send + 'static {
+    let (epoch, batch) = (at.epoch, spec.search.batch);
+    let (seed, augment) =
+        (Streams::new(spec.seed, at.attempt).seed(), augment(&spec.augment, epoch, spec.search.epochs));
+    let weights = Loader::new(images.data.clone(), images.split.train.clone(), batch, seed, "train");
+    let alphas = Loader::new(images.data.clone(), images.split.valid.clone(), batch, seed, "valid");
+    let start = (epoch * images.steps(batch) + at.step) as u64;
+    weights
+        .epoch(epoch as u64, at.step, Some(augment))
+        .zip(start..)
+        .map(move |(train, step)| Ok((train?, alphas.draw(step, Some(augment))?)))
+}
+
+/// The batches that the curvature after an epoch is measured on, each with its noise: the last of the epoch, as the
+/// released code takes one, or the same after every epoch.
+///
+/// # Errors
+/// One sentence if the images are in a file that cannot be read any more.
+pub fn hessian_batches(
+    images: &Images,
+    net: &Network,
+    spec: &SearchSpec,
+    attempt: usize,
+    epoch: usize,
+) -> Result<Vec<NoisyBatch>, TrainError> {
+    let (n, batch, valid) = (spec.hessian.batches, spec.search.batch, &images.split.valid);
+    let drop_path = drop_path_probability(spec.search.drop_path, epoch, spec.search.epochs);
+    match spec.hessian.images {
+        HessianImages::Last => {
+            let streams = Streams::new(spec.seed, attempt);
+            let alphas = Loader::new(images.data.clone(), valid.clone(), batch, streams.seed(), "valid");
+            let end = (epoch + 1) * images.steps(batch);
+            let augment = augment(&spec.augment, epoch, spec.search.epochs);
+            let of = |step: usize| {
+                let images = alphas.draw(step as u64, Some(augment)).map_err(TrainError::failed)?;
+                // The last one's noise has a name of its own, whatever their number.
+                let (name, position) =
+                    if step + 1 == end { ("noise-hessian", epoch) } else { ("noise-hessian-earlier", step) };
+                let noise = streams.noise(net, drop_path, name, position as u64, images.n);
+                Ok((images, noise))
+            };
+            (end - n..end).map(of).collect()
+        }
+        HessianImages::Fixed => {
+            // Of the first attempt, so that drop path draws the same after a rollback.
+            let streams = Streams::new(spec.seed, 0);
+            let (norm, range) = (images.data.norm(), valid.start..valid.start + n * batch);
+            let of = |(i, images): (usize, Result<ImageBatch, DataError>)| {
+                let images = images.map_err(TrainError::failed)?;
+                let noise = streams.noise(net, drop_path, "noise-hessian-fixed", i as u64, images.n);
+                Ok((images, noise))
+            };
+            rdarts_data::eval_batches(&images.data.train, range, batch, &norm).enumerate().map(of).collect()
+        }
+    }
+}
+
+/// How many batches the curvature can be measured on at most, of the images that a spec names.
+pub fn most_hessian_batches(spec: &SearchSpec, split: &Split) -> usize {
+    match spec.hessian.images {
+        HessianImages::Last => split.train.len().div_ceil(spec.search.batch),
+        HessianImages::Fixed => split.valid.len() / spec.search.batch,
+    }
+}
+
+/// Refuses to measure the curvature on more batches than there are.
+pub(crate) fn check_hessian_batches(spec: &SearchSpec, split: &Split) -> Result<(), TrainError> {
+    let (n, batch) = (spec.hessian.batches, spec.search.batch);
+    let most = most_hessian_batches(spec, split);
+    let what = match spec.hessian.images {
+        HessianImages::Last => "an epoch has",
+        HessianImages::Fixed => "the images that train the alphas fill",
+    };
+    if n <= most {
+        return Ok(());
+    }
+    let batches = if most == 1 { "batch" } else { "batches" };
+    Err(TrainError::Input(format!(
+        "hessian.batches is {n}, but {what} only {most} {batches} of {batch} images: lower it or search.batch"
+    )))
+}

@@ -1,0 +1,76 @@
+//! The bilevel step (DARTS, algorithm 1).
+//!
+//! Alpha follows the gradient of the validation loss by Adam, first order at w or second order at
+//! w' = w - xi (mu b + dL_train/dw + l2 w); then w follows that of the training loss by SGD with the gradient's global
+//! norm clipped.
+
+use rdarts_net::{
+    Batch, Device, InnerStep, Network, PUBLISHED_RADIUS, Point, Real, alpha_gradient, unrolled_gradient,
+    unrolled_gradient_difference, weight_gradient,
+};
+use rdarts_run::Order;
+use rdarts_train::optim::clip_global_norm;
+use rdarts_train::{Step, TrainError};
+
+use crate::State;
+
+/// What a step needs beside the state and the images.
+pub(crate) struct Bilevel<'a> {
+    pub(crate) net: &'a Network,
+    pub(crate) device: &'a Device,
+    pub(crate) order: Order,
+    /// Learning rate of the weights.
+    pub(crate) lr: f64,
+    /// Largest global norm of their gradient.
+    pub(crate) clip: f64,
+}
+
+impl Bilevel<'_> {
+    /// One alpha step and one weight step.
+    ///
+    /// # Errors
+    /// If a loss or a gradient is no number any more.
+    pub(crate) fn step(
+        &self,
+        state: &mut State,
+        train: Batch<'_, f32>,
+        valid: Batch<'_, f32>,
+    ) -> Result<Step, TrainError> {
+        let alphas = state.extra.for_network();
+        let at = Point { net: self.net, device: self.device, weights: &state.weights, alphas: &alphas };
+        let sgd = &state.sgd;
+        let inner = InnerStep { xi: self.lr, l2: sgd.l2, momentum: sgd.momentum, buffer: Some(&sgd.buffer[..]) };
+        let (of_valid, gradient) = match self.order {
+            Order::First => alpha_gradient(at, valid),
+            Order::Second => unrolled_gradient(at, train, valid, inner),
+            Order::SecondFd => unrolled_gradient_difference(at, train, valid, inner, PUBLISHED_RADIUS),
+        };
+        let gradient: Vec<f32> = gradient.flat().iter().map(|g| *g as f32).collect();
+        if !(of_valid.loss.is_finite() && gradient.iter().all(|g| g.is_finite())) {
+            return Err(diverged("validation", state));
+        }
+        let architecture = &mut state.extra;
+        architecture.adam.step(&mut architecture.alphas, &gradient);
+
+        let alphas = state.extra.for_network();
+        let at = Point { net: self.net, device: self.device, weights: &state.weights, alphas: &alphas };
+        let (of_train, mut gradient) = weight_gradient(at, train);
+        let norm = clip_global_norm(&mut [&mut gradient], self.clip);
+        if !(of_train.loss + norm).is_finite() {
+            return Err(diverged("training", state));
+        }
+        state.sgd.step(&mut state.weights, &gradient, self.lr);
+        f32::give_back(gradient);
+        Ok(Step { loss: of_train.loss, count: of_train.count, side_loss: Some(of_valid.loss) })
+    }
+}
+
+/// A spec that makes the loss grow without bounds is one that the user can mend: the checkpoint before is the last good
+/// state.
+pub(crate) fn diverged(which: &str, state: &State) -> TrainError {
+    TrainError::Input(format!(
+        "the {which} loss or its gradient is not a finite number any more at epoch {}, step {}: the search has \
+         diverged; the checkpoint before it is kept, lower weights.lr or alphas.lr or tighten weights.clip and start again",
+        state.at.epoch, state.at.step
+    ))
+}

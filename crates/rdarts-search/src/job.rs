@@ -1,0 +1,237 @@
+//! A search as the epoch loop runs it: the bilevel step, what is measured after an epoch, and what the monitor says.
+
+use rdarts_data::DataError;
+use rdarts_monitor::{Decision, Growth};
+use rdarts_run::{self as run, DecisionKind, EVENT_FORMAT, EpochRecord, Event, Finished, RunDir, SearchSpec, Started};
+use rdarts_space::{CellType, Genotype, Op};
+use rdarts_train::images::{as_batch, augment};
+use rdarts_train::optim::Sgd;
+use rdarts_train::schedule::cosine_lr;
+use rdarts_train::state::{Packed, Unpacked};
+use rdarts_train::{Identity, Job, Length, Measured, Measuring, Next, Position, Step, TrainError, Verdict};
+
+use crate::State;
+use crate::architecture::Architecture;
+use crate::batches::{StepBatches, step_batches};
+use crate::bilevel::{Bilevel, diverged};
+use crate::hessian::eigenvalue;
+use crate::rules::{decide_after, earliest_after, is_measured};
+use crate::score::{score_child, score_supernet};
+use crate::search::Search;
+
+/// What a search found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The architecture.
+    pub genotype: Genotype,
+    /// The epoch it is from.
+    pub epoch: usize,
+    /// Why the search ended.
+    pub reason: String,
+}
+
+impl Job for Search {
+    type Extra = Architecture;
+    type Batch = StepBatches;
+    type Found = Found;
+
+    fn length(&self) -> Length {
+        Length { epochs: self.spec.search.epochs, steps: self.steps_per_epoch() }
+    }
+
+    fn identity(&self) -> Identity {
+        Identity { spec: self.spec_without_places().to_toml(), data: self.images.fingerprint.clone() }
+    }
+
+    /// Compared as values: an earlier program may have written fewer keys.
+    fn is_of(&self, spec: &str) -> bool {
+        SearchSpec::from_complete("its spec", spec).ok() == Some(self.spec_without_places())
+    }
+
+    fn begin(&self) -> (Event, State) {
+        let (spec, n_alphas) = (&self.spec, self.n_alphas());
+        let started = Started {
+            format: EVENT_FORMAT,
+            rdarts: env!("CARGO_PKG_VERSION").into(),
+            space: self.space.name.clone(),
+            data: spec.data.name.clone(),
+            seed: spec.seed,
+            n_alphas: n_alphas.iter().sum(),
+            n_weights: self.net.n_parameters(),
+            n_train: self.images.split.train.len(),
+            n_valid: self.images.split.valid.len(),
+            steps_per_epoch: self.steps_per_epoch(),
+        };
+        let extra = Architecture::new(&spec.alphas, spec.seed, n_alphas);
+        (Event::Started(started), State { weights: self.net.init(spec.seed), extra, ..self.blank() })
+    }
+
+    fn blank(&self) -> State {
+        let n = self.net.n_parameters();
+        State {
+            at: Position::default(),
+            weights: vec![0.0; n],
+            sgd: Sgd::new(n, self.spec.weights.momentum, self.spec.weights.l2),
+            // The norms of a search take their statistics from each batch.
+            running: Vec::new(),
+            extra: Architecture::blank(&self.spec.alphas, self.n_alphas()),
+        }
+    }
+
+    fn pack<'a>(&self, extra: &'a Architecture) -> Packed<'a> {
+        extra.pack()
+    }
+
+    fn unpack(&self, extra: &mut Architecture, file: &mut Unpacked<'_>) -> Result<(), TrainError> {
+        extra.unpack(file)
+    }
+
+    fn batches(&self, at: &Position) -> Box<dyn Iterator<Item = Result<StepBatches, DataError>> + Send> {
+        Box::new(step_batches(&self.images, &self.spec, at))
+    }
+
+    fn step(&self, state: &mut State, (train, valid): StepBatches) -> Result<Step, TrainError> {
+        let (at, streams) = (&state.at, self.streams(state.at.attempt));
+        let (position, p) = ((at.epoch * self.steps_per_epoch() + at.step) as u64, self.drop_path(at.epoch));
+        let noise = |name, n| streams.noise(&self.net, p, name, position, n);
+        let (train_noise, valid_noise) = (noise("noise-train", train.n), noise("noise-valid", valid.n));
+        let bilevel = Bilevel {
+            net: &self.net,
+            device: &self.device,
+            order: self.spec.search.order,
+            lr: self.lr(at.epoch),
+            clip: self.spec.weights.clip,
+        };
+        bilevel.step(state, as_batch(&train, &train_noise), as_batch(&valid, &valid_noise))
+    }
+
+    fn measure(&self, state: &State, measuring: &mut Measuring<'_>) -> Result<Option<Measured>, TrainError> {
+        let (spec, epoch) = (&self.spec, state.at.epoch);
+        let (mut found, mut oneshot, mut child) = (None, None, None);
+        if is_measured(spec, epoch) {
+            found = measuring.phase("eigenvalue", "eigenvalue", |stop| {
+                eigenvalue(self, state, epoch, spec.hessian.tolerance, stop)
+            })?;
+        }
+        if spec.eval.oneshot {
+            oneshot = measuring.phase("accuracy of the supernet", "supernet accuracy", |stop| {
+                score_supernet(self, state, epoch, stop)
+            })?;
+        }
+        if spec.eval.child {
+            child = measuring
+                .phase("accuracy of its child", "child accuracy", |stop| score_child(self, state, epoch, stop))?;
+        }
+        if measuring.is_stopped() {
+            return Ok(None);
+        }
+        let (at, genotype) = (&state.at, state.extra.genotype(&self.space));
+        let [normal, reduce] = state.extra.by_type().map(<[f32]>::to_vec);
+        let record = EpochRecord {
+            attempt: at.attempt,
+            epoch,
+            lr: self.lr(epoch),
+            l2: state.sgd.l2,
+            drop_path: self.drop_path(epoch),
+            cutout_prob: match spec.augment.cutout_length {
+                0 => 0.0,
+                _ => augment(&spec.augment, epoch, spec.search.epochs).cutout_prob,
+            },
+            train_loss: at.mean_loss(),
+            train_accuracy: at.count().mean(),
+            alpha_loss: at.side_loss / at.step as f64,
+            valid_loss: oneshot.map(|s| s.loss),
+            valid_accuracy: oneshot.map(|s| s.accuracy),
+            child_loss: child.map(|s| s.loss),
+            child_accuracy: child.map(|s| s.accuracy),
+            eigenvalue: found.as_ref().map(|c| c.dominant.value).filter(|v| v.is_finite()),
+            eigenvalue_bound: found.as_ref().map(|c| c.dominant.bound).filter(|v| v.is_finite()),
+            eigenvalue_error: found.as_ref().and_then(|c| c.error).filter(|v| v.is_finite()),
+            skip_connects_normal: genotype.n_uses(CellType::Normal, Op::SkipConnect),
+            skip_connects_reduce: Some(genotype.n_uses(CellType::Reduce, Op::SkipConnect)),
+            parameterless_normal: Some(genotype.n_parameterless(CellType::Normal)),
+            parameterless_reduce: Some(genotype.n_parameterless(CellType::Reduce)),
+            genotype: genotype.to_string(),
+            alphas_normal: normal,
+            alphas_reduce: reduce,
+        };
+        // Before the state is saved over the last good one.
+        let losses = [Some(record.train_loss), Some(record.alpha_loss), record.valid_loss, record.child_loss];
+        if !losses.iter().flatten().all(|l| l.is_finite())
+            || !state.weights.iter().chain(&state.extra.alphas).all(|v| v.is_finite())
+        {
+            return Err(diverged("validation", state));
+        }
+        let history = is_measured(spec, epoch).then_some(record.eigenvalue);
+        Ok(Some(Measured { event: Event::Epoch(Box::new(record)), history }))
+    }
+
+    fn judge(&self, state: &State) -> Verdict {
+        let epoch = state.at.epoch;
+        let decision = decide_after(&self.spec, state, epoch);
+        let told = |kind, return_to, growth: Growth, l2_new| {
+            Event::Decision(run::Decision {
+                attempt: state.at.attempt,
+                epoch,
+                kind,
+                return_to,
+                smoothed_now: growth.now,
+                smoothed_before: growth.before,
+                ratio: growth.ratio,
+                l2_old: state.sgd.l2,
+                l2_new,
+                reason: decision.to_string(),
+            })
+        };
+        let (next, event) = match decision {
+            Decision::Continue(_) => (Next::On, None),
+            Decision::Stop { return_to, growth } => {
+                (Next::Stop { epoch: return_to }, Some(told(DecisionKind::Stop, return_to, growth, state.sgd.l2)))
+            }
+            Decision::Rollback { return_to, new_l2, growth } => (
+                Next::Back { epoch: return_to, l2: new_l2 },
+                Some(told(DecisionKind::Rollback, return_to, growth, new_l2)),
+            ),
+        };
+        Verdict { next, event, reason: decision.to_string(), is_news: decision.is_news() }
+    }
+
+    fn earliest_return(&self, state: &State) -> Option<usize> {
+        earliest_after(&self.spec, state)
+    }
+
+    fn keeps_all(&self) -> bool {
+        self.spec.eval.keep_checkpoints
+    }
+
+    /// The result is the genotype of the record of the epoch, in this lineage.
+    fn finish(&self, dir: &mut RunDir, state: &State, stop: Option<(usize, String)>) -> Result<Found, TrainError> {
+        let events = dir.view().events().map_err(TrainError::failed)?;
+        let (epoch, reason) = match (stop, events.last()) {
+            (Some(stop), _) => stop,
+            (None, Some(Event::Decision(d))) if d.kind == DecisionKind::Stop => (d.return_to, d.reason.clone()),
+            (None, _) if self.spec.search.epochs == 1 => (state.at.epoch, "The only epoch is done.".into()),
+            (None, _) => (state.at.epoch, format!("All {} epochs are done.", self.spec.search.epochs)),
+        };
+        let record = events.iter().rev().find_map(|e| match e {
+            Event::Epoch(record) if record.epoch == epoch => Some(record),
+            _ => None,
+        });
+        let record = record.ok_or_else(|| TrainError::Failed(format!("the events of epoch {epoch} are gone")))?;
+        let genotype = rdarts_space::derive(&self.space, &record.alphas_normal, &record.alphas_reduce);
+        let json = serde_json::to_value(&genotype).expect("a genotype is JSON");
+        dir.write_genotype(&genotype.to_string(), &json).map_err(TrainError::failed)?;
+        let finished =
+            Finished { reason: reason.clone(), attempt: state.at.attempt, epoch, genotype: genotype.to_string() };
+        dir.append_event(&Event::Finished(finished)).map_err(TrainError::failed)?;
+        dir.mark_done(&reason).map_err(TrainError::failed)?;
+        Ok(Found { genotype, epoch, reason })
+    }
+}
+
+impl Search {
+    /// The learning rate of the weights in an epoch.
+    fn lr(&self, epoch: usize) -> f64 {
+        cosine_lr(self.spec.weights.lr, self.spec.weights.lr_min, epoch, self.spec.search.epochs)
+    }
+}

@@ -1,0 +1,48 @@
+//! The monitor's rules and its decision, for a spec.
+
+use rdarts_monitor::{AdaRule, Decision, Measurement, Method, Rule, decide, earliest_return};
+use rdarts_run::{self as run, MonitorForm, MonitorSpec, SearchSpec};
+
+use crate::State;
+
+/// The stopping rule of a spec.
+pub fn rule_of(spec: &MonitorSpec) -> Rule {
+    match spec.form {
+        MonitorForm::Paper => {
+            Rule { window: spec.window, lag: spec.window, threshold: spec.threshold, ..Rule::paper() }
+        }
+        MonitorForm::Released => Rule { window: spec.window, threshold: spec.growth, ..Rule::released() },
+    }
+}
+
+/// The monitor's decision after an epoch, from what a state has measured so far.
+pub fn decide_after(spec: &SearchSpec, state: &State, epoch: usize) -> Decision {
+    let (method, rule, ada) = of(spec);
+    let measurement =
+        |(epoch, value): &(usize, Option<f64>)| Measurement { epoch: *epoch, eigenvalue: value.unwrap_or(f64::NAN) };
+    let history: Vec<Measurement> = state.at.history.iter().map(measurement).collect();
+    decide(method, &rule, &ada, &history, epoch, spec.search.epochs, state.sgd.l2)
+}
+
+/// The earliest epoch that a later decision can ask for.
+pub(crate) fn earliest_after(spec: &SearchSpec, state: &State) -> Option<usize> {
+    let (method, rule, ada) = of(spec);
+    let history: Vec<usize> = state.at.history.iter().map(|(epoch, _)| *epoch).collect();
+    earliest_return(method, &rule, &ada, &history, state.sgd.l2)
+}
+
+/// Whether the eigenvalue is measured after an epoch: every so many, and after the last.
+pub(crate) fn is_measured(spec: &SearchSpec, epoch: usize) -> bool {
+    let every = spec.hessian.every;
+    every > 0 && (epoch.is_multiple_of(every) || epoch + 1 == spec.search.epochs)
+}
+
+fn of(spec: &SearchSpec) -> (Method, Rule, AdaRule) {
+    let method = match spec.search.method {
+        run::Method::Darts => Method::Darts,
+        run::Method::DartsEs => Method::Es,
+        run::Method::DartsAda => Method::Ada,
+    };
+    let ada = AdaRule { l2_factor: spec.monitor.l2_factor, l2_max: spec.monitor.l2_max };
+    (method, rule_of(&spec.monitor), ada)
+}

@@ -1,0 +1,199 @@
+//! The loop: steps, and at the end of each epoch measure, judge, save.
+//!
+//! Going back and going on after a crash are the same: load a checkpoint, continue. An interrupted run saves itself after
+//! the step it is in; what was measured of an unfinished end of an epoch is measured again.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rdarts_data::Prefetch;
+use rdarts_run::{RunDir, Timing};
+
+use crate::error::TrainError;
+use crate::job::{Job, Length, Measuring, Next, Observer, Outcome, Progress};
+use crate::retention::{earlier, kept};
+use crate::state::State;
+
+/// Batches made ahead of the run: two steps' worth, so that one slow batch does not stall it.
+const AHEAD: usize = 2;
+
+/// A long epoch is saved this often.
+const SAVE_EVERY: Duration = Duration::from_secs(300);
+
+/// Starts a run in an empty run directory.
+///
+/// # Errors
+/// If the directory cannot be written or the loss is no number any more.
+pub fn start<J: Job>(
+    job: &J,
+    dir: &mut RunDir,
+    observer: &mut dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Outcome<J::Found>, TrainError> {
+    let (event, state) = job.begin();
+    dir.append_event(&event).map_err(TrainError::failed)?;
+    save(job, dir, &state, &state)?;
+    run_from(job, dir, state, observer, stop)
+}
+
+/// Goes on where the newest good checkpoint ends; says where that is and which ones are damaged.
+///
+/// # Errors
+/// If the run has finished, no checkpoint belongs to it, or as [`start`].
+pub fn resume<J: Job>(
+    job: &J,
+    dir: &mut RunDir,
+    observer: &mut dyn Observer,
+    stop: &AtomicBool,
+    say: &mut dyn FnMut(&str),
+) -> Result<Outcome<J::Found>, TrainError> {
+    let recovered = dir.recover()?;
+    recovered.warnings.iter().for_each(|w| say(&format!("warning: {w}")));
+    match recovered.checkpoint {
+        None => {
+            say("The run was stopped before its first checkpoint and starts from the beginning.");
+            start(job, dir, observer, stop)
+        }
+        Some((name, checkpoint)) => {
+            let state = State::from_checkpoint(job, &name.to_string(), checkpoint)?;
+            let at = &state.at;
+            say(&format!("Going on in epoch {} after step {} of {}.", at.epoch, at.step, job.length().steps));
+            run_from(job, dir, state, observer, stop)
+        }
+    }
+}
+
+fn run_from<J: Job>(
+    job: &J,
+    dir: &mut RunDir,
+    mut state: State<J::Extra>,
+    observer: &mut dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Outcome<J::Found>, TrainError> {
+    while !state.at.finished {
+        let mut seconds = BTreeMap::new();
+        if !run_steps(job, dir, &mut state, observer, stop, &mut seconds)? {
+            return interrupted(job, dir, &state);
+        }
+        let (attempt, epoch) = (state.at.attempt, state.at.epoch);
+        let mut measuring = Measuring { observer, stop, seconds: &mut seconds };
+        let Some(measured) = job.measure(&state, &mut measuring)? else {
+            return interrupted(job, dir, &state);
+        };
+        state.at.history.extend(measured.history.map(|value| (epoch, value)));
+        dir.append_event(&measured.event).map_err(TrainError::failed)?;
+        dir.append_timing(&Timing { attempt, epoch, seconds }).map_err(TrainError::failed)?;
+        observer.event(&measured.event);
+        let verdict = job.judge(&state);
+        if verdict.is_news {
+            observer.news(epoch, &verdict.reason);
+        }
+        if let Some(event) = &verdict.event {
+            observer.event(event);
+            dir.append_event(event).map_err(TrainError::failed)?;
+        }
+        match verdict.next {
+            Next::On if epoch + 1 < job.length().epochs => state.at.begin_epoch(epoch + 1),
+            Next::On => state.at.finished = true,
+            Next::Stop { epoch } => {
+                state.at.finished = true;
+                save(job, dir, &state, &state)?;
+                return job.finish(dir, &state, Some((epoch, verdict.reason))).map(Outcome::Finished);
+            }
+            Next::Back { epoch, l2 } => {
+                let back = go_back(job, dir, &state, epoch, l2)?;
+                // If the new file is damaged the run goes on from one before, and goes back once more.
+                save(job, dir, &back, &state)?;
+                state = back;
+                continue;
+            }
+        }
+        save(job, dir, &state, &state)?;
+    }
+    job.finish(dir, &state, None).map(Outcome::Finished)
+}
+
+/// The steps of the epoch that are left; false if `stop` was set.
+fn run_steps<J: Job>(
+    job: &J,
+    dir: &mut RunDir,
+    state: &mut State<J::Extra>,
+    observer: &mut dyn Observer,
+    stop: &AtomicBool,
+    seconds: &mut BTreeMap<String, f64>,
+) -> Result<bool, TrainError> {
+    let length: Length = job.length();
+    state.at.trained_attempt = state.at.attempt;
+    let begin = Instant::now();
+    let (mut waiting, mut saved) = (0.0, Instant::now());
+    let mut batches = Prefetch::new(job.batches(&state.at), AHEAD).map_err(TrainError::failed)?;
+    while state.at.step < length.steps {
+        let wait = Instant::now();
+        let Some(batch) = batches.next() else { break };
+        waiting += wait.elapsed().as_secs_f64();
+        let step = job.step(state, batch.flatten().map_err(TrainError::failed)?)?;
+        let at = &mut state.at;
+        at.add(&step);
+        observer.step(&Progress { attempt: at.attempt, epoch: at.epoch, step: at.step, length, last: step });
+        if stop.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        if saved.elapsed() > SAVE_EVERY {
+            save(job, dir, state, state)?;
+            saved = Instant::now();
+        }
+    }
+    seconds.insert("train".into(), begin.elapsed().as_secs_f64());
+    seconds.insert("waiting for data".into(), waiting);
+    Ok(true)
+}
+
+/// The state after an earlier epoch, with another L2 and another seed.
+fn go_back<J: Job>(
+    job: &J,
+    dir: &RunDir,
+    state: &State<J::Extra>,
+    epoch: usize,
+    l2: f64,
+) -> Result<State<J::Extra>, TrainError> {
+    let names = dir.view().checkpoints().map_err(TrainError::failed)?;
+    let wanted = names.iter().filter(|n| n.epoch == epoch && n.step.is_none()).max_by_key(|n| n.sequence);
+    let lost = |why: String| {
+        TrainError::Failed(format!(
+            "the run must go back to epoch {epoch}, but its checkpoint {why}: delete every checkpoint of epoch {epoch} and \
+             of later ones from {}, then `rdarts resume` makes them again, to the same bits",
+            rdarts_data::shown(dir.view().checkpoints_path())
+        ))
+    };
+    let name = wanted.ok_or_else(|| lost("is gone".into()))?;
+    let checkpoint = dir.view().load_checkpoint(name).map_err(|e| lost(format!("cannot be used ({e})")))?;
+    let mut back = State::from_checkpoint(job, &name.to_string(), checkpoint)?;
+    back.at.attempt = state.at.attempt + 1;
+    back.at.total_steps = state.at.total_steps;
+    back.sgd.l2 = l2;
+    back.at.history.retain(|(measured, _)| *measured <= epoch);
+    Ok(back)
+}
+
+/// Saves a state, then deletes what neither it nor the state that it follows needs any more.
+fn save<J: Job>(
+    job: &J,
+    dir: &mut RunDir,
+    state: &State<J::Extra>,
+    before: &State<J::Extra>,
+) -> Result<(), TrainError> {
+    dir.save_checkpoint(&state.at.name(), state.to_checkpoint(job)).map_err(TrainError::failed)?;
+    if job.keeps_all() {
+        return Ok(());
+    }
+    let earliest = earlier(job.earliest_return(state), job.earliest_return(before));
+    let stay = kept(&dir.view().checkpoints().map_err(TrainError::failed)?, earliest);
+    dir.prune_checkpoints(|name| stay.contains(name)).map_err(TrainError::failed)?;
+    Ok(())
+}
+
+fn interrupted<J: Job>(job: &J, dir: &mut RunDir, state: &State<J::Extra>) -> Result<Outcome<J::Found>, TrainError> {
+    save(job, dir, state, state)?;
+    Ok(Outcome::Interrupted { epoch: state.at.epoch, step: state.at.step })
+}

@@ -1,0 +1,36 @@
+//! A network is trained over epochs: optimisers, schedules, and the loop over a step, whatever the step is.
+//!
+//! Nothing here knows what is learned beside the weights, or why: a search is a [`Job`] with a bilevel step, a training
+//! from scratch one with a plain step. The loop makes batches ahead, counts, saves, goes back, goes on after a crash, and
+//! deletes what no one can ask for any more.
+//!
+//! Reading order: [`error`](TrainError), [`memory`], [`schedule`], [`optim`], [`images`] (the data of a spec),
+//! [`streams`] (what is random), [`state`] (what changes), [`retention`] (which checkpoints stay), [`job`] (what a run
+//! does), [`epochs`] (the loop).
+
+mod error;
+
+pub mod memory;
+
+pub mod schedule;
+
+pub mod optim;
+
+pub mod images;
+
+pub mod streams;
+
+pub mod state;
+
+pub mod retention;
+
+pub mod job;
+
+pub mod epochs;
+
+pub use epochs::{resume, start};
+pub use error::TrainError;
+pub use images::Images;
+pub use job::{Identity, Job, Length, Measured, Measuring, Next, Observer, Outcome, Progress, Step, Verdict};
+pub use state::{Position, State};
+pub use streams::Streams;

@@ -1,0 +1,209 @@
+//! Everything that changes during a run, and its checkpoint.
+//!
+//! The generators are not here: they are functions of (seed, attempt, epoch, step), see [`crate::streams`]. Tensors in the
+//! file: `weights`, `momentum`, `running` where a network has running state, and those of the job; all else is JSON. A
+//! state read from a file that was written from a state equals it bit for bit.
+
+use rdarts_net::Count;
+use rdarts_run::{Checkpoint, CheckpointName, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::error::TrainError;
+use crate::job::{Identity, Job, Step};
+use crate::optim::Sgd;
+
+/// A run between two steps; `X` is what a job learns beside the weights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State<X> {
+    /// Counters and sums.
+    pub at: Position,
+    /// All weights of the network.
+    pub weights: Vec<f32>,
+    /// Their optimiser.
+    pub sgd: Sgd,
+    /// What follows the batches without being a parameter, such as the running statistics of a norm; empty if the network
+    /// has none.
+    pub running: Vec<f32>,
+    /// What the job learns beside.
+    pub extra: X,
+}
+
+/// Where a run is, and what it has added up in this epoch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    /// Rollbacks so far.
+    pub attempt: usize,
+    /// Rollbacks before the newest epoch of these weights was trained: one less right after a rollback.
+    pub trained_attempt: usize,
+    /// The epoch, counted from 0: begun, or next if `step` is 0.
+    pub epoch: usize,
+    /// Steps made in it.
+    pub step: usize,
+    /// Steps so far, those that were rolled back included.
+    pub total_steps: u64,
+    /// Whether the last epoch is over.
+    pub finished: bool,
+    /// Sum of the losses of the steps of this epoch, times their images.
+    pub train_loss: f64,
+    /// What the task counted of them.
+    pub train_correct: f64,
+    /// Images of them.
+    pub train_seen: usize,
+    /// Sum of the other losses of the steps, such as those that alphas follow.
+    #[serde(alias = "alpha_loss")]
+    pub side_loss: f64,
+    /// What was measured after epochs and decides how the run goes on; `None`: it was not a finite number.
+    pub history: Vec<(usize, Option<f64>)>,
+}
+
+impl Position {
+    /// Adds a step.
+    pub fn add(&mut self, step: &Step) {
+        self.train_loss += step.loss * step.count.n as f64;
+        self.train_correct += step.count.total;
+        self.train_seen += step.count.n;
+        self.side_loss += step.side_loss.unwrap_or(0.0);
+        self.step += 1;
+        self.total_steps += 1;
+    }
+
+    /// Mean loss of the epoch so far, over images.
+    pub fn mean_loss(&self) -> f64 {
+        self.train_loss / self.train_seen as f64
+    }
+
+    /// What the task counted in the epoch so far.
+    pub fn count(&self) -> Count {
+        Count { total: self.train_correct, n: self.train_seen }
+    }
+
+    /// Forgets the sums of an epoch and begins another.
+    pub fn begin_epoch(&mut self, epoch: usize) {
+        (self.epoch, self.step) = (epoch, 0);
+        (self.train_loss, self.train_correct, self.train_seen, self.side_loss) = (0.0, 0.0, 0, 0.0);
+    }
+
+    /// The name of the checkpoint here: of the epoch that is over, or of the one that is under way.
+    pub fn name(&self) -> CheckpointName {
+        let (epoch, step) = if self.finished {
+            (self.epoch, None)
+        } else if self.step == 0 && self.epoch > 0 {
+            (self.epoch - 1, None)
+        } else {
+            (self.epoch, Some(self.step))
+        };
+        CheckpointName { sequence: self.total_steps, epoch, step }
+    }
+}
+
+/// What every state has in JSON; a job's own keys stand beside them.
+#[derive(Serialize, Deserialize)]
+struct Scalars {
+    at: Position,
+    l2: f64,
+    /// The spec that the state belongs to, as text.
+    spec: String,
+    /// Fingerprint of the images.
+    data: String,
+    #[serde(flatten)]
+    extra: Map<String, Value>,
+}
+
+/// What a job puts into a checkpoint beside the weights.
+#[derive(Default)]
+pub struct Packed<'a> {
+    /// Numbers, by name.
+    pub scalars: Map<String, Value>,
+    /// Tensors, by name.
+    pub tensors: Vec<(&'static str, &'a [f32])>,
+}
+
+/// What a job finds in a checkpoint beside the weights.
+pub struct Unpacked<'a> {
+    name: &'a str,
+    checkpoint: Checkpoint,
+    scalars: Map<String, Value>,
+}
+
+impl Unpacked<'_> {
+    /// Takes a tensor of so many values.
+    ///
+    /// # Errors
+    /// If it is not there or has another length.
+    pub fn tensor(&mut self, key: &str, len: usize) -> Result<Vec<f32>, TrainError> {
+        let Some(tensor) = self.checkpoint.tensors.remove(key) else {
+            return Err(self.wrong(&format!("it has no tensor `{key}`")));
+        };
+        match tensor.into_data() {
+            TensorData::F32(v) if v.len() == len => Ok(v),
+            _ => Err(self.wrong(&format!(
+                "its tensor `{key}` does not hold {len} numbers, so the space or the network has been changed"
+            ))),
+        }
+    }
+
+    /// Takes a whole number.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub fn count(&mut self, key: &str) -> Result<u64, TrainError> {
+        let value = self.scalars.remove(key).and_then(|value| value.as_u64());
+        value.ok_or_else(|| self.wrong(&format!("its state has no whole number `{key}`")))
+    }
+
+    fn wrong(&self, what: &str) -> TrainError {
+        TrainError::Input(format!("the checkpoint {} does not belong to this run: {what}", self.name))
+    }
+}
+
+impl<X> State<X> {
+    /// The file's contents.
+    pub fn to_checkpoint(&self, job: &(impl Job<Extra = X> + ?Sized)) -> Checkpoint {
+        let Identity { spec, data } = job.identity();
+        let packed = job.pack(&self.extra);
+        let scalars = Scalars { at: self.at.clone(), l2: self.sgd.l2, spec, data, extra: packed.scalars };
+        let own = [("weights", &self.weights), ("momentum", &self.sgd.buffer), ("running", &self.running)];
+        let own = own.into_iter().filter(|(name, v)| *name != "running" || !v.is_empty());
+        let tensors = own.map(|(name, v)| (name, &v[..])).chain(packed.tensors);
+        let tensors = tensors.map(|(name, v)| (name.to_string(), Tensor::f32([v.len()], v.to_vec()))).collect();
+        let state = serde_json::to_value(scalars).expect("counters and finite sums are JSON");
+        Checkpoint { events_bytes: 0, events_lines: String::new(), state, tensors }
+    }
+
+    /// The state that was written.
+    ///
+    /// # Errors
+    /// If the file does not belong to this run; `name` is named then.
+    pub fn from_checkpoint(
+        job: &(impl Job<Extra = X> + ?Sized),
+        name: &str,
+        mut checkpoint: Checkpoint,
+    ) -> Result<Self, TrainError> {
+        let scalars = serde_json::from_value::<Scalars>(checkpoint.state.take());
+        let mut file = Unpacked { name, checkpoint, scalars: Map::new() };
+        let Scalars { at, l2, spec, data, extra } =
+            scalars.map_err(|e| file.wrong(&format!("its state is not one of such a run ({e})")))?;
+        file.scalars = extra;
+        if !job.is_of(&spec) {
+            return Err(file.wrong("spec.toml has been changed since the run began; start a new one with the new spec"));
+        }
+        if data != job.identity().data {
+            return Err(file.wrong("the images of the data set are not those that the run began with"));
+        }
+        let mut state = job.blank();
+        let n = state.weights.len();
+        (state.at, state.sgd.l2) = (at, l2);
+        state.weights = file.tensor("weights", n)?;
+        state.sgd.buffer = file.tensor("momentum", n)?;
+        if !state.running.is_empty() {
+            state.running = file.tensor("running", state.running.len())?;
+        }
+        job.unpack(&mut state.extra, &mut file)?;
+        match file.scalars.keys().next() {
+            Some(key) => Err(file.wrong(&format!("its state has the key `{key}`, which this program does not know"))),
+            None => Ok(state),
+        }
+    }
+}
