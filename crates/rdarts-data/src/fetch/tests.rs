@@ -1,12 +1,14 @@
 //! Against servers that these tests start on this machine: what they answer, and what is on the disk afterwards.
 
-use super::*;
-use flate2::{Compression, write::GzEncoder};
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
+
+use flate2::{Compression, write::GzEncoder};
 use tar::{EntryType, Header};
+
+use super::*;
 
 /// What a server sends before it closes the connection, and how long it is silent before that.
 struct Answer(Vec<u8>, Duration);

@@ -24,25 +24,27 @@
 
 mod cache;
 mod content;
-mod jpeg;
 mod list;
-mod picture;
 mod scan;
 mod words;
 
-use crate::dataset::{Cache, Checked, Dataset, Options, Watch};
-use crate::error::DataError;
-use crate::images::{Images, Moments, Pixels, Stored, mean_and_deviation};
-use crate::memory;
-use crate::shrink::SIZES;
-use cache::{CacheFile, Row, Writer};
-use content::Facts;
-use list::Listing;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
 use rayon::prelude::*;
 use rdarts_rng::Stream;
 use rdarts_text::shown;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+
+use self::cache::{CacheFile, Row, Writer};
+use self::list::Listing;
+use crate::dataset::{Cache, Checked, Dataset, Options, Watch};
+use crate::error::DataError;
+use crate::formats::facts::Facts;
+use crate::formats::picture;
+use crate::images::{Images, Pixels, Stored};
+use crate::shrink::SIZES;
+use crate::statistics::{Moments, mean_and_deviation};
+use crate::{locate, memory};
 
 /// The name of the data set.
 pub const NAME: &str = "folder";
@@ -147,7 +149,7 @@ pub fn check(dir: Option<&Path>, watch: &dyn Watch) -> Checked {
 }
 
 fn root(dir: Option<&Path>) -> Result<PathBuf, DataError> {
-    let dir = dir.map(Path::to_owned).or_else(crate::locate::from_env);
+    let dir = dir.map(Path::to_owned).or_else(locate::from_env);
     dir.ok_or(DataError::NoDirectory { name: NAME, advice: ADVICE })
 }
 
