@@ -58,7 +58,7 @@ impl Loader {
     /// "train" for the images that train weights, "valid" for those that train the architecture.
     ///
     /// # Panics
-    /// If the batch size is 0, or the range is empty or not one of training images; [`crate::split`] gives no such
+    /// If the batch size is 0, or the range is empty or not one of training images; [`split`](crate::split()) gives no such
     /// range.
     pub fn new(dataset: Arc<Dataset>, range: Range<usize>, batch_size: usize, seed: u64, name: &'static str) -> Self {
         assert!(batch_size > 0, "a batch of 0 images");
