@@ -57,6 +57,22 @@ impl Options<'static> {
     };
 }
 
+/// The size and the channels of the images made of a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Height and width in pixels.
+    pub size: usize,
+    /// 1 or 3.
+    pub channels: usize,
+}
+
+impl Shape {
+    /// Bytes of an image.
+    pub fn image_size(self) -> usize {
+        self.size * self.size * self.channels
+    }
+}
+
 /// One who is told what takes long and what was noticed, from the thread that opens.
 pub trait Watch: Sync {
     /// So many of so many files are done.

@@ -24,6 +24,7 @@ pub(crate) use self::download::{Reply, Verdict, judge};
 pub use self::unpack::{Limits, unpack};
 use crate::catalog::{self, FOLDER, check_files};
 use crate::error::DataError;
+use crate::formats::read::hex_of;
 use crate::locate;
 use crate::sets::Origin;
 
@@ -455,7 +456,7 @@ fn sum_of(path: &Path, observer: &mut dyn Observer) -> Result<String, FetchError
             return Err(FetchError::Stopped);
         }
         match file.read(&mut buffer) {
-            Ok(0) => return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            Ok(0) => return Ok(hex_of(hasher)),
             Ok(n) => hasher.update(&buffer[..n]),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(unreadable(e).into()),

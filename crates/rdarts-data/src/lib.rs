@@ -59,13 +59,13 @@ pub use crate::batch::{Batch, Loader, draw_distinct, epoch_order, eval_batches, 
 pub use crate::catalog::{
     Entry, FOLDER, NAMES, Outline, Place, catalog, check, check_files, entry, open, open_with, outline, recognise,
 };
-pub use crate::dataset::{Cache, Checked, Dataset, Options, Silent, Watch};
+pub use crate::dataset::{Cache, Checked, Dataset, Options, Shape, Silent, Watch};
 pub use crate::error::DataError;
 pub use crate::images::{Images, Pixels, Stored};
 pub use crate::memory::available as available_memory;
 pub use crate::prefetch::Prefetch;
 pub use crate::sets::FileCheck;
-pub use crate::sets::folder::{Shape, shape};
+pub use crate::sets::folder::shape;
 pub use crate::sheet::contact_sheet;
 pub use crate::split::{Split, split};
 pub use crate::statistics::{Norm, channel_statistics, imbalance};

@@ -72,13 +72,13 @@ fn modules_of_a_crate_use_each_other_without_a_circle() {
             let modules = modules(&text);
             let mut left: Vec<(&str, BTreeSet<&str>)> = Vec::new();
             for (i, &module) in modules.iter().enumerate() {
-                // `module.rs`, and all in the folder of this name.
+                // `module.rs` and all in the folder of this name, but tests.
                 let is_of = |path: &&PathBuf| {
-                    let first = path.strip_prefix(&src).ok().and_then(|path| path.iter().next());
-                    first.is_some_and(|first| Path::new(first).file_stem() == Some(module.as_ref()))
+                    let Ok(path) = path.strip_prefix(&src) else { return false };
+                    let stems: Vec<_> = path.iter().filter_map(|part| Path::new(part).file_stem()).collect();
+                    stems.first().is_some_and(|first| *first == module) && !stems.iter().any(|stem| *stem == "tests")
                 };
-                let texts: Vec<String> =
-                    files.iter().filter(is_of).filter(|path| !path.ends_with("tests.rs")).map(|p| code(p)).collect();
+                let texts: Vec<String> = files.iter().filter(is_of).map(|path| code(path)).collect();
                 let named: BTreeSet<&str> = texts.iter().flat_map(|text| names_below_crate(text)).collect();
                 let used: BTreeSet<&str> =
                     modules.iter().copied().filter(|other| *other != module && named.contains(other)).collect();

@@ -18,7 +18,7 @@ use std::path::Path;
 
 use flate2::bufread::GzDecoder;
 
-use super::read::{GZIP_MAGIC, is_damage, open};
+use super::read::{GZIP_MAGIC, is_damage, is_gzip, open};
 use super::sniff::{self, hex};
 use crate::error::DataError;
 
@@ -46,6 +46,17 @@ pub fn read_images(path: &Path) -> Result<IdxImages, DataError> {
 /// Reads a file of labels, each below `n_classes`.
 pub fn read_labels(path: &Path, n_classes: usize) -> Result<Vec<u8>, DataError> {
     labels_of(open(path)?, &path.display().to_string(), n_classes)
+}
+
+/// The first ten labels of a file, packed or not.
+pub fn first_labels(path: &Path) -> Option<Vec<u8>> {
+    let file = open(path).ok()?;
+    let mut head = [0; 18];
+    match is_gzip(path) {
+        true => GzDecoder::new(file).read_exact(&mut head).ok()?,
+        false => file.take(18).read_exact(&mut head).ok()?,
+    }
+    Some(head[8..].to_vec())
 }
 
 /// Reads images from a whole stream, plain or gzip; `file` is its name in messages.

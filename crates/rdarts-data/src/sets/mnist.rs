@@ -23,10 +23,9 @@ mod published;
 pub mod tests;
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use flate2::bufread::GzDecoder;
 use sha2::{Digest, Sha256};
 
 use self::published::NAMED_ALIKE;
@@ -35,7 +34,7 @@ use super::{FileCheck, Files, Origin, Published};
 use crate::dataset::{Dataset, Watch};
 use crate::error::DataError;
 use crate::formats::idx;
-use crate::formats::read::GZIP_MAGIC;
+use crate::formats::read::{hex_of, is_gzip};
 use crate::images::{Images, Pixels};
 use crate::locate::{self, OtherForm, Roots};
 
@@ -243,7 +242,7 @@ impl Mnist {
         for part in 0..2 {
             let (stem, kind) = self.file(2 * part + 1);
             let Some(path) = file_in(dir, &stem, kind) else { continue };
-            let (sum, begin) = (sum(&path), begin(&path));
+            let (sum, begin) = (sum(&path), idx::first_labels(&path));
             let is_of = |set: &&Mnist| {
                 set.release.as_ref().is_some_and(|Release { files, begins, .. }| {
                     sum.as_deref() == Some(files[2 * part + 1].2)
@@ -268,7 +267,7 @@ impl Mnist {
         let Some(own) = &self.release else { return Ok(names) };
         for (i, path) in paths.into_iter().enumerate() {
             let unpacked = content_sum([train, test][i / 2], i % 2 == 1);
-            let packed = if begins_as_gzip(path) { file_sum(path) } else { None };
+            let packed = if is_gzip(path) { file_sum(path) } else { None };
             let is_of = |set: &&Mnist| match &set.release {
                 Some(Release { unpacked: Some(sums), .. }) => unpacked.as_deref() == Some(sums[i]),
                 Some(Release { files, .. }) => packed.as_deref() == Some(files[i].2),
@@ -331,14 +330,14 @@ fn sum(path: &Path) -> Option<String> {
     const LIMIT: u64 = 1 << 17;
     let mut bytes = Vec::new();
     File::open(path).ok()?.take(LIMIT).read_to_end(&mut bytes).ok()?;
-    Some(hex(Sha256::new_with_prefix(&bytes)))
+    Some(hex_of(Sha256::new_with_prefix(&bytes)))
 }
 
 /// The SHA-256 of a file of any length.
 fn file_sum(path: &Path) -> Option<String> {
     let mut hasher = Sha256::new();
     std::io::copy(&mut File::open(path).ok()?, &mut hasher).ok()?;
-    Some(hex(hasher))
+    Some(hex_of(hasher))
 }
 
 /// The SHA-256 of the IDX file that these images, or their labels, are in when it is not packed.
@@ -355,27 +354,7 @@ fn content_sum(images: &Images, of_labels: bool) -> Option<String> {
         [n, side, side].iter().for_each(|dim| hasher.update(dim.to_be_bytes()));
         hasher.update(pixels);
     }
-    Some(hex(hasher))
-}
-
-fn hex(hasher: Sha256) -> String {
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn begins_as_gzip(path: &Path) -> bool {
-    let mut magic = [0; 2];
-    File::open(path).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok()) && magic == GZIP_MAGIC
-}
-
-/// The first ten labels of a file, packed or not.
-fn begin(path: &Path) -> Option<Vec<u8>> {
-    let file = BufReader::new(File::open(path).ok()?);
-    let mut head = [0; 18];
-    match begins_as_gzip(path) {
-        true => GzDecoder::new(file).read_exact(&mut head).ok()?,
-        false => file.take(18).read_exact(&mut head).ok()?,
-    }
-    Some(head[8..].to_vec())
+    Some(hex_of(hasher))
 }
 
 /// Rows for columns, of a square.

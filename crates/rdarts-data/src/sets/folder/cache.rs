@@ -6,7 +6,7 @@
 //! offset 48    number of images 8 bytes, size 4 bytes, channels 4 bytes, little endian
 //! offset 64    checksum of everything before, and of the table                            32 bytes
 //! offset 96    the table, a row an image: sum of its bytes 8 bytes, then for each channel
-//!              the sum of its values 4 bytes and of their squares 8 bytes; what `content` knows of it 8 bytes
+//!              the sum of its values 4 bytes and of their squares 8 bytes; the facts of its picture 8 bytes
 //! then         the images, (size, size, channels) each
 //! ```
 //!
@@ -23,8 +23,8 @@ use std::time::{Duration, SystemTime};
 
 use rdarts_text::shown;
 
-use super::Shape;
 use super::list::Listing;
+use crate::dataset::Shape;
 use crate::error::DataError;
 use crate::formats::facts::Facts;
 use crate::images::image_sum;
