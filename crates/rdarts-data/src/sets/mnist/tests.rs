@@ -194,8 +194,10 @@ fn files_of_nobody_are_read_under_a_given_name_with_a_note_and_not_guessed_at() 
          your own in the same form, with its names of classes"
     );
     assert_eq!(notes, [note]);
+    let message = recognise(dir).unwrap_err().to_string();
+    assert!(NAMED_ALIKE.iter().all(|set| plain_name(&message).contains(&plain_name(set.name))));
     assert_eq!(
-        recognise(dir).unwrap_err().to_string(),
+        message,
         format!(
             "the IDX files in {at} are not those of MNIST, Fashion-MNIST or KMNIST as they were published: say which \
              of them they are like, as with --data mnist --data-dir {at}"
