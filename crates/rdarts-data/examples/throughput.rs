@@ -2,11 +2,12 @@
 //!
 //! With a folder of images, also how fast it is decoded, opened from its cache, and read batch by batch from there.
 
-use rdarts_data::{Augment, Cache, DataError, Dataset, Loader, Options, open, open_with, shape};
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
+
+use rdarts_data::{Augment, Cache, DataError, Dataset, Loader, Options, open, open_with, shape};
 
 fn main() -> Result<(), DataError> {
     let mut times: Vec<f64> = Vec::new();

@@ -7,9 +7,12 @@
 //! All draws of an image come from one stream and are always drawn, all six, so turning one transformation
 //! on or off, or raising the Cutout probability during a search, never changes another.
 
-use crate::error::DataError;
-use rdarts_rng::Stream;
 use std::ops::Range;
+
+use rdarts_rng::Stream;
+
+use crate::error::DataError;
+use crate::statistics::{Norm, blacken, normalize};
 
 /// Random transformations of an image. Values that come from a user go through [`Augment::check`] first.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,29 +43,6 @@ impl Augment {
     }
 }
 
-/// The normalization (x/255 - mean)/std as a table of the 256 values of each channel.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Norm {
-    table: Vec<[f32; 256]>,
-}
-
-impl Norm {
-    /// The normalization with these means and deviations, one each per channel.
-    ///
-    /// # Panics
-    /// If the two differ in length.
-    pub fn new(mean: &[f32], std: &[f32]) -> Self {
-        assert_eq!(mean.len(), std.len(), "means and deviations per channel");
-        let row = |(&mean, &std): (&f32, &f32)| std::array::from_fn(|x| (x as f32 / 255.0 - mean) / std);
-        Self { table: mean.iter().zip(std).map(row).collect() }
-    }
-
-    /// The number of channels.
-    pub fn channels(&self) -> usize {
-        self.table.len()
-    }
-}
-
 /// What one image's stream decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Draw {
@@ -83,21 +63,6 @@ impl Draw {
         let with_cutout = stream.chance(augment.cutout_prob);
         let center = (stream.below(height), stream.below(width));
         Self { crop, flip: augment.flip && flip, cutout: with_cutout.then_some(center) }
-    }
-}
-
-/// Normalizes one image: `raw` and `out` are (height, width, channels).
-pub(crate) fn normalize(raw: &[u8], norm: &Norm, out: &mut [f32]) {
-    match norm.table.as_slice() {
-        [gray] => out.iter_mut().zip(raw).for_each(|(y, &x)| *y = gray[usize::from(x)]),
-        table => {
-            let n_channels = table.len();
-            for (out, raw) in out.chunks_exact_mut(n_channels).zip(raw.chunks_exact(n_channels)) {
-                for ((y, &x), row) in out.iter_mut().zip(raw).zip(table) {
-                    *y = row[usize::from(x)];
-                }
-            }
-        }
     }
 }
 
@@ -150,12 +115,6 @@ fn square(center: usize, length: usize, n: usize) -> Range<usize> {
     center.saturating_sub(before)..center.saturating_add(length - before).min(n)
 }
 
-fn blacken(out: &mut [f32], norm: &Norm) {
-    for pixel in out.chunks_exact_mut(norm.channels()) {
-        pixel.iter_mut().zip(&norm.table).for_each(|(y, row)| *y = row[0]);
-    }
-}
-
 fn mirror(row: &mut [f32], n_channels: usize) {
     // Reversing everything and then each pixel mirrors the pixels and keeps their channels in order.
     row.reverse();
@@ -166,9 +125,11 @@ fn mirror(row: &mut [f32], n_channels: usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use proptest::prelude::*;
     use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
 
     fn raw(len: usize) -> Vec<u8> {
         (0..len).map(|i| (i * 37 % 255 + 1) as u8).collect()
@@ -200,15 +161,6 @@ mod tests {
             out.push(if is_cut { 0.0 } else { norm.table[channel][usize::from(value)] });
         }
         out
-    }
-
-    #[test]
-    fn values_are_those_of_the_formula() {
-        let norm = Norm::new(&[0.2860, 0.5], &[0.3530, 0.25]);
-        let mut out = [0.0; 4];
-        normalize(&[0, 255, 128, 0], &norm, &mut out);
-        let expected = [-0.2860 / 0.3530, 0.5 / 0.25, (128.0 / 255.0 - 0.2860) / 0.3530, -0.5 / 0.25];
-        assert!(out.iter().zip(expected).all(|(a, b): (&f32, f32)| (a - b).abs() < 1e-6), "{out:?} {expected:?}");
     }
 
     #[test]

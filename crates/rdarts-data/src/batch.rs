@@ -12,15 +12,18 @@
 //!
 //! A loader is used one way or the other, by epochs or by draws: used both ways it would repeat augmentations.
 
-use crate::augment::{Augment, Draw, Norm, normalize, transform};
-use crate::dataset::Dataset;
-use crate::error::DataError;
-use crate::images::Images;
-use rayon::prelude::*;
-use rdarts_rng::Stream;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
+
+use rayon::prelude::*;
+use rdarts_rng::Stream;
+
+use crate::augment::{Augment, Draw, transform};
+use crate::dataset::Dataset;
+use crate::error::DataError;
+use crate::images::Images;
+use crate::statistics::{Norm, normalize};
 
 /// What a network is given at once.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,7 +58,7 @@ impl Loader {
     /// "train" for the images that train weights, "valid" for those that train the architecture.
     ///
     /// # Panics
-    /// If the batch size is 0, or the range is empty or not one of training images; [`crate::split`] gives no such
+    /// If the batch size is 0, or the range is empty or not one of training images; [`split`](crate::split()) gives no such
     /// range.
     pub fn new(dataset: Arc<Dataset>, range: Range<usize>, batch_size: usize, seed: u64, name: &'static str) -> Self {
         assert!(batch_size > 0, "a batch of 0 images");
@@ -190,9 +193,11 @@ fn index(i: usize) -> u32 {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::*;
-    use proptest::prelude::*;
     use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
 
     const AUGMENT: Augment = Augment { crop_padding: 1, flip: true, cutout_length: 2, cutout_prob: 0.5 };
 

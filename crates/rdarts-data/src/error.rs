@@ -3,17 +3,10 @@
 //! Every message names the file or the option at fault and says what would be right. Reasons of the
 //! system are part of the sentence, not a `source`, so that printing a chain does not repeat them.
 
-use rdarts_text::shown;
+use std::io;
 use std::path::PathBuf;
 
-/// The words of the system end with its number of the error, which tells the kind: a path that the user named may be
-/// none, or one of another kind.
-fn is_refused(reason: &str) -> bool {
-    use std::io::ErrorKind::{InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound};
-    let number = reason.strip_suffix(')').and_then(|rest| rest.rsplit_once("(os error ")?.1.parse().ok());
-    let kind = number.map(|number| std::io::Error::from_raw_os_error(number).kind());
-    kind.is_some_and(|kind| !matches!(kind, NotFound | NotADirectory | IsADirectory | InvalidInput | InvalidFilename))
-}
+use rdarts_text::shown;
 
 /// Why a data set, a split or a batch cannot be had.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -534,6 +527,10 @@ pub enum DataError {
 }
 
 impl DataError {
+    pub(crate) fn unreadable(file: impl Into<String>, error: &io::Error) -> Self {
+        Self::Unreadable { file: file.into(), reason: error.to_string() }
+    }
+
     /// Whether the system refuses, and not the content of the files or a value.
     pub fn is_system(&self) -> bool {
         match self {
@@ -544,4 +541,14 @@ impl DataError {
             _ => false,
         }
     }
+}
+
+/// The words of the system end with its number of the error, which tells the kind: a path that the user named may be
+/// none, or one of another kind.
+fn is_refused(reason: &str) -> bool {
+    use std::io::ErrorKind::{InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound};
+
+    let number = reason.strip_suffix(')').and_then(|rest| rest.rsplit_once("(os error ")?.1.parse().ok());
+    let kind = number.map(|number| io::Error::from_raw_os_error(number).kind());
+    kind.is_some_and(|kind| !matches!(kind, NotFound | NotADirectory | IsADirectory | InvalidInput | InvalidFilename))
 }

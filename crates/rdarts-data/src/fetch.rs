@@ -8,27 +8,25 @@
 //! ```
 //!
 //! A file gets its name only after its sum was found right. `download` speaks with the server, `unpack` reads archives.
-//!
-//! The sums and sizes are those that TensorFlow Datasets publishes (tensorflow/datasets, files
-//! `tensorflow_datasets/url_checksums/{cifar10,cifar100,svhn_cropped,fashion_mnist,mnist,kmnist}.txt`). A test compares those of
-//! Fashion-MNIST with Debian's files, which are the official ones without the name and the time in their gzip header.
 
 mod download;
 mod unpack;
 
-#[cfg(test)]
-pub(crate) use download::{Reply, Verdict, judge};
-pub use unpack::{Limits, unpack};
-
-use crate::cifar::{CIFAR10, CIFAR100};
-use crate::error::DataError;
-use crate::mnist::GET_EMNIST;
-use crate::{catalog, check_files, folder, locate};
-use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+#[cfg(test)]
+pub(crate) use self::download::{Reply, Verdict, judge};
+pub use self::unpack::{Limits, unpack};
+use crate::catalog::{self, FOLDER, check_files};
+use crate::error::DataError;
+use crate::formats::read::hex_of;
+use crate::locate;
+use crate::sets::Origin;
 
 /// A file that a source publishes.
 #[derive(Clone, Debug)]
@@ -241,6 +239,7 @@ impl FetchError {
     /// Whether the request was wrong, rather than the network, the server or the disk.
     pub fn is_input(&self) -> bool {
         use FetchError::{Address, BuiltIn, ByHand, Data, NoDirectory, Occupied, Own};
+
         matches!(self, Data(_) | BuiltIn(_) | ByHand { .. } | Own | Address(_) | NoDirectory | Occupied { .. })
     }
 
@@ -257,126 +256,24 @@ const SUMS: &str = "SHA256SUMS";
 
 /// Where a data set of this name comes from.
 pub fn source(name: &str) -> Result<Source, FetchError> {
-    let file = |name: &str, size, sha256: &str| SourceFile { name: name.into(), size, sha256: sha256.into() };
-    let source = |base: &str, directory: &str, packed, files| Source {
-        name: name.into(),
-        base: base.into(),
-        directory: directory.into(),
-        files,
-        packed,
-        contents: Vec::new(),
-    };
-    // What is in an archive.
-    let with =
-        |contents: Vec<&str>, source| Source { contents: contents.into_iter().map(str::to_owned).collect(), ..source };
-    const KRIZ: &str = "https://www.cs.toronto.edu/~kriz";
-    const HOUSENUMBERS: &str = "http://ufldl.stanford.edu/housenumbers";
-    const MNIST: &str = "https://storage.googleapis.com/cvdf-datasets/mnist";
-    const KMNIST: &str = "http://codh.rois.ac.jp/kmnist/dataset/kmnist";
-    const FASHION: &str = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com";
-    Ok(match name {
-        "cifar10" => {
-            let sum = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd";
-            let files = vec![file("cifar-10-binary.tar.gz", 170_052_171, sum)];
-            with(CIFAR10.files(), source(KRIZ, "cifar-10-batches-bin", true, files))
-        }
-        "cifar100" | "cifar100-coarse" => {
-            let sum = "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec";
-            let files = vec![file("cifar-100-binary.tar.gz", 168_513_733, sum)];
-            with(CIFAR100.files(), source(KRIZ, "cifar-100-binary", true, files))
-        }
-        "svhn" | "svhn-extra" => {
-            let train = "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8";
-            let test = "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b";
-            let extra = "a133a4beb38a00fcdda90c9489e0c04f900b660ce8a316a5e854838379a71eb3";
-            let mut files = vec![file("train_32x32.mat", 182_040_794, train), file("test_32x32.mat", 64_275_384, test)];
-            files.extend((name == "svhn-extra").then(|| file("extra_32x32.mat", 1_329_278_602, extra)));
-            source(HOUSENUMBERS, "svhn", false, files)
-        }
-        "fashion-mnist" => {
-            let rows = [
-                (
-                    "train-images-idx3-ubyte.gz",
-                    26_421_880,
-                    "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
-                ),
-                (
-                    "train-labels-idx1-ubyte.gz",
-                    29_515,
-                    "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
-                ),
-                (
-                    "t10k-images-idx3-ubyte.gz",
-                    4_422_102,
-                    "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
-                ),
-                (
-                    "t10k-labels-idx1-ubyte.gz",
-                    5_148,
-                    "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
-                ),
-            ];
-            source(FASHION, "fashion-mnist", false, rows.map(|(name, size, sum)| file(name, size, sum)).into())
-        }
-        "mnist" => {
-            let rows = [
-                (
-                    "train-images-idx3-ubyte.gz",
-                    9_912_422,
-                    "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-                ),
-                (
-                    "train-labels-idx1-ubyte.gz",
-                    28_881,
-                    "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-                ),
-                (
-                    "t10k-images-idx3-ubyte.gz",
-                    1_648_877,
-                    "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-                ),
-                (
-                    "t10k-labels-idx1-ubyte.gz",
-                    4_542,
-                    "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-                ),
-            ];
-            source(MNIST, "mnist", false, rows.map(|(name, size, sum)| file(name, size, sum)).into())
-        }
-        "kmnist" => {
-            let rows = [
-                (
-                    "train-images-idx3-ubyte.gz",
-                    18_165_135,
-                    "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
-                ),
-                (
-                    "train-labels-idx1-ubyte.gz",
-                    29_497,
-                    "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
-                ),
-                (
-                    "t10k-images-idx3-ubyte.gz",
-                    3_041_136,
-                    "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
-                ),
-                (
-                    "t10k-labels-idx1-ubyte.gz",
-                    5_120,
-                    "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
-                ),
-            ];
-            source(KMNIST, "kmnist", false, rows.map(|(name, size, sum)| file(name, size, sum)).into())
-        }
-        folder::NAME => return Err(FetchError::Own),
-        name if name.starts_with("emnist-") && catalog::entry(name).is_ok() => {
-            return Err(FetchError::ByHand { name: name.to_owned(), how: GET_EMNIST });
-        }
-        _ => {
-            catalog::entry(name)?;
-            return Err(FetchError::BuiltIn(name.to_owned()));
-        }
-    })
+    if name == FOLDER {
+        return Err(FetchError::Own);
+    }
+    match catalog::entry(name)?.origin() {
+        Origin::Program => Err(FetchError::BuiltIn(name.to_owned())),
+        Origin::ByHand(how) => Err(FetchError::ByHand { name: name.to_owned(), how }),
+        Origin::Address { base, directory, files, contents } => Ok(Source {
+            name: name.to_owned(),
+            base: base.to_owned(),
+            directory: directory.to_owned(),
+            files: files
+                .into_iter()
+                .map(|(name, size, sha256)| SourceFile { name: name.to_owned(), size, sha256: sha256.to_owned() })
+                .collect(),
+            packed: !contents.is_empty(),
+            contents: contents.into_iter().map(str::to_owned).collect(),
+        }),
+    }
 }
 
 /// The names of all data sets that can be fetched.
@@ -551,7 +448,7 @@ impl Observer for Unobserved {
 
 /// The SHA-256 of a file in hexadecimal.
 fn sum_of(path: &Path, observer: &mut dyn Observer) -> Result<String, FetchError> {
-    let unreadable = |e: io::Error| DataError::Unreadable { file: path.display().to_string(), reason: e.to_string() };
+    let unreadable = |e: io::Error| DataError::unreadable(path.display().to_string(), &e);
     let mut file = File::open(path).map_err(unreadable)?;
     let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
     loop {
@@ -559,7 +456,7 @@ fn sum_of(path: &Path, observer: &mut dyn Observer) -> Result<String, FetchError
             return Err(FetchError::Stopped);
         }
         match file.read(&mut buffer) {
-            Ok(0) => return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            Ok(0) => return Ok(hex_of(hasher)),
             Ok(n) => hasher.update(&buffer[..n]),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(unreadable(e).into()),

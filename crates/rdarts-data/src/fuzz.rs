@@ -3,14 +3,17 @@
 //! `cargo test` tries each with two thousand files. More, and what memory they took at most, by
 //! `PROPTEST_CASES=1000000 cargo test --release -p rdarts-data --lib fuzz -- --nocapture`.
 
-use crate::cifar::{CIFAR10, CIFAR100, CIFAR100_COARSE, IMAGE, Records};
-use crate::fetch::{Limits, Reply, judge, unpack};
-use crate::svhn::tests::{FIXTURES, element, file, take};
-use crate::{idx, mat};
+use std::io::Write;
+
 use flate2::{Compression, write::GzEncoder, write::ZlibEncoder};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use std::io::Write;
+
+use crate::fetch::{Limits, Reply, judge, unpack};
+use crate::formats::records::{IMAGE, Records};
+use crate::formats::{idx, mat};
+use crate::sets::cifar::{CIFAR10, CIFAR100, CIFAR100_COARSE};
+use crate::sets::svhn::tests::{FIXTURES, element, file, take};
 
 /// As many cases as the environment says, else enough for every day.
 fn config() -> ProptestConfig {
@@ -134,7 +137,7 @@ fuzz!(cifar_files(
         stream.truncate(stream.len().saturating_sub(cut));
         stream.extend(&bytes);
         let mut records = Records::default();
-        let read = set.take_records(&mut &stream[..], "f", &mut records, 3);
+        let read = set.layout.take_records(&mut &stream[..], "f", &mut records, 3);
         prop_assert_eq!(records.pixels.len(), records.labels.len() * IMAGE);
         prop_assert!(records.pixels.len() <= stream.len());
         prop_assert!(records.labels.iter().all(|&label| label < 24));
@@ -200,6 +203,7 @@ fuzz!(answers_of_servers(
     is_page in any::<bool>(), have in 0u64..20, more in 0u64..20,
 ) {
     use crate::fetch::Verdict;
+
     let size = have + more;
     let reply = Reply { status, length: length.map(u64::from), range: Some(range), is_page };
     if let Verdict::Take { at } = judge(&reply, have, size) {

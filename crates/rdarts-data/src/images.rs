@@ -4,12 +4,13 @@
 //! image that is read is compared with the sum taken when it was written: a file that was damaged since is an error,
 //! never a wrong picture.
 
-use crate::error::DataError;
 use std::borrow::Cow;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use crate::error::DataError;
 
 /// Labelled images of one size.
 #[derive(Clone, Debug, PartialEq)]
@@ -135,57 +136,6 @@ pub fn image_sum(image: &[u8]) -> u64 {
     })
 }
 
-/// The sum of one channel's values and the sum of their squares.
-pub type Moments = (u64, u128);
-
-/// Adds the values of an image to the sums of its channels.
-pub fn add_moments(moments: &mut [Moments], image: &[u8]) {
-    let n_channels = moments.len();
-    for (channel, (sum, squares)) in moments.iter_mut().enumerate() {
-        let values = || image.iter().skip(channel).step_by(n_channels).map(|&value| u64::from(value));
-        *sum += values().sum::<u64>();
-        *squares += u128::from(values().map(|value| value * value).sum::<u64>());
-    }
-}
-
-/// Mean and standard deviation of `n` values / 255 with these sums, rounded once. A channel of one constant value has
-/// the deviation 1, so that it can be divided by.
-pub fn mean_and_deviation(n: u64, (sum, squares): Moments) -> (f32, f32) {
-    let n = n.max(1);
-    let mean = sum as f64 / (255.0 * n as f64);
-    // n squares - sum^2, in whole numbers; 2^52 values need less than 120 bits.
-    let spread = u128::from(n) * squares - u128::from(sum) * u128::from(sum);
-    let std = (spread as f64).sqrt() / (255.0 * n as f64);
-    (mean as f32, if std > 1e-6 { std as f32 } else { 1.0 })
-}
-
-/// Mean and standard deviation of the values / 255, one each per channel.
-pub fn channel_statistics(images: &Images) -> Result<(Vec<f32>, Vec<f32>), DataError> {
-    let mut moments = vec![(0, 0); images.channels];
-    for i in 0..images.n {
-        add_moments(&mut moments, &images.image(i)?);
-    }
-    let n = (images.n * images.height * images.width) as u64;
-    Ok(moments.into_iter().map(|moments| mean_and_deviation(n, moments)).unzip())
-}
-
-/// The channels in which all images have one and the same value, counted from 0. It reads no further than it must.
-pub fn constant_channels(images: &Images) -> Result<Vec<usize>, DataError> {
-    let mut firsts = Vec::new();
-    let mut constant: Vec<usize> = (0..images.channels).collect();
-    for i in 0..images.n {
-        if constant.is_empty() {
-            break;
-        }
-        let image = images.image(i)?;
-        if firsts.is_empty() {
-            firsts = image[..images.channels.min(image.len())].to_vec();
-        }
-        constant.retain(|&channel| image.iter().skip(channel).step_by(images.channels).all(|v| *v == firsts[channel]));
-    }
-    Ok(constant)
-}
-
 const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 
 fn mix(hash: u64, word: u64) -> u64 {
@@ -194,8 +144,10 @@ fn mix(hash: u64, word: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::io::Write;
+
+    use super::*;
+    use crate::statistics::channel_statistics;
 
     fn images(pixels: impl Into<Pixels>) -> Images {
         Images { n: 2, height: 3, width: 3, channels: 1, pixels: pixels.into(), labels: vec![0, 1] }
@@ -217,13 +169,6 @@ mod tests {
         assert_ne!(base, changed(|bytes, _| bytes.rotate_left(9)));
         assert_ne!(base, changed(|_, images| images.labels[0] = 3));
         assert_ne!(base, changed(|_, images| (images.height, images.width) = (1, 9)));
-    }
-
-    #[test]
-    fn statistics_are_kept_apart_by_channel() {
-        let pixels = vec![0, 51, 255, 51, 0, 51, 255, 51].into();
-        let images = Images { n: 2, height: 1, width: 2, channels: 2, pixels, labels: vec![0, 0] };
-        assert_eq!(channel_statistics(&images).unwrap(), (vec![0.5, 0.2], vec![0.5, 1.0]));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Data sets, splits, augmentation and deterministic batches.
 //!
-//! The way of an image: a file format (`idx` and `mnist`, `cifar`, `svhn`), the built-in subset (`embedded`) or a folder of
-//! pictures (`folder`) gives raw bytes in (n, h, w, c) layout (`images`), `dataset` opens them by name and makes them
-//! smaller if that is asked for (`shrink`), `split` says
-//! which images train the weights and which train the architecture, `batch` chooses the images of a step, and `augment`
-//! turns each into normalized floats.
+//! The way of an image: `formats` knows what bytes look like, `sets` which files a data set is made of, and `catalog`
+//! opens each by its name and makes it smaller if that is asked for (`shrink`). That is a `Dataset` of raw bytes in
+//! (n, h, w, c) layout (`images`). `split` says which images train the weights and which train the architecture, `batch`
+//! chooses the images of a step, and `augment` turns each into normalized floats.
+//!
+//! Modules stand in the order in which they can be read: each uses only those before it.
 //!
 //! Every batch is a pure function of (data, seed, epoch or step): a run that stops and goes on sees the
 //! same images with the same augmentation, and making batches ahead on another thread changes nothing.
@@ -24,46 +25,47 @@
 //! # Ok::<(), rdarts_data::DataError>(())
 //! ```
 
+mod error;
+mod images;
+mod shrink;
+mod split;
+mod statistics;
+
+mod dataset;
+
+mod formats;
+mod locate;
+mod memory;
+mod sets;
+
+mod catalog;
+pub mod fetch;
+
 mod augment;
 mod batch;
-mod catalog;
-mod check;
-mod cifar;
-mod dataset;
-mod describe;
-mod embedded;
-mod error;
-pub mod fetch;
-mod folder;
-#[cfg(test)]
-mod fuzz;
-mod idx;
-mod images;
-mod locate;
-mod mat;
-mod memory;
-mod mnist;
 mod prefetch;
 mod sheet;
-mod shrink;
+
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 #[path = "../../../tests/skip.rs"]
 mod skip;
-mod sniff;
-mod split;
-mod svhn;
 
-pub use augment::{Augment, Norm};
-pub use batch::{Batch, Loader, draw_distinct, epoch_order, eval_batches, make_batch};
-pub use catalog::{Entry, catalog, entry, recognise};
-pub use check::{FileCheck, check_files};
-pub use dataset::{Cache, Checked, Dataset, NAMES, Options, Silent, Watch, check, open, open_with};
-pub use describe::imbalance;
-pub use error::DataError;
-pub use folder::{NAME as FOLDER, Shape, shape};
-pub use images::{Images, Pixels, Stored, channel_statistics};
-pub use memory::available as available_memory;
-pub use prefetch::Prefetch;
 pub use rdarts_text::{escaped, shown};
-pub use sheet::contact_sheet;
-pub use split::{Split, split};
+
+pub use crate::augment::Augment;
+pub use crate::batch::{Batch, Loader, draw_distinct, epoch_order, eval_batches, make_batch};
+pub use crate::catalog::{
+    Entry, FOLDER, NAMES, Outline, Place, catalog, check, check_files, entry, open, open_with, outline, recognise,
+};
+pub use crate::dataset::{Cache, Checked, Dataset, Options, Shape, Silent, Watch};
+pub use crate::error::DataError;
+pub use crate::images::{Images, Pixels, Stored};
+pub use crate::memory::available as available_memory;
+pub use crate::prefetch::Prefetch;
+pub use crate::sets::FileCheck;
+pub use crate::sets::folder::shape;
+pub use crate::sheet::contact_sheet;
+pub use crate::split::{Split, split};
+pub use crate::statistics::{Norm, channel_statistics, imbalance};

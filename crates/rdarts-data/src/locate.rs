@@ -4,8 +4,9 @@
 //! user's data, where `fetch` puts them; else where a package of the system does. The first two may be the directory
 //! itself or the parent of one with a usual name.
 
-use crate::error::DataError;
 use std::path::{Path, PathBuf};
+
+use crate::error::DataError;
 
 /// The directories that a search for a data set begins with.
 #[derive(Clone, Copy, Debug, Default)]

@@ -11,11 +11,12 @@
 //! # Ok::<(), rdarts_data::DataError>(())
 //! ```
 
-use crate::error::DataError;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
+
+use crate::error::DataError;
 
 /// An iterator that runs ahead on another thread. Dropping it ends the thread.
 #[derive(Debug)]
@@ -82,11 +83,12 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use crate::augment::Augment;
     use crate::batch::{Batch, Loader, tests::dataset};
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
     fn batches_are_the_same_made_ahead_or_in_place() {

@@ -10,9 +10,10 @@
 //! Small images are enlarged by a whole number without blurring, large ones made to fit. One channel is shown as gray,
 //! two as the first of them, more as the first three. Letters outside of Latin-1 are shown as `?`.
 
-use crate::dataset::Dataset;
-use crate::error::DataError;
-use crate::images::Images;
+use std::convert::Infallible;
+use std::io::{self, Cursor, Write};
+use std::path::Path;
+
 use embedded_graphics::mono_font::iso_8859_1::{FONT_7X13, FONT_7X13_BOLD};
 use embedded_graphics::mono_font::{MonoFont, MonoTextStyle};
 use embedded_graphics::prelude::*;
@@ -20,9 +21,10 @@ use embedded_graphics::{Pixel, pixelcolor::Rgb888, text::Baseline, text::Text};
 use image::imageops::{self, FilterType};
 use image::{ImageFormat, Rgb, RgbImage};
 use rdarts_text::shown;
-use std::convert::Infallible;
-use std::io::{self, Cursor, Write};
-use std::path::Path;
+
+use crate::dataset::Dataset;
+use crate::error::DataError;
+use crate::images::Images;
 
 /// Side of a shown image in pixels, if its shape allows: large enough to see 28x28, small enough for ten in a row.
 const SHOWN: u32 = 64;
@@ -184,7 +186,7 @@ mod tests {
 
     fn data(n: usize, [height, width, channels]: [usize; 3], classes: &[&str]) -> Dataset {
         let labels = (0..n).map(|i| (i % classes.len()) as u16).collect();
-        let pixels = (0..n).flat_map(|i| vec![10 * i as u8; height * width * channels]).collect();
+        let pixels = (0..n).flat_map(|i| vec![(10 * i) as u8; height * width * channels]).collect();
         let images = Images { n, height, width, channels, pixels: Pixels::Memory(pixels), labels };
         Dataset::new("d", classes, images.clone(), images).unwrap()
     }

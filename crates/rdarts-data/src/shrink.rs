@@ -10,9 +10,11 @@
 //!
 //! Whole numbers all the way, so that every machine makes the same bytes. Where m divides n this is the mean of blocks.
 
-use crate::images::{Images, Pixels};
-use rayon::prelude::*;
 use std::ops::RangeInclusive;
+
+use rayon::prelude::*;
+
+use crate::images::{Images, Pixels};
 
 /// The smallest and the largest size that images are made into.
 pub const SIZES: RangeInclusive<usize> = 8..=1024;
@@ -80,8 +82,9 @@ fn shrink_one(old: &[u8], side: usize, channels: usize, parts: &[Part], rows: &m
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn squares(n: usize, side: usize, channels: usize, value: impl Fn(usize) -> u8) -> Images {
         let pixels: Vec<u8> = (0..n * side * side * channels).map(value).collect();

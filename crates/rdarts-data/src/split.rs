@@ -3,8 +3,9 @@
 //! As in DARTS and the paper: the first floor(fraction * n) images train the weights, the rest the
 //! alphas, **without shuffling** (36,628 and 36,629 of SVHN's 73,257). Test images are never part of it.
 
-use crate::error::DataError;
 use std::ops::Range;
+
+use crate::error::DataError;
 
 /// The two sides of a search, as ranges of the training images.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +38,9 @@ pub fn split(n: usize, fraction: f64, limit: Option<usize>, batch_size: usize) -
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     #[test]
     fn halves_are_those_of_the_paper() {

@@ -1,7 +1,8 @@
 //! Files that an independent program wrote (`fixtures/make.py`: Python with numpy and scipy) are read pixel by pixel.
 
-use rdarts_data::{Images, check_files, open};
 use std::path::{Path, PathBuf};
+
+use rdarts_data::{Images, check_files, open};
 
 #[path = "../../../tests/skip.rs"]
 mod skip;
@@ -174,6 +175,7 @@ fn bad_files_of_svhn_and_fashion_mnist_are_all_named() {
 #[test]
 fn a_file_that_cannot_be_read_is_named() {
     use std::os::unix::fs::PermissionsExt;
+
     let dir = tempfile::tempdir().unwrap();
     for name in ["train_32x32.mat", "test_32x32.mat"] {
         std::fs::copy(fixtures().join("svhn-a").join(name), dir.path().join(name)).unwrap();

@@ -1,11 +1,5 @@
 //! Folders of images: layouts, pictures, the cache, and what can be wrong with them.
 
-use flate2::{Compression, Crc, write::ZlibEncoder};
-use image::{DynamicImage, GrayImage, ImageBuffer, ImageFormat, Luma, Rgb, RgbImage, Rgba};
-use rdarts_data::{
-    Augment, Cache, DataError, Dataset, Loader, Options, Silent, Watch, channel_statistics, check, open, open_with,
-    shape,
-};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Cursor, Write};
@@ -13,6 +7,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+
+use flate2::{Compression, Crc, write::ZlibEncoder};
+use image::{DynamicImage, GrayImage, ImageBuffer, ImageFormat, Luma, Rgb, RgbImage, Rgba};
+use rdarts_data::{
+    Augment, Cache, DataError, Dataset, Loader, Options, Silent, Watch, channel_statistics, check, open, open_with,
+    shape,
+};
 use tempfile::{TempDir, tempdir};
 
 /// A colour picture that no other number gives.

@@ -1,12 +1,13 @@
 //! Folders as people have them: what their directories mean, and what is passed over.
 
-use image::{ImageFormat, Luma, Rgb, RgbImage};
-use rdarts_data::{Dataset, Options, Silent, Watch, check, open, open_with};
 use std::fs;
 use std::io::Cursor;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Mutex;
+
+use image::{ImageFormat, Luma, Rgb, RgbImage};
+use rdarts_data::{Dataset, Options, Silent, Watch, check, open, open_with};
 use tempfile::{TempDir, tempdir};
 
 #[derive(Default)]

@@ -1,9 +1,10 @@
 //! A file that declares more than it holds, or unpacks to more, costs no memory. Measured by the high-water mark
 //! of a process of its own, which Linux keeps.
 
+use std::io::Write;
+
 use flate2::{Compression, Crc, write::ZlibEncoder};
 use rdarts_data::{Silent, check, open};
-use std::io::Write;
 
 #[path = "../../../tests/skip.rs"]
 mod skip;

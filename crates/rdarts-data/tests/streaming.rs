@@ -1,8 +1,9 @@
 //! A folder larger than the memory it may take: measured by the high-water mark of a process of its own.
 
-use rdarts_data::{Augment, Cache, Loader, Options, open_with};
 use std::path::Path;
 use std::sync::Arc;
+
+use rdarts_data::{Augment, Cache, Loader, Options, open_with};
 
 #[path = "../../../tests/skip.rs"]
 mod skip;

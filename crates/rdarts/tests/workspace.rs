@@ -1,6 +1,7 @@
-//! The rules of the workspace that a compiler does not check: which crate may use which, where `unsafe` may stand,
-//! that every dependency says why it is there, and that a test skips in one way only.
+//! The rules of the workspace that a compiler does not check: which crate may use which, and which module of a crate,
+//! where `unsafe` may stand, that every dependency says why it is there, and that a test skips in one way only.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 #[path = "../../../tests/skip.rs"]
@@ -37,6 +38,12 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ),
 ];
 
+/// Crates that declare their modules in the order in which they can be read: each uses only those before it.
+const IN_ORDER: [&str; 3] = ["rdarts-text", "rdarts-rng", "rdarts-data"];
+
+/// Crates in which modules still use each other in a circle.
+const CIRCULAR: [&str; 3] = ["rdarts-space", "rdarts-run", "rdarts-net"];
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
@@ -67,6 +74,91 @@ fn crates_use_only_what_the_architecture_says() {
             assert!(used.contains(dependency), "{name} does not use {dependency} any more: take the arrow out");
         }
     }
+}
+
+#[test]
+fn modules_of_a_crate_use_each_other_without_a_circle() {
+    let files = sources();
+    for (name, _) in ARROWS {
+        let src = root().join("crates").join(name).join("src");
+        let mut circle = BTreeSet::new();
+        for top in ["lib.rs", "main.rs"].map(|file| src.join(file)).into_iter().filter(|top| top.is_file()) {
+            let text = read(&top);
+            let modules = modules(&text);
+            let mut left: Vec<(&str, BTreeSet<&str>)> = Vec::new();
+            for (i, &module) in modules.iter().enumerate() {
+                // `module.rs` and all in the folder of this name, but tests.
+                let is_of = |path: &&PathBuf| {
+                    let Ok(path) = path.strip_prefix(&src) else { return false };
+                    let stems: Vec<_> = path.iter().filter_map(|part| Path::new(part).file_stem()).collect();
+                    stems.first().is_some_and(|first| *first == module) && !stems.iter().any(|stem| *stem == "tests")
+                };
+                let texts: Vec<String> = files.iter().filter(is_of).map(|path| code(path)).collect();
+                let named: BTreeSet<&str> = texts.iter().flat_map(|text| names_below_crate(text)).collect();
+                let used: BTreeSet<&str> =
+                    modules.iter().copied().filter(|other| *other != module && named.contains(other)).collect();
+                for later in modules[i..].iter().filter(|later| used.contains(*later)) {
+                    assert!(!IN_ORDER.contains(&name), "{name}: {module} uses {later}, which comes after it");
+                }
+                left.push((module, used));
+            }
+            // Whoever uses nobody that is left is in no circle.
+            while let Some(i) = left.iter().position(|(_, used)| left.iter().all(|(other, _)| !used.contains(other))) {
+                left.remove(i);
+            }
+            circle.extend(left.iter().map(|(module, _)| module.to_string()));
+        }
+        match CIRCULAR.contains(&name) {
+            false => {
+                assert!(circle.is_empty(), "modules of {name} use each other in a circle, or one that does: {circle:?}")
+            }
+            true => assert!(!circle.is_empty(), "{name} has no circle any more: take it out of the list"),
+        }
+    }
+}
+
+/// The modules that the top of a crate declares, but those of tests.
+fn modules(top: &str) -> Vec<&str> {
+    let lines: Vec<&str> = top.lines().collect();
+    let is_test = |i: usize| lines[..i].iter().rev().take_while(|l| l.starts_with("#[")).any(|l| *l == "#[cfg(test)]");
+    let declared =
+        |line: &'_ &str| line.strip_suffix(';').is_some_and(|line| line.split(' ').rev().nth(1) == Some("mod"));
+    let found = (0..lines.len()).filter(|i| declared(&lines[*i]) && !is_test(*i));
+    found.filter_map(|i| lines[i].trim_end_matches(';').split(' ').next_back()).collect()
+}
+
+/// A source without its comments and the module of tests at its end.
+fn code(path: &Path) -> String {
+    let text = read(path);
+    let lines: Vec<&str> = text.lines().collect();
+    let is_tests = |pair: &[&str]| pair[0] == "#[cfg(test)]" && pair[1].contains("mod ") && pair[1].ends_with('{');
+    let end = lines.windows(2).position(is_tests).unwrap_or(lines.len());
+    lines[..end].iter().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect()
+}
+
+/// What follows `crate::` in code: one name, or the first ones of a list in braces.
+fn names_below_crate(code: &str) -> Vec<&str> {
+    fn word(text: &str) -> &str {
+        text.trim_start().split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default()
+    }
+    let mut names = Vec::new();
+    for path in code.split("crate::").skip(1) {
+        let Some(list) = path.strip_prefix('{') else {
+            names.push(word(path));
+            continue;
+        };
+        names.push(word(list));
+        let mut depth = 1;
+        for (i, c) in list.char_indices().take_while(|(_, c)| *c != ';') {
+            match c {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                ',' if depth == 1 => names.push(word(&list[i + 1..])),
+                _ => {}
+            }
+        }
+    }
+    names
 }
 
 #[test]

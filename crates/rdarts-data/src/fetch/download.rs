@@ -4,14 +4,16 @@
 //! not advance. Everything a server says is doubted: [`judge`] decides from status, sizes and type what its answer is
 //! worth, no more bytes are written than the file has, and the sum decides at the end.
 
-use super::{FetchError, Observer, Options, SourceFile, Step, sum_of};
-use crate::sniff;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
 use ureq::Agent;
 use ureq::http::{HeaderMap, StatusCode, Uri, header};
+
+use super::{FetchError, Observer, Options, SourceFile, Step, sum_of};
+use crate::formats::sniff;
 
 /// How often a transfer may break without advancing.
 const TRIES: u32 = 4;

@@ -5,12 +5,14 @@
 //! none can replace a path that was checked, and no size that is declared is believed: files, bytes and depth have
 //! limits, and the bytes are counted as they are unpacked.
 
-use super::FetchError;
-use flate2::bufread::GzDecoder;
 use std::fs::{self, File};
 use std::io::{self, BufRead, Read, Write};
 use std::path::{Component, Path, PathBuf};
+
+use flate2::bufread::GzDecoder;
 use tar::{Archive, EntryType};
+
+use super::FetchError;
 
 /// The most that an archive may hold.
 #[derive(Clone, Copy, Debug)]

@@ -15,14 +15,16 @@
 //! Classes are sorted by the bytes of their names, files by those of their paths. Links are followed. What is left out
 //! is counted and told in notes.
 
-use super::scan::{self, Dir, Passed};
-use super::words::{self, Role};
-use crate::error::DataError;
-use rdarts_text::shown;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+use rdarts_text::shown;
+
+use super::scan::{self, Dir, Passed};
+use super::words::{self, Role};
+use crate::error::DataError;
 
 /// A picture of a folder.
 #[derive(Clone, Debug)]

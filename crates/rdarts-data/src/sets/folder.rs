@@ -1,6 +1,6 @@
 //! Anybody's folder of images: a directory a class, pictures of any size in PNG, JPEG or WebP.
 //!
-//! `list` finds the files, `picture` makes a square of bytes of each, `cache` keeps them. Here is what they are for:
+//! `list` finds the files, `formats::picture` makes a square of bytes of each, `cache` keeps them. Here is what they are for:
 //!
 //! **Shape.** Every image becomes a square of `size` pixels with 1 or 3 channels. What is not given is decided from
 //! the headers of all files: gray if every file is stored gray, and the size
@@ -19,49 +19,36 @@
 //! **Tests.** Where no directory says which images are for tests, the last part of each class in that shuffle is,
 //! at least one image and not all.
 //!
-//! **Memory.** Images are decoded on all threads, some at a time, and large pictures one at a time. If they need more than they may take, they go to the
-//! cache, and batches read theirs from there. What is made is the same in all cases, on any number of threads.
+//! **Memory.** Images are decoded on all threads, some at a time, and large pictures one at a time. If they need more
+//! than they may take, they go to the cache, and batches read theirs from there. What is made is the same in all cases,
+//! on any number of threads.
 
 mod cache;
 mod content;
-mod jpeg;
 mod list;
-mod picture;
 mod scan;
 mod words;
 
-use crate::dataset::{Cache, Checked, Dataset, Options, Watch};
-use crate::error::DataError;
-use crate::images::{Images, Moments, Pixels, Stored, mean_and_deviation};
-use crate::memory;
-use crate::shrink::SIZES;
-use cache::{CacheFile, Row, Writer};
-use content::Facts;
-use list::Listing;
-use rayon::prelude::*;
-use rdarts_rng::Stream;
-use rdarts_text::shown;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rayon::prelude::*;
+use rdarts_rng::Stream;
+use rdarts_text::shown;
+
+use self::cache::{CacheFile, Row, Writer};
+use self::list::Listing;
+use crate::dataset::{Cache, Checked, Dataset, Options, Shape, Watch};
+use crate::error::DataError;
+use crate::formats::facts::Facts;
+use crate::formats::picture;
+use crate::images::{Images, Pixels, Stored};
+use crate::shrink::SIZES;
+use crate::statistics::{Moments, mean_and_deviation};
+use crate::{locate, memory};
+
 /// The name of the data set.
 pub const NAME: &str = "folder";
-
-/// The size and the channels of the images made of a folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// Height and width in pixels.
-    pub size: usize,
-    /// 1 or 3.
-    pub channels: usize,
-}
-
-impl Shape {
-    /// Bytes of an image.
-    pub fn image_size(self) -> usize {
-        self.size * self.size * self.channels
-    }
-}
 
 const ADVICE: &str = "use a directory with one of images for each class";
 
@@ -147,7 +134,7 @@ pub fn check(dir: Option<&Path>, watch: &dyn Watch) -> Checked {
 }
 
 fn root(dir: Option<&Path>) -> Result<PathBuf, DataError> {
-    let dir = dir.map(Path::to_owned).or_else(crate::locate::from_env);
+    let dir = dir.map(Path::to_owned).or_else(locate::from_env);
     dir.ok_or(DataError::NoDirectory { name: NAME, advice: ADVICE })
 }
 

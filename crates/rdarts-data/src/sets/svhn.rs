@@ -10,28 +10,30 @@
 //! the paper does not use them. Looked for as `locate` says, in `svhn`. Images are normalized by the constants of the
 //! paper's code. That code also mirrors them; the presets do not, since a mirrored digit is another sign.
 
-use crate::check::FileCheck;
-use crate::cifar::{IMAGE, MAX_IMAGES, Records, SIDE};
-use crate::dataset::Dataset;
-use crate::error::DataError;
-use crate::locate::{self, OtherForm, Roots};
-use crate::mat::{self, Array, Values};
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
+
+use super::{FileCheck, Files, Origin, Published};
+use crate::dataset::{Dataset, Watch};
+use crate::error::DataError;
+use crate::formats::mat::{self, Array, Values};
+use crate::formats::read::open;
+use crate::formats::records::{IMAGE, MAX_IMAGES, Records, SIDE};
+use crate::locate::{self, OtherForm, Roots};
 
 /// One of the two choices of training images.
 pub struct Svhn {
     /// The name of the data set.
     pub name: &'static str,
-    train: &'static [&'static str],
+    /// Files of training images besides [`TRAIN`].
+    extra: &'static [Published],
     advice: &'static str,
 }
 
 /// The training images of the paper.
 pub const SVHN: Svhn = Svhn {
     name: "svhn",
-    train: &["train_32x32.mat"],
+    extra: &[],
     advice: "fetch it with `rdarts data fetch svhn`, put train_32x32.mat and test_32x32.mat (format 2, cropped digits) of \
              http://ufldl.stanford.edu/housenumbers there",
 };
@@ -39,7 +41,7 @@ pub const SVHN: Svhn = Svhn {
 /// These and the extra ones.
 pub const SVHN_EXTRA: Svhn = Svhn {
     name: "svhn-extra",
-    train: &["train_32x32.mat", "extra_32x32.mat"],
+    extra: &[EXTRA],
     advice: "fetch it with `rdarts data fetch svhn-extra`, put train_32x32.mat, extra_32x32.mat and test_32x32.mat \
              (format 2, cropped digits) of http://ufldl.stanford.edu/housenumbers there",
 };
@@ -50,35 +52,41 @@ pub const MEAN: [f32; 3] = [0.4377, 0.4438, 0.4728];
 pub const STD: [f32; 3] = [0.1980, 0.2010, 0.1970];
 
 const DIRECTORY: &str = "svhn";
-const TEST: &str = "test_32x32.mat";
+const TRAIN: Published =
+    ("train_32x32.mat", 182_040_794, "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8");
+const TEST: Published =
+    ("test_32x32.mat", 64_275_384, "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b");
+const EXTRA: Published =
+    ("extra_32x32.mat", 1_329_278_602, "a133a4beb38a00fcdda90c9489e0c04f900b660ce8a316a5e854838379a71eb3");
 const OTHER_FORMS: &[OtherForm] = &[
     ("train.tar.gz", "format 1 (full numbers)", "rdarts reads format 2, train_32x32.mat and test_32x32.mat"),
     ("train/digitStruct.mat", "format 1 (full numbers)", "rdarts reads format 2, train_32x32.mat and test_32x32.mat"),
 ];
 
-impl Svhn {
-    /// Reads the data set from `dir`, or from where it is found.
-    pub fn open(&self, dir: Option<&Path>) -> Result<Dataset, DataError> {
-        self.read(&locate::with_roots(dir, |roots| self.find(roots))?)
+impl Files for Svhn {
+    fn origin(&self) -> Origin {
+        Origin::Address {
+            base: "http://ufldl.stanford.edu/housenumbers",
+            directory: DIRECTORY,
+            files: [&TRAIN, &TEST].into_iter().chain(self.extra).copied().collect(),
+            contents: Vec::new(),
+        }
     }
 
-    /// The directories it is looked for in.
-    pub fn places(&self, roots: &Roots) -> Vec<PathBuf> {
+    fn places(&self, roots: &Roots) -> Vec<PathBuf> {
         locate::candidates(roots, &[DIRECTORY], None)
     }
 
-    /// The first directory that holds some of its files.
-    pub fn find(&self, roots: &Roots) -> Result<PathBuf, DataError> {
+    fn find(&self, roots: &Roots) -> Result<Option<PathBuf>, DataError> {
         let candidates = self.places(roots);
         let holds_some = |dir: &&PathBuf| self.files().any(|file| dir.join(file).is_file());
-        candidates.iter().find(holds_some).cloned().ok_or_else(|| {
+        candidates.iter().find(holds_some).cloned().map(Some).ok_or_else(|| {
             locate::other_form(self.name, &candidates, OTHER_FORMS)
                 .unwrap_or_else(|| locate::absent(self.name, &candidates, self.advice))
         })
     }
 
-    /// What is in each of its files, or what is wrong with it, whatever is wrong with the others.
-    pub fn check(&self, dir: &Path) -> Vec<FileCheck> {
+    fn check(&self, dir: &Path) -> Vec<FileCheck> {
         let read = |path: &Path| {
             let mut records = Records::default();
             read_file(path, &mut records).map(|()| records.labels.len())
@@ -86,18 +94,14 @@ impl Svhn {
         self.files().map(|file| FileCheck::of(dir, file, read)).collect()
     }
 
-    fn files(&self) -> impl Iterator<Item = &'static str> {
-        self.train.iter().copied().chain([TEST])
-    }
-
-    fn read(&self, dir: &Path) -> Result<Dataset, DataError> {
+    fn read(&self, dir: &Path, _: &dyn Watch) -> Result<Dataset, DataError> {
         // All files are looked for before the first is read, so that a missing one is told at once.
         self.files().try_for_each(|file| locate::file_in(dir, file).map(drop))?;
         let (mut train, mut test) = (Records::default(), Records::default());
-        for file in self.train {
+        for (file, ..) in [&TRAIN].into_iter().chain(self.extra) {
             read_file(&dir.join(file), &mut train)?;
         }
-        read_file(&dir.join(TEST), &mut test)?;
+        read_file(&dir.join(TEST.0), &mut test)?;
         let (train, test) = (train.into_images(), test.into_images());
         let classes = (0..10).map(|digit| digit.to_string()).collect();
         let (mean, std) = (MEAN.to_vec(), STD.to_vec());
@@ -105,10 +109,14 @@ impl Svhn {
     }
 }
 
+impl Svhn {
+    fn files(&self) -> impl Iterator<Item = &'static str> {
+        [&TRAIN].into_iter().chain(self.extra).chain([&TEST]).map(|&(file, ..)| file)
+    }
+}
+
 fn read_file(path: &Path, records: &mut Records) -> Result<(), DataError> {
-    let file = path.display().to_string();
-    let stream = File::open(path).map_err(|e| DataError::Unreadable { file: file.clone(), reason: e.to_string() })?;
-    take_records(&mut BufReader::with_capacity(1 << 16, stream), &file, records)
+    take_records(&mut open(path)?, &path.display().to_string(), records)
 }
 
 /// Adds the images and digits of a whole stream.
@@ -202,10 +210,10 @@ pub mod tests {
 
     /// Written by `tests/fixtures/make.py` with scipy: packed with y as double, plain with uint8, and the other way.
     pub const FIXTURES: [&[u8]; 4] = [
-        include_bytes!("../tests/fixtures/svhn-a/train_32x32.mat"),
-        include_bytes!("../tests/fixtures/svhn-a/test_32x32.mat"),
-        include_bytes!("../tests/fixtures/svhn-b/train_32x32.mat"),
-        include_bytes!("../tests/fixtures/svhn-b/test_32x32.mat"),
+        include_bytes!("../../tests/fixtures/svhn-a/train_32x32.mat"),
+        include_bytes!("../../tests/fixtures/svhn-a/test_32x32.mat"),
+        include_bytes!("../../tests/fixtures/svhn-b/train_32x32.mat"),
+        include_bytes!("../../tests/fixtures/svhn-b/test_32x32.mat"),
     ];
 
     pub fn element(kind: u32, content: &[u8]) -> Vec<u8> {

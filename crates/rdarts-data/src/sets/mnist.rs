@@ -18,24 +18,25 @@
 //!
 //! EMNIST's images are stored with rows for columns, and its letters' labels begin at 1: both are put right here.
 
-mod sets;
+mod published;
 #[cfg(test)]
 pub mod tests;
 
-pub use sets::{EMNIST, FASHION_MNIST, GET_EMNIST, KMNIST, MNIST};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
-use crate::catalog::Files;
-use crate::check::FileCheck;
+use sha2::{Digest, Sha256};
+
+use self::published::NAMED_ALIKE;
+pub use self::published::{EMNIST, FASHION_MNIST, KMNIST, MNIST};
+use super::{FileCheck, Files, Origin, Published};
 use crate::dataset::{Dataset, Watch};
 use crate::error::DataError;
-use crate::idx;
+use crate::formats::idx;
+use crate::formats::read::{hex_of, is_gzip};
 use crate::images::{Images, Pixels};
 use crate::locate::{self, OtherForm, Roots};
-use flate2::bufread::GzDecoder;
-use sets::NAMED_ALIKE;
-use sha2::{Digest, Sha256};
-use std::io::{BufReader, Read};
-use std::path::{Path, PathBuf};
 
 /// One of these data sets.
 pub struct Mnist {
@@ -56,27 +57,22 @@ pub struct Mnist {
     first: u8,
     /// Whether images are stored with rows for columns.
     transposed: bool,
-    /// How the labels are known where their files' names do not tell the set.
-    marks: Option<[Mark; 2]>,
-    sums: Option<Sums>,
+    /// None for EMNIST, whose files' names tell the set, and which is one archive.
+    release: Option<Release>,
     advice: &'static str,
     other_forms: &'static [OtherForm],
 }
 
-/// What tells one set's labels from another's.
-struct Mark {
-    /// The SHA-256 of the file as it is published, in gzip.
-    sum: &'static str,
-    /// The first labels; none where nobody vouches for them.
-    begin: &'static [u8],
-}
-
-/// The SHA-256 of the four files as they were published.
-enum Sums {
-    /// Of what is unpacked from them.
-    Unpacked([&'static str; 4]),
-    /// Of the files in gzip, where nobody vouches for a sum of what is in them.
-    Packed([&'static str; 4]),
+/// The files of a set as they were published, of those sets whose files have the same names.
+struct Release {
+    /// What the names of the files are appended to.
+    base: &'static str,
+    /// Training images, their labels, test images, their labels, in gzip.
+    files: [Published; 4],
+    /// The SHA-256 of what is unpacked from them, where somebody vouches for it.
+    unpacked: Option<[&'static str; 4]>,
+    /// The first labels for training and for tests; none where nobody vouches for them.
+    begins: [&'static [u8]; 2],
 }
 
 /// Whose files they are.
@@ -100,6 +96,16 @@ const IMAGES: &str = "idx3-ubyte";
 const LABELS: &str = "idx1-ubyte";
 
 impl Files for Mnist {
+    fn origin(&self) -> Origin {
+        let by_hand = Origin::ByHand(published::GET_EMNIST);
+        self.release.as_ref().map_or(by_hand, |release| Origin::Address {
+            base: release.base,
+            directory: self.directories[0],
+            files: release.files.into(),
+            contents: Vec::new(),
+        })
+    }
+
     fn places(&self, roots: &Roots) -> Vec<PathBuf> {
         locate::candidates(roots, self.directories, self.system.map(Path::new))
     }
@@ -121,11 +127,45 @@ impl Files for Mnist {
         locate::other_form(self.name, &candidates, self.other_forms).map_or(Ok(None), Err)
     }
 
-    fn open(&self, dir: Option<&Path>, watch: &dyn Watch) -> Result<Dataset, DataError> {
-        self.read(&locate::with_roots(dir, |roots| self.first_of(self.places(roots)))?, watch)
+    fn read(&self, dir: &Path, watch: &dyn Watch) -> Result<Dataset, DataError> {
+        let path = |i: usize| {
+            let (stem, kind) = self.file(i);
+            file_in(dir, &stem, kind).ok_or_else(|| DataError::MissingFile {
+                dir: dir.to_owned(),
+                file: format!("{stem}-{kind} (or {stem}-{kind}.gz)"),
+            })
+        };
+        // All four are looked for before the first is read, so that a missing one is told at once.
+        let [train_images, train_labels, test_images, test_labels] = [path(0)?, path(1)?, path(2)?, path(3)?];
+        let train = self.part(&train_images, &train_labels)?;
+        let test = self.part(&test_images, &test_labels)?;
+        let paths = [&train_images, &train_labels, &test_images, &test_labels].map(|path| path.as_path());
+        let unpublished = self.unpublished(paths, [&train, &test])?;
+        let (dir_, name) = (dir.display(), self.name);
+        if self.owner(dir) == Owner::Unknown {
+            watch.note(&format!(
+                "the files in {dir_} are not those of {name} as it was published, as far as is known: they are read as \
+                 your own in the same form, with its names of classes"
+            ));
+        } else if [train.n, test.n] != self.n {
+            let [n_train, n_test] = self.n;
+            watch.note(&format!(
+                "the files in {dir_} hold {} training and {} test images, {name} was published with {n_train} and \
+                 {n_test}",
+                train.n, test.n
+            ));
+        } else if !unpublished.is_empty() {
+            let (is, its, it) = if unpublished.len() == 1 {
+                ("is not the published file", "its SHA-256 is another", "it is")
+            } else {
+                ("are not the published files", "their SHA-256 are others", "they are")
+            };
+            let files = unpublished.join(", ");
+            watch.note(&format!("{files} in {dir_} {is} of {name} ({its}): {it} read with its names of classes"));
+        }
+        Dataset::new(self.name, self.classes, train, test)
     }
 
-    /// What is in each of its files, or what is wrong with it, whatever is wrong with the others.
     fn check(&self, dir: &Path) -> Vec<FileCheck> {
         let mut n_images = None;
         let checked = |i: usize| {
@@ -195,18 +235,18 @@ impl Mnist {
 
     /// Whose labels lie in the directory.
     fn owner(&self, dir: &Path) -> Owner {
-        if self.marks.is_none() {
+        if self.release.is_none() {
             return Owner::This;
         }
         let mut owner = Owner::Unknown;
         for part in 0..2 {
             let (stem, kind) = self.file(2 * part + 1);
             let Some(path) = file_in(dir, &stem, kind) else { continue };
-            let (sum, begin) = (sum(&path), begin(&path));
+            let (sum, begin) = (sum(&path), idx::first_labels(&path));
             let is_of = |set: &&Mnist| {
-                let mark = set.marks.as_ref().map(|marks| &marks[part]);
-                mark.is_some_and(|mark| {
-                    sum.as_deref() == Some(mark.sum) || !mark.begin.is_empty() && begin.as_deref() == Some(mark.begin)
+                set.release.as_ref().is_some_and(|Release { files, begins, .. }| {
+                    sum.as_deref() == Some(files[2 * part + 1].2)
+                        || !begins[part].is_empty() && begin.as_deref() == Some(begins[part])
                 })
             };
             let Some(found) = NAMED_ALIKE.into_iter().find(is_of).map(|set| set.name) else { continue };
@@ -220,56 +260,17 @@ impl Mnist {
         owner
     }
 
-    fn read(&self, dir: &Path, watch: &dyn Watch) -> Result<Dataset, DataError> {
-        let path = |i: usize| {
-            let (stem, kind) = self.file(i);
-            file_in(dir, &stem, kind).ok_or_else(|| DataError::MissingFile {
-                dir: dir.to_owned(),
-                file: format!("{stem}-{kind} (or {stem}-{kind}.gz)"),
-            })
-        };
-        // All four are looked for before the first is read, so that a missing one is told at once.
-        let [train_images, train_labels, test_images, test_labels] = [path(0)?, path(1)?, path(2)?, path(3)?];
-        let train = self.part(&train_images, &train_labels)?;
-        let test = self.part(&test_images, &test_labels)?;
-        let paths = [&train_images, &train_labels, &test_images, &test_labels].map(|path| path.as_path());
-        let unpublished = self.unpublished(paths, [&train, &test])?;
-        let (dir_, name) = (dir.display(), self.name);
-        if self.owner(dir) == Owner::Unknown {
-            watch.note(&format!(
-                "the files in {dir_} are not those of {name} as it was published, as far as is known: they are read as \
-                 your own in the same form, with its names of classes"
-            ));
-        } else if [train.n, test.n] != self.n {
-            let [n_train, n_test] = self.n;
-            watch.note(&format!(
-                "the files in {dir_} hold {} training and {} test images, {name} was published with {n_train} and \
-                 {n_test}",
-                train.n, test.n
-            ));
-        } else if !unpublished.is_empty() {
-            let (is, its, it) = if unpublished.len() == 1 {
-                ("is not the published file", "its SHA-256 is another", "it is")
-            } else {
-                ("are not the published files", "their SHA-256 are others", "they are")
-            };
-            let files = unpublished.join(", ");
-            watch.note(&format!("{files} in {dir_} {is} of {name} ({its}): {it} read with its names of classes"));
-        }
-        Dataset::new(self.name, self.classes, train, test)
-    }
-
     /// The names of the files that are not as they were published, of those that this can be told of; an error if one is
     /// another set's.
     fn unpublished(&self, paths: [&Path; 4], [train, test]: [&Images; 2]) -> Result<Vec<String>, DataError> {
         let mut names = Vec::new();
-        let Some(own) = &self.sums else { return Ok(names) };
+        let Some(own) = &self.release else { return Ok(names) };
         for (i, path) in paths.into_iter().enumerate() {
             let unpacked = content_sum([train, test][i / 2], i % 2 == 1);
-            let packed = if begins_as_gzip(path) { file_sum(path) } else { None };
-            let is_of = |set: &&Mnist| match &set.sums {
-                Some(Sums::Unpacked(sums)) => unpacked.as_deref() == Some(sums[i]),
-                Some(Sums::Packed(sums)) => packed.as_deref() == Some(sums[i]),
+            let packed = if is_gzip(path) { file_sum(path) } else { None };
+            let is_of = |set: &&Mnist| match &set.release {
+                Some(Release { unpacked: Some(sums), .. }) => unpacked.as_deref() == Some(sums[i]),
+                Some(Release { files, .. }) => packed.as_deref() == Some(files[i].2),
                 None => false,
             };
             match NAMED_ALIKE.into_iter().find(is_of) {
@@ -278,7 +279,7 @@ impl Mnist {
                     return Err(DataError::MixedSets { file: path.to_owned(), found: set.name, name: self.name });
                 }
                 // What was unpacked of a file whose sum is known in gzip only tells nothing.
-                None if matches!(own, Sums::Packed(_)) && packed.is_none() => {}
+                None if own.unpacked.is_none() && packed.is_none() => {}
                 None => names.extend(path.file_name().map(|name| name.to_string_lossy().into_owned())),
             }
         }
@@ -328,15 +329,15 @@ fn plain_name(name: &str) -> String {
 fn sum(path: &Path) -> Option<String> {
     const LIMIT: u64 = 1 << 17;
     let mut bytes = Vec::new();
-    std::fs::File::open(path).ok()?.take(LIMIT).read_to_end(&mut bytes).ok()?;
-    Some(hex(Sha256::new_with_prefix(&bytes)))
+    File::open(path).ok()?.take(LIMIT).read_to_end(&mut bytes).ok()?;
+    Some(hex_of(Sha256::new_with_prefix(&bytes)))
 }
 
 /// The SHA-256 of a file of any length.
 fn file_sum(path: &Path) -> Option<String> {
     let mut hasher = Sha256::new();
-    std::io::copy(&mut std::fs::File::open(path).ok()?, &mut hasher).ok()?;
-    Some(hex(hasher))
+    std::io::copy(&mut File::open(path).ok()?, &mut hasher).ok()?;
+    Some(hex_of(hasher))
 }
 
 /// The SHA-256 of the IDX file that these images, or their labels, are in when it is not packed.
@@ -353,27 +354,7 @@ fn content_sum(images: &Images, of_labels: bool) -> Option<String> {
         [n, side, side].iter().for_each(|dim| hasher.update(dim.to_be_bytes()));
         hasher.update(pixels);
     }
-    Some(hex(hasher))
-}
-
-fn hex(hasher: Sha256) -> String {
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn begins_as_gzip(path: &Path) -> bool {
-    let mut magic = [0; 2];
-    std::fs::File::open(path).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok()) && magic == [0x1f, 0x8b]
-}
-
-/// The first ten labels of a file, packed or not.
-fn begin(path: &Path) -> Option<Vec<u8>> {
-    let file = BufReader::new(std::fs::File::open(path).ok()?);
-    let mut head = [0; 18];
-    match begins_as_gzip(path) {
-        true => GzDecoder::new(file).read_exact(&mut head).ok()?,
-        false => file.take(18).read_exact(&mut head).ok()?,
-    }
-    Some(head[8..].to_vec())
+    Some(hex_of(hasher))
 }
 
 /// Rows for columns, of a square.

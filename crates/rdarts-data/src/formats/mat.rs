@@ -13,11 +13,13 @@
 //! believed, and no memory but the caller's and a few bytes is used. Not here: big endian, sparse, cell and
 //! complex values, and the HDF5 files of MATLAB 7.3; the first and the last are named.
 
-use crate::cifar::read_up_to;
-use crate::error::DataError;
-use crate::sniff;
-use flate2::bufread::ZlibDecoder;
 use std::io::{self, BufRead, Read};
+
+use flate2::bufread::ZlibDecoder;
+
+use super::read::{is_damage, read_up_to};
+use super::sniff;
+use crate::error::DataError;
 
 /// What stands before an array's values.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -313,13 +315,10 @@ impl Source<'_> {
         damaged(self.file, problem)
     }
 
-    /// The decoder reports damage with these three kinds; files themselves do not.
     fn failed(&self, error: &io::Error) -> DataError {
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
-                self.damaged(&format!("{} cannot be unpacked ({error})", self.place))
-            }
-            _ => DataError::Unreadable { file: self.file.to_owned(), reason: error.to_string() },
+        match is_damage(error) {
+            true => self.damaged(&format!("{} cannot be unpacked ({error})", self.place)),
+            false => DataError::unreadable(self.file, error),
         }
     }
 }

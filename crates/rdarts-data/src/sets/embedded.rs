@@ -5,25 +5,54 @@
 //! ten images in a row hold each class once, in shuffled order, so both halves of a search's split have
 //! equal classes. Made by `scripts/make-fashion-mini.py`; licence in `assets/LICENSE-fashion-mnist`.
 
-use crate::dataset::Dataset;
-use crate::error::DataError;
-use crate::idx;
-use crate::images::Images;
-use crate::mnist::{self, FASHION_MNIST};
 use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::mnist::{self, FASHION_MNIST};
+use super::{FileCheck, Files, Origin};
+use crate::dataset::{Dataset, Watch};
+use crate::error::DataError;
+use crate::formats::idx;
+use crate::images::Images;
+use crate::locate::Roots;
 
 /// The name of the data set.
 pub const NAME: &str = "fashion-mini";
 
-/// Unpacks the data set.
-pub fn open() -> Result<Dataset, DataError> {
+const ASSET: &[u8] = include_bytes!("../../assets/fashion-mini.idx.gz");
+/// What it is called where a file is named.
+const FILE: &str = "the built-in fashion-mini.idx.gz";
+
+/// The one set that needs no files.
+pub struct Embedded;
+
+impl Files for Embedded {
+    fn origin(&self) -> Origin {
+        Origin::Program
+    }
+
+    fn places(&self, _: &Roots) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    fn find(&self, _: &Roots) -> Result<Option<PathBuf>, DataError> {
+        Ok(None)
+    }
+
+    fn read(&self, _: &Path, _: &dyn Watch) -> Result<Dataset, DataError> {
+        unpack()
+    }
+
+    fn check(&self, _: &Path) -> Vec<FileCheck> {
+        let images = unpack().map(|data| data.train.n + data.test.n);
+        vec![FileCheck { path: FILE.into(), images }]
+    }
+}
+
+fn unpack() -> Result<Dataset, DataError> {
     let (train, test) = idx::whole(ASSET, FILE, |reader| Ok((part(reader)?, part(reader)?)))?;
     Dataset::new(NAME, FASHION_MNIST.classes, train, test)
 }
-
-const ASSET: &[u8] = include_bytes!("../assets/fashion-mini.idx.gz");
-/// What it is called where a file is named.
-pub const FILE: &str = "the built-in fashion-mini.idx.gz";
 
 fn part(reader: &mut dyn Read) -> Result<Images, DataError> {
     let images = idx::take_images(reader, FILE)?;
@@ -37,7 +66,7 @@ mod tests {
 
     #[test]
     fn every_ten_images_hold_each_class_once_in_no_fixed_order() {
-        let data = open().unwrap();
+        let data = unpack().unwrap();
         assert_eq!((data.train.n, data.test.n), (6000, 1000));
         for images in [&data.train, &data.test] {
             for ten in images.labels.chunks(10) {
@@ -52,7 +81,7 @@ mod tests {
 
     #[test]
     fn mean_and_deviation_are_near_those_of_the_whole_set() {
-        let data = open().unwrap();
+        let data = unpack().unwrap();
         assert!((data.mean[0] - 0.2860).abs() < 0.01, "{:?}", data.mean);
         assert!((data.std[0] - 0.3530).abs() < 0.01, "{:?}", data.std);
     }
@@ -60,7 +89,7 @@ mod tests {
     #[test]
     fn images_are_the_first_of_each_class_of_the_installed_set() {
         let Some(whole) = mnist::tests::installed() else { return };
-        let mini = open().unwrap();
+        let mini = unpack().unwrap();
         let of_class = |images: &Images, class: u16, n: usize| -> Vec<Vec<u8>> {
             (0..images.n)
                 .filter(|&i| images.labels[i] == class)

@@ -1,41 +1,31 @@
 //! CIFAR-10 and CIFAR-100 (Krizhevsky 2009) in the binary version of their official page: 50,000 training
 //! and 10,000 test images of 32x32 colour pixels in 10 classes, or in 100 that form 20 coarse ones.
 //!
-//! A file is a row of records, without a header:
-//!
-//! ```text
-//! CIFAR-10    label 1 byte                  R 1024 bytes  G 1024 bytes  B 1024 bytes     3073 bytes
-//! CIFAR-100   coarse 1 byte, fine 1 byte    R 1024 bytes  G 1024 bytes  B 1024 bytes     3074 bytes
-//! ```
-//!
-//! Each plane is (row, column). Looked for as `locate` says, in `cifar-10-batches-bin` or `cifar-100-binary`. Any
-//! number of records is read; the five training files of CIFAR-10 should have equally many, so that one cut at the
-//! end of a record is noticed. Images are normalized by the constants of the DARTS and the paper's code, not by those
-//! of the files.
+//! Looked for as `locate` says, in `cifar-10-batches-bin` or `cifar-100-binary`. Any number of images is read; the five
+//! training files of CIFAR-10 should have equally many, so that one cut at the end of a record is noticed. Images are
+//! normalized by the constants of the DARTS and the paper's code, not by those of the files.
 //!
 //! Not here: the python version, which is a pickle, a program rather than a file of data.
 
-use crate::check::FileCheck;
-use crate::dataset::Dataset;
-use crate::error::DataError;
-use crate::images::Images;
-use crate::locate::{self, OtherForm, Roots};
-use crate::sniff;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+
+use super::{FileCheck, Files, Origin, Published};
+use crate::dataset::{Dataset, Watch};
+use crate::error::DataError;
+use crate::formats::cifar::{LabelByte, Layout, read_names};
+use crate::formats::records::Records;
+use crate::locate::{self, OtherForm, Roots};
 
 /// One of the data sets of these two families of files.
 pub struct Cifar {
     /// The name of the data set.
     pub name: &'static str,
     directory: &'static str,
+    archive: Published,
     train: &'static [&'static str],
     test: &'static str,
-    /// The bytes before the pixels.
-    labels: &'static [LabelByte],
-    /// Which of them is the class.
-    class: usize,
+    /// What a record is.
+    pub layout: Layout,
     /// Means of the papers' code.
     pub mean: [f32; 3],
     /// Deviations of the papers' code.
@@ -44,20 +34,18 @@ pub struct Cifar {
     other_forms: &'static [OtherForm],
 }
 
-struct LabelByte {
-    what: &'static str,
-    names: &'static str,
-    n_classes: usize,
-}
-
 /// CIFAR-10.
 pub const CIFAR10: Cifar = Cifar {
     name: "cifar10",
     directory: "cifar-10-batches-bin",
+    archive: (
+        "cifar-10-binary.tar.gz",
+        170_052_171,
+        "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+    ),
     train: &["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"],
     test: "test_batch.bin",
-    labels: &[LabelByte { what: "label", names: "batches.meta.txt", n_classes: 10 }],
-    class: 0,
+    layout: Layout { labels: &[LabelByte { what: "label", names: "batches.meta.txt", n_classes: 10 }], class: 0 },
     mean: [0.491_399_68, 0.482_158_27, 0.446_531_24],
     std: [0.247_032_33, 0.243_485_05, 0.261_587_68],
     advice: "fetch it with `rdarts data fetch cifar10`, unpack cifar-10-binary.tar.gz (the binary version) of \
@@ -74,13 +62,20 @@ pub const CIFAR10: Cifar = Cifar {
 pub const CIFAR100: Cifar = Cifar {
     name: "cifar100",
     directory: "cifar-100-binary",
+    archive: (
+        "cifar-100-binary.tar.gz",
+        168_513_733,
+        "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+    ),
     train: &["train.bin"],
     test: "test.bin",
-    labels: &[
-        LabelByte { what: "coarse label", names: "coarse_label_names.txt", n_classes: 20 },
-        LabelByte { what: "fine label", names: "fine_label_names.txt", n_classes: 100 },
-    ],
-    class: 1,
+    layout: Layout {
+        labels: &[
+            LabelByte { what: "coarse label", names: "coarse_label_names.txt", n_classes: 20 },
+            LabelByte { what: "fine label", names: "fine_label_names.txt", n_classes: 100 },
+        ],
+        class: 1,
+    },
     mean: [0.5071, 0.4865, 0.4409],
     std: [0.2673, 0.2564, 0.2762],
     advice: "fetch it with `rdarts data fetch cifar100`, unpack cifar-100-binary.tar.gz (the binary version) of \
@@ -95,44 +90,32 @@ pub const CIFAR100: Cifar = Cifar {
 };
 
 /// CIFAR-100 with its 20 coarse classes.
-pub const CIFAR100_COARSE: Cifar = Cifar { name: "cifar100-coarse", class: 0, ..CIFAR100 };
-
-/// Height and width of every image.
-pub const SIDE: usize = 32;
-
-/// Bytes of an image.
-pub const IMAGE: usize = 3 * SIDE * SIDE;
-
-/// The most images of one file: twenty times CIFAR, and 3 GiB.
-pub const MAX_IMAGES: usize = 1 << 20;
+pub const CIFAR100_COARSE: Cifar =
+    Cifar { name: "cifar100-coarse", layout: Layout { class: 0, ..CIFAR100.layout }, ..CIFAR100 };
 
 const GET_CIFAR10: &str = "rdarts reads the binary version, cifar-10-binary.tar.gz of \
                            https://www.cs.toronto.edu/~kriz/cifar.html";
 const GET_CIFAR100: &str = "rdarts reads the binary version, cifar-100-binary.tar.gz of \
                             https://www.cs.toronto.edu/~kriz/cifar.html";
 
-impl Cifar {
-    /// Reads the data set from `dir`, or from where it is found.
-    pub fn open(&self, dir: Option<&Path>) -> Result<Dataset, DataError> {
-        self.read(&locate::with_roots(dir, |roots| self.find(roots))?)
+impl Files for Cifar {
+    fn origin(&self) -> Origin {
+        Origin::Address {
+            base: "https://www.cs.toronto.edu/~kriz",
+            directory: self.directory,
+            files: vec![self.archive],
+            contents: self.files(),
+        }
     }
 
-    /// All files that it is read from, whatever labels are taken.
-    pub fn files(&self) -> Vec<&'static str> {
-        let names = self.labels.iter().map(|label| label.names);
-        self.train.iter().copied().chain([self.test]).chain(names).collect()
-    }
-
-    /// The directories it is looked for in.
-    pub fn places(&self, roots: &Roots) -> Vec<PathBuf> {
+    fn places(&self, roots: &Roots) -> Vec<PathBuf> {
         locate::candidates(roots, &[self.directory], None)
     }
 
-    /// The first directory that holds some of its files.
-    pub fn find(&self, roots: &Roots) -> Result<PathBuf, DataError> {
+    fn find(&self, roots: &Roots) -> Result<Option<PathBuf>, DataError> {
         let candidates = self.places(roots);
         let holds_some = |dir: &&PathBuf| self.train.iter().chain([&self.test]).any(|file| dir.join(file).is_file());
-        candidates.iter().find(holds_some).cloned().ok_or_else(|| {
+        candidates.iter().find(holds_some).cloned().map(Some).ok_or_else(|| {
             roots
                 .given
                 .and_then(|_| self.sibling(&candidates))
@@ -141,19 +124,8 @@ impl Cifar {
         })
     }
 
-    /// The sentence for the files of the other family of classes where this one's should be.
-    fn sibling(&self, candidates: &[PathBuf]) -> Option<DataError> {
-        let other = if self.directory == CIFAR10.directory { &CIFAR100 } else { &CIFAR10 };
-        // `train.bin` may be anything; a file of records is as long as some of them.
-        let record = (other.labels.len() + IMAGE) as u64;
-        let is_records = |path: PathBuf| path.metadata().is_ok_and(|file| file.len() > 0 && file.len() % record == 0);
-        let holds_all = |dir: &&PathBuf| other.train.iter().chain([&other.test]).all(|file| is_records(dir.join(file)));
-        let dir = candidates.iter().find(holds_all)?;
-        Some(DataError::OtherSet { dir: dir.clone(), found: other.name, name: self.name })
-    }
-
-    fn read(&self, dir: &Path) -> Result<Dataset, DataError> {
-        let label = &self.labels[self.class];
+    fn read(&self, dir: &Path, _: &dyn Watch) -> Result<Dataset, DataError> {
+        let label = self.layout.class();
         // All files are looked for before the first is read, so that a missing one is told at once.
         for file in self.train.iter().chain([&self.test, &label.names]) {
             locate::file_in(dir, file)?;
@@ -165,7 +137,7 @@ impl Cifar {
         for file in self.train {
             let path = dir.join(file);
             let before = train.labels.len();
-            self.read_file(&path, &mut train)?;
+            self.layout.read_file(&path, &mut train)?;
             let n = train.labels.len() - before;
             n_first = if before == 0 { n } else { n_first };
             if n != n_first {
@@ -174,22 +146,21 @@ impl Cifar {
             }
         }
         let mut test = Records::default();
-        self.read_file(&dir.join(self.test), &mut test)?;
+        self.layout.read_file(&dir.join(self.test), &mut test)?;
         let (mean, std) = (self.mean.to_vec(), self.std.to_vec());
         let (train, test) = (train.into_images(), test.into_images());
         Ok(Dataset { name: self.name.to_owned(), classes, train, test, mean, std, stratified: false })
     }
 
-    /// What is in each of its files, or what is wrong with it, whatever is wrong with the others.
-    pub fn check(&self, dir: &Path) -> Vec<FileCheck> {
-        let label = &self.labels[self.class];
+    fn check(&self, dir: &Path) -> Vec<FileCheck> {
+        let label = self.layout.class();
         let first = dir.join(self.train[0]);
         let mut n_first = None;
         let mut files: Vec<FileCheck> = Vec::new();
         for file in self.train.iter().chain([&self.test]) {
             files.push(FileCheck::of(dir, file, |path| {
                 let mut records = Records::default();
-                self.read_file(path, &mut records)?;
+                self.layout.read_file(path, &mut records)?;
                 let n = records.labels.len();
                 if *file == self.test || n == *n_first.get_or_insert(n) {
                     return Ok(n);
@@ -201,151 +172,37 @@ impl Cifar {
         files.push(FileCheck::of(dir, label.names, |path| read_names(path, label.n_classes).map(|_| 0)));
         files
     }
-
-    /// Reads one file after those that are in `records` already.
-    pub fn read_file(&self, path: &Path, records: &mut Records) -> Result<(), DataError> {
-        let file = path.display().to_string();
-        let stream = File::open(path).map_err(|e| unreadable(&file, &e))?;
-        self.take_records(&mut BufReader::with_capacity(1 << 16, stream), &file, records, MAX_IMAGES)
-    }
-
-    /// Reads records to the end of the stream, at most `limit`.
-    pub fn take_records(
-        &self,
-        reader: &mut dyn BufRead,
-        file: &str,
-        records: &mut Records,
-        limit: usize,
-    ) -> Result<(), DataError> {
-        let head = reader.fill_buf().map_err(|e| unreadable(file, &e))?;
-        let head = head[..head.len().min(sniff::HEAD)].to_vec();
-        let not_records =
-            |found: String| DataError::NotA { file: file.to_owned(), expected: "a file of CIFAR records", found };
-        // No kind of file that is known beyond doubt begins with a label.
-        if let Some(kind) = sniff::known(&head) {
-            return Err(not_records(kind.to_owned()));
-        }
-        let is_text = sniff::guess(&head) == "a text file";
-        let mut record = vec![0; self.labels.len() + IMAGE];
-        for n_records in 0.. {
-            let held = read_up_to(reader, &mut record).map_err(|e| unreadable(file, &e))?;
-            if held == 0 {
-                break;
-            }
-            if n_records == limit {
-                let end = format!("{limit} records");
-                return Err(DataError::Trailing { file: file.to_owned(), end, part: "content" });
-            }
-            if held < record.len() {
-                if n_records == 0 && is_text {
-                    return Err(not_records("a text file".to_owned()));
-                }
-                let (file, record_size) = (file.to_owned(), record.len());
-                return Err(DataError::RecordSize { file, n_records, record_size, rest: held });
-            }
-            let (labels, planes) = record.split_at(self.labels.len());
-            for (&label, LabelByte { what, n_classes, .. }) in labels.iter().zip(self.labels) {
-                if usize::from(label) >= *n_classes {
-                    if n_records == 0 && is_text {
-                        return Err(not_records("a text file".to_owned()));
-                    }
-                    return Err(DataError::RecordLabel {
-                        file: file.to_owned(),
-                        what,
-                        label: label.to_string(),
-                        record: n_records + 1,
-                        expected: format!("below {n_classes}"),
-                    });
-                }
-            }
-            records.labels.push(u16::from(labels[self.class]));
-            records.push_pixels(|pixel, channel| planes[channel * SIDE * SIDE + pixel]);
-        }
-        Ok(())
-    }
 }
 
-/// Colour images of 32x32 pixels that are being collected; memory grows with those that arrive.
-#[derive(Debug, Default)]
-pub struct Records {
-    /// Bytes, (n, row, column, channel).
-    pub pixels: Vec<u8>,
-    /// Classes.
-    pub labels: Vec<u16>,
-}
-
-impl Records {
-    /// Reserves memory for `n` images more, so that a large file is never held twice. It is not touched before its
-    /// images arrive, so a file that declares more than it holds costs none; where it is refused, it grows as needed.
-    pub fn make_room(&mut self, n: usize) {
-        let _ = self.pixels.try_reserve_exact(n.min(MAX_IMAGES) * IMAGE);
+impl Cifar {
+    /// All files that it is read from, whatever labels are taken.
+    pub fn files(&self) -> Vec<&'static str> {
+        let names = self.layout.labels.iter().map(|label| label.names);
+        self.train.iter().copied().chain([self.test]).chain(names).collect()
     }
 
-    /// Adds an image whose byte of pixel `row * 32 + column` and channel is `value(pixel, channel)`.
-    pub fn push_pixels(&mut self, value: impl Fn(usize, usize) -> u8) {
-        let start = self.pixels.len();
-        self.pixels.resize(start + IMAGE, 0);
-        for (i, pixel) in self.pixels[start..].chunks_exact_mut(3).enumerate() {
-            pixel.iter_mut().enumerate().for_each(|(channel, byte)| *byte = value(i, channel));
-        }
+    /// The sentence for the files of the other family of classes where this one's should be.
+    fn sibling(&self, candidates: &[PathBuf]) -> Option<DataError> {
+        let other = if self.directory == CIFAR10.directory { &CIFAR100 } else { &CIFAR10 };
+        // `train.bin` may be anything; a file of records is as long as some of them.
+        let record = other.layout.record_size() as u64;
+        let is_records = |path: PathBuf| path.metadata().is_ok_and(|file| file.len() > 0 && file.len() % record == 0);
+        let holds_all = |dir: &&PathBuf| other.train.iter().chain([&other.test]).all(|file| is_records(dir.join(file)));
+        let dir = candidates.iter().find(holds_all)?;
+        Some(DataError::OtherSet { dir: dir.clone(), found: other.name, name: self.name })
     }
-
-    /// The images, when each has its label.
-    pub fn into_images(mut self) -> Images {
-        self.pixels.shrink_to_fit();
-        let n = self.labels.len();
-        Images { n, height: SIDE, width: SIDE, channels: 3, pixels: self.pixels.into(), labels: self.labels }
-    }
-}
-
-/// Reads until the buffer is full or the stream ends, and gives the number of bytes read.
-pub fn read_up_to(reader: &mut (impl Read + ?Sized), buffer: &mut [u8]) -> std::io::Result<usize> {
-    let mut held = 0;
-    while held < buffer.len() {
-        match reader.read(&mut buffer[held..]) {
-            Ok(0) => break,
-            Ok(n) => held += n,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => (),
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(held)
-}
-
-/// The names of the classes, one a line.
-fn read_names(path: &Path, n_classes: usize) -> Result<Vec<String>, DataError> {
-    // A hundred names need 1 KiB.
-    const LIMIT: u64 = 1 << 16;
-    let file = path.display().to_string();
-    let mut text = Vec::new();
-    let stream = File::open(path).map_err(|e| unreadable(&file, &e))?;
-    stream.take(LIMIT).read_to_end(&mut text).map_err(|e| unreadable(&file, &e))?;
-    if let Some(found) = sniff::known(&text) {
-        let (expected, found) = ("a list of class names", found.to_owned());
-        return Err(DataError::NotA { file, expected, found });
-    }
-    let names: Vec<String> = String::from_utf8_lossy(&text)
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .map(str::to_owned)
-        .collect();
-    match names.len() {
-        n if n == n_classes => Ok(names),
-        n_names => Err(DataError::ClassNames { file, n_names, n_classes }),
-    }
-}
-
-fn unreadable(file: &str, error: &std::io::Error) -> DataError {
-    DataError::Unreadable { file: file.to_owned(), reason: error.to_string() }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufReader, Read};
+    use std::sync::Arc;
+
     use super::*;
     use crate::batch::Loader;
-    use crate::dataset;
-    use std::sync::Arc;
+    use crate::formats::records::{IMAGE, SIDE};
+    use crate::images::Images;
+    use crate::{open, recognise};
 
     /// Pixel values that differ by file, record, channel, row and column.
     fn value(file: usize, record: usize, channel: usize, row: usize, column: usize) -> u8 {
@@ -400,7 +257,7 @@ mod tests {
     }
 
     fn error(name: &str, dir: &Path) -> String {
-        dataset::open(name, Some(dir)).unwrap_err().to_string()
+        open(name, Some(dir)).unwrap_err().to_string()
     }
 
     #[test]
@@ -409,7 +266,7 @@ mod tests {
         let child = root.path().join("cifar-10-batches-bin");
         write_cifar10(&child);
         for dir in [root.path(), &child] {
-            let data = dataset::open("cifar10", Some(dir)).unwrap();
+            let data = open("cifar10", Some(dir)).unwrap();
             assert_eq!((data.name.as_str(), data.train.n, data.test.n), ("cifar10", 10, 3));
             assert_eq!(data.train.labels, [0, 9, 1, 8, 2, 7, 3, 6, 4, 5]);
             assert_eq!(data.test.labels, [7, 0, 9]);
@@ -428,7 +285,7 @@ mod tests {
         for (name, labels, test_label, last) in
             [("cifar100", [99, 3], 50, "fine99"), ("cifar100-coarse", [19, 0], 4, "coarse19")]
         {
-            let data = dataset::open(name, Some(root.path())).unwrap();
+            let data = open(name, Some(root.path())).unwrap();
             assert_eq!((data.name.as_str(), &data.train.labels[..]), (name, &labels[..]));
             assert_eq!((&data.test.labels[..], data.classes.last().unwrap().as_str()), (&[test_label][..], last));
             check_pixels(&data.train, |i| (0, i));
@@ -441,7 +298,7 @@ mod tests {
     fn batches_of_colour_images_are_normalized_channel_by_channel() {
         let root = tempfile::tempdir().unwrap();
         write_cifar10(root.path());
-        let data = Arc::new(dataset::open("cifar10", Some(root.path())).unwrap());
+        let data = Arc::new(open("cifar10", Some(root.path())).unwrap());
         let batch = Loader::new(data.clone(), 0..10, 10, 1, "train").epoch(0, 0, None).next().unwrap().unwrap();
         assert_eq!((batch.n, batch.height, batch.width, batch.channels), (10, 32, 32, 3));
         for (i, label) in batch.labels.iter().enumerate() {
@@ -459,9 +316,9 @@ mod tests {
         let [given, env, user] = ["given", "env", "user"].map(|name| root.path().join(name));
         let roots = Roots { given: None, env: Some(&env), user: Some(&user) };
         write_cifar10(&user.join("cifar-10-batches-bin"));
-        assert_eq!(CIFAR10.find(&roots).unwrap(), user.join("cifar-10-batches-bin"));
+        assert_eq!(CIFAR10.find(&roots).unwrap().unwrap(), user.join("cifar-10-batches-bin"));
         write_cifar10(&env);
-        assert_eq!(CIFAR10.find(&roots).unwrap(), env);
+        assert_eq!(CIFAR10.find(&roots).unwrap().unwrap(), env);
         let at = given.display();
         assert_eq!(
             CIFAR10.find(&Roots { given: Some(&given), ..roots }).unwrap_err().to_string(),
@@ -500,7 +357,7 @@ mod tests {
         // The binary version beside the python one is read.
         let both = root.path().join("b");
         write_cifar10(&both);
-        assert!(dataset::open("cifar10", Some(&both)).is_ok());
+        assert!(open("cifar10", Some(&both)).is_ok());
     }
 
     #[test]
@@ -515,8 +372,8 @@ mod tests {
         assert_eq!(error("cifar10", &hundred), expected(&hundred, "cifar100", "cifar10"));
         assert_eq!(error("cifar100", &ten), expected(&ten, "cifar10", "cifar100"));
         assert_eq!(error("cifar100-coarse", &ten), expected(&ten, "cifar10", "cifar100-coarse"));
-        assert_eq!(crate::recognise(&ten), Ok(Some("cifar10")));
-        assert_eq!(crate::recognise(&hundred), Ok(Some("cifar100")));
+        assert_eq!(recognise(&ten), Ok(Some("cifar10")));
+        assert_eq!(recognise(&hundred), Ok(Some("cifar100")));
         // Files of such names that hold no records are nobody's.
         write(&hundred, "train.bin", b"tokens");
         assert!(error("cifar10", &hundred).starts_with("cifar10 is not in "));
@@ -609,7 +466,7 @@ mod tests {
     fn an_endless_file_is_given_up_after_the_most_images() {
         let mut endless = BufReader::with_capacity(3073, std::io::repeat(9).take(1 << 40));
         let mut records = Records::default();
-        let message = CIFAR10.take_records(&mut endless, "f", &mut records, 5).unwrap_err().to_string();
+        let message = CIFAR10.layout.take_records(&mut endless, "f", &mut records, 5).unwrap_err().to_string();
         assert_eq!(message, "f goes on after 5 records, where its content should end: fetch it again");
         assert_eq!(records.pixels.len(), 5 * IMAGE);
         assert_eq!(endless.get_ref().limit(), (1 << 40) - 6 * 3073);

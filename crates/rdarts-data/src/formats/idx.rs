@@ -13,12 +13,14 @@
 //! A header is not believed: memory grows with the bytes that arrive, never with the size declared, and
 //! no more than one byte beyond that size is ever read. Not here: other element types, other ranks.
 
-use crate::error::DataError;
-use crate::sniff::{self, hex};
-use flate2::bufread::GzDecoder;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, Read};
 use std::path::Path;
+
+use flate2::bufread::GzDecoder;
+
+use super::read::{GZIP_MAGIC, is_damage, is_gzip, open};
+use super::sniff::{self, hex};
+use crate::error::DataError;
 
 /// The most bytes of content one file may declare: 90 times Fashion-MNIST, and still in reach of a desktop's memory.
 pub const MAX_CONTENT: u64 = 1 << 32;
@@ -44,6 +46,17 @@ pub fn read_images(path: &Path) -> Result<IdxImages, DataError> {
 /// Reads a file of labels, each below `n_classes`.
 pub fn read_labels(path: &Path, n_classes: usize) -> Result<Vec<u8>, DataError> {
     labels_of(open(path)?, &path.display().to_string(), n_classes)
+}
+
+/// The first ten labels of a file, packed or not.
+pub fn first_labels(path: &Path) -> Option<Vec<u8>> {
+    let file = open(path).ok()?;
+    let mut head = [0; 18];
+    match is_gzip(path) {
+        true => GzDecoder::new(file).read_exact(&mut head).ok()?,
+        false => file.take(18).read_exact(&mut head).ok()?,
+    }
+    Some(head[8..].to_vec())
 }
 
 /// Reads images from a whole stream, plain or gzip; `file` is its name in messages.
@@ -88,21 +101,10 @@ pub fn take_labels(reader: &mut dyn Read, file: &str, n_classes: usize) -> Resul
     }
 }
 
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
-
-fn open(path: &Path) -> Result<BufReader<File>, DataError> {
-    let file = File::open(path).map_err(|e| read_error(&path.display().to_string(), &e))?;
-    Ok(BufReader::with_capacity(1 << 16, file))
-}
-
-/// The decoder reports damage with these three kinds; files themselves do not.
 fn read_error(file: &str, error: &io::Error) -> DataError {
-    let (file, reason) = (file.to_owned(), error.to_string());
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
-            DataError::Gzip { file, reason }
-        }
-        _ => DataError::Unreadable { file, reason },
+    match is_damage(error) {
+        true => DataError::Gzip { file: file.to_owned(), reason: error.to_string() },
+        false => DataError::unreadable(file, error),
     }
 }
 
@@ -183,10 +185,12 @@ fn looks_like(head: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::io::Write;
+
     use flate2::{Compression, write::GzEncoder};
     use proptest::prelude::*;
-    use std::io::Write;
+
+    use super::*;
 
     fn images_file(n: u32, height: u32, width: u32, pixels: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0, 0, 8, 3];

@@ -109,9 +109,10 @@ fn repeats_at_the_end(pixels: &[u8], width: usize, height: usize, channels: usiz
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use image::codecs::jpeg::JpegEncoder;
     use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
+
+    use super::*;
 
     fn decoded(bytes: &[u8]) -> Option<DynamicImage> {
         image::load_from_memory_with_format(bytes, ImageFormat::Jpeg).ok()

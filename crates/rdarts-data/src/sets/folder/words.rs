@@ -122,6 +122,7 @@ mod tests {
     #[test]
     fn parts_are_known_by_any_usual_name() {
         use Role::*;
+
         for (name, expected) in [
             ("train", Train),
             ("Training", Train),

@@ -4,15 +4,17 @@
 //! themselves is passed over and counted. What this program makes is passed over without a word: a run directory is
 //! known by its file `format`, and so is a directory that holds nothing but these.
 
-use crate::error::DataError;
-use crate::sniff;
-use rdarts_text::shown;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use rdarts_text::shown;
+
+use crate::error::DataError;
+use crate::formats::sniff;
 
 /// A picture.
 #[derive(Clone, Debug)]
@@ -136,7 +138,7 @@ fn fill(dir: &Path, children: Vec<PathBuf>, above: &mut Vec<Option<(u64, u64)>>,
             }
             // A link to nothing is a lost picture or a lost class, unless its name says that it is something else.
             Err(e) if is_picture_name(&path) || path.extension().is_none() => {
-                passed.problems.push(unreadable(&path, &e));
+                passed.problems.push(DataError::unreadable(shown(&path), &e));
                 continue;
             }
             Err(_) => {
@@ -228,14 +230,10 @@ fn pass(passed: &mut Passed, path: PathBuf) {
 fn read_dir(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
     let entries = std::fs::read_dir(dir).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => DataError::NoFolder { dir: dir.to_owned(), reason: e.to_string() },
-        _ => unreadable(dir, &e),
+        _ => DataError::unreadable(shown(dir), &e),
     })?;
     let paths: std::io::Result<Vec<PathBuf>> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
-    let mut paths = paths.map_err(|e| unreadable(dir, &e))?;
+    let mut paths = paths.map_err(|e| DataError::unreadable(shown(dir), &e))?;
     paths.sort_by(|a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
     Ok(paths)
-}
-
-fn unreadable(path: &Path, error: &std::io::Error) -> DataError {
-    DataError::Unreadable { file: shown(path), reason: error.to_string() }
 }

@@ -12,18 +12,20 @@
 //! A size that is declared is checked before anything of that size is asked for. A picture is whole if its pixels are,
 //! whatever comes after them; see `jpeg` for the format whose decoder does not tell.
 
-use super::content::Facts;
-use super::jpeg;
-use crate::error::DataError;
-use crate::sniff;
-use image::imageops::{FilterType, crop_imm, resize};
-use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Pixel};
-use rdarts_text::shown;
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+
+use image::imageops::{FilterType, crop_imm, resize};
+use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Pixel};
+use rdarts_text::shown;
+
+use super::facts::Facts;
+use super::jpeg;
+use super::sniff;
+use crate::error::DataError;
 
 /// What a header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +89,7 @@ fn guarded<T>(path: &Path, body: impl FnOnce(&str) -> Result<T, DataError>) -> R
 }
 
 fn read(path: &Path, file: &str) -> Result<Vec<u8>, DataError> {
-    let unreadable = |e: std::io::Error| DataError::Unreadable { file: file.to_owned(), reason: e.to_string() };
+    let unreadable = |e: std::io::Error| DataError::unreadable(file, &e);
     let mut bytes = Vec::new();
     let stream = File::open(path).map_err(unreadable)?;
     stream.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
@@ -198,8 +200,9 @@ const JPEG: &[u8] = b"\xff\xd8\xff";
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn files() -> Vec<Vec<u8>> {
         let picture =
@@ -216,6 +219,7 @@ mod tests {
     fn large_pictures_are_decoded_one_at_a_time() {
         use std::sync::mpsc::channel;
         use std::time::Duration;
+
         let dir = tempfile::tempdir().unwrap();
         let path = |side: u32| dir.path().join(format!("{side}.png"));
         for side in [4096, 4097] {

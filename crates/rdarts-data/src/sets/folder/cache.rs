@@ -6,19 +6,13 @@
 //! offset 48    number of images 8 bytes, size 4 bytes, channels 4 bytes, little endian
 //! offset 64    checksum of everything before, and of the table                            32 bytes
 //! offset 96    the table, a row an image: sum of its bytes 8 bytes, then for each channel
-//!              the sum of its values 4 bytes and of their squares 8 bytes; what `content` knows of it 8 bytes
+//!              the sum of its values 4 bytes and of their squares 8 bytes; the facts of its picture 8 bytes
 //! then         the images, (size, size, channels) each
 //! ```
 //!
 //! A file that is not exactly this, of exactly these files, is not used but made again. The images are held to their
 //! sums whenever one is read. It is written to a sibling and renamed.
 
-use super::Shape;
-use super::content::Facts;
-use super::list::Listing;
-use crate::error::DataError;
-use crate::images::{Moments, add_moments, image_sum};
-use rdarts_text::shown;
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -26,6 +20,15 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+use rdarts_text::shown;
+
+use super::list::Listing;
+use crate::dataset::Shape;
+use crate::error::DataError;
+use crate::formats::facts::Facts;
+use crate::images::image_sum;
+use crate::statistics::{Moments, add_moments};
 
 /// What is known of one image without its bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
