@@ -23,7 +23,7 @@ use burn::tensor::{Shape, Slice, TensorData};
 use rdarts_kernels::noise;
 use rdarts_kernels::spec::{BN_EPS, CellDims, OpKind, Weight, WeightKind, weights_len};
 
-use crate::ops::{CellCall, CellWant, HeadCall, HeadWant, StemCall};
+use crate::calls::{CellCall, CellWant, HeadCall, HeadWant, StemCall};
 
 type F<B> = FloatTensor<B>;
 

@@ -15,10 +15,10 @@ use std::sync::atomic::{self, AtomicBool};
 use burn::tensor::{DType, Device, Tensor};
 use rdarts_kernels::spec::CellNoise;
 
+use crate::calls::Slot;
 use crate::chain::{Chain, NEVER};
 use crate::graph::Network;
 use crate::mixing::dual_vjp;
-use crate::ops::Slot;
 use crate::point::{Batch, Evaluation, Point};
 use crate::tape::{
     Inputs, Pass, copied, download, evaluate, seeded_backward, take_p_bar, upload, upload_images, upload_reals,

@@ -25,8 +25,9 @@ use rdarts_kernels::spec::CellDims;
 use rdarts_kernels::stem::StemSaved;
 use rdarts_kernels::{head, stem};
 
+use crate::calls::{CellCall, CellWant, HeadCall, HeadWant, Mode, StemCall};
 use crate::composed;
-use crate::ops::{CellCall, CellWant, HeadCall, HeadWant, Mode, SearchOps, StemCall};
+use crate::ops::SearchOps;
 
 type T = FloatTensor<Flex>;
 

@@ -31,25 +31,28 @@
 //! assert!((hessian.evaluation().loss - evaluation.loss).abs() < 1e-6);
 //! ```
 
-pub mod mixing;
 pub mod values;
 
 pub mod graph;
+
+pub mod mixing;
 pub mod supernet;
 
 pub mod task;
 
 pub mod point;
 
+pub mod calls;
 pub mod composed;
-mod fused;
 pub mod ops;
+
+mod fused;
+
 mod tape;
 
 mod chain;
-pub mod derivatives;
-
 pub mod curvature;
+pub mod derivatives;
 
 mod cost;
 mod memory;

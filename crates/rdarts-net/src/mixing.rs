@@ -6,6 +6,9 @@
 
 use std::ops::Range;
 
+use crate::graph::Network;
+use crate::values::Alphas;
+
 /// p = softmax(alpha) of each edge.
 pub fn softmax(alpha: &[f64], sizes: &[usize]) -> Vec<f64> {
     let mut p = alpha.to_vec();
@@ -59,6 +62,36 @@ fn ranges(sizes: &[usize], len: usize) -> impl Iterator<Item = Range<usize>> + '
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+impl Alphas {
+    /// Zeros for a network.
+    pub fn zeros(net: &Network) -> Self {
+        net.n_alphas().into_iter().map(|n| vec![0.0; n]).collect()
+    }
+
+    /// The inverse of [`Alphas::flat`].
+    pub fn from_flat(net: &Network, flat: &[f64]) -> Self {
+        let n_each = net.n_alphas();
+        assert_eq!(flat.len(), n_each.iter().sum::<usize>(), "the network has {n_each:?} architecture parameters");
+        let mut rest = flat;
+        let mut next = |n| {
+            let (part, after) = rest.split_at(n);
+            rest = after;
+            part.to_vec()
+        };
+        n_each.into_iter().map(&mut next).collect()
+    }
+
+    /// p = softmax(alpha) of every edge.
+    pub fn softmax(&self, net: &Network) -> Self {
+        self.each().iter().enumerate().map(|(at, alpha)| softmax(alpha, &net.edge_sizes(at))).collect()
+    }
+
+    /// With `self` as mixing weights p: the softmax's Jacobian times `v`.
+    pub fn jacobian(&self, net: &Network, v: &Self) -> Self {
+        self.each().iter().enumerate().map(|(at, p)| jacobian(p, v.of(at), &net.edge_sizes(at))).collect()
+    }
 }
 
 #[cfg(test)]

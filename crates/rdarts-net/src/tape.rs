@@ -5,8 +5,9 @@ use std::sync::Arc;
 use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
 use rdarts_kernels::spec::CellNoise;
 
+use crate::calls::{CellCall, HeadCall, Ledger, Mode, Slot, StemCall};
 use crate::graph::{Module, Network};
-use crate::ops::{self, CellCall, HeadCall, Ledger, Mode, Slot, StemCall};
+use crate::ops;
 use crate::point::{Batch, Evaluation, Point};
 use crate::task::{Loss, Targets};
 use crate::values::{Alphas, Real};

@@ -6,9 +6,6 @@ use burn::tensor::Element;
 use rdarts_kernels::buffers;
 use rdarts_space::CellType;
 
-use crate::graph::Network;
-use crate::mixing::{jacobian, softmax};
-
 /// The float types weights and images may have: `f32` to search, `f64` to check.
 pub trait Real: Element + Copy + Send + Sync + 'static {
     /// Widens.
@@ -53,11 +50,6 @@ impl Real for f64 {
 pub struct Alphas(Vec<Vec<f64>>);
 
 impl Alphas {
-    /// Zeros for a network.
-    pub fn zeros(net: &Network) -> Self {
-        net.n_alphas().into_iter().map(|n| vec![0.0; n]).collect()
-    }
-
     /// The lists, one for each type of cell.
     pub fn each(&self) -> &[Vec<f64>] {
         &self.0
@@ -81,29 +73,6 @@ impl Alphas {
     /// One type after another.
     pub fn flat(&self) -> Vec<f64> {
         self.0.concat()
-    }
-
-    /// The inverse of [`Alphas::flat`].
-    pub fn from_flat(net: &Network, flat: &[f64]) -> Self {
-        let n_each = net.n_alphas();
-        assert_eq!(flat.len(), n_each.iter().sum::<usize>(), "the network has {n_each:?} architecture parameters");
-        let mut rest = flat;
-        let mut next = |n| {
-            let (part, after) = rest.split_at(n);
-            rest = after;
-            part.to_vec()
-        };
-        n_each.into_iter().map(&mut next).collect()
-    }
-
-    /// p = softmax(alpha) of every edge.
-    pub fn softmax(&self, net: &Network) -> Self {
-        self.0.iter().enumerate().map(|(at, alpha)| softmax(alpha, &net.edge_sizes(at))).collect()
-    }
-
-    /// With `self` as mixing weights p: the softmax's Jacobian times `v`.
-    pub fn jacobian(&self, net: &Network, v: &Self) -> Self {
-        self.0.iter().enumerate().map(|(at, p)| jacobian(p, v.of(at), &net.edge_sizes(at))).collect()
     }
 
     /// a self + b other.

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, HeadSpec, OpKind, StemSpec, weights_len};
-use rdarts_net::ops::{self, CellCall, HeadCall, Ledger, Mode, Slot, StemCall};
+use rdarts_net::calls::{CellCall, HeadCall, Ledger, Mode, Slot, StemCall};
+use rdarts_net::ops;
 use rdarts_net::{
     AlphaHessian, Alphas, Batch, InnerStep, Network, Point, SupernetSpec, Targets, alpha_gradient, forward,
     forward_mixed, graph, mixed_hvp, unrolled_gradient, weight_gradient,

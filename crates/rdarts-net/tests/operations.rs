@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use rdarts_kernels::spec::{CellNoise, CellSpec, HeadSpec, OpKind, StemSpec, weights_len};
-use rdarts_net::ops::{self, CellCall, HeadCall, Mode, Slot, StemCall};
+use rdarts_net::calls::{CellCall, HeadCall, Mode, Slot, StemCall};
+use rdarts_net::ops;
 use rdarts_rng::Stream;
 
 const ALL: [OpKind; 11] = [

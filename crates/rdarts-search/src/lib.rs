@@ -1,15 +1,15 @@
 //! The bilevel search (DARTS), the alpha-Hessian, and what the monitor makes of it (DARTS-ES, DARTS-ADA).
 //!
-//! Reading order: [`search`] (a spec made concrete), [`architecture`] (what a search learns beside the weights),
-//! [`batches`] (which images a step and a measurement see), [`bilevel`] (the step), [`score`] (accuracies after an epoch),
+//! Reading order: [`architecture`] (what a search learns beside the weights), [`batches`] (which images a step and a
+//! measurement see), [`search`] (a spec made concrete), `bilevel` (the step), [`score`] (accuracies after an epoch),
 //! [`lanczos`] (the dominant eigenvalue), [`hessian`] (of the mean loss of several batches), [`rules`] (of the monitor,
 //! from a spec), [`job`] (all this for the loop of `rdarts-train`).
-
-pub mod search;
 
 pub mod architecture;
 
 pub mod batches;
+
+pub mod search;
 
 mod bilevel;
 

@@ -17,7 +17,6 @@
 //! Not here: whether a genotype belongs to a space, which is [`crate::selection`].
 
 use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -47,34 +46,6 @@ impl Genotype {
         let genotype = Self { normal, normal_concat, reduce, reduce_concat };
         genotype.check()?;
         Ok(genotype)
-    }
-
-    /// Reads a genotype from a file's bytes; `origin` is how messages call them, usually the file's path.
-    ///
-    /// Beside the notation of the DARTS code: dictionaries of Python and JSON; lists or tuples, flat or with a list for
-    /// each node; numbers as NumPy prints them; a quoted whole; `reduce=None` or neither of its fields; what a log or an assignment has before
-    /// `Genotype(` on its line; comments, trailing commas, a byte-order mark.
-    ///
-    /// ```
-    /// let text = "10:15 genotype = Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1)], normal_concat=[2],
-    ///     reduce=None, reduce_concat=None)";
-    /// let genotype = rdarts_space::Genotype::read(text, "log.txt")?;
-    /// assert!(genotype.reduce.is_empty());
-    /// # Ok::<(), rdarts_space::GenotypeReadError>(())
-    /// ```
-    pub fn read(bytes: impl AsRef<[u8]>, origin: &str) -> Result<Self, GenotypeReadError> {
-        let bytes = bytes.as_ref();
-        let error = match std::str::from_utf8(bytes) {
-            Ok(text) => match crate::parse::genotype(text) {
-                Ok(genotype) => return Ok(genotype),
-                Err(error) => error,
-            },
-            Err(error) => {
-                let sound = std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default();
-                crate::parse::at(sound, sound.len(), GenotypeFault::NotText)
-            }
-        };
-        Err(GenotypeReadError { origin: origin.to_owned(), error })
     }
 
     /// Whether every node has two operations that read from states that exist before it, and every
@@ -153,15 +124,6 @@ impl fmt::Display for Genotype {
             }
         }
         f.write_str(")")
-    }
-}
-
-impl FromStr for Genotype {
-    type Err = GenotypeError;
-
-    /// Reads a genotype in any of the forms of [`Genotype::read`].
-    fn from_str(text: &str) -> Result<Self, GenotypeError> {
-        crate::parse::genotype(text)
     }
 }
 

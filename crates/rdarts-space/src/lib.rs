@@ -15,14 +15,21 @@
 //!
 //! Nothing here reads a file, a clock or a global generator.
 
-pub mod derive;
-pub mod enumerate;
-pub mod genotype;
 pub mod op;
-mod parse;
-pub mod select;
+
 pub mod space;
+
 mod space_toml;
+
+pub mod genotype;
+
+mod parse;
+
+pub mod derive;
+
+pub mod select;
+
+pub mod enumerate;
 
 pub use derive::derive;
 pub use enumerate::{Architectures, count, enumerate, index_of, nth, sample};

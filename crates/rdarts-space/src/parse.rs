@@ -5,19 +5,61 @@
 //! wrappers only, so one reader takes them all. Every entry keeps its offset, so that a fault that shows only when the
 //! whole is checked (an input that does not exist yet, a concatenated node that is absent) names its line and column.
 
-use crate::genotype::{Genotype, GenotypeError, GenotypeFault, Place};
-use crate::op::Op;
-use crate::space::CellType;
+use std::str::FromStr;
+
 use rdarts_text::{nearest, quote};
 
+use crate::genotype::{Genotype, GenotypeError, GenotypeFault, GenotypeReadError, Place};
+use crate::op::Op;
+use crate::space::CellType;
+
+impl Genotype {
+    /// Reads a genotype from a file's bytes; `origin` is how messages call them, usually the file's path.
+    ///
+    /// Beside the notation of the DARTS code: dictionaries of Python and JSON; lists or tuples, flat or with a list for
+    /// each node; numbers as NumPy prints them; a quoted whole; `reduce=None` or neither of its fields; what a log or an assignment has before
+    /// `Genotype(` on its line; comments, trailing commas, a byte-order mark.
+    ///
+    /// ```
+    /// let text = "10:15 genotype = Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1)], normal_concat=[2],
+    ///     reduce=None, reduce_concat=None)";
+    /// let genotype = rdarts_space::Genotype::read(text, "log.txt")?;
+    /// assert!(genotype.reduce.is_empty());
+    /// # Ok::<(), rdarts_space::GenotypeReadError>(())
+    /// ```
+    pub fn read(bytes: impl AsRef<[u8]>, origin: &str) -> Result<Self, GenotypeReadError> {
+        let bytes = bytes.as_ref();
+        let error = match std::str::from_utf8(bytes) {
+            Ok(text) => match genotype(text) {
+                Ok(genotype) => return Ok(genotype),
+                Err(error) => error,
+            },
+            Err(error) => {
+                let sound = std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default();
+                at(sound, sound.len(), GenotypeFault::NotText)
+            }
+        };
+        Err(GenotypeReadError { origin: origin.to_owned(), error })
+    }
+}
+
+impl FromStr for Genotype {
+    type Err = GenotypeError;
+
+    /// Reads a genotype in any of the forms of [`Genotype::read`].
+    fn from_str(text: &str) -> Result<Self, GenotypeError> {
+        genotype(text)
+    }
+}
+
 /// Reads a genotype.
-pub(crate) fn genotype(text: &str) -> Result<Genotype, GenotypeError> {
+fn genotype(text: &str) -> Result<Genotype, GenotypeError> {
     let mut reader = Reader { text, at: 0 };
     read(&mut reader).map_err(|(offset, fault)| at(text, offset, fault))
 }
 
 /// A fault with the line and the column of its byte offset.
-pub(crate) fn at(text: &str, offset: usize, fault: GenotypeFault) -> GenotypeError {
+fn at(text: &str, offset: usize, fault: GenotypeFault) -> GenotypeError {
     let before = &text[..offset];
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     let line = 1 + before.bytes().filter(|&byte| byte == b'\n').count();

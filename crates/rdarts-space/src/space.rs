@@ -91,31 +91,6 @@ impl Space {
         Ok(Self { name: name.to_owned(), nodes, normal, reduce })
     }
 
-    /// A space from TOML. `source_name` is how messages call the text, usually the file's path.
-    ///
-    /// The keys are `name`, `nodes`, and either `ops = [...]` for every edge of both cell types, or the tables
-    /// `[normal]` and `[reduce]`. Such a table has `ops = [...]` for all its edges, or `edges = [[...], ...]`
-    /// with one list per edge, or both: then an empty list in `edges` stands for `ops`.
-    ///
-    /// ```
-    /// let text = "name = 'mine'\nnodes = 2\nops = ['skip_connect', 'sep_conv_3x3']\n";
-    /// let space = rdarts_space::Space::from_toml(text, "mine.toml")?;
-    /// assert_eq!(space.n_edges(), 5);
-    /// # Ok::<(), rdarts_space::SpaceError>(())
-    /// ```
-    pub fn from_toml(text: &str, source_name: &str) -> Result<Self, SpaceError> {
-        crate::space_toml::read(text).map_err(|(line, fault)| SpaceError::InFile {
-            file: source_name.to_owned(),
-            line,
-            fault,
-        })
-    }
-
-    /// The space as TOML that [`Space::from_toml`] reads back.
-    pub fn to_toml(&self) -> String {
-        crate::space_toml::write(self)
-    }
-
     /// Whether every edge is there and has at least one operation other than `none`, none of them twice.
     pub fn check(&self) -> Result<(), SpaceFault> {
         if self.name.is_empty() {

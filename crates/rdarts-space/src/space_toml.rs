@@ -6,18 +6,41 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
+use rdarts_text::nearest;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::op::Op;
-use crate::space::{CellType, MAX_NODES, Space, SpaceFault, check_cell, check_nodes, n_edges};
-use rdarts_text::nearest;
+use crate::space::{CellType, MAX_NODES, Space, SpaceError, SpaceFault, check_cell, check_nodes, n_edges};
+
+impl Space {
+    /// A space from TOML. `source_name` is how messages call the text, usually the file's path.
+    ///
+    /// The keys are `name`, `nodes`, and either `ops = [...]` for every edge of both cell types, or the tables
+    /// `[normal]` and `[reduce]`. Such a table has `ops = [...]` for all its edges, or `edges = [[...], ...]`
+    /// with one list per edge, or both: then an empty list in `edges` stands for `ops`.
+    ///
+    /// ```
+    /// let text = "name = 'mine'\nnodes = 2\nops = ['skip_connect', 'sep_conv_3x3']\n";
+    /// let space = rdarts_space::Space::from_toml(text, "mine.toml")?;
+    /// assert_eq!(space.n_edges(), 5);
+    /// # Ok::<(), rdarts_space::SpaceError>(())
+    /// ```
+    pub fn from_toml(text: &str, source_name: &str) -> Result<Self, SpaceError> {
+        read(text).map_err(|(line, fault)| SpaceError::InFile { file: source_name.to_owned(), line, fault })
+    }
+
+    /// The space as TOML that [`Space::from_toml`] reads back.
+    pub fn to_toml(&self) -> String {
+        write(self)
+    }
+}
 
 /// A fault and the line it is on, counted from 1.
 type Located = (usize, SpaceFault);
 
 /// Reads a space.
-pub(crate) fn read(text: &str) -> Result<Space, Located> {
+fn read(text: &str) -> Result<Space, Located> {
     let line = |span: Range<usize>| line_of(text, span.start);
     let root = DeTable::parse(text).map_err(|error| {
         let message = error.message().lines().collect::<Vec<_>>().join(", ");
@@ -49,7 +72,7 @@ pub(crate) fn read(text: &str) -> Result<Space, Located> {
 }
 
 /// Writes a space: one `ops` where all edges agree, else one list per edge.
-pub(crate) fn write(space: &Space) -> String {
+fn write(space: &Space) -> String {
     let list = |ops: &[Op]| {
         let names: Vec<String> = ops.iter().map(|op| format!("\"{op}\"")).collect();
         format!("[{}]", names.join(", "))

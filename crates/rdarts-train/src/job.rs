@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use rdarts_data::DataError;
-use rdarts_net::Count;
 use rdarts_run::{Event, RunDir};
 
 use crate::error::TrainError;
-use crate::state::{Packed, Position, State, Unpacked};
+use crate::state::{Identity, Packed, Position, State, Step, Unpacked};
 
 /// A kind of run, made concrete.
 pub trait Job {
@@ -92,26 +91,6 @@ pub struct Length {
     pub epochs: usize,
     /// Steps of an epoch.
     pub steps: usize,
-}
-
-/// Whose a checkpoint is.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// The spec as text, without what may differ between two machines.
-    pub spec: String,
-    /// Fingerprint of the images.
-    pub data: String,
-}
-
-/// What came out of a step.
-#[derive(Clone, Copy, Debug)]
-pub struct Step {
-    /// Loss that the weights followed.
-    pub loss: f64,
-    /// What the task counted, over the images of the step.
-    pub count: Count,
-    /// Loss that something else followed.
-    pub side_loss: Option<f64>,
 }
 
 /// What was measured after an epoch.

@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`error`](TrainError), [`memory`], [`schedule`], [`optim`], [`images`] (the data of a spec),
 //! [`streams`] (what is random), [`state`] (what changes), [`retention`] (which checkpoints stay), [`job`] (what a run
-//! does), [`epochs`] (the loop).
+//! does), `saved` (its checkpoints), [`epochs`] (the loop).
 
 mod error;
 
@@ -26,11 +26,13 @@ pub mod retention;
 
 pub mod job;
 
+mod saved;
+
 pub mod epochs;
 
 pub use epochs::{resume, start};
 pub use error::TrainError;
 pub use images::Images;
-pub use job::{Identity, Job, Length, Measured, Measuring, Next, Observer, Outcome, Progress, Step, Verdict};
-pub use state::{Position, State};
+pub use job::{Job, Length, Measured, Measuring, Next, Observer, Outcome, Progress, Verdict};
+pub use state::{Identity, Position, State, Step};
 pub use streams::Streams;

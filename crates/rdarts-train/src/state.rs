@@ -1,16 +1,12 @@
-//! Everything that changes during a run, and its checkpoint.
-//!
-//! The generators are not here: they are functions of (seed, attempt, epoch, step), see [`crate::streams`]. Tensors in the
-//! file: `weights`, `momentum`, `running` where a network has running state, and those of the job; all else is JSON. A
-//! state read from a file that was written from a state equals it bit for bit.
+//! Everything that changes during a run. The generators are not here: they are functions of (seed, attempt, epoch, step),
+//! see [`crate::streams`].
 
 use rdarts_net::Count;
-use rdarts_run::{Checkpoint, CheckpointName, Tensor, TensorData};
+use rdarts_run::{Checkpoint, CheckpointName, TensorData};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::TrainError;
-use crate::job::{Identity, Job, Step};
 use crate::optim::Sgd;
 
 /// A run between two steps; `X` is what a job learns beside the weights.
@@ -98,17 +94,24 @@ impl Position {
     }
 }
 
-/// What every state has in JSON; a job's own keys stand beside them.
-#[derive(Serialize, Deserialize)]
-struct Scalars {
-    at: Position,
-    l2: f64,
-    /// The spec that the state belongs to, as text.
-    spec: String,
+/// What came out of a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// Loss that the weights followed.
+    pub loss: f64,
+    /// What the task counted, over the images of the step.
+    pub count: Count,
+    /// Loss that something else followed.
+    pub side_loss: Option<f64>,
+}
+
+/// Whose a checkpoint is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The spec as text, without what may differ between two machines.
+    pub spec: String,
     /// Fingerprint of the images.
-    data: String,
-    #[serde(flatten)]
-    extra: Map<String, Value>,
+    pub data: String,
 }
 
 /// What a job puts into a checkpoint beside the weights.
@@ -122,9 +125,9 @@ pub struct Packed<'a> {
 
 /// What a job finds in a checkpoint beside the weights.
 pub struct Unpacked<'a> {
-    name: &'a str,
-    checkpoint: Checkpoint,
-    scalars: Map<String, Value>,
+    pub(crate) name: &'a str,
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) scalars: Map<String, Value>,
 }
 
 impl Unpacked<'_> {
@@ -153,57 +156,7 @@ impl Unpacked<'_> {
         value.ok_or_else(|| self.wrong(&format!("its state has no whole number `{key}`")))
     }
 
-    fn wrong(&self, what: &str) -> TrainError {
+    pub(crate) fn wrong(&self, what: &str) -> TrainError {
         TrainError::Input(format!("the checkpoint {} does not belong to this run: {what}", self.name))
-    }
-}
-
-impl<X> State<X> {
-    /// The file's contents.
-    pub fn to_checkpoint(&self, job: &(impl Job<Extra = X> + ?Sized)) -> Checkpoint {
-        let Identity { spec, data } = job.identity();
-        let packed = job.pack(&self.extra);
-        let scalars = Scalars { at: self.at.clone(), l2: self.sgd.l2, spec, data, extra: packed.scalars };
-        let own = [("weights", &self.weights), ("momentum", &self.sgd.buffer), ("running", &self.running)];
-        let own = own.into_iter().filter(|(name, v)| *name != "running" || !v.is_empty());
-        let tensors = own.map(|(name, v)| (name, &v[..])).chain(packed.tensors);
-        let tensors = tensors.map(|(name, v)| (name.to_string(), Tensor::f32([v.len()], v.to_vec()))).collect();
-        let state = serde_json::to_value(scalars).expect("counters and finite sums are JSON");
-        Checkpoint { events_bytes: 0, events_lines: String::new(), state, tensors }
-    }
-
-    /// The state that was written.
-    ///
-    /// # Errors
-    /// If the file does not belong to this run; `name` is named then.
-    pub fn from_checkpoint(
-        job: &(impl Job<Extra = X> + ?Sized),
-        name: &str,
-        mut checkpoint: Checkpoint,
-    ) -> Result<Self, TrainError> {
-        let scalars = serde_json::from_value::<Scalars>(checkpoint.state.take());
-        let mut file = Unpacked { name, checkpoint, scalars: Map::new() };
-        let Scalars { at, l2, spec, data, extra } =
-            scalars.map_err(|e| file.wrong(&format!("its state is not one of such a run ({e})")))?;
-        file.scalars = extra;
-        if !job.is_of(&spec) {
-            return Err(file.wrong("spec.toml has been changed since the run began; start a new one with the new spec"));
-        }
-        if data != job.identity().data {
-            return Err(file.wrong("the images of the data set are not those that the run began with"));
-        }
-        let mut state = job.blank();
-        let n = state.weights.len();
-        (state.at, state.sgd.l2) = (at, l2);
-        state.weights = file.tensor("weights", n)?;
-        state.sgd.buffer = file.tensor("momentum", n)?;
-        if !state.running.is_empty() {
-            state.running = file.tensor("running", state.running.len())?;
-        }
-        job.unpack(&mut state.extra, &mut file)?;
-        match file.scalars.keys().next() {
-            Some(key) => Err(file.wrong(&format!("its state has the key `{key}`, which this program does not know"))),
-            None => Ok(state),
-        }
     }
 }

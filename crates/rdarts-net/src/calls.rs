@@ -1,0 +1,199 @@
+//! How a module of the network is called: what rides beside the tensors, and what is asked for.
+
+use std::any::Any;
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use rdarts_kernels::spec::{CellNoise, CellSpec, HeadSpec, StemSpec};
+
+/// A place on the tape where the forward pass of one call leaves what its backward pass can use: saved
+/// statistics, masks, intermediate activations. What lies in it is the implementation's own business.
+pub struct Slot {
+    open: bool,
+    content: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
+}
+
+impl Slot {
+    /// A slot that keeps what is put in.
+    pub fn open() -> Arc<Self> {
+        Arc::new(Self { open: true, content: Mutex::new(None) })
+    }
+
+    /// A slot that drops what is put in: no backward pass will follow.
+    pub fn closed() -> Arc<Self> {
+        Arc::new(Self { open: false, content: Mutex::new(None) })
+    }
+
+    /// Whether it is worth computing something only to put it here.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Leaves a value, in place of an earlier one.
+    pub fn put<T: Any + Send + Sync>(&self, value: T) {
+        if self.open {
+            *self.lock() = Some(Arc::new(value));
+        }
+    }
+
+    /// Leaves a value that is shared already.
+    pub fn put_shared<T: Any + Send + Sync>(&self, value: Arc<T>) {
+        if self.open {
+            *self.lock() = Some(value);
+        }
+    }
+
+    /// The value, shared; none if there is none or it is of another type.
+    pub fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.lock().clone()?.downcast().ok()
+    }
+
+    /// The value, leaving the slot empty; none, leaving it as it is, if there is none or it is of another type.
+    pub fn take<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        let mut content = self.lock();
+        if !content.as_ref()?.is::<T>() {
+            return None;
+        }
+        content.take()?.downcast().ok()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<dyn Any + Send + Sync>>> {
+        // Nothing panics while the lock is held, and a value put in whole is valid even then.
+        self.content.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = if !self.open {
+            "closed"
+        } else if self.lock().is_some() {
+            "full"
+        } else {
+            "empty"
+        };
+        write!(f, "Slot({state})")
+    }
+}
+
+/// Which tensors of a pass have a gradient already. A state of the supernet feeds up to two cells, so its
+/// gradient is a sum: the second cell looks here and adds with [`crate::ops::SearchOps::accumulate`], which is free to use all
+/// threads and the memory of its arguments. Without an entry the tape adds, to the same values.
+#[derive(Debug, Default)]
+pub struct Ledger(Mutex<HashSet<u64>>);
+
+impl Ledger {
+    /// Enters a node of the tape; whether it was there already.
+    pub(crate) fn enter(&self, node: u64) -> bool {
+        !self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(node)
+    }
+}
+
+/// How a module is called: what is constant and what rides beside the tensors.
+#[derive(Clone, Debug)]
+pub struct Mode {
+    /// Tensors carry values and tangents.
+    pub dual: bool,
+    /// The tangent of `w` is not zero (dual calls only).
+    pub weights_move: bool,
+    /// Left by the forward pass for the backward pass of the same call.
+    pub slot: Arc<Slot>,
+    /// The slot of an earlier plain forward pass of the same module at the same values, which a dual call may
+    /// read instead of computing the values again.
+    pub primal: Option<Arc<Slot>>,
+    /// Shared by all calls of a pass.
+    pub ledger: Arc<Ledger>,
+}
+
+impl Mode {
+    /// A plain call, in a pass of its own.
+    pub fn plain(slot: Arc<Slot>) -> Self {
+        Self { dual: false, weights_move: false, slot, primal: None, ledger: Arc::default() }
+    }
+
+    /// A dual call, in a pass of its own.
+    pub fn dual(weights_move: bool, slot: Arc<Slot>, primal: Option<Arc<Slot>>) -> Self {
+        Self { dual: true, weights_move, slot, primal, ledger: Arc::default() }
+    }
+
+    /// The same call as part of a pass.
+    pub fn in_pass(self, ledger: Arc<Ledger>) -> Self {
+        Self { ledger, ..self }
+    }
+
+    /// The same call when no backward pass will follow.
+    pub(crate) fn untracked(self) -> Self {
+        Self { slot: Slot::closed(), ..self }
+    }
+}
+
+/// What a call of the stem needs besides tensors.
+#[derive(Clone, Debug)]
+pub struct StemCall {
+    /// Its sizes.
+    pub spec: StemSpec,
+    /// How it is called.
+    pub mode: Mode,
+}
+
+/// What a call of a cell needs besides tensors.
+#[derive(Clone, Debug)]
+pub struct CellCall {
+    /// Its operations and sizes.
+    pub spec: Arc<CellSpec>,
+    /// Drop path and noise of this step.
+    pub noise: Arc<CellNoise>,
+    /// How it is called.
+    pub mode: Mode,
+}
+
+/// What a call of the head needs besides tensors.
+#[derive(Clone, Debug)]
+pub struct HeadCall {
+    /// Its sizes.
+    pub spec: HeadSpec,
+    /// How it is called.
+    pub mode: Mode,
+}
+
+/// Which gradients of a cell are asked for; an unwanted one may come back as any tensor of one value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CellWant {
+    /// With respect to s0.
+    pub s0: bool,
+    /// With respect to s1.
+    pub s1: bool,
+    /// With respect to the mixing weights.
+    pub p: bool,
+    /// With respect to the weights.
+    pub w: bool,
+}
+
+/// Which gradients of the head are asked for; an unwanted one may come back as any tensor of one value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadWant {
+    /// With respect to the state.
+    pub s: bool,
+    /// With respect to the weights.
+    pub w: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_shares_or_hands_over_what_was_put_in_and_a_closed_one_drops_it() {
+        let slot = Slot::open();
+        assert_eq!((slot.get::<u32>(), format!("{slot:?}").as_str()), (None, "Slot(empty)"));
+        slot.put(7u32);
+        assert_eq!(slot.get::<u32>().as_deref(), Some(&7));
+        assert_eq!((slot.get::<u64>(), slot.take::<u64>()), (None, None));
+        assert_eq!(slot.take::<u32>().as_deref(), Some(&7));
+        assert_eq!(slot.take::<u32>(), None);
+        let closed = Slot::closed();
+        closed.put(7u32);
+        assert!(!closed.is_open() && closed.get::<u32>().is_none());
+    }
+}
