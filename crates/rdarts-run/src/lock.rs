@@ -19,7 +19,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use crate::atomic;
-use crate::rundir::RunError;
+use crate::error::RunError;
 use rdarts_text::{escaped, shown};
 
 /// The name of the locked file.

@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicBool;
 
 use rdarts_monitor::{AdaRule, Decision, Measurement, Method, Rule, decide};
 use rdarts_rng::Stream;
-use rdarts_run::{HessianImages, RunView};
+use rdarts_run::{HessianImages, RunView, SearchSpec};
 use rdarts_search::hessian::eigenvalue;
 use rdarts_search::{Search, State, open_space};
 
@@ -55,14 +55,14 @@ fn measure(
     file: &Path,
 ) -> Result<(), Error> {
     let view = RunView::open(run)?;
-    let space = open_space(&view.spec().space.name)?;
-    let mut search = Search::new(view.spec().clone(), space)?;
+    let spec: SearchSpec = view.spec()?;
+    let mut search = Search::new(spec.clone(), open_space(&spec.space.name)?)?;
     let mut out = std::fs::OpenOptions::new().create(true).append(true).open(file)?;
     let (seed, valid, stop) = (search.spec.seed, search.images.split.valid.clone(), AtomicBool::new(false));
     // First what is quick for all epochs.
     for (n, draws) in DRAWS.into_iter().filter(|(n, _)| *n <= most) {
         for name in view.checkpoints()?.iter().filter(|n| n.step.is_none() && epochs.contains(&n.epoch)) {
-            search.spec = view.spec().clone();
+            search.spec = spec.clone();
             let state = State::from_checkpoint(&search, &name.to_string(), view.load_checkpoint(name)?)?;
             let wanted = [HessianImages::Last, HessianImages::Fixed].into_iter();
             for (images, draw) in wanted.flat_map(|images| (0..draws).map(move |draw| (images, draw))) {

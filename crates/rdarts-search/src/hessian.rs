@@ -241,8 +241,8 @@ impl SymmetricOperator for InRange<'_> {
 
 #[cfg(test)]
 mod tests {
-    use rdarts_run::HessianImages;
-    use rdarts_train::Job;
+    use rdarts_run::{HessianImages, Spec};
+    use rdarts_train::{Job, KnownSets};
 
     use super::*;
     use crate::score::score_supernet;
@@ -261,7 +261,7 @@ mod tests {
             "hessian.images=last",
         ];
         let sets: Vec<String> = small.iter().chain(sets).map(|set| set.to_string()).collect();
-        let spec = SearchSpec::resolve(None, None, &sets).unwrap();
+        let spec = SearchSpec::resolve(None, None, &sets, &KnownSets).unwrap();
         Search::new(spec, open_space("tiny").unwrap()).unwrap()
     }
 

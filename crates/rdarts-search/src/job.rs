@@ -2,7 +2,9 @@
 
 use rdarts_data::DataError;
 use rdarts_monitor::{Decision, Growth};
-use rdarts_run::{self as run, DecisionKind, EVENT_FORMAT, EpochRecord, Event, Finished, RunDir, SearchSpec, Started};
+use rdarts_run::{
+    self as run, DecisionKind, EVENT_FORMAT, EpochRecord, Event, Finished, RunDir, SearchSpec, Spec, Started,
+};
 use rdarts_space::{CellType, Genotype, Op};
 use rdarts_train::images::{as_batch, augment};
 use rdarts_train::optim::Sgd;

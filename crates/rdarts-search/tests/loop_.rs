@@ -4,9 +4,9 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rdarts_run::{CheckpointName, Decision, DecisionKind, EpochRecord, Event, RunDir, RunView, SearchSpec};
+use rdarts_run::{CheckpointName, Decision, DecisionKind, EpochRecord, Event, RunDir, RunView, SearchSpec, Spec};
 use rdarts_search::{Found, Search, open_space};
-use rdarts_train::{Observer, Progress, resume, start};
+use rdarts_train::{KnownSets, Observer, Progress, resume, start};
 
 type Outcome = rdarts_train::Outcome<Found>;
 
@@ -31,7 +31,7 @@ threshold = 0.999
 
 fn search(overrides: &[&str]) -> Search {
     let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
-    let spec = SearchSpec::resolve_text(None, Some(("test", SMALL)), &overrides).unwrap();
+    let spec = SearchSpec::resolve_text(None, Some(("test", SMALL)), &overrides, &KnownSets).unwrap();
     let space = open_space(&spec.space.name).unwrap();
     Search::new(spec, space).unwrap()
 }

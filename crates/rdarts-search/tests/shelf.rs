@@ -3,9 +3,9 @@
 use std::sync::atomic::AtomicBool;
 
 use rdarts_kernels::buffers;
-use rdarts_run::{Event, RunDir, SearchSpec};
+use rdarts_run::{Event, RunDir, SearchSpec, Spec};
 use rdarts_search::{Search, open_space};
-use rdarts_train::{Observer, Progress, start};
+use rdarts_train::{KnownSets, Observer, Progress, start};
 
 const SMALL: &str = r#"
 preset = "demo"
@@ -40,7 +40,9 @@ impl Observer for Watch {
 #[test]
 fn the_shelf_does_not_grow_from_step_to_step() {
     for order in ["first", "second", "second-fd"] {
-        let spec = SearchSpec::resolve_text(None, Some(("test", SMALL)), &[format!("search.order={order}")]).unwrap();
+        let spec =
+            SearchSpec::resolve_text(None, Some(("test", SMALL)), &[format!("search.order={order}")], &KnownSets)
+                .unwrap();
         let space = open_space(&spec.space.name).unwrap();
         let search = Search::new(spec, space).unwrap();
         let tmp = tempfile::tempdir().unwrap();

@@ -4,7 +4,8 @@
 //! from scratch one with a plain step. The loop makes batches ahead, counts, saves, goes back, goes on after a crash, and
 //! deletes what no one can ask for any more.
 //!
-//! Reading order: [`error`](TrainError), [`memory`], [`schedule`], [`optim`], [`images`] (the data of a spec),
+//! Reading order: [`error`](TrainError), [`memory`], [`schedule`], [`optim`], [`sets`] (what specs know of
+//! data sets), [`images`] (the data of a spec),
 //! [`streams`] (what is random), [`state`] (what changes), [`retention`] (which checkpoints stay), [`job`] (what a run
 //! does), `saved` (its checkpoints), [`epochs`] (the loop).
 
@@ -15,6 +16,8 @@ pub mod memory;
 pub mod schedule;
 
 pub mod optim;
+
+pub mod sets;
 
 pub mod images;
 
@@ -34,5 +37,6 @@ pub use epochs::{resume, start};
 pub use error::TrainError;
 pub use images::Images;
 pub use job::{Job, Length, Measured, Measuring, Next, Observer, Outcome, Progress, Verdict};
+pub use sets::KnownSets;
 pub use state::{Identity, Position, State, Step};
 pub use streams::Streams;

@@ -56,7 +56,7 @@ pub fn count(n: usize, what: &str) -> String {
 /// The search of a run as the run recorded it: its spec, its space (the one its spec names if it was stopped before
 /// that), and its images, from `data_dir` if they are not where they were; `quiet` tells nothing of their reading.
 pub fn reopen(view: &RunView, data_dir: Option<&Path>, quiet: bool) -> Result<Search, Exit> {
-    let mut spec = view.spec().clone();
+    let mut spec: SearchSpec = view.spec()?;
     if let Some(dir) = data_dir {
         spec.data.dir = dir.display().to_string();
     }
@@ -83,7 +83,7 @@ pub fn conduct(
 ) -> Result<ExitCode, Exit> {
     let here = Environment::detect(threads, isa()?.name());
     let data_dir = &search.spec.data.dir;
-    let moved = match *data_dir == dir.view().spec().data.dir {
+    let moved = match *data_dir == dir.view().spec::<SearchSpec>()?.data.dir {
         true => String::new(),
         false => format!(" --data-dir {}", for_shell(Path::new(data_dir))),
     };

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use rdarts::data::{FOLDER, NAMES, entry, escaped, shape, shown};
-use rdarts::run::{Reservation, RunError, SearchSpec, SpecError, read_text};
+use rdarts::data::{FOLDER, NAMES, Place, entry, escaped, outline, shape, shown};
+use rdarts::run::{Reservation, RunError, SearchSpec, Spec, SpecError, read_text};
 use rdarts::search::{Search, open_space};
+use rdarts::train::KnownSets;
 use rdarts::train::images::{data_dir, data_options};
 use rdarts::train::start;
 
@@ -154,7 +155,7 @@ fn overrides(args: &Args) -> Result<Vec<String>, Exit> {
 
 fn resolve(args: &Args, file: Option<(&str, &str)>, overrides: &[String]) -> Result<SearchSpec, Exit> {
     let preset = args.preset.as_deref().or(if args.spec.is_none() { Some("demo") } else { None });
-    let mut spec = SearchSpec::resolve_text(preset, file, overrides)?;
+    let mut spec = SearchSpec::resolve_text(preset, file, overrides, &KnownSets)?;
     spec.data.dir = data_directory(&spec)?;
     if !matches!(spec.data.cache.as_str(), "" | "auto") {
         // As for the data, `resume` may be started elsewhere.
@@ -210,10 +211,12 @@ fn data(args: &Args) -> Result<(Option<String>, Option<String>), Exit> {
 
 /// The directory of the data as it can be found again from anywhere, by `resume` and `hessian` too.
 fn data_directory(spec: &SearchSpec) -> Result<String, Exit> {
-    let (dir, embedded) = (&spec.data.dir, spec.data.name == "fashion-mini");
+    let dir = &spec.data.dir;
+    let embedded = outline(&spec.data.name).is_ok_and(|outline| outline.place == Place::Program);
     if embedded && !dir.is_empty() {
         return Err(Exit::Input(format!(
-            "data.dir is `{dir}`, but fashion-mini is part of the program: leave it out or name another data set"
+            "data.dir is `{dir}`, but {} is part of the program: leave it out or name another data set",
+            spec.data.name
         )));
     }
     let dir = match spec.data.name.as_str() {

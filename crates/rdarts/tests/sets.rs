@@ -4,7 +4,6 @@ use std::path::Path;
 use std::process::Output;
 
 use rdarts::data::catalog;
-use rdarts::run::presets;
 
 mod common;
 
@@ -175,16 +174,4 @@ fn a_smaller_set_is_recorded_and_searched_at_its_size() {
         "--set data.size=7: `data.size` is 7, but must be a whole number from 8 to 32, the side of the images of svhn, \
          or 0 for that",
     );
-}
-
-#[test]
-fn presets_know_the_side_of_every_named_set() {
-    let sides: Vec<(&str, usize)> = catalog().iter().map(|entry| (entry.name, entry.shape[0])).collect();
-    assert_eq!(sides, presets::SIDES);
-    assert!(catalog().iter().all(|entry| entry.shape[0] == entry.shape[1]));
-    // Characters are not flipped, whichever set they are of.
-    for entry in catalog().iter().filter(|entry| entry.name.ends_with("mnist") || entry.name.starts_with("emnist")) {
-        let has_preset = presets::DATA.iter().any(|preset| preset.name == entry.name);
-        assert_eq!(has_preset, entry.name != "fashion-mnist", "{}", entry.name);
-    }
 }

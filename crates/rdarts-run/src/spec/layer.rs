@@ -1,15 +1,16 @@
 //! The layers that a spec is put together from: tables of TOML, each value with its origin.
 //!
 //! A layer is checked on its own, keys and types, before it is laid over another, so that an error can name the line
-//! or the override it is about. The preset `paper` is the list of the known keys and the example of every type.
+//! or the override it is about. The first preset of a kind is the list of the known keys and the example of every type.
 
 use std::collections::BTreeMap;
 
+use rdarts_text::escaped;
 use toml::{Table, Value};
 
-use super::{Bad, CHOICES, Origin, SearchSpec, SpecError, float, one_of, quoted};
-use crate::presets::{self, PAPER};
-use rdarts_text::escaped;
+use super::checks::{Bad, float, one_of, quoted};
+use super::{DataSets, Origin, Spec, SpecError};
+use crate::presets::Preset;
 
 /// A table of values and where each of them comes from.
 pub(super) struct Layer {
@@ -22,12 +23,12 @@ pub(super) struct Layer {
 const LENGTHS: [&str; 2] = ["crop_padding", "cutout_length"];
 
 impl Layer {
-    /// The preset `paper`, which every other layer lies on.
-    pub(super) fn base() -> Layer {
-        Layer::from_preset(&PAPER)
+    /// The first preset of a kind, which every other layer lies on.
+    pub(super) fn base<S: Spec>() -> Layer {
+        Layer::from_preset(&S::PRESETS[0])
     }
 
-    pub(super) fn from_preset(preset: &presets::Preset) -> Layer {
+    pub(super) fn from_preset(preset: &Preset) -> Layer {
         let table: Table = preset.text.parse().expect("a test parses every preset");
         let mut origins = BTreeMap::new();
         for key in leaf_keys(&table) {
@@ -37,17 +38,16 @@ impl Layer {
     }
 
     /// The preset of the data set that the topmost of `layers`, or else `below`, names; none if there is none.
-    pub(super) fn of_data(below: &Layer, layers: &[Layer]) -> Option<Layer> {
+    pub(super) fn of_data(below: &Layer, layers: &[Layer], sets: &dyn DataSets) -> Option<Layer> {
         let (name, size) = below.data_under(layers)?;
-        let preset = presets::DATA.iter().find(|preset| preset.name == name)?;
-        Some(Layer::from_data_preset(preset, size))
+        Some(Layer::from_data_preset(&name, sets.preset(&name)?, size))
     }
 
     /// Lengths in the presets are for the images of a named data set as they are: where `layers`, which are to lie over
     /// this one, make them smaller, these shrink in proportion, rounded down as those of a folder are.
-    pub(super) fn shrink_lengths(&mut self, layers: &[Layer]) {
+    pub(super) fn shrink_lengths(&mut self, layers: &[Layer], sets: &dyn DataSets) {
         let Some((name, size)) = self.data_under(layers) else { return };
-        let Some(side) = presets::side(&name).map(|side| side as i64).filter(|side| (1..*side).contains(&size)) else {
+        let Some(side) = sets.side(&name).map(|side| side as i64).filter(|side| (1..*side).contains(&size)) else {
             return;
         };
         let augment = self.table.get_mut("augment").and_then(Value::as_table_mut);
@@ -66,8 +66,8 @@ impl Layer {
     }
 
     /// A length may be given as a part of the size of the images; it is left out while that is not known.
-    fn from_data_preset(preset: &presets::Preset, size: i64) -> Layer {
-        let mut table: Table = preset.text.parse().expect("a test parses every preset");
+    fn from_data_preset(name: &str, text: &str, size: i64) -> Layer {
+        let mut table: Table = text.parse().expect("a test parses every preset");
         for (_, section) in &mut table {
             let section = section.as_table_mut().expect("a preset of a data set has sections only");
             section.retain(|_, value| match value.as_str().and_then(|text| text.strip_prefix("data.size / ")) {
@@ -79,33 +79,26 @@ impl Layer {
                 None => true,
             });
         }
-        let origin = Origin::Preset(format!("of the data set {}", preset.name));
+        let origin = Origin::Preset(format!("of the data set {name}"));
         let origins = leaf_keys(&table).into_iter().map(|key| (key, origin.clone())).collect();
         Layer { table, origins }
     }
 
     /// Parses a file and checks its keys and types.
-    pub(super) fn from_text(name: &str, text: &str) -> Result<Layer, SpecError> {
-        let syntax = |err: toml::de::Error| {
-            let line = line_of(text, err.span().map_or(0, |span| span.start));
-            let message = escaped(&err.message().lines().map(str::trim).collect::<Vec<_>>().join("; "));
-            SpecError::Syntax { origin: Origin::Line(name.to_string(), line), message }
-        };
-        let mut table: Table = match text.parse() {
-            Ok(table) => table,
-            Err(err) => return Err(too_large(name, text, &err).unwrap_or_else(|| syntax(err))),
-        };
-        let spanned = toml::de::DeTable::parse(text).map_err(syntax)?;
+    pub(super) fn from_text<S: Spec>(name: &str, text: &str) -> Result<Layer, SpecError> {
+        let mut table = parse(name, text)?;
+        let spanned = toml::de::DeTable::parse(text).map_err(|err| syntax(name, text, &err))?;
         let mut origins = BTreeMap::new();
         collect_lines(spanned.get_ref(), name, text, "", &mut origins);
-        check_table(&mut table, &schema(), "", &mut |key| {
+        let known = Layer::base::<S>().table;
+        check_table(&mut table, &known, &known, "", &mut |key| {
             origins.get(key).cloned().unwrap_or_else(|| Origin::File(name.to_string()))
         })?;
         Ok(Layer { table, origins })
     }
 
     /// Parses one override; a value that is not TOML is taken as a string where a string belongs.
-    pub(super) fn from_override(text: &str) -> Result<Layer, SpecError> {
+    pub(super) fn from_override<S: Spec>(text: &str) -> Result<Layer, SpecError> {
         let bad = || SpecError::BadOverride { text: text.to_string() };
         let (key, raw) = text.split_once('=').ok_or_else(bad)?;
         let (key, raw) = (key.trim(), raw.trim());
@@ -113,7 +106,7 @@ impl Layer {
         if parts.iter().any(|part| part.is_empty()) {
             return Err(bad());
         }
-        let known = schema();
+        let known = Layer::base::<S>().table;
         let expected = parts[1..].iter().try_fold(known.get(parts[0]), |value, part| match value {
             Some(Value::Table(table)) => Some(table.get(*part)),
             _ => None,
@@ -137,7 +130,7 @@ impl Layer {
             .fold(value, |value, part| Value::Table(Table::from_iter([(part.to_string(), value)])));
         table.insert(parts[0].to_string(), wrapped);
         let origin = Origin::Override(text.to_string());
-        check_table(&mut table, &known, "", &mut |_| origin.clone())?;
+        check_table(&mut table, &known, &known, "", &mut |_| origin.clone())?;
         let origins = leaf_keys(&table).into_iter().map(|key| (key, origin.clone())).collect();
         Ok(Layer { table, origins })
     }
@@ -154,26 +147,42 @@ impl Layer {
         self.origins.extend(other.origins);
     }
 
-    pub(super) fn into_spec(self) -> Result<SearchSpec, SpecError> {
+    /// The spec, checked; against what its data set is like too, if `sets` are known.
+    pub(super) fn into_spec<S: Spec>(self, sets: Option<&dyn DataSets>) -> Result<S, SpecError> {
         let origin = |key: &str| self.origins.get(key).cloned().unwrap_or(Origin::Program);
-        for (key, names) in CHOICES {
-            let (section, leaf) = key.split_once('.').unwrap_or(("", key));
-            let value = self.table.get(section).and_then(|table| table.get(leaf)).and_then(Value::as_str);
+        for (key, names) in S::CHOICES {
+            let value = match key.split_once('.') {
+                Some((section, leaf)) => self.table.get(section).and_then(|table| table.get(leaf)),
+                None => self.table.get(*key),
+            };
+            let value = value.and_then(Value::as_str);
             if let Some(value) = value.filter(|value| !names.contains(value)) {
                 return Err(Bad { key, value: quoted(value), wanted: one_of(names) }.at(origin(key)));
             }
         }
         // Keys, types and choices have been checked, so this refuses only what has no place in a machine word.
-        let spec: SearchSpec = self.table.clone().try_into().map_err(|err: toml::de::Error| SpecError::Syntax {
+        let spec: S = self.table.clone().try_into().map_err(|err: toml::de::Error| SpecError::Syntax {
             origin: Origin::Program,
             message: err.message().replace('\n', "; "),
         })?;
-        spec.check().map_err(|bad| {
+        let shape = sets.map_or(Ok(()), |sets| spec.data().check_shape(sets));
+        shape.and_then(|()| spec.check()).map_err(|bad| {
             let origin = origin(bad.key);
             bad.at(origin)
         })?;
         Ok(spec)
     }
+}
+
+/// A text as TOML; `name` is what errors call it.
+pub(super) fn parse(name: &str, text: &str) -> Result<Table, SpecError> {
+    text.parse().map_err(|err| too_large(name, text, &err).unwrap_or_else(|| syntax(name, text, &err)))
+}
+
+fn syntax(name: &str, text: &str, err: &toml::de::Error) -> SpecError {
+    let line = line_of(text, err.span().map_or(0, |span| span.start));
+    let message = escaped(&err.message().lines().map(str::trim).collect::<Vec<_>>().join("; "));
+    SpecError::Syntax { origin: Origin::Line(name.to_string(), line), message }
 }
 
 /// A number of digits, as TOML writes whole ones.
@@ -205,27 +214,23 @@ fn too_large(name: &str, text: &str, err: &toml::de::Error) -> Option<SpecError>
     Some(beyond_toml(origin, &join(section.unwrap_or("").trim(), key), number))
 }
 
-/// The known keys and their types: the complete preset.
-pub(super) fn schema() -> Table {
-    Layer::base().table
-}
-
 /// Refuses unknown keys and wrong types; whole numbers become floats where a float belongs.
 fn check_table(
     table: &mut Table,
     known: &Table,
+    all: &Table,
     prefix: &str,
     origin: &mut dyn FnMut(&str) -> Origin,
 ) -> Result<(), SpecError> {
     for (key, value) in table.iter_mut() {
         let full = join(prefix, key);
         let Some(expected) = known.get(key) else {
-            let hint = nearest(key, prefix, known);
+            let hint = nearest(key, prefix, known, all);
             return Err(SpecError::UnknownKey { origin: origin(&full), key: full, hint });
         };
         let wanted = match (expected, &mut *value) {
             (Value::Table(known), Value::Table(table)) => {
-                check_table(table, known, &full, origin)?;
+                check_table(table, known, all, &full, origin)?;
                 continue;
             }
             (Value::Float(_), Value::Integer(whole)) => {
@@ -249,13 +254,13 @@ fn check_table(
 }
 
 /// What to write instead of an unknown key.
-fn nearest(key: &str, prefix: &str, known: &Table) -> String {
+fn nearest(key: &str, prefix: &str, known: &Table, all: &Table) -> String {
     let names: Vec<&str> = known.keys().map(String::as_str).collect();
     if let Some(name) = rdarts_text::nearest(key, &names) {
         return format!("did you mean `{}`?", join(prefix, name));
     }
     // A key that exists in another section was most likely put in the wrong one.
-    if let Some(elsewhere) = leaf_keys(&schema()).iter().find(|full| full.rsplit('.').next() == Some(key)) {
+    if let Some(elsewhere) = leaf_keys(all).iter().find(|full| full.rsplit('.').next() == Some(key)) {
         return format!("did you mean `{elsewhere}`?");
     }
     let place = if prefix.is_empty() { "a spec".to_string() } else { format!("[{prefix}]") };

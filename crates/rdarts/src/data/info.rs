@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use rdarts::data::{Dataset, FOLDER, channel_statistics, contact_sheet, entry, imbalance, open_with, shown};
-use rdarts::run::SearchSpec;
+use rdarts::run::{SearchSpec, Spec};
+use rdarts::train::KnownSets;
 use rdarts::train::images::{data_dir, data_options};
 use serde_json::json;
 
@@ -72,7 +73,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
 }
 
 fn spec(overrides: &[String]) -> Result<SearchSpec, Exit> {
-    Ok(SearchSpec::resolve(None, None, overrides)?)
+    Ok(SearchSpec::resolve(None, None, overrides, &KnownSets)?)
 }
 
 /// A sheet is a PNG file outside of the images, where it would be one of them, or in the place of one.
