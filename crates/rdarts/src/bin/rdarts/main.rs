@@ -1,28 +1,21 @@
-//! The `rdarts` program: one file a verb, and here the list of them and what every verb shares.
+//! The `rdarts` program: one file a verb ([`verbs`]), what they share beside it, and here their list.
 
 mod exit;
+
+mod signals;
 
 mod plot;
 
 mod progress;
 
-mod search;
-
-mod resume;
-
-mod hessian;
-
-mod bench;
-
 mod conduct;
 
-mod signals;
-
-mod data;
+mod verbs;
 
 use clap::{Parser, Subcommand};
 
 use crate::exit::{Exit, lost_output, say};
+use crate::verbs::{bench, data, hessian, resume, search};
 
 // Activations are large and short-lived: the system's allocator gives them back and faults them in again.
 #[global_allocator]

@@ -11,9 +11,9 @@ use rdarts::train::images::{data_dir, data_options};
 use rdarts::train::start;
 
 use crate::conduct::{conduct, count, data_name, isa, set_threads};
-use crate::data::set_at;
 use crate::exit::{Exit, say, whole};
 use crate::progress::Reading;
+use crate::verbs::data::set_at;
 
 /// Search an architecture; without arguments a small robust search on embedded images
 ///

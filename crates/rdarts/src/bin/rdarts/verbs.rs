@@ -1,0 +1,11 @@
+//! The verbs, one file each.
+
+pub mod search;
+
+pub mod resume;
+
+pub mod hessian;
+
+pub mod bench;
+
+pub mod data;
