@@ -1,7 +1,7 @@
 //! The bilevel search (DARTS), the alpha-Hessian, and what the monitor makes of it (DARTS-ES, DARTS-ADA).
 //!
 //! Reading order: [`architecture`] (what a search learns beside the weights), [`batches`] (which images a step and a
-//! measurement see), [`search`] (a spec made concrete), `bilevel` (the step), [`score`] (accuracies after an epoch),
+//! measurement see), [`Search`] (a spec made concrete), `bilevel` (the step), [`score`] (accuracies after an epoch),
 //! [`lanczos`] (the dominant eigenvalue), [`hessian`] (of the mean loss of several batches), [`rules`] (of the monitor,
 //! from a spec), [`job`] (all this for the loop of `rdarts-train`).
 
@@ -9,7 +9,7 @@ pub mod architecture;
 
 pub mod batches;
 
-pub mod search;
+mod search;
 
 mod bilevel;
 
