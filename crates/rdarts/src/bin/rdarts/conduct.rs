@@ -7,12 +7,12 @@ use std::sync::atomic::AtomicBool;
 use rdarts::data::{FOLDER, shown};
 use rdarts::kernels::Isa;
 use rdarts::run::{
-    Environment, EpochRecord, Event, HessianImages, HessianSpec, RunDir, RunView, SearchSpec, for_shell,
+    Environment, EpochRecord, Event, HessianImages, HessianSpec, RunDir, RunView, SearchSpec, Spec, for_shell,
 };
 use rdarts::search::rules::rule_of;
 use rdarts::search::{Found, Search, open_space};
 use rdarts::space::Space;
-use rdarts::train::{Outcome, TrainError};
+use rdarts::train::{KnownSets, Outcome, TrainError};
 use serde_json::json;
 
 use crate::exit::{Exit, INTERRUPTED, out, say};
@@ -51,6 +51,14 @@ pub fn isa() -> Result<Isa, Exit> {
 /// `3 epochs`, `1 epoch`.
 pub fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// `darts, darts-es or darts-ada`.
+pub fn one_of(names: &[&str]) -> String {
+    match names {
+        [names @ .., last] if !names.is_empty() => format!("{} or {last}", names.join(", ")),
+        _ => names.concat(),
+    }
 }
 
 /// The search of a run as the run recorded it: its spec, its space (the one its spec names if it was stopped before
@@ -208,8 +216,9 @@ fn tell(search: &Search, path: &Path, found: &Found, events: &[Event]) {
     out!("  rdarts hessian {path} --full");
     out!("      all eigenvalues at the end of the search");
     if spec.preset == "demo" && spec.data.name == FOLDER {
+        let paper = SearchSpec::resolve(None, None, &[], &KnownSets).expect("a test resolves every preset");
         let batch = match spec.search.batch {
-            64 => String::new(),
+            batch if batch == paper.search.batch => String::new(),
             batch => format!(" --set search.batch={batch}"),
         };
         out!("  rdarts search --preset paper --data {}{batch}", for_shell(Path::new(&spec.data.dir)));

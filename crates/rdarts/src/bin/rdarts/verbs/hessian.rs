@@ -14,7 +14,7 @@ use rdarts::search::{Search, State};
 use rdarts::train::TrainError;
 use serde_json::json;
 
-use crate::conduct::{isa, measured_on, reopen, set_threads, trajectory};
+use crate::conduct::{isa, measured_on, one_of, reopen, set_threads, trajectory};
 use crate::exit::{Exit, out};
 use crate::plot::{self, Point};
 
@@ -43,8 +43,7 @@ pub struct Args {
     /// Batches whose mean loss is measured [default: hessian.batches of the run]
     #[arg(long, value_name = "N")]
     batches: Option<usize>,
-    /// Images to measure on: last or fixed [default: hessian.images of the run]
-    #[arg(long, value_name = "WHICH")]
+    #[arg(long, value_name = "WHICH", help = images_help())]
     images: Option<String>,
     /// Directory of the data set, if it is not where it was
     #[arg(long)]
@@ -55,6 +54,10 @@ pub struct Args {
     /// Print one JSON object, with the matrix if --full is given
     #[arg(long)]
     json: bool,
+}
+
+fn images_help() -> String {
+    format!("Images to measure on: {} [default: hessian.images of the run]", one_of(HessianImages::NAMES))
 }
 
 /// Runs the verb.

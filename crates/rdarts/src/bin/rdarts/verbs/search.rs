@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rdarts::data::{FOLDER, NAMES, Place, entry, escaped, outline, shape, shown};
-use rdarts::run::{Reservation, RunError, SearchSpec, Spec, SpecError, read_text};
+use rdarts::run::{Method, Order, Reservation, RunError, SearchSpec, Spec, SpecError, read_text};
 use rdarts::search::{Search, open_space};
-use rdarts::train::KnownSets;
+use rdarts::space::Space;
 use rdarts::train::images::{data_dir, data_options};
-use rdarts::train::start;
+use rdarts::train::{KnownSets, start};
 
-use crate::conduct::{conduct, count, data_name, isa, set_threads};
+use crate::conduct::{conduct, count, data_name, isa, one_of, set_threads};
 use crate::exit::{Exit, say, whole};
 use crate::progress::Reading;
 use crate::verbs::data::set_at;
@@ -42,25 +42,21 @@ use crate::verbs::data::set_at;
 pub struct Args {
     /// Spec file (TOML); keys it does not name come from its `preset` (or from `paper`)
     spec: Option<PathBuf>,
-    /// Preset to start from: demo (the default without a spec file) or paper
-    #[arg(long)]
+    #[arg(long, help = preset_help())]
     preset: Option<String>,
     /// Sets one key of the spec, for example weights.l2=0.0027; may be given often
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
-    /// Search space: s1, s2, s3, s4, darts, darts-no-none, tiny, or a TOML file (space.name)
-    #[arg(long)]
+    #[arg(long, help = format!("Search space: {}, or a TOML file (space.name)", Space::NAMES.join(", ")))]
     space: Option<String>,
     #[arg(long, help = data_help())]
     data: Option<String>,
     /// Directory of the data set (data.dir)
     #[arg(long)]
     data_dir: Option<String>,
-    /// darts, darts-es or darts-ada (search.method)
-    #[arg(long)]
+    #[arg(long, help = format!("What the curvature does: {} (search.method)", one_of(Method::NAMES)))]
     method: Option<String>,
-    /// Gradient of the alphas: first, second (exact) or second-fd (search.order)
-    #[arg(long)]
+    #[arg(long, help = format!("Order of the gradient of the alphas: {} (search.order)", one_of(Order::NAMES)))]
     order: Option<String>,
     /// Seed of everything random (seed)
     #[arg(long)]
@@ -79,6 +75,9 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 }
+
+/// The preset of a search that says nothing.
+const DEMO: &str = "demo";
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
@@ -154,7 +153,7 @@ fn overrides(args: &Args) -> Result<Vec<String>, Exit> {
 }
 
 fn resolve(args: &Args, file: Option<(&str, &str)>, overrides: &[String]) -> Result<SearchSpec, Exit> {
-    let preset = args.preset.as_deref().or(if args.spec.is_none() { Some("demo") } else { None });
+    let preset = args.preset.as_deref().or(if args.spec.is_none() { Some(DEMO) } else { None });
     let mut spec = SearchSpec::resolve_text(preset, file, overrides, &KnownSets)?;
     spec.data.dir = data_directory(&spec)?;
     if !matches!(spec.data.cache.as_str(), "" | "auto") {
@@ -163,6 +162,11 @@ fn resolve(args: &Args, file: Option<(&str, &str)>, overrides: &[String]) -> Res
         spec.data.cache = whole.display().to_string();
     }
     Ok(spec)
+}
+
+fn preset_help() -> String {
+    let names: Vec<&str> = SearchSpec::PRESETS.iter().map(|preset| preset.name).collect();
+    format!("Preset to start from: {} [default: {DEMO}, with a spec file the one that it names]", one_of(&names))
 }
 
 fn data_help() -> String {
