@@ -20,9 +20,9 @@ use std::ops::{Deref, Range};
 use rayon::prelude::*;
 
 use crate::buffers::{Buffer, take_gradient, take_vec};
-use crate::cell::{CellInput, CellTangent, Saved, SavedDot, Work, factor, in_pool, term, with_scratch};
+use crate::cell::{CellInput, CellTangent, Saved, SavedDot, Work, factor, in_pool, with_scratch};
 use crate::norm::{Affine, Gradient, Norm, Sums, Tangent, gradient, weight_gradient, weight_gradient_dual};
-use crate::plan::{Action, Branch, Part, Placed, Plan, Span, chunk_images};
+use crate::plan::{Branch, Part, Placed, Plan, Span, Summand, chunk_images};
 use crate::reading::{Group, Reading};
 use crate::simd::blend::{Source, blend, dots};
 use crate::spec::CellNoise;
@@ -299,7 +299,7 @@ fn vjp_in_pool(
             }
         });
         for (at, sums) in twice.into_iter().zip(sums) {
-            let norm = plan.branches[at].placed()[0].norm;
+            let norm = plan.branches[at].stages[0].norm;
             known[norm] = ctx.gradient(norm, |kept| &kept.inner[at], &sums, (1.0, 0.0));
             kept.inner[at] = sums;
         }
@@ -427,7 +427,7 @@ fn add_tangents<'a>(
 
 /// Whether a gradient goes through the second stage of a branch.
 fn is_inner(needs: [bool; 2], b: &Branch) -> bool {
-    b.placed().len() == 2 && (b.state >= 2 || needs[b.state])
+    b.stages.len() == 2 && (b.state >= 2 || needs[b.state])
 }
 
 /// Where in [`Inside::inner`] the gradient at the inner batch norm of every branch that has one lies: in its own place if
@@ -544,8 +544,8 @@ impl<'a> Context<'a> {
         let mut all = FirstVjps::default();
         for at in branches.iter().copied() {
             let b = &self.plan.branches[at];
-            let identity = matches!(b.action, Action::Identity);
-            let goes_back = b.runs() && matches!(b.action, Action::Identity | Action::Stages(_));
+            let identity = matches!(b.summand, Summand::State { .. });
+            let goes_back = b.runs() && matches!(b.summand, Summand::State { .. } | Summand::Norm(_));
             if !goes_back || (b.state < 2 && !self.needs[b.state]) {
                 continue;
             }
@@ -610,7 +610,7 @@ impl<'a> Context<'a> {
         first.begin.iter().for_each(|begin| self.begin(chunk, begin, span));
         for FirstVjp { at, accumulate, ready } in &first.stages {
             let b = &plan.branches[*at];
-            let placed = &b.placed()[0];
+            let placed = &b.stages[0];
             // Behind the first of two stages lies the branch's own gradient, behind an only one those of nodes.
             let mut to = std::mem::take(&mut chunk.inside.states[b.state]);
             let len = plan.px(b.state) * c;
@@ -618,7 +618,7 @@ impl<'a> Context<'a> {
                 Destination { out: &mut to[span.of(len)], stride: c, accumulate: *accumulate, sums: None };
             let reading = Reading::state(plan, &self.affines, b.state, &placed.stage);
             let mut dw = std::mem::take(&mut chunk.dw);
-            let from: Vec<Behind<'_>> = match b.placed() {
+            let from: Vec<Behind<'_>> = match &b.stages[..] {
                 [_, last] => {
                     let d = chunk.dual.map(|dual| &dual.d.inner[*at][images.clone()]);
                     vec![Behind::new(&chunk.inner(self.inner_places[*at], last.norm)[images.clone()], d, 1.0)]
@@ -661,7 +661,7 @@ impl<'a> Context<'a> {
     }
 
     fn is_late(&self, b: &Branch) -> bool {
-        matches!(b.action, Action::Identity) && (b.state >= 2 || self.needs[b.state])
+        matches!(b.summand, Summand::State { .. }) && (b.state >= 2 || self.needs[b.state])
     }
 
     /// Adds a few images to the sums of parts, which lie behind one another; what lies behind those is returned.
@@ -690,10 +690,10 @@ impl<'a> Context<'a> {
         // gradients of p, only batch norms need sums.
         let used: Vec<(usize, usize, f32)> = branches
             .enumerate()
-            .filter(|(_, b)| self.want.p || !b.placed().is_empty())
+            .filter(|(_, b)| self.want.p || !b.stages.is_empty())
             .filter_map(|(k, b)| {
                 let m = factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + span.first);
-                term(plan, b).map(|(buffer, _)| (k, buffer, m))
+                b.summand.source().map(|(buffer, _)| (k, buffer, m))
             })
             .collect();
         if used.is_empty() {
@@ -735,7 +735,7 @@ impl<'a> Context<'a> {
     fn learn_shared(&self, first: &FirstVjps, known: &mut [Gradient], outer: &[Sums]) {
         let serving = first.stages.iter().map(|stage| &self.plan.branches[stage.at]).filter(|b| b.is_shared());
         for b in serving {
-            let (norm, mut sums, mut of_d) = (b.placed()[0].norm, Sums::new(self.plan.c), Sums::new(self.plan.c));
+            let (norm, mut sums, mut of_d) = (b.stages[0].norm, Sums::new(self.plan.c), Sums::new(self.plan.c));
             for at in &b.serves {
                 let (p, p_dot) = self.weights_of(&self.plan.branches[*at]);
                 sums.add(&outer[*at], p);
@@ -752,7 +752,7 @@ impl<'a> Context<'a> {
     /// The gradient of the mixing weight of a branch.
     fn mixing_gradient(&self, branch: usize, sums: &Sums) -> f64 {
         let of = |sums: &[f64]| sums.iter().sum::<f64>();
-        match term(self.plan, &self.plan.branches[branch]) {
+        match self.plan.branches[branch].summand.source() {
             None => 0.0,
             Some((_, None)) => of(&sums.g_y) + self.dual.map_or(0.0, |_| of(&sums.d_dot)),
             Some((_, Some(norm))) => {
@@ -792,7 +792,7 @@ impl<'a> Context<'a> {
         let (plan, c, px) = (self.plan, self.plan.c, self.plan.px(2));
         let b = &plan.branches[at];
         let inner = self.inner_places[at];
-        let [first, second] = b.placed() else { return };
+        let [first, second] = &b.stages[..] else { return };
         let images = span.of(px * c);
         let Work { scratch, sums: both, .. } = work;
         both.clear();
@@ -850,7 +850,7 @@ impl<'a> Context<'a> {
         scratch: &mut Scratch,
     ) {
         let (isa, stage, at) = (self.plan.isa, placed.stage.of_images(span.n), placed.weights);
-        let c = stage.c_out();
+        let c = stage.c_out;
         let images = span.of(placed.stage.len_out());
         let AtNorm { y, from, coef } = *behind;
         let (w, w_t) = (stage.factors(&self.input.w[at..]), stage.factors(&self.w_t[at..]));
@@ -873,14 +873,14 @@ impl<'a> Context<'a> {
         let weights_move = self.w_dot_t.as_ref().zip(self.dual.and_then(|d| d.tangent.w));
         let ((w_dot_t, w_dot), to) = match (weights_move, to) {
             (Some(moving), Some(to)) => (moving, to),
-            (_, to) => return stage.vjp(isa, r, w, w_t, &g, to, dw, scratch),
+            (_, to) => return stage.map().vjp(isa, &stage, r, [w, w_t], &g, to, dw, scratch),
         };
         let mut sources = Vec::with_capacity(from.len() + 1);
         add_tangents(&mut sources, c, from, &coef.dot_of_d, |b| b.weight);
         sources.push(Source::new(y, c, &coef.dot_of_y));
         let g_dot = Cotangent { sources: &sources, shift: &coef.dot_shift, in_place: None };
         let (w_dot, w_dot_t) = (stage.factors(&w_dot[at..]), stage.factors(&w_dot_t[at..]));
-        stage.vjp_dual(isa, r, [w, w_t], [w_dot, w_dot_t], [&g, &g_dot], to, scratch);
+        stage.map().vjp_dual(isa, &stage, r, [w, w_t], [w_dot, w_dot_t], [&g, &g_dot], to, scratch);
     }
 
     /// Adds a few images to the sums of a preprocess block.

@@ -15,13 +15,13 @@ use rayon::prelude::*;
 
 use crate::buffers::{self, Buffer};
 use crate::norm::{Affine, Moments, Norm, NormTangent};
-use crate::plan::{Action, Branch, Part, Plan, Span, chunk_images};
+use crate::plan::{Part, Plan, Span, Summand, chunk_images};
 use crate::reading::{DotReading, Group, Reading, Step, first_stages, second_stages};
 use crate::simd::Isa;
 use crate::simd::aligned::Aligned;
 use crate::simd::blend::{Source, add_dots, add_moments, blend};
 use crate::spec::{CellDims, CellNoise, CellSpec};
-use crate::stage::{Of, Scratch};
+use crate::stage::{Gating, Of, Scratch};
 
 /// Tensors a cell is evaluated at.
 #[derive(Clone, Copy, Debug)]
@@ -118,11 +118,11 @@ fn forward_in_pool(plan: Plan, input: CellInput<'_>, noise: &CellNoise, out: &mu
     let mut affines: Vec<Affine> = vec![Affine::default(); plan.n_norms];
     (0..2).for_each(|j| affines[j] = saved.norms[j].affine());
     for unit in &plan.units {
-        let first = first_stages(&plan, unit, |b| Reading::state(&plan, &affines, b.state, &b.placed()[0].stage));
+        let first = first_stages(&plan, unit, |b| Reading::state(&plan, &affines, b.state, &b.stages[0].stage));
         stage_pass(&mut saved, &first, out, input.w, noise, |ctx, span, work| {
             sums.iter().for_each(|sum| sum.write(&plan, ctx, span, work));
             for b in unit.first.iter().map(|b| &plan.branches[*b]) {
-                if let Action::Noise { buffer } = b.action {
+                if let Summand::Noise { buffer } = b.summand {
                     let len = plan.buffer_lens[buffer];
                     let start = (ctx.first + span.first) * len;
                     crate::noise::fill(noise.noise_key, b.edge, start, &mut ctx.bufs[buffer][span.of(len)]);
@@ -190,7 +190,7 @@ fn jvp_in_pool(
                 let value = Group { first: index * per_chunk, bufs, out };
                 let mut chunk = DotChunk { value, out_dot, dots };
                 let mut sums: Vec<[Vec<f64>; 2]> =
-                    steps.iter().map(|s| [0, 1].map(|_| vec![0.0; s.placed.stage.c_out()])).collect();
+                    steps.iter().map(|s| [0, 1].map(|_| vec![0.0; s.placed.stage.c_out])).collect();
                 with_scratch(|work| {
                     for span in plan.spans(chunk.out_dot.len() / plan.out_len(), &noise.drop_path) {
                         before(&mut chunk, span, work);
@@ -198,7 +198,7 @@ fn jvp_in_pool(
                             let mut y_dot = std::mem::take(&mut chunk.dots[step.placed.norm]);
                             chunk.stage(isa, step, span, &input, &tangent, work, &mut y_dot);
                             chunk.dots[step.placed.norm] = y_dot;
-                            for (sum, part) in sums.iter_mut().zip(work.sums.chunks(step.placed.stage.c_out())) {
+                            for (sum, part) in sums.iter_mut().zip(work.sums.chunks(step.placed.stage.c_out)) {
                                 sum.iter_mut().zip(part).for_each(|(s, v)| *s += f64::from(*v));
                             }
                         }
@@ -208,7 +208,7 @@ fn jvp_in_pool(
             })
             .collect();
         for (at, step) in steps.iter().enumerate() {
-            let mut total = [0, 1].map(|_| vec![0.0; step.placed.stage.c_out()]);
+            let mut total = [0, 1].map(|_| vec![0.0; step.placed.stage.c_out]);
             for chunk in &sums {
                 for (total, part) in total.iter_mut().zip(&chunk[at]) {
                     total.iter_mut().zip(part).for_each(|(t, v)| *t += v);
@@ -234,7 +234,7 @@ fn jvp_in_pool(
     let mut inner_dots: Vec<Affine> = vec![Affine::default(); plan.n_norms];
     for unit in &plan.units {
         let first =
-            first_stages(plan, unit, |b| DotReading::state(plan, &affines, &state_dots, b.state, &b.placed()[0].stage));
+            first_stages(plan, unit, |b| DotReading::state(plan, &affines, &state_dots, b.state, &b.stages[0].stage));
         let first = moving(&moves, first);
         if !(first.is_empty() && sums.is_empty()) {
             pass(&mut dot, &first, &|chunk, span, work| sums.iter().for_each(|sum| sum.write(plan, chunk, span, work)));
@@ -279,7 +279,7 @@ impl Chunk<'_> {
         moments: &mut Moments,
     ) {
         let (stage, norm) = (step.placed.stage.of_images(span.n), step.placed.norm);
-        let c = stage.c_out();
+        let c = stage.c_out;
         let Work { scratch, sums, .. } = work;
         sums.clear();
         sums.resize(3 * c, 0.0);
@@ -290,7 +290,7 @@ impl Chunk<'_> {
         let feed = (Of::Value, (!step.ready).then_some(&feed));
         let w = stage.factors(&w[step.placed.weights..]);
         let image = &mut y[span.of(step.placed.stage.len_out())];
-        stage.forward(isa, feed, w, false, scratch, image, &mut |first, y| {
+        stage.map().forward(isa, &stage, feed, w, scratch, image, &mut |first, y| {
             if first == 0 {
                 pivot.copy_from_slice(&y[..c]);
             }
@@ -327,7 +327,7 @@ impl DotChunk<'_> {
         y_dot: &mut [f32],
     ) {
         let (stage, at) = (step.placed.stage.of_images(span.n), step.placed.weights);
-        let (images, c) = (span.of(step.placed.stage.len_out()), stage.c_out());
+        let (images, c) = (span.of(step.placed.stage.len_out()), stage.c_out);
         let y_dot = &mut y_dot[images.clone()];
         let y = &self.value.bufs[step.placed.norm][images];
         let Work { scratch, sums, .. } = work;
@@ -345,14 +345,14 @@ impl DotChunk<'_> {
         let feed = step.reading.feed(self.value, self.tangent(), span);
         let v = feed.as_ref().map(|feed| (!step.ready).then_some(feed));
         if let Some(w_dot) = w_dot {
-            return stage.forward_dual(isa, &r, v, w, w_dot, scratch, y_dot, &mut seen);
+            return stage.map().forward_dual(isa, &stage, &r, v, [w, w_dot], scratch, y_dot, &mut seen);
         }
         match v {
             Some(v) => {
-                if stage.is_max() && !step.ready {
+                if stage.map().gating() == Gating::Maximum && !step.ready {
                     stage.fill(isa, Of::Value, &r, scratch);
                 }
-                stage.forward(isa, (Of::Tangent, v), w, false, scratch, y_dot, &mut seen);
+                stage.map().forward(isa, &stage, (Of::Tangent, v), w, scratch, y_dot, &mut seen);
             }
             // The sums stay zero.
             None => y_dot.fill(0.0),
@@ -394,7 +394,7 @@ fn stage_pass(
     let parts: Vec<Vec<Moments>> = items
         .map(|(index, (bufs, out))| {
             let mut chunk = Chunk { first: index * per_chunk, out, bufs };
-            let mut parts: Vec<Moments> = steps.iter().map(|s| Moments::new(s.placed.stage.c_out())).collect();
+            let mut parts: Vec<Moments> = steps.iter().map(|s| Moments::new(s.placed.stage.c_out)).collect();
             with_scratch(|work| {
                 for span in plan.spans(chunk.out.len() / plan.out_len(), &noise.drop_path) {
                     before(&mut chunk, span, work);
@@ -407,19 +407,9 @@ fn stage_pass(
         })
         .collect();
     for (at, step) in steps.iter().enumerate() {
-        let mut total = Moments::new(step.placed.stage.c_out());
+        let mut total = Moments::new(step.placed.stage.c_out);
         parts.iter().for_each(|part| total.merge(&part[at]));
         saved.norms[step.placed.norm] = Norm::from_moments(&total);
-    }
-}
-
-/// The buffer of a branch's summand and, if a batch norm precedes, which.
-pub(crate) fn term(plan: &Plan, branch: &Branch) -> Option<(usize, Option<usize>)> {
-    match &branch.action {
-        Action::Zero => None,
-        Action::Identity => Some((plan.state_buffer(branch.state), (branch.state < 2).then_some(branch.state))),
-        Action::Noise { buffer } => Some((*buffer, None)),
-        Action::Stages(stages) => stages.last().map(|p| (p.norm, Some(p.norm))),
     }
 }
 
@@ -459,7 +449,7 @@ impl<'a> NodeSum<'a> {
             .iter()
             .filter_map(|b| {
                 let b = &plan.branches[*b];
-                let (from, norm) = term(plan, b)?;
+                let (from, norm) = b.summand.source()?;
                 let p = p[b.alpha];
                 let affine = norm.map_or_else(Affine::default, |norm| saved.norms[norm].scaled(f64::from(p)));
                 Some((from, b.edge, affine, if norm.is_some() { 1.0 } else { p }))
@@ -503,7 +493,7 @@ impl<'a> NodeTangent<'a> {
             .iter()
             .filter_map(|b| {
                 let b = &plan.branches[*b];
-                let (from, norm) = term(plan, b)?;
+                let (from, norm) = b.summand.source()?;
                 let (p, p_dot) = (p[b.alpha], p_dot[b.alpha]);
                 let moves = dot.is_moving(from);
                 if p_dot == 0.0 && !moves {
@@ -566,8 +556,8 @@ pub(crate) fn moving_buffers(
     (0..2).for_each(|i| moves[i] |= inputs[i]);
     for b in &plan.branches {
         let state = moves[plan.state_buffer(b.state)];
-        b.placed().iter().for_each(|placed| moves[placed.norm] |= state);
-        if let Some((from, _)) = term(plan, b) {
+        b.stages.iter().for_each(|placed| moves[placed.norm] |= state);
+        if let Some((from, _)) = b.summand.source() {
             let moving = moves.get(from).is_some_and(|m| *m);
             moves[plan.state_buffer(2 + b.node)] |= moving || mixing_weight(b.alpha);
         }

@@ -5,8 +5,8 @@ pub mod buffers;
 pub mod cell;
 pub mod head;
 pub mod loss;
-pub mod noise;
 mod norm;
+mod ops;
 pub mod peak;
 mod plan;
 mod reading;
@@ -17,4 +17,5 @@ mod stage;
 pub mod stem;
 pub mod traffic;
 
+pub use ops::noise;
 pub use simd::Isa;

@@ -6,7 +6,7 @@ use crate::norm::Affine;
 use crate::plan::{Branch, Placed, Plan, Span, Unit};
 use crate::simd::blend::Source;
 use crate::simd::window::{Feed, Mode};
-use crate::stage::Stage;
+use crate::stage::{Gating, Stage};
 
 /// The tensors of a group of images, or their tangents.
 #[derive(Clone, Copy)]
@@ -87,7 +87,7 @@ impl<'a> Reading<'a> {
             len: plan.px(state) * plan.c,
             c: plan.c,
             affine: (state < 2).then(|| &affines[state]),
-            relu: stage.has_relu(),
+            relu: stage.map().gating() == Gating::Relu,
             border: stage.border(),
         }
     }
@@ -172,10 +172,10 @@ pub(crate) struct Step<'a, R> {
 
 /// The first stages of a unit.
 pub(crate) fn first_stages<'p, R>(plan: &'p Plan, unit: &Unit, reading: impl Fn(&Branch) -> R) -> Vec<Step<'p, R>> {
-    let with_stages = |b: &&Branch| b.runs() && !b.placed().is_empty();
+    let with_stages = |b: &&Branch| b.runs() && !b.stages.is_empty();
     let branches: Vec<&'p Branch> = unit.first.iter().map(|b| &plan.branches[*b]).filter(with_stages).collect();
     let step = |(at, b): (usize, &&'p Branch)| Step {
-        placed: &b.placed()[0],
+        placed: &b.stages[0],
         reading: reading(b),
         ready: at > 0 && b.shares_window(branches[at - 1]),
     };
@@ -184,7 +184,7 @@ pub(crate) fn first_stages<'p, R>(plan: &'p Plan, unit: &Unit, reading: impl Fn(
 
 /// The second stages of a unit.
 pub(crate) fn second_stages<'p, R>(plan: &'p Plan, unit: &Unit, reading: impl Fn(&Placed) -> R) -> Vec<Step<'p, R>> {
-    let twice = unit.second.iter().filter_map(|b| match plan.branches[*b].placed() {
+    let twice = unit.second.iter().filter_map(|b| match &plan.branches[*b].stages[..] {
         [first, second] => Some((first, second)),
         _ => None,
     });

@@ -9,11 +9,11 @@
 use std::collections::BTreeMap;
 
 use crate::backward::Want;
-use crate::cell::{moving_buffers, term};
-use crate::plan::{Action, Branch, Plan, Unit};
+use crate::cell::moving_buffers;
+use crate::plan::{Branch, Plan, Summand, Unit};
 use crate::simd::Isa;
 use crate::spec::{CellDims, CellSpec};
-use crate::stage::Stage;
+use crate::stage::Gating;
 
 /// Which tangents [`jvp`](crate::cell::jvp) is given beside that of p.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,14 +40,8 @@ pub fn macs(spec: &CellSpec, dims: CellDims, inputs: [bool; 2]) -> u64 {
     let plan = Plan::new(spec, dims, Isa::Portable);
     let from = |state: usize| state >= 2 || inputs[state];
     let pre = (0..2).filter(|state| from(*state)).map(|state| &plan.pre[state]);
-    let stages = plan.branches.iter().filter(|b| from(b.state)).flat_map(|b| b.placed());
-    // Every weight multiplies once for each pixel of the output, those of a 1x7 convolution once for each pixel of its own.
-    let of_stage = |stage: &Stage| {
-        let ([h, w], [a, b]) = (stage.side_out(), stage.weight_lens());
-        let rows = if matches!(stage, Stage::Seven { .. }) { stage.window().h } else { h };
-        (a * rows + b * h) * w
-    };
-    (pre.chain(stages).map(|placed| of_stage(&placed.stage)).sum::<usize>() * plan.n) as u64
+    let stages = plan.branches.iter().filter(|b| from(b.state)).flat_map(|b| &b.stages);
+    (pre.chain(stages).map(|placed| placed.stage.macs()).sum::<usize>() * plan.n) as u64
 }
 
 /// Bytes that [`forward`](crate::cell::forward) moves.
@@ -67,21 +61,21 @@ pub fn forward(spec: &CellSpec, dims: CellDims) -> u64 {
     for unit in plan.units.iter().map(Some).chain([None]) {
         let mut first = Pass::default();
         for part in &ends {
-            part.branches.iter().for_each(|b| first.read_term(&plan, &plan.branches[*b]));
+            part.branches.iter().for_each(|b| first.read_term(&plan.branches[*b]));
             first.write(Tensor::Buffer(plan.state_buffer(2 + part.node)));
         }
         let mut second = Pass::default();
         for b in starting(&plan, unit) {
-            if let Action::Noise { buffer } = b.action {
+            if let Summand::Noise { buffer } = b.summand {
                 first.write(Tensor::Buffer(buffer));
             }
-            if let Some(placed) = b.placed().first() {
+            if let Some(placed) = b.stages.first() {
                 first.read(Tensor::Buffer(plan.state_buffer(b.state)));
                 first.write(Tensor::Buffer(placed.norm));
             }
         }
         for b in branches(&plan, unit.map(|unit| &unit.second)) {
-            if let [first, placed] = b.placed() {
+            if let [first, placed] = &b.stages[..] {
                 second.read(Tensor::Buffer(first.norm));
                 second.write(Tensor::Buffer(placed.norm));
             }
@@ -122,18 +116,18 @@ pub fn tangent(spec: &CellSpec, dims: CellDims, moving: Moving) -> u64 {
         for part in &ends {
             let node = plan.state_buffer(2 + part.node);
             for b in part.branches.iter().map(|b| &plan.branches[*b]).filter(|_| moves[node]) {
-                first.read_term(&plan, b);
-                first.read_term_dot(&plan, b, &moves);
+                first.read_term(b);
+                first.read_term_dot(b, &moves);
             }
             first.write(Tensor::Dot(node));
         }
         for b in starting(&plan, unit) {
-            if let Some(placed) = b.placed().first().filter(|placed| moves[placed.norm]) {
+            if let Some(placed) = b.stages.first().filter(|placed| moves[placed.norm]) {
                 stage(&mut first, plan.state_buffer(b.state), placed.norm);
             }
         }
         for b in branches(&plan, unit.map(|unit| &unit.second)) {
-            if let [before, placed] = b.placed()
+            if let [before, placed] = &b.stages[..]
                 && moves[placed.norm]
             {
                 stage(&mut second, before.norm, placed.norm);
@@ -172,13 +166,13 @@ pub fn backward(spec: &CellSpec, dims: CellDims, want: Want, dual: Option<Moving
             }
         };
         let term = |pass: &mut Pass, b: &Branch| {
-            pass.read_term(&plan, b);
-            pass.read_term_dot(&plan, b, &moves);
+            pass.read_term(b);
+            pass.read_term_dot(b, &moves);
         };
         // Through the first stages of the unit before.
         for b in starting(&plan, before).filter(|b| needs(b.state)) {
-            match b.placed() {
-                [] if !matches!(b.action, Action::Identity) => continue,
+            match &b.stages[..] {
+                [] if !matches!(b.summand, Summand::State { .. }) => continue,
                 [] => {
                     at_node(&mut pass, b.node);
                     if want.p {
@@ -199,7 +193,7 @@ pub fn backward(spec: &CellSpec, dims: CellDims, want: Want, dual: Option<Moving
                     pass.read(Tensor::Buffer(first.norm));
                     pass.read_dot(first.norm, &moves);
                     // For the gate.
-                    if first.stage.has_relu() || first.stage.is_max() {
+                    if first.stage.map().gating() != Gating::Open {
                         pass.read(Tensor::Buffer(plan.state_buffer(b.state)));
                     }
                 }
@@ -212,12 +206,12 @@ pub fn backward(spec: &CellSpec, dims: CellDims, want: Want, dual: Option<Moving
             if !begun[2 + b.node] {
                 begin(&mut pass, &mut begun, 2 + b.node);
             }
-            let is_late = matches!(b.action, Action::Identity) && needs(b.state);
-            if !is_late && (want.p || !b.placed().is_empty()) {
+            let is_late = matches!(b.summand, Summand::State { .. }) && needs(b.state);
+            if !is_late && (want.p || !b.stages.is_empty()) {
                 at_node(&mut pass, b.node);
                 term(&mut pass, b);
             }
-            if let [first, second] = b.placed()
+            if let [first, second] = &b.stages[..]
                 && needs(b.state)
             {
                 at_node(&mut next, b.node);
@@ -293,8 +287,8 @@ impl Pass {
     }
 
     /// What a branch adds to its node.
-    fn read_term(&mut self, plan: &Plan, b: &Branch) {
-        if let Some((buffer, _)) = term(plan, b) {
+    fn read_term(&mut self, b: &Branch) {
+        if let Some((buffer, _)) = b.summand.source() {
             self.read(Tensor::Buffer(buffer));
         }
     }
@@ -306,8 +300,8 @@ impl Pass {
         }
     }
 
-    fn read_term_dot(&mut self, plan: &Plan, b: &Branch, moves: &[bool]) {
-        if let Some((buffer, _)) = term(plan, b) {
+    fn read_term_dot(&mut self, b: &Branch, moves: &[bool]) {
+        if let Some((buffer, _)) = b.summand.source() {
             self.read_dot(buffer, moves);
         }
     }
