@@ -7,6 +7,7 @@ pub mod head;
 pub mod loss;
 mod norm;
 mod ops;
+mod passes;
 pub mod peak;
 mod plan;
 mod reading;

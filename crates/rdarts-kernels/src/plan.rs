@@ -391,19 +391,6 @@ const LARGE: usize = 2 << 20;
 const UNIT: usize = 4 << 20;
 
 impl Branch {
-    /// The last stage, whose batch norm feeds the node.
-    pub fn last(&self) -> Option<&Placed> {
-        self.stages.last()
-    }
-
-    /// The first of its stages, if there are two.
-    pub fn first_of_two(&self) -> Option<&Placed> {
-        match &self.stages[..] {
-            [first, _] => Some(first),
-            _ => None,
-        }
-    }
-
     /// Whether the first stage of both is one and the same.
     fn shares_stage(&self, other: &Self) -> bool {
         matches!((&self.stages[..], &other.stages[..]), ([a, ..], [b, ..]) if a.norm == b.norm)

@@ -155,7 +155,9 @@ impl Stage {
             let (to, out_rest) = out.split_at_mut(kind.len());
             match kind {
                 WeightKind::Conv { c_in, c_out, .. } => {
-                    let products = from.chunks(c_in * c_out).zip(to.chunks_mut(c_in * c_out));
+                    // One channel is reduced by the second product alone.
+                    let len = (c_in * c_out).max(1);
+                    let products = from.chunks(len).zip(to.chunks_mut(len));
                     products.for_each(|(from, to)| transpose(from, c_in, c_out, to));
                 }
                 _ => to.copy_from_slice(from),
