@@ -8,7 +8,6 @@ pub mod loss;
 mod norm;
 mod ops;
 mod passes;
-pub mod peak;
 mod plan;
 mod reading;
 pub mod reference;
@@ -20,3 +19,4 @@ pub mod traffic;
 
 pub use ops::noise;
 pub use simd::Isa;
+pub use simd::fma::multiply_adds;

@@ -28,6 +28,9 @@ pub(crate) use portable::Portable;
 
 use std::sync::OnceLock;
 
+/// The instruction set that the program has chosen.
+static CHOSEN: OnceLock<Isa> = OnceLock::new();
+
 /// An instruction set the kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Isa {
@@ -45,15 +48,19 @@ impl Isa {
         [Self::Avx512, Self::Avx2, Self::Portable].into_iter().filter(|isa| isa.is_available()).collect()
     }
 
-    /// The fastest one, or the one that the environment variable `RDARTS_ISA` names (`avx512`, `avx2`,
-    /// `portable`) if this processor has it.
+    /// The one that was chosen, else the fastest.
     pub fn best() -> Self {
-        static BEST: OnceLock<Isa> = OnceLock::new();
-        *BEST.get_or_init(|| {
-            let available = Self::available();
-            let wanted = std::env::var("RDARTS_ISA").unwrap_or_default();
-            available.iter().copied().find(|isa| isa.name() == wanted).unwrap_or(available[0])
-        })
+        *CHOSEN.get_or_init(|| Self::available()[0])
+    }
+
+    /// Makes this the one that [`Isa::best`] returns, before anyone has asked: results of two do not mix.
+    ///
+    /// # Panics
+    /// If this processor does not have it, or another one is in use.
+    pub fn choose(self) {
+        self.check();
+        let in_use = *CHOSEN.get_or_init(|| self);
+        assert!(in_use == self, "{} is in use, not {}", in_use.name(), self.name());
     }
 
     /// Panics unless this processor has it: every entry into the kernels from outside asks once.
