@@ -15,7 +15,7 @@ use crate::simd::aligned::Aligned;
 use crate::simd::window::{Feed, Framed, Window, add_inside};
 use crate::spec::WeightKind;
 
-pub(crate) use crate::simd::depthwise::Cotangent;
+pub(crate) use crate::simd::tile::Cotangent;
 
 /// See the module's page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,8 @@
 
 use super::Start;
 use crate::simd::Isa;
-use crate::simd::depthwise::{self, Cotangent, Filling, Half, InputGradient, WeightGradient};
+use crate::simd::depthwise::{self, Half, InputGradient, WeightGradient};
+use crate::simd::tile::{Cotangent, Filling};
 use crate::simd::window::{Feed, Window};
 use crate::spec::WeightKind;
 use crate::stage::{Destination, Factors, Linear, Map, Of, Read, Scratch, Seen, Stage};

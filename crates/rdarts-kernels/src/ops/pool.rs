@@ -5,8 +5,8 @@
 
 use super::{Action, Start};
 use crate::simd::Isa;
-use crate::simd::depthwise::{Cotangent, Filling};
 use crate::simd::pool::{self, Kind, Pool};
+use crate::simd::tile::{Cotangent, Filling};
 use crate::simd::window::{Feed, Window};
 use crate::spec::WeightKind;
 use crate::stage::{Destination, Factors, Gating, Linear, Map, Of, Read, Scratch, Seen, Stage};

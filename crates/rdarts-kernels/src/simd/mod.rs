@@ -11,16 +11,28 @@
 //! | `Portable` | 8 | everywhere; the compiler vectorises it for the target's baseline (SSE2, NEON) |
 
 pub(crate) mod aligned;
-mod avx2;
-mod avx512;
-pub(crate) mod blend;
-pub(crate) mod depthwise;
-pub(crate) mod fma;
-pub(crate) mod normal;
-pub(crate) mod pointwise;
-pub(crate) mod pool;
+
 mod portable;
+
+mod avx2;
+
+mod avx512;
+
+pub(crate) mod blend;
+
 pub(crate) mod window;
+
+pub(crate) mod pointwise;
+
+pub(crate) mod tile;
+
+pub(crate) mod depthwise;
+
+pub(crate) mod pool;
+
+pub(crate) mod normal;
+
+pub(crate) mod fma;
 
 pub(crate) use avx2::Avx2;
 pub(crate) use avx512::Avx512;
