@@ -2,7 +2,7 @@
 //! reads and writes. `cell` and `backward` carry the steps out, `traffic` counts the bytes they move.
 //!
 //! A pass ends where the next one needs sums over the whole batch. [`forward`] and [`tangent`] go through the units of the
-//! plan from first to last, [`backward`] from last to first, in two passes each: one sends the branches of the unit before
+//! plan from first to last, [`Back::passes`] from last to first, in two passes each: one sends the branches of the unit before
 //! through their first stages, to the gradients of the states where they start, and takes the sums of this one at the
 //! gradients of the nodes it leads to, complete by then (those of skip connections later, where their state's gradient
 //! begins); one goes through the second stages.

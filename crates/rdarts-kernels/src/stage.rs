@@ -96,6 +96,33 @@ impl Scratch {
     }
 }
 
+/// Where the gradients go that are wanted.
+pub(crate) struct Gradients<'a> {
+    pub input: Option<Destination<'a>>,
+    /// Added to.
+    pub dw: Option<&'a mut [f32]>,
+}
+
+/// What every map needs.
+pub(crate) struct Call<'a> {
+    pub isa: Isa,
+    /// Of a few images.
+    pub stage: &'a Stage,
+    pub scratch: &'a mut Scratch,
+}
+
+impl Call<'_> {
+    fn again(&mut self) -> Call<'_> {
+        Call { isa: self.isa, stage: self.stage, scratch: self.scratch }
+    }
+}
+
+/// The value or the tangent of the input; without a feed the window has been filled already.
+pub(crate) type Input<'a> = (Of, Option<&'a Feed<'a>>);
+
+/// The value, and the tangent unless it rests, which too may have been filled already.
+pub(crate) type Inputs<'a> = (&'a Feed<'a>, Option<Option<&'a Feed<'a>>>);
+
 /// Output a stage has just made, with the first of its pixels.
 pub(crate) type Seen<'a> = dyn FnMut(usize, &[f32]) + 'a;
 
@@ -195,95 +222,42 @@ pub(crate) trait Map {
     }
 }
 
-/// The maps of a stage: `stage` is itself, of a few images.
-#[allow(clippy::too_many_arguments)]
+/// The maps of a stage.
 pub(crate) trait Linear: Map {
-    /// y = L_w(v), where v is the value or the tangent of the input. It comes from `feed`, or the window has been filled
-    /// already. A tangent's max pooling finds the value in the other window.
-    fn forward(
-        &self,
-        isa: Isa,
-        stage: &Stage,
-        input: (Of, Option<&Feed<'_>>),
-        w: Factors<'_>,
-        scratch: &mut Scratch,
-        y: &mut [f32],
-        seen: &mut Seen<'_>,
-    );
+    /// y = L_w(v), where v is the value or the tangent of the input. A tangent's max pooling finds the value in the other
+    /// window.
+    fn forward(&self, call: Call<'_>, v: Input<'_>, w: Factors<'_>, y: &mut [f32], seen: &mut Seen<'_>);
 
-    /// y = the tangent along v in the input, unless it rests, and along `w_dot` in the weights. The window of v comes from
-    /// `feed` or has been filled already. Only for stages that have weights.
-    fn forward_dual(
-        &self,
-        isa: Isa,
-        stage: &Stage,
-        r: &Feed<'_>,
-        v: Option<Option<&Feed<'_>>>,
-        w_and_dot: [Factors<'_>; 2],
-        scratch: &mut Scratch,
-        y: &mut [f32],
-        seen: &mut Seen<'_>,
-    );
+    /// y = the tangent along v in the input, unless it rests, and along the second weights. Only for stages that have some.
+    fn forward_dual(&self, call: Call<'_>, rv: Inputs<'_>, w: [Factors<'_>; 2], y: &mut [f32], seen: &mut Seen<'_>);
 
     /// Transposes of [`Linear::forward`] for the gradient g of y: input (+)= gate L_w'(g), dw += d<g, L_w(r)>/dw.
     /// The second weights come from [`Stage::transpose`]; r is the input.
-    fn vjp(
-        &self,
-        isa: Isa,
-        stage: &Stage,
-        r: Read<'_>,
-        w_and_transposed: [Factors<'_>; 2],
-        g: &Cotangent<'_>,
-        input: Option<Destination<'_>>,
-        dw: Option<&mut [f32]>,
-        scratch: &mut Scratch,
-    );
+    fn vjp(&self, call: Call<'_>, r: Read<'_>, w: [Factors<'_>; 2], g: &Cotangent<'_>, to: Gradients<'_>);
 
-    /// The gradient of the input, of a stage whose weights move along `w_dot`, for the gradients of its value and of its
-    /// tangent.
+    /// The gradient of the input, of a stage whose weights move, for the gradients of its value and of its tangent. The
+    /// second pair of weights is that of the tangents.
     fn vjp_dual(
         &self,
-        isa: Isa,
-        stage: &Stage,
+        call: Call<'_>,
         r: Read<'_>,
-        w_and_transposed: [Factors<'_>; 2],
-        dot_and_transposed: [Factors<'_>; 2],
-        g_and_d: [&Cotangent<'_>; 2],
-        input: Destination<'_>,
-        scratch: &mut Scratch,
+        w: [[Factors<'_>; 2]; 2],
+        g: [&Cotangent<'_>; 2],
+        to: Destination<'_>,
     );
 }
 
 /// The maps of a stage that takes an image as a whole.
-#[allow(clippy::too_many_arguments)]
 pub(crate) trait Dense: Map {
-    /// Whether `image_vjp` overwrites all of `dv`.
+    /// Whether `image_vjp` overwrites all of the gradient of the window.
     const OVERWRITES: bool = false;
 
-    /// y (+)= L_w(v) of the window of one image; `between` is scratch.
-    fn image(
-        &self,
-        isa: Isa,
-        stage: &Stage,
-        v: &[f32],
-        w: Factors<'_>,
-        accumulate: bool,
-        between: &mut Aligned,
-        y: &mut [f32],
-    );
+    /// y (+)= L_w(v) of the window of one image.
+    fn image(&self, one: Image<'_>, v: &[f32], w: Factors<'_>, accumulate: bool, y: &mut [f32]);
 
-    /// The transposes up to the gate: v is the window of the input, if dw needs it, dv what the gradient of that is added to.
-    fn image_vjp(
-        &self,
-        isa: Isa,
-        stage: &Stage,
-        v: &[f32],
-        w_and_transposed: [Factors<'_>; 2],
-        g: &[f32],
-        dv: Option<&mut [f32]>,
-        dw: Option<&mut [f32]>,
-        rows: &mut Aligned,
-    );
+    /// The transposes up to the gate, added to the gradients of the window and of w; v is the window, if the latter is
+    /// wanted.
+    fn image_vjp(&self, one: Image<'_>, v: &[f32], w: [Factors<'_>; 2], g: &[f32], to: [Option<&mut [f32]>; 2]);
 
     /// The weights with one replaced by its tangent, for each of those that act one after the other. As they are here, two
     /// act side by side.
@@ -292,18 +266,16 @@ pub(crate) trait Dense: Map {
     }
 }
 
+/// A stage of one image, with room for what lies between two products.
+pub(crate) struct Image<'a> {
+    pub isa: Isa,
+    pub stage: &'a Stage,
+    pub room: &'a mut Aligned,
+}
+
 /// y (+)= L_w(v) of all images of a stage.
-#[allow(clippy::too_many_arguments)]
-fn images(
-    map: &impl Dense,
-    isa: Isa,
-    stage: &Stage,
-    (of, feed): (Of, Option<&Feed<'_>>),
-    w: Factors<'_>,
-    accumulate: bool,
-    scratch: &mut Scratch,
-    y: &mut [f32],
-) {
+fn images(map: &impl Dense, call: Call<'_>, (of, feed): Input<'_>, w: Factors<'_>, accumulate: bool, y: &mut [f32]) {
+    let Call { isa, stage, scratch } = call;
     if let Some(feed) = feed {
         stage.fill(isa, of, feed, scratch);
     }
@@ -311,66 +283,45 @@ fn images(
     let one = stage.of_images(1);
     for (image, y) in y[..stage.len_out()].chunks_mut(one.len_out()).enumerate() {
         let v = &windows[of as usize].values()[stage.win.image(image)..];
-        map.image(isa, &one, v, w, accumulate, between, y);
+        map.image(Image { isa, stage: &one, room: between }, v, w, accumulate, y);
     }
 }
 
 impl<D: Dense> Linear for D {
-    fn forward(
-        &self,
-        isa: Isa,
-        stage: &Stage,
-        input: (Of, Option<&Feed<'_>>),
-        w: Factors<'_>,
-        scratch: &mut Scratch,
-        y: &mut [f32],
-        seen: &mut Seen<'_>,
-    ) {
-        images(self, isa, stage, input, w, false, scratch, y);
-        seen(0, &y[..stage.len_out()]);
+    fn forward(&self, call: Call<'_>, v: Input<'_>, w: Factors<'_>, y: &mut [f32], seen: &mut Seen<'_>) {
+        let len = call.stage.len_out();
+        images(self, call, v, w, false, y);
+        seen(0, &y[..len]);
     }
 
     fn forward_dual(
         &self,
-        isa: Isa,
-        stage: &Stage,
-        r: &Feed<'_>,
-        v: Option<Option<&Feed<'_>>>,
+        mut call: Call<'_>,
+        (r, v): Inputs<'_>,
         [w, w_dot]: [Factors<'_>; 2],
-        scratch: &mut Scratch,
         y: &mut [f32],
         seen: &mut Seen<'_>,
     ) {
         match v {
-            Some(feed) => images(self, isa, stage, (Of::Tangent, feed), w, false, scratch, y),
+            Some(feed) => images(self, call.again(), (Of::Tangent, feed), w, false, y),
             None => y.fill(0.0),
         }
         for (at, moved) in self.moving(w, w_dot).into_iter().enumerate() {
-            images(self, isa, stage, (Of::Value, (at == 0).then_some(r)), moved, true, scratch, y);
+            images(self, call.again(), (Of::Value, (at == 0).then_some(r)), moved, true, y);
         }
-        seen(0, &y[..stage.len_out()]);
+        seen(0, &y[..call.stage.len_out()]);
     }
 
-    fn vjp(
-        &self,
-        isa: Isa,
-        stage: &Stage,
-        r: Read<'_>,
-        w: [Factors<'_>; 2],
-        g: &Cotangent<'_>,
-        input: Option<Destination<'_>>,
-        mut dw: Option<&mut [f32]>,
-        scratch: &mut Scratch,
-    ) {
+    fn vjp(&self, call: Call<'_>, r: Read<'_>, w: [Factors<'_>; 2], g: &Cotangent<'_>, to: Gradients<'_>) {
+        let (Call { isa, stage, scratch }, Gradients { input, mut dw }) = (call, to);
         debug_assert!(input.as_ref().is_none_or(|d| d.sums.is_none()), "only a half takes sums");
         if input.is_none() && dw.is_none() {
             return;
         }
-        let (one, win, c_out) = (stage.of_images(1), stage.win, stage.c_out);
-        let len = stage.len_out();
+        let (one, win, len) = (stage.of_images(1), stage.win, stage.len_out());
         let Scratch { windows: [window, _], rows, between, dense, .. } = scratch;
         Scratch::grow(dense, len);
-        g.make(isa, 0, len / c_out, c_out, dense);
+        g.make(isa, 0, len / stage.c_out, stage.c_out, dense);
         if let (Some(_), Some(feed)) = (&dw, r.unless_ready()) {
             window.fill(isa, win, feed);
         }
@@ -382,7 +333,7 @@ impl<D: Dense> Linear for D {
             let at = win.image(image);
             let v = window.values().get(at..).unwrap_or_default();
             let dv = input.is_some().then(|| &mut between[at..]);
-            self.image_vjp(isa, &one, v, w, g, dv, dw.as_deref_mut(), rows);
+            self.image_vjp(Image { isa, stage: &one, room: rows }, v, w, g, [dv, dw.as_deref_mut()]);
         }
         if let Some(Destination { out, stride, accumulate, .. }) = input {
             add_inside(isa, win, between, r.feed.gate(), out, stride, accumulate);
@@ -391,21 +342,18 @@ impl<D: Dense> Linear for D {
 
     fn vjp_dual(
         &self,
-        isa: Isa,
-        stage: &Stage,
+        mut call: Call<'_>,
         r: Read<'_>,
-        [w, w_t]: [Factors<'_>; 2],
-        [w_dot, w_dot_t]: [Factors<'_>; 2],
+        [[w, w_t], [w_dot, w_dot_t]]: [[Factors<'_>; 2]; 2],
         [g, d]: [&Cotangent<'_>; 2],
-        input: Destination<'_>,
-        scratch: &mut Scratch,
+        to: Destination<'_>,
     ) {
-        let Destination { out, stride, accumulate, .. } = input;
+        let Destination { out, stride, accumulate, .. } = to;
         let moving = self.moving(w, w_dot).into_iter().zip(self.moving(w_t, w_dot_t));
         let all = std::iter::once((g, w, w_t)).chain(moving.map(|(w, w_t)| (d, w, w_t)));
         for (k, (g, w, w_t)) in all.enumerate() {
             let to = Destination { out: &mut *out, stride, accumulate: accumulate || k > 0, sums: None };
-            self.vjp(isa, stage, r, [w, w_t], g, Some(to), None, scratch);
+            self.vjp(call.again(), r, [w, w_t], g, Gradients { input: Some(to), dw: None });
         }
     }
 }

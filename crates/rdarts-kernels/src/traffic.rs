@@ -1,9 +1,10 @@
 //! What the passes over a cell cost: multiply-adds, the floor that arithmetic sets, and bytes, that of memory.
 //!
 //! The bytes are those of the steps that `passes.rs` lists, the same that are carried out. A pass takes a few images at a
-//! time, small enough for the second cache level, and ends where the next one needs sums over the whole batch. So each tensor
-//! it touches crosses once, and twice if it is written: its lines come before they go. What a third cache level keeps from one pass to the next is not taken off. Weights and sums are not counted. What rests
-//! or is unused in one direction only (noise, kept gradients in front of all that moves) is counted as if it moved.
+//! time, small enough for the second cache level. So each tensor it touches crosses once, and twice if it is written: its
+//! lines come before they go. What a third cache level keeps from one pass to the next is not taken off. Weights and sums are
+//! not counted. What rests or is unused in one direction only (noise, kept gradients in front of all that moves) is counted
+//! as if it moved.
 
 use std::collections::BTreeSet;
 

@@ -11,7 +11,7 @@ use crate::passes::{BackStep, Begin, First, Tensor};
 use crate::plan::{Branch, Part, Placed, Span};
 use crate::reading::Reading;
 use crate::simd::blend::{Source, blend, dots};
-use crate::stage::{Cotangent, Destination, Read, Scratch};
+use crate::stage::{Call, Cotangent, Destination, Gradients, Read, Scratch};
 
 /// The cotangents of what a batch norm made, and the coefficients of its vjp.
 struct AtNorm<'a> {
@@ -277,17 +277,18 @@ impl Context<'_> {
             sources.push(Source::new(dot, c, &coef.of_dot));
         }
         let g = Cotangent { sources: &sources, shift: &coef.shift, in_place };
+        let call = Call { isa, stage: &stage, scratch };
         let weights_move = self.w_dot_t.as_ref().zip(self.pushed.and_then(|d| d.tangent.w));
         let ((w_dot_t, w_dot), to) = match (weights_move, to) {
             (Some(moving), Some(to)) => (moving, to),
-            (_, to) => return stage.map().vjp(isa, &stage, r, [w, w_t], &g, to, dw, scratch),
+            (_, to) => return stage.map().vjp(call, r, [w, w_t], &g, Gradients { input: to, dw }),
         };
         let mut sources = Vec::with_capacity(from.len() + 1);
         add_tangents(&mut sources, c, from, &coef.dot_of_d, |b| b.weight);
         sources.push(Source::new(y, c, &coef.dot_of_y));
         let g_dot = Cotangent { sources: &sources, shift: &coef.dot_shift, in_place: None };
         let (w_dot, w_dot_t) = (stage.factors(&w_dot[at..]), stage.factors(&w_dot_t[at..]));
-        stage.map().vjp_dual(isa, &stage, r, [w, w_t], [w_dot, w_dot_t], [&g, &g_dot], to, scratch);
+        stage.map().vjp_dual(call, r, [[w, w_t], [w_dot, w_dot_t]], [&g, &g_dot], to);
     }
 
     /// Adds a few images to the sums of a preprocess block.

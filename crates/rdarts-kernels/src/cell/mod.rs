@@ -39,7 +39,7 @@ pub struct CellInput<'a> {
     pub s1: &'a [f32],
     /// Mixing weights, one per operation of each edge, in edge order.
     pub p: &'a [f32],
-    /// All weights, in the order of [`CellSpec::weights`].
+    /// All weights, in the order of [`CellSpec::weights`](crate::spec::CellSpec::weights).
     pub w: &'a [f32],
 }
 

@@ -13,9 +13,9 @@ use crate::reading::{DotReading, Group, Staged};
 use crate::simd::Isa;
 use crate::simd::blend::{Source, add_dots, blend};
 use crate::spec::CellNoise;
-use crate::stage::{Gating, Of};
+use crate::stage::{Call, Gating, Of};
 
-/// Tangent of the cell, whose output is kept in the result; `out` is what [`forward`] has written.
+/// Tangent of the cell, whose output is kept in the result; `out` is what [`forward`](super::forward) has written.
 ///
 /// # Panics
 /// If a slice has not the length its shape says.
@@ -163,13 +163,15 @@ impl DotChunk<'_> {
         let v = feed.as_ref().map(|feed| (!ready).then_some(feed));
         match (v, w_dot) {
             (v, Some(w_dot)) => {
-                stage.map().forward_dual(isa, &stage, &r, v, [w, w_dot], scratch, y_dot, &mut seen);
+                let call = Call { isa, stage: &stage, scratch };
+                stage.map().forward_dual(call, (&r, v), [w, w_dot], y_dot, &mut seen);
             }
             (Some(v), None) => {
                 if stage.map().gating() == Gating::Maximum && !ready {
                     stage.fill(isa, Of::Value, &r, scratch);
                 }
-                stage.map().forward(isa, &stage, (Of::Tangent, v), w, scratch, y_dot, &mut seen);
+                let call = Call { isa, stage: &stage, scratch };
+                stage.map().forward(call, (Of::Tangent, v), w, y_dot, &mut seen);
             }
             // The sums stay zero.
             (None, None) => y_dot.fill(0.0),

@@ -12,10 +12,10 @@ use crate::reading::{Group, Reading, Staged};
 use crate::simd::Isa;
 use crate::simd::blend::{Source, add_moments};
 use crate::spec::{CellDims, CellNoise, CellSpec};
-use crate::stage::Of;
+use crate::stage::{Call, Of};
 
-/// Value of the cell into `out`, (n, h_out, w_out, nodes * c). [`jvp`] and `vjp` read the nodes there: `out` must be as
-/// it is then for as long as what is returned.
+/// Value of the cell into `out`, (n, h_out, w_out, nodes * c). [`jvp`](super::jvp) and `vjp` read the nodes there: `out`
+/// must be as it is then for as long as what is returned.
 ///
 /// # Panics
 /// If a slice has not the length its shape says.
@@ -145,7 +145,8 @@ impl Chunk<'_> {
         let feed = (Of::Value, (!ready).then_some(&feed));
         let w = stage.factors(&w[placed.weights..]);
         let image = &mut y[span.of(placed.stage.len_out())];
-        stage.map().forward(isa, &stage, feed, w, scratch, image, &mut |first, y| {
+        let call = Call { isa, stage: &stage, scratch };
+        stage.map().forward(call, feed, w, image, &mut |first, y| {
             if first == 0 {
                 pivot.copy_from_slice(&y[..c]);
             }

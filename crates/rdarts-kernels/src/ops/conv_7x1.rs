@@ -5,11 +5,10 @@
 
 use super::{Action, Start};
 use crate::simd::Isa;
-use crate::simd::aligned::Aligned;
 use crate::simd::pointwise::{product, weight_gradient};
 use crate::simd::window::Window;
 use crate::spec::WeightKind;
-use crate::stage::{Dense, Factors, Map, Scratch, Stage};
+use crate::stage::{Dense, Factors, Image, Map, Scratch, Stage};
 
 /// See the module's page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,16 +46,8 @@ impl Map for Seven {
 }
 
 impl Dense for Seven {
-    fn image(
-        &self,
-        isa: Isa,
-        stage: &Stage,
-        v: &[f32],
-        w: Factors<'_>,
-        accumulate: bool,
-        u: &mut Aligned,
-        y: &mut [f32],
-    ) {
+    fn image(&self, one: Image<'_>, v: &[f32], w: Factors<'_>, accumulate: bool, y: &mut [f32]) {
+        let Image { isa, stage, room: u } = one;
         let ([h_out, w_out], win, c) = (stage.side_out(), stage.win, stage.win.c);
         Scratch::grow(u, (win.h + 6) * w_out * c);
         rows_of_seven(isa, stage, v, w.0, u);
@@ -70,21 +61,12 @@ impl Dense for Seven {
         }
     }
 
-    fn image_vjp(
-        &self,
-        isa: Isa,
-        stage: &Stage,
-        v: &[f32],
-        [w, w_t]: [Factors<'_>; 2],
-        g: &[f32],
-        dv: Option<&mut [f32]>,
-        dw: Option<&mut [f32]>,
-        rows: &mut Aligned,
-    ) {
+    fn image_vjp(&self, one: Image<'_>, v: &[f32], w: [Factors<'_>; 2], g: &[f32], [dv, dw]: [Option<&mut [f32]>; 2]) {
+        let (Image { isa, stage, room }, [w, w_t]) = (one, w);
         let ([h_out, w_out], win, c, stride) = (stage.side_out(), stage.win, stage.win.c, stage.stride);
         let len = (win.h + 6) * w_out * c;
-        Scratch::grow(rows, 2 * len);
-        let (u, du) = rows.split_at_mut(len);
+        Scratch::grow(room, 2 * len);
+        let (u, du) = room.split_at_mut(len);
         du[..len].fill(0.0);
         for row in 0..h_out {
             let g = &g[row * w_out * c..];

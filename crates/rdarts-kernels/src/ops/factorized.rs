@@ -1,12 +1,10 @@
 //! FactorizedReduce: relu, then two products of the even pixels (2 y, 2 x) and of the odd ones (2 y + 1, 2 x + 1), whose
 //! outputs lie beside one another; batch norm.
 
-use crate::simd::Isa;
-use crate::simd::aligned::Aligned;
 use crate::simd::pointwise::{product, weight_gradient};
 use crate::simd::window::Window;
 use crate::spec::WeightKind;
-use crate::stage::{Dense, Factors, Map, Stage};
+use crate::stage::{Dense, Factors, Image, Map, Stage};
 
 /// See the module's page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,16 +29,8 @@ impl Map for Factorized {
 }
 
 impl Dense for Factorized {
-    fn image(
-        &self,
-        isa: Isa,
-        stage: &Stage,
-        v: &[f32],
-        w: Factors<'_>,
-        accumulate: bool,
-        _: &mut Aligned,
-        y: &mut [f32],
-    ) {
+    fn image(&self, one: Image<'_>, v: &[f32], w: Factors<'_>, accumulate: bool, y: &mut [f32]) {
+        let Image { isa, stage, .. } = one;
         let ([h_out, w_out], c, c_out) = (stage.side_out(), stage.win.c, stage.c_out);
         let first = c_out / 2;
         for row in 0..h_out {
@@ -51,17 +41,8 @@ impl Dense for Factorized {
         }
     }
 
-    fn image_vjp(
-        &self,
-        isa: Isa,
-        stage: &Stage,
-        v: &[f32],
-        [_, w_t]: [Factors<'_>; 2],
-        g: &[f32],
-        dv: Option<&mut [f32]>,
-        dw: Option<&mut [f32]>,
-        _: &mut Aligned,
-    ) {
+    fn image_vjp(&self, one: Image<'_>, v: &[f32], w: [Factors<'_>; 2], g: &[f32], [dv, dw]: [Option<&mut [f32]>; 2]) {
+        let (Image { isa, stage, .. }, [_, w_t]) = (one, w);
         let ([h_out, w_out], c, c_out) = (stage.side_out(), stage.win.c, stage.c_out);
         let (first, second) = (c_out / 2, c_out - c_out / 2);
         if let Some(dw) = dw {

@@ -2,12 +2,11 @@
 //! whose maps take directions in both weights at once.
 
 use super::Start;
-use crate::simd::Isa;
 use crate::simd::depthwise::{self, Half, InputGradient, WeightGradient};
 use crate::simd::tile::{Cotangent, Filling};
-use crate::simd::window::{Feed, Window};
+use crate::simd::window::Window;
 use crate::spec::WeightKind;
-use crate::stage::{Destination, Factors, Linear, Map, Of, Read, Scratch, Seen, Stage};
+use crate::stage::{Call, Destination, Factors, Gradients, Input, Inputs, Linear, Map, Read, Scratch, Seen, Stage};
 
 /// The depthwise window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,17 +34,8 @@ impl Map for Taps {
 }
 
 impl Linear for Taps {
-    fn forward(
-        &self,
-        isa: Isa,
-        stage: &Stage,
-        (of, feed): (Of, Option<&Feed<'_>>),
-        w: Factors<'_>,
-        scratch: &mut Scratch,
-        y: &mut [f32],
-        seen: &mut Seen<'_>,
-    ) {
-        let half = self.shape(stage);
+    fn forward(&self, call: Call<'_>, (of, feed): Input<'_>, w: Factors<'_>, y: &mut [f32], seen: &mut Seen<'_>) {
+        let (isa, half, scratch) = (call.isa, self.shape(call.stage), call.scratch);
         Scratch::grow(&mut scratch.rows, half.scratch());
         let v = Filling::new(isa, half.win, feed, &mut scratch.windows[of as usize]);
         depthwise::forward(isa, half, v, w.0, w.1, false, &mut scratch.rows, y, seen);
@@ -53,40 +43,27 @@ impl Linear for Taps {
 
     fn forward_dual(
         &self,
-        isa: Isa,
-        stage: &Stage,
-        r: &Feed<'_>,
-        v: Option<Option<&Feed<'_>>>,
+        call: Call<'_>,
+        (r, v): Inputs<'_>,
         [w, w_dot]: [Factors<'_>; 2],
-        scratch: &mut Scratch,
         y: &mut [f32],
         seen: &mut Seen<'_>,
     ) {
-        let half = self.shape(stage);
-        let Scratch { windows: [of_r, of_v], rows, .. } = scratch;
+        let (isa, half) = (call.isa, self.shape(call.stage));
+        let Scratch { windows: [of_r, of_v], rows, .. } = call.scratch;
         Scratch::grow(rows, half.scratch());
         let r = Filling::new(isa, half.win, Some(r), of_r);
         let v = v.map(|feed| Filling::new(isa, half.win, feed, of_v));
         depthwise::forward_dual(isa, half, r, v, [w.0, w.1], [w_dot.0, w_dot.1], rows, y, seen);
     }
 
-    fn vjp(
-        &self,
-        isa: Isa,
-        stage: &Stage,
-        r: Read<'_>,
-        [w, w_t]: [Factors<'_>; 2],
-        g: &Cotangent<'_>,
-        input: Option<Destination<'_>>,
-        dw: Option<&mut [f32]>,
-        scratch: &mut Scratch,
-    ) {
-        let half = self.shape(stage);
-        let Scratch { windows: [window, _], gradients: [gradient, _], rows, .. } = scratch;
+    fn vjp(&self, call: Call<'_>, r: Read<'_>, [w, w_t]: [Factors<'_>; 2], g: &Cotangent<'_>, to: Gradients<'_>) {
+        let (isa, half) = (call.isa, self.shape(call.stage));
+        let Scratch { windows: [window, _], gradients: [gradient, _], rows, .. } = call.scratch;
         Scratch::grow(rows, half.scratch());
-        let input = input.map(|to| input_gradient(r, to));
-        let weights = dw.map(|dw| {
-            let (dw, pw) = dw.split_at_mut(stage.weight_lens()[0]);
+        let input = to.input.map(|to| input_gradient(r, to));
+        let weights = to.dw.map(|dw| {
+            let (dw, pw) = dw.split_at_mut(call.stage.weight_lens()[0]);
             WeightGradient { r: Filling::new(isa, half.win, r.unless_ready(), window), dw, pw }
         });
         depthwise::vjp(isa, half, w.0, w_t.1, g, input, weights, rows, gradient);
@@ -94,20 +71,17 @@ impl Linear for Taps {
 
     fn vjp_dual(
         &self,
-        isa: Isa,
-        stage: &Stage,
+        call: Call<'_>,
         r: Read<'_>,
-        [w, w_t]: [Factors<'_>; 2],
-        [w_dot, w_dot_t]: [Factors<'_>; 2],
+        [[w, w_t], [w_dot, w_dot_t]]: [[Factors<'_>; 2]; 2],
         g: [&Cotangent<'_>; 2],
-        input: Destination<'_>,
-        scratch: &mut Scratch,
+        to: Destination<'_>,
     ) {
-        let half = self.shape(stage);
-        let Scratch { rows, gradients, .. } = scratch;
+        let half = self.shape(call.stage);
+        let Scratch { rows, gradients, .. } = call.scratch;
         Scratch::grow(rows, half.scratch());
         let (w, w_dot) = ([w.0, w_t.1], [w_dot.0, w_dot_t.1]);
-        depthwise::vjp_dual(isa, half, w, w_dot, g, input_gradient(r, input), rows, gradients.each_mut());
+        depthwise::vjp_dual(call.isa, half, w, w_dot, g, input_gradient(r, to), rows, gradients.each_mut());
     }
 }
 

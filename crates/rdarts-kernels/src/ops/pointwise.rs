@@ -1,11 +1,9 @@
 //! The ordinary preprocess block: relu, a product of every pixel with `[c_in][c_out]`, batch norm.
 
-use crate::simd::Isa;
-use crate::simd::aligned::Aligned;
 use crate::simd::pointwise::{product, weight_gradient};
 use crate::simd::window::Window;
 use crate::spec::WeightKind;
-use crate::stage::{Dense, Factors, Map, Stage};
+use crate::stage::{Dense, Factors, Image, Map, Stage};
 
 /// See the module's page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,31 +23,14 @@ impl Map for Pointwise {
 impl Dense for Pointwise {
     const OVERWRITES: bool = true;
 
-    fn image(
-        &self,
-        isa: Isa,
-        stage: &Stage,
-        v: &[f32],
-        w: Factors<'_>,
-        accumulate: bool,
-        _: &mut Aligned,
-        y: &mut [f32],
-    ) {
+    fn image(&self, one: Image<'_>, v: &[f32], w: Factors<'_>, accumulate: bool, y: &mut [f32]) {
+        let Image { isa, stage, .. } = one;
         let (win, c_out) = (stage.win, stage.c_out);
         product(isa, win.h * win.w, (win.c, c_out), v, win.c, w.0, y, c_out, accumulate);
     }
 
-    fn image_vjp(
-        &self,
-        isa: Isa,
-        stage: &Stage,
-        v: &[f32],
-        [_, w_t]: [Factors<'_>; 2],
-        g: &[f32],
-        dv: Option<&mut [f32]>,
-        dw: Option<&mut [f32]>,
-        _: &mut Aligned,
-    ) {
+    fn image_vjp(&self, one: Image<'_>, v: &[f32], w: [Factors<'_>; 2], g: &[f32], [dv, dw]: [Option<&mut [f32]>; 2]) {
+        let (Image { isa, stage, .. }, [_, w_t]) = (one, w);
         let (px, c, c_out) = (stage.win.h * stage.win.w, stage.win.c, stage.c_out);
         if let Some(dw) = dw {
             weight_gradient(isa, px, (c, c_out), v, c, g, c_out, dw);

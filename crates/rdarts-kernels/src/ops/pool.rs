@@ -4,12 +4,13 @@
 //! (`plan.rs`).
 
 use super::{Action, Start};
-use crate::simd::Isa;
 use crate::simd::pool::{self, Kind, Pool};
 use crate::simd::tile::{Cotangent, Filling};
-use crate::simd::window::{Feed, Window};
+use crate::simd::window::Window;
 use crate::spec::WeightKind;
-use crate::stage::{Destination, Factors, Gating, Linear, Map, Of, Read, Scratch, Seen, Stage};
+use crate::stage::{
+    Call, Destination, Factors, Gating, Gradients, Input, Inputs, Linear, Map, Of, Read, Scratch, Seen, Stage,
+};
 
 /// See the module's page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,81 +46,51 @@ impl Map for Pooling {
 }
 
 impl Linear for Pooling {
-    fn forward(
-        &self,
-        isa: Isa,
-        stage: &Stage,
-        (of, feed): (Of, Option<&Feed<'_>>),
-        _: Factors<'_>,
-        scratch: &mut Scratch,
-        y: &mut [f32],
-        seen: &mut Seen<'_>,
-    ) {
-        let pool = self.shape(stage);
-        Scratch::grow(&mut scratch.rows, pool.scratch());
-        let [of_value, of_tangent] = &mut scratch.windows;
+    fn forward(&self, call: Call<'_>, (of, feed): Input<'_>, _: Factors<'_>, y: &mut [f32], seen: &mut Seen<'_>) {
+        let pool = self.shape(call.stage);
+        let Scratch { windows: [of_value, of_tangent], rows, .. } = call.scratch;
+        Scratch::grow(rows, pool.scratch());
         // Nobody may have filled the value's window yet, unless it is asked for.
         let (at, v) = match of {
             Of::Value => (None, of_value),
             Of::Tangent => ((pool.kind == Kind::Max).then(|| of_value.values()), of_tangent),
         };
-        let v = Filling::new(isa, pool.win, feed, v);
-        pool::forward(isa, pool, at, v, &mut scratch.rows, y, seen);
+        let v = Filling::new(call.isa, pool.win, feed, v);
+        pool::forward(call.isa, pool, at, v, rows, y, seen);
     }
 
-    fn forward_dual(
-        &self,
-        _: Isa,
-        _: &Stage,
-        _: &Feed<'_>,
-        _: Option<Option<&Feed<'_>>>,
-        _: [Factors<'_>; 2],
-        _: &mut Scratch,
-        _: &mut [f32],
-        _: &mut Seen<'_>,
-    ) {
+    fn forward_dual(&self, _: Call<'_>, _: Inputs<'_>, _: [Factors<'_>; 2], _: &mut [f32], _: &mut Seen<'_>) {
         unreachable!("pooling has no weights that could move");
     }
 
-    fn vjp(
-        &self,
-        isa: Isa,
-        stage: &Stage,
-        r: Read<'_>,
-        _: [Factors<'_>; 2],
-        g: &Cotangent<'_>,
-        input: Option<Destination<'_>>,
-        _: Option<&mut [f32]>,
-        scratch: &mut Scratch,
-    ) {
-        let Some(Destination { out, stride, accumulate, sums }) = input else { return };
+    fn vjp(&self, call: Call<'_>, r: Read<'_>, _: [Factors<'_>; 2], g: &Cotangent<'_>, to: Gradients<'_>) {
+        let Some(Destination { out, stride, accumulate, sums }) = to.input else { return };
         debug_assert!(sums.is_none(), "only a half takes sums");
-        let pool = self.shape(stage);
-        let Scratch { windows: [window, _], rows, .. } = scratch;
+        let pool = self.shape(call.stage);
+        let Scratch { windows: [window, _], rows, .. } = call.scratch;
         Scratch::grow(rows, pool.scratch());
-        let r = (pool.kind == Kind::Max).then(|| Filling::new(isa, pool.win, r.unless_ready(), window));
-        pool::vjp(isa, pool, r, g, rows, out, stride, accumulate);
+        let r = (pool.kind == Kind::Max).then(|| Filling::new(call.isa, pool.win, r.unless_ready(), window));
+        pool::vjp(call.isa, pool, r, g, rows, out, stride, accumulate);
     }
 
     fn vjp_dual(
         &self,
-        isa: Isa,
-        stage: &Stage,
+        call: Call<'_>,
         r: Read<'_>,
-        w: [Factors<'_>; 2],
-        _: [Factors<'_>; 2],
+        [w, _]: [[Factors<'_>; 2]; 2],
         [g, _]: [&Cotangent<'_>; 2],
-        input: Destination<'_>,
-        scratch: &mut Scratch,
+        to: Destination<'_>,
     ) {
-        self.vjp(isa, stage, r, w, g, Some(input), None, scratch);
+        self.vjp(call, r, w, g, Gradients { input: Some(to), dw: None });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simd::Isa;
     use crate::simd::blend::Source;
+    use crate::simd::window::Feed;
 
     #[test]
     fn the_tangent_of_a_stage_needs_no_window_of_the_value_unless_it_is_a_maximum() {
@@ -129,8 +100,8 @@ mod tests {
         let feed = Feed::plain(Source::new(&x, win.c, &[]));
         let of_value = |of| {
             let mut y = vec![0.0; stage.len_out()];
-            let (input, none, scratch) = ((of, Some(&feed)), Factors(&[], &[]), &mut Scratch::default());
-            stage.map().forward(Isa::best(), &stage, input, none, scratch, &mut y, &mut |_, _| {});
+            let call = Call { isa: Isa::best(), stage: &stage, scratch: &mut Scratch::default() };
+            stage.map().forward(call, (of, Some(&feed)), Factors(&[], &[]), &mut y, &mut |_, _| {});
             y
         };
         assert_eq!(of_value(Of::Tangent), of_value(Of::Value));
