@@ -11,7 +11,7 @@ use std::fmt;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use rdarts_kernels::Isa;
-use rdarts_kernels::backward::{Dual, Want, vjp};
+use rdarts_kernels::backward::{Pushforward, Want, vjp};
 use rdarts_kernels::buffers::give_back;
 use rdarts_kernels::cell::{CellInput, CellTangent, forward, jvp};
 use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, OpKind, weights_len};
@@ -155,8 +155,8 @@ fn backward_of_tangent(bencher: Bencher<'_, '_>, case: Case) {
     let kept =
         vjp(world.input(), &out, &world.noise, &saved, dot.out_dot(), None, keep).kept.expect("it was asked for");
     bencher.counter(ItemsCount::new(BATCH)).bench_local(|| {
-        let dual = Dual { tangent: world.tangent(), saved: &dot, kept: &kept };
-        let grads = vjp(world.input(), &out, &world.noise, &saved, &out, Some(dual), want);
+        let pushed = Pushforward { tangent: world.tangent(), saved: &dot, kept: &kept };
+        let grads = vjp(world.input(), &out, &world.noise, &saved, &out, Some(pushed), want);
         [grads.s0, grads.s1].into_iter().for_each(give_back);
     });
 }

@@ -5,7 +5,7 @@
 //! position, `small` those of a small network. With a batch of 4 everything lies in the caches: what is slower per image
 //! with 64 is memory.
 use rdarts_kernels::Isa;
-use rdarts_kernels::backward::{Dual, Want, vjp, vjp_last};
+use rdarts_kernels::backward::{Pushforward, Want, vjp, vjp_last};
 use rdarts_kernels::buffers::{Buffer, give_back};
 use rdarts_kernels::cell::{CellInput, CellTangent, forward, jvp};
 use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, OpKind, weights_len};
@@ -107,8 +107,8 @@ fn main() {
             let keep = Want { keep: true, ..want };
             let kept = vjp(input, &out, &noise, &saved, &d, None, keep).kept.expect("it was asked for");
             let t = Instant::now();
-            let dual = Dual { tangent, saved: &saved_dot, kept: &kept };
-            let grads = vjp(input, &out, &noise, &saved, &g, Some(dual), want);
+            let pushed = Pushforward { tangent, saved: &saved_dot, kept: &kept };
+            let grads = vjp(input, &out, &noise, &saved, &g, Some(pushed), want);
             lap(4, t);
             [grads.s0, grads.s1].into_iter().for_each(give_back);
         }

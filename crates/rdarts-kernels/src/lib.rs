@@ -1,19 +1,37 @@
 //! Fused operations of the DARTS search spaces on slices: forward, vjp, jvp and vjp of the jvp.
+//!
+//! No clock, no file, no environment: what a call does follows from its arguments and the chosen [`Isa`].
+
+pub mod spec;
+
+mod ops;
+
+mod stage;
+
+mod plan;
+
+mod passes;
+
+pub mod cell;
 
 pub mod backward;
-pub mod buffers;
-pub mod cell;
-pub mod head;
-pub mod noise;
-mod norm;
-pub mod peak;
-mod plan;
+
 mod reading;
-pub mod reference;
-mod simd;
-pub mod spec;
-mod stage;
-pub mod stem;
+
+mod norm;
+
 pub mod traffic;
 
+pub mod stem;
+
+pub mod head;
+
+pub mod buffers;
+
+mod simd;
+
+pub mod reference;
+
+pub use ops::noise;
 pub use simd::Isa;
+pub use simd::fma::multiply_adds;

@@ -6,11 +6,10 @@
 
 use std::ops::Range;
 
+use crate::ops::{self, Action, Start};
 use crate::simd::Isa;
-use crate::simd::pool::{Kind, Pool};
-use crate::simd::window::Window;
-use crate::spec::{CellDims, CellSpec, OpKind};
-use crate::stage::Stage;
+use crate::spec::{CellDims, CellSpec};
+use crate::stage::{Gating, Stage};
 
 /// Groups of images: more balance threads better, fewer need less memory for partial weight gradients.
 /// 16 gives two threads of unequal speed eight turns each.
@@ -49,17 +48,33 @@ pub(crate) struct Placed {
     pub norm: usize,
 }
 
-/// What a candidate operation does.
-#[derive(Clone, Debug)]
-pub(crate) enum Action {
-    /// Nothing (`none`).
-    Zero,
-    /// The state itself.
-    Identity,
-    /// Values of the key, in this buffer.
-    Noise { buffer: usize },
-    /// One or two stages.
-    Stages(Vec<Placed>),
+/// What a branch adds to its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Summand {
+    Nothing,
+    /// Its state: of the first two the batch norm of their preprocess block.
+    State {
+        buffer: usize,
+        norm: Option<usize>,
+    },
+    /// Values of the key.
+    Noise {
+        buffer: usize,
+    },
+    /// What the batch norm behind its last stage makes.
+    Norm(usize),
+}
+
+impl Summand {
+    /// The buffer and, if a batch norm precedes, which.
+    pub fn source(self) -> Option<(usize, Option<usize>)> {
+        match self {
+            Self::Nothing => None,
+            Self::State { buffer, norm } => Some((buffer, norm)),
+            Self::Noise { buffer } => Some((buffer, None)),
+            Self::Norm(norm) => Some((norm, Some(norm))),
+        }
+    }
 }
 
 /// One candidate operation of one edge.
@@ -70,7 +85,9 @@ pub(crate) struct Branch {
     pub alpha: usize,
     pub state: usize,
     pub node: usize,
-    pub action: Action,
+    pub summand: Summand,
+    /// Its one or two stages; none of a simple operation.
+    pub stages: Vec<Placed>,
     /// The places of the branches that its stages work for: its own alone, or those of all that pool this state, if it is
     /// the first of them; then the others work for none.
     pub serves: Vec<usize>,
@@ -119,63 +136,52 @@ impl Plan {
             lens.push(stage.len_out());
             placed
         };
-        let input = |c_in: usize, [h, w]: [usize; 2], factorized: bool| {
-            if factorized {
-                Stage::Factorized { win: Window { images: 1, h, w, c: c_in, pad: 1 }, c_out: c }
-            } else {
-                Stage::Pointwise { win: Window { images: 1, h, w, c: c_in, pad: 0 }, c_out: c }
-            }
-        };
-        let pre0 = place(input(spec.c_prev_prev, dims.side0, spec.reduction_prev));
-        let pre1 = place(input(spec.c_prev, dims.side1, false));
+        let pre = [0, 1].map(|state| place(ops::preprocess(spec, state, [dims.side0, dims.side1][state])));
         let side_out = dims.side_out(spec);
         let mut branches = Vec::new();
-        // A pool has no weights and its batch norm no parameters: it is the same on every edge from a state.
-        let mut pools: Vec<(usize, Placed)> = Vec::new();
+        // Without weights a stage, whose batch norm has no parameters, is the same on every edge from a state.
+        let mut shared: Vec<(usize, Placed)> = Vec::new();
+        let mut noises = 0;
         for (edge, node, state) in spec.edge_list() {
-            let stride = spec.stride(state);
-            let [h, w] = if state < 2 { side_in } else { side_out };
-            let [h_out, w_out] = side_out;
-            let win = Window { images: 1, h, w, c, pad: 1 };
+            let start = Start { side: if state < 2 { side_in } else { side_out }, c, stride: spec.stride(state) };
             for (o, op) in spec.edges[edge].iter().enumerate() {
-                let mut pool = |kind| {
-                    let stage = Stage::Pool(Pool { kind, win, stride });
-                    let same = pools.iter().find(|(from, placed)| (*from, placed.stage) == (state, stage));
-                    let placed = same.map(|(_, placed)| *placed).unwrap_or_else(|| {
+                let mut placed = |stage: Stage| {
+                    let same = shared.iter().find(|(from, placed)| (*from, placed.stage) == (state, stage));
+                    same.map(|(_, placed)| *placed).unwrap_or_else(|| {
                         let placed = place(stage);
-                        pools.push((state, placed));
+                        if stage.weights() == [None; 2] {
+                            shared.push((state, placed));
+                        }
                         placed
-                    });
-                    Action::Stages(vec![placed])
+                    })
                 };
-                let action = match *op {
-                    OpKind::None => Action::Zero,
-                    OpKind::Noise => Action::Noise { buffer: 0 },
-                    OpKind::Skip if stride == 1 => Action::Identity,
-                    OpKind::Skip => Action::Stages(vec![place(Stage::Factorized { win, c_out: c })]),
-                    OpKind::MaxPool3 => pool(Kind::Max),
-                    OpKind::AvgPool3 => pool(Kind::Average),
-                    OpKind::SepConv(k) => Action::Stages(vec![
-                        place(Stage::half(h, w, c, k, stride, 1)),
-                        place(Stage::half(h_out, w_out, c, k, 1, 1)),
-                    ]),
-                    OpKind::DilConv(k) => Action::Stages(vec![place(Stage::half(h, w, c, k, stride, 2))]),
-                    OpKind::Conv7x1 => {
-                        let win = Window { images: 1, h, w, c, pad: 3 };
-                        Action::Stages(vec![place(Stage::Seven { win, stride })])
+                let mut stages = Vec::new();
+                let summand = match ops::action(*op, start) {
+                    Action::Zero => Summand::Nothing,
+                    // Nodes come behind all batch norms, whose number is not known yet; so does noise.
+                    Action::Identity => Summand::State { buffer: state, norm: (state < 2).then_some(state) },
+                    Action::Noise => {
+                        noises += 1;
+                        Summand::Noise { buffer: noises - 1 }
+                    }
+                    Action::Stages(all) => {
+                        stages = all.into_iter().map(&mut placed).collect();
+                        Summand::Norm(stages[stages.len() - 1].norm)
                     }
                 };
                 let alpha = spec.alpha_offset(edge) + o;
-                branches.push(Branch { edge, alpha, state, node, action, serves: Vec::new() });
+                branches.push(Branch { edge, alpha, state, node, summand, stages, serves: Vec::new() });
             }
         }
         let n_norms = norm;
         // Nodes lie in the output.
         lens.extend(vec![0; spec.nodes]);
+        lens.extend(vec![side_out[0] * side_out[1] * c; noises]);
         for branch in &mut branches {
-            if let Action::Noise { buffer } = &mut branch.action {
-                *buffer = lens.len();
-                lens.push(side_out[0] * side_out[1] * c);
+            match &mut branch.summand {
+                Summand::State { buffer, norm: None } => *buffer += n_norms - 2,
+                Summand::Noise { buffer } => *buffer += n_norms + spec.nodes,
+                _ => {}
             }
         }
         branches.sort_by_key(|b| (b.node, b.state, b.first_window_key()));
@@ -191,7 +197,7 @@ impl Plan {
             nodes: spec.nodes,
             side_in,
             side_out,
-            pre: [pre0, pre1],
+            pre,
             units: Vec::new(),
             branches,
             n_norms,
@@ -255,7 +261,7 @@ impl Plan {
         let mut taken = 0;
         for at in order {
             let b = &branches[at];
-            let own = if b.runs() { b.placed() } else { &[] };
+            let own = if b.runs() { &b.stages[..] } else { &[] };
             let made: usize = own.iter().map(|p| self.bytes(p.stage.len_out())).sum();
             let is_large = self.bytes(self.px(b.state) * self.c) > large;
             let fits = |places: &&mut Vec<usize>| {
@@ -344,7 +350,7 @@ impl Plan {
 
     /// The stages of every branch: shared ones as often as there are branches.
     pub fn stages(&self) -> impl Iterator<Item = &Placed> {
-        let of_branches = self.branches.iter().flat_map(|b| b.placed());
+        let of_branches = self.branches.iter().flat_map(|b| &b.stages);
         self.pre.iter().chain(of_branches)
     }
 
@@ -385,30 +391,9 @@ const LARGE: usize = 2 << 20;
 const UNIT: usize = 4 << 20;
 
 impl Branch {
-    /// Its stages, none for the simple operations.
-    pub fn placed(&self) -> &[Placed] {
-        match &self.action {
-            Action::Stages(stages) => stages,
-            _ => &[],
-        }
-    }
-
-    /// The last stage, whose batch norm feeds the node.
-    pub fn last(&self) -> Option<&Placed> {
-        self.placed().last()
-    }
-
-    /// The first of its stages, if there are two.
-    pub fn first_of_two(&self) -> Option<&Placed> {
-        match self.placed() {
-            [first, _] => Some(first),
-            _ => None,
-        }
-    }
-
     /// Whether the first stage of both is one and the same.
     fn shares_stage(&self, other: &Self) -> bool {
-        matches!((self.placed(), other.placed()), ([a, ..], [b, ..]) if a.norm == b.norm)
+        matches!((&self.stages[..], &other.stages[..]), ([a, ..], [b, ..]) if a.norm == b.norm)
     }
 
     /// Whether its stages go with it, not with another that has the same.
@@ -426,28 +411,16 @@ impl Branch {
         self.state == other.state && self.first_window_key() == other.first_window_key()
     }
 
-    fn first_window_key(&self) -> Option<WindowKey> {
-        self.placed().first().map(|p| WindowKey::of(&p.stage))
-    }
-}
-
-/// Two stages with equal keys read the same window of the same state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct WindowKey {
-    pad: usize,
-    relu: bool,
-    max: bool,
-}
-
-impl WindowKey {
-    fn of(stage: &Stage) -> Self {
-        Self { pad: stage.window().pad, relu: stage.has_relu(), max: stage.is_max() }
+    /// Branches with equal keys read the same window of their state.
+    fn first_window_key(&self) -> Option<(usize, Gating)> {
+        self.stages.first().map(|p| (p.stage.win.pad, p.stage.map().gating()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::OpKind;
     use OpKind::{AvgPool3, DilConv, MaxPool3, Noise, None as Zero, SepConv, Skip};
 
     fn plan(ops: &[OpKind], c: usize, side: usize, n: usize, reduction: bool) -> Plan {
@@ -487,7 +460,7 @@ mod tests {
             for (at, b) in plan.branches.iter().enumerate().filter(|(_, b)| b.serves.len() > 1) {
                 assert_eq!(b.serves[0], at);
                 for other in b.serves.iter().map(|at| &plan.branches[*at]) {
-                    assert_eq!((other.state, other.placed()[0].norm), (b.state, b.placed()[0].norm));
+                    assert_eq!((other.state, other.stages[0].norm), (b.state, b.stages[0].norm));
                 }
             }
         }
@@ -533,8 +506,8 @@ mod tests {
             assert!(unit.parts.iter().all(|part| part.branches.iter().all(|b| plan.branches[*b].node == part.node)));
             for pair in unit.first.windows(2) {
                 let [a, b] = [0, 1].map(|k| &plan.branches[pair[k]]);
-                let staged = !a.placed().is_empty() && a.state == b.state;
-                assert!(!staged || !b.placed().is_empty(), "a skip connection behind a stage of its state");
+                let staged = !a.stages.is_empty() && a.state == b.state;
+                assert!(!staged || !b.stages.is_empty(), "a skip connection behind a stage of its state");
             }
             for at in &unit.first {
                 let b = &plan.branches[*at];

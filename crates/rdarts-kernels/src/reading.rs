@@ -3,10 +3,11 @@
 
 use crate::buffers::Buffer;
 use crate::norm::Affine;
-use crate::plan::{Branch, Placed, Plan, Span, Unit};
+use crate::passes::{StageStep, Tensor};
+use crate::plan::{Plan, Span};
 use crate::simd::blend::Source;
 use crate::simd::window::{Feed, Mode};
-use crate::stage::Stage;
+use crate::stage::{Gating, Stage};
 
 /// The tensors of a group of images, or their tangents.
 #[derive(Clone, Copy)]
@@ -70,38 +71,18 @@ pub(crate) struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    /// s0 or s1, for a preprocess block.
-    pub fn input(plan: &Plan, i: usize, s: &'a [f32]) -> Self {
-        let (c, len) = (plan.inputs[i].0, plan.input_len(i));
-        Self { place: Place::Given(s), len, c, affine: None, relu: true, border: 0.0 }
-    }
-
-    /// A state, for the first stage of a branch; `affines` are those of all batch norms.
-    pub fn state(plan: &Plan, affines: &'a [Affine], state: usize, stage: &Stage) -> Self {
-        Self {
-            place: if state < 2 {
-                Place::Kept(plan.state_buffer(state))
-            } else {
-                Place::Node((state - 2) * plan.c, plan.nodes * plan.c)
+    /// What a stage reads: s0 or s1, of which `given` tells, or a buffer; `affines` are those of all batch norms.
+    pub fn new(plan: &Plan, given: [&'a [f32]; 2], affines: &'a [Affine], from: Tensor, stage: &Stage) -> Self {
+        let (place, affine) = match from {
+            Tensor::Input(i) => (Place::Given(given[i]), None),
+            Tensor::Buffer(buffer) => match plan.node_of(buffer) {
+                Some(node) => (Place::Node(node * plan.c, plan.nodes * plan.c), None),
+                None => (Place::Kept(buffer), Some(&affines[buffer])),
             },
-            len: plan.px(state) * plan.c,
-            c: plan.c,
-            affine: (state < 2).then(|| &affines[state]),
-            relu: stage.has_relu(),
-            border: stage.border(),
-        }
-    }
-
-    /// The output of the first stage of a branch, for its second.
-    pub fn inner(plan: &Plan, affines: &'a [Affine], first: &Placed) -> Self {
-        Self {
-            place: Place::Kept(first.norm),
-            len: first.stage.len_out(),
-            c: plan.c,
-            affine: Some(&affines[first.norm]),
-            relu: true,
-            border: 0.0,
-        }
+            _ => unreachable!("stages read values"),
+        };
+        let (c, relu) = (stage.win.c, stage.map().gating() == Gating::Relu);
+        Self { place, len: stage.win.px() * c, c, affine, relu, border: stage.border() }
     }
 
     /// Images of a group.
@@ -129,21 +110,24 @@ pub(crate) struct DotReading<'a> {
 }
 
 impl<'a> DotReading<'a> {
-    /// As [`Reading::input`].
-    pub fn input(plan: &Plan, i: usize, s: &'a [f32], s_dot: Option<&'a [f32]>) -> Self {
-        Self { value: Reading::input(plan, i, s), place: s_dot.map(Place::Given), affine: None }
-    }
-
-    /// As [`Reading::state`]; `dots` are the tangents of the norms of states 0 and 1.
-    pub fn state(plan: &Plan, affines: &'a [Affine], dots: &'a [Affine], state: usize, stage: &Stage) -> Self {
-        let value = Reading::state(plan, affines, state, stage);
-        Self { value, place: Some(value.place), affine: dots.get(state) }
-    }
-
-    /// As [`Reading::inner`]; `dot` is the tangent of its norm.
-    pub fn inner(plan: &Plan, affines: &'a [Affine], dot: &'a Affine, first: &Placed) -> Self {
-        let value = Reading::inner(plan, affines, first);
-        Self { value, place: Some(value.place), affine: Some(dot) }
+    /// As [`Reading::new`]; beside the given tensors stand their tangents, beside the affines those of the tangents.
+    pub fn new(
+        plan: &Plan,
+        given: [(&'a [f32], Option<&'a [f32]>); 2],
+        [affines, dots]: [&'a [Affine]; 2],
+        from: Tensor,
+        stage: &Stage,
+    ) -> Self {
+        let value = Reading::new(plan, given.map(|(s, _)| s), affines, from, stage);
+        let place = match from {
+            Tensor::Input(i) => given[i].1.map(Place::Given),
+            _ => Some(value.place),
+        };
+        let affine = match from {
+            Tensor::Buffer(buffer) => dots.get(buffer),
+            _ => None,
+        };
+        Self { value, place, affine }
     }
 
     /// The tangent of images of a group, given that and its tangents: where relu lets it through.
@@ -162,31 +146,16 @@ impl<'a> DotReading<'a> {
     }
 }
 
-/// A stage in a pass: what it reads, and whether the stage before it has left the window filled.
+/// A stage in a pass, and what it reads.
 #[derive(Clone, Copy)]
-pub(crate) struct Step<'a, R> {
-    pub placed: &'a Placed,
+pub(crate) struct Staged<'a, R> {
+    pub step: &'a StageStep,
     pub reading: R,
-    pub ready: bool,
 }
 
-/// The first stages of a unit.
-pub(crate) fn first_stages<'p, R>(plan: &'p Plan, unit: &Unit, reading: impl Fn(&Branch) -> R) -> Vec<Step<'p, R>> {
-    let with_stages = |b: &&Branch| b.runs() && !b.placed().is_empty();
-    let branches: Vec<&'p Branch> = unit.first.iter().map(|b| &plan.branches[*b]).filter(with_stages).collect();
-    let step = |(at, b): (usize, &&'p Branch)| Step {
-        placed: &b.placed()[0],
-        reading: reading(b),
-        ready: at > 0 && b.shares_window(branches[at - 1]),
-    };
-    branches.iter().enumerate().map(step).collect()
-}
-
-/// The second stages of a unit.
-pub(crate) fn second_stages<'p, R>(plan: &'p Plan, unit: &Unit, reading: impl Fn(&Placed) -> R) -> Vec<Step<'p, R>> {
-    let twice = unit.second.iter().filter_map(|b| match plan.branches[*b].placed() {
-        [first, second] => Some((first, second)),
-        _ => None,
-    });
-    twice.map(|(first, placed)| Step { placed, reading: reading(first), ready: false }).collect()
+impl<R> Staged<'_, R> {
+    /// Of its output.
+    pub fn channels(&self) -> usize {
+        self.step.placed.stage.c_out
+    }
 }

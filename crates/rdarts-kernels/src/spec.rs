@@ -7,6 +7,8 @@
 //! A strided operation of an image of h rows gives ceil(h / 2) rows. Batch norm (not affine inside a cell)
 //! uses the statistics of the batch, biased variance, eps = [`BN_EPS`].
 
+use crate::ops::{self, Action, Start};
+
 /// The eps of every batch norm.
 pub const BN_EPS: f64 = 1e-5;
 
@@ -234,50 +236,20 @@ impl CellSpec {
 
     /// All weights under their PyTorch names.
     pub fn weights(&self) -> Vec<Weight> {
-        let pointwise = |c_in, c_out| WeightKind::Conv { kh: 1, kw: 1, c_in, c_out };
-        let c = self.c;
-        let mut items = Vec::new();
-        let factorized = |prefix: String, c_in: usize, items: &mut Vec<(String, WeightKind)>| {
-            items.push((format!("{prefix}conv_1.weight"), pointwise(c_in, c / 2)));
-            items.push((format!("{prefix}conv_2.weight"), pointwise(c_in, c - c / 2)));
-        };
-        if self.reduction_prev {
-            factorized("preprocess0.".into(), self.c_prev_prev, &mut items);
-        } else {
-            items.push(("preprocess0.op.1.weight".into(), pointwise(self.c_prev_prev, c)));
-        }
-        items.push(("preprocess1.op.1.weight".into(), pointwise(self.c_prev, c)));
-        for (e, _, state) in self.edge_list() {
-            for (o, op) in self.edges[e].iter().enumerate() {
-                let prefix = format!("_ops.{e}._ops.{o}.");
-                match *op {
-                    OpKind::None | OpKind::Noise | OpKind::MaxPool3 | OpKind::AvgPool3 => {}
-                    OpKind::Skip if self.stride(state) == 1 => {}
-                    OpKind::Skip => factorized(prefix, c, &mut items),
-                    OpKind::SepConv(k) => {
-                        for at in [1, 5] {
-                            items.push((format!("{prefix}op.{at}.weight"), WeightKind::Depthwise { k, c }));
-                            items.push((format!("{prefix}op.{}.weight", at + 1), pointwise(c, c)));
-                        }
-                    }
-                    OpKind::DilConv(k) => {
-                        items.push((format!("{prefix}op.1.weight"), WeightKind::Depthwise { k, c }));
-                        items.push((format!("{prefix}op.2.weight"), pointwise(c, c)));
-                    }
-                    OpKind::Conv7x1 => {
-                        items.push((
-                            format!("{prefix}op.1.weight"),
-                            WeightKind::Conv { kh: 1, kw: 7, c_in: c, c_out: c },
-                        ));
-                        items.push((
-                            format!("{prefix}op.2.weight"),
-                            WeightKind::Conv { kh: 7, kw: 1, c_in: c, c_out: c },
-                        ));
-                    }
-                }
-            }
-        }
-        weight_list(items)
+        // They do not depend on the size of images.
+        let side = [1; 2];
+        let pre = (0..2).map(|i| (format!("preprocess{i}."), vec![ops::preprocess(self, i, side)]));
+        let edges = self.edge_list().into_iter().flat_map(|(e, _, state)| {
+            let start = Start { side, c: self.c, stride: self.stride(state) };
+            self.edges[e].iter().enumerate().map(move |(o, op)| match ops::action(*op, start) {
+                Action::Stages(stages) => (format!("_ops.{e}._ops.{o}."), stages),
+                _ => (String::new(), Vec::new()),
+            })
+        });
+        weight_list(pre.chain(edges).flat_map(|(prefix, stages)| {
+            let named = stages.into_iter().flat_map(|stage| stage.names.into_iter().zip(stage.weights()));
+            named.filter_map(move |(name, kind)| Some((format!("{prefix}{name}"), kind?)))
+        }))
     }
 }
 

@@ -1,19 +1,18 @@
 //! What the passes over a cell cost: multiply-adds, the floor that arithmetic sets, and bytes, that of memory.
 //!
-//! A pass takes a few images at a time, small enough for the second cache level, and ends where the next one needs sums
-//! over the whole batch. So each tensor it touches crosses once, and twice if it is written: its lines come before they
-//! go. What a third cache level keeps from one pass to the next is not taken off. Weights and sums are not counted. What rests
-//! or is unused in one direction only (noise, a state without branches, kept gradients in front of all that moves) is counted
+//! The bytes are those of the steps that `passes.rs` lists, the same that are carried out. A pass takes a few images at a
+//! time, small enough for the second cache level. So each tensor it touches crosses once, and twice if it is written: its
+//! lines come before they go. What a third cache level keeps from one pass to the next is not taken off. Weights and sums are
+//! not counted. What rests or is unused in one direction only (noise, kept gradients in front of all that moves) is counted
 //! as if it moved.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use crate::backward::Want;
-use crate::cell::{moving_buffers, term};
-use crate::plan::{Action, Branch, Plan, Unit};
+use crate::passes::{self, Back, Moves, Pass, Touch, Use};
+use crate::plan::Plan;
 use crate::simd::Isa;
 use crate::spec::{CellDims, CellSpec};
-use crate::stage::Stage;
 
 /// Which tangents [`jvp`](crate::cell::jvp) is given beside that of p.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,9 +24,8 @@ pub struct Moving {
 }
 
 impl Moving {
-    /// Which buffers move.
-    fn buffers(self, plan: &Plan) -> Vec<bool> {
-        moving_buffers(plan, self.inputs, self.w, |_| !self.w)
+    fn tensors(self, plan: &Plan) -> Moves {
+        Moves::new(plan, self.inputs, self.w, |_| !self.w)
     }
 }
 
@@ -40,14 +38,8 @@ pub fn macs(spec: &CellSpec, dims: CellDims, inputs: [bool; 2]) -> u64 {
     let plan = Plan::new(spec, dims, Isa::Portable);
     let from = |state: usize| state >= 2 || inputs[state];
     let pre = (0..2).filter(|state| from(*state)).map(|state| &plan.pre[state]);
-    let stages = plan.branches.iter().filter(|b| from(b.state)).flat_map(|b| b.placed());
-    // Every weight multiplies once for each pixel of the output, those of a 1x7 convolution once for each pixel of its own.
-    let of_stage = |stage: &Stage| {
-        let ([h, w], [a, b]) = (stage.side_out(), stage.weight_lens());
-        let rows = if matches!(stage, Stage::Seven { .. }) { stage.window().h } else { h };
-        (a * rows + b * h) * w
-    };
-    (pre.chain(stages).map(|placed| of_stage(&placed.stage)).sum::<usize>() * plan.n) as u64
+    let stages = plan.branches.iter().filter(|b| from(b.state)).flat_map(|b| &b.stages);
+    (pre.chain(stages).map(|placed| placed.stage.macs()).sum::<usize>() * plan.n) as u64
 }
 
 /// Bytes that [`forward`](crate::cell::forward) moves.
@@ -56,40 +48,7 @@ pub fn macs(spec: &CellSpec, dims: CellDims, inputs: [bool; 2]) -> u64 {
 /// If the sizes contradict the spec.
 pub fn forward(spec: &CellSpec, dims: CellDims) -> u64 {
     let plan = Plan::new(spec, dims, Isa::Portable);
-    let mut total = 0;
-    let mut pre = Pass::default();
-    for state in 0..2 {
-        pre.read(Tensor::Input(state));
-        pre.write(Tensor::Buffer(state));
-    }
-    total += pre.bytes(&plan);
-    let mut ends = plan.empty_nodes().collect::<Vec<_>>();
-    for unit in plan.units.iter().map(Some).chain([None]) {
-        let mut first = Pass::default();
-        for part in &ends {
-            part.branches.iter().for_each(|b| first.read_term(&plan, &plan.branches[*b]));
-            first.write(Tensor::Buffer(plan.state_buffer(2 + part.node)));
-        }
-        let mut second = Pass::default();
-        for b in starting(&plan, unit) {
-            if let Action::Noise { buffer } = b.action {
-                first.write(Tensor::Buffer(buffer));
-            }
-            if let Some(placed) = b.placed().first() {
-                first.read(Tensor::Buffer(plan.state_buffer(b.state)));
-                first.write(Tensor::Buffer(placed.norm));
-            }
-        }
-        for b in branches(&plan, unit.map(|unit| &unit.second)) {
-            if let [first, placed] = b.placed() {
-                second.read(Tensor::Buffer(first.norm));
-                second.write(Tensor::Buffer(placed.norm));
-            }
-        }
-        total += first.bytes(&plan) + second.bytes(&plan);
-        ends = unit.map_or(Vec::new(), |unit| unit.ends.clone());
-    }
-    total
+    bytes(&plan, &passes::forward(&plan), |step, touch| step.touches(&plan, touch))
 }
 
 /// Bytes that [`jvp`](crate::cell::jvp) moves.
@@ -98,51 +57,8 @@ pub fn forward(spec: &CellSpec, dims: CellDims) -> u64 {
 /// If the sizes contradict the spec.
 pub fn tangent(spec: &CellSpec, dims: CellDims, moving: Moving) -> u64 {
     let plan = Plan::new(spec, dims, Isa::Portable);
-    let moves = moving.buffers(&plan);
-    // What a stage reads, with its tangent; the products of output and tangent are summed.
-    let stage = |pass: &mut Pass, input: usize, norm: usize| {
-        pass.read(Tensor::Buffer(input));
-        pass.read_dot(input, &moves);
-        pass.read(Tensor::Buffer(norm));
-        pass.write(Tensor::Dot(norm));
-    };
-    let mut pre = Pass::default();
-    for state in (0..2).filter(|state| moves[*state]) {
-        pre.read(Tensor::Input(state));
-        if moving.inputs[state] {
-            pre.read(Tensor::InputDot(state));
-        }
-        pre.read(Tensor::Buffer(state));
-        pre.write(Tensor::Dot(state));
-    }
-    let mut total = pre.bytes(&plan);
-    let mut ends = plan.empty_nodes().collect::<Vec<_>>();
-    for unit in plan.units.iter().map(Some).chain([None]) {
-        let (mut first, mut second) = (Pass::default(), Pass::default());
-        for part in &ends {
-            let node = plan.state_buffer(2 + part.node);
-            for b in part.branches.iter().map(|b| &plan.branches[*b]).filter(|_| moves[node]) {
-                first.read_term(&plan, b);
-                first.read_term_dot(&plan, b, &moves);
-            }
-            first.write(Tensor::Dot(node));
-        }
-        for b in starting(&plan, unit) {
-            if let Some(placed) = b.placed().first().filter(|placed| moves[placed.norm]) {
-                stage(&mut first, plan.state_buffer(b.state), placed.norm);
-            }
-        }
-        for b in branches(&plan, unit.map(|unit| &unit.second)) {
-            if let [before, placed] = b.placed()
-                && moves[placed.norm]
-            {
-                stage(&mut second, before.norm, placed.norm);
-            }
-        }
-        total += first.bytes(&plan) + second.bytes(&plan);
-        ends = unit.map_or(Vec::new(), |unit| unit.ends.clone());
-    }
-    total
+    let moves = moving.tensors(&plan);
+    bytes(&plan, &passes::tangent(&plan, &moves), |step, touch| step.touches_dot(&plan, &moves, touch))
 }
 
 /// Bytes that [`vjp_last`](crate::backward::vjp_last) moves, or [`vjp`](crate::backward::vjp) where gradients are kept or
@@ -150,196 +66,28 @@ pub fn tangent(spec: &CellSpec, dims: CellDims, moving: Moving) -> u64 {
 ///
 /// # Panics
 /// If the sizes contradict the spec.
-pub fn backward(spec: &CellSpec, dims: CellDims, want: Want, dual: Option<Moving>) -> u64 {
+pub fn backward(spec: &CellSpec, dims: CellDims, want: Want, of_tangent: Option<Moving>) -> u64 {
     let plan = Plan::new(spec, dims, Isa::Portable);
-    let needs = |state: usize| state >= 2 || want.w || [want.s0, want.s1][state];
-    let (is_dual, in_place) = (dual.is_some(), dual.is_none() && !want.keep);
-    let moves = dual.map_or(Vec::new(), |dual| dual.buffers(&plan));
-    let (mut total, mut begun, mut before) = (0, vec![false; 2 + plan.nodes], None::<&Unit>);
-    for unit in plan.units.iter().rev().map(Some).chain([None]) {
-        let mut pass = Pass::default();
-        let begin = |pass: &mut Pass, begun: &mut [bool], state: usize| {
-            if state >= 2 && !std::mem::replace(&mut begun[state], true) {
-                pass.read(Tensor::OutputGradient(state - 2));
-            }
-            pass.write(Tensor::Gradient(state));
-        };
-        // The gradient of a node, and that of its tangent, which is kept.
-        let at_node = |pass: &mut Pass, node: usize| {
-            pass.read(Tensor::Gradient(2 + node));
-            if is_dual {
-                pass.read(Tensor::Kept(2 + node));
-            }
-        };
-        let term = |pass: &mut Pass, b: &Branch| {
-            pass.read_term(&plan, b);
-            pass.read_term_dot(&plan, b, &moves);
-        };
-        // Through the first stages of the unit before.
-        for b in starting(&plan, before).filter(|b| needs(b.state)) {
-            match b.placed() {
-                [] if !matches!(b.action, Action::Identity) => continue,
-                [] => {
-                    at_node(&mut pass, b.node);
-                    if want.p {
-                        term(&mut pass, b);
-                    }
-                }
-                [first, rest @ ..] => {
-                    match rest.first() {
-                        None => b.serves.iter().for_each(|at| at_node(&mut pass, plan.branches[*at].node)),
-                        Some(last) if in_place => pass.read(Tensor::Buffer(last.norm)),
-                        Some(last) => {
-                            pass.read(Tensor::Inner(last.norm));
-                            if is_dual {
-                                pass.read(Tensor::KeptInner(last.norm));
-                            }
-                        }
-                    }
-                    pass.read(Tensor::Buffer(first.norm));
-                    pass.read_dot(first.norm, &moves);
-                    // For the gate.
-                    if first.stage.has_relu() || first.stage.is_max() {
-                        pass.read(Tensor::Buffer(plan.state_buffer(b.state)));
-                    }
-                }
-            }
-            begin(&mut pass, &mut begun, b.state);
-        }
-        // The sums of this one, or of the preprocess blocks, and the way through the second stages, or through those.
-        let mut next = Pass::default();
-        for b in branches(&plan, unit.map(|unit| &unit.second)) {
-            if !begun[2 + b.node] {
-                begin(&mut pass, &mut begun, 2 + b.node);
-            }
-            let is_late = matches!(b.action, Action::Identity) && needs(b.state);
-            if !is_late && (want.p || !b.placed().is_empty()) {
-                at_node(&mut pass, b.node);
-                term(&mut pass, b);
-            }
-            if let [first, second] = b.placed()
-                && needs(b.state)
-            {
-                at_node(&mut next, b.node);
-                if in_place {
-                    next.write(Tensor::Buffer(second.norm));
-                } else {
-                    next.read(Tensor::Buffer(second.norm));
-                    next.write(Tensor::Inner(second.norm));
-                }
-                next.read(Tensor::Buffer(first.norm));
-                for norm in [first.norm, second.norm] {
-                    next.read_dot(norm, &moves);
-                }
-                if moves.get(first.norm).is_some_and(|m| *m) {
-                    next.read(Tensor::KeptInner(second.norm));
-                }
-            }
-        }
-        for state in (0..2).filter(|state| unit.is_none() && needs(*state)) {
-            for pass in [&mut pass, &mut next] {
-                pass.read(Tensor::Gradient(state));
-                pass.read(Tensor::Buffer(state));
-                if is_dual {
-                    pass.read(Tensor::Kept(state));
-                }
-                pass.read_dot(state, &moves);
-            }
-            next.read(Tensor::Input(state));
-            if [want.s0, want.s1][state] {
-                next.write(Tensor::InputGradient(state));
-            }
-        }
-        total += pass.bytes(&plan) + next.bytes(&plan);
-        before = unit;
-    }
-    total
+    let moves = of_tangent.map(|moving| moving.tensors(&plan));
+    let back = Back { plan: &plan, want, in_place: moves.is_none() && !want.keep, moves: moves.as_ref() };
+    bytes(&plan, &back.passes(), |step, touch| back.touches(step, touch))
 }
 
-/// A tensor of the batch.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Tensor {
-    /// s0 or s1.
-    Input(usize),
-    /// Of the plan, nodes among them.
-    Buffer(usize),
-    /// The part of a node in the gradient of the output.
-    OutputGradient(usize),
-    /// Of a state.
-    Gradient(usize),
-    /// Of s0 or s1.
-    InputGradient(usize),
-    /// Behind the first of two stages, by the batch norm of the second, where it does not take the place of the output.
-    Inner(usize),
-    /// The tangents of s0 or s1, and of buffers.
-    InputDot(usize),
-    Dot(usize),
-    /// The gradients of the tangents of states, and of what lies behind the first of two stages.
-    Kept(usize),
-    KeptInner(usize),
-}
-
-/// What a pass touches, and whether it writes it.
-#[derive(Default)]
-struct Pass(BTreeMap<Tensor, bool>);
-
-impl Pass {
-    fn read(&mut self, tensor: Tensor) {
-        self.0.entry(tensor).or_default();
-    }
-
-    fn write(&mut self, tensor: Tensor) {
-        self.0.insert(tensor, true);
-    }
-
-    /// What a branch adds to its node.
-    fn read_term(&mut self, plan: &Plan, b: &Branch) {
-        if let Some((buffer, _)) = term(plan, b) {
-            self.read(Tensor::Buffer(buffer));
-        }
-    }
-
-    /// The tangent of a buffer, if it moves.
-    fn read_dot(&mut self, buffer: usize, moves: &[bool]) {
-        if moves.get(buffer).is_some_and(|m| *m) {
-            self.read(Tensor::Dot(buffer));
-        }
-    }
-
-    fn read_term_dot(&mut self, plan: &Plan, b: &Branch, moves: &[bool]) {
-        if let Some((buffer, _)) = term(plan, b) {
-            self.read_dot(buffer, moves);
-        }
-    }
-
-    fn bytes(&self, plan: &Plan) -> u64 {
-        let node = plan.px(2) * plan.c;
-        let values = |tensor: &Tensor| match *tensor {
-            Tensor::Input(i) | Tensor::InputDot(i) | Tensor::InputGradient(i) => plan.input_len(i),
-            Tensor::Buffer(buffer) | Tensor::Dot(buffer) if plan.node_of(buffer).is_some() => node,
-            Tensor::Buffer(buffer) | Tensor::Dot(buffer) => plan.buffer_lens[buffer],
-            Tensor::Inner(norm) | Tensor::KeptInner(norm) => plan.buffer_lens[norm],
-            Tensor::Gradient(state) | Tensor::Kept(state) => plan.px(state) * plan.c,
-            Tensor::OutputGradient(_) => node,
-        };
-        let of = |(tensor, written): (&Tensor, &bool)| values(tensor) * (1 + usize::from(*written));
-        (self.0.iter().map(of).sum::<usize>() * plan.n * size_of::<f32>()) as u64
-    }
-}
-
-/// The branches of a unit whose first stages are not those of others before them.
-fn starting<'a>(plan: &'a Plan, unit: Option<&'a Unit>) -> impl Iterator<Item = &'a Branch> {
-    branches(plan, unit.map(|unit| &unit.first)).filter(|b| b.runs())
-}
-
-fn branches<'a>(plan: &'a Plan, places: Option<&'a Vec<usize>>) -> impl Iterator<Item = &'a Branch> {
-    places.into_iter().flatten().map(|b| &plan.branches[*b])
+/// Of all passes: every tensor that one touches, once, and twice if it writes it.
+fn bytes<S>(plan: &Plan, passes: &[Pass<S>], touches: impl Fn(&S, &mut Touch<'_>)) -> u64 {
+    let of_pass = |pass: &Pass<S>| {
+        let mut all = BTreeSet::new();
+        pass.iter()
+            .for_each(|step| touches(step, &mut |how, tensor| all.extend([(tensor, Use::Reads), (tensor, how)])));
+        all.into_iter().map(|(tensor, _)| tensor.len(plan)).sum::<usize>()
+    };
+    (passes.iter().map(of_pass).sum::<usize>() * plan.n * size_of::<f32>()) as u64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::OpKind::{Conv7x1, MaxPool3, None as Zero, SepConv, Skip};
+    use crate::spec::OpKind::{AvgPool3, Conv7x1, DilConv, MaxPool3, Noise, None as Zero, SepConv, Skip};
 
     fn cell(ops: &[crate::spec::OpKind]) -> (CellSpec, CellDims) {
         let edges = vec![ops.to_vec(); 2];
@@ -450,6 +198,44 @@ mod tests {
         assert_eq!(moving([true; 2]) - moving([false, true]), lines(3 + 2 * of_branch - 2, 2 * 6));
         // Each node sums its outputs, of which the last moves: it reads the tangent of the first node as that is written.
         assert_eq!(moving([false; 2]), lines(2 * 2 + 5 + of_branch - 1, 0));
+    }
+
+    #[test]
+    fn the_totals_of_a_few_cells_are_what_they_were() {
+        let darts = [Zero, MaxPool3, AvgPool3, Skip, SepConv(3), SepConv(5), DilConv(3), DilConv(5)];
+        let every = [&[Zero, Noise], &darts[1..6], &[SepConv(7), DilConv(3), DilConv(5), Conv7x1]].concat();
+        let cases = [
+            (
+                vec![Skip, SepConv(3)],
+                false,
+                false,
+                [8_137_920, 13_695_360, 13_695_360, 9_576_000, 10_543_680, 9_576_000, 19_037_760],
+            ),
+            (every, true, false, [9_616_320, 15_146_880, 15_146_880, 8_715_840, 9_441_600, 8_473_920, 17_317_440]),
+            (
+                darts.to_vec(),
+                false,
+                true,
+                [23_516_640, 39_721_920, 39_721_920, 21_628_320, 23_563_680, 21_628_320, 43_454_880],
+            ),
+        ];
+        for (ops, reduction, reduction_prev, totals) in cases {
+            let edges = vec![ops; 9];
+            let spec = CellSpec { nodes: 3, c: 16, c_prev_prev: 6, c_prev: 5, reduction, reduction_prev, edges };
+            let side0 = if reduction_prev { [15, 12] } else { [8, 6] };
+            let dims = CellDims { n: 35, side0, side1: [8, 6] };
+            let moving = |w| Moving { inputs: [true; 2], w };
+            let found = [
+                forward(&spec, dims),
+                tangent(&spec, dims, moving(false)),
+                tangent(&spec, dims, moving(true)),
+                backward(&spec, dims, ALPHA, None),
+                backward(&spec, dims, Want { keep: true, ..ALPHA }, None),
+                backward(&spec, dims, Want { p: false, w: true, ..ALPHA }, None),
+                backward(&spec, dims, ALPHA, Some(moving(false))),
+            ];
+            assert_eq!(found, totals);
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::{DType, Device};
 use rayon::prelude::*;
-use rdarts_kernels::backward::{Dual, Kept, Want, vjp};
+use rdarts_kernels::backward::{Kept, Pushforward, Want, vjp};
 use rdarts_kernels::buffers::{give_back, take_vec};
 use rdarts_kernels::cell::{CellInput, CellTangent, Saved, SavedDot, forward, jvp};
 use rdarts_kernels::spec::{CellDims, CellNoise};
@@ -255,7 +255,7 @@ impl<'s> Chain<'s> {
                     let of = |source| if let Source::Node(read) = source { dots[read].out() } else { None };
                     let tangent = tangent(node, cell, &direction, [of(node.inputs[0]), of(node.inputs[1])]);
                     let kept = self.kept[at].as_ref().expect("the gradient of the loss has passed here");
-                    Dual { tangent, saved, kept }
+                    Pushforward { tangent, saved, kept }
                 });
                 let noise = noise_of(&self.noise, cell.index);
                 let grads = vjp(self.input(node, cell), &self.states[at].out, noise, saved, &g, dual, want);

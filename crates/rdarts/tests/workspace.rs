@@ -1,5 +1,6 @@
 //! The rules of the workspace that a compiler does not check: which crate may use which, and which module of a crate,
-//! where `unsafe` may stand, that every dependency says why it is there, and that a test skips in one way only.
+//! where `unsafe` may stand, which may not ask for the time or for files, that every dependency says why it is there,
+//! and that a test skips in one way only.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -51,8 +52,9 @@ const IN_ORDER: [&str; 9] = [
     "rdarts-search",
 ];
 
-/// Crates in which modules still use each other in a circle.
-const CIRCULAR: [&str; 0] = [];
+/// Crates in which modules use each other in a circle: an operation is made of stages, and what a stage does is its
+/// operation's to say.
+const CIRCULAR: [&str; 1] = ["rdarts-kernels"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -197,6 +199,25 @@ fn unsafe_stands_only_in_the_simd_module() {
         let code = text.lines().filter(|l| !l.trim_start().starts_with("//"));
         let has_unsafe = code.flat_map(|l| l.split(|c: char| !c.is_alphanumeric() && c != '_')).any(|w| w == "unsafe");
         assert!(in_simd || !has_unsafe, "{} uses unsafe", path.display());
+    }
+}
+
+#[test]
+fn kernels_spaces_and_the_monitor_have_no_clock_file_environment_or_network() {
+    let crates = root().join("crates");
+    let pure = ["rdarts-kernels/src", "rdarts-space/src", "rdarts-monitor/src"].map(|path| crates.join(path));
+    let is_pure = |path: &Path| pure.iter().any(|p| path.starts_with(p));
+    let files: Vec<PathBuf> = sources().into_iter().filter(|path| is_pure(path)).collect();
+    assert!(files.len() > 40 && files.iter().any(|path| path.starts_with(&pure[2])));
+    for path in files.iter().filter(|path| !path.ends_with("tests.rs")) {
+        let text = read(path);
+        // The tests of a file are its end.
+        let code = text.split("mod tests {").next().unwrap();
+        for line in code.lines().filter(|l| !l.trim_start().starts_with("//")) {
+            let asked =
+                ["std::time", "std::fs", "std::env", "std::net", "std::{"].into_iter().find(|m| line.contains(m));
+            assert_eq!(asked, None, "{}: {line}", path.display());
+        }
     }
 }
 

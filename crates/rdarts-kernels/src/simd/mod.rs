@@ -11,22 +11,37 @@
 //! | `Portable` | 8 | everywhere; the compiler vectorises it for the target's baseline (SSE2, NEON) |
 
 pub(crate) mod aligned;
-mod avx2;
-mod avx512;
-pub(crate) mod blend;
-pub(crate) mod depthwise;
-pub(crate) mod fma;
-pub(crate) mod normal;
-pub(crate) mod pointwise;
-pub(crate) mod pool;
+
 mod portable;
+
+mod avx2;
+
+mod avx512;
+
+pub(crate) mod blend;
+
 pub(crate) mod window;
+
+pub(crate) mod pointwise;
+
+pub(crate) mod tile;
+
+pub(crate) mod depthwise;
+
+pub(crate) mod pool;
+
+pub(crate) mod normal;
+
+pub(crate) mod fma;
 
 pub(crate) use avx2::Avx2;
 pub(crate) use avx512::Avx512;
 pub(crate) use portable::Portable;
 
 use std::sync::OnceLock;
+
+/// The instruction set that the program has chosen.
+static CHOSEN: OnceLock<Isa> = OnceLock::new();
 
 /// An instruction set the kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,15 +60,19 @@ impl Isa {
         [Self::Avx512, Self::Avx2, Self::Portable].into_iter().filter(|isa| isa.is_available()).collect()
     }
 
-    /// The fastest one, or the one that the environment variable `RDARTS_ISA` names (`avx512`, `avx2`,
-    /// `portable`) if this processor has it.
+    /// The one that was chosen, else the fastest.
     pub fn best() -> Self {
-        static BEST: OnceLock<Isa> = OnceLock::new();
-        *BEST.get_or_init(|| {
-            let available = Self::available();
-            let wanted = std::env::var("RDARTS_ISA").unwrap_or_default();
-            available.iter().copied().find(|isa| isa.name() == wanted).unwrap_or(available[0])
-        })
+        *CHOSEN.get_or_init(|| Self::available()[0])
+    }
+
+    /// Makes this the one that [`Isa::best`] returns, before anyone has asked: results of two do not mix.
+    ///
+    /// # Panics
+    /// If this processor does not have it, or another one is in use.
+    pub fn choose(self) {
+        self.check();
+        let in_use = *CHOSEN.get_or_init(|| self);
+        assert!(in_use == self, "{} is in use, not {}", in_use.name(), self.name());
     }
 
     /// Panics unless this processor has it: every entry into the kernels from outside asks once.

@@ -36,16 +36,22 @@ pub fn set_threads(wanted: Option<usize>) -> Result<usize, Exit> {
     Ok(n)
 }
 
-/// The instruction set of the kernels; an unknown name in RDARTS_ISA is refused.
+/// Chooses the instruction set of the kernels: the one that RDARTS_ISA names, else the fastest; an unknown name is refused.
 pub fn isa() -> Result<Isa, Exit> {
-    let names: Vec<&str> = Isa::available().iter().map(|isa| isa.name()).collect();
-    match std::env::var("RDARTS_ISA") {
-        Ok(wanted) if !wanted.is_empty() && !names.contains(&wanted.as_str()) => Err(Exit::Input(format!(
-            "RDARTS_ISA is `{wanted}`, but must be one that this processor has: {}",
-            names.join(", ")
-        ))),
-        _ => Ok(Isa::best()),
-    }
+    let available = Isa::available();
+    let names: Vec<&str> = available.iter().map(|isa| isa.name()).collect();
+    let wanted = std::env::var("RDARTS_ISA").unwrap_or_default();
+    let isa = match available.iter().find(|isa| wanted.is_empty() || isa.name() == wanted) {
+        Some(isa) => *isa,
+        None => {
+            let names = names.join(", ");
+            return Err(Exit::Input(format!(
+                "RDARTS_ISA is `{wanted}`, but must be one that this processor has: {names}"
+            )));
+        }
+    };
+    isa.choose();
+    Ok(isa)
 }
 
 /// `3 epochs`, `1 epoch`.

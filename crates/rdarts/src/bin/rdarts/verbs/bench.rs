@@ -10,10 +10,12 @@
 //! the same threads move between caches and memory, lines that are written counted twice in both: where caches do keep
 //! something it can be more than all of it.
 
+mod peak;
+
 use std::process::ExitCode;
 use std::time::Instant;
 
-use rdarts::kernels::{Isa, buffers, peak};
+use rdarts::kernels::{Isa, buffers};
 use rdarts::net::{
     AlphaHessian, Alphas, Batch, Cost, Device, InnerStep, Network, Point, SupernetSpec, Targets, Work, alpha_gradient,
     unrolled_gradient, weight_gradient,

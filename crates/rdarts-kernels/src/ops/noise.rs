@@ -3,8 +3,13 @@
 //! A mixing function of the position gives the bits, Box-Muller the values: position 2i and 2i + 1 of an edge share
 //! one draw. Any image, in any order, on any thread and instruction set, sees the same values.
 
+use super::Action;
 use crate::simd::Isa;
 use crate::simd::normal::{PAIRS, normal_pairs};
+
+pub(super) fn action() -> Action {
+    Action::Noise
+}
 
 /// Fills `out` with the noise of `edge` from position `start` on.
 pub fn fill(key: u64, edge: usize, start: usize, out: &mut [f32]) {

@@ -1,11 +1,10 @@
 //! The floor that speed is measured against: multiply-adds a second of all threads on registers, and bytes a second
-//! to and from memory, counted as `traffic.rs` counts them.
+//! to and from memory, counted as `rdarts_kernels::traffic` counts them.
 
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
-
-use crate::simd::{Isa, fma};
+use rdarts::kernels::{Isa, multiply_adds};
 
 /// What this machine reaches.
 #[derive(Clone, Copy, Debug)]
@@ -35,18 +34,7 @@ pub fn measure(threads: usize) -> Peak {
     let begin = Instant::now();
     while begin.elapsed() < FOR {
         let round = Instant::now();
-        let done: usize = (0..threads)
-            .into_par_iter()
-            .map(|_| {
-                let (mut out, mut one, mut total) = ([1.0; 16], 0, 0);
-                for _ in 0..64 {
-                    fma::chains(isa, &mut out, &mut one);
-                    total += one;
-                }
-                std::hint::black_box(out);
-                total
-            })
-            .sum();
+        let done: usize = (0..threads).into_par_iter().map(|_| multiply_adds(isa)).sum();
         macs = macs.max(done as f64 / round.elapsed().as_secs_f64());
     }
     let both = before.zip(times_of_threads());

@@ -1,0 +1,198 @@
+//! The value of a cell: [`forward`].
+
+use rayon::prelude::*;
+
+use super::{CellInput, Saved, Work, check, copy_to_output, factor, in_pool, sum_node, with_scratch};
+use crate::buffers::{self, Buffer};
+use crate::noise;
+use crate::norm::{Affine, Moments, Norm};
+use crate::passes::{self, StageStep, Step};
+use crate::plan::{Part, Plan, Span, chunk_images};
+use crate::reading::{Group, Reading, Staged};
+use crate::simd::Isa;
+use crate::simd::blend::{Source, add_moments};
+use crate::spec::{CellDims, CellNoise, CellSpec};
+use crate::stage::{Call, Of};
+
+/// Value of the cell into `out`, (n, h_out, w_out, nodes * c). [`jvp`](super::jvp) and `vjp` read the nodes there: `out`
+/// must be as it is then for as long as what is returned.
+///
+/// # Panics
+/// If a slice has not the length its shape says.
+pub fn forward(
+    isa: Isa,
+    spec: &CellSpec,
+    dims: CellDims,
+    input: CellInput<'_>,
+    noise: &CellNoise,
+    out: &mut [f32],
+) -> Saved {
+    in_pool(|| forward_in_pool(Plan::new(spec, dims, isa), input, noise, out))
+}
+
+pub(super) fn forward_in_pool(plan: Plan, input: CellInput<'_>, noise: &CellNoise, out: &mut [f32]) -> Saved {
+    check(&plan, &input, noise);
+    assert_eq!(out.len(), plan.n * plan.out_len(), "output");
+    let per_chunk = chunk_images(plan.n);
+    let images = |chunk: usize| (chunk * per_chunk..((chunk + 1) * per_chunk).min(plan.n)).len();
+    let longest = (0..=2).map(|state| plan.px(state) * plan.c).max().unwrap_or(0) * per_chunk;
+    buffers::announce(longest.max(plan.n_weights), plan.n * plan.input_len(0).max(plan.input_len(1)));
+    let mut chunks: Vec<Vec<Buffer>> = (0..plan.n.div_ceil(per_chunk))
+        .map(|chunk| plan.buffer_lens.iter().map(|len| Buffer::take(len * images(chunk))).collect())
+        .collect();
+    let mut norms = vec![Norm::default(); plan.n_norms];
+    let mut affines = vec![Affine::default(); plan.n_norms];
+    for pass in passes::forward(&plan) {
+        let tasks: Vec<Task<'_>> =
+            pass.iter().map(|step| Task::new(step, &plan, &norms, &affines, &input, noise)).collect();
+        let items = chunks.par_iter_mut().zip(out.par_chunks_mut(per_chunk * plan.out_len())).enumerate();
+        let parts: Vec<Vec<Moments>> = items
+            .map(|(index, (bufs, out))| {
+                let mut chunk = Chunk { first: index * per_chunk, out, bufs };
+                let mut parts: Vec<Moments> = pass.iter().map(|step| Moments::new(step.channels())).collect();
+                with_scratch(|work| {
+                    for span in plan.spans(chunk.out.len() / plan.out_len(), &noise.drop_path) {
+                        for (task, part) in tasks.iter().zip(&mut parts) {
+                            match task {
+                                Task::Node(sum) => sum.write(&plan, &mut chunk, span, work),
+                                Task::Noise { edge, buffer } => chunk.noise(&plan, noise, (*edge, *buffer), span),
+                                Task::Stage(stage) => chunk.stage(plan.isa, stage, span, input.w, work, part),
+                            }
+                        }
+                    }
+                });
+                parts
+            })
+            .collect();
+        for (at, StageStep { placed, .. }) in passes::stages(&pass) {
+            let mut total = Moments::new(placed.stage.c_out);
+            parts.iter().for_each(|part| total.merge(&part[at]));
+            norms[placed.norm] = Norm::from_moments(&total);
+            affines[placed.norm] = norms[placed.norm].affine();
+        }
+    }
+    Saved { plan, chunks, norms }
+}
+
+/// A step with all coefficients ready.
+enum Task<'a> {
+    Node(NodeSum<'a>),
+    Noise { edge: usize, buffer: usize },
+    Stage(Staged<'a, Reading<'a>>),
+}
+
+impl<'a> Task<'a> {
+    fn new(
+        step: &'a Step,
+        plan: &Plan,
+        norms: &[Norm],
+        affines: &'a [Affine],
+        input: &CellInput<'a>,
+        noise: &'a CellNoise,
+    ) -> Self {
+        match step {
+            Step::Node(part) => Self::Node(NodeSum::new(plan, norms, part, input.p, noise)),
+            Step::Noise { edge, buffer } => Self::Noise { edge: *edge, buffer: *buffer },
+            Step::Stage(step) => {
+                let reading = Reading::new(plan, [input.s0, input.s1], affines, step.from, &step.placed.stage);
+                Self::Stage(Staged { step, reading })
+            }
+        }
+    }
+}
+
+/// A group of images in a forward pass.
+struct Chunk<'a> {
+    /// Its first image.
+    first: usize,
+    /// Its part of the output.
+    out: &'a mut [f32],
+    bufs: &'a mut [Buffer],
+}
+
+impl Chunk<'_> {
+    fn group(&self) -> Group<'_> {
+        Group { first: self.first, bufs: self.bufs, out: self.out }
+    }
+
+    /// The noise of an edge for a few images.
+    fn noise(&mut self, plan: &Plan, noise: &CellNoise, (edge, buffer): (usize, usize), span: Span) {
+        let len = plan.buffer_lens[buffer];
+        let start = (self.first + span.first) * len;
+        noise::fill(noise.noise_key, edge, start, &mut self.bufs[buffer][span.of(len)]);
+    }
+
+    /// The output of a stage for a few images, and its moments.
+    fn stage(
+        &mut self,
+        isa: Isa,
+        stage: &Staged<'_, Reading<'_>>,
+        span: Span,
+        w: &[f32],
+        work: &mut Work,
+        moments: &mut Moments,
+    ) {
+        let Staged { step: StageStep { placed, ready, .. }, reading } = stage;
+        let (stage, norm) = (placed.stage.of_images(span.n), placed.norm);
+        let c = stage.c_out;
+        let Work { scratch, sums, .. } = work;
+        sums.clear();
+        sums.resize(3 * c, 0.0);
+        let (pivot, rest) = sums.split_at_mut(c);
+        let (sum, square) = rest.split_at_mut(c);
+        let mut y = std::mem::take(&mut self.bufs[norm]);
+        let feed = reading.feed(self.group(), span);
+        let feed = (Of::Value, (!ready).then_some(&feed));
+        let w = stage.factors(&w[placed.weights..]);
+        let image = &mut y[span.of(placed.stage.len_out())];
+        let call = Call { isa, stage: &stage, scratch };
+        stage.map().forward(call, feed, w, image, &mut |first, y| {
+            if first == 0 {
+                pivot.copy_from_slice(&y[..c]);
+            }
+            add_moments(isa, y.len() / c, c, y, pivot, sum, square);
+        });
+        moments.add_pixels(stage.len_out() / c, pivot, sum, square);
+        self.bufs[norm] = y;
+    }
+}
+
+/// What a node is the sum of, with all coefficients ready.
+struct NodeSum<'a> {
+    node: usize,
+    /// (buffer, edge, coefficients, weight); the coefficients are empty where no batch norm precedes.
+    terms: Vec<(usize, usize, Affine, f32)>,
+    drop_path: &'a [f32],
+    n: usize,
+}
+
+impl<'a> NodeSum<'a> {
+    fn new(plan: &Plan, norms: &[Norm], part: &Part, p: &[f32], noise: &'a CellNoise) -> Self {
+        let terms = part
+            .branches
+            .iter()
+            .filter_map(|b| {
+                let b = &plan.branches[*b];
+                let (from, norm) = b.summand.source()?;
+                let p = p[b.alpha];
+                let affine = norm.map_or_else(Affine::default, |norm| norms[norm].scaled(f64::from(p)));
+                Some((from, b.edge, affine, if norm.is_some() { 1.0 } else { p }))
+            })
+            .collect();
+        Self { node: part.node, terms, drop_path: &noise.drop_path, n: plan.n }
+    }
+
+    /// Writes the node of a few images.
+    fn write(&self, plan: &Plan, chunk: &mut Chunk<'_>, span: Span, work: &mut Work) {
+        let mut shift = vec![0f32; plan.c];
+        let mut sources = Vec::with_capacity(self.terms.len());
+        for (from, edge, affine, weight) in &self.terms {
+            let m = factor(self.drop_path, self.n, *edge, chunk.first + span.first);
+            let (data, stride) = chunk.group().term(plan, *from, span);
+            sources.push(Source { data, stride, coef: &affine.of_y, factor: m * weight });
+            shift.iter_mut().zip(&affine.shift).for_each(|(s, a)| *s += m * a);
+        }
+        sum_node(plan, &sources, &shift, span, &mut work.node);
+        copy_to_output(plan, self.node, &work.node, span, chunk.out);
+    }
+}
