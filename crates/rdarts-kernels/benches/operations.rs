@@ -14,7 +14,8 @@ use rdarts_kernels::Isa;
 use rdarts_kernels::backward::{Pushforward, Want, vjp};
 use rdarts_kernels::buffers::give_back;
 use rdarts_kernels::cell::{CellInput, CellTangent, forward, jvp};
-use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, OpKind, weights_len};
+use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, weights_len};
+use rdarts_space::Op;
 
 fn main() {
     divan::main();
@@ -22,18 +23,18 @@ fn main() {
 
 const BATCH: usize = 64;
 
-const OPERATIONS: [(&str, OpKind); 11] = [
-    ("none", OpKind::None),
-    ("noise", OpKind::Noise),
-    ("skip_connect", OpKind::Skip),
-    ("max_pool_3x3", OpKind::MaxPool3),
-    ("avg_pool_3x3", OpKind::AvgPool3),
-    ("sep_conv_3x3", OpKind::SepConv(3)),
-    ("sep_conv_5x5", OpKind::SepConv(5)),
-    ("sep_conv_7x7", OpKind::SepConv(7)),
-    ("dil_conv_3x3", OpKind::DilConv(3)),
-    ("dil_conv_5x5", OpKind::DilConv(5)),
-    ("conv_7x1_1x7", OpKind::Conv7x1),
+const OPERATIONS: [(&str, Op); 11] = [
+    ("none", Op::None),
+    ("noise", Op::Noise),
+    ("skip_connect", Op::SkipConnect),
+    ("max_pool_3x3", Op::MaxPool3x3),
+    ("avg_pool_3x3", Op::AvgPool3x3),
+    ("sep_conv_3x3", Op::SepConv3x3),
+    ("sep_conv_5x5", Op::SepConv5x5),
+    ("sep_conv_7x7", Op::SepConv7x7),
+    ("dil_conv_3x3", Op::DilConv3x3),
+    ("dil_conv_5x5", Op::DilConv5x5),
+    ("conv_7x1_1x7", Op::Conv7x1_1x7),
 ];
 
 /// (name, channels, side of the states, reduction).
@@ -48,7 +49,7 @@ const SHAPES: [(&str, usize, usize, bool); 5] = [
 /// An operation at a shape.
 #[derive(Clone, Copy)]
 struct Case {
-    op: (&'static str, OpKind),
+    op: (&'static str, Op),
     shape: (&'static str, usize, usize, bool),
 }
 

@@ -8,7 +8,8 @@ use rdarts_kernels::Isa;
 use rdarts_kernels::backward::{Pushforward, Want, vjp, vjp_last};
 use rdarts_kernels::buffers::{Buffer, give_back};
 use rdarts_kernels::cell::{CellInput, CellTangent, forward, jvp};
-use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, OpKind, weights_len};
+use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, weights_len};
+use rdarts_space::Op;
 use std::time::Instant;
 
 /// (channels, side of the inputs, channels of s0 and of s1, reduction, reduction before, how many of them there are).
@@ -47,17 +48,17 @@ fn main() {
     let batch: usize = args.get(4).and_then(|a| a.parse().ok()).unwrap_or(64);
     let ops = if full {
         vec![
-            OpKind::None,
-            OpKind::MaxPool3,
-            OpKind::AvgPool3,
-            OpKind::Skip,
-            OpKind::SepConv(3),
-            OpKind::SepConv(5),
-            OpKind::DilConv(3),
-            OpKind::DilConv(5),
+            Op::None,
+            Op::MaxPool3x3,
+            Op::AvgPool3x3,
+            Op::SkipConnect,
+            Op::SepConv3x3,
+            Op::SepConv5x5,
+            Op::DilConv3x3,
+            Op::DilConv5x5,
         ]
     } else {
-        vec![OpKind::Skip, OpKind::SepConv(3)]
+        vec![Op::SkipConnect, Op::SepConv3x3]
     };
     let mut total = [0.0; 5];
     for (at, (c, side, c_prev_prev, c_prev, reduction, reduction_prev, count)) in shapes.iter().copied().enumerate() {

@@ -377,7 +377,7 @@ impl Back<'_> {
             if !goes_back || !self.needs(b.state) {
                 continue;
             }
-            // A stage can write the first part itself, but for a node, which starts as its part of the output's. Skip
+            // A stage can write the first part itself, but for a node, which starts as its part of the output's. SkipConnect
             // connections come before the stages of their state (`Plan::split`), as they do here.
             let is_new = !std::mem::replace(&mut begun[b.state], true);
             if identity || (is_new && b.state >= 2) {
@@ -507,8 +507,9 @@ mod tests {
 
     use super::*;
     use crate::simd::Isa;
-    use crate::spec::OpKind::{AvgPool3, DilConv, MaxPool3, Noise, None as Zero, SepConv, Skip};
-    use crate::spec::{CellDims, CellSpec, OpKind};
+    use crate::spec::{CellDims, CellSpec};
+    use rdarts_space::Op;
+    use rdarts_space::Op::{AvgPool3x3, DilConv5x5, MaxPool3x3, Noise, None as Zero, SepConv3x3, SkipConnect};
 
     /// Panics if a step reads what none before it has written and nobody has given.
     fn follow<S>(passes: &[Pass<S>], given: &[Tensor], touches: impl Fn(&S, &mut Touch<'_>)) -> BTreeSet<Tensor> {
@@ -524,8 +525,12 @@ mod tests {
 
     #[test]
     fn a_step_reads_what_was_written_before() {
-        let kinds: [&[OpKind]; 4] =
-            [&[Skip, SepConv(3)], &[Zero, Noise], &[Zero, DilConv(5), Noise, MaxPool3], &[MaxPool3, AvgPool3, Skip]];
+        let kinds: [&[Op]; 4] = [
+            &[SkipConnect, SepConv3x3],
+            &[Zero, Noise],
+            &[Zero, DilConv5x5, Noise, MaxPool3x3],
+            &[MaxPool3x3, AvgPool3x3, SkipConnect],
+        ];
         for (ops, reduction) in kinds.iter().flat_map(|ops| [(ops, false), (ops, true)]) {
             let mut edges = vec![ops.to_vec(); 9];
             edges[3].clear();

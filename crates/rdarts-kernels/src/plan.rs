@@ -230,7 +230,7 @@ impl Plan {
             let branches = places.iter().copied().filter(|at| self.branches[*at].node == node).collect();
             Part { node, branches }
         };
-        // Skip connections, which have no window, before all others.
+        // SkipConnect connections, which have no window, before all others.
         let by_window = |mut places: Vec<usize>| {
             places.sort_by_key(|at| (self.branches[*at].state, self.branches[*at].first_window_key()));
             places
@@ -420,10 +420,12 @@ impl Branch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::OpKind;
-    use OpKind::{AvgPool3, DilConv, MaxPool3, Noise, None as Zero, SepConv, Skip};
+    use rdarts_space::Op;
+    use rdarts_space::Op::{
+        AvgPool3x3, DilConv5x5, MaxPool3x3, Noise, None as Zero, SepConv3x3, SepConv5x5, SkipConnect,
+    };
 
-    fn plan(ops: &[OpKind], c: usize, side: usize, n: usize, reduction: bool) -> Plan {
+    fn plan(ops: &[Op], c: usize, side: usize, n: usize, reduction: bool) -> Plan {
         let edges = vec![ops.to_vec(); 14];
         let spec = CellSpec { nodes: 4, c, c_prev_prev: c, c_prev: c, reduction, reduction_prev: false, edges };
         Plan::new(&spec, CellDims { n, side0: [side; 2], side1: [side; 2] }, Isa::best())
@@ -435,10 +437,10 @@ mod tests {
 
     #[test]
     fn units_are_nodes_or_states_where_these_are_large_and_edges_where_they_are_not() {
-        let s2 = [Skip, SepConv(3)];
+        let s2 = [SkipConnect, SepConv3x3];
         // States 0 and 1 have edges to 4 nodes, the others to 3, 2 and 1; 2 to 5 edges lead to a node.
         assert_eq!(sizes(&plan(&s2, 16, 32, 64, false)), [[16, 4], [6, 6], [4, 8], [2, 10]]);
-        let darts = [Zero, MaxPool3, AvgPool3, Skip, SepConv(3)];
+        let darts = [Zero, MaxPool3x3, AvgPool3x3, SkipConnect, SepConv3x3];
         assert_eq!(sizes(&plan(&darts, 16, 32, 64, false)), [[40, 10], [15, 15], [10, 20], [5, 25]]);
         // States 0 and 1 are large, nodes are not.
         assert_eq!(sizes(&plan(&s2, 32, 32, 64, true))[..2], [[8, 8], [8, 8]]);
@@ -451,7 +453,7 @@ mod tests {
     #[test]
     fn a_pool_of_a_state_is_one_for_all_its_edges() {
         for reduction in [false, true] {
-            let plan = plan(&[MaxPool3, SepConv(3), AvgPool3], 16, 32, 64, reduction);
+            let plan = plan(&[MaxPool3x3, SepConv3x3, AvgPool3x3], 16, 32, 64, reduction);
             // Of the five states that edges start at each has two pools, of 14 edges each has two halves.
             assert_eq!(plan.n_norms, 2 + 5 * 2 + 14 * 2);
             let mut served: Vec<usize> = plan.branches.iter().flat_map(|b| b.serves.clone()).collect();
@@ -468,12 +470,12 @@ mod tests {
 
     #[test]
     fn every_branch_has_its_turn_after_what_it_needs() {
-        let kinds: [&[OpKind]; 5] = [
-            &[Skip, SepConv(3)],
+        let kinds: [&[Op]; 5] = [
+            &[SkipConnect, SepConv3x3],
             &[Zero, Noise],
-            &[Zero, DilConv(5), Skip, MaxPool3],
-            &[SepConv(5), AvgPool3],
-            &[MaxPool3, AvgPool3],
+            &[Zero, DilConv5x5, SkipConnect, MaxPool3x3],
+            &[SepConv5x5, AvgPool3x3],
+            &[MaxPool3x3, AvgPool3x3],
         ];
         for (ops, reduction) in kinds.iter().flat_map(|ops| [(ops, false), (ops, true)]) {
             for (c, side, n) in [(8, 4, 2), (16, 16, 64), (16, 32, 64), (32, 16, 64)] {

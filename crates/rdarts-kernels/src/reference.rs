@@ -3,7 +3,8 @@
 //! With `f64` it gives values, with [`Dual`] exact tangents, with `Dual<Dual<f64>>` exact second derivatives, so
 //! that one short text checks forward, vjp, jvp and vjp of the jvp of the fused kernels. Slow on purpose.
 
-use crate::spec::{BN_EPS, CellDims, CellNoise, CellSpec, HeadSpec, OpKind, StemSpec};
+use crate::spec::{BN_EPS, CellDims, CellNoise, CellSpec, HeadSpec, StemSpec};
+use rdarts_space::Op;
 
 /// What the loops need of a number.
 pub trait Number:
@@ -256,7 +257,7 @@ impl<'a, T> Packed<'a, T> {
 
 /// One candidate operation; `None` for `none`.
 fn operation<T: Number>(
-    op: OpKind,
+    op: Op,
     x: &Maps<T>,
     stride: usize,
     w: &mut Packed<'_, T>,
@@ -265,19 +266,20 @@ fn operation<T: Number>(
 ) -> Option<Maps<T>> {
     let c = x.c;
     Some(match op {
-        OpKind::None => return None,
-        OpKind::Noise => {
+        Op::None => return None,
+        Op::Noise => {
             let mut y = Maps::zeros(x.n, x.h.div_ceil(stride), x.w.div_ceil(stride), c);
             let mut values = vec![0f32; y.data.len()];
             crate::noise::fill(key, edge, 0, &mut values);
             y.data.iter_mut().zip(values).for_each(|(y, v)| *y = T::constant(f64::from(v)));
             y
         }
-        OpKind::MaxPool3 => batch_norm(&pool(x, stride, true)),
-        OpKind::AvgPool3 => batch_norm(&pool(x, stride, false)),
-        OpKind::Skip if stride == 1 => x.clone(),
-        OpKind::Skip => factorized_reduce(x, w.take(c * (c / 2)), w.take(c * (c - c / 2))),
-        OpKind::SepConv(k) => {
+        Op::MaxPool3x3 => batch_norm(&pool(x, stride, true)),
+        Op::AvgPool3x3 => batch_norm(&pool(x, stride, false)),
+        Op::SkipConnect if stride == 1 => x.clone(),
+        Op::SkipConnect => factorized_reduce(x, w.take(c * (c / 2)), w.take(c * (c - c / 2))),
+        Op::SepConv3x3 | Op::SepConv5x5 | Op::SepConv7x7 => {
+            let k = op.window();
             let mut y = x.clone();
             for s in [stride, 1] {
                 let t = depthwise(&y.relu(), w.take(k * k * c), k, s, 1);
@@ -285,11 +287,12 @@ fn operation<T: Number>(
             }
             y
         }
-        OpKind::DilConv(k) => {
+        Op::DilConv3x3 | Op::DilConv5x5 => {
+            let k = op.window();
             let t = depthwise(&x.relu(), w.take(k * k * c), k, stride, 2);
             batch_norm(&conv(&t, w.take(c * c), (1, 1), (1, 1), (0, 0)))
         }
-        OpKind::Conv7x1 => {
+        Op::Conv7x1_1x7 => {
             let t = conv(&x.relu(), w.take(7 * c * c), (1, 7), (1, stride), (0, 3));
             batch_norm(&conv(&t, w.take(7 * c * c), (7, 1), (stride, 1), (3, 0)))
         }

@@ -7,31 +7,12 @@
 //! A strided operation of an image of h rows gives ceil(h / 2) rows. Batch norm (not affine inside a cell)
 //! uses the statistics of the batch, biased variance, eps = [`BN_EPS`].
 
+use rdarts_space::Op;
+
 use crate::ops::{self, Action, Start};
 
 /// The eps of every batch norm.
 pub const BN_EPS: f64 = 1e-5;
-
-/// A candidate operation of an edge (DARTS paper, section 2; the names are those of the published code).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum OpKind {
-    /// `none`: zero.
-    None,
-    /// `noise`: standard normal noise of the (strided) input's shape, without gradient (space S4).
-    Noise,
-    /// `max_pool_3x3` (padding 1, ties to the first in row-major order), then batch norm.
-    MaxPool3,
-    /// `avg_pool_3x3` (padding 1, padding not counted), then batch norm.
-    AvgPool3,
-    /// `skip_connect`: the identity at stride 1, FactorizedReduce at stride 2.
-    Skip,
-    /// `sep_conv_kxk`: twice relu, depthwise k x k (stride in the first half), pointwise, batch norm.
-    SepConv(usize),
-    /// `dil_conv_kxk`: relu, depthwise k x k with dilation 2, pointwise, batch norm.
-    DilConv(usize),
-    /// `conv_7x1_1x7`: relu, 1x7 convolution (stride along the row), 7x1 convolution (stride down), batch norm.
-    Conv7x1,
-}
 
 /// The layout of one weight tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,7 +186,7 @@ pub struct CellSpec {
     /// The last cell was a reduction: s0 has twice the side of s1 and is preprocessed by FactorizedReduce.
     pub reduction_prev: bool,
     /// Operations of each edge, edges in the order (node 0: states 0, 1), (node 1: states 0, 1, 2), ...
-    pub edges: Vec<Vec<OpKind>>,
+    pub edges: Vec<Vec<Op>>,
 }
 
 impl CellSpec {

@@ -87,9 +87,12 @@ fn bytes<S>(plan: &Plan, passes: &[Pass<S>], touches: impl Fn(&S, &mut Touch<'_>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::OpKind::{AvgPool3, Conv7x1, DilConv, MaxPool3, Noise, None as Zero, SepConv, Skip};
+    use rdarts_space::Op::{
+        AvgPool3x3, Conv7x1_1x7, DilConv3x3, DilConv5x5, MaxPool3x3, Noise, None as Zero, SepConv3x3, SepConv5x5,
+        SepConv7x7, SkipConnect,
+    };
 
-    fn cell(ops: &[crate::spec::OpKind]) -> (CellSpec, CellDims) {
+    fn cell(ops: &[rdarts_space::Op]) -> (CellSpec, CellDims) {
         let edges = vec![ops.to_vec(); 2];
         let spec =
             CellSpec { nodes: 1, c: 4, c_prev_prev: 6, c_prev: 8, reduction: false, reduction_prev: false, edges };
@@ -109,10 +112,10 @@ mod tests {
         let (spec, dims) = cell(&[Zero]);
         assert_eq!(forward(&spec, dims), lines(2 * 2 + 2, 6 + 8));
         // Both states are read again.
-        let (spec, dims) = cell(&[Skip]);
+        let (spec, dims) = cell(&[SkipConnect]);
         assert_eq!(forward(&spec, dims), lines(2 * 2 + 2 + 2, 6 + 8));
         // Of either branch the first half reads a state and writes, the second reads that and writes, the node reads.
-        let (spec, dims) = cell(&[SepConv(3)]);
+        let (spec, dims) = cell(&[SepConv3x3]);
         assert_eq!(forward(&spec, dims), lines(2 * 2 + 2 * (1 + 2 + 1 + 2 + 1) + 2, 6 + 8));
     }
 
@@ -120,12 +123,12 @@ mod tests {
     fn a_gradient_reads_what_the_value_wrote() {
         // The node's part of the gradient is taken; the gradients of both states are written, summed with the states, for the
         // skip connections too, and sent on to the inputs.
-        let (spec, dims) = cell(&[Skip]);
+        let (spec, dims) = cell(&[SkipConnect]);
         let states = 1 + 2 * 2 + 2;
         assert_eq!(backward(&spec, dims, ALPHA, None), lines(1 + 2 + states + 2 * 2, 3 * (6 + 8)));
         // Two halves a branch: its output, which is overwritten by the gradient between them, that, and the value between
         // them twice.
-        let (spec, dims) = cell(&[SepConv(3)]);
+        let (spec, dims) = cell(&[SepConv3x3]);
         // That part, summed with the outputs of both.
         let sums = 1 + 2 + 2;
         let second = 1 + 2 * (2 + 1);
@@ -139,8 +142,8 @@ mod tests {
     #[test]
     fn a_pool_of_a_state_is_counted_once() {
         // Two nodes; states 0 and 1 have an edge to either, and each pool reads its state and writes.
-        let (spec, dims) = cell(&[MaxPool3]);
-        let two = CellSpec { nodes: 2, edges: vec![vec![MaxPool3]; 5], ..spec };
+        let (spec, dims) = cell(&[MaxPool3x3]);
+        let two = CellSpec { nodes: 2, edges: vec![vec![MaxPool3x3]; 5], ..spec };
         // The states; their pools; the first node's sum with the pool of that; the second's.
         assert_eq!(forward(&two, dims), lines(2 * 2 + 2 * (1 + 2) + (2 + 2 + 2) + (3 + 2), 6 + 8));
         // The second node's gradient begins as its part of the output's and is summed with the pool of the first node.
@@ -155,10 +158,10 @@ mod tests {
     fn a_tangent_reads_the_value_beside_itself() {
         let moving = Moving { inputs: [true; 2], w: false };
         // States and their tangents, which are written; then the node reads all of them.
-        let (spec, dims) = cell(&[Skip]);
+        let (spec, dims) = cell(&[SkipConnect]);
         assert_eq!(tangent(&spec, dims, moving), lines(2 * 3 + 2 * 2 + 2, 2 * (6 + 8)));
         // A stage reads its input and output, and writes the tangent of that.
-        let (spec, dims) = cell(&[SepConv(3)]);
+        let (spec, dims) = cell(&[SepConv3x3]);
         let stage = 2 + 1 + 2;
         assert_eq!(tangent(&spec, dims, moving), lines(2 * 3 + 2 * (2 * stage + 2) + 2, 2 * (6 + 8)));
         // Where the inputs rest only the node moves, as its weights do.
@@ -169,7 +172,7 @@ mod tests {
     #[test]
     fn a_gradient_of_a_tangent_reads_both_gradients_and_both_values() {
         let moving = Moving { inputs: [true; 2], w: false };
-        let (spec, dims) = cell(&[SepConv(3)]);
+        let (spec, dims) = cell(&[SepConv3x3]);
         let sums = 1 + 2 + 1 + 2 * 2;
         // Both gradients of the node; of a branch its output and what lies between with their tangents, the kept gradient
         // there, and the one that is written.
@@ -183,7 +186,7 @@ mod tests {
 
     #[test]
     fn kept_gradients_lie_apart_and_moving_weights_move_everything() {
-        let (spec, dims) = cell(&[SepConv(3)]);
+        let (spec, dims) = cell(&[SepConv3x3]);
         let keep = Want { keep: true, ..ALPHA };
         // The gradient between two stages is written beside the output of the second, which is read.
         assert_eq!(backward(&spec, dims, keep, None) - backward(&spec, dims, ALPHA, None), lines(2, 0));
@@ -191,7 +194,7 @@ mod tests {
         let [all, still] = [[true; 2], [false; 2]].map(|inputs| tangent(&spec, dims, Moving { inputs, w: true }));
         assert_eq!(all - still, lines(0, 6 + 8));
         // Of two branches to the first node and three to the second, one starts at the first node and always moves.
-        let two = CellSpec { nodes: 2, edges: vec![vec![SepConv(3)]; 5], ..spec };
+        let two = CellSpec { nodes: 2, edges: vec![vec![SepConv3x3]; 5], ..spec };
         let moving = |inputs| tangent(&two, dims, Moving { inputs, w: false });
         let of_branch = 2 * (2 + 1 + 2) + 1;
         // A state that moves adds itself and its tangent, and the tangents of two branches, which read it together.
@@ -202,11 +205,11 @@ mod tests {
 
     #[test]
     fn the_totals_of_a_few_cells_are_what_they_were() {
-        let darts = [Zero, MaxPool3, AvgPool3, Skip, SepConv(3), SepConv(5), DilConv(3), DilConv(5)];
-        let every = [&[Zero, Noise], &darts[1..6], &[SepConv(7), DilConv(3), DilConv(5), Conv7x1]].concat();
+        let darts = [Zero, MaxPool3x3, AvgPool3x3, SkipConnect, SepConv3x3, SepConv5x5, DilConv3x3, DilConv5x5];
+        let every = [&[Zero, Noise], &darts[1..6], &[SepConv7x7, DilConv3x3, DilConv5x5, Conv7x1_1x7]].concat();
         let cases = [
             (
-                vec![Skip, SepConv(3)],
+                vec![SkipConnect, SepConv3x3],
                 false,
                 false,
                 [8_137_920, 13_695_360, 13_695_360, 9_576_000, 10_543_680, 9_576_000, 19_037_760],
@@ -240,13 +243,13 @@ mod tests {
 
     #[test]
     fn multiply_adds_are_those_of_the_weights() {
-        let (spec, dims) = cell(&[Skip, SepConv(3)]);
+        let (spec, dims) = cell(&[SkipConnect, SepConv3x3]);
         let (pre, branch) = (4 * (6 + 8), 2 * (9 * 4 + 4 * 4));
         assert_eq!(macs(&spec, dims, [true, true]), (2 * 9 * (pre + 2 * branch)) as u64);
         assert_eq!(macs(&spec, dims, [false, true]), (2 * 9 * (4 * 8 + branch)) as u64);
         assert_eq!(macs(&spec, dims, [false, false]), 0);
         // The first of two convolutions at stride 2 runs over all three rows, the second over two; both over two columns.
-        let (spec, dims) = cell(&[Conv7x1]);
+        let (spec, dims) = cell(&[Conv7x1_1x7]);
         let reduction = CellSpec { reduction: true, ..spec };
         assert_eq!(macs(&reduction, dims, [true, true]), (2 * (9 * pre + 2 * 7 * 16 * (3 * 2 + 2 * 2))) as u64);
     }

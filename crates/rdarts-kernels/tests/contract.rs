@@ -8,23 +8,24 @@ use rdarts_kernels::Isa;
 use rdarts_kernels::backward::{Want, vjp, vjp_last, vjp_of_jvp};
 use rdarts_kernels::cell::{CellInput, CellTangent, forward, jvp};
 use rdarts_kernels::reference::{self, Dual};
-use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, HeadSpec, OpKind, StemSpec, weights_len};
+use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, HeadSpec, StemSpec, weights_len};
 use rdarts_kernels::{head, stem};
+use rdarts_space::Op;
 
 use common::values;
 
-const ALL: [OpKind; 11] = [
-    OpKind::None,
-    OpKind::Noise,
-    OpKind::MaxPool3,
-    OpKind::AvgPool3,
-    OpKind::Skip,
-    OpKind::SepConv(3),
-    OpKind::SepConv(5),
-    OpKind::SepConv(7),
-    OpKind::DilConv(3),
-    OpKind::DilConv(5),
-    OpKind::Conv7x1,
+const ALL: [Op; 11] = [
+    Op::None,
+    Op::Noise,
+    Op::MaxPool3x3,
+    Op::AvgPool3x3,
+    Op::SkipConnect,
+    Op::SepConv3x3,
+    Op::SepConv5x5,
+    Op::SepConv7x7,
+    Op::DilConv3x3,
+    Op::DilConv5x5,
+    Op::Conv7x1_1x7,
 ];
 
 /// The gate's second run of these tests sets RDARTS_CHECKED=1; without its profile it would check nothing.
@@ -238,7 +239,7 @@ fn dot_scale(a: &[f32], b: &[f32]) -> f64 {
 
 #[allow(clippy::too_many_arguments)]
 fn case(
-    ops: Vec<OpKind>,
+    ops: Vec<Op>,
     nodes: usize,
     c: usize,
     n: usize,
@@ -298,7 +299,7 @@ fn directions_that_leave_something_alone_agree() {
 fn every_number_of_channels_up_to_two_registers_and_a_half_agrees() {
     for c in [1, 2, 3, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 40, 48] {
         on_all(&case(
-            vec![OpKind::SepConv(3), OpKind::Skip, OpKind::MaxPool3],
+            vec![Op::SepConv3x3, Op::SkipConnect, Op::MaxPool3x3],
             1,
             c,
             2,
@@ -351,7 +352,7 @@ fn images_that_go_together_agree() {
             on_all(&case(ALL.to_vec(), 2, c, n, side, reduction, reduction_prev, seed));
         }
     }
-    let ops = vec![OpKind::SepConv(3), OpKind::SepConv(5), OpKind::DilConv(3), OpKind::DilConv(5), OpKind::Skip];
+    let ops = vec![Op::SepConv3x3, Op::SepConv5x5, Op::DilConv3x3, Op::DilConv5x5, Op::SkipConnect];
     for (c, n, side) in [(8, 64, [16, 2]), (16, 64, [8, 4]), (32, 80, [9, 3]), (64, 48, [4, 4])] {
         for reduction in [false, true] {
             on_all(&case(ops.clone(), 1, c, n, side, reduction, false, 6));
@@ -364,14 +365,14 @@ fn images_that_go_together_agree() {
 #[test]
 fn images_of_several_tiles_agree() {
     let ops = vec![
-        OpKind::SepConv(3),
-        OpKind::SepConv(5),
-        OpKind::SepConv(7),
-        OpKind::DilConv(3),
-        OpKind::DilConv(5),
-        OpKind::MaxPool3,
-        OpKind::AvgPool3,
-        OpKind::Skip,
+        Op::SepConv3x3,
+        Op::SepConv5x5,
+        Op::SepConv7x7,
+        Op::DilConv3x3,
+        Op::DilConv5x5,
+        Op::MaxPool3x3,
+        Op::AvgPool3x3,
+        Op::SkipConnect,
     ];
     for (c, side) in [(8, [130, 2]), (16, [70, 2]), (32, [45, 3]), (33, [23, 3]), (40, [45, 3]), (64, [45, 3])] {
         on_all(&case(ops.clone(), 1, c, 2, side, false, false, c as u64 + 1));

@@ -7,20 +7,21 @@ use rdarts_kernels::Isa;
 use rdarts_kernels::backward::{Want, vjp, vjp_of_jvp};
 use rdarts_kernels::cell::{CellInput, CellTangent, forward, jvp};
 use rdarts_kernels::reference::{self, Dual};
-use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, OpKind, weights_len};
+use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, weights_len};
+use rdarts_space::Op;
 
 use common::values;
 
-const OPS: [OpKind; 9] = [
-    OpKind::Noise,
-    OpKind::MaxPool3,
-    OpKind::AvgPool3,
-    OpKind::Skip,
-    OpKind::SepConv(3),
-    OpKind::SepConv(5),
-    OpKind::DilConv(3),
-    OpKind::DilConv(5),
-    OpKind::Conv7x1,
+const OPS: [Op; 9] = [
+    Op::Noise,
+    Op::MaxPool3x3,
+    Op::AvgPool3x3,
+    Op::SkipConnect,
+    Op::SepConv3x3,
+    Op::SepConv5x5,
+    Op::DilConv3x3,
+    Op::DilConv5x5,
+    Op::Conv7x1_1x7,
 ];
 
 /// s0, s1, p, w.
@@ -33,10 +34,10 @@ struct Case {
 }
 
 impl Case {
-    fn new(op: OpKind, c: usize, reduction: bool, reduction_prev: bool) -> Self {
+    fn new(op: Op, c: usize, reduction: bool, reduction_prev: bool) -> Self {
         let side = [4, 3];
         let side0 = if reduction_prev { [7, 6] } else { side };
-        let edges = vec![vec![op, OpKind::Skip], vec![op], vec![op], vec![OpKind::Skip], vec![op]];
+        let edges = vec![vec![op, Op::SkipConnect], vec![op], vec![op], vec![Op::SkipConnect], vec![op]];
         let noise = CellNoise { drop_path: values(5, 15).iter().map(|v| v.abs() + 0.5).collect(), noise_key: 9 };
         let spec = CellSpec { nodes: 2, c, c_prev_prev: 2, c_prev: 3, reduction, reduction_prev, edges };
         Self { spec, dims: CellDims { n: 3, side0, side1: side }, noise }
@@ -153,7 +154,7 @@ fn every_entry_of_every_gradient_agrees_with_the_reference() {
             &format!("{op:?} reduction {} {}", !reduction, !reduction_prev),
         );
     }
-    check(&Case::new(OpKind::SepConv(3), 17, true, true), "17 channels");
+    check(&Case::new(Op::SepConv3x3, 17, true, true), "17 channels");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use rdarts_kernels::Isa;
 use rdarts_kernels::backward::{CellGradient, Want, vjp, vjp_last, vjp_of_jvp};
 use rdarts_kernels::buffers::{Buffer, announce, clear, give_back, idle, take_gradient};
 use rdarts_kernels::cell::{CellInput, CellTangent, forward, jvp};
-use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, OpKind, weights_len};
+use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, weights_len};
 
 use common::values;
 
@@ -62,8 +62,15 @@ fn no_result_depends_on_what_lies_on_the_shelf() {
 
 /// The bits of everything a cell has: value, tangent, gradients, and those of the tangent.
 fn bits(isa: Isa, c: usize, n: usize, poisoned: bool) -> Vec<u32> {
-    use OpKind::{AvgPool3, Conv7x1, DilConv, MaxPool3, Noise, SepConv, Skip};
-    let ops = [vec![Skip, SepConv(3)], vec![MaxPool3, SepConv(5)], vec![DilConv(3), AvgPool3], vec![Noise, Conv7x1]];
+    use rdarts_space::Op::{
+        AvgPool3x3, Conv7x1_1x7, DilConv3x3, MaxPool3x3, Noise, SepConv3x3, SepConv5x5, SkipConnect,
+    };
+    let ops = [
+        vec![SkipConnect, SepConv3x3],
+        vec![MaxPool3x3, SepConv5x5],
+        vec![DilConv3x3, AvgPool3x3],
+        vec![Noise, Conv7x1_1x7],
+    ];
     let edges = (0..9).map(|edge| ops[edge % ops.len()].clone()).collect();
     let spec = CellSpec { nodes: 3, c, c_prev_prev: 5, c_prev: 3, reduction: n == 5, reduction_prev: false, edges };
     let dims = CellDims { n, side0: [6, 7], side1: [6, 7] };

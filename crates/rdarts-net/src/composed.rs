@@ -21,7 +21,8 @@ use burn::backend::tensor::{BoolTensor, FloatTensor, IntTensor};
 use burn::backend::{Autodiff, AutodiffBackend, Backend, TensorMetadata, get_or_init_device_settings};
 use burn::tensor::{Shape, Slice, TensorData};
 use rdarts_kernels::noise;
-use rdarts_kernels::spec::{BN_EPS, CellDims, OpKind, Weight, WeightKind, weights_len};
+use rdarts_kernels::spec::{BN_EPS, CellDims, Weight, WeightKind, weights_len};
+use rdarts_space::Op;
 
 use crate::calls::{CellCall, CellWant, HeadCall, HeadWant, StemCall};
 
@@ -65,7 +66,7 @@ pub fn cell<B: Backend>(s0: F<B>, s1: F<B>, p: F<B>, w: F<B>, call: &CellCall) -
         for (o, op) in spec.edges[edge].iter().enumerate() {
             let x = states[state].clone();
             let y = match *op {
-                OpKind::Noise => Some(noise_like::<B>(&states[state], call.noise.noise_key, edge, n, side, spec.c)),
+                Op::Noise => Some(noise_like::<B>(&states[state], call.noise.noise_key, edge, n, side, spec.c)),
                 op => apply(op, x, spec.stride(state), &mut weights),
             };
             if let Some(y) = y {
@@ -237,20 +238,21 @@ impl<B: Backend> Weights<B> {
 }
 
 /// One candidate operation; none for the operation `none`.
-fn apply<B: Backend>(op: OpKind, x: Pair<B>, stride: usize, weights: &mut Weights<B>) -> Option<Pair<B>> {
+fn apply<B: Backend>(op: Op, x: Pair<B>, stride: usize, weights: &mut Weights<B>) -> Option<Pair<B>> {
     let s = [stride; 2];
     Some(match op {
-        OpKind::None | OpKind::Noise => return None,
-        OpKind::MaxPool3 => batch_norm(max_pool(x, stride)),
-        OpKind::AvgPool3 => batch_norm(x.map(|t| B::avg_pool2d(t, [3; 2], s, [1; 2], false, false))),
-        OpKind::Skip if stride == 1 => x,
-        OpKind::Skip => factorized_reduce(x, weights),
-        OpKind::SepConv(k) => {
+        Op::None | Op::Noise => return None,
+        Op::MaxPool3x3 => batch_norm(max_pool(x, stride)),
+        Op::AvgPool3x3 => batch_norm(x.map(|t| B::avg_pool2d(t, [3; 2], s, [1; 2], false, false))),
+        Op::SkipConnect if stride == 1 => x,
+        Op::SkipConnect => factorized_reduce(x, weights),
+        Op::SepConv3x3 | Op::SepConv5x5 | Op::SepConv7x7 => {
+            let k = op.window();
             let y = half(x, weights, s, k / 2, 1);
             half(y, weights, [1; 2], k / 2, 1)
         }
-        OpKind::DilConv(k) => half(x, weights, s, k - 1, 2),
-        OpKind::Conv7x1 => {
+        Op::DilConv3x3 | Op::DilConv5x5 => half(x, weights, s, op.window() - 1, 2),
+        Op::Conv7x1_1x7 => {
             let y = conv(relu(x), &weights.next(), [1, stride], [0, 3], [1; 2]);
             batch_norm(conv(y, &weights.next(), [stride, 1], [3, 0], [1; 2]))
         }

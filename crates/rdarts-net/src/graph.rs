@@ -12,8 +12,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rdarts_kernels::spec::{CellDims, CellSpec, HeadSpec, OpKind, StemSpec, Weight, WeightKind, weights_len};
+use rdarts_kernels::spec::{CellDims, CellSpec, HeadSpec, StemSpec, Weight, WeightKind, weights_len};
 use rdarts_rng::Stream;
+use rdarts_space::Op;
 
 use crate::values::{Alphas, Real};
 
@@ -131,7 +132,7 @@ pub struct Network {
     nodes: Vec<Node>,
     output: usize,
     /// Operations of each edge of each type of cell.
-    cell_types: Vec<Vec<Vec<OpKind>>>,
+    cell_types: Vec<Vec<Vec<Op>>>,
     c_image: usize,
     parameters: Vec<Parameter>,
     n_parameters: usize,
@@ -151,7 +152,7 @@ impl Network {
     pub fn new(
         list: Vec<(Module, Vec<Source>, String)>,
         output: usize,
-        cell_types: Vec<Vec<Vec<OpKind>>>,
+        cell_types: Vec<Vec<Vec<Op>>>,
         c_image: usize,
     ) -> Self {
         let (mut nodes, mut parameters, mut offset) = (Vec::<Node>::new(), Vec::new(), 0);
@@ -338,14 +339,14 @@ impl Network {
     pub fn pruned<R: Real>(&self, p: &Alphas, weights: &[R]) -> (Self, Alphas, Vec<R>) {
         assert_eq!(p.n_each(), self.n_alphas(), "the mixing weights do not fit the network");
         assert_eq!(weights.len(), self.n_parameters, "the flat weights do not fit the network");
-        let prune = |(edges, p): (&Vec<Vec<OpKind>>, &Vec<f64>)| -> Vec<Vec<OpKind>> {
+        let prune = |(edges, p): (&Vec<Vec<Op>>, &Vec<f64>)| -> Vec<Vec<Op>> {
             let mut p = p.iter();
             edges
                 .iter()
                 .map(|ops| ops.iter().copied().zip(&mut p).filter(|(_, p)| **p != 0.0).map(|o| o.0).collect())
                 .collect()
         };
-        let cell_types: Vec<Vec<Vec<OpKind>>> = self.cell_types.iter().zip(p.each()).map(prune).collect();
+        let cell_types: Vec<Vec<Vec<Op>>> = self.cell_types.iter().zip(p.each()).map(prune).collect();
         let list = self.nodes.iter().map(|node| {
             let mut module = node.module.clone();
             if let Module::Cell(cell) = &mut module {

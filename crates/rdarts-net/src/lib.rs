@@ -5,10 +5,10 @@
 //! takes and `cost` what it costs; [`ops`] is the seam to Burn, with [`composed`] as its portable reference.
 //!
 //! ```
-//! use rdarts_kernels::spec::OpKind::{MaxPool3, SepConv, Skip};
+//! use rdarts_space::Op::{MaxPool3x3, SepConv3x3, SkipConnect};
 //! use rdarts_net::{AlphaHessian, Alphas, Batch, Device, Network, Point, SupernetSpec, Targets, alpha_gradient};
 //!
-//! let edges = vec![vec![SepConv(3), Skip, MaxPool3]; 2];
+//! let edges = vec![vec![SepConv3x3, SkipConnect, MaxPool3x3]; 2];
 //! let net = Network::supernet(SupernetSpec {
 //!     cells: 2,
 //!     c: 4,
@@ -68,6 +68,6 @@ pub use graph::{CellModule, Module, Network, Node, Parameter, ParameterError, So
 pub use memory::Work;
 pub use point::{Batch, Evaluation, Point};
 pub use rdarts_kernels::spec::CellNoise;
-pub use supernet::{SupernetSpec, op_kind};
+pub use supernet::SupernetSpec;
 pub use task::{Count, Loss, Targets};
 pub use values::{Alphas, Real};

@@ -12,7 +12,8 @@
 
 use std::collections::HashSet;
 
-use rdarts_kernels::spec::{CellDims, CellSpec, OpKind, weights_len};
+use rdarts_kernels::spec::{CellDims, CellSpec, weights_len};
+use rdarts_space::Op;
 
 use crate::graph::{Network, Node};
 
@@ -54,16 +55,16 @@ impl CellFloats {
         let CellDims { n, side0, side1 } = dims;
         let px = |[h, w]: [usize; 2]| n * h * w;
         let (state, node) = (px(side1) * spec.c, px(dims.side_out(spec)) * spec.c);
-        let two_stages = |ops: &[OpKind]| ops.iter().filter(|op| matches!(op, OpKind::SepConv(_))).count();
+        let two_stages =
+            |ops: &[Op]| ops.iter().filter(|op| matches!(op, Op::SepConv3x3 | Op::SepConv5x5 | Op::SepConv7x7)).count();
         // The edges that lead to a node or one behind it from a state in front of it are on their way back together.
         let (mut n_stages, mut n_twice, mut across) = (0, 0, vec![0; spec.nodes]);
         let mut pools = HashSet::new();
         for (edge, node, state) in spec.edge_list() {
             let ops = &spec.edges[edge];
-            let free = |op: &&OpKind| matches!(op, OpKind::None) || (**op == OpKind::Skip && spec.stride(state) == 1);
+            let free = |op: &&Op| matches!(op, Op::None) || (**op == Op::SkipConnect && spec.stride(state) == 1);
             // Pools of a state are one for all edges from there.
-            let mut is_counted =
-                |op: &OpKind| matches!(op, OpKind::MaxPool3 | OpKind::AvgPool3) && !pools.insert((state, *op));
+            let mut is_counted = |op: &Op| matches!(op, Op::MaxPool3x3 | Op::AvgPool3x3) && !pools.insert((state, *op));
             n_stages += ops.iter().filter(|op| !(free(op) || is_counted(op))).count() + two_stages(ops);
             n_twice += two_stages(ops);
             across[state.saturating_sub(1)..=node].iter_mut().for_each(|n| *n += two_stages(ops));
@@ -121,7 +122,7 @@ mod tests {
 
     #[test]
     fn pools_are_kept_once_for_each_state() {
-        let edges = vec![vec![OpKind::MaxPool3, OpKind::AvgPool3]; 14];
+        let edges = vec![vec![Op::MaxPool3x3, Op::AvgPool3x3]; 14];
         let spec =
             CellSpec { nodes: 4, c: 8, c_prev_prev: 8, c_prev: 8, reduction: false, reduction_prev: false, edges };
         let tensor = 3 * 4 * 4 * 8;

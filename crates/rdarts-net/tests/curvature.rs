@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rdarts_kernels::spec::{CellNoise, OpKind};
+use rdarts_kernels::spec::CellNoise;
 use rdarts_net::{
     AlphaHessian, Alphas, Batch, Device, InnerStep, Network, PUBLISHED_RADIUS, Point, SupernetSpec, Targets,
     alpha_gradient, forward, mixed_hvp, unrolled_gradient, unrolled_gradient_difference, weight_gradient,
@@ -27,7 +27,10 @@ const SIDE: [usize; 2] = [7, 9];
 
 impl Case {
     fn new(reductions: Vec<usize>, seed: u64) -> Self {
-        use OpKind::{AvgPool3, Conv7x1, DilConv, MaxPool3, Noise, None, SepConv, Skip};
+        use rdarts_space::Op::{
+            AvgPool3x3, Conv7x1_1x7, DilConv3x3, DilConv5x5, MaxPool3x3, Noise, None, SepConv3x3, SepConv5x5,
+            SkipConnect,
+        };
         let net = Network::supernet(SupernetSpec {
             cells: 3,
             c: 3,
@@ -35,18 +38,18 @@ impl Case {
             reductions,
             nodes: 2,
             normal: vec![
-                vec![SepConv(3), Skip],
-                vec![MaxPool3],
-                vec![None, DilConv(3), Noise],
-                vec![AvgPool3, Skip],
-                vec![SepConv(3), Conv7x1],
+                vec![SepConv3x3, SkipConnect],
+                vec![MaxPool3x3],
+                vec![None, DilConv3x3, Noise],
+                vec![AvgPool3x3, SkipConnect],
+                vec![SepConv3x3, Conv7x1_1x7],
             ],
             reduce: vec![
-                vec![Skip, AvgPool3, MaxPool3],
-                vec![SepConv(5), DilConv(5)],
-                vec![Conv7x1, Noise],
-                vec![Skip, None],
-                vec![Skip, SepConv(3)],
+                vec![SkipConnect, AvgPool3x3, MaxPool3x3],
+                vec![SepConv5x5, DilConv5x5],
+                vec![Conv7x1_1x7, Noise],
+                vec![SkipConnect, None],
+                vec![SkipConnect, SepConv3x3],
             ],
             c_image: 2,
             classes: 3,

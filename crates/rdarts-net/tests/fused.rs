@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, HeadSpec, OpKind, StemSpec, weights_len};
+use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, HeadSpec, StemSpec, weights_len};
 use rdarts_net::calls::{CellCall, HeadCall, Ledger, Mode, Slot, StemCall};
 use rdarts_net::ops;
 use rdarts_net::{
@@ -15,22 +15,23 @@ use rdarts_net::{
     forward_mixed, graph, mixed_hvp, unrolled_gradient, weight_gradient,
 };
 use rdarts_rng::Stream;
+use rdarts_space::Op;
 
 /// Rounding in single precision, after sums over up to some hundred pixels and one division by a deviation.
 const TOLERANCE: f64 = 2e-4;
 
-const ALL: [OpKind; 11] = [
-    OpKind::None,
-    OpKind::Noise,
-    OpKind::MaxPool3,
-    OpKind::AvgPool3,
-    OpKind::Skip,
-    OpKind::SepConv(3),
-    OpKind::SepConv(5),
-    OpKind::SepConv(7),
-    OpKind::DilConv(3),
-    OpKind::DilConv(5),
-    OpKind::Conv7x1,
+const ALL: [Op; 11] = [
+    Op::None,
+    Op::Noise,
+    Op::MaxPool3x3,
+    Op::AvgPool3x3,
+    Op::SkipConnect,
+    Op::SepConv3x3,
+    Op::SepConv5x5,
+    Op::SepConv7x7,
+    Op::DilConv3x3,
+    Op::DilConv5x5,
+    Op::Conv7x1_1x7,
 ];
 
 #[derive(Clone)]
@@ -65,10 +66,10 @@ impl Subject {
         Self { name, module, shapes, n_out, values, tangents, g }
     }
 
-    fn cell(ops: &[OpKind], side1: [usize; 2], reduction: bool, reduction_prev: bool, seed: u64) -> Self {
+    fn cell(ops: &[Op], side1: [usize; 2], reduction: bool, reduction_prev: bool, seed: u64) -> Self {
         let (n, c, nodes) = (3, 5, 2);
         let side0 = if reduction_prev { [2 * side1[0] - 1, 2 * side1[1]] } else { side1 };
-        let edges: Vec<Vec<OpKind>> =
+        let edges: Vec<Vec<Op>> =
             (0..5).map(|e| ops.iter().cycle().skip(e).take(ops.len()).copied().collect()).collect();
         let drop_path = (0..5 * n).map(|i| if i % 4 == 1 { 0.0 } else { 1.25 }).collect();
         let spec = CellSpec { nodes, c, c_prev_prev: 3, c_prev: 7, reduction, reduction_prev, edges };
@@ -204,7 +205,7 @@ fn assert_close(got: &[f64], expected: &[f64], what: &str) {
 fn every_operation_alone_is_the_composed_one() {
     for (i, op) in ALL.into_iter().enumerate().skip(1) {
         // Next to a skip connection, so that noise alone does not leave the inputs without gradient.
-        let ops = if op == OpKind::Skip { vec![op] } else { vec![op, OpKind::Skip] };
+        let ops = if op == Op::SkipConnect { vec![op] } else { vec![op, Op::SkipConnect] };
         Subject::cell(&ops, [5, 7], i % 2 == 0, false, i as u64).check_all();
         Subject::cell(&ops, [4, 3], i % 2 == 1, true, 20 + i as u64).check_all();
     }
@@ -327,7 +328,7 @@ const SIDE: [usize; 2] = [9, 7];
 impl Case {
     fn new() -> Self {
         let edges = |first: usize| {
-            (0..5).map(|e| vec![ALL[(first + 2 * e) % 11], ALL[(first + 2 * e + 1) % 11], OpKind::Skip]).collect()
+            (0..5).map(|e| vec![ALL[(first + 2 * e) % 11], ALL[(first + 2 * e + 1) % 11], Op::SkipConnect]).collect()
         };
         let net = Network::supernet(SupernetSpec {
             cells: 4,

@@ -7,23 +7,24 @@
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use rdarts_kernels::spec::{CellNoise, CellSpec, HeadSpec, OpKind, StemSpec, weights_len};
+use rdarts_kernels::spec::{CellNoise, CellSpec, HeadSpec, StemSpec, weights_len};
 use rdarts_net::calls::{CellCall, HeadCall, Mode, Slot, StemCall};
 use rdarts_net::ops;
 use rdarts_rng::Stream;
+use rdarts_space::Op;
 
-const ALL: [OpKind; 11] = [
-    OpKind::None,
-    OpKind::Noise,
-    OpKind::MaxPool3,
-    OpKind::AvgPool3,
-    OpKind::Skip,
-    OpKind::SepConv(3),
-    OpKind::SepConv(5),
-    OpKind::SepConv(7),
-    OpKind::DilConv(3),
-    OpKind::DilConv(5),
-    OpKind::Conv7x1,
+const ALL: [Op; 11] = [
+    Op::None,
+    Op::Noise,
+    Op::MaxPool3x3,
+    Op::AvgPool3x3,
+    Op::SkipConnect,
+    Op::SepConv3x3,
+    Op::SepConv5x5,
+    Op::SepConv7x7,
+    Op::DilConv3x3,
+    Op::DilConv5x5,
+    Op::Conv7x1_1x7,
 ];
 
 enum Module {
@@ -225,7 +226,7 @@ fn a_cell_of_nothing_but_zeros_has_zero_gradients() {
     let mut subject = Subject::cell(3, [4, 4], false, false);
     let spec = CellSpec {
         nodes: 1,
-        edges: vec![vec![OpKind::None]; 2],
+        edges: vec![vec![Op::None]; 2],
         c: 3,
         c_prev_prev: 3,
         c_prev: 5,

@@ -72,6 +72,16 @@ impl Op {
         }
     }
 
+    /// Side of the window that it reads of each channel; 1 where it reads the pixel alone.
+    pub const fn window(self) -> usize {
+        match self {
+            Op::None | Op::Noise | Op::SkipConnect => 1,
+            Op::MaxPool3x3 | Op::AvgPool3x3 | Op::SepConv3x3 | Op::DilConv3x3 => 3,
+            Op::SepConv5x5 | Op::DilConv5x5 => 5,
+            Op::SepConv7x7 | Op::Conv7x1_1x7 => 7,
+        }
+    }
+
     /// Whether it is no convolution: what the paper calls a parameterless operation.
     pub const fn is_parameterless(self) -> bool {
         matches!(self, Op::None | Op::Noise | Op::MaxPool3x3 | Op::AvgPool3x3 | Op::SkipConnect)
@@ -125,6 +135,14 @@ pub struct UnknownOp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn windows_are_those_of_the_names() {
+        for op in Op::ALL {
+            let named = op.as_str().rsplit('x').next().and_then(|side| side.parse().ok());
+            assert_eq!(op.window(), named.unwrap_or(1), "{op}");
+        }
+    }
 
     #[test]
     fn every_name_reads_back_as_its_operation_in_text_and_json() {

@@ -13,7 +13,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("rdarts-text", &[]),
     ("rdarts-rng", &[]),
     ("rdarts-space", &["rdarts-rng", "rdarts-text"]),
-    ("rdarts-kernels", &[]),
+    ("rdarts-kernels", &["rdarts-space"]),
     ("rdarts-monitor", &[]),
     ("rdarts-data", &["rdarts-rng", "rdarts-text"]),
     ("rdarts-run", &["rdarts-text"]),

@@ -5,8 +5,9 @@ use super::{CellInput, CellTangent, jvp};
 use crate::backward::{CellGradient, Pushforward, Want, vjp, vjp_last};
 use crate::plan::Plan;
 use crate::simd::Isa;
-use crate::spec::{CellDims, CellNoise, CellSpec, OpKind, weights_len};
-use OpKind::{AvgPool3, DilConv, MaxPool3, Noise, None as Zero, SepConv, Skip};
+use crate::spec::{CellDims, CellNoise, CellSpec, weights_len};
+use rdarts_space::Op;
+use rdarts_space::Op::{AvgPool3x3, DilConv3x3, MaxPool3x3, Noise, None as Zero, SepConv3x3, SepConv5x5, SkipConnect};
 
 fn values(n: usize, seed: usize) -> Vec<f32> {
     (0..n).map(|i| (((i * 7919 + seed * 104_729) % 2003) as f32 - 1001.0) / 1001.0).collect()
@@ -30,7 +31,7 @@ struct Case {
 }
 
 impl Case {
-    fn new(edges: Vec<Vec<OpKind>>, n: usize, reduction: bool, dropped: bool) -> Self {
+    fn new(edges: Vec<Vec<Op>>, n: usize, reduction: bool, dropped: bool) -> Self {
         let spec = CellSpec { nodes: 3, c: 8, c_prev_prev: 6, c_prev: 5, reduction, reduction_prev: false, edges };
         let dims = CellDims { n, side0: [7, 9], side1: [7, 9] };
         let drop_path = if dropped { (0..9 * dims.n).map(|i| [0.0, 1.25][i % 2]).collect() } else { Vec::new() };
@@ -68,17 +69,17 @@ impl Case {
 }
 
 fn cases() -> Vec<Case> {
-    let all = |ops: &[OpKind]| vec![ops.to_vec(); 9];
-    let mut first_empty = all(&[Skip, SepConv(3)]);
+    let all = |ops: &[Op]| vec![ops.to_vec(); 9];
+    let mut first_empty = all(&[SkipConnect, SepConv3x3]);
     (first_empty[0], first_empty[1]) = (vec![], vec![]);
-    let mut last_empty = all(&[DilConv(3)]);
+    let mut last_empty = all(&[DilConv3x3]);
     last_empty[5..].fill(vec![]);
     let mut only_none = all(&[Zero]);
-    only_none[2] = vec![SepConv(3), Noise];
-    let mut mixed = all(&[SepConv(3), SepConv(5)]);
-    mixed[3] = vec![Skip, MaxPool3, SepConv(3), Noise];
-    let pools = all(&[MaxPool3, AvgPool3, Skip]);
-    let specs = [all(&[Skip, SepConv(3)]), mixed, all(&[]), first_empty, last_empty, only_none, pools];
+    only_none[2] = vec![SepConv3x3, Noise];
+    let mut mixed = all(&[SepConv3x3, SepConv5x5]);
+    mixed[3] = vec![SkipConnect, MaxPool3x3, SepConv3x3, Noise];
+    let pools = all(&[MaxPool3x3, AvgPool3x3, SkipConnect]);
+    let specs = [all(&[SkipConnect, SepConv3x3]), mixed, all(&[]), first_empty, last_empty, only_none, pools];
     let both = specs.into_iter().flat_map(|edges| [(edges.clone(), false), (edges, true)]);
     // Of 35 images three go through the stages together, unless paths are dropped.
     both.flat_map(|(edges, reduction)| {

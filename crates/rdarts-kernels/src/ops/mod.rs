@@ -3,7 +3,8 @@
 //! A file says all that is particular to its operation: of which stages it consists, under which names and in which layout
 //! their weights lie, which gate they have, what they multiply, and the linear map of its own kind of stage with both
 //! transposes. What an operation costs follows from that (`passes.rs`, `Map::macs`). What all stages share stands in
-//! `stage.rs`, the loops in `simd`. A new operation is a file, a line in [`action`] and one in [`OpKind`].
+//! `stage.rs`, the loops in `simd`. A new operation is a file, a line in [`action`] and one in [`Op`], whose
+//! names they are.
 //!
 //! | file | operation | map of its stages |
 //! |---|---|---|
@@ -36,8 +37,9 @@ mod factorized;
 mod pointwise;
 
 use crate::simd::pool::Kind;
-use crate::spec::{CellSpec, OpKind};
+use crate::spec::CellSpec;
 use crate::stage::{Linear, Stage};
+use rdarts_space::Op;
 
 /// What a candidate operation does.
 pub(crate) enum Action {
@@ -67,16 +69,16 @@ impl Start {
 }
 
 /// The one place that knows which file an operation has.
-pub(crate) fn action(op: OpKind, start: Start) -> Action {
+pub(crate) fn action(op: Op, start: Start) -> Action {
     match op {
-        OpKind::None => none::action(),
-        OpKind::Noise => noise::action(),
-        OpKind::MaxPool3 => pool::action(start, Kind::Max),
-        OpKind::AvgPool3 => pool::action(start, Kind::Average),
-        OpKind::Skip => skip_connect::action(start),
-        OpKind::SepConv(k) => sep_conv::action(start, k),
-        OpKind::DilConv(k) => dil_conv::action(start, k),
-        OpKind::Conv7x1 => conv_7x1::action(start),
+        Op::None => none::action(),
+        Op::Noise => noise::action(),
+        Op::MaxPool3x3 => pool::action(start, Kind::Max),
+        Op::AvgPool3x3 => pool::action(start, Kind::Average),
+        Op::SkipConnect => skip_connect::action(start),
+        Op::SepConv3x3 | Op::SepConv5x5 | Op::SepConv7x7 => sep_conv::action(start, op.window()),
+        Op::DilConv3x3 | Op::DilConv5x5 => dil_conv::action(start, op.window()),
+        Op::Conv7x1_1x7 => conv_7x1::action(start),
     }
 }
 
