@@ -11,6 +11,7 @@
 //! - [`genotype`]: one architecture, in the notation of the DARTS code and in JSON
 //! - [`mod@derive`]: from alphas to a genotype
 //! - [`mod@enumerate`]: all architectures of a space, their number, uniform samples
+//! - [`mod@published`]: genotypes that have a name
 //! - [`select`]: which operation of which edge a genotype uses
 //!
 //! Nothing here reads a file, a clock or a global generator.
@@ -29,11 +30,14 @@ pub mod derive;
 
 pub mod select;
 
+pub mod published;
+
 pub mod enumerate;
 
 pub use derive::derive;
 pub use enumerate::{Architectures, count, enumerate, index_of, nth, sample};
 pub use genotype::{Genotype, GenotypeError, GenotypeFault, GenotypeReadError};
 pub use op::{Op, UnknownOp};
+pub use published::{PUBLISHED, Published, published, uniform};
 pub use select::{Mismatch, Selection, selection};
 pub use space::{CellType, MAX_NODES, Space, SpaceError, SpaceFault, edge_index, edges, n_edges};
