@@ -41,7 +41,7 @@ pub use event::{
 pub use rundir::{Environment, Reservation, RunDir, RunView};
 pub use spec::{
     AlphasSpec, AugmentSpec, CutoutSchedule, DataSets, DataSpec, EvalSpec, HessianImages, HessianMode, HessianSpec,
-    LoopSpec, Method, MonitorForm, MonitorSpec, NetworkSpec, Order, SearchSpec, SpaceSpec, Spec, SpecError, Statistics,
-    WeightsSpec,
+    LoopSpec, Method, MonitorForm, MonitorSpec, NetworkSpec, Order, SearchDataSpec, SearchSpec, SpaceSpec, Spec,
+    SpecError, Statistics, WeightsSpec,
 };
 pub use text::{TextError, for_shell, is_system, read_text};

@@ -45,7 +45,7 @@ mod tests;
 
 pub use search::{
     AlphasSpec, EvalSpec, HessianImages, HessianMode, HessianSpec, LoopSpec, Method, MonitorForm, MonitorSpec,
-    NetworkSpec, Order, SearchSpec, SpaceSpec,
+    NetworkSpec, Order, SearchDataSpec, SearchSpec, SpaceSpec,
 };
 pub use sections::{AugmentSpec, CutoutSchedule, DataSpec, Statistics, WeightsSpec};
 

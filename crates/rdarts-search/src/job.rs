@@ -56,7 +56,7 @@ impl Job for Search {
             format: EVENT_FORMAT,
             rdarts: env!("CARGO_PKG_VERSION").into(),
             space: self.space.name.clone(),
-            data: spec.data.name.clone(),
+            data: spec.data.images.name.clone(),
             seed: spec.seed,
             n_alphas: n_alphas.iter().sum(),
             n_weights: self.net.n_parameters(),

@@ -55,7 +55,8 @@ impl Search {
     }
 
     fn build(mut spec: SearchSpec, space: Space, watch: &dyn Watch, fit: bool) -> Result<Self, TrainError> {
-        let images = Images::open(&spec.data, spec.search.batch, "search.batch", watch)?;
+        let images =
+            Images::open(&spec.data.images, spec.data.train_fraction, spec.search.batch, "search.batch", watch)?;
         if fit {
             spec.hessian.batches = spec.hessian.batches.min(most_hessian_batches(&spec, &images.split)).max(1);
         }
@@ -78,8 +79,8 @@ impl Search {
     /// the space's file. The contents of both are recorded by themselves.
     pub fn spec_without_places(&self) -> SearchSpec {
         let mut spec = self.spec.clone();
-        spec.data.dir.clear();
-        spec.data.cache.clear();
+        spec.data.images.dir.clear();
+        spec.data.images.cache.clear();
         spec.space.name.clone_from(&self.space.name);
         spec
     }

@@ -21,17 +21,24 @@ pub struct Images {
 }
 
 impl Images {
-    /// Opens the images of section `[data]` and splits them for batches of so many; `batch_key` is the key that says so.
+    /// Opens the images of section `[data]` and splits them, a fraction for training, for batches of so many; `batch_key`
+    /// is the key that says so.
     ///
     /// # Errors
     /// One sentence if the data set is unknown or damaged, or if the split leaves too few images.
-    pub fn open(spec: &DataSpec, batch: usize, batch_key: &str, watch: &dyn Watch) -> Result<Self, TrainError> {
+    pub fn open(
+        spec: &DataSpec,
+        train_fraction: f64,
+        batch: usize,
+        batch_key: &str,
+        watch: &dyn Watch,
+    ) -> Result<Self, TrainError> {
         let mut data = rdarts_data::open_with(&spec.name, data_dir(spec), &data_options(spec, watch))?;
         if spec.statistics == Statistics::Computed {
             (data.mean, data.std) = rdarts_data::channel_statistics(&data.train)?;
         }
         let limit = (spec.limit > 0).then_some(spec.limit);
-        let split = data.split(spec.train_fraction, limit, batch).map_err(|e| {
+        let split = data.split(train_fraction, limit, batch).map_err(|e| {
             TrainError::Input(format!("{e} (data.limit, data.train_fraction and {batch_key} decide this)"))
         })?;
         let fingerprint = format!("{:016x}", data.train.fingerprint());

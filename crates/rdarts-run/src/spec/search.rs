@@ -21,7 +21,7 @@ pub struct SearchSpec {
     /// Seed of all random streams; at most 2^63 - 1, the largest whole number of TOML.
     pub seed: u64,
     /// Which images, and how they are split.
-    pub data: DataSpec,
+    pub data: SearchDataSpec,
     /// How training images are changed at random.
     pub augment: AugmentSpec,
     /// The search space.
@@ -40,6 +40,18 @@ pub struct SearchSpec {
     pub monitor: MonitorSpec,
     /// What is evaluated at the end of each epoch.
     pub eval: EvalSpec,
+}
+
+/// Section `[data]` of a search: which images, and how they are split.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SearchDataSpec {
+    /// Which images.
+    #[serde(flatten)]
+    pub images: DataSpec,
+    /// Fraction of the training images that trains the weights; the rest trains the alphas.
+    pub train_fraction: f64,
+    /// Number of images of the alpha split used for the accuracy of an epoch; 0: all.
+    pub valid_limit: usize,
 }
 
 /// Section `[space]`: the search space.
@@ -211,7 +223,7 @@ impl Spec for SearchSpec {
         &[("kind", "'search'"), ("hessian.batches", "1"), ("hessian.images", "'last'")];
 
     fn data(&self) -> &DataSpec {
-        &self.data
+        &self.data.images
     }
 
     fn to_toml(&self) -> String {
@@ -239,7 +251,8 @@ impl Spec for SearchSpec {
     fn check(&self) -> Result<(), Bad> {
         // Upper limits of counts keep a slip of the finger from asking for more memory than any machine has.
         count("seed", self.seed, 0..=i64::MAX as u64)?;
-        self.data.check()?;
+        self.data.images.check()?;
+        real("data.train_fraction", self.data.train_fraction, (Bound::Excluded(0.0), Bound::Excluded(1.0)))?;
         self.augment.check()?;
         named("space.name", &self.space.name)?;
         count("network.channels", self.network.channels as u64, 1..=4096)?;

@@ -8,9 +8,8 @@ use super::DataSets;
 use super::checks::{Bad, count, float, named, positive, real};
 use super::choice::choice;
 
-/// Section `[data]`: which images, and how they are split.
+/// Of section `[data]`, what every kind of run has: which images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct DataSpec {
     /// Name of the data set.
     pub name: String,
@@ -30,12 +29,8 @@ pub struct DataSpec {
     pub cache: String,
     /// Where mean and deviation for the normalization come from.
     pub statistics: Statistics,
-    /// Fraction of the training images that trains the weights; the rest trains the alphas.
-    pub train_fraction: f64,
     /// Number of training images used; 0: all.
     pub limit: usize,
-    /// Number of images of the alpha split used for the accuracy of an epoch; 0: all.
-    pub valid_limit: usize,
 }
 
 /// Section `[augment]`: how training images are changed at random.
@@ -101,8 +96,7 @@ impl DataSpec {
             count("data.size", self.size as u64, 8..=1024)?;
         }
         real("data.test_fraction", self.test_fraction, (Bound::Excluded(0.0), Bound::Excluded(1.0)))?;
-        count("data.split_seed", self.split_seed, 0..=i64::MAX as u64)?;
-        real("data.train_fraction", self.train_fraction, (Bound::Excluded(0.0), Bound::Excluded(1.0)))
+        count("data.split_seed", self.split_seed, 0..=i64::MAX as u64)
     }
 
     /// Whether the data set can be had in this shape.

@@ -144,7 +144,7 @@ fn overrides_need_no_quotes_and_take_them() {
         ("data.name=1\nlimit = 3", "1\nlimit = 3"),
     ] {
         let spec = with(set).unwrap();
-        assert_eq!((spec.data.name.as_str(), spec.data.limit), (name, 0), "{set}");
+        assert_eq!((spec.data.images.name.as_str(), spec.data.images.limit), (name, 0), "{set}");
     }
     assert_eq!(with("weights.l2=1").unwrap().weights.l2, 1.0);
     assert!(!with("augment.flip=false").unwrap().augment.flip);
@@ -384,17 +384,19 @@ prop_compose! {
             kind: SearchSpec::KIND.to_string(),
             preset: texts.0,
             seed,
-            data: DataSpec {
-                name: texts.1,
-                dir: texts.2,
+            data: SearchDataSpec {
+                images: DataSpec {
+                    name: texts.1,
+                    dir: texts.2,
+                    size: 0,
+                    channels: 0,
+                    test_fraction: 0.25,
+                    split_seed: counts.0 as u64,
+                    cache: "auto".to_string(),
+                    statistics: Statistics::Computed,
+                    limit: counts.0 as usize,
+                },
                 train_fraction: unit[0],
-                size: 0,
-                channels: 0,
-                test_fraction: 0.25,
-                split_seed: counts.0 as u64,
-                cache: "auto".to_string(),
-                statistics: Statistics::Computed,
-                limit: counts.0 as usize,
                 valid_limit: counts.1 as usize,
             },
             augment: AugmentSpec {

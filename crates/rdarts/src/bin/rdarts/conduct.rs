@@ -72,7 +72,7 @@ pub fn one_of(names: &[&str]) -> String {
 pub fn reopen(view: &RunView, data_dir: Option<&Path>, quiet: bool) -> Result<Search, Exit> {
     let mut spec: SearchSpec = view.spec()?;
     if let Some(dir) = data_dir {
-        spec.data.dir = dir.display().to_string();
+        spec.data.images.dir = dir.display().to_string();
     }
     let space = match view.space()? {
         Some(text) => {
@@ -96,8 +96,8 @@ pub fn conduct(
     body: impl FnOnce(&mut RunDir, &mut Shown, &AtomicBool) -> Result<Outcome<Found>, TrainError>,
 ) -> Result<ExitCode, Exit> {
     let here = Environment::detect(threads, isa()?.name());
-    let data_dir = &search.spec.data.dir;
-    let moved = match *data_dir == dir.view().spec::<SearchSpec>()?.data.dir {
+    let data_dir = &search.spec.data.images.dir;
+    let moved = match *data_dir == dir.view().spec::<SearchSpec>()?.data.images.dir {
         true => String::new(),
         false => format!(" --data-dir {}", for_shell(Path::new(data_dir))),
     };
@@ -141,8 +141,8 @@ pub fn conduct(
 
 /// The name of the data set, for a folder that of its directory.
 pub fn data_name(spec: &SearchSpec) -> String {
-    let dir = Path::new(&spec.data.dir).file_name().filter(|_| spec.data.name == FOLDER);
-    dir.map_or(spec.data.name.clone(), shown)
+    let dir = Path::new(&spec.data.images.dir).file_name().filter(|_| spec.data.images.name == FOLDER);
+    dir.map_or(spec.data.images.name.clone(), shown)
 }
 
 fn epochs(events: &[Event]) -> impl Iterator<Item = &EpochRecord> {
@@ -221,13 +221,13 @@ fn tell(search: &Search, path: &Path, found: &Found, events: &[Event]) {
     out!("Next:");
     out!("  rdarts hessian {path} --full");
     out!("      all eigenvalues at the end of the search");
-    if spec.preset == "demo" && spec.data.name == FOLDER {
+    if spec.preset == "demo" && spec.data.images.name == FOLDER {
         let paper = SearchSpec::resolve(None, None, &[], &KnownSets).expect("a test resolves every preset");
         let batch = match spec.search.batch {
             batch if batch == paper.search.batch => String::new(),
             batch => format!(" --set search.batch={batch}"),
         };
-        out!("  rdarts search --preset paper --data {}{batch}", for_shell(Path::new(&spec.data.dir)));
+        out!("  rdarts search --preset paper --data {}{batch}", for_shell(Path::new(&spec.data.images.dir)));
         out!("      the paper's settings on these images");
     } else if spec.preset == "demo" {
         out!("  rdarts search --preset paper");

@@ -95,7 +95,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     // Before images are read, which may take long; all that follows may fail and leaves nothing behind then.
     let mut reserved = Some(reserve(args.out.as_deref(), &spec)?);
     let path = reserved.as_ref().map_or_else(PathBuf::new, |reserved| reserved.path().to_path_buf());
-    if is_within(&path, &spec.data.dir) {
+    if is_within(&path, &spec.data.images.dir) {
         // An empty directory among those of the images would be taken for a class.
         reserved = None;
     }
@@ -155,11 +155,12 @@ fn overrides(args: &Args) -> Result<Vec<String>, Exit> {
 fn resolve(args: &Args, file: Option<(&str, &str)>, overrides: &[String]) -> Result<SearchSpec, Exit> {
     let preset = args.preset.as_deref().or(if args.spec.is_none() { Some(DEMO) } else { None });
     let mut spec = SearchSpec::resolve_text(preset, file, overrides, &KnownSets)?;
-    spec.data.dir = data_directory(&spec)?;
-    if !matches!(spec.data.cache.as_str(), "" | "auto") {
+    spec.data.images.dir = data_directory(&spec)?;
+    if !matches!(spec.data.images.cache.as_str(), "" | "auto") {
         // As for the data, `resume` may be started elsewhere.
-        let whole = std::path::absolute(&spec.data.cache).map_err(|e| Exit::Input(format!("data.cache: {e}")))?;
-        spec.data.cache = whole.display().to_string();
+        let whole =
+            std::path::absolute(&spec.data.images.cache).map_err(|e| Exit::Input(format!("data.cache: {e}")))?;
+        spec.data.images.cache = whole.display().to_string();
     }
     Ok(spec)
 }
@@ -180,11 +181,11 @@ fn data_help() -> String {
 
 /// Adds what is decided from the images: it is recorded, and decides how they are augmented. False if it was said.
 fn decide_shape(overrides: &mut Vec<String>, spec: &SearchSpec, quiet: bool) -> Result<bool, Exit> {
-    if spec.data.name != FOLDER || (spec.data.size != 0 && spec.data.channels != 0) {
+    if spec.data.images.name != FOLDER || (spec.data.images.size != 0 && spec.data.images.channels != 0) {
         return Ok(false);
     }
     let reading = Reading::new(quiet);
-    let found = shape(data_dir(&spec.data), &data_options(&spec.data, &reading))?;
+    let found = shape(data_dir(&spec.data.images), &data_options(&spec.data.images, &reading))?;
     reading.end();
     overrides.push(format!("data.size={}", found.size));
     overrides.push(format!("data.channels={}", found.channels));
@@ -215,15 +216,15 @@ fn data(args: &Args) -> Result<(Option<String>, Option<String>), Exit> {
 
 /// The directory of the data as it can be found again from anywhere, by `resume` and `hessian` too.
 fn data_directory(spec: &SearchSpec) -> Result<String, Exit> {
-    let dir = &spec.data.dir;
-    let embedded = outline(&spec.data.name).is_ok_and(|outline| outline.place == Place::Program);
+    let dir = &spec.data.images.dir;
+    let embedded = outline(&spec.data.images.name).is_ok_and(|outline| outline.place == Place::Program);
     if embedded && !dir.is_empty() {
         return Err(Exit::Input(format!(
             "data.dir is `{dir}`, but {} is part of the program: leave it out or name another data set",
-            spec.data.name
+            spec.data.images.name
         )));
     }
-    let dir = match spec.data.name.as_str() {
+    let dir = match spec.data.images.name.as_str() {
         _ if !dir.is_empty() => PathBuf::from(dir),
         FOLDER => std::env::var_os("RDARTS_DATA").map(PathBuf::from).unwrap_or_default(),
         name => entry(name).and_then(|entry| entry.find(None)).ok().flatten().unwrap_or_default(),

@@ -37,13 +37,14 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let reading = Reading::new(args.json);
     let mut spec = spec(&overrides)?;
     if let Some(dir) = &dir {
-        spec.data.dir = dir.display().to_string();
+        spec.data.images.dir = dir.display().to_string();
     }
     if let Some(path) = &args.sheet {
-        check_sheet(path, dir.as_deref().or(data_dir(&spec.data)))?;
+        check_sheet(path, dir.as_deref().or(data_dir(&spec.data.images)))?;
     }
     let begin = Instant::now();
-    let data = open_with(name, dir.as_deref().or(data_dir(&spec.data)), &data_options(&spec.data, &reading));
+    let data =
+        open_with(name, dir.as_deref().or(data_dir(&spec.data.images)), &data_options(&spec.data.images, &reading));
     reading.end();
     let mut data = data?;
     data.name = shown_name(name, dir.as_deref());
@@ -116,7 +117,7 @@ impl<'a> Found<'a> {
             train: data.train.counts(n_classes),
             test: data.test.counts(n_classes),
             computed: channel_statistics(&data.train)?,
-            published: entry(&spec.data.name).ok().and_then(|entry| entry.published),
+            published: entry(&spec.data.images.name).ok().and_then(|entry| entry.published),
             spec,
         })
     }
@@ -210,7 +211,7 @@ impl<'a> Found<'a> {
             .collect();
         let augment = &self.spec.augment;
         let whole = json!({
-            "name": self.spec.data.name, "dir": self.place.as_deref().map(text), "shape": self.shape(), "train": data.train.n, "test": data.test.n,
+            "name": self.spec.data.images.name, "dir": self.place.as_deref().map(text), "shape": self.shape(), "train": data.train.n, "test": data.test.n,
             "seconds": self.seconds, "classes": classes,
             "largest_to_smallest": { "train": ratio(&self.train), "test": ratio(&self.test) },
             "computed": { "mean": self.computed.0, "deviation": self.computed.1 },
