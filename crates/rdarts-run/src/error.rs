@@ -78,9 +78,8 @@ pub enum RunError {
     /// The log is not the one that the newest checkpoint counts on.
     #[error(
         "`{}`, line {line}, {problem}, so the log does not fit the checkpoint {checkpoint}: put the file back as it \
-         was written, or begin a new search with `rdarts search {}`",
-        shown(log),
-        for_shell(spec)
+         was written, or begin a new run with `{again}`",
+        shown(log)
     )]
     Log {
         /// The log.
@@ -91,16 +90,16 @@ pub enum RunError {
         problem: String,
         /// The checkpoint.
         checkpoint: CheckpointName,
-        /// The spec of the run.
-        spec: PathBuf,
+        /// The command line that begins another run like it.
+        again: String,
     },
     /// There is nothing to go on from.
-    #[error("{problem}: begin a new search with `rdarts search {}`", for_shell(spec))]
+    #[error("{problem}: begin a new run with `{again}`")]
     NoCheckpoint {
         /// What there is instead.
         problem: String,
-        /// The spec of the run.
-        spec: PathBuf,
+        /// The command line that begins another run like it.
+        again: String,
     },
     /// A file of the directory that rdarts did not write like this.
     #[error("`{}` is not as it was written; it only records the machine, so it may be deleted", shown(path))]

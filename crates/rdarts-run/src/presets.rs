@@ -10,7 +10,7 @@ pub struct Preset {
     pub name: &'static str,
     /// What it is for, in one sentence.
     pub about: &'static str,
-    /// The TOML text, complete for `paper` and partial for the others.
+    /// The TOML text, complete for the first of a kind and partial for the others.
     pub text: &'static str,
 }
 

@@ -1,7 +1,7 @@
 //! The run directory: all that a run of whatever kind leaves behind, and the only thing that a report reads.
 //!
 //! ```text
-//! format                  "rdarts-run 1": version of this layout
+//! format                  "rdarts-run 2": version of this layout; 1 held searches only and named no kind
 //! spec.toml               the kind of run and the complete spec, written first; it never changes
 //! space.toml              the search space of a search, every edge
 //! env.json                program, machine and threads of the last start; not compared
@@ -36,11 +36,11 @@ use crate::error::{RunError, io_error};
 use crate::event::{self, Event, LastLine, Timing};
 use crate::lock::{self, LOCK, Lock, Means, OWNER};
 use crate::log;
-use crate::spec::{self, Spec};
-use crate::text::{TextError, read_text};
+use crate::spec::{self, DataSets, Spec};
+use crate::text::{TextError, for_shell, read_text};
 
 /// Version of the layout of a run directory.
-pub const RUN_FORMAT: u32 = 1;
+pub const RUN_FORMAT: u32 = 2;
 
 /// A run directory that is read.
 #[derive(Clone, Debug)]
@@ -126,11 +126,23 @@ impl RunView {
     /// # Errors
     /// If the run is of another kind, or its spec is damaged.
     pub fn spec<S: Spec>(&self) -> Result<S, RunError> {
+        self.checked_spec(None)
+    }
+
+    /// Like [`RunView::spec`], also held to what its data set is like.
+    ///
+    /// # Errors
+    /// As for `spec`.
+    pub fn spec_of_sets<S: Spec>(&self, sets: &dyn DataSets) -> Result<S, RunError> {
+        self.checked_spec(Some(sets))
+    }
+
+    fn checked_spec<S: Spec>(&self, sets: Option<&dyn DataSets>) -> Result<S, RunError> {
         if self.kind != S::KIND {
             let (path, found) = (self.path.clone(), self.kind.clone());
             return Err(RunError::OtherKind { path, found, wanted: S::KIND });
         }
-        Ok(S::from_complete(&shown(self.path.join(SPEC)), &self.spec)?)
+        Ok(S::from_recorded(&shown(self.path.join(SPEC)), &self.spec, sets)?)
     }
 
     /// `events.jsonl`.
@@ -226,12 +238,12 @@ impl Reservation {
     }
 
     /// Begins a run there.
-    pub fn fill(mut self, spec: &impl Spec) -> Result<RunDir, RunError> {
+    pub fn fill<S: Spec>(mut self, spec: &S) -> Result<RunDir, RunError> {
         spec.validate()?;
         let text = spec.to_toml();
         self.write(&text).inspect_err(|_| self.clear())?;
         let lock = self.lock.take().expect("a reservation has its lock until it is filled");
-        let view = RunView::open(&self.path)?;
+        let view = RunView { path: self.path.clone(), kind: S::KIND.to_string(), spec: text };
         // From here on there is a run, which can be resumed.
         self.made.clear();
         RunDir::with_lock(view, lock, None)
@@ -288,17 +300,17 @@ impl RunDir {
         Reservation::new(path)?.fill(spec)
     }
 
-    /// Opens a run directory for going on, takes its lock, finds what to go on from and clears away what a killed writer
+    /// Opens the directory of a kind of run for going on, takes its lock, finds what to go on from and clears away what a killed writer
     /// left half-written.
     ///
     /// Refuses a directory whose files do not fit each other, with nothing changed there.
-    pub fn open(path: &Path) -> Result<RunDir, RunError> {
-        RunDir::open_with(path, &Means::system())
+    pub fn open<S: Spec>(path: &Path) -> Result<RunDir, RunError> {
+        RunDir::open_with::<S>(path, &Means::system())
     }
 
-    fn open_with(path: &Path, means: &Means) -> Result<RunDir, RunError> {
-        check_format(path)?;
+    fn open_with<S: Spec>(path: &Path, means: &Means) -> Result<RunDir, RunError> {
         let view = RunView::open(path)?;
+        view.spec::<S>()?;
         if view.is_done() {
             return Err(RunError::Finished { path: path.to_path_buf() });
         }
@@ -491,10 +503,12 @@ const DONE: &str = "DONE";
 
 /// The checkpoint to go on from, which the log must fit; changes nothing.
 fn find_newest(view: &RunView) -> Result<Newest, RunError> {
-    let (dir, log_path, spec) = (view.checkpoints_path(), view.events_path(), view.path.join(SPEC));
+    let (dir, log_path) = (view.checkpoints_path(), view.events_path());
+    // A kind of run is also the verb that begins it.
+    let again = format!("rdarts {} {}", view.kind, for_shell(&view.path.join(SPEC)));
     let newest = match checkpoint::load_newest_valid(&dir) {
         Err(CheckpointError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            return Err(RunError::NoCheckpoint { problem: format!("`{}` is not there any more", shown(&dir)), spec });
+            return Err(RunError::NoCheckpoint { problem: format!("`{}` is not there any more", shown(&dir)), again });
         }
         newest => newest?,
     };
@@ -511,7 +525,7 @@ fn find_newest(view: &RunView) -> Result<Newest, RunError> {
                 line: bad.line,
                 problem: bad.problem,
                 checkpoint: name.clone(),
-                spec,
+                again,
             })?;
         }
         None if !newest.passed_over.is_empty() => {
@@ -519,19 +533,19 @@ fn find_newest(view: &RunView) -> Result<Newest, RunError> {
                 1 => format!("the only checkpoint cannot be used, {}", newest.warnings[0]),
                 n => format!("none of the {n} checkpoints can be used, {}", newest.warnings.join(", ")),
             };
-            return Err(RunError::NoCheckpoint { problem, spec });
+            return Err(RunError::NoCheckpoint { problem, again });
         }
         // A run that was stopped before its first checkpoint has written its first line at most.
         None if log::n_lines(&log) > 1 => {
             let problem =
                 format!("`{}` holds no checkpoint, although `{}` tells of epochs", shown(&dir), shown(&log_path));
-            return Err(RunError::NoCheckpoint { problem, spec });
+            return Err(RunError::NoCheckpoint { problem, again });
         }
         None => {
             if let Err(bad) = log::check_rest(&log, 0) {
                 let (dir, log) = (shown(&dir), shown(&log_path));
                 let problem = format!("`{dir}` holds no checkpoint, and line {} of `{log}` {}", bad.line, bad.problem);
-                return Err(RunError::NoCheckpoint { problem, spec });
+                return Err(RunError::NoCheckpoint { problem, again });
             }
         }
     }

@@ -49,7 +49,7 @@ pub use search::{
 };
 pub use sections::{AugmentSpec, CutoutSchedule, DataSpec, Statistics, WeightsSpec};
 
-/// All values of a kind of run.
+/// All values of a kind of run; the kinds are those of this crate.
 pub trait Spec: Sized + Serialize + DeserializeOwned + PartialEq {
     /// The kind, as the key `kind` names it.
     const KIND: &'static str;
@@ -127,6 +127,11 @@ pub trait Spec: Sized + Serialize + DeserializeOwned + PartialEq {
     ///
     /// `name` is what errors call the text.
     fn from_complete(name: &str, text: &str) -> Result<Self, SpecError> {
+        Self::from_recorded(name, text, None)
+    }
+
+    /// Like [`Spec::from_complete`], also held to what its data set is like, if `sets` are known.
+    fn from_recorded(name: &str, text: &str, sets: Option<&dyn DataSets>) -> Result<Self, SpecError> {
         let mut layer = Layer::from_text::<Self>(name, text)?;
         for (key, value) in Self::ADDED {
             let value: Value = value.parse().expect("a value of TOML");
@@ -144,7 +149,7 @@ pub trait Spec: Sized + Serialize + DeserializeOwned + PartialEq {
         if let Some(key) = first_missing(&layer.table, &Layer::base::<Self>().table, "") {
             return Err(SpecError::MissingKey { origin: Origin::File(name.to_string()), key });
         }
-        layer.into_spec(None)
+        layer.into_spec(sets)
     }
 
     /// Checks every value against its range; whose value was refused is named as made by a program.

@@ -7,7 +7,7 @@ use rdarts_net::{CellNoise, Network};
 use rdarts_run::{HessianImages, SearchSpec};
 use rdarts_train::images::augment;
 use rdarts_train::schedule::drop_path_probability;
-use rdarts_train::{Images, Position, Streams, TrainError};
+use rdarts_train::{Position, SplitImages, Streams, TrainError};
 
 /// The images of one weight step and one alpha step.
 pub type StepBatches = (ImageBatch, ImageBatch);
@@ -17,7 +17,7 @@ pub type NoisyBatch = (ImageBatch, Vec<Arc<CellNoise>>);
 
 /// The batches of the epoch that are left.
 pub fn step_batches(
-    images: &Images,
+    images: &SplitImages,
     spec: &SearchSpec,
     at: &Position,
 ) -> impl Iterator<Item = Result<StepBatches, DataError>> + Send + 'static {
@@ -39,7 +39,7 @@ pub fn step_batches(
 /// # Errors
 /// One sentence if the images are in a file that cannot be read any more.
 pub fn hessian_batches(
-    images: &Images,
+    images: &SplitImages,
     net: &Network,
     spec: &SearchSpec,
     attempt: usize,

@@ -10,7 +10,7 @@ use rdarts_train::images::{as_batch, augment};
 use rdarts_train::optim::Sgd;
 use rdarts_train::schedule::cosine_lr;
 use rdarts_train::state::{Packed, Unpacked};
-use rdarts_train::{Identity, Job, Length, Measured, Measuring, Next, Position, Step, TrainError, Verdict};
+use rdarts_train::{Job, Length, Measured, Measuring, Next, Position, Step, TrainError, Verdict};
 
 use crate::State;
 use crate::architecture::Architecture;
@@ -41,8 +41,12 @@ impl Job for Search {
         Length { epochs: self.spec.search.epochs, steps: self.steps_per_epoch() }
     }
 
-    fn identity(&self) -> Identity {
-        Identity { spec: self.spec_without_places().to_toml(), data: self.images.fingerprint.clone() }
+    fn spec_text(&self) -> String {
+        self.spec_without_places().to_toml()
+    }
+
+    fn fingerprint(&self) -> &str {
+        &self.images.fingerprint
     }
 
     /// Compared as values: an earlier program may have written fewer keys.

@@ -9,7 +9,7 @@ use rdarts_space::{CellType, Space};
 use rdarts_train::images::augment;
 use rdarts_train::memory::check_memory;
 use rdarts_train::schedule::drop_path_probability;
-use rdarts_train::{Images, Streams, TrainError};
+use rdarts_train::{SplitImages, Streams, TrainError};
 
 use crate::batches::{NoisyBatch, check_hessian_batches, hessian_batches, most_hessian_batches};
 
@@ -20,7 +20,7 @@ pub struct Search {
     /// The search space.
     pub space: Space,
     /// The images.
-    pub images: Images,
+    pub images: SplitImages,
     /// The network.
     pub net: Network,
     /// Where tensors live.
@@ -56,7 +56,7 @@ impl Search {
 
     fn build(mut spec: SearchSpec, space: Space, watch: &dyn Watch, fit: bool) -> Result<Self, TrainError> {
         let images =
-            Images::open(&spec.data.images, spec.data.train_fraction, spec.search.batch, "search.batch", watch)?;
+            SplitImages::open(&spec.data.images, spec.data.train_fraction, spec.search.batch, "search.batch", watch)?;
         if fit {
             spec.hessian.batches = spec.hessian.batches.min(most_hessian_batches(&spec, &images.split)).max(1);
         }

@@ -76,7 +76,7 @@ fn run(search: &Search, dir: &Path, stops: &[usize], threads: &[usize]) -> Outco
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads[i % threads.len()]).build().unwrap();
         let stop = AtomicBool::new(false);
         let mut observer = StopAfter { left, at_phase: None, stop: &stop, steps: 0, at_rollback: false };
-        let mut open = run_dir.take().unwrap_or_else(|| RunDir::open(dir).unwrap());
+        let mut open = run_dir.take().unwrap_or_else(|| RunDir::open::<SearchSpec>(dir).unwrap());
         let outcome = pool.install(|| {
             if i == 0 {
                 start(search, &mut open, &mut observer, &stop)
@@ -206,7 +206,7 @@ fn damaged_checkpoints_right_after_a_rollback_cost_one_epoch_and_no_bit() {
     stop.store(false, Ordering::Relaxed);
     let mut observer = StopAfter { left: None, at_phase: None, stop: &stop, steps: 0, at_rollback: false };
     let mut said = Vec::new();
-    let mut dir = RunDir::open(&hurt).unwrap();
+    let mut dir = RunDir::open::<SearchSpec>(&hurt).unwrap();
     resume(&search, &mut dir, &mut observer, &stop, &mut |text| said.push(text.to_string())).unwrap();
     assert_eq!(said.iter().filter(|t| t.contains("warning")).count(), 2, "{said:?}");
     let (a, b) = (result(&whole), result(&hurt));
@@ -224,7 +224,9 @@ fn a_changed_spec_or_other_images_are_not_resumed() {
     start(&original, &mut RunDir::create(&path, &original.spec).unwrap(), &mut observer, &stop).unwrap();
     let refused = |search: &Search| {
         let mut observer = StopAfter { left: None, at_phase: None, stop: &stop, steps: 0, at_rollback: false };
-        resume(search, &mut RunDir::open(&path).unwrap(), &mut observer, &stop, &mut |_| ()).unwrap_err().to_string()
+        resume(search, &mut RunDir::open::<SearchSpec>(&path).unwrap(), &mut observer, &stop, &mut |_| ())
+            .unwrap_err()
+            .to_string()
     };
     assert!(refused(&search(&["seed=7"])).contains("spec.toml has been changed"));
     let mut other = search(&[]);
@@ -261,7 +263,7 @@ fn a_search_stops_while_it_measures_and_measures_again_when_it_is_resumed() {
         assert!(matches!(outcome, Outcome::Interrupted { epoch: 0, step } if step == n_steps), "{phase}: {outcome:?}");
         assert!(!std::fs::read_to_string(path.join("events.jsonl")).unwrap().contains("\"epoch\":0,"), "{phase}");
         stop.store(false, Ordering::Relaxed);
-        resume(&search, &mut RunDir::open(&path).unwrap(), &mut observer, &stop, &mut |_| ()).unwrap();
+        resume(&search, &mut RunDir::open::<SearchSpec>(&path).unwrap(), &mut observer, &stop, &mut |_| ()).unwrap();
         assert!(result(&path) == result(&whole), "{phase}");
     }
 }
@@ -307,7 +309,7 @@ fn a_damaged_checkpoint_that_a_rollback_needs_is_named_and_what_is_advised_gives
     stop.store(false, Ordering::Relaxed);
     let go_on = || {
         let mut observer = StopAfter { left: None, at_phase: None, stop: &stop, steps: 0, at_rollback: false };
-        let mut dir = RunDir::open(&hurt).unwrap();
+        let mut dir = RunDir::open::<SearchSpec>(&hurt).unwrap();
         resume(&search, &mut dir, &mut observer, &stop, &mut |_| ())
     };
     let error = go_on().unwrap_err().to_string();

@@ -90,8 +90,8 @@ fn run_from<J: Job>(
             observer.news(epoch, &verdict.reason);
         }
         if let Some(event) = &verdict.event {
-            observer.event(event);
             dir.append_event(event).map_err(TrainError::failed)?;
+            observer.event(event);
         }
         match verdict.next {
             Next::On if epoch + 1 < job.length().epochs => state.at.begin_epoch(epoch + 1),

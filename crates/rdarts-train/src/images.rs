@@ -11,7 +11,7 @@ use crate::error::TrainError;
 use crate::schedule::cutout_probability;
 
 /// The images of a run.
-pub struct Images {
+pub struct SplitImages {
     /// All of them.
     pub data: Arc<Dataset>,
     /// Which of the training images train what.
@@ -20,7 +20,7 @@ pub struct Images {
     pub fingerprint: String,
 }
 
-impl Images {
+impl SplitImages {
     /// Opens the images of section `[data]` and splits them, a fraction for training, for batches of so many; `batch_key`
     /// is the key that says so.
     ///

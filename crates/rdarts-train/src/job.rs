@@ -8,7 +8,7 @@ use rdarts_data::DataError;
 use rdarts_run::{Event, RunDir};
 
 use crate::error::TrainError;
-use crate::state::{Identity, Packed, Position, State, Step, Unpacked};
+use crate::state::{Packed, Position, State, Step, Unpacked};
 
 /// A kind of run, made concrete.
 pub trait Job {
@@ -22,8 +22,11 @@ pub trait Job {
     /// How long the run is.
     fn length(&self) -> Length;
 
-    /// Whose checkpoints are this run's.
-    fn identity(&self) -> Identity;
+    /// The spec as text, without what may differ between two machines; a checkpoint names it.
+    fn spec_text(&self) -> String;
+
+    /// Fingerprint of the images; a checkpoint names it.
+    fn fingerprint(&self) -> &str;
 
     /// Whether a spec, as text, that a checkpoint names is the one of this run.
     fn is_of(&self, spec: &str) -> bool;
@@ -154,7 +157,7 @@ pub trait Observer {
     fn step(&mut self, progress: &Progress);
     /// Something that takes longer than a step begins, for example `eigenvalue`.
     fn phase(&mut self, name: &'static str);
-    /// Something is written down.
+    /// The record of an epoch, or what followed from it, was written down.
     fn event(&mut self, event: &Event);
     /// A verdict that people want to read.
     fn news(&mut self, epoch: usize, reason: &str);

@@ -4,7 +4,7 @@
 //! from scratch one with a plain step. The loop makes batches ahead, counts, saves, goes back, goes on after a crash, and
 //! deletes what no one can ask for any more.
 //!
-//! Reading order: [`error`](TrainError), [`memory`], [`schedule`], [`optim`], [`sets`] (what specs know of
+//! Reading order: [`error`](TrainError), [`memory`], [`schedule`], [`optim`], [`known_sets`] (what specs know of
 //! data sets), [`images`] (the data of a spec),
 //! [`streams`] (what is random), [`state`] (what changes), [`retention`] (which checkpoints stay), [`job`] (what a run
 //! does), `saved` (its checkpoints), [`epochs`] (the loop).
@@ -17,7 +17,7 @@ pub mod schedule;
 
 pub mod optim;
 
-pub mod sets;
+pub mod known_sets;
 
 pub mod images;
 
@@ -35,8 +35,8 @@ pub mod epochs;
 
 pub use epochs::{resume, start};
 pub use error::TrainError;
-pub use images::Images;
+pub use images::SplitImages;
 pub use job::{Job, Length, Measured, Measuring, Next, Observer, Outcome, Progress, Verdict};
-pub use sets::KnownSets;
-pub use state::{Identity, Position, State, Step};
+pub use known_sets::KnownSets;
+pub use state::{Position, State, Step};
 pub use streams::Streams;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rdarts_run::CheckpointName;
 
 /// The earlier of two, where `None` is never: what must stay while the newest checkpoint, or the one before it, may be
-/// what the search goes on from.
+/// what the run goes on from.
 pub fn earlier(a: Option<usize>, b: Option<usize>) -> Option<usize> {
     a.into_iter().chain(b).min()
 }

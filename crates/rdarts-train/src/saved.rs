@@ -9,12 +9,12 @@ use serde_json::{Map, Value};
 
 use crate::error::TrainError;
 use crate::job::Job;
-use crate::state::{Identity, Position, State, Unpacked};
+use crate::state::{Position, State, Unpacked};
 
 impl<X> State<X> {
     /// The file's contents.
     pub fn to_checkpoint(&self, job: &(impl Job<Extra = X> + ?Sized)) -> Checkpoint {
-        let Identity { spec, data } = job.identity();
+        let (spec, data) = (job.spec_text(), job.fingerprint().to_string());
         let packed = job.pack(&self.extra);
         let scalars = Scalars { at: self.at.clone(), l2: self.sgd.l2, spec, data, extra: packed.scalars };
         let own = [("weights", &self.weights), ("momentum", &self.sgd.buffer), ("running", &self.running)];
@@ -37,12 +37,12 @@ impl<X> State<X> {
         let scalars = serde_json::from_value::<Scalars>(checkpoint.state.take());
         let mut file = Unpacked { name, checkpoint, scalars: Map::new() };
         let Scalars { at, l2, spec, data, extra } =
-            scalars.map_err(|e| file.wrong(&format!("its state is not one of such a run ({e})")))?;
+            scalars.map_err(|e| file.wrong(&format!("its state is that of another kind of run ({e})")))?;
         file.scalars = extra;
         if !job.is_of(&spec) {
             return Err(file.wrong("spec.toml has been changed since the run began; start a new one with the new spec"));
         }
-        if data != job.identity().data {
+        if data != job.fingerprint() {
             return Err(file.wrong("the images of the data set are not those that the run began with"));
         }
         let mut state = job.blank();

@@ -45,7 +45,7 @@ pub struct Position {
     pub train_loss: f64,
     /// What the task counted of them.
     pub train_correct: f64,
-    /// Images of them.
+    /// SplitImages of them.
     pub train_seen: usize,
     /// Sum of the other losses of the steps, such as those that alphas follow.
     #[serde(alias = "alpha_loss")]
@@ -103,15 +103,6 @@ pub struct Step {
     pub count: Count,
     /// Loss that something else followed.
     pub side_loss: Option<f64>,
-}
-
-/// Whose a checkpoint is.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// The spec as text, without what may differ between two machines.
-    pub spec: String,
-    /// Fingerprint of the images.
-    pub data: String,
 }
 
 /// What a job puts into a checkpoint beside the weights.

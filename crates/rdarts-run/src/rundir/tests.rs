@@ -67,7 +67,7 @@ fn a_new_run_has_its_spec_and_reads_back() {
         entries(&path),
         ["checkpoints", "events.jsonl", "format", "lock", "owner", "spec.toml", "timings.jsonl"]
     );
-    assert_eq!(std::fs::read_to_string(path.join("format")).unwrap(), "rdarts-run 1\n");
+    assert_eq!(std::fs::read_to_string(path.join("format")).unwrap(), "rdarts-run 2\n");
     assert!(run.warnings().is_empty());
     let view = RunView::open(&path).unwrap();
     assert_eq!(view.spec::<SearchSpec>().unwrap(), spec());
@@ -90,7 +90,7 @@ fn a_resumed_search_leaves_the_same_bytes_as_one_that_ran_through() {
     std::fs::write(path.join("checkpoints/.unfinished-1"), b"half").unwrap();
     std::fs::write(path.join(".unfinished-2"), b"half").unwrap();
 
-    let mut run = RunDir::open(&path).unwrap();
+    let mut run = RunDir::open::<SearchSpec>(&path).unwrap();
     let recovered = run.recover().unwrap();
     assert!(recovered.warnings.is_empty());
     let (found, checkpoint) = recovered.checkpoint.unwrap();
@@ -119,7 +119,7 @@ fn recovery_passes_over_damaged_checkpoints_and_sets_them_aside() {
     let damaged = path.join("checkpoints").join(name(30, 2).file_name());
     std::fs::write(&damaged, b"{}").unwrap();
 
-    let mut run = RunDir::open(&path).unwrap();
+    let mut run = RunDir::open::<SearchSpec>(&path).unwrap();
     let recovered = run.recover().unwrap();
     assert_eq!(recovered.checkpoint.unwrap().0, name(20, 1));
     let sentence = format!("the checkpoint `{}` is damaged: it is shorter than any checkpoint", damaged.display());
@@ -149,7 +149,7 @@ fn contents(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 fn check_refused(path: &Path, sentence: &str) {
     let before = contents(path);
     let had_lock = path.join(LOCK).exists();
-    let err = RunDir::open(path).unwrap_err();
+    let err = RunDir::open::<SearchSpec>(path).unwrap_err();
     assert_eq!((err.to_string().as_str(), err.is_system()), (sentence, false));
     assert!(contents(path) == before && path.join(LOCK).exists() == had_lock, "something was changed");
 }
@@ -164,7 +164,7 @@ fn a_log_that_does_not_fit_its_checkpoint_is_named_with_its_line_and_nothing_is_
         let (log, path) = (log.display(), path.display());
         format!(
             "`{log}`, line {line}, {problem}, so the log does not fit the checkpoint 00000030-epoch-2: put the file \
-             back as it was written, or begin a new search with `rdarts search {path}/spec.toml`"
+             back as it was written, or begin a new run with `rdarts search {path}/spec.toml`"
         )
     };
     let whole = std::fs::read_to_string(&log).unwrap();
@@ -187,7 +187,7 @@ fn a_log_that_does_not_fit_its_checkpoint_is_named_with_its_line_and_nothing_is_
     check_refused(&path, &sentence(1, "is missing"));
     // Put back, it goes on, and lines after the checkpoint's are cut as ever.
     std::fs::write(&log, format!("{whole}half")).unwrap();
-    let mut run = RunDir::open(&path).unwrap();
+    let mut run = RunDir::open::<SearchSpec>(&path).unwrap();
     assert_eq!(run.recover().unwrap().checkpoint.unwrap().0, name(30, 2));
     assert_eq!(std::fs::read_to_string(&log).unwrap(), whole);
 }
@@ -204,10 +204,10 @@ fn a_checkpoint_of_format_1_is_gone_on_from() {
     let log = path.join("events.jsonl");
     let whole = std::fs::read_to_string(&log).unwrap();
     std::fs::write(&log, whole.replace('\n', "\r\n")).unwrap();
-    let err = RunDir::open(&path).unwrap_err().to_string();
+    let err = RunDir::open::<SearchSpec>(&path).unwrap_err().to_string();
     assert!(err.contains("line 1, has the line end of another system (CR LF), so the log does not fit"), "{err}");
     std::fs::write(&log, &whole).unwrap();
-    let mut run = RunDir::open(&path).unwrap();
+    let mut run = RunDir::open::<SearchSpec>(&path).unwrap();
     assert_eq!(run.recover().unwrap().checkpoint.unwrap().0, name(20, 1));
     search(&mut run, 2, 3);
     drop(run);
@@ -224,7 +224,7 @@ fn without_a_usable_checkpoint_a_search_that_had_begun_does_not_start_over() {
     search(&mut run, 0, 2);
     drop(run);
     let checkpoints = path.join("checkpoints");
-    let new = format!("begin a new search with `rdarts search {}/spec.toml`", path.display());
+    let new = format!("begin a new run with `rdarts search {}/spec.toml`", path.display());
     let damaged = |index: u64| {
         let file = checkpoints.join(name(10 * index, index as usize - 1).file_name());
         format!("the checkpoint `{}` is damaged: it is shorter than any checkpoint", file.display())
@@ -252,7 +252,7 @@ fn a_run_that_was_stopped_before_its_first_checkpoint_starts_from_the_beginning(
         drop(run);
         let log = path.join("events.jsonl");
         std::fs::write(&log, std::fs::read_to_string(&log).unwrap() + half).unwrap();
-        let mut run = RunDir::open(&path).unwrap();
+        let mut run = RunDir::open::<SearchSpec>(&path).unwrap();
         assert!(run.recover().unwrap().checkpoint.is_none());
         assert_eq!(std::fs::read(&log).unwrap(), b"");
         search(&mut run, 0, 1);
@@ -332,7 +332,7 @@ fn where_there_are_no_locks_a_run_that_was_taken_over_is_not_written_to() {
         lock: std::sync::Arc::new(|_| Err(std::fs::TryLockError::Error(io::Error::from_raw_os_error(37)))),
         ..Means::system()
     };
-    let mut run = RunDir::open_with(&path, &means).unwrap();
+    let mut run = RunDir::open_with::<SearchSpec>(&path, &means).unwrap();
     assert_eq!(run.warnings().len(), 1);
     run.append_event(&epoch(0)).unwrap();
     std::fs::write(path.join(OWNER), b"another").unwrap();
@@ -366,7 +366,7 @@ fn a_half_written_duration_does_not_run_into_the_next() {
     drop(run);
     let mut file = OpenOptions::new().append(true).open(path.join("timings.jsonl")).unwrap();
     file.write_all(b"{\"att").unwrap();
-    let mut run = RunDir::open(&path).unwrap();
+    let mut run = RunDir::open::<SearchSpec>(&path).unwrap();
     run.append_timing(&timing).unwrap();
     assert_eq!(run.view().timings().unwrap(), [timing.clone(), timing]);
 }
@@ -391,7 +391,7 @@ fn a_finished_run_is_whole_and_not_resumed() {
     assert_eq!(std::fs::read_to_string(path.join("DONE")).unwrap(), "all epochs done\n");
     let json = std::fs::read_to_string(path.join("genotype.json")).unwrap();
     assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap(), json!({ "normal": [1] }));
-    let err = RunDir::open(&path).unwrap_err().to_string();
+    let err = RunDir::open::<SearchSpec>(&path).unwrap_err().to_string();
     assert_eq!(err, format!("the run in `{}` has finished, there is nothing to resume", path.display()));
     assert_eq!(view.events().unwrap(), [epoch(0)]);
 }
@@ -401,15 +401,15 @@ fn a_second_process_is_refused_while_the_first_works() {
     let (_parent, path, run) = new_run();
     let start =
         format!("the run in `{}` is locked by another process (process {} on ", path.display(), std::process::id());
-    let err = RunDir::open(&path).unwrap_err();
+    let err = RunDir::open::<SearchSpec>(&path).unwrap_err();
     assert!(err.to_string().starts_with(&start) && !err.is_system(), "{err}");
     // Reading needs no lock.
     assert!(RunView::open(&path).is_ok());
     std::fs::write(path.join("lock"), b"?").unwrap();
-    let err = RunDir::open(&path).unwrap_err().to_string();
+    let err = RunDir::open::<SearchSpec>(&path).unwrap_err().to_string();
     assert_eq!(err, format!("the run in `{}` is locked by another process", path.display()));
     drop(run);
-    assert!(RunDir::open(&path).is_ok());
+    assert!(RunDir::open::<SearchSpec>(&path).is_ok());
 }
 
 #[test]
@@ -469,7 +469,7 @@ fn other_directories_and_newer_runs_are_refused() {
     let shown = dir.path().display().to_string();
     #[track_caller]
     fn check(path: &Path, sentence: String) {
-        assert_eq!(RunDir::open(path).unwrap_err().to_string(), sentence);
+        assert_eq!(RunDir::open::<SearchSpec>(path).unwrap_err().to_string(), sentence);
         assert_eq!(RunView::open(path).unwrap_err().to_string(), sentence);
     }
     check(
@@ -482,10 +482,10 @@ fn other_directories_and_newer_runs_are_refused() {
         dir.path(),
         format!("`{shown}` is not a run directory of rdarts: its file `format` does not say `rdarts-run` and a number"),
     );
-    std::fs::write(dir.path().join("format"), b"rdarts-run 1\n").unwrap();
-    check(dir.path(), format!("`{shown}` is not a run directory of rdarts: it has no file `spec.toml`"));
     std::fs::write(dir.path().join("format"), b"rdarts-run 2\n").unwrap();
-    check(dir.path(), format!("`{shown}` has format 2, and this program knows up to 1; use a newer rdarts"));
+    check(dir.path(), format!("`{shown}` is not a run directory of rdarts: it has no file `spec.toml`"));
+    std::fs::write(dir.path().join("format"), b"rdarts-run 3\n").unwrap();
+    check(dir.path(), format!("`{shown}` has format 3, and this program knows up to 2; use a newer rdarts"));
     // Looking at a foreign directory leaves nothing there.
     assert_eq!(entries(dir.path()), ["format"]);
 }
@@ -498,7 +498,7 @@ fn a_changed_spec_names_its_file_and_line() {
     let text = std::fs::read_to_string(&file).unwrap().replace("momentum = ", "momentun = ");
     let line = 1 + text.lines().position(|line| line.starts_with("momentun")).unwrap();
     std::fs::write(&file, text).unwrap();
-    let err = RunView::open(&path).unwrap().spec::<SearchSpec>().unwrap_err().to_string();
+    let err = RunDir::open::<SearchSpec>(&path).unwrap_err().to_string();
     let key = "unknown key `weights.momentun`; did you mean `weights.momentum`?";
     assert_eq!(err, format!("{}, line {line}: {key}", file.display()));
 }
@@ -527,8 +527,9 @@ fn a_run_of_another_kind_is_held_too_and_not_taken_for_a_search() {
     let file = path.join(SPEC);
     let text = std::fs::read_to_string(&file).unwrap().replace("kind = \"search\"", "kind = \"other\"");
     std::fs::write(&file, text).unwrap();
-    let run = RunDir::open(&path).unwrap();
-    assert_eq!(run.view().kind(), "other");
-    let err = run.view().spec::<SearchSpec>().unwrap_err().to_string();
+    assert_eq!(RunView::open(&path).unwrap().kind(), "other");
+    let before = entries(&path);
+    let err = RunDir::open::<SearchSpec>(&path).unwrap_err().to_string();
     assert!(err.ends_with("holds a run of kind `other`, but this needs one of kind `search`"), "{err}");
+    assert_eq!(entries(&path), before);
 }

@@ -231,12 +231,7 @@ impl Spec for SearchSpec {
         let top = Top { kind: Self::KIND, preset: &self.preset, seed: self.seed };
         out.push_str(&lines(&top));
         section(&mut out, "data", "Which images, and how they are split.", &self.data);
-        section(
-            &mut out,
-            "augment",
-            "How training images are changed at random; lengths in pixels. From the preset of the data set, or set.",
-            &self.augment,
-        );
+        section(&mut out, "augment", "How training images are changed at random; lengths in pixels.", &self.augment);
         section(&mut out, "space", "The search space: a built-in name or a TOML file.", &self.space);
         section(&mut out, "network", "The size of the supernet.", &self.network);
         section(&mut out, "search", "Method, length and batch.", &self.search);

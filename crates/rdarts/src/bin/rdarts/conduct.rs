@@ -70,7 +70,7 @@ pub fn one_of(names: &[&str]) -> String {
 /// The search of a run as the run recorded it: its spec, its space (the one its spec names if it was stopped before
 /// that), and its images, from `data_dir` if they are not where they were; `quiet` tells nothing of their reading.
 pub fn reopen(view: &RunView, data_dir: Option<&Path>, quiet: bool) -> Result<Search, Exit> {
-    let mut spec: SearchSpec = view.spec()?;
+    let mut spec: SearchSpec = view.spec_of_sets(&KnownSets)?;
     if let Some(dir) = data_dir {
         spec.data.images.dir = dir.display().to_string();
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use rdarts::data::shown;
 use rdarts::monitor::{Decision, Why};
-use rdarts::run::{CheckpointName, HessianImages, HessianSpec, RunView};
+use rdarts::run::{CheckpointName, HessianImages, HessianSpec, RunView, SearchSpec};
 use rdarts::search::hessian::{Curvature, MeanHessian, diagonal, eigenvalue};
 use rdarts::search::lanczos::spectrum;
 use rdarts::search::rules::decide_after;
@@ -67,6 +67,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     }
     isa()?;
     let view = RunView::open(&args.dir)?;
+    view.spec::<SearchSpec>()?;
     set_threads(args.threads)?;
     let name = choose(&view, args.epoch)?;
     // Before the images are read: a search that is running deletes what it needs no more.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use rdarts::data::shown;
-use rdarts::run::{RunDir, RunError, RunView, SearchSpec};
+use rdarts::run::{RunDir, RunError, SearchSpec};
 use rdarts::train::resume;
 
 use crate::conduct::{conduct, data_name, isa, reopen, set_threads};
@@ -31,9 +31,7 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
-    // Before anything is touched there.
-    RunView::open(&args.dir)?.spec::<SearchSpec>()?;
-    let mut dir = RunDir::open(&args.dir)?;
+    let mut dir = RunDir::open::<SearchSpec>(&args.dir)?;
     if dir.view().is_done() {
         return Err(RunError::Finished { path: args.dir }.into());
     }

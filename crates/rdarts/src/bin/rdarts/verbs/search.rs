@@ -56,7 +56,7 @@ pub struct Args {
     data_dir: Option<String>,
     #[arg(long, help = format!("What the curvature does: {} (search.method)", one_of(Method::NAMES)))]
     method: Option<String>,
-    #[arg(long, help = format!("Order of the gradient of the alphas: {} (search.order)", one_of(Order::NAMES)))]
+    #[arg(long, help = format!("Gradient of the alphas: {}; second is exact, second-fd a finite difference (search.order)", one_of(Order::NAMES)))]
     order: Option<String>,
     /// Seed of everything random (seed)
     #[arg(long)]
@@ -167,7 +167,11 @@ fn resolve(args: &Args, file: Option<(&str, &str)>, overrides: &[String]) -> Res
 
 fn preset_help() -> String {
     let names: Vec<&str> = SearchSpec::PRESETS.iter().map(|preset| preset.name).collect();
-    format!("Preset to start from: {} [default: {DEMO}, with a spec file the one that it names]", one_of(&names))
+    format!(
+        "Preset to start from: {} [default: {DEMO}; with a spec file the one it names, else {}]",
+        one_of(&names),
+        names[0]
+    )
 }
 
 fn data_help() -> String {

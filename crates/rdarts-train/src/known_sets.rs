@@ -62,7 +62,15 @@ mod tests {
             let set = format!("data.name={name}");
             SearchSpec::resolve(None, None, &[set, "data.size=28".into()], &KnownSets).unwrap();
         }
-        assert!(catalog().iter().all(|entry| entry.shape[0] == entry.shape[1]));
+        for entry in catalog() {
+            let [side, width, _] = entry.shape;
+            assert_eq!(side, width, "{}", entry.name);
+            let of = |size: usize| {
+                let sets = [format!("data.name={}", entry.name), format!("data.size={size}")];
+                SearchSpec::resolve(None, None, &sets, &KnownSets)
+            };
+            assert!(of(side).is_ok() && of(side + 1).is_err(), "{}", entry.name);
+        }
     }
 
     #[test]
