@@ -1,4 +1,4 @@
-//! The state of a search in one file: named tensors, a JSON value, and a checksum over everything.
+//! The state of a run in one file: named tensors, a JSON value, and a checksum over everything.
 //!
 //! The file is a safetensors file, so Python opens it too:
 //!
@@ -15,7 +15,7 @@
 //! or absent; reading verifies the length, the checksum, and that the header is byte for byte the one that the
 //! writer would have made, so no single changed byte and no truncation goes unnoticed.
 //!
-//! Names are `00000012-epoch-3.safetensors`: the first number only grows, also when a search goes back to an earlier
+//! Names are `00000012-epoch-3.safetensors`: the first number only grows, also when a run goes back to an earlier
 //! epoch, and is the order of the files. Numbers that may be infinite belong in tensors, since JSON has none.
 
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ use crate::text::is_system;
 /// Version of the layout of a checkpoint.
 pub const CHECKPOINT_FORMAT: u32 = 2;
 
-/// The state of a search.
+/// The state of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
     /// Length, in bytes, of the part of `events.jsonl` that belongs to this state.
@@ -187,7 +187,7 @@ pub struct CheckpointName {
     pub sequence: u64,
     /// The epoch, counted from 0: finished, or begun if `step` is there.
     pub epoch: usize,
-    /// Steps of the epoch that were made, when the search was stopped within it.
+    /// Steps of the epoch that were made, when the run was stopped within it.
     pub step: Option<usize>,
 }
 
@@ -773,7 +773,7 @@ pub(crate) mod tests {
     #[test]
     fn the_newest_good_checkpoint_is_found_behind_damaged_ones() {
         let dir = tempfile::tempdir().unwrap();
-        // The search went back to epoch 1, so the newest file is not the one with the largest epoch.
+        // The run went back to epoch 1, so the newest file is not the one with the largest epoch.
         for (sequence, epoch) in [(10, 0), (20, 1), (30, 2), (40, 1)] {
             let checkpoint = Checkpoint { events_bytes: sequence, ..sample() };
             checkpoint.save(&dir.path().join(name(sequence, epoch).file_name())).unwrap();

@@ -107,7 +107,7 @@ pub enum RunError {
         /// The file.
         path: PathBuf,
     },
-    /// A search cannot write any more.
+    /// A run cannot write any more.
     #[error("{reason}: {remedy}, then `rdarts resume {}` goes on", for_shell(path))]
     Stopped {
         /// The run directory.
@@ -175,7 +175,7 @@ impl RunError {
         }
     }
 
-    /// Says of what kept a search from writing how it goes on.
+    /// Says of what kept a run from writing how it goes on.
     pub(crate) fn stopped(self, path: &Path) -> RunError {
         use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         let source = match &self {

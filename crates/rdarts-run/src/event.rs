@@ -1,7 +1,7 @@
-//! What happened in a search: one JSON object a line in `events.jsonl`.
+//! What happened in a run: one JSON object a line in `events.jsonl`.
 //!
 //! Each object has the key `event`, which is `started`, `epoch`, `decision` or `finished`. Only deterministic facts
-//! are here, no clock and no machine, so a search that was killed and resumed writes the same bytes as one that ran
+//! are here, no clock and no machine, so a run that was killed and resumed writes the same bytes as one that ran
 //! through. Durations go to `timings.jsonl` ([`Timing`]), which nothing compares.
 //!
 //! Numbers round-trip exactly. JSON has no word for what a diverging loss becomes, so numbers that are not finite

@@ -6,7 +6,7 @@
 //! - [`spec`]: every value that can change the result of a kind of run, from a preset, a file and overrides
 //! - [`presets`]: the built-in values, one TOML file each
 //! - [`event`]: what happened, one JSON object a line, deterministic
-//! - [`checkpoint`]: the state of a search in one safetensors file with a checksum
+//! - [`checkpoint`]: the state of a run in one safetensors file with a checksum
 //! - [`rundir`]: the directory: layout, lock, format version, recovery
 //! - [`text`]: files and names that people wrote
 

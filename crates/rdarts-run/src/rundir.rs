@@ -16,11 +16,11 @@
 //!
 //! Invariants: one process writes at a time; every file except the two appended ones is replaced as a whole; a
 //! failed append is taken back; each checkpoint records how many bytes of `events.jsonl` belong to it and what its
-//! lines are, and [`RunDir::recover`] cuts the file there, so that a resumed search goes on as if nothing had happened.
+//! lines are, and [`RunDir::recover`] cuts the file there, so that a resumed run goes on as if nothing had happened.
 //! A directory whose files do not fit each other is refused and left as it is, and a start that is refused leaves
 //! nothing behind.
 //!
-//! [`RunView`] reads, also while a search is running; [`RunDir`] holds the lock and writes.
+//! [`RunView`] reads, also while a run goes on; [`RunDir`] holds the lock and writes.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -74,7 +74,7 @@ pub struct Reservation {
     made: Vec<PathBuf>,
 }
 
-/// Where a search goes on.
+/// Where a run goes on.
 #[derive(Debug)]
 pub struct Recovered {
     /// The newest usable checkpoint; `None`: start from the beginning.
@@ -83,7 +83,7 @@ pub struct Recovered {
     pub warnings: Vec<String>,
 }
 
-/// The machine that a search runs on; only the instruction set can change a result, in its last bits.
+/// The machine of a run; only the instruction set can change a result, in its last bits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Environment {
@@ -170,7 +170,7 @@ impl RunView {
         Ok(event::read_timings(&self.timings_path(), LastLine::MayBeHalf)?)
     }
 
-    /// The machine that the search last ran on; `None` if that was not recorded.
+    /// The machine that it last ran on; `None` if that was not recorded.
     pub fn environment(&self) -> Result<Option<Environment>, RunError> {
         let path = self.path.join(ENVIRONMENT);
         let text = match std::fs::read_to_string(&path) {
@@ -201,7 +201,7 @@ impl RunView {
         }
     }
 
-    /// The genotype that was found, as text; `None` while the search runs.
+    /// The genotype that was found, as text; `None` while it runs.
     pub fn genotype(&self) -> Result<Option<String>, RunError> {
         let path = self.path.join(GENOTYPE_TEXT);
         match read_text("genotype", &path) {
@@ -211,7 +211,7 @@ impl RunView {
         }
     }
 
-    /// Whether the search has finished.
+    /// Whether the run has finished.
     pub fn is_done(&self) -> bool {
         self.path.join(DONE).exists()
     }

@@ -156,3 +156,33 @@ fn numbers_and_encodings_are_told_by_name() {
     assert!(code == Some(2) && said.contains("nothing"), "{said}");
     assert_eq!(entries(dir), ["a.toml", "b.toml"]);
 }
+
+#[test]
+fn a_run_whose_spec_is_damaged_or_of_another_kind_is_left_as_it_is() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path();
+    assert!(search(dir, &["--out", "run"]).status.success());
+    let path = dir.join("run");
+    std::fs::remove_file(path.join("DONE")).unwrap();
+    // What a killed writer leaves, and what going on would clear away.
+    std::fs::write(path.join("timings.jsonl"), "{\"half\":").unwrap();
+    let (before, spec) = (entries(&path), std::fs::read_to_string(path.join("spec.toml")).unwrap());
+    for (old, new, said) in [
+        (
+            "kind = \"search\"",
+            "kind = \"other\"",
+            "`run` holds a run of kind `other`, but this needs one of kind `search`",
+        ),
+        ("channels = 2", "channels = 'two'", "`network.channels` is \"two\", but must be a whole number"),
+    ] {
+        assert!(spec.contains(old));
+        std::fs::write(path.join("spec.toml"), spec.replace(old, new)).unwrap();
+        for verb in ["resume", "hessian"] {
+            let (code, sentence) = refusal(&run(dir, &[verb, "run"]));
+            assert_eq!(code, Some(2), "{sentence}");
+            assert!(sentence.contains(said), "{verb}: {sentence}");
+        }
+        assert_eq!(entries(&path), before);
+        assert_eq!(std::fs::read_to_string(path.join("timings.jsonl")).unwrap(), "{\"half\":");
+    }
+}
