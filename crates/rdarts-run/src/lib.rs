@@ -24,6 +24,8 @@ mod log;
 
 pub mod checkpoint;
 
+mod environment;
+
 mod error;
 
 mod append;
@@ -33,12 +35,13 @@ mod lock;
 pub mod rundir;
 
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointName, Tensor, TensorData};
+pub use environment::Environment;
 pub use error::RunError;
 pub use event::{
     Decision, DecisionKind, EVENT_FORMAT, EpochRecord, Event, EventError, Finished, LastLine, Started, Timing,
     read_events,
 };
-pub use rundir::{Environment, Reservation, RunDir, RunView};
+pub use rundir::{Reservation, RunDir, RunView};
 pub use spec::{
     AlphasSpec, AugmentSpec, CutoutSchedule, DataSets, DataSpec, EvalSpec, HessianImages, HessianMode, HessianSpec,
     LoopSpec, Method, MonitorForm, MonitorSpec, NetworkSpec, Order, SearchDataSpec, SearchSpec, SpaceSpec, Spec,

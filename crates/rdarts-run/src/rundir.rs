@@ -25,13 +25,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use rdarts_text::shown;
 
 use crate::append::AppendFile;
 use crate::atomic;
 use crate::checkpoint::{self, Checkpoint, CheckpointError, CheckpointName, Newest};
+use crate::environment::Environment;
 use crate::error::{RunError, io_error};
 use crate::event::{self, Event, LastLine, Timing};
 use crate::lock::{self, LOCK, Lock, Means, OWNER};
@@ -81,24 +80,6 @@ pub struct Recovered {
     pub checkpoint: Option<(CheckpointName, Checkpoint)>,
     /// One sentence for each newer checkpoint that could not be used.
     pub warnings: Vec<String>,
-}
-
-/// The machine of a run; only the instruction set can change a result, in its last bits.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Environment {
-    /// Version of the program.
-    pub rdarts: String,
-    /// Operating system.
-    pub os: String,
-    /// Processor architecture.
-    pub arch: String,
-    /// Model of the processor, if the system tells it.
-    pub cpu: String,
-    /// Number of threads that compute.
-    pub threads: usize,
-    /// Instruction set of the kernels; another one rounds differently.
-    pub isa: String,
 }
 
 impl RunView {
@@ -469,23 +450,6 @@ impl RunDir {
             write(&self.view.path.join(DONE), format!("{}\n", reason.trim_end()).as_bytes())
         };
         done().map_err(|err: RunError| err.stopped(&self.view.path))
-    }
-}
-
-impl Environment {
-    /// Describes this machine.
-    pub fn detect(threads: usize, isa: &str) -> Environment {
-        // Only Linux has this file; elsewhere the model stays unknown, which harms nothing.
-        let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let model = cpuinfo.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split_once(':'));
-        Environment {
-            rdarts: env!("CARGO_PKG_VERSION").to_string(),
-            os: std::env::consts::OS.to_string(),
-            arch: std::env::consts::ARCH.to_string(),
-            cpu: model.map_or("unknown", |(_, name)| name.trim()).to_string(),
-            threads,
-            isa: isa.to_string(),
-        }
     }
 }
 
