@@ -10,11 +10,10 @@ use std::fmt;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use rdarts_kernels::Isa;
 use rdarts_kernels::backward::{Pushforward, Want, vjp};
-use rdarts_kernels::buffers::give_back;
 use rdarts_kernels::cell::{CellInput, CellTangent, forward, jvp};
 use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, weights_len};
+use rdarts_kernels::{Isa, Kernels};
 use rdarts_space::Op;
 
 fn main() {
@@ -65,6 +64,7 @@ fn cases() -> impl Iterator<Item = Case> {
 
 /// The tensors of a case.
 struct World {
+    kernels: Kernels,
     spec: CellSpec,
     dims: CellDims,
     s: [Vec<f32>; 2],
@@ -83,6 +83,7 @@ impl World {
         let [h, wd] = dims.side_out(&spec);
         let state = values(BATCH * side * side * c_in);
         Self {
+            kernels: Kernels::new(Isa::best()),
             s: [state.clone(), state],
             p: values(spec.n_alphas()),
             w: values(weights_len(&spec.weights())),
@@ -112,7 +113,7 @@ fn value(bencher: Bencher<'_, '_>, case: Case) {
     let mut out = world.out.clone();
     bencher
         .counter(ItemsCount::new(BATCH))
-        .bench_local(|| forward(Isa::best(), &world.spec, world.dims, world.input(), &world.noise, &mut out));
+        .bench_local(|| forward(&world.kernels, &world.spec, world.dims, world.input(), &world.noise, &mut out));
 }
 
 #[divan::bench(name = "2 backward to alpha", args = cases())]
@@ -128,10 +129,10 @@ fn backward_to_weights(bencher: Bencher<'_, '_>, case: Case) {
 fn backward(bencher: Bencher<'_, '_>, case: Case, want: Want) {
     let world = World::new(case);
     let mut out = world.out.clone();
-    let saved = forward(Isa::best(), &world.spec, world.dims, world.input(), &world.noise, &mut out);
+    let saved = forward(&world.kernels, &world.spec, world.dims, world.input(), &world.noise, &mut out);
     bencher.counter(ItemsCount::new(BATCH)).bench_local(|| {
         let grads = vjp(world.input(), &out, &world.noise, &saved, &out, None, want);
-        [grads.s0, grads.s1, grads.w].into_iter().for_each(give_back);
+        [grads.s0, grads.s1, grads.w].into_iter().for_each(|g| world.kernels.workspace().give_back(g));
     });
 }
 
@@ -139,7 +140,7 @@ fn backward(bencher: Bencher<'_, '_>, case: Case, want: Want) {
 fn tangent(bencher: Bencher<'_, '_>, case: Case) {
     let world = World::new(case);
     let mut out = world.out.clone();
-    let saved = forward(Isa::best(), &world.spec, world.dims, world.input(), &world.noise, &mut out);
+    let saved = forward(&world.kernels, &world.spec, world.dims, world.input(), &world.noise, &mut out);
     bencher
         .counter(ItemsCount::new(BATCH))
         .bench_local(|| jvp(world.input(), &out, world.tangent(), &world.noise, &saved));
@@ -149,7 +150,7 @@ fn tangent(bencher: Bencher<'_, '_>, case: Case) {
 fn backward_of_tangent(bencher: Bencher<'_, '_>, case: Case) {
     let world = World::new(case);
     let mut out = world.out.clone();
-    let saved = forward(Isa::best(), &world.spec, world.dims, world.input(), &world.noise, &mut out);
+    let saved = forward(&world.kernels, &world.spec, world.dims, world.input(), &world.noise, &mut out);
     let dot = jvp(world.input(), &out, world.tangent(), &world.noise, &saved);
     let want = Want { s0: true, s1: true, p: true, ..Want::default() };
     let keep = Want { keep: true, ..want };
@@ -158,6 +159,6 @@ fn backward_of_tangent(bencher: Bencher<'_, '_>, case: Case) {
     bencher.counter(ItemsCount::new(BATCH)).bench_local(|| {
         let pushed = Pushforward { tangent: world.tangent(), saved: &dot, kept: &kept };
         let grads = vjp(world.input(), &out, &world.noise, &saved, &out, Some(pushed), want);
-        [grads.s0, grads.s1].into_iter().for_each(give_back);
+        [grads.s0, grads.s1].into_iter().for_each(|g| world.kernels.workspace().give_back(g));
     });
 }

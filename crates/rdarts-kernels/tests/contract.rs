@@ -4,11 +4,11 @@
 mod common;
 
 use proptest::prelude::*;
-use rdarts_kernels::Isa;
 use rdarts_kernels::backward::{Want, vjp, vjp_last, vjp_of_jvp};
 use rdarts_kernels::cell::{CellInput, CellTangent, forward, jvp};
 use rdarts_kernels::reference::{self, Dual};
 use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, HeadSpec, StemSpec, weights_len};
+use rdarts_kernels::{Isa, Kernels};
 use rdarts_kernels::{head, stem};
 use rdarts_space::Op;
 
@@ -144,7 +144,7 @@ fn check(case: &Case, isa: Isa) {
     let value: Vec<f64> = truth.iter().map(|v| v.re).collect();
     let moved: Vec<f64> = truth.iter().map(|v| v.du).collect();
     let mut out = vec![f32::NAN; len];
-    let saved = forward(isa, spec, dims, input, &noise, &mut out);
+    let saved = forward(&Kernels::new(isa), spec, dims, input, &noise, &mut out);
     let e = error(&out, &value, 1e-3);
     assert!(e < 2e-4, "{}: forward differs by {e:.1e} in {case:?}", isa.name());
     let tangent = CellTangent {
@@ -320,7 +320,7 @@ fn one_pixel_one_image_and_one_channel_work() {
         let call = CellInput { s0: &input.s0, s1: &input.s1, p: &input.p, w: &input.w };
         for isa in Isa::available() {
             let mut out = vec![f32::NAN; 1];
-            let saved = forward(isa, &case.spec, case.dims, call, &noise, &mut out);
+            let saved = forward(&Kernels::new(isa), &case.spec, case.dims, call, &noise, &mut out);
             let truth = reference::cell(
                 &case.spec,
                 case.dims,
@@ -390,12 +390,14 @@ fn the_number_of_threads_changes_no_bit() {
         let (input, dot, noise) = (case.tensors(1), case.tensors(2), case.noise());
         let call = CellInput { s0: &input.s0, s1: &input.s1, p: &input.p, w: &input.w };
         let tangent = CellTangent { s0: Some(&dot.s0), s1: Some(&dot.s1), p: &dot.p, w: Some(&dot.w) };
+        // Of all pools.
+        let kernels = Kernels::new(Isa::best());
         let run = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
                 let [h, w] = case.dims.side_out(&case.spec);
                 let mut out = vec![0f32; case.dims.n * h * w * case.spec.c_out()];
-                let saved = forward(Isa::best(), &case.spec, case.dims, call, &noise, &mut out);
+                let saved = forward(&kernels, &case.spec, case.dims, call, &noise, &mut out);
                 let (g, d) = (values(3, out.len()), values(4, out.len()));
                 let want = Want { s0: true, s1: true, p: true, w: true, keep: false };
                 let grads = vjp(call, &out, &noise, &saved, &g, None, want);
@@ -428,7 +430,7 @@ fn the_stem_agrees_with_the_reference() {
         let truth = reference::stem(&spec, n, side, &dual(&x, &zero), &dual(&w, &w_dot));
         for isa in Isa::available() {
             let mut out = vec![0f32; n * px * c_out];
-            let saved = stem::forward(isa, spec, n, side, &x, &w, &mut out);
+            let saved = stem::forward(&Kernels::new(isa), spec, n, side, &x, &w, &mut out);
             assert!(error(&out, &truth.iter().map(|v| v.re).collect::<Vec<_>>(), 1e-3) < 1e-4);
             let mut out_dot = vec![0f32; out.len()];
             stem::jvp(&x, &w, &w_dot, &saved, &mut out_dot);
@@ -455,7 +457,8 @@ fn the_head_agrees_with_the_reference() {
     let (x_dot, w_dot) = (values(3, x.len()), values(4, w.len()));
     let truth = reference::head(&spec, n, px, &dual(&x, &x_dot), &dual(&w, &w_dot));
     for isa in Isa::available() {
-        let (means, means_dot) = (head::pool(isa, n, 13, &x), head::pool(isa, n, 13, &x_dot));
+        let kernels = Kernels::new(isa);
+        let (means, means_dot) = (head::pool(&kernels, n, 13, &x), head::pool(&kernels, n, 13, &x_dot));
         let (mut logits, mut moved) = (vec![0f32; n * 5], vec![0f32; n * 5]);
         head::apply(&spec, &means, &w, true, false, &mut logits);
         head::apply(&spec, &means_dot, &w, false, false, &mut moved);
@@ -464,13 +467,13 @@ fn the_head_agrees_with_the_reference() {
         assert!(error(&moved, &truth.iter().map(|v| v.du).collect::<Vec<_>>(), 1e-3) < 1e-5);
         // <g, J v> = <J' g, v>, and for the second term <d, W_dot x> = <W_dot' d, x>.
         let (g, d) = (values(5, n * 5), values(6, n * 5));
-        let dx = head::input_gradient(&spec, px, &[(&w, &g)]);
+        let dx = head::input_gradient(&kernels, &spec, px, &[(&w, &g)]);
         let dw = head::weight_gradient(&spec, &means, &g);
         let left: f64 = truth.iter().zip(&g).map(|(t, g)| t.du * f64::from(*g)).sum();
         let right = dot(&x_dot, &lift(&dx)) + dot(&w_dot, &lift(&dw));
         assert!((left - right).abs() < 1e-5, "{left} {right}");
-        let both = head::input_gradient(&spec, px, &[(&w, &g), (&w_dot, &d)]);
-        let only = head::input_gradient(&spec, px, &[(&w_dot, &d)]);
+        let both = head::input_gradient(&kernels, &spec, px, &[(&w, &g), (&w_dot, &d)]);
+        let only = head::input_gradient(&kernels, &spec, px, &[(&w_dot, &d)]);
         let sum: Vec<f64> = dx.iter().zip(&only).map(|(a, b)| f64::from(a + b)).collect();
         assert!(error(&both, &sum, 1e-3) < 1e-6);
         let mut plain = vec![0f32; n * 5];
