@@ -10,11 +10,10 @@ use std::fmt;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use rdarts_kernels::Isa;
 use rdarts_kernels::backward::{Pushforward, Want, vjp};
-use rdarts_kernels::buffers::give_back;
 use rdarts_kernels::cell::{CellInput, CellTangent, forward, jvp};
 use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, weights_len};
+use rdarts_kernels::{Isa, Kernels};
 use rdarts_space::Op;
 
 fn main() {
@@ -22,20 +21,6 @@ fn main() {
 }
 
 const BATCH: usize = 64;
-
-const OPERATIONS: [(&str, Op); 11] = [
-    ("none", Op::None),
-    ("noise", Op::Noise),
-    ("skip_connect", Op::SkipConnect),
-    ("max_pool_3x3", Op::MaxPool3x3),
-    ("avg_pool_3x3", Op::AvgPool3x3),
-    ("sep_conv_3x3", Op::SepConv3x3),
-    ("sep_conv_5x5", Op::SepConv5x5),
-    ("sep_conv_7x7", Op::SepConv7x7),
-    ("dil_conv_3x3", Op::DilConv3x3),
-    ("dil_conv_5x5", Op::DilConv5x5),
-    ("conv_7x1_1x7", Op::Conv7x1_1x7),
-];
 
 /// (name, channels, side of the states, reduction).
 const SHAPES: [(&str, usize, usize, bool); 5] = [
@@ -49,22 +34,23 @@ const SHAPES: [(&str, usize, usize, bool); 5] = [
 /// An operation at a shape.
 #[derive(Clone, Copy)]
 struct Case {
-    op: (&'static str, Op),
+    op: Op,
     shape: (&'static str, usize, usize, bool),
 }
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {}", self.op.0, self.shape.0)
+        write!(f, "{}, {}", self.op.as_str(), self.shape.0)
     }
 }
 
 fn cases() -> impl Iterator<Item = Case> {
-    OPERATIONS.into_iter().flat_map(|op| SHAPES.into_iter().map(move |shape| Case { op, shape }))
+    Op::ALL.into_iter().flat_map(|op| SHAPES.into_iter().map(move |shape| Case { op, shape }))
 }
 
 /// The tensors of a case.
 struct World {
+    kernels: Kernels,
     spec: CellSpec,
     dims: CellDims,
     s: [Vec<f32>; 2],
@@ -77,12 +63,13 @@ struct World {
 impl World {
     fn new(Case { op, shape: (_, c, side, reduction) }: Case) -> Self {
         let c_in = if reduction { 2 * c } else { 4 * c };
-        let edges = vec![vec![op.1]; 2];
+        let edges = vec![vec![op]; 2];
         let spec = CellSpec { nodes: 1, c, c_prev_prev: c_in, c_prev: c_in, reduction, reduction_prev: false, edges };
         let dims = CellDims { n: BATCH, side0: [side; 2], side1: [side; 2] };
         let [h, wd] = dims.side_out(&spec);
         let state = values(BATCH * side * side * c_in);
         Self {
+            kernels: Kernels::new(Isa::best()),
             s: [state.clone(), state],
             p: values(spec.n_alphas()),
             w: values(weights_len(&spec.weights())),
@@ -112,7 +99,7 @@ fn value(bencher: Bencher<'_, '_>, case: Case) {
     let mut out = world.out.clone();
     bencher
         .counter(ItemsCount::new(BATCH))
-        .bench_local(|| forward(Isa::best(), &world.spec, world.dims, world.input(), &world.noise, &mut out));
+        .bench_local(|| forward(&world.kernels, &world.spec, world.dims, world.input(), &world.noise, &mut out));
 }
 
 #[divan::bench(name = "2 backward to alpha", args = cases())]
@@ -128,10 +115,10 @@ fn backward_to_weights(bencher: Bencher<'_, '_>, case: Case) {
 fn backward(bencher: Bencher<'_, '_>, case: Case, want: Want) {
     let world = World::new(case);
     let mut out = world.out.clone();
-    let saved = forward(Isa::best(), &world.spec, world.dims, world.input(), &world.noise, &mut out);
+    let saved = forward(&world.kernels, &world.spec, world.dims, world.input(), &world.noise, &mut out);
     bencher.counter(ItemsCount::new(BATCH)).bench_local(|| {
         let grads = vjp(world.input(), &out, &world.noise, &saved, &out, None, want);
-        [grads.s0, grads.s1, grads.w].into_iter().for_each(give_back);
+        [grads.s0, grads.s1, grads.w].into_iter().for_each(|g| world.kernels.workspace().give_back(g));
     });
 }
 
@@ -139,7 +126,7 @@ fn backward(bencher: Bencher<'_, '_>, case: Case, want: Want) {
 fn tangent(bencher: Bencher<'_, '_>, case: Case) {
     let world = World::new(case);
     let mut out = world.out.clone();
-    let saved = forward(Isa::best(), &world.spec, world.dims, world.input(), &world.noise, &mut out);
+    let saved = forward(&world.kernels, &world.spec, world.dims, world.input(), &world.noise, &mut out);
     bencher
         .counter(ItemsCount::new(BATCH))
         .bench_local(|| jvp(world.input(), &out, world.tangent(), &world.noise, &saved));
@@ -149,7 +136,7 @@ fn tangent(bencher: Bencher<'_, '_>, case: Case) {
 fn backward_of_tangent(bencher: Bencher<'_, '_>, case: Case) {
     let world = World::new(case);
     let mut out = world.out.clone();
-    let saved = forward(Isa::best(), &world.spec, world.dims, world.input(), &world.noise, &mut out);
+    let saved = forward(&world.kernels, &world.spec, world.dims, world.input(), &world.noise, &mut out);
     let dot = jvp(world.input(), &out, world.tangent(), &world.noise, &saved);
     let want = Want { s0: true, s1: true, p: true, ..Want::default() };
     let keep = Want { keep: true, ..want };
@@ -158,6 +145,6 @@ fn backward_of_tangent(bencher: Bencher<'_, '_>, case: Case) {
     bencher.counter(ItemsCount::new(BATCH)).bench_local(|| {
         let pushed = Pushforward { tangent: world.tangent(), saved: &dot, kept: &kept };
         let grads = vjp(world.input(), &out, &world.noise, &saved, &out, Some(pushed), want);
-        [grads.s0, grads.s1].into_iter().for_each(give_back);
+        [grads.s0, grads.s1].into_iter().for_each(|g| world.kernels.workspace().give_back(g));
     });
 }

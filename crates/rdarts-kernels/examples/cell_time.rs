@@ -4,11 +4,10 @@
 //! `cargo run --release --example cell_time [s2|darts] [repetitions] [which|small|all] [batch]`, `which` a shape by its
 //! position, `small` those of a small network. With a batch of 4 everything lies in the caches: what is slower per image
 //! with 64 is memory.
-use rdarts_kernels::Isa;
 use rdarts_kernels::backward::{Pushforward, Want, vjp, vjp_last};
-use rdarts_kernels::buffers::{Buffer, give_back};
 use rdarts_kernels::cell::{CellInput, CellTangent, forward, jvp};
 use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, weights_len};
+use rdarts_kernels::{Isa, Kernels};
 use rdarts_space::Op;
 use std::time::Instant;
 
@@ -60,6 +59,8 @@ fn main() {
     } else {
         vec![Op::SkipConnect, Op::SepConv3x3]
     };
+    let kernels = Kernels::new(Isa::best());
+    let give_back = |gradient| kernels.workspace().give_back(gradient);
     let mut total = [0.0; 5];
     for (at, (c, side, c_prev_prev, c_prev, reduction, reduction_prev, count)) in shapes.iter().copied().enumerate() {
         if which.is_some_and(|w| w != at) {
@@ -70,7 +71,7 @@ fn main() {
         let side0 = if reduction_prev { 2 * side } else { side };
         let dims = CellDims { n: batch, side0: [side0; 2], side1: [side; 2] };
         let fill = |n: usize| {
-            let mut values = Buffer::take(n);
+            let mut values = kernels.workspace().buffer(n);
             let value = |i: usize| ((i * 7919 % 1000) as f32 - 500.0) / 1000.0;
             values.iter_mut().enumerate().for_each(|(i, v)| *v = value(i));
             values
@@ -87,12 +88,12 @@ fn main() {
         for _ in 0..repetitions {
             let mut lap = |k: usize, t: Instant| best[k] = best[k].min(t.elapsed().as_secs_f64() * 1e3);
             let t = Instant::now();
-            let saved = forward(Isa::best(), &spec, dims, input, &noise, &mut out);
+            let saved = forward(&kernels, &spec, dims, input, &noise, &mut out);
             lap(0, t);
             for (k, weights) in [false, true].into_iter().enumerate() {
                 g.copy_from_slice(&out);
                 let want = Want { s0: true, s1: true, p: !weights, w: weights, keep: false };
-                let saved = forward(Isa::best(), &spec, dims, input, &noise, &mut out);
+                let saved = forward(&kernels, &spec, dims, input, &noise, &mut out);
                 let t = Instant::now();
                 let grads = vjp_last(input, &out, &noise, saved, &g, want);
                 lap(1 + k, t);

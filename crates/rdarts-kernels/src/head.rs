@@ -5,18 +5,16 @@
 
 use rayon::prelude::*;
 
-use crate::buffers::take_gradient;
-use crate::simd::Isa;
+use crate::Kernels;
 use crate::simd::blend::dots;
 use crate::spec::HeadSpec;
 
 /// Mean over the px pixels of each image: (n, c) of (n, px, c).
-pub fn pool(isa: Isa, n: usize, c: usize, x: &[f32]) -> Vec<f32> {
-    isa.check();
+pub fn pool(kernels: &Kernels, n: usize, c: usize, x: &[f32]) -> Vec<f32> {
     let image = x.len() / n;
     let mut means = vec![0f32; n * c];
     means.par_chunks_mut(c).zip(x.par_chunks(image)).for_each(|(mean, x)| {
-        dots(isa, image / c, c, (x, c), &[], mean);
+        dots(kernels.isa(), image / c, c, (x, c), &[], mean);
         mean.iter_mut().for_each(|m| *m /= (image / c) as f32);
     });
     means
@@ -52,9 +50,9 @@ pub fn weight_gradient(spec: &HeadSpec, means: &[f32], g: &[f32]) -> Vec<f32> {
 }
 
 /// Gradient of the input, (n, px, c): each pixel takes its share of W' g (plus W_dot' d for the vjp of the jvp).
-pub fn input_gradient(spec: &HeadSpec, px: usize, terms: &[(&[f32], &[f32])]) -> Vec<f32> {
+pub fn input_gradient(kernels: &Kernels, spec: &HeadSpec, px: usize, terms: &[(&[f32], &[f32])]) -> Vec<f32> {
     let (c, n) = (spec.c_in, terms[0].1.len() / spec.classes);
-    let mut out = take_gradient(n * px * c);
+    let mut out = kernels.workspace().take_gradient(n * px * c);
     out.par_chunks_mut(px * c).enumerate().for_each(|(i, image)| {
         let mut share = vec![0f32; c];
         for (ch, share) in share.iter_mut().enumerate() {

@@ -1,6 +1,7 @@
 //! Fused operations of the DARTS search spaces on slices: forward, vjp, jvp and vjp of the jvp.
 //!
-//! No clock, no file, no environment: what a call does follows from its arguments and the chosen [`Isa`].
+//! No clock, no file, no environment: what a call does follows from its arguments, among which [`Kernels`] are: the
+//! instruction set, and the memory to work in. The crate has no state of its own.
 
 pub mod spec;
 
@@ -26,12 +27,15 @@ pub mod stem;
 
 pub mod head;
 
-pub mod buffers;
+pub mod workspace;
+
+mod kernels;
 
 mod simd;
 
 pub mod reference;
 
+pub use kernels::Kernels;
 pub use ops::noise;
 pub use simd::Isa;
 pub use simd::fma::multiply_adds;

@@ -506,7 +506,6 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::simd::Isa;
     use crate::spec::{CellDims, CellSpec};
     use rdarts_space::Op;
     use rdarts_space::Op::{AvgPool3x3, DilConv5x5, MaxPool3x3, Noise, None as Zero, SepConv3x3, SkipConnect};
@@ -536,7 +535,7 @@ mod tests {
             edges[3].clear();
             let spec = CellSpec { nodes: 3, c: 8, c_prev_prev: 8, c_prev: 8, reduction, reduction_prev: false, edges };
             let dims = CellDims { n: 2, side0: [8; 2], side1: [8; 2] };
-            let mut plan = Plan::new(&spec, dims, Isa::Portable);
+            let mut plan = Plan::new(&spec, dims);
             for (large, unit) in [(0, 0), (usize::MAX, 0), (usize::MAX, usize::MAX)] {
                 plan.units = plan.split(large, unit);
                 let inputs = [0, 1].map(Tensor::Input);

@@ -1,13 +1,12 @@
 //! A cell laid out for execution: which stages run on which state, which branches go through the passes together (a
 //! [`Unit`]), and how images are grouped.
 //!
-//! Work is split into at most [`CHUNKS`] groups of consecutive images. The groups depend on the batch alone, each
+//! ThreadBuffers is split into at most [`CHUNKS`] groups of consecutive images. The groups depend on the batch alone, each
 //! is one task, and their sums are added in their order: the result is the same whatever the number of threads.
 
 use std::ops::Range;
 
 use crate::ops::{self, Action, Start};
-use crate::simd::Isa;
 use crate::spec::{CellDims, CellSpec};
 use crate::stage::{Gating, Stage};
 
@@ -96,7 +95,6 @@ pub(crate) struct Branch {
 /// A cell for given sizes.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    pub isa: Isa,
     pub n: usize,
     pub c: usize,
     pub nodes: usize,
@@ -120,8 +118,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// # Panics
     /// If the sizes contradict the spec: both come from the program, not from a user.
-    pub fn new(spec: &CellSpec, dims: CellDims, isa: Isa) -> Self {
-        isa.check();
+    pub fn new(spec: &CellSpec, dims: CellDims) -> Self {
         let c = spec.c;
         let side_in = dims.side1;
         let expected0 = if spec.reduction_prev { dims.side0.map(|s| s.div_ceil(2)) } else { dims.side0 };
@@ -191,7 +188,6 @@ impl Plan {
             branches[first].serves.push(at);
         }
         let mut plan = Self {
-            isa,
             n: dims.n,
             c,
             nodes: spec.nodes,
@@ -230,7 +226,7 @@ impl Plan {
             let branches = places.iter().copied().filter(|at| self.branches[*at].node == node).collect();
             Part { node, branches }
         };
-        // SkipConnect connections, which have no window, before all others.
+        // Skip connections, which have no window, before all others.
         let by_window = |mut places: Vec<usize>| {
             places.sort_by_key(|at| (self.branches[*at].state, self.branches[*at].first_window_key()));
             places
@@ -428,7 +424,7 @@ mod tests {
     fn plan(ops: &[Op], c: usize, side: usize, n: usize, reduction: bool) -> Plan {
         let edges = vec![ops.to_vec(); 14];
         let spec = CellSpec { nodes: 4, c, c_prev_prev: c, c_prev: c, reduction, reduction_prev: false, edges };
-        Plan::new(&spec, CellDims { n, side0: [side; 2], side1: [side; 2] }, Isa::best())
+        Plan::new(&spec, CellDims { n, side0: [side; 2], side1: [side; 2] })
     }
 
     fn sizes(plan: &Plan) -> Vec<[usize; 2]> {

@@ -1,13 +1,13 @@
 //! What a stage reads: a given tensor or a kept one, with the coefficients of the batch norm that lies between, and
 //! where its tangent is. Made once per pass; [`Reading::feed`] turns it into the feed of one image or a few.
 
-use crate::buffers::Buffer;
 use crate::norm::Affine;
 use crate::passes::{StageStep, Tensor};
 use crate::plan::{Plan, Span};
 use crate::simd::blend::Source;
 use crate::simd::window::{Feed, Mode};
 use crate::stage::{Gating, Stage};
+use crate::workspace::Buffer;
 
 /// The tensors of a group of images, or their tangents.
 #[derive(Clone, Copy)]

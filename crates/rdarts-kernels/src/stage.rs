@@ -348,7 +348,8 @@ impl<D: Dense> Linear for D {
         [g, d]: [&Cotangent<'_>; 2],
         to: Destination<'_>,
     ) {
-        let Destination { out, stride, accumulate, .. } = to;
+        let Destination { out, stride, accumulate, sums } = to;
+        debug_assert!(sums.is_none(), "only a half takes sums");
         let moving = self.moving(w, w_dot).into_iter().zip(self.moving(w_t, w_dot_t));
         let all = std::iter::once((g, w, w_t)).chain(moving.map(|(w, w_t)| (d, w, w_t)));
         for (k, (g, w, w_t)) in all.enumerate() {

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::buffers::{Buffer, take_vec};
+use crate::Kernels;
 use crate::norm::{Moments, Norm, NormTangent, Sums, gradient};
 use crate::plan::chunk_images;
 use crate::simd::Isa;
@@ -10,11 +10,13 @@ use crate::simd::blend::{Source, add_moments, blend, dots};
 use crate::simd::pointwise::{product, weight_gradient};
 use crate::simd::window::{Feed, Window};
 use crate::spec::{StemSpec, weights_len};
+use crate::workspace::Buffer;
 
 /// What the forward pass leaves.
 #[derive(Debug)]
 pub struct StemSaved {
-    isa: Isa,
+    /// Of the forward pass, and of those that follow it.
+    kernels: Kernels,
     spec: StemSpec,
     n: usize,
     side: [usize; 2],
@@ -28,7 +30,7 @@ pub struct StemSaved {
 /// # Panics
 /// If a slice has not the length its shape says.
 pub fn forward(
-    isa: Isa,
+    kernels: &Kernels,
     spec: StemSpec,
     n: usize,
     side: [usize; 2],
@@ -36,11 +38,10 @@ pub fn forward(
     w: &[f32],
     out: &mut [f32],
 ) -> StemSaved {
-    isa.check();
-    let (px, c) = (side[0] * side[1], spec.c_out);
+    let (isa, px, c) = (kernels.isa(), side[0] * side[1], spec.c_out);
     assert!(x.len() == n * px * spec.c_in && out.len() == n * px * c && w.len() == weights_len(&spec.weights()));
     let (conv, scale, shift) = split(&spec, w);
-    let mut y = Buffer::take(n * px * c);
+    let mut y = kernels.workspace().buffer(n * px * c);
     let per_chunk = chunk_images(n);
     let parts: Vec<Moments> = y
         .par_chunks_mut(per_chunk * px * c)
@@ -67,13 +68,13 @@ pub fn forward(
     out.par_chunks_mut(px * c).zip(y.par_chunks(px * c)).for_each(|(out, y)| {
         blend(isa, px, c, &[Source::new(y, c, &coef)], &shift, false, out, c);
     });
-    StemSaved { isa, spec, n, side, y, norm }
+    StemSaved { kernels: kernels.clone(), spec, n, side, y, norm }
 }
 
 /// Gradient of the weights for the gradient g of the output.
 pub fn vjp(x: &[f32], w: &[f32], saved: &StemSaved, g: &[f32]) -> Vec<f32> {
-    let StemSaved { isa, spec, n, side, y, norm } = saved;
-    let (px, c) = (side[0] * side[1], spec.c_out);
+    let StemSaved { kernels, spec, n, side, y, norm } = saved;
+    let (isa, px, c) = (kernels.isa(), side[0] * side[1], spec.c_out);
     let (_, scale, _) = split(spec, w);
     let per_chunk = chunk_images(*n);
     let parts: Vec<Sums> = g
@@ -83,7 +84,7 @@ pub fn vjp(x: &[f32], w: &[f32], saved: &StemSaved, g: &[f32]) -> Vec<f32> {
             let mut sums = Sums::new(c);
             let mut pair = vec![0f32; 2 * c];
             for (g, y) in g.chunks(px * c).zip(y.chunks(px * c)) {
-                dots(*isa, px, c, (g, c), &[(y, c)], &mut pair);
+                dots(isa, px, c, (g, c), &[(y, c)], &mut pair);
                 for i in 0..c {
                     sums.g[i] += f64::from(pair[i]);
                     sums.g_y[i] += f64::from(pair[c + i]);
@@ -106,14 +107,14 @@ pub fn vjp(x: &[f32], w: &[f32], saved: &StemSaved, g: &[f32]) -> Vec<f32> {
             let mut dw = vec![0f32; n_conv];
             for ((g, y), x) in g.chunks(px * c).zip(y.chunks(px * c)).zip(x.chunks(px * spec.c_in)) {
                 let sources = [Source::new(g, c, &coef.of_g), Source::new(y, c, &coef.of_y)];
-                blend(*isa, px, c, &sources, &coef.shift, false, &mut g_y, c);
-                Feed::plain(Source::new(x, spec.c_in, &[])).fill(*isa, win, &mut window);
+                blend(isa, px, c, &sources, &coef.shift, false, &mut g_y, c);
+                Feed::plain(Source::new(x, spec.c_in, &[])).fill(isa, win, &mut window);
                 for ky in 0..3 {
                     for row in 0..side[0] {
                         let r = &window[(row + ky) * win.pitch() * spec.c_in..];
                         let dw = &mut dw[ky * 3 * spec.c_in * c..];
                         weight_gradient(
-                            *isa,
+                            isa,
                             side[1],
                             (3 * spec.c_in, c),
                             r,
@@ -128,7 +129,7 @@ pub fn vjp(x: &[f32], w: &[f32], saved: &StemSaved, g: &[f32]) -> Vec<f32> {
             dw
         })
         .collect();
-    let mut dw = take_vec(n_conv + 2 * c);
+    let mut dw = kernels.workspace().take_vec(n_conv + 2 * c);
     dw.fill(0.0);
     for part in &parts {
         dw.iter_mut().zip(part).for_each(|(d, p)| *d += p);
@@ -142,8 +143,8 @@ pub fn vjp(x: &[f32], w: &[f32], saved: &StemSaved, g: &[f32]) -> Vec<f32> {
 
 /// Tangent into `out_dot` along a direction of the weights.
 pub fn jvp(x: &[f32], w: &[f32], w_dot: &[f32], saved: &StemSaved, out_dot: &mut [f32]) {
-    let StemSaved { isa, spec, n, side, y, norm } = saved;
-    let (px, c) = (side[0] * side[1], spec.c_out);
+    let StemSaved { kernels, spec, n, side, y, norm } = saved;
+    let (isa, px, c) = (kernels.isa(), side[0] * side[1], spec.c_out);
     let ((_, scale, _), (conv_dot, scale_dot, shift_dot)) = (split(spec, w), split(spec, w_dot));
     let per_chunk = chunk_images(*n);
     let parts: Vec<[Vec<f64>; 2]> = out_dot
@@ -155,8 +156,8 @@ pub fn jvp(x: &[f32], w: &[f32], w_dot: &[f32], saved: &StemSaved, out_dot: &mut
             let mut pair = vec![0f32; 2 * c];
             let mut sums = [0, 1].map(|_| vec![0f64; c]);
             for ((y_dot, x), y) in y_dot.chunks_mut(px * c).zip(x.chunks(px * spec.c_in)).zip(y.chunks(px * c)) {
-                convolve(*isa, spec, *side, x, conv_dot, &mut window, y_dot);
-                dots(*isa, px, c, (y_dot, c), &[(y, c)], &mut pair);
+                convolve(isa, spec, *side, x, conv_dot, &mut window, y_dot);
+                dots(isa, px, c, (y_dot, c), &[(y, c)], &mut pair);
                 for (sum, part) in sums.iter_mut().zip(pair.chunks(c)) {
                     sum.iter_mut().zip(part).for_each(|(s, v)| *s += f64::from(*v));
                 }
@@ -181,7 +182,7 @@ pub fn jvp(x: &[f32], w: &[f32], w_dot: &[f32], saved: &StemSaved, out_dot: &mut
         |dense, (out_dot, y)| {
             dense.copy_from_slice(out_dot);
             let sources = [Source::new(dense, c, &of_dot), Source::new(y, c, &of_y)];
-            blend(*isa, px, c, &sources, &shift, false, out_dot, c);
+            blend(isa, px, c, &sources, &shift, false, out_dot, c);
         },
     );
 }

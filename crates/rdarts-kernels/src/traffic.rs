@@ -11,7 +11,6 @@ use std::collections::BTreeSet;
 use crate::backward::Want;
 use crate::passes::{self, Back, Moves, Pass, Touch, Use};
 use crate::plan::Plan;
-use crate::simd::Isa;
 use crate::spec::{CellDims, CellSpec};
 
 /// Which tangents [`jvp`](crate::cell::jvp) is given beside that of p.
@@ -35,7 +34,7 @@ impl Moving {
 /// # Panics
 /// If the sizes contradict the spec.
 pub fn macs(spec: &CellSpec, dims: CellDims, inputs: [bool; 2]) -> u64 {
-    let plan = Plan::new(spec, dims, Isa::Portable);
+    let plan = Plan::new(spec, dims);
     let from = |state: usize| state >= 2 || inputs[state];
     let pre = (0..2).filter(|state| from(*state)).map(|state| &plan.pre[state]);
     let stages = plan.branches.iter().filter(|b| from(b.state)).flat_map(|b| &b.stages);
@@ -47,7 +46,7 @@ pub fn macs(spec: &CellSpec, dims: CellDims, inputs: [bool; 2]) -> u64 {
 /// # Panics
 /// If the sizes contradict the spec.
 pub fn forward(spec: &CellSpec, dims: CellDims) -> u64 {
-    let plan = Plan::new(spec, dims, Isa::Portable);
+    let plan = Plan::new(spec, dims);
     bytes(&plan, &passes::forward(&plan), |step, touch| step.touches(&plan, touch))
 }
 
@@ -56,7 +55,7 @@ pub fn forward(spec: &CellSpec, dims: CellDims) -> u64 {
 /// # Panics
 /// If the sizes contradict the spec.
 pub fn tangent(spec: &CellSpec, dims: CellDims, moving: Moving) -> u64 {
-    let plan = Plan::new(spec, dims, Isa::Portable);
+    let plan = Plan::new(spec, dims);
     let moves = moving.tensors(&plan);
     bytes(&plan, &passes::tangent(&plan, &moves), |step, touch| step.touches_dot(&plan, &moves, touch))
 }
@@ -67,7 +66,7 @@ pub fn tangent(spec: &CellSpec, dims: CellDims, moving: Moving) -> u64 {
 /// # Panics
 /// If the sizes contradict the spec.
 pub fn backward(spec: &CellSpec, dims: CellDims, want: Want, of_tangent: Option<Moving>) -> u64 {
-    let plan = Plan::new(spec, dims, Isa::Portable);
+    let plan = Plan::new(spec, dims);
     let moves = of_tangent.map(|moving| moving.tensors(&plan));
     let back = Back { plan: &plan, want, in_place: moves.is_none() && !want.keep, moves: moves.as_ref() };
     bytes(&plan, &back.passes(), |step, touch| back.touches(step, touch))
@@ -204,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_totals_of_a_few_cells_are_what_they_were() {
+    fn the_totals_of_a_few_cells_are_known() {
         let darts = [Zero, MaxPool3x3, AvgPool3x3, SkipConnect, SepConv3x3, SepConv5x5, DilConv3x3, DilConv5x5];
         let every = [&[Zero, Noise], &darts[1..6], &[SepConv7x7, DilConv3x3, DilConv5x5, Conv7x1_1x7]].concat();
         let cases = [

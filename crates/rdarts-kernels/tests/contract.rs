@@ -4,29 +4,15 @@
 mod common;
 
 use proptest::prelude::*;
-use rdarts_kernels::Isa;
 use rdarts_kernels::backward::{Want, vjp, vjp_last, vjp_of_jvp};
 use rdarts_kernels::cell::{CellInput, CellTangent, forward, jvp};
 use rdarts_kernels::reference::{self, Dual};
 use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, HeadSpec, StemSpec, weights_len};
+use rdarts_kernels::{Isa, Kernels};
 use rdarts_kernels::{head, stem};
 use rdarts_space::Op;
 
 use common::values;
-
-const ALL: [Op; 11] = [
-    Op::None,
-    Op::Noise,
-    Op::MaxPool3x3,
-    Op::AvgPool3x3,
-    Op::SkipConnect,
-    Op::SepConv3x3,
-    Op::SepConv5x5,
-    Op::SepConv7x7,
-    Op::DilConv3x3,
-    Op::DilConv5x5,
-    Op::Conv7x1_1x7,
-];
 
 /// The gate's second run of these tests sets RDARTS_CHECKED=1; without its profile it would check nothing.
 #[test]
@@ -144,7 +130,7 @@ fn check(case: &Case, isa: Isa) {
     let value: Vec<f64> = truth.iter().map(|v| v.re).collect();
     let moved: Vec<f64> = truth.iter().map(|v| v.du).collect();
     let mut out = vec![f32::NAN; len];
-    let saved = forward(isa, spec, dims, input, &noise, &mut out);
+    let saved = forward(&Kernels::new(isa), spec, dims, input, &noise, &mut out);
     let e = error(&out, &value, 1e-3);
     assert!(e < 2e-4, "{}: forward differs by {e:.1e} in {case:?}", isa.name());
     let tangent = CellTangent {
@@ -270,7 +256,7 @@ fn on_all(case: &Case) {
 
 #[test]
 fn every_operation_alone_agrees_with_the_reference() {
-    for (at, op) in ALL.into_iter().enumerate() {
+    for (at, op) in Op::ALL.into_iter().enumerate() {
         for reduction in [false, true] {
             on_all(&case(vec![op], 1, 6, 3, [6, 5], reduction, false, at as u64 + 1));
         }
@@ -280,7 +266,7 @@ fn every_operation_alone_agrees_with_the_reference() {
 #[test]
 fn all_operations_together_agree_on_two_nodes() {
     for (reduction, reduction_prev) in [(false, false), (true, false), (false, true), (true, true)] {
-        on_all(&case(ALL.to_vec(), 2, 5, 3, [7, 6], reduction, reduction_prev, 21));
+        on_all(&case(Op::ALL.to_vec(), 2, 5, 3, [7, 6], reduction, reduction_prev, 21));
     }
 }
 
@@ -289,7 +275,7 @@ fn all_operations_together_agree_on_two_nodes() {
 fn directions_that_leave_something_alone_agree() {
     for still in 1..8 {
         for (reduction, seed) in [(false, 3), (true, 6), (false, 4)] {
-            let case = case(ALL.to_vec(), 3, 5, 3, [5, 6], reduction, false, seed);
+            let case = case(Op::ALL.to_vec(), 3, 5, 3, [5, 6], reduction, false, seed);
             on_all(&Case { still: [1, 2, 4].map(|bit| still & bit > 0), ..case });
         }
     }
@@ -314,13 +300,13 @@ fn every_number_of_channels_up_to_two_registers_and_a_half_agrees() {
 #[test]
 fn one_pixel_one_image_and_one_channel_work() {
     // One value per channel has no variance: only the values are defined, and they are zero.
-    for op in ALL {
+    for op in Op::ALL {
         let case = case(vec![op], 1, 1, 1, [1, 1], false, false, 5);
         let (input, noise) = (case.tensors(1), case.noise());
         let call = CellInput { s0: &input.s0, s1: &input.s1, p: &input.p, w: &input.w };
         for isa in Isa::available() {
             let mut out = vec![f32::NAN; 1];
-            let saved = forward(isa, &case.spec, case.dims, call, &noise, &mut out);
+            let saved = forward(&Kernels::new(isa), &case.spec, case.dims, call, &noise, &mut out);
             let truth = reference::cell(
                 &case.spec,
                 case.dims,
@@ -336,8 +322,8 @@ fn one_pixel_one_image_and_one_channel_work() {
             assert!(grads.w.iter().chain(&grads.s0).chain(&grads.p).all(|v| v.is_finite()));
         }
     }
-    on_all(&case(ALL.to_vec(), 1, 1, 4, [1, 3], false, false, 8));
-    on_all(&case(ALL.to_vec(), 1, 4, 1, [5, 5], true, false, 9));
+    on_all(&case(Op::ALL.to_vec(), 1, 1, 4, [1, 3], false, false, 8));
+    on_all(&case(Op::ALL.to_vec(), 1, 4, 1, [5, 5], true, false, 9));
 }
 
 /// From 17 images on a group has several, and small ones go through the stages together: those of odd sides, of more
@@ -349,7 +335,7 @@ fn images_that_go_together_agree() {
     {
         for (reduction, reduction_prev) in [(false, false), (true, false), (false, true), (true, true)] {
             let seed = if reduction { 6 } else { 4 + 4 * at as u64 };
-            on_all(&case(ALL.to_vec(), 2, c, n, side, reduction, reduction_prev, seed));
+            on_all(&case(Op::ALL.to_vec(), 2, c, n, side, reduction, reduction_prev, seed));
         }
     }
     let ops = vec![Op::SepConv3x3, Op::SepConv5x5, Op::DilConv3x3, Op::DilConv5x5, Op::SkipConnect];
@@ -384,18 +370,20 @@ fn images_of_several_tiles_agree() {
 #[test]
 fn the_number_of_threads_changes_no_bit() {
     for case in [
-        case(ALL.to_vec(), 2, 16, 19, [8, 8], true, true, 11),
-        case(ALL.to_vec(), 2, 32, 17, [45, 3], false, false, 11),
+        case(Op::ALL.to_vec(), 2, 16, 19, [8, 8], true, true, 11),
+        case(Op::ALL.to_vec(), 2, 32, 17, [45, 3], false, false, 11),
     ] {
         let (input, dot, noise) = (case.tensors(1), case.tensors(2), case.noise());
         let call = CellInput { s0: &input.s0, s1: &input.s1, p: &input.p, w: &input.w };
         let tangent = CellTangent { s0: Some(&dot.s0), s1: Some(&dot.s1), p: &dot.p, w: Some(&dot.w) };
+        // Of all pools.
+        let kernels = Kernels::new(Isa::best());
         let run = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
                 let [h, w] = case.dims.side_out(&case.spec);
                 let mut out = vec![0f32; case.dims.n * h * w * case.spec.c_out()];
-                let saved = forward(Isa::best(), &case.spec, case.dims, call, &noise, &mut out);
+                let saved = forward(&kernels, &case.spec, case.dims, call, &noise, &mut out);
                 let (g, d) = (values(3, out.len()), values(4, out.len()));
                 let want = Want { s0: true, s1: true, p: true, w: true, keep: false };
                 let grads = vjp(call, &out, &noise, &saved, &g, None, want);
@@ -428,7 +416,7 @@ fn the_stem_agrees_with_the_reference() {
         let truth = reference::stem(&spec, n, side, &dual(&x, &zero), &dual(&w, &w_dot));
         for isa in Isa::available() {
             let mut out = vec![0f32; n * px * c_out];
-            let saved = stem::forward(isa, spec, n, side, &x, &w, &mut out);
+            let saved = stem::forward(&Kernels::new(isa), spec, n, side, &x, &w, &mut out);
             assert!(error(&out, &truth.iter().map(|v| v.re).collect::<Vec<_>>(), 1e-3) < 1e-4);
             let mut out_dot = vec![0f32; out.len()];
             stem::jvp(&x, &w, &w_dot, &saved, &mut out_dot);
@@ -455,7 +443,8 @@ fn the_head_agrees_with_the_reference() {
     let (x_dot, w_dot) = (values(3, x.len()), values(4, w.len()));
     let truth = reference::head(&spec, n, px, &dual(&x, &x_dot), &dual(&w, &w_dot));
     for isa in Isa::available() {
-        let (means, means_dot) = (head::pool(isa, n, 13, &x), head::pool(isa, n, 13, &x_dot));
+        let kernels = Kernels::new(isa);
+        let (means, means_dot) = (head::pool(&kernels, n, 13, &x), head::pool(&kernels, n, 13, &x_dot));
         let (mut logits, mut moved) = (vec![0f32; n * 5], vec![0f32; n * 5]);
         head::apply(&spec, &means, &w, true, false, &mut logits);
         head::apply(&spec, &means_dot, &w, false, false, &mut moved);
@@ -464,13 +453,13 @@ fn the_head_agrees_with_the_reference() {
         assert!(error(&moved, &truth.iter().map(|v| v.du).collect::<Vec<_>>(), 1e-3) < 1e-5);
         // <g, J v> = <J' g, v>, and for the second term <d, W_dot x> = <W_dot' d, x>.
         let (g, d) = (values(5, n * 5), values(6, n * 5));
-        let dx = head::input_gradient(&spec, px, &[(&w, &g)]);
+        let dx = head::input_gradient(&kernels, &spec, px, &[(&w, &g)]);
         let dw = head::weight_gradient(&spec, &means, &g);
         let left: f64 = truth.iter().zip(&g).map(|(t, g)| t.du * f64::from(*g)).sum();
         let right = dot(&x_dot, &lift(&dx)) + dot(&w_dot, &lift(&dw));
         assert!((left - right).abs() < 1e-5, "{left} {right}");
-        let both = head::input_gradient(&spec, px, &[(&w, &g), (&w_dot, &d)]);
-        let only = head::input_gradient(&spec, px, &[(&w_dot, &d)]);
+        let both = head::input_gradient(&kernels, &spec, px, &[(&w, &g), (&w_dot, &d)]);
+        let only = head::input_gradient(&kernels, &spec, px, &[(&w_dot, &d)]);
         let sum: Vec<f64> = dx.iter().zip(&only).map(|(a, b)| f64::from(a + b)).collect();
         assert!(error(&both, &sum, 1e-3) < 1e-6);
         let mut plain = vec![0f32; n * 5];
@@ -483,7 +472,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
     #[test]
     fn random_cells_agree_with_the_reference(
-        ops in proptest::sample::subsequence(ALL.to_vec(), 1..4),
+        ops in proptest::sample::subsequence(Op::ALL.to_vec(), 1..4),
         nodes in 1usize..3,
         c in 1usize..20,
         n in 2usize..5,

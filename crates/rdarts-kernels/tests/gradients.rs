@@ -3,11 +3,11 @@
 
 mod common;
 
-use rdarts_kernels::Isa;
 use rdarts_kernels::backward::{Want, vjp, vjp_of_jvp};
 use rdarts_kernels::cell::{CellInput, CellTangent, forward, jvp};
 use rdarts_kernels::reference::{self, Dual};
 use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, weights_len};
+use rdarts_kernels::{Isa, Kernels};
 use rdarts_space::Op;
 
 use common::values;
@@ -117,7 +117,7 @@ fn check(case: &Case, what: &str) {
     for isa in Isa::available() {
         let name = |part: &str| format!("{}, {what}: {part}", isa.name());
         let mut out = vec![f32::NAN; len];
-        let saved = forward(isa, &case.spec, case.dims, input, &case.noise, &mut out);
+        let saved = forward(&Kernels::new(isa), &case.spec, case.dims, input, &case.noise, &mut out);
         let want = Want { s0: true, s1: true, p: true, w: true, keep: false };
         let got = vjp(input, &out, &case.noise, &saved, &g, None, want);
         for (group, (got, part)) in

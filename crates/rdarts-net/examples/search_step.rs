@@ -9,7 +9,7 @@
 use std::time::Instant;
 
 use rdarts_net::{
-    AlphaHessian, Alphas, Batch, Device, InnerStep, Network, Point, SupernetSpec, Targets, Work, alpha_gradient,
+    AlphaHessian, Alphas, Batch, Engine, InnerStep, Network, Point, SupernetSpec, Targets, Work, alpha_gradient,
     forward, forward_mixed, unrolled_gradient, weight_gradient,
 };
 use rdarts_rng::Stream;
@@ -27,7 +27,7 @@ fn main() {
     let labels: Vec<u32> = (0..n).map(|_| stream.below(10) as u32).collect();
     let (weights, mut alphas) = (net.init(1), Alphas::zeros(&net));
     alphas.each_mut().iter_mut().flatten().for_each(|a| *a = 1e-3 * stream.normal());
-    let at = Point { net: &net, device: &Device::flex(), weights: &weights, alphas: &alphas };
+    let at = Point { net: &net, engine: &Engine::cpu(), weights: &weights, alphas: &alphas };
     let batch = Batch { images: &images, side: [side; 2], targets: Targets::Labels(&labels), noise: &[] };
 
     println!("{} parameters, {} threads", net.n_parameters(), rayon::current_num_threads());
@@ -60,7 +60,7 @@ fn main() {
             p[space.offset(cell, edge)] = 1.0;
         }
     }
-    time("discrete network", &mut || drop(forward_mixed(&net, at.device, &weights, &child, batch)));
+    time("discrete network", &mut || drop(forward_mixed(&net, at.engine, &weights, &child, batch)));
     time("unrolled gradient", &mut || drop(unrolled_gradient(at, batch, batch, step)));
     memory(Work::SecondOrderStep);
     let hessian = AlphaHessian::new(at, batch);

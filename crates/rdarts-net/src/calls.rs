@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
+use rdarts_kernels::Kernels;
 use rdarts_kernels::spec::{CellNoise, CellSpec, HeadSpec, StemSpec};
 
 /// A place on the tape where the forward pass of one call leaves what its backward pass can use: saved
@@ -93,6 +94,8 @@ impl Ledger {
 /// How a module is called: what is constant and what rides beside the tensors.
 #[derive(Clone, Debug)]
 pub struct Mode {
+    /// What the fused operations compute with.
+    pub kernels: Kernels,
     /// Tensors carry values and tangents.
     pub dual: bool,
     /// The tangent of `w` is not zero (dual calls only).
@@ -108,13 +111,13 @@ pub struct Mode {
 
 impl Mode {
     /// A plain call, in a pass of its own.
-    pub fn plain(slot: Arc<Slot>) -> Self {
-        Self { dual: false, weights_move: false, slot, primal: None, ledger: Arc::default() }
+    pub fn plain(kernels: Kernels, slot: Arc<Slot>) -> Self {
+        Self { kernels, dual: false, weights_move: false, slot, primal: None, ledger: Arc::default() }
     }
 
     /// A dual call, in a pass of its own.
-    pub fn dual(weights_move: bool, slot: Arc<Slot>, primal: Option<Arc<Slot>>) -> Self {
-        Self { dual: true, weights_move, slot, primal, ledger: Arc::default() }
+    pub fn dual(kernels: Kernels, weights_move: bool, slot: Arc<Slot>, primal: Option<Arc<Slot>>) -> Self {
+        Self { kernels, dual: true, weights_move, slot, primal, ledger: Arc::default() }
     }
 
     /// The same call as part of a pass.

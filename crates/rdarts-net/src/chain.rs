@@ -12,12 +12,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use burn::tensor::{DType, Device};
 use rayon::prelude::*;
 use rdarts_kernels::backward::{Kept, Pushforward, Want, vjp};
-use rdarts_kernels::buffers::{give_back, take_vec};
 use rdarts_kernels::cell::{CellInput, CellTangent, Saved, SavedDot, forward, jvp};
 use rdarts_kernels::spec::{CellDims, CellNoise};
 use rdarts_kernels::stem::StemSaved;
-use rdarts_kernels::{Isa, head, stem};
+use rdarts_kernels::workspace::Workspace;
+use rdarts_kernels::{Kernels, head, stem};
 
+use crate::engine::Engine;
 use crate::graph::{CellModule, Module, Network, Node, Source};
 use crate::point::{Batch, Evaluation, Point};
 use crate::task::Loss;
@@ -28,6 +29,7 @@ pub(crate) static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// A forward pass and the way back of its loss.
 pub(crate) struct Chain<'s> {
+    kernels: Kernels,
     net: Network,
     /// Once it is set, ways back and products compute nothing more, and all results are meaningless.
     stop: &'s AtomicBool,
@@ -91,34 +93,36 @@ impl StateDot {
 }
 
 impl<'s> Chain<'s> {
-    /// Whether the fused kernels run on this device and type.
-    pub fn fits<R: Real>(device: &Device) -> bool {
-        R::dtype() == DType::F32 && *device == Device::flex()
+    /// Whether the fused kernels run on this engine and type.
+    pub fn fits<R: Real>(engine: &Engine) -> bool {
+        R::dtype() == DType::F32 && engine.device == Device::flex()
     }
 
     /// The passes of a batch, with the gradient of the weights if `weights`.
     pub fn new<R: Real>(at: Point<R>, batch: Batch<R>, weights: bool, stop: &'s AtomicBool) -> Self {
-        let (net, isa, n) = (at.net.clone(), Isa::best(), batch.targets.n());
+        let (net, n) = (at.net.clone(), batch.targets.n());
+        let kernels = at.engine.kernels.clone();
+        let workspace = kernels.workspace();
         let p = at.alphas.softmax(&net).narrow();
-        let images = State { out: narrow(batch.images), saved: Made::Images };
-        let (w, dims) = (narrow(at.weights), net.dims(n, batch.side));
+        let images = State { out: narrow(workspace, batch.images), saved: Made::Images };
+        let (w, dims) = (narrow(workspace, at.weights), net.dims(n, batch.side));
         let states = net.walk_all(&images, |at, node, reads| {
             let part = node.part(&w);
             let px = |side: [usize; 2]| n * side[0] * side[1];
             match &node.module {
                 Module::Stem(spec) => {
-                    let mut out = take_vec(px(dims[at].side1) * spec.c_out);
-                    let saved = stem::forward(isa, *spec, n, dims[at].side1, &reads[0].out, part, &mut out);
+                    let mut out = workspace.take_vec(px(dims[at].side1) * spec.c_out);
+                    let saved = stem::forward(&kernels, *spec, n, dims[at].side1, &reads[0].out, part, &mut out);
                     State { out, saved: Made::Stem(saved) }
                 }
                 Module::Cell(CellModule { spec, cell_type, index }) => {
                     let input = CellInput { s0: &reads[0].out, s1: &reads[1].out, p: &p[*cell_type], w: part };
-                    let mut out = take_vec(px(dims[at].side_out(spec)) * spec.c_out());
-                    let saved = forward(isa, spec, dims[at], input, noise_of(batch.noise, *index), &mut out);
+                    let mut out = workspace.take_vec(px(dims[at].side_out(spec)) * spec.c_out());
+                    let saved = forward(&kernels, spec, dims[at], input, noise_of(batch.noise, *index), &mut out);
                     State { out, saved: Made::Cell(Box::new(saved)) }
                 }
                 Module::Head(spec) => {
-                    let means = head::pool(isa, n, spec.c_in, &reads[0].out);
+                    let means = head::pool(&kernels, n, spec.c_in, &reads[0].out);
                     let mut out = vec![0.0; n * spec.classes];
                     head::apply(spec, &means, part, true, false, &mut out);
                     State { out, saved: Made::Head(means) }
@@ -130,8 +134,22 @@ impl<'s> Chain<'s> {
         let evaluation = Evaluation::new(outputs, &*loss);
         let (p_bar, noise) = (Alphas::zeros(&net), batch.noise.to_vec());
         let (kept, w_bar) = (Vec::new(), Vec::new());
-        let mut chain =
-            Self { net, stop, noise, weights: w, p, dims, images, states, loss, evaluation, kept, p_bar, w_bar };
+        let mut chain = Self {
+            kernels,
+            net,
+            stop,
+            noise,
+            weights: w,
+            p,
+            dims,
+            images,
+            states,
+            loss,
+            evaluation,
+            kept,
+            p_bar,
+            w_bar,
+        };
         chain.send_back(weights);
         chain
     }
@@ -154,9 +172,9 @@ impl<'s> Chain<'s> {
 
     /// The gradient of p of the tangent of the loss along v in the weights.
     pub fn mixed<R: Real>(&self, v: &[R]) -> Alphas {
-        let (v, still) = (narrow(v), Alphas::zeros(&self.net).narrow());
+        let (v, still) = (narrow(self.kernels.workspace(), v), Alphas::zeros(&self.net).narrow());
         let of_p = self.along(Direction { p: &still, w: Some(&v) }, 0);
-        give_back(v);
+        self.kernels.workspace().give_back(v);
         of_p
     }
 
@@ -175,7 +193,8 @@ impl<'s> Chain<'s> {
     /// The gradient of the loss, with what products need of it.
     fn send_back(&mut self, weights: bool) {
         let last: Vec<f32> = self.loss.gradient().iter().map(|v| *v as f32).collect();
-        let mut w_bar = if weights { take_vec(self.weights.len()) } else { Vec::new() };
+        let workspace = self.kernels.workspace();
+        let mut w_bar = if weights { workspace.take_vec(self.weights.len()) } else { Vec::new() };
         let mut kept: Vec<Option<Kept>> = self.states.iter().map(|_| None).collect();
         let mut p_bar = Alphas::zeros(&self.net);
         let wanted = if weights { vec![true; self.states.len()] } else { self.net.behind(|_| true) };
@@ -189,7 +208,7 @@ impl<'s> Chain<'s> {
                     if weights {
                         node.part_mut(&mut w_bar).copy_from_slice(&head::weight_gradient(spec, means, &g));
                     }
-                    vec![Some(head::input_gradient(spec, self.px(at), &[(part, &g)]))]
+                    vec![Some(head::input_gradient(&self.kernels, spec, self.px(at), &[(part, &g)]))]
                 }
                 (Module::Cell(cell), Made::Cell(saved)) => {
                     let want = Want { s0: wants[0], s1: wants[1], p: true, w: weights, keep: true };
@@ -198,23 +217,23 @@ impl<'s> Chain<'s> {
                     add_p(&mut p_bar.each_mut()[cell.cell_type], &grads.p);
                     if weights {
                         node.part_mut(&mut w_bar).copy_from_slice(&grads.w);
-                        give_back(grads.w);
+                        workspace.give_back(grads.w);
                     }
                     kept[at] = Some(grads.kept.expect("it was asked for"));
-                    give_back(g);
+                    workspace.give_back(g);
                     vec![wants[0].then_some(grads.s0), wants[1].then_some(grads.s1)]
                 }
                 (Module::Stem(_), Made::Stem(saved)) => {
                     let dw = stem::vjp(&self.state(node.inputs[0]).out, part, saved, &g);
                     node.part_mut(&mut w_bar).copy_from_slice(&dw);
-                    give_back(dw);
-                    give_back(g);
+                    workspace.give_back(dw);
+                    workspace.give_back(g);
                     vec![None]
                 }
                 _ => unreachable!("a node has made what its module makes"),
             }
         };
-        self.net.walk_back(last, &wanted, back, add);
+        self.net.walk_back(last, &wanted, back, |total, part| add(workspace, total, part));
         (self.kept, self.p_bar, self.w_bar) = (kept, p_bar, w_bar);
     }
 
@@ -229,6 +248,7 @@ impl<'s> Chain<'s> {
 
     /// The gradient of p of the tangent of the loss along a direction, right for types of cells from `first` on.
     fn along(&self, direction: Direction<'_>, first: usize) -> Alphas {
+        let workspace = self.kernels.workspace();
         let mut dots = self.tangents(&direction);
         let narrow = |v: &[f64]| v.iter().map(|v| *v as f32).collect::<Vec<f32>>();
         let z_dot: Vec<f64> = match self.net.output(&dots).out() {
@@ -243,7 +263,7 @@ impl<'s> Chain<'s> {
             (Module::Head(spec), _) => {
                 let mut terms = vec![(node.part(&self.weights), &g[..])];
                 terms.extend(direction.w.map(|w| (node.part(w), &d[..])));
-                vec![Some(head::input_gradient(spec, self.px(at), &terms))]
+                vec![Some(head::input_gradient(&self.kernels, spec, self.px(at), &terms))]
             }
             (Module::Cell(cell), Made::Cell(saved)) => {
                 let want = Want { s0: wants[0], s1: wants[1], p: true, ..Want::default() };
@@ -260,15 +280,15 @@ impl<'s> Chain<'s> {
                 let noise = noise_of(&self.noise, cell.index);
                 let grads = vjp(self.input(node, cell), &self.states[at].out, noise, saved, &g, dual, want);
                 add_p(&mut p_bar.each_mut()[cell.cell_type], &grads.p);
-                give_back(g);
+                workspace.give_back(g);
                 vec![wants[0].then_some(grads.s0), wants[1].then_some(grads.s1)]
             }
             _ => unreachable!("no mixing weights lie before a stem"),
         };
-        self.net.walk_back(last, &wanted, back, add);
+        self.net.walk_back(last, &wanted, back, |total, part| add(workspace, total, part));
         for dot in dots {
             if let StateDot::Stem(out) = dot {
-                give_back(out);
+                workspace.give_back(out);
             }
         }
         p_bar
@@ -282,7 +302,7 @@ impl<'s> Chain<'s> {
                 _ if self.is_stopped() => StateDot::Still,
                 (Module::Stem(_), Made::Stem(saved)) => match part_dot {
                     Some(part_dot) => {
-                        let mut out = take_vec(self.states[at].out.len());
+                        let mut out = self.kernels.workspace().take_vec(self.states[at].out.len());
                         stem::jvp(&self.state(node.inputs[0]).out, part, part_dot, saved, &mut out);
                         StateDot::Stem(out)
                     }
@@ -302,7 +322,7 @@ impl<'s> Chain<'s> {
                     let n = self.dims[at].n;
                     let mut out = vec![0.0; n * spec.classes];
                     if let Some(dot) = reads[0].out() {
-                        let means = head::pool(Isa::best(), n, spec.c_in, dot);
+                        let means = head::pool(&self.kernels, n, spec.c_in, dot);
                         head::apply(spec, &means, part, false, false, &mut out);
                     }
                     if let Some(part_dot) = part_dot {
@@ -320,7 +340,8 @@ impl Drop for Chain<'_> {
     fn drop(&mut self) {
         let outputs = self.states.iter_mut().filter(|state| !matches!(state.saved, Made::Head(_)));
         let vectors = [&mut self.weights, &mut self.images.out, &mut self.w_bar];
-        vectors.into_iter().chain(outputs.map(|state| &mut state.out)).for_each(|v| give_back(std::mem::take(v)));
+        let vectors = vectors.into_iter().chain(outputs.map(|state| &mut state.out));
+        vectors.for_each(|v| self.kernels.workspace().give_back(std::mem::take(v)));
     }
 }
 
@@ -339,9 +360,9 @@ fn noise_of(noise: &[Arc<CellNoise>], k: usize) -> &CellNoise {
     noise.get(k).map_or(&QUIET, |noise| noise)
 }
 
-/// In single precision, in memory from the shelf.
-fn narrow<R: Real>(values: &[R]) -> Vec<f32> {
-    let mut out = take_vec(values.len());
+/// In single precision, in memory of the workspace.
+fn narrow<R: Real>(workspace: &Workspace, values: &[R]) -> Vec<f32> {
+    let mut out = workspace.take_vec(values.len());
     out.iter_mut().zip(values).for_each(|(out, v)| *out = v.to_f64() as f32);
     out
 }
@@ -350,12 +371,12 @@ fn add_p(total: &mut [f64], part: &[f32]) {
     total.iter_mut().zip(part).for_each(|(t, v)| *t += f64::from(*v));
 }
 
-fn add(mut total: Vec<f32>, part: Vec<f32>) -> Vec<f32> {
+fn add(workspace: &Workspace, mut total: Vec<f32>, part: Vec<f32>) -> Vec<f32> {
     const PIECE: usize = 1 << 14;
     total
         .par_chunks_mut(PIECE)
         .zip(part.par_chunks(PIECE))
         .for_each(|(total, part)| total.iter_mut().zip(part).for_each(|(t, v)| *t += v));
-    give_back(part);
+    workspace.give_back(part);
     total
 }

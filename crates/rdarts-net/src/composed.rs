@@ -20,8 +20,8 @@ use burn::backend::ops::{ConvOptions, FloatTensorOps};
 use burn::backend::tensor::{BoolTensor, FloatTensor, IntTensor};
 use burn::backend::{Autodiff, AutodiffBackend, Backend, TensorMetadata, get_or_init_device_settings};
 use burn::tensor::{Shape, Slice, TensorData};
-use rdarts_kernels::noise;
 use rdarts_kernels::spec::{BN_EPS, CellDims, Weight, WeightKind, weights_len};
+use rdarts_kernels::{Kernels, noise};
 use rdarts_space::Op;
 
 use crate::calls::{CellCall, CellWant, HeadCall, HeadWant, StemCall};
@@ -66,7 +66,10 @@ pub fn cell<B: Backend>(s0: F<B>, s1: F<B>, p: F<B>, w: F<B>, call: &CellCall) -
         for (o, op) in spec.edges[edge].iter().enumerate() {
             let x = states[state].clone();
             let y = match *op {
-                Op::Noise => Some(noise_like::<B>(&states[state], call.noise.noise_key, edge, n, side, spec.c)),
+                Op::Noise => {
+                    let (kernels, key) = (&call.mode.kernels, call.noise.noise_key);
+                    Some(noise_like::<B>(kernels, &states[state], (key, edge), n, side, spec.c))
+                }
                 op => apply(op, x, spec.stride(state), &mut weights),
             };
             if let Some(y) = y {
@@ -341,9 +344,16 @@ fn max_pool<B: Backend>(x: Pair<B>, stride: usize) -> Pair<B> {
 }
 
 /// The `noise` operation: values drawn in (n, h, w, c) order, tangent zero.
-fn noise_like<B: Backend>(like: &Pair<B>, key: u64, edge: usize, n: usize, side: [usize; 2], c: usize) -> Pair<B> {
+fn noise_like<B: Backend>(
+    kernels: &Kernels,
+    like: &Pair<B>,
+    (key, edge): (u64, usize),
+    n: usize,
+    side: [usize; 2],
+    c: usize,
+) -> Pair<B> {
     let mut values = vec![0.0; n * side[0] * side[1] * c];
-    noise::fill(key, edge, 0, &mut values);
+    noise::fill(kernels, key, edge, 0, &mut values);
     let x = to_nchw::<B>(data::<B>(values, vec![n, side[0], side[1], c], &like.x));
     Pair { dot: like.dot.as_ref().map(|_| zeros::<B>(x.shape(), &x)), x }
 }

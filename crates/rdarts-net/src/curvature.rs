@@ -12,16 +12,18 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 use std::sync::atomic::{self, AtomicBool};
 
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Tensor};
 use rdarts_kernels::spec::CellNoise;
+use rdarts_kernels::workspace::Workspace;
 
 use crate::calls::Slot;
 use crate::chain::{Chain, NEVER};
+use crate::engine::Engine;
 use crate::graph::Network;
 use crate::mixing::dual_vjp;
 use crate::point::{Batch, Evaluation, Point};
 use crate::tape::{
-    Inputs, Pass, copied, download, evaluate, seeded_backward, take_p_bar, upload, upload_images, upload_reals,
+    Forward, Inputs, copied, download, evaluate, seeded_backward, take_p_bar, upload, upload_images, upload_reals,
 };
 use crate::task::Loss;
 use crate::values::{Alphas, Real};
@@ -68,7 +70,7 @@ impl<'s> AlphaHessian<'s> {
     /// it must not use a result from then on. On a tape only [`AlphaHessian::full`] looks at it.
     pub fn until<R: Real>(at: Point<R>, batch: Batch<R>, stop: &'s AtomicBool) -> Self {
         let (net, p) = (at.net.clone(), at.alphas.softmax(at.net));
-        let (route, evaluation) = if Chain::fits::<R>(at.device) {
+        let (route, evaluation) = if Chain::fits::<R>(at.engine) {
             let chain = Chain::new(at, batch, false, stop);
             let evaluation = chain.evaluation().clone();
             (Route::Chain(Box::new(chain)), evaluation)
@@ -184,7 +186,8 @@ impl<'s> AlphaHessian<'s> {
 
 /// The plain pass on the tape of any backend.
 struct Tape {
-    device: Device,
+    /// With a tape.
+    engine: Engine,
     dtype: DType,
     noise: Vec<Arc<CellNoise>>,
     /// Weights of each module with tangent zero, [2 len].
@@ -198,29 +201,33 @@ struct Tape {
 impl Tape {
     fn new<R: Real>(at: Point<R>, batch: Batch<R>, p: &Alphas) -> (Self, Evaluation) {
         let (net, dtype) = (at.net, R::dtype());
-        let device = at.device.clone().autodiff();
-        let plain = |values: &[R]| upload_reals::<R, 1>(copied(values), [values.len()], at.device);
+        let (engine, device, workspace) = (at.engine.tracked(), &at.engine.device, at.engine.kernels.workspace());
+        let plain = |values: &[R]| upload_reals::<R, 1>(copied(workspace, values), [values.len()], device);
         let inputs = Inputs {
-            p: p.each().iter().map(|p| upload::<1>(p, [p.len()], at.device, dtype)).collect(),
+            p: p.each().iter().map(|p| upload::<1>(p, [p.len()], device, dtype)).collect(),
             w: net.nodes().iter().map(|node| plain(node.part(at.weights))).collect(),
         };
-        let pass = Pass::plain(net, batch.noise, true);
-        let stem = pass.stem(upload_images(net, batch, at.device), &inputs);
+        let pass = Forward::plain(&at.engine.kernels, net, batch.noise, true);
+        let stem = pass.stem(upload_images(net, batch, at.engine), &inputs);
         let (logits, primal) = pass.run_after(&stem, &inputs);
         let (evaluation, loss) = evaluate(&logits, batch.targets);
 
-        let w = net.nodes().iter().map(|node| upload_dual::<R>(node.part(at.weights), None, &device)).collect();
+        let w = net.nodes().iter().map(|node| upload_dual::<R>(node.part(at.weights), None, &engine)).collect();
         let stem = Tensor::cat(vec![stem.clone(), stem.zeros_like()], 0).autodiff();
-        (Self { device, dtype, noise: batch.noise.to_vec(), w, stem, primal, loss }, evaluation)
+        (Self { engine, dtype, noise: batch.noise.to_vec(), w, stem, primal, loss }, evaluation)
     }
 
     /// The gradients of p and p' of the tangent of the loss along p' = `p_dot`.
     fn product(&self, net: &Network, p: &Alphas, p_dot: &Alphas) -> [Alphas; 2] {
         let stack = |(p, p_dot): (&Vec<f64>, &Vec<f64>)| {
-            upload::<1>(&[&p[..], p_dot].concat(), [2 * p.len()], &self.device, self.dtype).require_grad()
+            upload::<1>(&[&p[..], p_dot].concat(), [2 * p.len()], &self.engine.device, self.dtype).require_grad()
         };
         let inputs = Inputs { p: p.each().iter().zip(p_dot.each()).map(stack).collect(), w: self.w.clone() };
-        let pass = Pass { dual: true, primal: Some(&self.primal), ..Pass::plain(net, &self.noise, true) };
+        let pass = Forward {
+            dual: true,
+            primal: Some(&self.primal),
+            ..Forward::plain(&self.engine.kernels, net, &self.noise, true)
+        };
         let (logits, _) = pass.run_after(&self.stem, &inputs);
         let bars = dual_backward(logits, &*self.loss, &inputs, p);
         [0, 1].map(|part| {
@@ -237,25 +244,25 @@ pub fn mixed_hvp<R: Real>(at: Point<R>, batch: Batch<R>, v: &[R]) -> Alphas {
     let (net, dtype) = (at.net, R::dtype());
     assert_eq!(v.len(), net.n_parameters(), "a direction has one value for each weight");
     let p = at.alphas.softmax(net);
-    if Chain::fits::<R>(at.device) {
+    if Chain::fits::<R>(at.engine) {
         return p.jacobian(net, &Chain::new(at, batch, false, &NEVER).mixed(v));
     }
-    let device = at.device.clone().autodiff();
+    let (engine, workspace) = (at.engine.tracked(), at.engine.kernels.workspace());
     // p does not depend on the direction: its tangent is a constant zero.
     let still = |p: &Vec<f64>| {
-        upload::<1>(&[&p[..], &vec![0.0; p.len()]].concat(), [2 * p.len()], &device, dtype).require_grad()
+        upload::<1>(&[&p[..], &vec![0.0; p.len()]].concat(), [2 * p.len()], &engine.device, dtype).require_grad()
     };
-    let w = net.nodes().iter().map(|node| upload_dual::<R>(node.part(at.weights), Some(node.part(v)), &device));
+    let w = net.nodes().iter().map(|node| upload_dual::<R>(node.part(at.weights), Some(node.part(v)), &engine));
     let inputs = Inputs { p: p.each().iter().map(still).collect(), w: w.collect() };
-    let pass = Pass { dual: true, weights_move: true, ..Pass::plain(net, batch.noise, true) };
+    let pass = Forward { dual: true, weights_move: true, ..Forward::plain(&engine.kernels, net, batch.noise, true) };
     let n = batch.targets.n();
     let size = [2 * n, batch.side[0], batch.side[1], net.c_image()];
-    let images = stack_with_zeros(batch.images);
-    let (logits, _) = pass.run(upload_reals::<R, 4>(images, size, &device), &inputs);
+    let images = stack_with_zeros(workspace, batch.images);
+    let (logits, _) = pass.run(upload_reals::<R, 4>(images, size, &engine.device), &inputs);
     let value = logits.clone().narrow(0, 0, n);
     let loss = batch.targets.loss(&download(value.into_data()));
     let bars = dual_backward(logits, &*loss, &inputs, &p);
-    inputs.recycle::<R>();
+    inputs.recycle::<R>(workspace);
     let p_bar: Alphas = bars.each().iter().map(|bars| bars[..bars.len() / 2].to_vec()).collect();
     p.jacobian(net, &p_bar)
 }
@@ -269,22 +276,22 @@ fn dual_backward(logits: Tensor<2>, loss: &dyn Loss, inputs: &Inputs, p: &Alphas
     take_p_bar(inputs, &mut grads, &doubled)
 }
 
-/// Values and a tangent of zeros, in shelf memory: it is given back there, so it must come from there.
-fn stack_with_zeros<R: Real>(values: &[R]) -> Vec<R> {
-    let mut stacked = R::take(2 * values.len());
+/// Values and a tangent of zeros, in memory of the workspace: it is given back there, so it must come from there.
+fn stack_with_zeros<R: Real>(workspace: &Workspace, values: &[R]) -> Vec<R> {
+    let mut stacked = R::take(workspace, 2 * values.len());
     stacked[..values.len()].copy_from_slice(values);
     stacked[values.len()..].fill(R::from_f64(0.0));
     stacked
 }
 
 /// Weights and their direction, or zeros, [2 len].
-fn upload_dual<R: Real>(w: &[R], v: Option<&[R]>, device: &Device) -> Tensor<1> {
-    let mut values = R::take(2 * w.len());
+fn upload_dual<R: Real>(w: &[R], v: Option<&[R]>, engine: &Engine) -> Tensor<1> {
+    let mut values = R::take(engine.kernels.workspace(), 2 * w.len());
     let (value, tangent) = values.split_at_mut(w.len());
     value.copy_from_slice(w);
     match v {
         Some(v) => tangent.copy_from_slice(v),
         None => tangent.fill(R::from_f64(0.0)),
     }
-    upload_reals::<R, 1>(values, [2 * w.len()], device)
+    upload_reals::<R, 1>(values, [2 * w.len()], &engine.device)
 }

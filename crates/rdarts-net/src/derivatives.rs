@@ -16,19 +16,18 @@
 
 use std::marker::PhantomData;
 
-use burn::tensor::Device;
-
 use crate::chain::{Chain, NEVER};
 use crate::curvature::mixed_hvp;
+use crate::engine::Engine;
 use crate::graph::Network;
 use crate::point::{Batch, Evaluation, Point};
-use crate::tape::{Inputs, Pass, Tracked, evaluate, seeded_backward, take_p_bar, upload_images};
+use crate::tape::{Forward, Inputs, Tracked, evaluate, seeded_backward, take_p_bar, upload_images};
 use crate::values::{Alphas, Real};
 
 /// A network that is only evaluated: its weights are laid out once, for any number of batches.
 pub struct Evaluator<R: Real> {
     net: Network,
-    device: Device,
+    engine: Engine,
     /// Taken when this is dropped.
     inputs: Option<Inputs>,
     real: PhantomData<R>,
@@ -37,24 +36,25 @@ pub struct Evaluator<R: Real> {
 impl<R: Real> Evaluator<R> {
     /// The supernet, mixed by the softmax of its alphas.
     pub fn supernet(at: Point<R>) -> Self {
-        let inputs = Inputs::upload(at, at.device, Tracked::Nothing);
-        Self { net: at.net.clone(), device: at.device.clone(), inputs: Some(inputs), real: PhantomData }
+        let inputs = Inputs::upload(at, at.engine, Tracked::Nothing);
+        Self { net: at.net.clone(), engine: at.engine.clone(), inputs: Some(inputs), real: PhantomData }
     }
 
     /// For mixing weights `p` as they are, without softmax: one-hot ones evaluate a discrete network with the
     /// supernet's weights. An operation of weight zero is not computed. `weights` are all of the supernet, flat.
-    pub fn mixed(net: &Network, device: &Device, weights: &[R], p: &Alphas) -> Self {
-        let (pruned, p, weights) = net.pruned(p, weights);
-        let inputs = Inputs::of(&pruned, &p, &weights, device, Tracked::Nothing);
-        R::give_back(weights);
-        Self { net: pruned, device: device.clone(), inputs: Some(inputs), real: PhantomData }
+    pub fn mixed(net: &Network, engine: &Engine, weights: &[R], p: &Alphas) -> Self {
+        let workspace = engine.kernels.workspace();
+        let (pruned, p, weights) = net.pruned(workspace, p, weights);
+        let inputs = Inputs::of(&pruned, &p, &weights, engine, Tracked::Nothing);
+        R::give_back(workspace, weights);
+        Self { net: pruned, engine: engine.clone(), inputs: Some(inputs), real: PhantomData }
     }
 
     /// The loss of a batch; its noise is that of the unpruned cells.
     pub fn evaluate(&self, batch: Batch<R>) -> Evaluation {
-        let images = upload_images(&self.net, batch, &self.device);
+        let images = upload_images(&self.net, batch, &self.engine);
         let inputs = self.inputs.as_ref().expect("there until this is dropped");
-        let logits = Pass::plain(&self.net, batch.noise, false).run(images, inputs).0;
+        let logits = Forward::plain(&self.engine.kernels, &self.net, batch.noise, false).run(images, inputs).0;
         evaluate(&logits, batch.targets).0
     }
 }
@@ -62,7 +62,7 @@ impl<R: Real> Evaluator<R> {
 impl<R: Real> Drop for Evaluator<R> {
     fn drop(&mut self) {
         if let Some(inputs) = self.inputs.take() {
-            inputs.recycle::<R>();
+            inputs.recycle::<R>(self.engine.kernels.workspace());
         }
     }
 }
@@ -75,12 +75,12 @@ pub fn forward<R: Real>(at: Point<R>, batch: Batch<R>) -> Evaluation {
 /// Like [`Evaluator::mixed`], for one batch.
 pub fn forward_mixed<R: Real>(
     net: &Network,
-    device: &Device,
+    engine: &Engine,
     weights: &[R],
     p: &Alphas,
     batch: Batch<R>,
 ) -> Evaluation {
-    Evaluator::mixed(net, device, weights, p).evaluate(batch)
+    Evaluator::mixed(net, engine, weights, p).evaluate(batch)
 }
 
 /// dL/dalpha. The weights stay off the tape.
@@ -122,7 +122,7 @@ pub fn unrolled_gradient<R: Real>(
     valid: Batch<R>,
     step: InnerStep<R>,
 ) -> (Evaluation, Alphas) {
-    if Chain::fits::<R>(at.device) {
+    if Chain::fits::<R>(at.engine) {
         // The gradient of the training loss has been sent back already when its mixed product is due.
         let chain = Chain::new(at, train, true, &NEVER);
         let grad: Vec<R> = chain.weight_gradient().iter().map(|g| R::from_f64(f64::from(*g))).collect();
@@ -178,9 +178,10 @@ fn unrolled<R: Real>(
 }
 
 fn gradients<R: Real>(at: Point<R>, batch: Batch<R>, tracked: Tracked) -> (Evaluation, Alphas, Vec<R>) {
-    let device = at.device.clone().autodiff();
-    let inputs = Inputs::upload(at, &device, tracked);
-    let logits = Pass::plain(at.net, batch.noise, true).run(upload_images(at.net, batch, &device), &inputs).0;
+    let (engine, workspace) = (at.engine.tracked(), at.engine.kernels.workspace());
+    let inputs = Inputs::upload(at, &engine, tracked);
+    let images = upload_images(at.net, batch, &engine);
+    let logits = Forward::plain(&engine.kernels, at.net, batch.noise, true).run(images, &inputs).0;
     let (evaluation, loss) = evaluate(&logits, batch.targets);
     let mut grads = seeded_backward(logits, loss.gradient());
     let alphas = if tracked.alphas() {
@@ -191,14 +192,14 @@ fn gradients<R: Real>(at: Point<R>, batch: Batch<R>, tracked: Tracked) -> (Evalu
     };
     let mut weights = Vec::new();
     if tracked.weights() {
-        weights = R::take(at.net.n_parameters());
+        weights = R::take(workspace, at.net.n_parameters());
         for (w, node) in inputs.w.iter().zip(at.net.nodes()) {
             let g = w.grad_remove(&mut grads).expect("every node is on the way to the loss");
             let g = g.into_data().try_into_vec::<R>().expect("a gradient has the type of its tensor");
             node.part_mut(&mut weights).copy_from_slice(&g);
-            R::give_back(g);
+            R::give_back(workspace, g);
         }
     }
-    inputs.recycle::<R>();
+    inputs.recycle::<R>(workspace);
     (evaluation, alphas, weights)
 }

@@ -5,7 +5,7 @@
 //! the mixing weights: the gradient of a dual call with respect to weights is the composed body's as well.
 //!
 //! What a forward pass leaves for its backward pass travels in the call's slot. Large tensors come from
-//! `rdarts_kernels::buffers`. Whichever operation holds the last handle of one gives it back, so a step takes
+//! the workspace of the call's kernels. Whichever operation holds the last handle of one gives it back, so a step takes
 //! what the step before it has left and asks the system for nothing.
 
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::{Bytes, DType, Shape};
 use rayon::prelude::*;
-use rdarts_kernels::Isa;
+use rdarts_kernels::Kernels;
 use rdarts_kernels::backward::{self, CellGradient, Want};
-use rdarts_kernels::buffers::{give_back, take_vec};
 use rdarts_kernels::cell::{self, CellInput, CellTangent, Saved, SavedDot};
 use rdarts_kernels::spec::CellDims;
 use rdarts_kernels::stem::StemSaved;
+use rdarts_kernels::workspace::Workspace;
 use rdarts_kernels::{head, stem};
 
 use crate::calls::{CellCall, CellWant, HeadCall, HeadWant, Mode, StemCall};
@@ -41,15 +41,16 @@ impl SearchOps for Flex {
         let (x, _) = split(floats(&images), mode);
         let (w, w_dot) = split(floats(&weights), mode);
         let n_images = if mode.dual { n / 2 } else { n };
-        let mut out = take_vec(n * h * wd * spec.c_out);
+        let workspace = mode.kernels.workspace();
+        let mut out = workspace.take_vec(n * h * wd * spec.c_out);
         let (value, tangent) = out.split_at_mut(n_images * h * wd * spec.c_out);
-        let saved = stem::forward(Isa::best(), spec, n_images, [h, wd], x, w, value);
+        let saved = stem::forward(&mode.kernels, spec, n_images, [h, wd], x, w, value);
         if mode.dual {
             if mode.weights_move { stem::jvp(x, w, w_dot, &saved, tangent) } else { tangent.fill(0.0) }
         } else {
             mode.slot.put(saved);
         }
-        recycle([images, weights]);
+        recycle(workspace, [images, weights]);
         wrap(out, &[n, h, wd, spec.c_out])
     }
 
@@ -59,7 +60,7 @@ impl SearchOps for Flex {
         let inputs = contiguous([x, w, g]);
         let [x, w, g] = inputs.each_ref().map(floats);
         let dw = stem::vjp(x, w, &saved, g);
-        recycle(inputs);
+        recycle(call.mode.kernels.workspace(), inputs);
         let len = dw.len();
         wrap(dw, &[len])
     }
@@ -69,32 +70,32 @@ impl SearchOps for Flex {
             return composed::cell::<Self>(s0, s1, p, w, &call);
         }
         let inputs = contiguous([s0, s1, p, w]);
-        let mode = &call.mode;
+        let (mode, workspace) = (&call.mode, call.mode.kernels.workspace());
         let dims = dims(&inputs, mode);
         let [h, wd] = dims.side_out(&call.spec);
         let shape = [dims.n, h, wd, call.spec.c_out()];
         let at = split_input(&inputs, mode);
         let primal = mode.primal.as_ref().and_then(|slot| slot.get::<CellTape>());
         let tape = primal.unwrap_or_else(|| {
-            let mut out = take_vec(shape.iter().product());
-            let saved = cell::forward(Isa::best(), &call.spec, dims, at.value, &call.noise, &mut out);
-            Arc::new(CellTape { saved, out: Output(wrap(out, &shape)) })
+            let mut out = workspace.take_vec(shape.iter().product());
+            let saved = cell::forward(&mode.kernels, &call.spec, dims, at.value, &call.noise, &mut out);
+            Arc::new(CellTape { saved, out: Output { tensor: wrap(out, &shape), workspace: workspace.clone() } })
         });
         if !mode.dual {
-            let out = tape.out.0.clone();
+            let out = tape.out.tensor.clone();
             mode.slot.put_shared(tape);
-            recycle(inputs);
+            recycle(workspace, inputs);
             return out;
         }
-        let dot = cell::jvp(at.value, floats(&tape.out.0), at.tangent, &call.noise, &tape.saved);
-        let out = stacked(floats(&tape.out.0), dot.out_dot());
+        let dot = cell::jvp(at.value, floats(&tape.out.tensor), at.tangent, &call.noise, &tape.saved);
+        let out = stacked(workspace, floats(&tape.out.tensor), dot.out_dot());
         mode.slot.put(DualTape { value: tape, dot });
-        recycle(inputs);
+        recycle(workspace, inputs);
         wrap(out, &[2 * dims.n, h, wd, call.spec.c_out()])
     }
 
     fn cell_vjp(s0: T, s1: T, p: T, w: T, g: T, call: CellCall, want: CellWant) -> (T, T, T, T) {
-        let mode = &call.mode;
+        let (mode, workspace) = (&call.mode, call.mode.kernels.workspace());
         let (plain, dual) = (mode.slot.take::<CellTape>(), mode.slot.take::<DualTape>());
         let tape = match (plain, &dual) {
             (Some(tape), None) => tape,
@@ -105,40 +106,40 @@ impl SearchOps for Flex {
         let dims = dims(&inputs, mode);
         let at = split_input(&inputs, mode);
         let [g] = contiguous([g]);
-        let (g_value, g_dot) = floats(&g).split_at(floats(&tape.out.0).len());
+        let (g_value, g_dot) = floats(&g).split_at(floats(&tape.out.tensor).len());
         let is_dual = dual.is_some();
         let want_all = Want { s0: want.s0, s1: want.s1, p: want.p, w: want.w, keep: false };
         let [grads, dots] = match &dual {
             None => {
                 let grads = match Arc::try_unwrap(tape) {
                     Ok(CellTape { saved, out }) => {
-                        backward::vjp_last(at.value, floats(&out.0), &call.noise, saved, g_value, want_all)
+                        backward::vjp_last(at.value, floats(&out.tensor), &call.noise, saved, g_value, want_all)
                     }
                     // Second derivatives will need it again.
                     Err(tape) => {
                         let CellTape { saved, out } = &*tape;
-                        backward::vjp(at.value, floats(&out.0), &call.noise, saved, g_value, None, want_all)
+                        backward::vjp(at.value, floats(&out.tensor), &call.noise, saved, g_value, None, want_all)
                     }
                 };
                 [grads, CellGradient::default()]
             }
             Some(d) => {
-                let out = floats(&tape.out.0);
+                let out = floats(&tape.out.tensor);
                 let both = (g_value, g_dot);
                 backward::vjp_of_jvp(at.value, out, &call.noise, &tape.saved, at.tangent, &d.dot, both, want_all)
             }
         };
-        recycle([g]);
-        recycle(inputs);
+        recycle(workspace, [g]);
+        recycle(workspace, inputs);
         let state = |wanted: bool, value: Vec<f32>, dot: Vec<f32>, side: [usize; 2], c: usize| {
             if !wanted {
                 return unwanted();
             }
             let n = if is_dual { 2 * dims.n } else { dims.n };
-            wrap(join(value, dot), &[n, side[0], side[1], c])
+            wrap(join(workspace, value, dot), &[n, side[0], side[1], c])
         };
         let flat = |wanted: bool, value: Vec<f32>, dot: Vec<f32>| {
-            let all = join(value, dot);
+            let all = join(workspace, value, dot);
             let len = all.len();
             if wanted { wrap(all, &[len]) } else { unwanted() }
         };
@@ -158,7 +159,7 @@ impl SearchOps for Flex {
         let [state, weights] = contiguous([s, w]);
         let (n, spec, mode) = (state.shape()[0], call.spec, &call.mode);
         let (w, w_dot) = split(floats(&weights), mode);
-        let means = head::pool(Isa::best(), n, spec.c_in, floats(&state));
+        let means = head::pool(&mode.kernels, n, spec.c_in, floats(&state));
         let mut logits = vec![0.0; n * spec.classes];
         if mode.dual {
             let (m, m_dot) = means.split_at(means.len() / 2);
@@ -171,12 +172,12 @@ impl SearchOps for Flex {
         } else {
             head::apply(&spec, &means, w, true, false, &mut logits);
         }
-        recycle([state, weights]);
+        recycle(mode.kernels.workspace(), [state, weights]);
         wrap(logits, &[n, spec.classes])
     }
 
     fn head_vjp(s: T, w: T, g: T, call: HeadCall, want: HeadWant) -> (T, T) {
-        let mode = &call.mode;
+        let (mode, kernels) = (&call.mode, &call.mode.kernels);
         if s.dtype() != DType::F32 || (mode.dual && want.w) {
             return composed::head_vjp::<Self>(s, w, g, &call, want);
         }
@@ -186,33 +187,33 @@ impl SearchOps for Flex {
         let ((w, w_dot), px) = (split(w, mode), h * wd);
         let ds = want.s.then(|| {
             if !mode.dual {
-                return wrap(head::input_gradient(&spec, px, &[(w, g)]), &[n, h, wd, c]);
+                return wrap(head::input_gradient(kernels, &spec, px, &[(w, g)]), &[n, h, wd, c]);
             }
             let (g, d) = g.split_at(g.len() / 2);
             let terms = [(w, g), (w_dot, d)];
-            let value = head::input_gradient(&spec, px, if mode.weights_move { &terms } else { &terms[..1] });
-            wrap(join(value, head::input_gradient(&spec, px, &[(w, d)])), &[n, h, wd, c])
+            let value = head::input_gradient(kernels, &spec, px, if mode.weights_move { &terms } else { &terms[..1] });
+            wrap(join(kernels.workspace(), value, head::input_gradient(kernels, &spec, px, &[(w, d)])), &[n, h, wd, c])
         });
         let dw = want.w.then(|| {
-            let dw = head::weight_gradient(&spec, &head::pool(Isa::best(), n, c, s), g);
+            let dw = head::weight_gradient(&spec, &head::pool(kernels, n, c, s), g);
             let len = dw.len();
             wrap(dw, &[len])
         });
-        recycle(inputs);
+        recycle(kernels.workspace(), inputs);
         (ds.unwrap_or_else(unwanted), dw.unwrap_or_else(unwanted))
     }
 
-    fn accumulate(total: T, g: T) -> T {
+    fn accumulate(total: T, g: T, kernels: Kernels) -> T {
         if total.dtype() != DType::F32 || total.shape() != g.shape() {
             return Self::float_add(total, g);
         }
         let (shape, [g]) = (total.shape(), contiguous([g]));
-        let mut total = owned(total);
+        let mut total = owned(kernels.workspace(), total);
         total
             .par_chunks_mut(PIECE)
             .zip(floats(&g).par_chunks(PIECE))
             .for_each(|(total, g)| total.iter_mut().zip(g).for_each(|(t, g)| *t += g));
-        recycle([g]);
+        recycle(kernels.workspace(), [g]);
         FlexTensor::new(Bytes::from_elems(total), Layout::contiguous(shape), DType::F32)
     }
 }
@@ -226,12 +227,15 @@ struct CellTape {
     out: Output,
 }
 
-/// Of a cell; its memory goes back to the shelf if no one else holds it then.
-struct Output(FlexTensor);
+/// Of a cell; its memory goes back to the workspace if no one else holds it then.
+struct Output {
+    tensor: FlexTensor,
+    workspace: Arc<Workspace>,
+}
 
 impl Drop for Output {
     fn drop(&mut self) {
-        recycle([std::mem::replace(&mut self.0, unwanted())]);
+        recycle(&self.workspace, [std::mem::replace(&mut self.tensor, unwanted())]);
     }
 }
 
@@ -266,18 +270,18 @@ fn split<'a>(all: &'a [f32], mode: &Mode) -> (&'a [f32], &'a [f32]) {
 }
 
 /// Value and tangent behind one another; a plain value alone.
-fn join(value: Vec<f32>, tangent: Vec<f32>) -> Vec<f32> {
+fn join(workspace: &Workspace, value: Vec<f32>, tangent: Vec<f32>) -> Vec<f32> {
     if tangent.is_empty() {
         return value;
     }
-    let all = stacked(&value, &tangent);
-    give_back(value);
-    give_back(tangent);
+    let all = stacked(workspace, &value, &tangent);
+    workspace.give_back(value);
+    workspace.give_back(tangent);
     all
 }
 
-fn stacked(value: &[f32], tangent: &[f32]) -> Vec<f32> {
-    let mut all = take_vec(value.len() + tangent.len());
+fn stacked(workspace: &Workspace, value: &[f32], tangent: &[f32]) -> Vec<f32> {
+    let mut all = workspace.take_vec(value.len() + tangent.len());
     let (first, second) = all.split_at_mut(value.len());
     copy(value, first);
     copy(tangent, second);
@@ -294,25 +298,25 @@ fn contiguous<const N: usize>(tensors: [T; N]) -> [T; N] {
 }
 
 /// The values of a tensor as a vector: its own one if no one else holds it, else a copy.
-fn owned(t: FlexTensor) -> Vec<f32> {
+fn owned(workspace: &Workspace, t: FlexTensor) -> Vec<f32> {
     let [t] = contiguous([t]);
     if is_whole_and_unique(&t) {
         return t.into_data().try_into_vec::<f32>().expect("a tensor of single precision");
     }
     let values = floats(&t);
-    let mut out = take_vec(values.len());
+    let mut out = workspace.take_vec(values.len());
     copy(values, &mut out);
     out
 }
 
 /// Gives the vectors of tensors back that no one else holds.
-fn recycle<const N: usize>(tensors: [FlexTensor; N]) {
+fn recycle<const N: usize>(workspace: &Workspace, tensors: [FlexTensor; N]) {
     for t in tensors {
         if t.dtype() == DType::F32
             && is_whole_and_unique(&t)
             && let Ok(values) = t.into_data().try_into_vec::<f32>()
         {
-            give_back(values);
+            workspace.give_back(values);
         }
     }
 }

@@ -13,6 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use rdarts_kernels::spec::{CellDims, CellSpec, HeadSpec, StemSpec, Weight, WeightKind, weights_len};
+use rdarts_kernels::workspace::Workspace;
 use rdarts_rng::Stream;
 use rdarts_space::Op;
 
@@ -336,7 +337,7 @@ impl Network {
 
     /// The network without the operations whose mixing weight is exactly zero, the mixing weights and the weights
     /// that remain. An edge may be left without operations. The order stays, the numbers in the names change.
-    pub fn pruned<R: Real>(&self, p: &Alphas, weights: &[R]) -> (Self, Alphas, Vec<R>) {
+    pub fn pruned<R: Real>(&self, workspace: &Workspace, p: &Alphas, weights: &[R]) -> (Self, Alphas, Vec<R>) {
         assert_eq!(p.n_each(), self.n_alphas(), "the mixing weights do not fit the network");
         assert_eq!(weights.len(), self.n_parameters, "the flat weights do not fit the network");
         let prune = |(edges, p): (&Vec<Vec<Op>>, &Vec<f64>)| -> Vec<Vec<Op>> {
@@ -356,7 +357,7 @@ impl Network {
         });
         let net = Self::new(list.collect(), self.output, cell_types.clone(), self.c_image);
         let dropped: Vec<_> = (0..self.n_cell_types()).map(|at| self.zero_prefixes(at, p.of(at))).collect();
-        let mut kept = R::take(net.n_parameters);
+        let mut kept = R::take(workspace, net.n_parameters);
         let mut at = 0;
         for parameter in &self.parameters {
             let node = &self.nodes[parameter.node];

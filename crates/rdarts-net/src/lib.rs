@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use rdarts_space::Op::{MaxPool3x3, SepConv3x3, SkipConnect};
-//! use rdarts_net::{AlphaHessian, Alphas, Batch, Device, Network, Point, SupernetSpec, Targets, alpha_gradient};
+//! use rdarts_net::{AlphaHessian, Alphas, Batch, Engine, Network, Point, SupernetSpec, Targets, alpha_gradient};
 //!
 //! let edges = vec![vec![SepConv3x3, SkipConnect, MaxPool3x3]; 2];
 //! let net = Network::supernet(SupernetSpec {
@@ -22,7 +22,7 @@
 //! });
 //! let (weights, alphas) = (net.init(1), Alphas::zeros(&net));
 //! let images: Vec<f32> = (0..2 * 8 * 8).map(|i| (i as f32).sin()).collect();
-//! let at = Point { net: &net, device: &Device::flex(), weights: &weights, alphas: &alphas };
+//! let at = Point { net: &net, engine: &Engine::cpu(), weights: &weights, alphas: &alphas };
 //! let batch = Batch { images: &images, side: [8, 8], targets: Targets::Labels(&[0, 2]), noise: &[] };
 //!
 //! let (evaluation, gradient) = alpha_gradient(at, batch);
@@ -39,6 +39,8 @@ pub mod mixing;
 pub mod supernet;
 
 pub mod task;
+
+pub mod engine;
 
 pub mod point;
 
@@ -64,6 +66,7 @@ pub use derivatives::{
     Evaluator, InnerStep, PUBLISHED_RADIUS, alpha_gradient, both_gradients, forward, forward_mixed, unrolled_gradient,
     unrolled_gradient_difference, weight_gradient,
 };
+pub use engine::Engine;
 pub use graph::{CellModule, Module, Network, Node, Parameter, ParameterError, Source};
 pub use memory::Work;
 pub use point::{Batch, Evaluation, Point};

@@ -3,8 +3,8 @@
 //! Counted in 32-bit floats, from the shapes alone: what the tape keeps (images, the stem, and of every cell the
 //! output of each stage before its batch norm, and its own output, where its nodes lie), the weights and their gradients,
 //! and of the backward pass the gradients that are alive at its most demanding cell, for which all cells share the memory.
-//! Second derivatives add the gradients inside all cells, and the tangents of all that is kept. The kernels keep buffers on
-//! a shelf for the next step, so memory that one part of a step has left counts beside the next part where the sizes
+//! Second derivatives add the gradients inside all cells, and the tangents of all that is kept. The workspace keeps buffers
+//! on a shelf for the next step, so memory that one part of a step has left counts beside the next part where the sizes
 //! differ; this is what makes the second-order step the largest.
 //!
 //! Not counted: the program itself, its threads and their windows (some ten MB), and the data set. The test

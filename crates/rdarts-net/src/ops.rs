@@ -21,6 +21,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
+use rdarts_kernels::Kernels;
 
 use crate::calls::{CellCall, CellWant, HeadCall, HeadWant, StemCall};
 use crate::composed;
@@ -79,7 +80,7 @@ pub trait SearchOps: Backend {
     }
 
     /// The sum of two gradients of the same shape.
-    fn accumulate(total: FloatTensor<Self>, g: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn accumulate(total: FloatTensor<Self>, g: FloatTensor<Self>, _kernels: Kernels) -> FloatTensor<Self> {
         Self::float_add(total, g)
     }
 }
@@ -147,7 +148,7 @@ impl<B: SearchOps, C: CheckpointStrategy> SearchOps for Autodiff<B, C> {
                 let ([s0, s1, p, w], call) = ops.state;
                 let tracked = ops.parents.each_ref().map(Option::is_some);
                 let want = CellWant { s0: tracked[0], s1: tracked[1], p: tracked[2], w: tracked[3] };
-                let ledger = call.mode.ledger.clone();
+                let (kernels, ledger) = (call.mode.kernels.clone(), call.mode.ledger.clone());
                 let (g0, g1, gp, gw) = B::cell_vjp(s0, s1, p, w, g, call, want);
                 let [s0, s1, p, w] = ops.parents;
                 for (node, g) in [(s0, g0), (s1, g1)] {
@@ -155,7 +156,7 @@ impl<B: SearchOps, C: CheckpointStrategy> SearchOps for Autodiff<B, C> {
                     // A leaf keeps its gradient when it is consumed, so the tape must add to it.
                     let is_leaf = node.parents.is_empty();
                     let g = if !is_leaf && ledger.enter(node.id.value) {
-                        B::accumulate(grads.consume::<B>(&node), g)
+                        B::accumulate(grads.consume::<B>(&node), g, kernels.clone())
                     } else {
                         g
                     };

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use burn::tensor::Device;
 use rdarts_kernels::spec::CellNoise;
 
+use crate::engine::Engine;
 use crate::graph::Network;
 use crate::task::{Count, Loss, Targets};
 use crate::values::Alphas;
@@ -14,8 +14,8 @@ use crate::values::Alphas;
 pub struct Point<'a, R> {
     /// The network.
     pub net: &'a Network,
-    /// Where tensors live (without autodiff).
-    pub device: &'a Device,
+    /// What computes.
+    pub engine: &'a Engine,
     /// All weights, flat.
     pub weights: &'a [R],
     /// The architecture parameters.

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
+use rdarts_kernels::Kernels;
 use rdarts_kernels::spec::CellNoise;
+use rdarts_kernels::workspace::Workspace;
 
 use crate::calls::{CellCall, HeadCall, Ledger, Mode, Slot, StemCall};
+use crate::engine::Engine;
 use crate::graph::{Module, Network};
 use crate::ops;
 use crate::point::{Batch, Evaluation, Point};
@@ -38,28 +41,30 @@ pub(crate) struct Inputs {
 }
 
 impl Inputs {
-    pub(crate) fn upload<R: Real>(at: Point<R>, device: &Device, tracked: Tracked) -> Self {
-        Self::of(at.net, &at.alphas.softmax(at.net), at.weights, device, tracked)
+    pub(crate) fn upload<R: Real>(at: Point<R>, engine: &Engine, tracked: Tracked) -> Self {
+        Self::of(at.net, &at.alphas.softmax(at.net), at.weights, engine, tracked)
     }
 
     /// With mixing weights as they are.
-    pub(crate) fn of<R: Real>(net: &Network, p: &Alphas, weights: &[R], device: &Device, tracked: Tracked) -> Self {
+    pub(crate) fn of<R: Real>(net: &Network, p: &Alphas, weights: &[R], engine: &Engine, tracked: Tracked) -> Self {
         assert_eq!(weights.len(), net.n_parameters(), "the flat weights do not fit the network");
+        let (device, workspace) = (&engine.device, engine.kernels.workspace());
         let p = p.each().iter().map(|p| {
             let p = upload::<1>(p, [p.len()], device, R::dtype());
             if tracked.alphas() { p.require_grad() } else { p }
         });
         let w = net.nodes().iter().map(|node| {
-            let w = upload_reals::<R, 1>(copied(node.part(weights)), [node.len], device);
+            let w = upload_reals::<R, 1>(copied(workspace, node.part(weights)), [node.len], device);
             if tracked.weights() { w.require_grad() } else { w }
         });
         Self { p: p.collect(), w: w.collect() }
     }
 
     /// Gives back the memory of the weights, once the tape has let go of them.
-    pub(crate) fn recycle<R: Real>(self) {
+    pub(crate) fn recycle<R: Real>(self, workspace: &Workspace) {
         for w in self.w {
-            R::give_back(w.into_data().try_into_vec::<R>().expect("weights have the type they were made with"));
+            let values = w.into_data().try_into_vec::<R>().expect("weights have the type they were made with");
+            R::give_back(workspace, values);
         }
     }
 }
@@ -83,7 +88,8 @@ impl Value {
 }
 
 /// How the modules of one pass are called.
-pub(crate) struct Pass<'a> {
+pub(crate) struct Forward<'a> {
+    pub(crate) kernels: &'a Kernels,
     pub(crate) net: &'a Network,
     pub(crate) noise: &'a [Arc<CellNoise>],
     pub(crate) dual: bool,
@@ -95,9 +101,9 @@ pub(crate) struct Pass<'a> {
     pub(crate) ledger: Arc<Ledger>,
 }
 
-impl<'a> Pass<'a> {
-    pub(crate) fn plain(net: &'a Network, noise: &'a [Arc<CellNoise>], keep: bool) -> Self {
-        Self { net, noise, dual: false, weights_move: false, keep, primal: None, ledger: Arc::default() }
+impl<'a> Forward<'a> {
+    pub(crate) fn plain(kernels: &'a Kernels, net: &'a Network, noise: &'a [Arc<CellNoise>], keep: bool) -> Self {
+        Self { kernels, net, noise, dual: false, weights_move: false, keep, primal: None, ledger: Arc::default() }
     }
 
     /// Images (n, h, w, c_image) to logits (n, classes), and the slots of all nodes.
@@ -105,7 +111,7 @@ impl<'a> Pass<'a> {
         self.walk(images, None, inputs)
     }
 
-    /// Like [`Pass::run`], given the output of the stem.
+    /// Like [`Forward::run`], given the output of the stem.
     pub(crate) fn run_after(&self, stem: &Tensor<4>, inputs: &Inputs) -> (Tensor<2>, Vec<Arc<Slot>>) {
         self.walk(stem.clone(), Some(stem), inputs)
     }
@@ -149,11 +155,12 @@ impl<'a> Pass<'a> {
 
     fn mode(&self, node: usize) -> (Mode, Arc<Slot>) {
         let slot = if self.keep { Slot::open() } else { Slot::closed() };
+        let kernels = self.kernels.clone();
         let mode = if self.dual {
             let primal = self.primal.map(|slots| slots[node].clone());
-            Mode::dual(self.weights_move, slot.clone(), primal)
+            Mode::dual(kernels, self.weights_move, slot.clone(), primal)
         } else {
-            Mode::plain(slot.clone())
+            Mode::plain(kernels, slot.clone())
         };
         (mode.in_pass(self.ledger.clone()), slot)
     }
@@ -180,15 +187,15 @@ pub(crate) fn evaluate(outputs: &Tensor<2>, targets: Targets) -> (Evaluation, Bo
     (Evaluation::new(outputs, &*loss), loss)
 }
 
-pub(crate) fn upload_images<R: Real>(net: &Network, batch: Batch<R>, device: &Device) -> Tensor<4> {
+pub(crate) fn upload_images<R: Real>(net: &Network, batch: Batch<R>, engine: &Engine) -> Tensor<4> {
     let size = [batch.targets.n(), batch.side[0], batch.side[1], net.c_image()];
     assert_eq!(batch.images.len(), size.iter().product::<usize>(), "the images are not {size:?}");
-    upload_reals::<R, 4>(copied(batch.images), size, device)
+    upload_reals::<R, 4>(copied(engine.kernels.workspace(), batch.images), size, &engine.device)
 }
 
 /// A copy in memory that an earlier step has left.
-pub(crate) fn copied<R: Real>(values: &[R]) -> Vec<R> {
-    let mut out = R::take(values.len());
+pub(crate) fn copied<R: Real>(workspace: &Workspace, values: &[R]) -> Vec<R> {
+    let mut out = R::take(workspace, values.len());
     out.copy_from_slice(values);
     out
 }

@@ -3,7 +3,7 @@
 use std::ops::{Index, IndexMut};
 
 use burn::tensor::Element;
-use rdarts_kernels::buffers;
+use rdarts_kernels::workspace::Workspace;
 use rdarts_space::CellType;
 
 /// The float types weights and images may have: `f32` to search, `f64` to check.
@@ -13,11 +13,11 @@ pub trait Real: Element + Copy + Send + Sync + 'static {
     /// Rounds.
     fn from_f64(value: f64) -> Self;
     /// A vector of `len` values with unspecified contents.
-    fn take(len: usize) -> Vec<Self> {
+    fn take(_: &Workspace, len: usize) -> Vec<Self> {
         vec![Self::from_f64(0.0); len]
     }
     /// Where a vector goes that nobody needs any more.
-    fn give_back(_: Vec<Self>) {}
+    fn give_back(_: &Workspace, _: Vec<Self>) {}
 }
 
 impl Real for f32 {
@@ -27,11 +27,11 @@ impl Real for f32 {
     fn from_f64(value: f64) -> Self {
         value as f32
     }
-    fn take(len: usize) -> Vec<Self> {
-        buffers::take_vec(len)
+    fn take(workspace: &Workspace, len: usize) -> Vec<Self> {
+        workspace.take_vec(len)
     }
-    fn give_back(values: Vec<Self>) {
-        buffers::give_back(values);
+    fn give_back(workspace: &Workspace, values: Vec<Self>) {
+        workspace.give_back(values);
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rdarts_kernels::spec::CellNoise;
 use rdarts_net::{
-    AlphaHessian, Alphas, Batch, Device, InnerStep, Network, PUBLISHED_RADIUS, Point, SupernetSpec, Targets,
+    AlphaHessian, Alphas, Batch, Engine, InnerStep, Network, PUBLISHED_RADIUS, Point, SupernetSpec, Targets,
     alpha_gradient, forward, mixed_hvp, unrolled_gradient, unrolled_gradient_difference, weight_gradient,
 };
 use rdarts_rng::Stream;
@@ -13,7 +13,7 @@ use rdarts_rng::Stream;
 /// A supernet with ragged edges on odd images, with drop path and noise.
 struct Case {
     net: Network,
-    device: Device,
+    engine: Engine,
     weights: Vec<f64>,
     alphas: Alphas,
     images: [Vec<f64>; 2],
@@ -67,11 +67,11 @@ impl Case {
             .collect();
         let weights = net.init(seed).into_iter().map(f64::from).collect();
         let labels = [vec![0, 1, 2, 1], vec![2, 2, 0, 1]];
-        Self { net, device: Device::flex(), weights, alphas, images, labels, noise, stream }
+        Self { net, engine: Engine::cpu(), weights, alphas, images, labels, noise, stream }
     }
 
     fn at<'a>(&'a self, weights: &'a [f64], alphas: &'a Alphas) -> Point<'a, f64> {
-        Point { net: &self.net, device: &self.device, weights, alphas }
+        Point { net: &self.net, engine: &self.engine, weights, alphas }
     }
 
     fn here(&self) -> Point<'_, f64> {
@@ -226,7 +226,7 @@ fn a_stopped_product_computes_nothing_more() {
     let case = Case::new(vec![1], 5);
     let narrow = |v: &[f64]| v.iter().map(|v| *v as f32).collect::<Vec<f32>>();
     let (weights, images) = (narrow(&case.weights), narrow(&case.images[0]));
-    let at = Point { net: &case.net, device: &case.device, weights: &weights, alphas: &case.alphas };
+    let at = Point { net: &case.net, engine: &case.engine, weights: &weights, alphas: &case.alphas };
     let batch = Batch { images: &images, side: SIDE, targets: Targets::Labels(&case.labels[0]), noise: &case.noise };
     let stop = AtomicBool::new(false);
     let hessian = AlphaHessian::until(at, batch, &stop);

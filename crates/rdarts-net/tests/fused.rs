@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, HeadSpec, StemSpec, weights_len};
+use rdarts_kernels::{Isa, Kernels};
 use rdarts_net::calls::{CellCall, HeadCall, Ledger, Mode, Slot, StemCall};
 use rdarts_net::ops;
 use rdarts_net::{
-    AlphaHessian, Alphas, Batch, InnerStep, Network, Point, SupernetSpec, Targets, alpha_gradient, forward,
+    AlphaHessian, Alphas, Batch, Engine, InnerStep, Network, Point, SupernetSpec, Targets, alpha_gradient, forward,
     forward_mixed, graph, mixed_hvp, unrolled_gradient, weight_gradient,
 };
 use rdarts_rng::Stream;
@@ -19,20 +20,6 @@ use rdarts_space::Op;
 
 /// Rounding in single precision, after sums over up to some hundred pixels and one division by a deviation.
 const TOLERANCE: f64 = 2e-4;
-
-const ALL: [Op; 11] = [
-    Op::None,
-    Op::Noise,
-    Op::MaxPool3x3,
-    Op::AvgPool3x3,
-    Op::SkipConnect,
-    Op::SepConv3x3,
-    Op::SepConv5x5,
-    Op::SepConv7x7,
-    Op::DilConv3x3,
-    Op::DilConv5x5,
-    Op::Conv7x1_1x7,
-];
 
 #[derive(Clone)]
 enum Module {
@@ -169,20 +156,30 @@ impl Subject {
     fn check_all(&self) {
         let last = self.shapes.len() - 1;
         let inputs: Vec<usize> = (0..=last).filter(|&i| !self.is_data(i)).collect();
-        self.check(|| Mode::plain(Slot::open()), &inputs, "plain");
+        self.check(|| plain(Slot::open()), &inputs, "plain");
         // Second derivatives end in the mixing weights, so a dual call has no gradient of the weights.
         let states: Vec<usize> = inputs.iter().copied().filter(|&i| i != last).collect();
         if !states.is_empty() {
-            self.check(|| Mode::dual(true, Slot::open(), None), &states, "dual");
-            self.check(|| Mode::dual(false, Slot::open(), None), &states, "dual, still weights");
+            self.check(|| dual(true, Slot::open(), None), &states, "dual");
+            self.check(|| dual(false, Slot::open(), None), &states, "dual, still weights");
         }
         // Gradients asked for one by one are those of all together, to the bit.
-        let all = self.run(DType::F32, &Mode::plain(Slot::open()), &inputs);
+        let all = self.run(DType::F32, &plain(Slot::open()), &inputs);
         for (k, &i) in inputs.iter().enumerate() {
-            let alone = self.run(DType::F32, &Mode::plain(Slot::open()), &[i]);
+            let alone = self.run(DType::F32, &plain(Slot::open()), &[i]);
             assert!(alone.1[0] == all.1[k] && alone.0 == all.0, "{}: gradient of input {i} alone", self.name);
         }
     }
+}
+
+/// A plain call with kernels of its own.
+fn plain(slot: Arc<Slot>) -> Mode {
+    Mode::plain(Kernels::new(Isa::best()), slot)
+}
+
+/// A dual one.
+fn dual(weights_move: bool, slot: Arc<Slot>, primal: Option<Arc<Slot>>) -> Mode {
+    Mode::dual(Kernels::new(Isa::best()), weights_move, slot, primal)
 }
 
 fn flat(values: &[f64], device: &Device, dtype: DType) -> Tensor<1> {
@@ -203,7 +200,7 @@ fn assert_close(got: &[f64], expected: &[f64], what: &str) {
 
 #[test]
 fn every_operation_alone_is_the_composed_one() {
-    for (i, op) in ALL.into_iter().enumerate().skip(1) {
+    for (i, op) in Op::ALL.into_iter().enumerate().skip(1) {
         // Next to a skip connection, so that noise alone does not leave the inputs without gradient.
         let ops = if op == Op::SkipConnect { vec![op] } else { vec![op, Op::SkipConnect] };
         Subject::cell(&ops, [5, 7], i % 2 == 0, false, i as u64).check_all();
@@ -216,7 +213,7 @@ fn cells_of_all_operations_are_the_composed_ones() {
     for (seed, (reduction, reduction_prev)) in
         [(false, false), (true, false), (false, true), (true, true)].into_iter().enumerate()
     {
-        Subject::cell(&ALL, [7, 5], reduction, reduction_prev, 40 + seed as u64).check_all();
+        Subject::cell(&Op::ALL, [7, 5], reduction, reduction_prev, 40 + seed as u64).check_all();
     }
 }
 
@@ -226,10 +223,7 @@ fn stem_and_head_are_the_composed_ones() {
     Subject::head().check_all();
     let stem = Subject::stem();
     let dual = |dtype| {
-        read(stem.call(
-            &stem.tensors(dtype, &Mode::dual(true, Slot::closed(), None), &[]),
-            &Mode::dual(true, Slot::closed(), None),
-        ))
+        read(stem.call(&stem.tensors(dtype, &dual(true, Slot::closed(), None), &[]), &dual(true, Slot::closed(), None)))
     };
     assert_close(&dual(DType::F32), &dual(DType::F64), "stem, dual");
 }
@@ -237,23 +231,23 @@ fn stem_and_head_are_the_composed_ones() {
 #[test]
 fn a_shared_primal_gives_the_bits_of_one_computed_anew() {
     for reduction in [false, true] {
-        let mut subject = Subject::cell(&ALL, [6, 5], reduction, false, 50);
+        let mut subject = Subject::cell(&Op::ALL, [6, 5], reduction, false, 50);
         let primal = Slot::open();
-        let plain = Mode::plain(primal.clone());
+        let plain = plain(primal.clone());
         subject.call(&subject.tensors(DType::F32, &plain, &[]), &plain);
         assert_eq!(format!("{primal:?}"), "Slot(full)");
         for seed in 0..3 {
             let mut s = Stream::new(seed, "direction", 0);
             subject.tangents = subject.shapes.iter().map(|shape| normals(&mut s, shape.iter().product())).collect();
             for weights_move in [false, true] {
-                let fresh = subject.run(DType::F32, &Mode::dual(weights_move, Slot::open(), None), &[0, 1, 2]);
+                let fresh = subject.run(DType::F32, &dual(weights_move, Slot::open(), None), &[0, 1, 2]);
                 let shared =
-                    subject.run(DType::F32, &Mode::dual(weights_move, Slot::open(), Some(primal.clone())), &[0, 1, 2]);
+                    subject.run(DType::F32, &dual(weights_move, Slot::open(), Some(primal.clone())), &[0, 1, 2]);
                 assert!(fresh == shared, "direction {seed}");
                 assert_eq!(format!("{primal:?}"), "Slot(full)", "the primal serves the next direction");
             }
             assert_eq!(subject.n_out, subject.g.len() / 2);
-            subject.check(|| Mode::dual(true, Slot::open(), None), &[0, 1, 2], "another direction");
+            subject.check(|| dual(true, Slot::open(), None), &[0, 1, 2], "another direction");
         }
     }
 }
@@ -261,8 +255,8 @@ fn a_shared_primal_gives_the_bits_of_one_computed_anew() {
 #[test]
 fn composed_single_precision_is_fused_single_precision() {
     for (reduction, reduction_prev) in [(false, false), (true, true)] {
-        let subject = Subject::cell(&ALL[1..], [5, 6], reduction, reduction_prev, 60);
-        let mode = Mode::plain(Slot::open());
+        let subject = Subject::cell(&Op::ALL[1..], [5, 6], reduction, reduction_prev, 60);
+        let mode = plain(Slot::open());
         let device = Device::flex().autodiff();
         let leaves: Vec<Tensor<1>> =
             subject.values.iter().map(|v| flat(v, &device, DType::F32).require_grad()).collect();
@@ -271,7 +265,7 @@ fn composed_single_precision_is_fused_single_precision() {
         mode.slot.put(());
         let g = flat(&subject.g[..subject.n_out], &device, DType::F32);
         let grads = (out * g).sum().backward();
-        let fused = subject.run(DType::F32, &Mode::plain(Slot::open()), &[0, 1, 2, 3]);
+        let fused = subject.run(DType::F32, &plain(Slot::open()), &[0, 1, 2, 3]);
         for (i, (leaf, fused)) in leaves.iter().zip(&fused.1).enumerate() {
             assert_close(fused, &read(leaf.grad(&grads).unwrap()), &format!("input {i}"));
         }
@@ -280,7 +274,7 @@ fn composed_single_precision_is_fused_single_precision() {
 
 #[test]
 fn a_state_of_two_cells_has_the_sum_of_their_gradients_whether_leaf_or_not() {
-    let Module::Cell(spec, noise) = Subject::cell(&ALL, [5, 4], false, false, 70).module else { unreachable!() };
+    let Module::Cell(spec, noise) = Subject::cell(&Op::ALL, [5, 4], false, false, 70).module else { unreachable!() };
     let spec = Arc::new(CellSpec { c_prev_prev: 6, c_prev: 6, ..(*spec).clone() });
     let mut s = Stream::new(9, "test", 0);
     let [x, p, w] = [3 * 5 * 4 * 6, spec.n_alphas(), weights_len(&spec.weights())].map(|n| normals(&mut s, n));
@@ -292,7 +286,7 @@ fn a_state_of_two_cells_has_the_sum_of_their_gradients_whether_leaf_or_not() {
         let state = if is_leaf { leaf.clone() } else { leaf.clone().mul_scalar(1.0) };
         let ledger = Arc::new(Ledger::default());
         let cell = || {
-            let mode = Mode::plain(Slot::open());
+            let mode = plain(Slot::open());
             let mode = if one_pass { mode.in_pass(ledger.clone()) } else { mode };
             let call = CellCall { spec: spec.clone(), noise: noise.clone(), mode };
             ops::cell(state.clone(), state.clone(), flat(&p, &device, dtype), flat(&w, &device, dtype), call)
@@ -314,7 +308,7 @@ fn a_state_of_two_cells_has_the_sum_of_their_gradients_whether_leaf_or_not() {
 /// A supernet with every operation somewhere, in single precision.
 struct Case {
     net: Network,
-    device: Device,
+    engine: Engine,
     weights: Vec<f32>,
     alphas: Alphas,
     images: Vec<f32>,
@@ -328,7 +322,9 @@ const SIDE: [usize; 2] = [9, 7];
 impl Case {
     fn new() -> Self {
         let edges = |first: usize| {
-            (0..5).map(|e| vec![ALL[(first + 2 * e) % 11], ALL[(first + 2 * e + 1) % 11], Op::SkipConnect]).collect()
+            (0..5)
+                .map(|e| vec![Op::ALL[(first + 2 * e) % 11], Op::ALL[(first + 2 * e + 1) % 11], Op::SkipConnect])
+                .collect()
         };
         let net = Network::supernet(SupernetSpec {
             cells: 4,
@@ -352,11 +348,11 @@ impl Case {
                 Arc::new(CellNoise { drop_path, noise_key: k as u64 })
             })
             .collect();
-        Self { weights: net.init(3), net, device: Device::flex(), alphas, images, labels, noise }
+        Self { weights: net.init(3), net, engine: Engine::cpu(), alphas, images, labels, noise }
     }
 
     fn at(&self) -> Point<'_, f32> {
-        Point { net: &self.net, device: &self.device, weights: &self.weights, alphas: &self.alphas }
+        Point { net: &self.net, engine: &self.engine, weights: &self.weights, alphas: &self.alphas }
     }
 
     fn batch(&self) -> Batch<'_, f32> {
@@ -365,8 +361,8 @@ impl Case {
 
     /// The logits of all operations with given mixing weights, in double precision, module by module.
     fn unpruned(&self, weights: &[f64], images: &[f64], p: &Alphas) -> Vec<f64> {
-        let tensor = |values: &[f64]| flat(values, &self.device, DType::F64);
-        let mode = || Mode::plain(Slot::closed());
+        let tensor = |values: &[f64]| flat(values, &self.engine.device, DType::F64);
+        let mode = || plain(Slot::closed());
         let mut states = Vec::new();
         for (at, node) in self.net.nodes().iter().enumerate() {
             let w = tensor(node.part(weights));
@@ -458,14 +454,14 @@ fn operations_of_weight_zero_need_not_be_computed() {
         ("all operations", case.alphas.softmax(&case.net)),
     ];
     for (what, p) in points {
-        let (pruned, pruned_p, pruned_weights) = case.net.pruned(&p, &weights);
+        let (pruned, pruned_p, pruned_weights) = case.net.pruned(case.engine.kernels.workspace(), &p, &weights);
         let n_zeros = p.flat().iter().filter(|p| **p == 0.0).count();
         assert_eq!(pruned.n_alphas().iter().sum::<usize>() + n_zeros, p.flat().len(), "{what}");
         assert_eq!(pruned_weights.len(), pruned.n_parameters());
         assert!(pruned_p.flat().iter().all(|p| *p != 0.0));
         let unpruned = case.unpruned(&weights, &images, &p);
-        let double = forward_mixed(&case.net, &case.device, &weights, &p, exact);
-        let single = forward_mixed(&case.net, &case.device, &case.weights, &p, case.batch());
+        let double = forward_mixed(&case.net, &case.engine, &weights, &p, exact);
+        let single = forward_mixed(&case.net, &case.engine, &case.weights, &p, case.batch());
         let largest = unpruned.iter().fold(0f64, |m, v| m.max(v.abs()));
         let off =
             |logits: &[f64]| logits.iter().zip(&unpruned).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / largest;
@@ -473,6 +469,28 @@ fn operations_of_weight_zero_need_not_be_computed() {
         assert!(off(&single.outputs) < TOLERANCE, "{what}: {:.1e}", off(&single.outputs));
         assert!((single.loss - double.loss).abs() < TOLERANCE);
     }
-    let mixed = forward_mixed(&case.net, &case.device, &case.weights, &case.alphas.softmax(&case.net), case.batch());
+    let mixed = forward_mixed(&case.net, &case.engine, &case.weights, &case.alphas.softmax(&case.net), case.batch());
     assert_eq!(mixed, forward(case.at(), case.batch()));
+}
+
+#[test]
+fn two_engines_share_nothing() {
+    let case = Case::new();
+    let all = |engine: &Engine| {
+        let (at, batch) = (Point { engine, ..case.at() }, case.batch());
+        let step = InnerStep { xi: 0.1, l2: 3e-4, momentum: 0.9, buffer: None };
+        let (_, weights) = weight_gradient(at, batch);
+        let (evaluation, alphas) = unrolled_gradient(at, batch, batch, step);
+        let product = AlphaHessian::new(at, batch).apply(&alphas.flat());
+        (weights, evaluation, alphas, product, forward_mixed(&case.net, engine, &case.weights, &case.alphas, batch))
+    };
+    let [one, other] = [0, 1].map(|_| Engine::cpu());
+    let idle = |engine: &Engine| engine.kernels.workspace().idle();
+    let first = all(&one);
+    let left = idle(&one);
+    assert!(left > 0);
+    // No call has found a way to another engine.
+    assert_eq!([idle(&case.engine), idle(&other)], [0, 0]);
+    assert!(first == all(&other));
+    assert_eq!([idle(&one), idle(&other)], [left, left]);
 }

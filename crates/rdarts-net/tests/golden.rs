@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use rdarts_kernels::spec::CellNoise;
 use rdarts_net::{
-    AlphaHessian, Alphas, Batch, Device, InnerStep, Network, Point, Real, SupernetSpec, Targets, alpha_gradient,
+    AlphaHessian, Alphas, Batch, Engine, InnerStep, Network, Point, Real, SupernetSpec, Targets, alpha_gradient,
     both_gradients, forward, unrolled_gradient, weight_gradient,
 };
 use rdarts_space::Space;
@@ -202,7 +202,7 @@ impl Case {
         let (train_images, side) = self.images::<R>("x_train");
         let (valid_images, _) = self.images::<R>("x_valid");
         let (train_labels, valid_labels) = (self.labels("y_train"), self.labels("y_valid"));
-        let at = Point { net: &net, device: &Device::flex(), weights: &weights, alphas: &alphas };
+        let at = Point { net: &net, engine: &Engine::cpu(), weights: &weights, alphas: &alphas };
         let noise = self.noise();
         let train = Batch { images: &train_images, side, targets: Targets::Labels(&train_labels), noise: &noise };
         let valid = Batch { images: &valid_images, targets: Targets::Labels(&valid_labels), ..train };

@@ -5,7 +5,7 @@
 use std::process::Command;
 
 use rdarts_net::{
-    AlphaHessian, Alphas, Batch, Device, InnerStep, Network, Point, SupernetSpec, Targets, Work, alpha_gradient,
+    AlphaHessian, Alphas, Batch, Engine, InnerStep, Network, Point, SupernetSpec, Targets, Work, alpha_gradient,
     unrolled_gradient, weight_gradient,
 };
 use rdarts_space::Space;
@@ -66,7 +66,7 @@ fn run(case: usize, work: Work) {
     let images: Vec<f32> = (0..n * side[0] * side[1] * 3).map(|i| (i as f32 * 0.7).sin()).collect();
     let labels: Vec<u32> = (0..n as u32).map(|i| i % 10).collect();
     let (weights, alphas) = (net.init(1), Alphas::zeros(&net));
-    let at = Point { net: &net, device: &Device::flex(), weights: &weights, alphas: &alphas };
+    let at = Point { net: &net, engine: &Engine::cpu(), weights: &weights, alphas: &alphas };
     let batch = Batch { images: &images, side, targets: Targets::Labels(&labels), noise: &[] };
     let hessian = (work == Work::HessianProduct).then(|| AlphaHessian::new(at, batch));
     for _ in 0..2 {

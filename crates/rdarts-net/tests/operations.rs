@@ -8,24 +8,11 @@ use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use rdarts_kernels::spec::{CellNoise, CellSpec, HeadSpec, StemSpec, weights_len};
+use rdarts_kernels::{Isa, Kernels};
 use rdarts_net::calls::{CellCall, HeadCall, Mode, Slot, StemCall};
 use rdarts_net::ops;
 use rdarts_rng::Stream;
 use rdarts_space::Op;
-
-const ALL: [Op; 11] = [
-    Op::None,
-    Op::Noise,
-    Op::MaxPool3x3,
-    Op::AvgPool3x3,
-    Op::SkipConnect,
-    Op::SepConv3x3,
-    Op::SepConv5x5,
-    Op::SepConv7x7,
-    Op::DilConv3x3,
-    Op::DilConv5x5,
-    Op::Conv7x1_1x7,
-];
 
 enum Module {
     Stem(StemSpec),
@@ -57,7 +44,7 @@ impl Subject {
     /// Two nodes, every operation on every edge, a dropped and a scaled path.
     fn cell(c: usize, side1: [usize; 2], reduction: bool, reduction_prev: bool) -> Self {
         let (n, side0) = (2, if reduction_prev { side1.map(|s| 2 * s - 1) } else { side1 });
-        let edges = vec![ALL.to_vec(); 5];
+        let edges = vec![Op::ALL.to_vec(); 5];
         let spec = CellSpec { nodes: 2, c, c_prev_prev: 3, c_prev: 5, reduction, reduction_prev, edges };
         let drop_path = vec![1.25, 0.0, 1.0, 1.25, 1.0, 1.25, 0.0, 1.0, 1.25, 1.0];
         let noise = CellNoise { drop_path, noise_key: 9 };
@@ -117,12 +104,22 @@ impl Subject {
     }
 
     fn plain(&self, inputs: &[Vec<f64>]) -> Vec<f64> {
-        self.run(inputs, &Mode::plain(Slot::closed()), None).0
+        self.run(inputs, &plain(Slot::closed()), None).0
     }
 
     fn dual(&self, values: &[Vec<f64>], tangents: &[Vec<f64>], weights_move: bool) -> Vec<f64> {
-        self.run(&stack(values, tangents), &Mode::dual(weights_move, Slot::closed(), None), None).0
+        self.run(&stack(values, tangents), &dual(weights_move, Slot::closed(), None), None).0
     }
+}
+
+/// A plain call with kernels of its own.
+fn plain(slot: Arc<Slot>) -> Mode {
+    Mode::plain(Kernels::new(Isa::best()), slot)
+}
+
+/// A dual one.
+fn dual(weights_move: bool, slot: Arc<Slot>, primal: Option<Arc<Slot>>) -> Mode {
+    Mode::dual(Kernels::new(Isa::best()), weights_move, slot, primal)
 }
 
 fn stack(values: &[Vec<f64>], tangents: &[Vec<f64>]) -> Vec<Vec<f64>> {
@@ -170,14 +167,14 @@ fn check(subject: &Subject, seed: u64, what: &str) {
 
     // The reverse pass of the plain call is the transpose of the tangent map.
     let g: Vec<f64> = (0..value.len()).map(|_| s.normal()).collect();
-    let (_, grads) = subject.run(&x, &Mode::plain(Slot::open()), Some(&g));
+    let (_, grads) = subject.run(&x, &plain(Slot::open()), Some(&g));
     let backward: f64 = grads.iter().zip(&v[subject.first_differentiable..]).map(|(g, v)| dot(g, v)).sum();
     assert_close(&[backward], &[dot(&g, tangent)], &format!("{what}: reverse"));
 
     // The reverse pass of the dual call against central differences of the dual call along (u, r), and one input
     // after the other, so that no input hides behind a larger one.
     let g: Vec<f64> = (0..out.len()).map(|_| s.normal()).collect();
-    let (_, grads) = subject.run(&stack(&x, &v), &Mode::dual(true, Slot::open(), None), Some(&g));
+    let (_, grads) = subject.run(&stack(&x, &v), &dual(true, Slot::open(), None), Some(&g));
     for i in subject.first_differentiable..x.len() {
         let only = |d: &[Vec<f64>]| -> Vec<Vec<f64>> {
             d.iter().enumerate().map(|(j, d)| if i == j { d.clone() } else { vec![0.0; d.len()] }).collect()
@@ -237,7 +234,7 @@ fn a_cell_of_nothing_but_zeros_has_zero_gradients() {
     subject.shapes[3] = vec![weights_len(&spec.weights())];
     subject.module = Module::Cell(Arc::new(spec), Arc::new(CellNoise::default()));
     let x = subject.draw(&mut Stream::new(8, "test", 0));
-    let (out, grads) = subject.run(&x, &Mode::plain(Slot::open()), Some(&vec![1.0; 2 * 4 * 4 * 3]));
+    let (out, grads) = subject.run(&x, &plain(Slot::open()), Some(&vec![1.0; 2 * 4 * 4 * 3]));
     assert!(out.iter().all(|&v| v == 0.0));
     for (g, shape) in grads.iter().zip(&subject.shapes) {
         assert_eq!(g.len(), shape.iter().product::<usize>());

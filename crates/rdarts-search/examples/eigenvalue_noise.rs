@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use rdarts_monitor::{AdaRule, Decision, Measurement, Method, Rule, decide};
+use rdarts_net::Engine;
 use rdarts_rng::Stream;
 use rdarts_run::{HessianImages, RunView, SearchSpec};
 use rdarts_search::hessian::eigenvalue;
@@ -56,7 +57,7 @@ fn measure(
 ) -> Result<(), Error> {
     let view = RunView::open(run)?;
     let spec: SearchSpec = view.spec()?;
-    let mut search = Search::new(spec.clone(), open_space(&spec.space.name)?)?;
+    let mut search = Search::new(spec.clone(), open_space(&spec.space.name)?, Engine::cpu())?;
     let mut out = std::fs::OpenOptions::new().create(true).append(true).open(file)?;
     let (seed, valid, stop) = (search.spec.seed, search.images.split.valid.clone(), AtomicBool::new(false));
     // First what is quick for all epochs.

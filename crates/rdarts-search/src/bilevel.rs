@@ -5,7 +5,7 @@
 //! norm clipped.
 
 use rdarts_net::{
-    Batch, Device, InnerStep, Network, PUBLISHED_RADIUS, Point, Real, alpha_gradient, unrolled_gradient,
+    Batch, Engine, InnerStep, Network, PUBLISHED_RADIUS, Point, Real, alpha_gradient, unrolled_gradient,
     unrolled_gradient_difference, weight_gradient,
 };
 use rdarts_run::Order;
@@ -17,7 +17,7 @@ use crate::State;
 /// What a step needs beside the state and the images.
 pub(crate) struct Bilevel<'a> {
     pub(crate) net: &'a Network,
-    pub(crate) device: &'a Device,
+    pub(crate) engine: &'a Engine,
     pub(crate) order: Order,
     /// Learning rate of the weights.
     pub(crate) lr: f64,
@@ -37,7 +37,7 @@ impl Bilevel<'_> {
         valid: Batch<'_, f32>,
     ) -> Result<Step, TrainError> {
         let alphas = state.extra.for_network();
-        let at = Point { net: self.net, device: self.device, weights: &state.weights, alphas: &alphas };
+        let at = Point { net: self.net, engine: self.engine, weights: &state.weights, alphas: &alphas };
         let sgd = &state.sgd;
         let inner = InnerStep { xi: self.lr, l2: sgd.l2, momentum: sgd.momentum, buffer: Some(&sgd.buffer[..]) };
         let (of_valid, gradient) = match self.order {
@@ -53,14 +53,14 @@ impl Bilevel<'_> {
         architecture.adam.step(&mut architecture.alphas, &gradient);
 
         let alphas = state.extra.for_network();
-        let at = Point { net: self.net, device: self.device, weights: &state.weights, alphas: &alphas };
+        let at = Point { net: self.net, engine: self.engine, weights: &state.weights, alphas: &alphas };
         let (of_train, mut gradient) = weight_gradient(at, train);
         let norm = clip_global_norm(&mut [&mut gradient], self.clip);
         if !(of_train.loss + norm).is_finite() {
             return Err(diverged("training", state));
         }
         state.sgd.step(&mut state.weights, &gradient, self.lr);
-        f32::give_back(gradient);
+        f32::give_back(self.engine.kernels.workspace(), gradient);
         Ok(Step { loss: of_train.loss, count: of_train.count, side_loss: Some(of_valid.loss) })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rdarts_net::{AlphaHessian, Alphas, Device, FullHessian, Network, Point, Work};
+use rdarts_net::{AlphaHessian, Alphas, Engine, FullHessian, Network, Point, Work};
 use rdarts_rng::Stream;
 use rdarts_run::{HessianMode, SearchSpec};
 use rdarts_train::TrainError;
@@ -19,7 +19,7 @@ use crate::search::Search;
 /// are made again, to the same bits.
 pub struct MeanHessian<'a> {
     net: &'a Network,
-    device: &'a Device,
+    engine: &'a Engine,
     weights: &'a [f32],
     alphas: Alphas,
     batches: Vec<NoisyBatch>,
@@ -41,19 +41,19 @@ impl<'a> MeanHessian<'a> {
         stop: &'a AtomicBool,
     ) -> Result<Option<Self>, TrainError> {
         let batches = search.hessian_batches(state.at.trained_attempt, epoch)?;
-        Ok(Self::on(&search.net, &search.device, state, batches, stop))
+        Ok(Self::on(&search.net, &search.engine, state, batches, stop))
     }
 
     /// The alpha-Hessian on any batches with their noise; `None` if `stop` was set meanwhile.
     pub fn on(
         net: &'a Network,
-        device: &'a Device,
+        engine: &'a Engine,
         state: &'a State,
         batches: Vec<NoisyBatch>,
         stop: &'a AtomicBool,
     ) -> Option<Self> {
         let (weights, alphas) = (&state.weights[..], state.extra.for_network());
-        let mut this = Self { net, device, weights, alphas, batches, kept: Vec::new(), stop };
+        let mut this = Self { net, engine, weights, alphas, batches, kept: Vec::new(), stop };
         let first = &this.batches[0].0;
         let each = net.memory_estimate(first.n, [first.height, first.width], Work::HessianProduct).max(1);
         let fit = rdarts_data::available_memory().map_or(1, |free| (free / 2 / each) as usize);
@@ -130,7 +130,7 @@ impl<'a> MeanHessian<'a> {
             return None;
         }
         let (images, noise) = &self.batches[i];
-        let at = Point { net: self.net, device: self.device, weights: self.weights, alphas: &self.alphas };
+        let at = Point { net: self.net, engine: self.engine, weights: self.weights, alphas: &self.alphas };
         Some(AlphaHessian::until(at, as_batch(images, noise), self.stop))
     }
 }
@@ -262,7 +262,7 @@ mod tests {
         ];
         let sets: Vec<String> = small.iter().chain(sets).map(|set| set.to_string()).collect();
         let spec = SearchSpec::resolve(None, None, &sets, &KnownSets).unwrap();
-        Search::new(spec, open_space("tiny").unwrap()).unwrap()
+        Search::new(spec, open_space("tiny").unwrap(), Engine::cpu()).unwrap()
     }
 
     fn full(hessian: &MeanHessian) -> Vec<f64> {
@@ -279,7 +279,7 @@ mod tests {
                 .hessian_batches(0, 3)
                 .unwrap()
                 .into_iter()
-                .map(|batch| full(&MeanHessian::on(&search.net, &search.device, &state, vec![batch], &stop).unwrap()))
+                .map(|batch| full(&MeanHessian::on(&search.net, &search.engine, &state, vec![batch], &stop).unwrap()))
                 .collect();
             let (n, matrix) = (search.n_alphas().iter().sum::<usize>(), full(&mean));
             assert_eq!((parts.len(), matrix.len()), (4, n * n));
@@ -360,10 +360,10 @@ mod tests {
             let mut spec = search(&[]).spec;
             (spec.hessian.batches, spec.hessian.images) = (6, images);
             let space = || open_space("tiny").unwrap();
-            let fitted = Search::fitted(spec.clone(), space(), &rdarts_data::Silent).unwrap();
+            let fitted = Search::fitted(spec.clone(), space(), Engine::cpu(), &rdarts_data::Silent).unwrap();
             assert_eq!(fitted.spec.hessian.batches, n);
             assert_eq!(fitted.hessian_batches(0, 0).unwrap().len(), n);
-            assert!(Search::new(spec, space()).is_err());
+            assert!(Search::new(spec, space(), Engine::cpu()).is_err());
         }
     }
 

@@ -103,7 +103,7 @@ impl Job for Search {
         let (train_noise, valid_noise) = (noise("noise-train", train.n), noise("noise-valid", valid.n));
         let bilevel = Bilevel {
             net: &self.net,
-            device: &self.device,
+            engine: &self.engine,
             order: self.spec.search.order,
             lr: self.lr(at.epoch),
             clip: self.spec.weights.clip,

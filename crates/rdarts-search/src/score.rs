@@ -35,7 +35,7 @@ pub fn score_supernet(
     stop: &AtomicBool,
 ) -> Result<Option<Score>, TrainError> {
     let alphas = state.extra.for_network();
-    let at = Point { net: &search.net, device: &search.device, weights: &state.weights, alphas: &alphas };
+    let at = Point { net: &search.net, engine: &search.engine, weights: &state.weights, alphas: &alphas };
     score(search, state.at.attempt, epoch, stop, &Evaluator::supernet(at))
 }
 
@@ -52,7 +52,7 @@ pub fn score_child(
     let child = state.extra.genotype(&search.space);
     let (normal, reduce) = selection(&search.space, &child).expect("a derived genotype lies in its space");
     let p = Alphas::from([one_hot(&search.space.normal, &normal), one_hot(&search.space.reduce, &reduce)]);
-    score(search, state.at.attempt, epoch, stop, &Evaluator::mixed(&search.net, &search.device, &state.weights, &p))
+    score(search, state.at.attempt, epoch, stop, &Evaluator::mixed(&search.net, &search.engine, &state.weights, &p))
 }
 
 fn score(

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rdarts_data::{Silent, Watch};
-use rdarts_net::{Device, Network, SupernetSpec, Work};
+use rdarts_net::{Engine, Network, SupernetSpec, Work};
 use rdarts_run::{HessianSpec, Order, SearchSpec};
 use rdarts_space::{CellType, Space};
 use rdarts_train::images::augment;
@@ -23,8 +23,8 @@ pub struct Search {
     pub images: SplitImages,
     /// The network.
     pub net: Network,
-    /// Where tensors live.
-    pub device: Device,
+    /// What computes.
+    pub engine: Engine,
 }
 
 impl Search {
@@ -33,16 +33,16 @@ impl Search {
     /// # Errors
     /// One sentence if the space or the data set is unknown or damaged, if the split leaves too few images, or if
     /// a search step would need more memory than the machine has.
-    pub fn new(spec: SearchSpec, space: Space) -> Result<Self, TrainError> {
-        Self::watched(spec, space, &Silent)
+    pub fn new(spec: SearchSpec, space: Space, engine: Engine) -> Result<Self, TrainError> {
+        Self::watched(spec, space, engine, &Silent)
     }
 
     /// Like [`Search::new`], telling `watch` what takes long and what was noticed while the data is read.
     ///
     /// # Errors
     /// As for `new`.
-    pub fn watched(spec: SearchSpec, space: Space, watch: &dyn Watch) -> Result<Self, TrainError> {
-        Self::build(spec, space, watch, false)
+    pub fn watched(spec: SearchSpec, space: Space, engine: Engine, watch: &dyn Watch) -> Result<Self, TrainError> {
+        Self::build(spec, space, engine, watch, false)
     }
 
     /// Like [`Search::watched`] for a spec whose `hessian.batches` is a preset's: it is lowered to what the images
@@ -50,11 +50,17 @@ impl Search {
     ///
     /// # Errors
     /// As for `new`.
-    pub fn fitted(spec: SearchSpec, space: Space, watch: &dyn Watch) -> Result<Self, TrainError> {
-        Self::build(spec, space, watch, true)
+    pub fn fitted(spec: SearchSpec, space: Space, engine: Engine, watch: &dyn Watch) -> Result<Self, TrainError> {
+        Self::build(spec, space, engine, watch, true)
     }
 
-    fn build(mut spec: SearchSpec, space: Space, watch: &dyn Watch, fit: bool) -> Result<Self, TrainError> {
+    fn build(
+        mut spec: SearchSpec,
+        space: Space,
+        engine: Engine,
+        watch: &dyn Watch,
+        fit: bool,
+    ) -> Result<Self, TrainError> {
         let images =
             SplitImages::open(&spec.data.images, spec.data.train_fraction, spec.search.batch, "search.batch", watch)?;
         if fit {
@@ -70,7 +76,7 @@ impl Search {
             stem_multiplier: spec.network.stem_multiplier,
             ..SupernetSpec::from_space(&space, spec.network.cells, spec.network.channels, channels, classes)
         });
-        let search = Self { spec, space, images, net, device: Device::flex() };
+        let search = Self { spec, space, images, net, engine };
         search.check_memory()?;
         Ok(search)
     }

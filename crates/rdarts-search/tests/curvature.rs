@@ -1,6 +1,6 @@
 //! Lanczos against the full spectrum on random supernets: different spaces, sizes, weights, alphas and batches.
 
-use rdarts_net::{AlphaHessian, Alphas, Batch, Device, Network, Point, SupernetSpec, Targets};
+use rdarts_net::{AlphaHessian, Alphas, Batch, Engine, Network, Point, SupernetSpec, Targets};
 use rdarts_rng::Stream;
 use rdarts_search::hessian::largest_eigenvalue;
 use rdarts_search::lanczos::spectrum;
@@ -22,7 +22,7 @@ fn lanczos_agrees_with_the_full_spectrum_within_its_bound_on_random_supernets() 
         let images: Vec<f32> = normals(n * side[0] * side[1] * net.c_image(), 1.0).iter().map(|v| *v as f32).collect();
         let labels: Vec<u32> = (0..n).map(|_| s.below(classes) as u32).collect();
         let weights = net.init(seed);
-        let at = Point { net: &net, device: &Device::flex(), weights: &weights, alphas: &alphas };
+        let at = Point { net: &net, engine: &Engine::cpu(), weights: &weights, alphas: &alphas };
         let hessian =
             AlphaHessian::new(at, Batch { images: &images, side, targets: Targets::Labels(&labels), noise: &[] });
         let full = hessian.full();

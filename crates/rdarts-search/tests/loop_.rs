@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rdarts_net::Engine;
 use rdarts_run::{CheckpointName, Decision, DecisionKind, EpochRecord, Event, RunDir, RunView, SearchSpec, Spec};
 use rdarts_search::{Found, Search, open_space};
 use rdarts_train::{KnownSets, Observer, Progress, resume, start};
@@ -33,7 +34,7 @@ fn search(overrides: &[&str]) -> Search {
     let overrides: Vec<String> = overrides.iter().map(|s| s.to_string()).collect();
     let spec = SearchSpec::resolve_text(None, Some(("test", SMALL)), &overrides, &KnownSets).unwrap();
     let space = open_space(&spec.space.name).unwrap();
-    Search::new(spec, space).unwrap()
+    Search::new(spec, space, Engine::cpu()).unwrap()
 }
 
 /// Stops after a number of steps.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rdarts_net::Engine;
 use rdarts_run::{Checkpoint, Event, RunDir, RunView, SearchSpec, Spec};
 use rdarts_search::{Search, State, open_space};
 use rdarts_train::{KnownSets, Observer, Progress, resume, start};
@@ -25,7 +26,7 @@ impl Observer for StopAfter<'_> {
 
 fn search() -> Search {
     let spec = SearchSpec::resolve_text(None, Some(("test", SMALL)), &[], &KnownSets).unwrap();
-    Search::new(spec, open_space("s2").unwrap()).unwrap()
+    Search::new(spec, open_space("s2").unwrap(), Engine::cpu()).unwrap()
 }
 
 /// Runs from the beginning until so many steps are made.

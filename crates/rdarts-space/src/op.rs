@@ -2,7 +2,7 @@
 //!
 //! The names are those of the DARTS code (Liu et al. 2019) and of the paper's spaces (Zela et al. 2020,
 //! section 3), so that genotypes can be exchanged with other tools. What an operation computes is not said
-//! here: this is its name only.
+//! here, but for the side of its window, which is part of the name.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,5 +1,5 @@
 //! The rules of the workspace that a compiler does not check: which crate may use which, and which module of a crate,
-//! where `unsafe` may stand, which may not ask for the time or for files, that every dependency says why it is there,
+//! where `unsafe` may stand, which may not ask for the time or for files or remember anything by themselves, that every dependency says why it is there,
 //! and that a test skips in one way only.
 
 use std::collections::BTreeSet;
@@ -217,6 +217,24 @@ fn kernels_spaces_and_the_monitor_have_no_clock_file_environment_or_network() {
             let asked =
                 ["std::time", "std::fs", "std::env", "std::net", "std::{"].into_iter().find(|m| line.contains(m));
             assert_eq!(asked, None, "{}: {line}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_kernels_have_no_state_of_their_own() {
+    let src = root().join("crates/rdarts-kernels/src");
+    let files: Vec<PathBuf> = sources().into_iter().filter(|path| path.starts_with(&src)).collect();
+    assert!(files.len() > 30);
+    for path in files.iter().filter(|path| !path.ends_with("tests.rs")) {
+        let code = code(path);
+        assert!(!code.contains("thread_local!"), "{} has state of a thread", path.display());
+        // An item ends with its value or begins it with a brace; `'static` is no item.
+        let ends = code.split([';', '{', '}']);
+        for item in ends.filter(|item| item.split_whitespace().any(|word| word == "static")) {
+            let kept = ["mut ", "Mutex", "RwLock", "Atomic", "Once", "Lazy", "Cell"];
+            let found = kept.into_iter().find(|kind| item.contains(kind));
+            assert_eq!(found, None, "{}: {}", path.display(), item.trim());
         }
     }
 }

@@ -3,11 +3,11 @@
 use std::ops::{Deref, Range};
 
 use super::Context;
-use crate::buffers::Buffer;
 use crate::cell::SavedDot;
 use crate::passes::{Back, BackStep, Pass, Tensor};
 use crate::plan::chunk_images;
 use crate::reading::Group;
+use crate::workspace::Buffer;
 
 /// Gradients inside a cell, of a group of images.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl<'a> Context<'a> {
         (out, g): (&'a [f32], &'a [f32]),
         states: &'a mut [Vec<f32>; 2],
     ) -> Vec<Chunk<'a>> {
-        let (plan, per_chunk) = (self.plan, chunk_images(self.plan.n));
+        let (plan, per_chunk, workspace) = (self.plan, chunk_images(self.plan.n), self.kernels.workspace());
         let mut slots = Vec::new();
         for step in passes.iter().flatten() {
             if let BackStep::Second { to: Tensor::Inner(place), .. } = step {
@@ -109,7 +109,7 @@ impl<'a> Context<'a> {
             }
         }
         // What is kept outlives the pass; all else is shared with those of other cells.
-        let take = if self.want.keep { Buffer::take } else { Buffer::scratch };
+        let take = |len| if self.want.keep { workspace.buffer(len) } else { workspace.scratch(len) };
         let chunk = |index: usize, g: &'a [f32], out: &'a [f32], bufs: Bufs<'a>| {
             let (n, first) = (g.len() / plan.out_len(), index * per_chunk);
             let state = |state: usize| take(if back.needs(state) { n * plan.px(state) * plan.c } else { 0 });
@@ -125,7 +125,7 @@ impl<'a> Context<'a> {
                     inner: slots.iter().copied().map(inner).collect(),
                 },
                 inputs: [None, None],
-                dw: Buffer::scratch(if self.want.w { plan.n_weights } else { 0 }),
+                dw: workspace.scratch(if self.want.w { plan.n_weights } else { 0 }),
                 pushed: self.pushed.map(|d| {
                     let out = &d.saved.out_dot[first * plan.out_len()..][..g.len()];
                     let tangent = Group { first, bufs: &d.saved.chunks[index], out };

@@ -19,8 +19,8 @@ mod steps;
 
 use rayon::prelude::*;
 
-use crate::buffers::{take_gradient, take_vec};
-use crate::cell::{CellInput, CellTangent, Saved, SavedDot, in_pool, with_scratch};
+use crate::Kernels;
+use crate::cell::{CellInput, CellTangent, Saved, SavedDot, in_pool};
 use crate::norm::{Affine, Gradient, Norm, Sums};
 use crate::passes::{Back, BackStep, Pass};
 use crate::plan::Plan;
@@ -82,6 +82,7 @@ pub struct Kept {
 
 /// Everything constant during the call.
 struct Context<'a> {
+    kernels: &'a Kernels,
     plan: &'a Plan,
     input: CellInput<'a>,
     noise: &'a CellNoise,
@@ -109,7 +110,7 @@ pub fn vjp(
     want: Want,
 ) -> CellGradient {
     let bufs = saved.chunks.iter().map(|bufs| Bufs::Shared(bufs)).collect();
-    in_pool(|| vjp_in_pool(input, out, noise, (&saved.plan, &saved.norms), bufs, g, pushed, want))
+    in_pool(|| vjp_in_pool(&saved.kernels, input, out, noise, (&saved.plan, &saved.norms), bufs, g, pushed, want))
 }
 
 /// [`vjp`] for the last time: with less memory, as gradients take the place of what `saved` holds.
@@ -126,7 +127,7 @@ pub fn vjp_last(
 ) -> CellGradient {
     assert!(!want.keep, "kept gradients are for further passes");
     let bufs = saved.chunks.iter_mut().map(|bufs| Bufs::Own(bufs)).collect();
-    in_pool(|| vjp_in_pool(input, out, noise, (&saved.plan, &saved.norms), bufs, g, None, want))
+    in_pool(|| vjp_in_pool(&saved.kernels, input, out, noise, (&saved.plan, &saved.norms), bufs, g, None, want))
 }
 
 /// The vjp of the jvp for a single direction, given what [`jvp`](crate::cell::jvp) left for it and the gradients (g, d) of
@@ -153,6 +154,7 @@ pub fn vjp_of_jvp(
 
 #[allow(clippy::too_many_arguments)]
 fn vjp_in_pool(
+    kernels: &Kernels,
     input: CellInput<'_>,
     out: &[f32],
     noise: &CellNoise,
@@ -165,6 +167,7 @@ fn vjp_in_pool(
     assert!(g.len() == plan.n * plan.out_len() && out.len() == g.len(), "gradient of the output");
     assert!(!((want.w || want.keep) && pushed.is_some()), "second derivatives end in the mixing weights");
     let ctx = Context {
+        kernels,
         plan,
         input,
         noise,
@@ -181,7 +184,7 @@ fn vjp_in_pool(
     let mut states = [want.s0, want.s1].map(|_| Vec::new());
     for (i, wanted) in [want.s0, want.s1].into_iter().enumerate() {
         if wanted {
-            states[i] = take_gradient(plan.n * plan.input_len(i));
+            states[i] = kernels.workspace().take_gradient(plan.n * plan.input_len(i));
         }
     }
     let mut chunks = ctx.chunks(&back, &passes, bufs, (out, g), &mut states);
@@ -214,7 +217,7 @@ impl<'a> Context<'a> {
         let new = || vec![Sums::new(self.plan.c); pass.iter().map(BackStep::n_sums).sum()];
         let of_chunk = |chunk: &mut Chunk<'a>| {
             let mut sums = new();
-            with_scratch(|work| {
+            self.kernels.workspace().with_work(|work| {
                 for span in self.plan.spans(chunk.n, &self.noise.drop_path) {
                     let mut rest = &mut sums[..];
                     for step in pass {
@@ -237,7 +240,7 @@ impl<'a> Context<'a> {
     /// The weight gradients of all groups.
     fn weights(&self, chunks: &[Chunk<'_>]) -> Vec<f32> {
         const PIECE: usize = 4096;
-        let mut w = take_vec(self.plan.n_weights);
+        let mut w = self.kernels.workspace().take_vec(self.plan.n_weights);
         w.par_chunks_mut(PIECE).enumerate().for_each(|(at, w)| {
             w.fill(0.0);
             for chunk in chunks {

@@ -4,14 +4,14 @@ use std::ops::Range;
 
 use super::Context;
 use super::images::{Chunk, Inside, PushedChunk};
-use crate::buffers::Buffer;
-use crate::cell::{Work, factor};
+use crate::cell::{ThreadBuffers, factor};
 use crate::norm::{Gradient, Sums};
 use crate::passes::{BackStep, Begin, First, Tensor};
 use crate::plan::{Branch, Part, Placed, Span};
 use crate::reading::Reading;
 use crate::simd::blend::{Source, blend, dots};
 use crate::stage::{Call, Cotangent, Destination, Gradients, Read, Scratch};
+use crate::workspace::Buffer;
 
 /// The cotangents of what a batch norm made, and the coefficients of its vjp.
 struct AtNorm<'a> {
@@ -67,7 +67,7 @@ impl Context<'_> {
         step: &BackStep,
         known: &[Gradient],
         span: Span,
-        work: &mut Work,
+        work: &mut ThreadBuffers,
         sums: &mut [Sums],
     ) {
         match step {
@@ -84,8 +84,8 @@ impl Context<'_> {
     }
 
     /// Adds a few images to the sums of every branch of a part.
-    fn node_sums(&self, chunk: &Chunk<'_>, part: &Part, span: Span, work: &mut Work, sums: &mut [Sums]) {
-        let (plan, isa, c, px) = (self.plan, self.plan.isa, self.plan.c, self.plan.px(2));
+    fn node_sums(&self, chunk: &Chunk<'_>, part: &Part, span: Span, work: &mut ThreadBuffers, sums: &mut [Sums]) {
+        let (plan, isa, c, px) = (self.plan, self.kernels.isa(), self.plan.c, self.plan.px(2));
         let (node, branches) = (part.node, part.branches.iter().map(|b| &plan.branches[*b]));
         let images = span.of(px * c);
         // (branch, buffer of what it adds to the node, drop-path factor) of those that add something.
@@ -140,11 +140,11 @@ impl Context<'_> {
             }
         }
         let to = &mut states[begin.state][images];
-        blend(plan.isa, span.n * px, c, &sources, &[], !begin.is_new, to, c);
+        blend(self.kernels.isa(), span.n * px, c, &sources, &[], !begin.is_new, to, c);
     }
 
     /// From the gradient behind the first stage of a branch, or from those of nodes, to the gradient of its state.
-    fn first(&self, chunk: &mut Chunk<'_>, first: &First, known: &[Gradient], span: Span, work: &mut Work) {
+    fn first(&self, chunk: &mut Chunk<'_>, first: &First, known: &[Gradient], span: Span, work: &mut ThreadBuffers) {
         let (plan, c) = (self.plan, self.plan.c);
         let First { at, between, accumulate, ready } = *first;
         let b = &plan.branches[at];
@@ -194,14 +194,14 @@ impl Context<'_> {
         (at, place): (usize, Tensor),
         known: &[Gradient],
         span: Span,
-        work: &mut Work,
+        work: &mut ThreadBuffers,
         sums: &mut Sums,
     ) {
         let (plan, c, px) = (self.plan, self.plan.c, self.plan.px(2));
         let b = &plan.branches[at];
         let [first, second] = &b.stages[..] else { return };
         let images = span.of(px * c);
-        let Work { scratch, sums: both, .. } = work;
+        let ThreadBuffers { scratch, sums: both, .. } = work;
         both.clear();
         both.resize(2 * c, 0.0);
         let mut to = std::mem::take(chunk.between_mut(place));
@@ -238,7 +238,7 @@ impl Context<'_> {
             && let Some(dot) = pushed.dot(norm, images.clone())
         {
             both.resize(2 * c, 0.0);
-            dots(self.plan.isa, images.len() / c, c, (&d(pushed.d)[images], c), &[(dot, c)], both);
+            dots(self.kernels.isa(), images.len() / c, c, (&d(pushed.d)[images], c), &[(dot, c)], both);
             accumulate(&mut sums.d_dot, &both[c..], 1.0);
         }
     }
@@ -256,7 +256,7 @@ impl Context<'_> {
         dw: &mut [f32],
         scratch: &mut Scratch,
     ) {
-        let (isa, stage, at) = (self.plan.isa, placed.stage.of_images(span.n), placed.weights);
+        let (isa, stage, at) = (self.kernels.isa(), placed.stage.of_images(span.n), placed.weights);
         let c = stage.c_out;
         let images = span.of(placed.stage.len_out());
         let AtNorm { y, from, coef } = *behind;
@@ -292,8 +292,8 @@ impl Context<'_> {
     }
 
     /// Adds a few images to the sums of a preprocess block.
-    fn state_sums(&self, chunk: &Chunk<'_>, state: usize, span: Span, work: &mut Work, sums: &mut Sums) {
-        let (isa, c, px) = (self.plan.isa, self.plan.c, self.plan.px(state));
+    fn state_sums(&self, chunk: &Chunk<'_>, state: usize, span: Span, work: &mut ThreadBuffers, sums: &mut Sums) {
+        let (isa, c, px) = (self.kernels.isa(), self.plan.c, self.plan.px(state));
         let images = span.of(px * c);
         let y = (&chunk.value().bufs[state][images.clone()], c);
         work.sums.resize(2 * c, 0.0);
@@ -304,7 +304,14 @@ impl Context<'_> {
     }
 
     /// Through a preprocess block into its part of the gradient of s0 or s1.
-    fn preprocess(&self, chunk: &mut Chunk<'_>, state: usize, known: &[Gradient], span: Span, work: &mut Work) {
+    fn preprocess(
+        &self,
+        chunk: &mut Chunk<'_>,
+        state: usize,
+        known: &[Gradient],
+        span: Span,
+        work: &mut ThreadBuffers,
+    ) {
         let plan = self.plan;
         let (placed, range) = (&plan.pre[state], span.of(plan.px(state) * plan.c));
         let mut dw = std::mem::take(&mut chunk.dw);

@@ -21,14 +21,16 @@ mod tests;
 pub use tangent::jvp;
 pub use value::forward;
 
-use crate::buffers::Buffer;
+use crate::Kernels;
 use crate::norm::{Norm, NormTangent};
 use crate::passes::Moves;
 use crate::plan::{Plan, Span};
+use crate::simd::Isa;
 use crate::simd::aligned::Aligned;
 use crate::simd::blend::{Source, blend};
 use crate::spec::CellNoise;
 use crate::stage::Scratch;
+use crate::workspace::Buffer;
 
 /// Tensors a cell is evaluated at.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +61,8 @@ pub struct CellTangent<'a> {
 /// What the forward pass leaves for the others.
 #[derive(Debug)]
 pub struct Saved {
+    /// Of that pass, and of those that follow it.
+    pub(crate) kernels: Kernels,
     pub(crate) plan: Plan,
     /// Per group of images, per buffer of the plan; those of nodes are empty, nodes lie in the output.
     pub(crate) chunks: Vec<Vec<Buffer>>,
@@ -91,20 +95,12 @@ pub(crate) fn in_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
 
 /// Buffers of a few images, kept per thread.
 #[derive(Default)]
-pub(crate) struct Work {
+pub(crate) struct ThreadBuffers {
     pub scratch: Scratch,
     /// Channel sums of them.
     pub sums: Vec<f32>,
     /// A node of them, dense: the output, where it goes, is also what some of its summands are read from.
     pub node: Aligned,
-}
-
-/// Calls f with this thread's buffers.
-pub(crate) fn with_scratch<R>(f: impl FnOnce(&mut Work) -> R) -> R {
-    thread_local! {
-        static WORK: std::cell::RefCell<Work> = std::cell::RefCell::new(Work::default());
-    }
-    WORK.with_borrow_mut(f)
 }
 
 /// The drop-path factor of an edge and an image.
@@ -113,17 +109,17 @@ pub(crate) fn factor(drop_path: &[f32], n: usize, edge: usize, image: usize) -> 
 }
 
 /// Sums up a node, or its tangent, of a few images, dense.
-fn sum_node(plan: &Plan, sources: &[Source<'_>], shift: &[f32], span: Span, node: &mut Aligned) {
+fn sum_node(isa: Isa, plan: &Plan, sources: &[Source<'_>], shift: &[f32], span: Span, node: &mut Aligned) {
     let px = span.n * plan.px(2);
     node.resize(px * plan.c);
-    blend(plan.isa, px, plan.c, sources, shift, false, node, plan.c);
+    blend(isa, px, plan.c, sources, shift, false, node, plan.c);
 }
 
 /// Copies it to its place in the output.
-fn copy_to_output(plan: &Plan, node: usize, images: &[f32], span: Span, out: &mut [f32]) {
+fn copy_to_output(isa: Isa, plan: &Plan, node: usize, images: &[f32], span: Span, out: &mut [f32]) {
     let (from, pitch) = plan.in_output(node, span);
     let images = Source::new(images, plan.c, &[]);
-    blend(plan.isa, span.n * plan.px(2), plan.c, &[images], &[], false, &mut out[from..], pitch);
+    blend(isa, span.n * plan.px(2), plan.c, &[images], &[], false, &mut out[from..], pitch);
 }
 
 fn check(plan: &Plan, input: &CellInput<'_>, noise: &CellNoise) {

@@ -2,10 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{
-    CellInput, CellTangent, Saved, SavedDot, Work, check, copy_to_output, factor, in_pool, sum_node, with_scratch,
-};
-use crate::buffers::Buffer;
+use super::{CellInput, CellTangent, Saved, SavedDot, ThreadBuffers, check, copy_to_output, factor, in_pool, sum_node};
 use crate::norm::{Affine, Norm, NormTangent};
 use crate::passes::{self, Moves, StageStep, Step};
 use crate::plan::{Part, Plan, Span, chunk_images};
@@ -14,6 +11,7 @@ use crate::simd::Isa;
 use crate::simd::blend::{Source, add_dots, blend};
 use crate::spec::CellNoise;
 use crate::stage::{Call, Gating, Of};
+use crate::workspace::Buffer;
 
 /// Tangent of the cell, whose output is kept in the result; `out` is what [`forward`](super::forward) has written.
 ///
@@ -30,17 +28,17 @@ fn jvp_in_pool(
     noise: &CellNoise,
     saved: &Saved,
 ) -> SavedDot {
-    let plan = &saved.plan;
+    let (plan, isa, workspace) = (&saved.plan, saved.kernels.isa(), saved.kernels.workspace());
     check(plan, &input, noise);
     assert_eq!(out.len(), plan.n * plan.out_len(), "output");
     let per_chunk = chunk_images(plan.n);
     let inputs = [tangent.s0.is_some(), tangent.s1.is_some()];
     let moves = Moves::new(plan, inputs, tangent.w.is_some(), |alpha| tangent.p[alpha] != 0.0);
-    let take = |(at, b): (usize, &Buffer)| Buffer::take(if moves.buffer(at) { b.len() } else { 0 });
+    let take = |(at, b): (usize, &Buffer)| workspace.buffer(if moves.buffer(at) { b.len() } else { 0 });
     let mut chunks: Vec<Vec<Buffer>> =
         saved.chunks.iter().map(|bufs| bufs[..plan.n_moving()].iter().enumerate().map(take).collect()).collect();
     let mut norms: Vec<NormTangent> = saved.norms.iter().map(|norm| NormTangent::zeros(norm.mean.len())).collect();
-    let mut out_dot = Buffer::take(out.len());
+    let mut out_dot = workspace.buffer(out.len());
     let affines: Vec<Affine> = saved.norms.iter().map(Norm::affine).collect();
     let mut affine_dots: Vec<Affine> = vec![Affine::default(); plan.n_norms];
     for pass in passes::tangent(plan, &moves) {
@@ -58,13 +56,13 @@ fn jvp_in_pool(
                 let mut chunk = DotChunk { value, out_dot, dots };
                 let mut sums: Vec<[Vec<f64>; 2]> =
                     pass.iter().map(|step| [0, 1].map(|_| vec![0.0; step.channels()])).collect();
-                with_scratch(|work| {
+                workspace.with_work(|work| {
                     for span in plan.spans(chunk.out_dot.len() / plan.out_len(), &noise.drop_path) {
                         for (task, sums) in tasks.iter().zip(&mut sums) {
                             match task {
-                                Task::Node(sum) => sum.write(plan, &mut chunk, span, work),
+                                Task::Node(sum) => sum.write(isa, plan, &mut chunk, span, work),
                                 Task::Stage(stage) => {
-                                    chunk.stage(plan.isa, stage, span, &input, &tangent, work);
+                                    chunk.stage(isa, stage, span, &input, &tangent, work);
                                     for (sum, part) in sums.iter_mut().zip(work.sums.chunks(stage.channels())) {
                                         sum.iter_mut().zip(part).for_each(|(s, v)| *s += f64::from(*v));
                                     }
@@ -139,7 +137,7 @@ impl DotChunk<'_> {
         span: Span,
         input: &CellInput<'_>,
         tangent: &CellTangent<'_>,
-        work: &mut Work,
+        work: &mut ThreadBuffers,
     ) {
         let Staged { step: StageStep { placed, ready, .. }, reading } = stage;
         let (stage, at) = (placed.stage.of_images(span.n), placed.weights);
@@ -147,7 +145,7 @@ impl DotChunk<'_> {
         let mut all = std::mem::take(&mut self.dots[placed.norm]);
         let y_dot = &mut all[images.clone()];
         let y = &self.value.bufs[placed.norm][images];
-        let Work { scratch, sums, .. } = work;
+        let ThreadBuffers { scratch, sums, .. } = work;
         sums.clear();
         sums.resize(2 * c, 0.0);
         let mut seen = |first: usize, y_dot: &[f32]| {
@@ -225,11 +223,11 @@ impl<'a> NodeTangent<'a> {
         Self { node: part.node, moves, terms, drop_path: &noise.drop_path, n: plan.n }
     }
 
-    fn write(&self, plan: &Plan, chunk: &mut DotChunk<'_>, span: Span, work: &mut Work) {
+    fn write(&self, isa: Isa, plan: &Plan, chunk: &mut DotChunk<'_>, span: Span, work: &mut ThreadBuffers) {
         let c = plan.c;
         if !self.moves {
             let (from, pitch) = plan.in_output(self.node, span);
-            return blend(plan.isa, span.n * plan.px(2), c, &[], &[], false, &mut chunk.out_dot[from..], pitch);
+            return blend(isa, span.n * plan.px(2), c, &[], &[], false, &mut chunk.out_dot[from..], pitch);
         }
         let mut shift = vec![0f32; c];
         let mut sources = Vec::with_capacity(2 * self.terms.len());
@@ -243,7 +241,7 @@ impl<'a> NodeTangent<'a> {
             sources.push(Source { data, stride, coef: &affine.of_y, factor: m * p_dot });
             shift.iter_mut().zip(&affine.shift).for_each(|(s, a)| *s += m * a);
         }
-        sum_node(plan, &sources, &shift, span, &mut work.node);
-        copy_to_output(plan, self.node, &work.node, span, chunk.out_dot);
+        sum_node(isa, plan, &sources, &shift, span, &mut work.node);
+        copy_to_output(isa, plan, self.node, &work.node, span, chunk.out_dot);
     }
 }

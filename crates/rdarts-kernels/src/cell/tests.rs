@@ -4,8 +4,8 @@ use super::value::forward_in_pool;
 use super::{CellInput, CellTangent, jvp};
 use crate::backward::{CellGradient, Pushforward, Want, vjp, vjp_last};
 use crate::plan::Plan;
-use crate::simd::Isa;
 use crate::spec::{CellDims, CellNoise, CellSpec, weights_len};
+use crate::{Isa, Kernels};
 use rdarts_space::Op;
 use rdarts_space::Op::{AvgPool3x3, DilConv3x3, MaxPool3x3, Noise, None as Zero, SepConv3x3, SepConv5x5, SkipConnect};
 
@@ -44,14 +44,15 @@ impl Case {
     }
 
     fn run(&self, limits: Option<(usize, usize)>, want: Want) -> (Vec<f32>, Vec<f32>, [CellGradient; 3]) {
+        let kernels = Kernels::new(Isa::best());
         let [s0, s1, p, w, d0, d1, dp, g, dw] = &self.tensors;
-        let mut plan = Plan::new(&self.spec, self.dims, Isa::best());
+        let mut plan = Plan::new(&self.spec, self.dims);
         if let Some((large, unit)) = limits {
             plan.units = plan.split(large, unit);
         }
         let input = CellInput { s0, s1, p, w };
         let mut out = vec![f32::NAN; g.len()];
-        let saved = forward_in_pool(plan, input, &self.noise, &mut out);
+        let saved = forward_in_pool(&kernels, plan, input, &self.noise, &mut out);
         let tangent = CellTangent { s0: Some(d0), s1: Some(d1), p: dp, w: Some(dw) };
         let dot = jvp(input, &out, tangent, &self.noise, &saved);
         let keep = Want { keep: true, ..want };

@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::{CellInput, Saved, Work, check, copy_to_output, factor, in_pool, sum_node, with_scratch};
-use crate::buffers::{self, Buffer};
+use super::{CellInput, Saved, ThreadBuffers, check, copy_to_output, factor, in_pool, sum_node};
+use crate::Kernels;
 use crate::noise;
 use crate::norm::{Affine, Moments, Norm};
 use crate::passes::{self, StageStep, Step};
@@ -13,6 +13,7 @@ use crate::simd::Isa;
 use crate::simd::blend::{Source, add_moments};
 use crate::spec::{CellDims, CellNoise, CellSpec};
 use crate::stage::{Call, Of};
+use crate::workspace::Buffer;
 
 /// Value of the cell into `out`, (n, h_out, w_out, nodes * c). [`jvp`](super::jvp) and `vjp` read the nodes there: `out`
 /// must be as it is then for as long as what is returned.
@@ -20,25 +21,32 @@ use crate::stage::{Call, Of};
 /// # Panics
 /// If a slice has not the length its shape says.
 pub fn forward(
-    isa: Isa,
+    kernels: &Kernels,
     spec: &CellSpec,
     dims: CellDims,
     input: CellInput<'_>,
     noise: &CellNoise,
     out: &mut [f32],
 ) -> Saved {
-    in_pool(|| forward_in_pool(Plan::new(spec, dims, isa), input, noise, out))
+    in_pool(|| forward_in_pool(kernels, Plan::new(spec, dims), input, noise, out))
 }
 
-pub(super) fn forward_in_pool(plan: Plan, input: CellInput<'_>, noise: &CellNoise, out: &mut [f32]) -> Saved {
+pub(super) fn forward_in_pool(
+    kernels: &Kernels,
+    plan: Plan,
+    input: CellInput<'_>,
+    noise: &CellNoise,
+    out: &mut [f32],
+) -> Saved {
     check(&plan, &input, noise);
     assert_eq!(out.len(), plan.n * plan.out_len(), "output");
     let per_chunk = chunk_images(plan.n);
     let images = |chunk: usize| (chunk * per_chunk..((chunk + 1) * per_chunk).min(plan.n)).len();
     let longest = (0..=2).map(|state| plan.px(state) * plan.c).max().unwrap_or(0) * per_chunk;
-    buffers::announce(longest.max(plan.n_weights), plan.n * plan.input_len(0).max(plan.input_len(1)));
+    let workspace = kernels.workspace();
+    workspace.announce(longest.max(plan.n_weights), plan.n * plan.input_len(0).max(plan.input_len(1)));
     let mut chunks: Vec<Vec<Buffer>> = (0..plan.n.div_ceil(per_chunk))
-        .map(|chunk| plan.buffer_lens.iter().map(|len| Buffer::take(len * images(chunk))).collect())
+        .map(|chunk| plan.buffer_lens.iter().map(|len| workspace.buffer(len * images(chunk))).collect())
         .collect();
     let mut norms = vec![Norm::default(); plan.n_norms];
     let mut affines = vec![Affine::default(); plan.n_norms];
@@ -50,13 +58,15 @@ pub(super) fn forward_in_pool(plan: Plan, input: CellInput<'_>, noise: &CellNois
             .map(|(index, (bufs, out))| {
                 let mut chunk = Chunk { first: index * per_chunk, out, bufs };
                 let mut parts: Vec<Moments> = pass.iter().map(|step| Moments::new(step.channels())).collect();
-                with_scratch(|work| {
+                workspace.with_work(|work| {
                     for span in plan.spans(chunk.out.len() / plan.out_len(), &noise.drop_path) {
                         for (task, part) in tasks.iter().zip(&mut parts) {
                             match task {
-                                Task::Node(sum) => sum.write(&plan, &mut chunk, span, work),
-                                Task::Noise { edge, buffer } => chunk.noise(&plan, noise, (*edge, *buffer), span),
-                                Task::Stage(stage) => chunk.stage(plan.isa, stage, span, input.w, work, part),
+                                Task::Node(sum) => sum.write(kernels.isa(), &plan, &mut chunk, span, work),
+                                Task::Noise { edge, buffer } => {
+                                    chunk.noise(kernels, &plan, noise, (*edge, *buffer), span)
+                                }
+                                Task::Stage(stage) => chunk.stage(kernels.isa(), stage, span, input.w, work, part),
                             }
                         }
                     }
@@ -71,7 +81,7 @@ pub(super) fn forward_in_pool(plan: Plan, input: CellInput<'_>, noise: &CellNois
             affines[placed.norm] = norms[placed.norm].affine();
         }
     }
-    Saved { plan, chunks, norms }
+    Saved { kernels: kernels.clone(), plan, chunks, norms }
 }
 
 /// A step with all coefficients ready.
@@ -116,10 +126,10 @@ impl Chunk<'_> {
     }
 
     /// The noise of an edge for a few images.
-    fn noise(&mut self, plan: &Plan, noise: &CellNoise, (edge, buffer): (usize, usize), span: Span) {
+    fn noise(&mut self, kernels: &Kernels, plan: &Plan, noise: &CellNoise, (edge, buffer): (usize, usize), span: Span) {
         let len = plan.buffer_lens[buffer];
         let start = (self.first + span.first) * len;
-        noise::fill(noise.noise_key, edge, start, &mut self.bufs[buffer][span.of(len)]);
+        noise::fill(kernels, noise.noise_key, edge, start, &mut self.bufs[buffer][span.of(len)]);
     }
 
     /// The output of a stage for a few images, and its moments.
@@ -129,13 +139,13 @@ impl Chunk<'_> {
         stage: &Staged<'_, Reading<'_>>,
         span: Span,
         w: &[f32],
-        work: &mut Work,
+        work: &mut ThreadBuffers,
         moments: &mut Moments,
     ) {
         let Staged { step: StageStep { placed, ready, .. }, reading } = stage;
         let (stage, norm) = (placed.stage.of_images(span.n), placed.norm);
         let c = stage.c_out;
-        let Work { scratch, sums, .. } = work;
+        let ThreadBuffers { scratch, sums, .. } = work;
         sums.clear();
         sums.resize(3 * c, 0.0);
         let (pivot, rest) = sums.split_at_mut(c);
@@ -183,7 +193,7 @@ impl<'a> NodeSum<'a> {
     }
 
     /// Writes the node of a few images.
-    fn write(&self, plan: &Plan, chunk: &mut Chunk<'_>, span: Span, work: &mut Work) {
+    fn write(&self, isa: Isa, plan: &Plan, chunk: &mut Chunk<'_>, span: Span, work: &mut ThreadBuffers) {
         let mut shift = vec![0f32; plan.c];
         let mut sources = Vec::with_capacity(self.terms.len());
         for (from, edge, affine, weight) in &self.terms {
@@ -192,7 +202,7 @@ impl<'a> NodeSum<'a> {
             sources.push(Source { data, stride, coef: &affine.of_y, factor: m * weight });
             shift.iter_mut().zip(&affine.shift).for_each(|(s, a)| *s += m * a);
         }
-        sum_node(plan, &sources, &shift, span, &mut work.node);
-        copy_to_output(plan, self.node, &work.node, span, chunk.out);
+        sum_node(isa, plan, &sources, &shift, span, &mut work.node);
+        copy_to_output(isa, plan, self.node, &work.node, span, chunk.out);
     }
 }

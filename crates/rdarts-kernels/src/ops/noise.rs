@@ -4,7 +4,7 @@
 //! one draw. Any image, in any order, on any thread and instruction set, sees the same values.
 
 use super::Action;
-use crate::simd::Isa;
+use crate::Kernels;
 use crate::simd::normal::{PAIRS, normal_pairs};
 
 pub(super) fn action() -> Action {
@@ -12,14 +12,14 @@ pub(super) fn action() -> Action {
 }
 
 /// Fills `out` with the noise of `edge` from position `start` on.
-pub fn fill(key: u64, edge: usize, start: usize, out: &mut [f32]) {
+pub fn fill(kernels: &Kernels, key: u64, edge: usize, start: usize, out: &mut [f32]) {
     let key = mix64(key ^ (edge as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     let mut block = [0.0; 2 * PAIRS];
     let mut at = start;
     while at < start + out.len() {
         // Blocks begin at multiples of their length, so that cuts change nothing.
         let begin = at / block.len() * block.len();
-        normal_pairs(Isa::best(), key, (begin / 2) as u32, &mut block);
+        normal_pairs(kernels.isa(), key, (begin / 2) as u32, &mut block);
         let end = (begin + block.len()).min(start + out.len());
         for (position, value) in (at..end).zip(&mut out[at - start..]) {
             let pair = (position - begin) / 2;
@@ -42,10 +42,11 @@ mod tests {
 
     #[test]
     fn values_are_standard_normal_and_do_not_depend_on_how_they_are_cut() {
+        let kernels = Kernels::new(crate::Isa::best());
         let mut whole = vec![0.0; 200_001];
-        fill(7, 3, 0, &mut whole);
+        fill(&kernels, 7, 3, 0, &mut whole);
         let mut part = vec![0.0; 1001];
-        fill(7, 3, 777, &mut part);
+        fill(&kernels, 7, 3, 777, &mut part);
         assert_eq!(part, whole[777..1778]);
         let n = whole.len() as f64;
         let moment = |k: i32| whole.iter().map(|v| f64::from(*v).powi(k)).sum::<f64>() / n;

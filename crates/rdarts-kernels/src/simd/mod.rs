@@ -38,11 +38,6 @@ pub(crate) use avx2::Avx2;
 pub(crate) use avx512::Avx512;
 pub(crate) use portable::Portable;
 
-use std::sync::OnceLock;
-
-/// The instruction set that the program has chosen.
-static CHOSEN: OnceLock<Isa> = OnceLock::new();
-
 /// An instruction set the kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Isa {
@@ -60,26 +55,14 @@ impl Isa {
         [Self::Avx512, Self::Avx2, Self::Portable].into_iter().filter(|isa| isa.is_available()).collect()
     }
 
-    /// The one that was chosen, else the fastest.
+    /// The fastest of them.
     pub fn best() -> Self {
-        *CHOSEN.get_or_init(|| Self::available()[0])
+        Self::available()[0]
     }
 
-    /// Makes this the one that [`Isa::best`] returns, before anyone has asked: results of two do not mix.
-    ///
-    /// # Panics
-    /// If this processor does not have it, or another one is in use.
-    pub fn choose(self) {
-        self.check();
-        let in_use = *CHOSEN.get_or_init(|| self);
-        assert!(in_use == self, "{} is in use, not {}", in_use.name(), self.name());
-    }
-
-    /// Panics unless this processor has it: every entry into the kernels from outside asks once.
+    /// Panics unless this processor has it: nobody gets [`Kernels`](crate::Kernels) who has not asked.
     pub(crate) fn check(self) {
-        static AVAILABLE: OnceLock<Vec<Isa>> = OnceLock::new();
-        let available = AVAILABLE.get_or_init(Self::available);
-        assert!(available.contains(&self), "this processor has no {}", self.name());
+        assert!(self.is_available(), "this processor has no {}", self.name());
     }
 
     /// `avx512`, `avx2` or `portable`.
@@ -193,7 +176,7 @@ macro_rules! kernel {
             }
             match isa.for_channels(channels) {
                 #[cfg(target_arch = "x86_64")]
-                // SAFETY: whoever names an instruction set has gone through `Isa::check`.
+                // SAFETY: whoever names an instruction set has it from `Kernels`, which have gone through `Isa::check`.
                 $crate::simd::Isa::Avx512 => unsafe { avx512($($arg),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.

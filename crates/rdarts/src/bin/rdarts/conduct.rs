@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use rdarts::data::{FOLDER, shown};
 use rdarts::kernels::Isa;
+use rdarts::net::{Device, Engine};
 use rdarts::run::{
     Environment, EpochRecord, Event, HessianImages, HessianSpec, RunDir, RunView, SearchSpec, Spec, for_shell,
 };
@@ -36,8 +37,8 @@ pub fn set_threads(wanted: Option<usize>) -> Result<usize, Exit> {
     Ok(n)
 }
 
-/// Chooses the instruction set of the kernels: the one that RDARTS_ISA names, else the fastest; an unknown name is refused.
-pub fn isa() -> Result<Isa, Exit> {
+/// What computes: the CPU with the instruction set that RDARTS_ISA names, else the fastest; an unknown name is refused.
+pub fn engine() -> Result<Engine, Exit> {
     let available = Isa::available();
     let names: Vec<&str> = available.iter().map(|isa| isa.name()).collect();
     let wanted = std::env::var("RDARTS_ISA").unwrap_or_default();
@@ -50,8 +51,7 @@ pub fn isa() -> Result<Isa, Exit> {
             )));
         }
     };
-    isa.choose();
-    Ok(isa)
+    Ok(Engine::new(Device::flex(), isa))
 }
 
 /// `3 epochs`, `1 epoch`.
@@ -69,7 +69,7 @@ pub fn one_of(names: &[&str]) -> String {
 
 /// The search of a run as the run recorded it: its spec, its space (the one its spec names if it was stopped before
 /// that), and its images, from `data_dir` if they are not where they were; `quiet` tells nothing of their reading.
-pub fn reopen(view: &RunView, data_dir: Option<&Path>, quiet: bool) -> Result<Search, Exit> {
+pub fn reopen(view: &RunView, data_dir: Option<&Path>, engine: Engine, quiet: bool) -> Result<Search, Exit> {
     let mut spec: SearchSpec = view.spec_of_sets(&KnownSets)?;
     if let Some(dir) = data_dir {
         spec.data.images.dir = dir.display().to_string();
@@ -82,7 +82,7 @@ pub fn reopen(view: &RunView, data_dir: Option<&Path>, quiet: bool) -> Result<Se
         None => open_space(&spec.space.name)?,
     };
     let reading = Reading::new(quiet);
-    let search = Search::watched(spec, space, &reading)?;
+    let search = Search::watched(spec, space, engine, &reading)?;
     reading.end();
     Ok(search)
 }
@@ -95,7 +95,7 @@ pub fn conduct(
     json: bool,
     body: impl FnOnce(&mut RunDir, &mut Shown, &AtomicBool) -> Result<Outcome<Found>, TrainError>,
 ) -> Result<ExitCode, Exit> {
-    let here = Environment::detect(threads, isa()?.name());
+    let here = Environment::detect(threads, search.engine.kernels.isa().name());
     let data_dir = &search.spec.data.images.dir;
     let moved = match *data_dir == dir.view().spec::<SearchSpec>()?.data.images.dir {
         true => String::new(),

@@ -15,10 +15,10 @@ mod peak;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use rdarts::kernels::{Isa, buffers};
+use rdarts::kernels::Isa;
 use rdarts::net::{
-    AlphaHessian, Alphas, Batch, Cost, Device, InnerStep, Network, Point, SupernetSpec, Targets, Work, alpha_gradient,
-    unrolled_gradient, weight_gradient,
+    AlphaHessian, Alphas, Batch, Cost, Device, Engine, InnerStep, Network, Point, SupernetSpec, Targets, Work,
+    alpha_gradient, unrolled_gradient, weight_gradient,
 };
 use rdarts::rng::Stream;
 use rdarts::search::hessian::largest_eigenvalue;
@@ -27,7 +27,7 @@ use rdarts::train::memory::check_memory;
 use rdarts::train::optim::{Adam, Sgd, clip_global_norm};
 use serde_json::{Value, json};
 
-use crate::conduct::{count, isa, set_threads};
+use crate::conduct::{count, engine, set_threads};
 use crate::exit::{Exit, out, say};
 use crate::progress::duration;
 
@@ -98,7 +98,8 @@ struct Row {
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
-    isa()?;
+    let engine = engine()?;
+    let isa = engine.kernels.isa();
     let threads = set_threads(args.threads)?;
     let space = open_space(&args.space)?;
     let (n, side) = (args.batch as usize, args.size as usize);
@@ -118,19 +119,20 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let n_alphas: usize = net.n_alphas().iter().sum();
     let mut rows = Vec::new();
     if asked(Kind::First) || asked(Kind::Second) {
-        let mut world = World::new(&net, n, side);
+        let mut world = World::new(&net, isa, n, side);
         if asked(Kind::First) {
             let cost = net.step_cost(n, [side; 2], false);
             rows.push(measure("search step, first order", steps, n, cost, || world.step(false)));
         }
         if asked(Kind::Second) {
             let cost = net.step_cost(n, [side; 2], true);
+            world.forget();
             rows.push(measure("search step, second order", steps, n, cost, || world.step(true)));
         }
     }
     let (mut products, mut columns) = (0, 0);
     // A new one: steps move the weights, and with them the number of products that an eigenvalue takes.
-    let world = World::new(&net, n, side);
+    let mut world = World::new(&net, isa, n, side);
     let [begin, product] = net.hessian_cost(n, [side; 2]);
     if asked(Kind::Product) {
         let hessian = world.hessian();
@@ -139,6 +141,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         rows.push(measure("Hessian-vector product", steps, n, product, || drop(hessian.apply(&v))));
     }
     if asked(Kind::Eigenvalue) {
+        world.forget();
         let row = measure("dominant eigenvalue to 1e-3", steps, n, Cost::default(), || {
             products = largest_eigenvalue(&world.hessian(), 1e-3, &mut Stream::new(1, "lanczos", 0)).n_products;
         });
@@ -146,12 +149,13 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     }
     if asked(Kind::Hessian) {
         let cost = begin + net.full_hessian_cost(n, [side; 2]);
+        world.forget();
         rows.push(measure("full alpha-Hessian", 1, n, cost, || columns = world.hessian().full().n_products));
     }
     // Last: its memory would count as the steps'.
-    let peak = peak::measure(threads);
+    let peak = peak::measure(&engine.kernels, threads);
     let machine = json!({
-        "program": env!("CARGO_PKG_VERSION"), "isa": Isa::best().name(), "threads": threads,
+        "program": env!("CARGO_PKG_VERSION"), "isa": isa.name(), "threads": threads,
         "threads_ran": peak.threads_ran,
         "peak_gmac_per_s": peak.macs / 1e9, "bandwidth_gb_per_s": peak.bytes / 1e9,
     });
@@ -171,7 +175,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         count(args.channels as usize, "channel"),
         count(args.cells as usize, "cell"),
         count(threads, "thread"),
-        Isa::best().name(),
+        isa.name(),
         digits(forward / 1e9)
     );
     out!("this machine: {:.0} GMAC/s on registers, {:.1} GB/s to and from memory", peak.macs / 1e9, peak.bytes / 1e9);
@@ -240,7 +244,7 @@ const EPOCHS: usize = 50;
 /// Everything a search step moves.
 struct World<'a> {
     net: &'a Network,
-    device: Device,
+    engine: Engine,
     side: usize,
     weights: Vec<f32>,
     alphas: Vec<f32>,
@@ -252,7 +256,7 @@ struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    fn new(net: &'a Network, n: usize, side: usize) -> Self {
+    fn new(net: &'a Network, isa: Isa, n: usize, side: usize) -> Self {
         let mut stream = Stream::new(1, "bench", 0);
         let mut batch = || -> (Vec<f32>, Vec<u32>) {
             let images = (0..n * side * side * 3).map(|_| stream.normal() as f32).collect();
@@ -265,7 +269,7 @@ impl<'a> World<'a> {
         let sgd = Sgd::new(weights.len(), 0.9, 3e-4);
         Self {
             net,
-            device: Device::flex(),
+            engine: Engine::new(Device::flex(), isa),
             side,
             weights,
             alphas,
@@ -276,6 +280,11 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Frees what the row before has left.
+    fn forget(&mut self) {
+        self.engine = Engine::new(Device::flex(), self.engine.kernels.isa());
+    }
+
     fn network_alphas(&self) -> Alphas {
         Alphas::from_flat(self.net, &self.alphas.iter().map(|a| f64::from(*a)).collect::<Vec<_>>())
     }
@@ -284,7 +293,7 @@ impl<'a> World<'a> {
     fn step(&mut self, second: bool) {
         const LR: f64 = 0.025;
         let alphas = self.network_alphas();
-        let at = Point { net: self.net, device: &self.device, weights: &self.weights, alphas: &alphas };
+        let at = Point { net: self.net, engine: &self.engine, weights: &self.weights, alphas: &alphas };
         let (train, valid) = (batch(&self.train, self.side), batch(&self.valid, self.side));
         let (_, gradient) = if second {
             let inner = InnerStep { xi: LR, l2: 3e-4, momentum: 0.9, buffer: Some(&self.sgd.buffer[..]) };
@@ -295,16 +304,16 @@ impl<'a> World<'a> {
         let gradient: Vec<f32> = gradient.flat().iter().map(|g| *g as f32).collect();
         self.adam.step(&mut self.alphas, &gradient);
         let alphas = self.network_alphas();
-        let at = Point { net: self.net, device: &self.device, weights: &self.weights, alphas: &alphas };
+        let at = Point { net: self.net, engine: &self.engine, weights: &self.weights, alphas: &alphas };
         let (_, mut gradient) = weight_gradient(at, train);
         clip_global_norm(&mut [&mut gradient], 5.0);
         self.sgd.step(&mut self.weights, &gradient, LR);
-        buffers::give_back(gradient);
+        self.engine.kernels.workspace().give_back(gradient);
     }
 
     fn hessian(&self) -> AlphaHessian<'static> {
         let alphas = self.network_alphas();
-        let at = Point { net: self.net, device: &self.device, weights: &self.weights, alphas: &alphas };
+        let at = Point { net: self.net, engine: &self.engine, weights: &self.weights, alphas: &alphas };
         AlphaHessian::new(at, batch(&self.valid, self.side))
     }
 }
@@ -315,7 +324,6 @@ fn batch((images, labels): &(Vec<f32>, Vec<u32>), side: usize) -> Batch<'_, f32>
 
 /// Times `body`, after one run that warms up unless it is asked for once.
 fn measure(name: &'static str, steps: usize, images: usize, cost: Cost, mut body: impl FnMut()) -> Row {
-    buffers::clear();
     // Writing 5 sets the peak of the resident set back to its present size (Linux).
     let can_measure = std::fs::write("/proc/self/clear_refs", "5").is_ok();
     if steps > 1 {

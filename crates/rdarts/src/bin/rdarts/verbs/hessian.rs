@@ -14,7 +14,7 @@ use rdarts::search::{Search, State};
 use rdarts::train::TrainError;
 use serde_json::json;
 
-use crate::conduct::{isa, measured_on, one_of, reopen, set_threads, trajectory};
+use crate::conduct::{engine, measured_on, one_of, reopen, set_threads, trajectory};
 use crate::exit::{Exit, out};
 use crate::plot::{self, Point};
 
@@ -65,14 +65,14 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     if let Some(t) = args.tolerance.filter(|t| !(*t > 0.0 && *t < 1.0)) {
         return Err(Exit::Input(format!("--tolerance is {t}, but must be above 0 and below 1")));
     }
-    isa()?;
+    let engine = engine()?;
     let view = RunView::open(&args.dir)?;
     view.spec::<SearchSpec>()?;
     set_threads(args.threads)?;
     let name = choose(&view, args.epoch)?;
     // Before the images are read: a search that is running deletes what it needs no more.
     let checkpoint = view.load_checkpoint(&name)?;
-    let mut search = reopen(&view, args.data_dir.as_deref(), args.json)?;
+    let mut search = reopen(&view, args.data_dir.as_deref(), engine, args.json)?;
     let state = State::from_checkpoint(&search, &name.to_string(), checkpoint)?;
     let as_recorded = search.spec.hessian.clone();
     let wanted = hessian_spec(&as_recorded, &args)?;

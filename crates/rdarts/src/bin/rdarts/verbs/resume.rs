@@ -7,7 +7,7 @@ use rdarts::data::shown;
 use rdarts::run::{RunDir, RunError, SearchSpec};
 use rdarts::train::resume;
 
-use crate::conduct::{conduct, data_name, isa, reopen, set_threads};
+use crate::conduct::{conduct, data_name, engine, reopen, set_threads};
 use crate::exit::{Exit, say};
 
 /// Go on after a stop, a kill or a crash, with the same bits as if nothing had happened
@@ -35,9 +35,9 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     if dir.view().is_done() {
         return Err(RunError::Finished { path: args.dir }.into());
     }
-    isa()?;
+    let engine = engine()?;
     let threads = set_threads(args.threads)?;
-    let search = reopen(dir.view(), args.data_dir.as_deref(), args.json)?;
+    let search = reopen(dir.view(), args.data_dir.as_deref(), engine, args.json)?;
     if !args.json {
         say!(
             "{} in space {} on {}: resuming {}",

@@ -10,7 +10,7 @@ use rdarts::space::Space;
 use rdarts::train::images::{data_dir, data_options};
 use rdarts::train::{KnownSets, start};
 
-use crate::conduct::{conduct, count, data_name, isa, one_of, set_threads};
+use crate::conduct::{conduct, count, data_name, engine, one_of, set_threads};
 use crate::exit::{Exit, say, whole};
 use crate::progress::Reading;
 use crate::verbs::data::set_at;
@@ -81,7 +81,7 @@ const DEMO: &str = "demo";
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
-    isa()?;
+    let engine = engine()?;
     let threads = set_threads(args.threads)?;
     let mut overrides = overrides(&args)?;
     // Read once: it may be a pipe, or change meanwhile.
@@ -106,8 +106,8 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     // A preset's number of batches gives way to few images; the user's own is refused if they do not fill it.
     let asked = spec.hessian.batches;
     let search = match SearchSpec::is_named("hessian.batches", file, &overrides)? {
-        true => Search::watched(spec, space, &reading)?,
-        false => Search::fitted(spec, space, &reading)?,
+        true => Search::watched(spec, space, engine, &reading)?,
+        false => Search::fitted(spec, space, engine, &reading)?,
     };
     reading.end();
     let reserved = match reserved {
@@ -272,7 +272,7 @@ fn announce(search: &Search, path: &Path, threads: usize) {
         search.images.split.train.len(),
         search.images.split.valid.len(),
         count(threads, "thread"),
-        rdarts::kernels::Isa::best().name(),
+        search.engine.kernels.isa().name(),
         shown(path),
     );
 }

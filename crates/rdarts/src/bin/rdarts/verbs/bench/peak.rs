@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
-use rdarts::kernels::{Isa, multiply_adds};
+use rdarts::kernels::{Kernels, multiply_adds};
 
 /// What this machine reaches.
 #[derive(Clone, Copy, Debug)]
@@ -27,14 +27,13 @@ const FOR: Duration = Duration::from_millis(500);
 
 /// Measures for about a second on `threads` threads of the current pool: the best of many rounds on registers, the median
 /// on memory, which neighbours share and which now and then has been twice as fast for a moment.
-pub fn measure(threads: usize) -> Peak {
-    let isa = Isa::best();
+pub fn measure(kernels: &Kernels, threads: usize) -> Peak {
     let mut macs = 0f64;
     let before = times_of_threads();
     let begin = Instant::now();
     while begin.elapsed() < FOR {
         let round = Instant::now();
-        let done: usize = (0..threads).into_par_iter().map(|_| multiply_adds(isa)).sum();
+        let done: usize = (0..threads).into_par_iter().map(|_| multiply_adds(kernels)).sum();
         macs = macs.max(done as f64 / round.elapsed().as_secs_f64());
     }
     let both = before.zip(times_of_threads());
@@ -73,7 +72,7 @@ fn times_of_threads() -> Option<[f64; 2]> {
 mod tests {
     #[test]
     fn a_machine_does_more_than_a_million_of_both() {
-        let peak = super::measure(1);
+        let peak = super::measure(&super::Kernels::new(rdarts::kernels::Isa::best()), 1);
         assert!(peak.macs > 1e6 && peak.bytes > 1e6, "{peak:?}");
         assert!(peak.threads_ran.is_none_or(|ran| ran > 0.0 && ran <= 1.0), "{peak:?}");
     }
