@@ -42,13 +42,15 @@ pub enum RunError {
     },
     /// There is a run already.
     #[error(
-        "`{}` already holds a run: go on with `rdarts resume {}` or name a new directory",
+        "`{}` already holds a run{}: name a new directory",
         shown(path),
-        for_shell(path)
+        if *is_done { ", which has finished".to_string() } else { format!(" that `rdarts resume {}` goes on with", for_shell(path)) }
     )]
     IsARun {
         /// The directory.
         path: PathBuf,
+        /// Whether it has finished.
+        is_done: bool,
     },
     /// The run has ended.
     #[error("the run in `{}` has finished, there is nothing to resume", shown(path))]

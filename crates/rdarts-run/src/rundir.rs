@@ -539,7 +539,7 @@ fn refuse_occupied(path: &Path) -> Result<(), RunError> {
         Err(err) => return Err(io_error("create the run directory", path)(err)),
     };
     if path.join(FORMAT).exists() && path.join(SPEC).exists() {
-        return Err(RunError::IsARun { path: path.to_path_buf() });
+        return Err(RunError::IsARun { path: path.to_path_buf(), is_done: path.join(DONE).exists() });
     }
     for entry in entries {
         let entry = entry.map_err(io_error("list", path))?;

@@ -420,7 +420,7 @@ fn create_refuses_directories_that_hold_something() {
     let err = RunDir::create(&path, &spec()).unwrap_err().to_string();
     assert_eq!(
         err,
-        format!("`{shown}` already holds a run: go on with `rdarts resume {shown}` or name a new directory")
+        format!("`{shown}` already holds a run that `rdarts resume {shown}` goes on with: name a new directory")
     );
 
     let other = tempfile::tempdir().unwrap();

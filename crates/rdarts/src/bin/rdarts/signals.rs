@@ -17,8 +17,11 @@ use crate::exit::{Exit, INTERRUPTED};
 const STOPPING: [(i32, bool); 6] =
     [(SIGINT, true), (SIGTERM, true), (SIGHUP, true), (SIGUSR1, false), (SIGUSR2, false), (SIGXCPU, false)];
 
-/// A closing terminal may send its hang-up twice, the shell's and its own; a hand is slower.
+/// A closing terminal may send its hang-up twice, the shell's and its own.
 const ONE_EVENT: Duration = Duration::from_millis(500);
+
+/// `timeout` sends its signal to the program and to its group; a hand on Ctrl-C is slower.
+const ONE_STROKE: Duration = Duration::from_millis(50);
 
 /// Lets a write beyond the limit of file sizes fail like one to a full disk, with a sentence, instead of ending the
 /// process.
@@ -46,7 +49,8 @@ pub fn stop_flag(again: &str, say: impl Fn(&str) + Send + 'static) -> Result<Arc
                 continue;
             };
             let forces = STOPPING.iter().any(|(other, forces)| *other == signal && *forces);
-            if forces && (signal == SIGINT || first.elapsed() > ONE_EVENT) {
+            let apart = if signal == SIGINT { ONE_STROKE } else { ONE_EVENT };
+            if forces && first.elapsed() > apart {
                 say(&format!("Stopped at once; `{again}` goes on from the last checkpoint."));
                 std::process::exit(i32::from(INTERRUPTED));
             }

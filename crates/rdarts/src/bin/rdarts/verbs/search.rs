@@ -249,7 +249,7 @@ fn data_directory(spec: &SearchSpec) -> Result<String, Exit> {
 fn announce(search: &Search, path: &Path, threads: usize) {
     let spec = &search.spec;
     let small = match spec.preset.as_str() {
-        "demo" => " (preset demo: small and first order, to show the method)".to_string(),
+        "demo" => " (preset demo: small, to show the method)".to_string(),
         other => format!(" (preset {other})"),
     };
     say!(
