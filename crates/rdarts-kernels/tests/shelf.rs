@@ -64,10 +64,10 @@ fn two_workspaces_share_nothing() {
     assert_eq!(one.workspace().idle(), full);
     assert!(other.workspace().idle() > empty);
     // A clone is the same one, and a buffer outlives whoever made its workspace.
-    let buffer = one.clone().workspace().buffer(50_000);
+    let buffer = one.clone().workspace().buffer(90_000);
     assert!(one.workspace().idle() < full);
     drop((one, other));
-    assert_eq!(buffer.len(), 50_000);
+    assert_eq!(buffer.len(), 90_000);
 }
 
 /// Cells of several sizes are evaluated, then the same with NaN everywhere, then again.
