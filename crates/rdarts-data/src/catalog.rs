@@ -262,7 +262,11 @@ const fn names() -> [&'static str; TABLE.len() + 1] {
 fn unknown(name: &str) -> DataError {
     let nearest = rdarts_text::nearest(name, NAMES);
     let nearest = nearest.map_or(String::new(), |known| format!("the nearest name is '{known}' and "));
-    DataError::UnknownDataset { name: name.to_owned(), nearest, known: NAMES.join(", ") }
+    DataError::UnknownDataset {
+        name: name.to_owned(),
+        nearest,
+        known: catalog().iter().map(|entry| entry.name).collect::<Vec<_>>().join(", "),
+    }
 }
 
 /// A deviation of zero is nothing to normalize by, and a channel without one nothing to learn from.
@@ -298,7 +302,8 @@ mod tests {
             message("fashion-mnst"),
             "no data set is called 'fashion-mnst', the nearest name is 'fashion-mnist' and all names are: fashion-mini, \
              fashion-mnist, mnist, kmnist, emnist-byclass, emnist-bymerge, emnist-balanced, emnist-letters, \
-             emnist-digits, emnist-mnist, cifar10, cifar100, cifar100-coarse, svhn, svhn-extra, folder"
+             emnist-digits, emnist-mnist, cifar10, cifar100, cifar100-coarse, svhn, svhn-extra; a folder of images is \
+             named by its path"
         );
         assert!(message("Fashion-Mini").contains("the nearest name is 'fashion-mini'"));
         assert!(message("").contains("no data set is called '', all names are: fashion-mini, fashion-mnist, mnist"));

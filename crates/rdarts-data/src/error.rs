@@ -12,7 +12,7 @@ use rdarts_text::shown;
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum DataError {
     /// A name that is not in [`crate::NAMES`].
-    #[error("no data set is called '{name}', {nearest}all names are: {known}")]
+    #[error("no data set is called '{name}', {nearest}all names are: {known}; a folder of images is named by its path")]
     UnknownDataset {
         /// The name asked for.
         name: String,

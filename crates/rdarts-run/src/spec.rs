@@ -264,6 +264,17 @@ pub enum SpecError {
 }
 
 impl SpecError {
+    /// The same error where an override is one that `flag` knows as the text of an argument.
+    pub fn of_flags(mut self, flag: impl Fn(&str) -> Option<&'static str>) -> Self {
+        if let SpecError::BadValue { origin, .. } = &mut self
+            && let Origin::Override(text) = origin
+            && let Some(name) = flag(text)
+        {
+            *origin = Origin::Flag(name);
+        }
+        self
+    }
+
     /// Whether the system refuses, and not the content of the spec.
     pub fn is_system(&self) -> bool {
         matches!(self, SpecError::Text(err) if err.is_system())
@@ -283,6 +294,8 @@ pub enum Origin {
     Override(String),
     /// The argument that names the preset.
     Argument,
+    /// An argument that sets a key, such as `--method`.
+    Flag(&'static str),
     /// A spec made by a program.
     Program,
 }
@@ -295,6 +308,7 @@ impl fmt::Display for Origin {
             Origin::File(file) => write!(f, "{file}"),
             Origin::Override(text) => write!(f, "--set {}", escaped(text)),
             Origin::Argument => write!(f, "--preset"),
+            Origin::Flag(name) => f.write_str(name),
             Origin::Program => write!(f, "spec"),
         }
     }

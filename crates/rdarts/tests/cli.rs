@@ -326,6 +326,19 @@ fn bad_input_gets_one_sentence_and_exit_code_2() {
     let out = small(dir, "run", &["--set", "search.epochs=1"]);
     // `search.epochs` stands twice then: the last one counts.
     assert!(out.status.success(), "{}", text(&out.stderr));
+    refuses(dir, &["search", "run"], &["run is a run: `rdarts search run/spec.toml` begins another"]);
+    refuses(
+        dir,
+        &["search", "--method", "DARTS"],
+        &["--method: `search.method` is \"DARTS\", but must be one of \"darts\""],
+    );
+    refuses(
+        dir,
+        &["search", "--data", "./my-images"],
+        &["--data is the path `./my-images`, but there is nothing of this name"],
+    );
+    let negative = run(dir, &["search", "--seed", "-1"]);
+    assert!(String::from_utf8_lossy(&negative.stderr).contains("must be a whole number from 0 to"));
     refuses(dir, &["search", "--out", "run"], &["run", "already holds a run"]);
     std::fs::write(dir.join("run/format"), "rdarts-run 999\n").unwrap();
     refuses(dir, &["resume", "run"], &["999", "newer"]);

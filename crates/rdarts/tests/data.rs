@@ -99,7 +99,7 @@ fn info_tells_classes_statistics_and_augmentation_and_draws_a_sheet() {
         "fashion-mini: 6,000 training and 1,000 test images of 28x28x1 in 10 classes",
         "Part of the program",
         "Ankle boot        600       100",
-        "Augmentation of a search: crop padding 4, flip, Cutout off (its usual length: 14)",
+        "Augmentation of a search with the preset paper: crop padding 4, flip, Cutout off (where it is on, usually 14 pixels)",
         "Contact sheet: sheet.png",
     ] {
         assert!(info.contains(words), "`{words}` is not in:\n{info}");

@@ -78,9 +78,14 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let wanted = hessian_spec(&as_recorded, &args)?;
     search.measure_on(wanted.clone()).map_err(|e| match e {
         TrainError::Input(_) if wanted.batches > search.most_hessian_batches() => Exit::Input(format!(
-            "--batches is {}, but there are only {} of {} images",
+            "--batches is {}, but {} only {} {} of {} images",
             wanted.batches,
+            match wanted.images {
+                HessianImages::Last => "an epoch has",
+                HessianImages::Fixed => "the images that train the alphas fill",
+            },
             search.most_hessian_batches(),
+            if search.most_hessian_batches() == 1 { "batch" } else { "batches" },
             search.spec.search.batch
         )),
         e => e.into(),
@@ -180,7 +185,7 @@ fn choose(view: &RunView, epoch: Option<usize>) -> Result<CheckpointName, Exit> 
     };
     found.cloned().ok_or_else(|| {
         if whole.is_empty() {
-            return Exit::Input(format!("`{}` has no checkpoint yet: its first epoch is not over", shown(view.path())));
+            return Exit::Input(format!("`{}` has no checkpoint of a whole epoch yet", shown(view.path())));
         }
         let mut epochs: Vec<usize> = whole.iter().map(|n| n.epoch).collect();
         epochs.sort_unstable();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rdarts::data::{FOLDER, NAMES, Place, entry, escaped, outline, shape, shown};
-use rdarts::run::{Method, Order, Reservation, RunError, SearchSpec, Spec, SpecError, read_text};
+use rdarts::run::{Method, Order, Reservation, RunError, SearchSpec, Spec, SpecError, for_shell, read_text};
 use rdarts::search::{Search, open_space};
 use rdarts::space::Space;
 use rdarts::train::images::{data_dir, data_options};
@@ -59,11 +59,10 @@ pub struct Args {
     #[arg(long, help = format!("Gradient of the alphas: {}; second is exact, second-fd a finite difference (search.order)", one_of(Order::NAMES)))]
     order: Option<String>,
     /// Seed of everything random (seed)
-    #[arg(long)]
-    #[arg(value_parser = |text: &str| whole(text, 0, i64::MAX as u64))]
+    #[arg(long, allow_negative_numbers = true, value_parser = |text: &str| whole(text, 0, i64::MAX as u64))]
     seed: Option<u64>,
     /// Number of epochs (search.epochs)
-    #[arg(long, value_parser = |text: &str| whole(text, 1, 1_000_000))]
+    #[arg(long, allow_negative_numbers = true, value_parser = |text: &str| whole(text, 1, 1_000_000))]
     epochs: Option<u64>,
     /// Threads that compute; changes the speed, never the result [default: all processors]
     #[arg(long)]
@@ -86,6 +85,14 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let mut overrides = overrides(&args)?;
     // Read once: it may be a pipe, or change meanwhile.
     let file = match &args.spec {
+        Some(path) if path.join("spec.toml").is_file() => {
+            let is_done = path.join("DONE").exists();
+            let path = for_shell(path);
+            let go_on = if is_done { String::new() } else { format!("`rdarts resume {path}` goes on with it, ") };
+            return Err(Exit::Input(format!(
+                "{path} is a run: {go_on}`rdarts search {path}/spec.toml` begins another"
+            )));
+        }
         Some(path) => Some((shown(path), read_text("spec", path).map_err(SpecError::from)?)),
         None => None,
     };
@@ -138,23 +145,43 @@ fn overrides(args: &Args) -> Result<Vec<String>, Exit> {
     let (name, dir) = data(args)?;
     // JSON's escapes are TOML's, but TOML wants one more letter escaped.
     let quote = |v: &String| serde_json::Value::from(v.as_str()).to_string().replace('\u{7f}', "\\u007f");
-    let flags = [
-        ("space.name", args.space.as_ref().map(quote)),
-        ("data.name", name.as_ref().map(quote)),
-        ("data.dir", dir.as_ref().map(quote)),
-        ("search.method", args.method.as_ref().map(quote)),
-        ("search.order", args.order.as_ref().map(quote)),
-        ("seed", args.seed.map(|v| v.to_string())),
-        ("search.epochs", args.epochs.map(|v| v.to_string())),
+    let values = [
+        args.space.as_ref().map(quote),
+        name.as_ref().map(quote),
+        dir.as_ref().map(quote),
+        args.method.as_ref().map(quote),
+        args.order.as_ref().map(quote),
+        args.seed.map(|v| v.to_string()),
+        args.epochs.map(|v| v.to_string()),
     ];
     let mut overrides = args.overrides.clone();
-    overrides.extend(flags.into_iter().filter_map(|(key, value)| value.map(|v| format!("{key}={v}"))));
+    let flags = FLAGS.iter().zip(values);
+    overrides.extend(flags.filter_map(|((_, key), value)| value.map(|v| format!("{key}={v}"))));
     Ok(overrides)
+}
+
+/// The arguments that set a key of the spec.
+const FLAGS: [(&str, &str); 7] = [
+    ("--space", "space.name"),
+    ("--data", "data.name"),
+    ("--data-dir", "data.dir"),
+    ("--method", "search.method"),
+    ("--order", "search.order"),
+    ("--seed", "seed"),
+    ("--epochs", "search.epochs"),
+];
+
+/// The argument that an override was made of, if the user has not written it as `--set` too.
+fn flag_of(args: &Args, text: &str) -> Option<&'static str> {
+    let (key, _) = text.split_once('=')?;
+    let is_own = !args.overrides.iter().any(|own| own == text);
+    FLAGS.iter().find(|(_, known)| is_own && *known == key).map(|(flag, _)| *flag)
 }
 
 fn resolve(args: &Args, file: Option<(&str, &str)>, overrides: &[String]) -> Result<SearchSpec, Exit> {
     let preset = args.preset.as_deref().or(if args.spec.is_none() { Some(DEMO) } else { None });
-    let mut spec = SearchSpec::resolve_text(preset, file, overrides, &KnownSets)?;
+    let resolved = SearchSpec::resolve_text(preset, file, overrides, &KnownSets);
+    let mut spec = resolved.map_err(|e| e.of_flags(|text| flag_of(args, text)))?;
     spec.data.images.dir = data_directory(&spec)?;
     if !matches!(spec.data.images.cache.as_str(), "" | "auto") {
         // As for the data, `resume` may be started elsewhere.
@@ -213,6 +240,9 @@ fn data(args: &Args) -> Result<(Option<String>, Option<String>), Exit> {
         (Some(path), Some(dir)) => Err(Exit::Input(format!(
             "--data is the path `{path}` and --data-dir is `{dir}`, but the data should have one place"
         ))),
+        (Some(path), None) if !Path::new(path).exists() => {
+            Err(Exit::Input(format!("--data is the path `{path}`, but there is nothing of this name")))
+        }
         (Some(path), None) => Ok((Some(set_at(Path::new(path))?.to_string()), Some(path.clone()))),
         (None, dir) => Ok((args.data.clone(), dir.clone())),
     }

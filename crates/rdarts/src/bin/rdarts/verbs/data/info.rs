@@ -154,9 +154,9 @@ impl<'a> Found<'a> {
             p if p > 0.0 && augment.cutout_length > 0 => {
                 format!("Cutout of {} with probability {p}", augment.cutout_length)
             }
-            _ => format!("Cutout off (its usual length: {})", self.shape()[0] / 2),
+            _ => format!("Cutout off (where it is on, usually {} pixels)", self.shape()[0] / 2),
         };
-        out!("Augmentation of a search: crop padding {}, {flip}, {cutout}", augment.crop_padding);
+        out!("Augmentation of a search with the preset paper: crop padding {}, {flip}, {cutout}", augment.crop_padding);
     }
 
     fn print_classes(&self) {
