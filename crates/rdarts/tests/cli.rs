@@ -257,7 +257,7 @@ fn folders_and_their_flags_are_refused_in_one_sentence() {
     let tmp = tempfile::tempdir().unwrap();
     let dir = tmp.path();
     write_pictures(&dir.join("images"), 12);
-    refuses(dir, &["search", "--data", "./absent"], &["absent", "No such file"]);
+    refuses(dir, &["search", "--data", "./absent"], &["absent", "nothing of this name"]);
     refuses(dir, &["search", "--data", "folder"], &["--data-dir"]);
     refuses(dir, &["search", "--data", "./images", "--data-dir", "images"], &["--data", "--data-dir", "one place"]);
     refuses(dir, &["search", "--data", "images", "--set", "data.size=7"], &["data.size", "7", "from 8 to 1024"]);
