@@ -87,17 +87,21 @@ pub fn most_hessian_batches(spec: &SearchSpec, split: &Split) -> usize {
 
 /// Refuses to measure the curvature on more batches than there are.
 pub(crate) fn check_hessian_batches(spec: &SearchSpec, split: &Split) -> Result<(), TrainError> {
-    let (n, batch) = (spec.hessian.batches, spec.search.batch);
-    let most = most_hessian_batches(spec, split);
+    let n = spec.hessian.batches;
+    if n <= most_hessian_batches(spec, split) {
+        return Ok(());
+    }
+    let there_are = few_hessian_batches(spec, split);
+    Err(TrainError::Input(format!("hessian.batches is {n}, but {there_are}: lower it or search.batch")))
+}
+
+/// `an epoch has only 5 batches of 64 images`.
+pub(crate) fn few_hessian_batches(spec: &SearchSpec, split: &Split) -> String {
+    let (most, batch) = (most_hessian_batches(spec, split), spec.search.batch);
     let what = match spec.hessian.images {
         HessianImages::Last => "an epoch has",
         HessianImages::Fixed => "the images that train the alphas fill",
     };
-    if n <= most {
-        return Ok(());
-    }
     let batches = if most == 1 { "batch" } else { "batches" };
-    Err(TrainError::Input(format!(
-        "hessian.batches is {n}, but {what} only {most} {batches} of {batch} images: lower it or search.batch"
-    )))
+    format!("{what} only {most} {batches} of {batch} images")
 }

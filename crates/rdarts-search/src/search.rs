@@ -11,7 +11,7 @@ use rdarts_train::memory::check_memory;
 use rdarts_train::schedule::drop_path_probability;
 use rdarts_train::{SplitImages, Streams, TrainError};
 
-use crate::batches::{NoisyBatch, check_hessian_batches, hessian_batches, most_hessian_batches};
+use crate::batches::{NoisyBatch, check_hessian_batches, few_hessian_batches, hessian_batches, most_hessian_batches};
 
 /// A search: what does not change while it runs.
 pub struct Search {
@@ -122,6 +122,11 @@ impl Search {
     /// How many batches the curvature can be measured on at most, of the images that the spec names.
     pub fn most_hessian_batches(&self) -> usize {
         most_hessian_batches(&self.spec, &self.images.split)
+    }
+
+    /// How many that is, in words: `an epoch has only 5 batches of 64 images`.
+    pub fn few_hessian_batches(&self) -> String {
+        few_hessian_batches(&self.spec, &self.images.split)
     }
 
     /// Measures the curvature on other batches than the spec says; nothing else changes.

@@ -77,17 +77,9 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let as_recorded = search.spec.hessian.clone();
     let wanted = hessian_spec(&as_recorded, &args)?;
     search.measure_on(wanted.clone()).map_err(|e| match e {
-        TrainError::Input(_) if wanted.batches > search.most_hessian_batches() => Exit::Input(format!(
-            "--batches is {}, but {} only {} {} of {} images",
-            wanted.batches,
-            match wanted.images {
-                HessianImages::Last => "an epoch has",
-                HessianImages::Fixed => "the images that train the alphas fill",
-            },
-            search.most_hessian_batches(),
-            if search.most_hessian_batches() == 1 { "batch" } else { "batches" },
-            search.spec.search.batch
-        )),
+        TrainError::Input(_) if wanted.batches > search.most_hessian_batches() => {
+            Exit::Input(format!("--batches is {}, but {}", wanted.batches, search.few_hessian_batches()))
+        }
         e => e.into(),
     })?;
     let epoch = name.epoch;
