@@ -8,7 +8,7 @@ use rdarts_kernels::backward::{Pushforward, Want, vjp, vjp_last};
 use rdarts_kernels::cell::{CellInput, CellTangent, forward, jvp};
 use rdarts_kernels::spec::{CellDims, CellNoise, CellSpec, weights_len};
 use rdarts_kernels::{Isa, Kernels};
-use rdarts_space::Op;
+use rdarts_space::Space;
 use std::time::Instant;
 
 /// (channels, side of the inputs, channels of s0 and of s1, reduction, reduction before, how many of them there are).
@@ -45,20 +45,8 @@ fn main() {
     let shapes: &[Shape] = if small { &SMALL } else { &SHAPES };
     let which: Option<usize> = args.get(3).and_then(|a| a.parse().ok());
     let batch: usize = args.get(4).and_then(|a| a.parse().ok()).unwrap_or(64);
-    let ops = if full {
-        vec![
-            Op::None,
-            Op::MaxPool3x3,
-            Op::AvgPool3x3,
-            Op::SkipConnect,
-            Op::SepConv3x3,
-            Op::SepConv5x5,
-            Op::DilConv3x3,
-            Op::DilConv5x5,
-        ]
-    } else {
-        vec![Op::SkipConnect, Op::SepConv3x3]
-    };
+    let space = Space::builtin(if full { "darts" } else { "s2" }).expect("a built-in space");
+    let ops = space.normal[0].clone();
     let kernels = Kernels::new(Isa::best());
     let give_back = |gradient| kernels.workspace().give_back(gradient);
     let mut total = [0.0; 5];
