@@ -64,7 +64,7 @@ impl World {
     fn new(Case { op, shape: (_, c, side, reduction) }: Case) -> Self {
         let c_in = if reduction { 2 * c } else { 4 * c };
         let edges = vec![vec![op]; 2];
-        let spec = CellSpec { nodes: 1, c, c_prev_prev: c_in, c_prev: c_in, reduction, reduction_prev: false, edges };
+        let spec = CellSpec { nodes: 1, c, c_prev_prev: c_in, c_prev: c_in, reduction, reduction_prev: false, edges, discrete: None };
         let dims = CellDims { n: BATCH, side0: [side; 2], side1: [side; 2] };
         let [h, wd] = dims.side_out(&spec);
         let state = values(BATCH * side * side * c_in);
@@ -81,7 +81,7 @@ impl World {
     }
 
     fn input(&self) -> CellInput<'_> {
-        CellInput { s0: &self.s[0], s1: &self.s[1], p: &self.p, w: &self.w }
+        CellInput { s0: &self.s[0], s1: &self.s[1], p: &self.p, w: &self.w, running: None }
     }
 
     fn tangent(&self) -> CellTangent<'_> {

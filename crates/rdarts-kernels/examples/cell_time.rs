@@ -67,7 +67,7 @@ fn main() {
         let s0 = fill(batch * side0 * side0 * c_prev_prev);
         let s1 = fill(batch * side * side * c_prev);
         let (p, w) = (fill(spec.n_alphas()), fill(weights_len(&spec.weights())));
-        let input = CellInput { s0: &s0, s1: &s1, p: &p, w: &w };
+        let input = CellInput { s0: &s0, s1: &s1, p: &p, w: &w, running: None };
         let [h, wd] = dims.side_out(&spec);
         let mut out = fill(batch * h * wd * 4 * c);
         let (mut g, mut d) = (fill(out.len()), fill(out.len()));

@@ -49,6 +49,14 @@ pub fn weight_gradient(spec: &HeadSpec, means: &[f32], g: &[f32]) -> Vec<f32> {
     dw.iter().map(|v| *v as f32).collect()
 }
 
+/// Gradient of the means, (n, c): W g.
+pub(crate) fn mean_gradient(spec: &HeadSpec, w: &[f32], g: &[f32]) -> Vec<f32> {
+    let row = |g: &[f32], ch: usize| -> f64 {
+        (0..spec.classes).map(|k| f64::from(w[ch * spec.classes + k]) * f64::from(g[k])).sum()
+    };
+    g.chunks(spec.classes).flat_map(|g| (0..spec.c_in).map(move |ch| row(g, ch) as f32)).collect()
+}
+
 /// Gradient of the input, (n, px, c): each pixel takes its share of W' g (plus W_dot' d for the vjp of the jvp).
 pub fn input_gradient(kernels: &Kernels, spec: &HeadSpec, px: usize, terms: &[(&[f32], &[f32])]) -> Vec<f32> {
     let (c, n) = (spec.c_in, terms[0].1.len() / spec.classes);

@@ -27,6 +27,8 @@ pub mod stem;
 
 pub mod head;
 
+pub mod auxiliary;
+
 pub mod workspace;
 
 mod kernels;

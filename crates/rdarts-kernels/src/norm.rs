@@ -1,4 +1,4 @@
-//! Batch norm without affine part, and its derivatives, as per-channel coefficients.
+//! Batch norm and its derivatives, as per-channel coefficients.
 //!
 //! For a channel of N values y with mean m, biased variance v and i = 1 / sqrt(v + eps):
 //!
@@ -8,6 +8,9 @@
 //! * vjp of the jvp, cotangents a of yhat and b of yhat', with q = a - s i b - mean(b yhat) i y':
 //!   ybar' = i (b - mean(b) - yhat mean(b yhat)),
 //!   ybar  = i (q - mean(q) - yhat (mean(yhat q) + mean(b yhat')))
+//!
+//! A scale and a shift (z = scale yhat + shift, discrete networks alone, first derivatives alone) are factors per channel
+//! that go with p: dz/dscale = yhat, dz/dshift = 1.
 //!
 //! All of them are sums of tensors with one coefficient per channel, and all coefficients follow from channel
 //! sums. So batch norm needs no kernel of its own: `dots` gives the sums, `blend` applies the coefficients, and
@@ -65,6 +68,10 @@ pub(crate) struct Norm {
     pub count: f64,
     pub mean: Vec<f64>,
     pub inv: Vec<f64>,
+    /// Scale and shift, of a norm that has them.
+    pub factors: Option<[Vec<f64>; 2]>,
+    /// Statistics that are given, or none at all: the gradient of the input does not go through them.
+    pub is_fixed: bool,
 }
 
 /// Statistics of the tangent of a batch norm's input.
@@ -97,20 +104,62 @@ impl NormTangent {
 impl Norm {
     pub fn from_moments(m: &Moments) -> Self {
         let inv = m.m2.iter().map(|m2| 1.0 / (m2 / m.count + BN_EPS).sqrt()).collect();
-        Self { count: m.count, mean: m.mean.clone(), inv }
+        Self { count: m.count, mean: m.mean.clone(), inv, ..Self::default() }
     }
 
-    /// yhat as coefficients.
+    /// Of a channel's given mean and variance.
+    pub fn given(mean: &[f32], variance: &[f32]) -> Self {
+        let inv = variance.iter().map(|v| 1.0 / (f64::from(*v) + BN_EPS).sqrt()).collect();
+        Self { count: 1.0, mean: mean.iter().map(|m| f64::from(*m)).collect(), inv, factors: None, is_fixed: true }
+    }
+
+    /// What changes nothing.
+    pub fn identity(c: usize) -> Self {
+        Self { count: 1.0, mean: vec![0.0; c], inv: vec![1.0; c], factors: None, is_fixed: true }
+    }
+
+    /// The same with scale and shift, as they lie behind one another.
+    pub fn with_factors(mut self, w: &[f32]) -> Self {
+        let c = self.mean.len();
+        let wide = |w: &[f32]| w.iter().map(|v| f64::from(*v)).collect();
+        self.factors = Some([wide(&w[..c]), wide(&w[c..2 * c])]);
+        self
+    }
+
+    /// The variance as PyTorch's running statistics take it, unbiased.
+    pub fn unbiased_variance(&self) -> impl Iterator<Item = f64> + '_ {
+        let correction = self.count / (self.count - 1.0).max(1.0);
+        self.inv.iter().map(move |i| (1.0 / (i * i) - BN_EPS).max(0.0) * correction)
+    }
+
+    fn scale(&self, c: usize) -> f64 {
+        self.factors.as_ref().map_or(1.0, |[scale, _]| scale[c])
+    }
+
+    fn shift(&self, c: usize) -> f64 {
+        self.factors.as_ref().map_or(0.0, |[_, shift]| shift[c])
+    }
+
+    /// The gradients of scale and shift of p z, behind one another, from the sums of the cotangent.
+    pub fn factor_gradients(&self, sums: &Sums, p: f64) -> Vec<f32> {
+        let channels = 0..self.mean.len();
+        let scale = channels.map(|c| (p * self.inv[c] * (sums.g_y[c] - self.mean[c] * sums.g[c])) as f32);
+        scale.chain(sums.g.iter().map(|g| (p * g) as f32)).collect()
+    }
+
+    /// z as coefficients.
     pub fn affine(&self) -> Affine {
         self.scaled(1.0)
     }
 
-    /// p * yhat as coefficients.
+    /// p * z as coefficients.
     pub fn scaled(&self, p: f64) -> Affine {
+        let of_y = |c: usize| p * self.scale(c) * self.inv[c];
+        let channels = 0..self.mean.len();
         Affine {
             of_dot: Vec::new(),
-            of_y: self.inv.iter().map(|i| (p * i) as f32).collect(),
-            shift: self.inv.iter().zip(&self.mean).map(|(i, m)| (-p * i * m) as f32).collect(),
+            of_y: channels.clone().map(|c| of_y(c) as f32).collect(),
+            shift: channels.map(|c| (p * self.shift(c) - of_y(c) * self.mean[c]) as f32).collect(),
         }
     }
 
@@ -125,6 +174,7 @@ impl Norm {
 
     /// p * yhat' + p_dot * yhat as coefficients.
     pub fn tangent_affine(&self, t: &NormTangent, p: f64, p_dot: f64) -> Affine {
+        debug_assert!(self.factors.is_none() && !self.is_fixed, "only a supernet's norms have tangents");
         let channels = 0..self.mean.len();
         let of_y = |c: usize| p_dot * self.inv[c] - p * self.inv[c] * self.inv[c] * t.s[c];
         Affine {
@@ -180,8 +230,8 @@ pub(crate) struct Gradient {
 /// The tangent of a batch norm's input, and the sums of the cotangent d of the tangent of its output, as if that were g.
 pub(crate) type Tangent<'a> = (&'a NormTangent, &'a Sums);
 
-/// Gradient at the input of z = p * yhat (and z' = p yhat' + p_dot yhat), for channel c taking (p, p_dot) = weight(c),
-/// from the sums of the cotangents g of z and d of z'.
+/// Gradient at the input of p z (and of z' = p yhat' + p_dot yhat), for channel c taking (p, p_dot) = weight(c), from the
+/// sums of the cotangents g of the value and d of the tangent.
 pub(crate) fn gradient(
     norm: &Norm,
     tangent: Option<Tangent<'_>>,
@@ -191,6 +241,13 @@ pub(crate) fn gradient(
     let mut out = Gradient::default();
     for c in 0..norm.mean.len() {
         let (p, p_dot) = weight(c);
+        let p = p * norm.scale(c);
+        if norm.is_fixed {
+            out.of_g.push((norm.inv[c] * p) as f32);
+            out.of_y.push(0.0);
+            out.shift.push(0.0);
+            continue;
+        }
         let (n, m, i) = (norm.count, norm.mean[c], norm.inv[c]);
         // a = p g + p_dot d and b = p d are the cotangents of yhat and yhat'.
         let (d, d_y, d_dot) = match tangent {

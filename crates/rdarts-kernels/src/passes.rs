@@ -8,7 +8,7 @@
 //! begins); one goes through the second stages.
 
 use crate::backward::Want;
-use crate::plan::{Branch, Part, Placed, Plan, Summand, Unit};
+use crate::plan::{Branch, NormKind, Part, Placed, Plan, Summand, Unit};
 use crate::stage::Gating;
 
 /// Steps that are taken one after the other of a few images at a time.
@@ -327,7 +327,7 @@ impl Back<'_> {
 
     /// Without gradients of p, only batch norms need sums.
     fn is_summed(&self, b: &Branch) -> bool {
-        self.want.p || !b.stages.is_empty()
+        self.want.p || b.stages.last().is_some_and(|placed| placed.kind != NormKind::Identity)
     }
 
     pub fn passes(&self) -> Vec<Pass<BackStep>> {
@@ -533,7 +533,7 @@ mod tests {
         for (ops, reduction) in kinds.iter().flat_map(|ops| [(ops, false), (ops, true)]) {
             let mut edges = vec![ops.to_vec(); 9];
             edges[3].clear();
-            let spec = CellSpec { nodes: 3, c: 8, c_prev_prev: 8, c_prev: 8, reduction, reduction_prev: false, edges };
+            let spec = CellSpec { nodes: 3, c: 8, c_prev_prev: 8, c_prev: 8, reduction, reduction_prev: false, edges, discrete: None };
             let dims = CellDims { n: 2, side0: [8; 2], side1: [8; 2] };
             let mut plan = Plan::new(&spec, dims);
             for (large, unit) in [(0, 0), (usize::MAX, 0), (usize::MAX, usize::MAX)] {

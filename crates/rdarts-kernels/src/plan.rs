@@ -45,6 +45,20 @@ pub(crate) struct Placed {
     pub weights: usize,
     /// Which batch norm follows it, and which buffer its output has.
     pub norm: usize,
+    /// What that one is.
+    pub kind: NormKind,
+}
+
+/// What a batch norm behind a stage does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NormKind {
+    /// In a supernet: it has neither scale nor shift.
+    Plain,
+    /// In a discrete cell: its scale, then its shift, lie here in the cell's flat slice, mean and variance here in that
+    /// of its running statistics.
+    Affine { at: usize, running: usize },
+    /// A discrete cell has none behind a pool.
+    Identity,
 }
 
 /// What a branch adds to its node.
@@ -80,6 +94,8 @@ impl Summand {
 #[derive(Clone, Debug)]
 pub(crate) struct Branch {
     pub edge: usize,
+    /// Which drop-path factors it has: those of its edge, in a discrete cell its own.
+    pub path: usize,
     /// Its mixing weight.
     pub alpha: usize,
     pub state: usize,
@@ -107,6 +123,12 @@ pub(crate) struct Plan {
     /// In which the branches go forward; they go back in the opposite order.
     pub units: Vec<Unit>,
     pub n_norms: usize,
+    /// Of each batch norm what it is, and its channels.
+    pub norms: Vec<(NormKind, usize)>,
+    /// Running statistics.
+    pub n_running: usize,
+    /// Drop-path factors of an image.
+    pub n_paths: usize,
     /// Values of one image in each buffer: one per norm, one per node (empty: nodes lie in the output), then noise.
     pub buffer_lens: Vec<usize>,
     pub n_weights: usize,
@@ -124,11 +146,20 @@ impl Plan {
         let expected0 = if spec.reduction_prev { dims.side0.map(|s| s.div_ceil(2)) } else { dims.side0 };
         assert_eq!(expected0, side_in, "s0 and s1 do not fit together");
         assert_eq!(spec.edges.len(), spec.edge_list().len(), "a cell of {} nodes needs other edges", spec.nodes);
-        let (mut weights, mut norm) = (0, 0);
+        let (mut weights, mut norm, mut running) = (0, 0, 0);
         let mut lens = Vec::new();
+        let mut norms = Vec::new();
         let mut place = |stage: Stage| {
-            let placed = Placed { stage, weights, norm };
-            weights += stage.weight_lens().iter().sum::<usize>();
+            let at = weights + stage.weight_lens().iter().sum::<usize>();
+            let kind = match spec.discrete {
+                None => NormKind::Plain,
+                Some(_) if spec.is_affine(&stage) => NormKind::Affine { at, running },
+                Some(_) => NormKind::Identity,
+            };
+            let placed = Placed { stage, weights, norm, kind };
+            let own = if matches!(kind, NormKind::Affine { .. }) { 2 * stage.c_out } else { 0 };
+            (weights, running) = (at + own, running + own);
+            norms.push((kind, stage.c_out));
             norm += 1;
             lens.push(stage.len_out());
             placed
@@ -167,7 +198,8 @@ impl Plan {
                     }
                 };
                 let alpha = spec.alpha_offset(edge) + o;
-                branches.push(Branch { edge, alpha, state, node, summand, stages, serves: Vec::new() });
+                let path = if spec.discrete.is_some() { alpha } else { edge };
+                branches.push(Branch { edge, path, alpha, state, node, summand, stages, serves: Vec::new() });
             }
         }
         let n_norms = norm;
@@ -197,6 +229,9 @@ impl Plan {
             units: Vec::new(),
             branches,
             n_norms,
+            norms,
+            n_running: running,
+            n_paths: spec.n_paths(),
             buffer_lens: lens,
             n_weights: weights,
             n_alphas: spec.n_alphas(),
@@ -423,7 +458,7 @@ mod tests {
 
     fn plan(ops: &[Op], c: usize, side: usize, n: usize, reduction: bool) -> Plan {
         let edges = vec![ops.to_vec(); 14];
-        let spec = CellSpec { nodes: 4, c, c_prev_prev: c, c_prev: c, reduction, reduction_prev: false, edges };
+        let spec = CellSpec { nodes: 4, c, c_prev_prev: c, c_prev: c, reduction, reduction_prev: false, edges, discrete: None };
         Plan::new(&spec, CellDims { n, side0: [side; 2], side1: [side; 2] })
     }
 

@@ -4,12 +4,14 @@
 //! `[c_in][c_out]`, a full convolution `[kh * kw * c_in][c_out]`; PyTorch's are (c, 1, k, k) and
 //! (c_out, c_in, kh, kw). All weights of a cell lie in one flat slice, in the order of [`CellSpec::weights`].
 //!
-//! A strided operation of an image of h rows gives ceil(h / 2) rows. Batch norm (not affine inside a cell)
-//! uses the statistics of the batch, biased variance, eps = [`BN_EPS`].
+//! A strided operation of an image of h rows gives ceil(h / 2) rows. Batch norm uses the statistics of the batch, biased
+//! variance, eps = [`BN_EPS`]. Inside a cell of a supernet it has neither scale nor shift, and pools have one too; a
+//! discrete cell's has both, its pools have none, and it can use given statistics in place of the batch's.
 
 use rdarts_space::Op;
 
 use crate::ops::{self, Action, Start};
+use crate::stage::Stage;
 
 /// The eps of every batch norm.
 pub const BN_EPS: f64 = 1e-5;
@@ -130,6 +132,20 @@ pub fn weights_len(weights: &[Weight]) -> usize {
     weights.iter().map(|w| w.kind.len()).sum()
 }
 
+/// A batch norm that has running statistics, of the mean and the variance of each channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NormPlace {
+    /// PyTorch's name inside the module, for example `_ops.3.op.3`.
+    pub name: String,
+    /// Channels.
+    pub c: usize,
+}
+
+/// Number of running values: of each norm its means, then its variances.
+pub fn running_len(norms: &[NormPlace]) -> usize {
+    norms.iter().map(|norm| 2 * norm.c).sum()
+}
+
 /// The stem: 3x3 convolution (padding 1) and an affine batch norm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StemSpec {
@@ -147,6 +163,11 @@ impl StemSpec {
             ("1.weight".into(), WeightKind::Vector { c: self.c_out, ones: true }),
             ("1.bias".into(), WeightKind::Vector { c: self.c_out, ones: false }),
         ])
+    }
+
+    /// Its batch norm, `1`.
+    pub fn norms(&self) -> Vec<NormPlace> {
+        vec![NormPlace { name: "1".into(), c: self.c_out }]
     }
 }
 
@@ -169,8 +190,56 @@ impl HeadSpec {
     }
 }
 
-/// One cell of the supernet. Node i (of `nodes`) sums a mixed operation over the states 0..2+i: states 0 and 1
-/// are the preprocessed inputs, state 2+i is node i. The output is the concatenation of all nodes.
+/// The auxiliary head of a training: relu, average pool to 2x2, 1x1 convolution to 128 channels, batch norm, relu, 2x2
+/// convolution to 768, batch norm, relu, linear layer. At 8x8 pixels the windows of the pool are those of the DARTS code,
+/// 5x5 at stride 3; at other sizes each covers half of the rows and columns, rounded up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuxiliarySpec {
+    /// Channels that enter.
+    pub c_in: usize,
+    /// Number of classes.
+    pub classes: usize,
+}
+
+impl AuxiliarySpec {
+    /// Channels behind its two convolutions.
+    pub const WIDTHS: [usize; 2] = [128, 768];
+
+    /// `features.2.weight` (1x1 convolution), `features.3.*` (batch norm), `features.5.weight` (2x2 convolution),
+    /// `features.6.*` (batch norm), `classifier.*`.
+    pub fn weights(&self) -> Vec<Weight> {
+        let [narrow, wide] = Self::WIDTHS;
+        let conv = |k, c_in, c_out| WeightKind::Conv { kh: k, kw: k, c_in, c_out };
+        let vector = |c, ones| WeightKind::Vector { c, ones };
+        weight_list([
+            ("features.2.weight".into(), conv(1, self.c_in, narrow)),
+            ("features.3.weight".into(), vector(narrow, true)),
+            ("features.3.bias".into(), vector(narrow, false)),
+            ("features.5.weight".into(), conv(2, narrow, wide)),
+            ("features.6.weight".into(), vector(wide, true)),
+            ("features.6.bias".into(), vector(wide, false)),
+            ("classifier.weight".into(), WeightKind::Linear { c_in: wide, c_out: self.classes }),
+            ("classifier.bias".into(), vector(self.classes, false)),
+        ])
+    }
+
+    /// Its batch norms, `features.3` and `features.6`.
+    pub fn norms(&self) -> Vec<NormPlace> {
+        let [narrow, wide] = Self::WIDTHS;
+        vec![NormPlace { name: "features.3".into(), c: narrow }, NormPlace { name: "features.6".into(), c: wide }]
+    }
+
+    /// The two windows of the pool along the rows and along the columns.
+    pub fn windows(side: [usize; 2]) -> [[std::ops::Range<usize>; 2]; 2] {
+        if side == [8; 2] {
+            return [(); 2].map(|()| [0..5, 3..8]);
+        }
+        side.map(|len| [0, 1].map(|i| i * len / 2..((i + 1) * len).div_ceil(2)))
+    }
+}
+
+/// One cell. Node i (of `nodes`) sums a mixed operation over the states 0..2+i: states 0 and 1 are the preprocessed
+/// inputs, state 2+i is node i. The output is the concatenation of all nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CellSpec {
     /// Intermediate nodes.
@@ -187,6 +256,19 @@ pub struct CellSpec {
     pub reduction_prev: bool,
     /// Operations of each edge, edges in the order (node 0: states 0, 1), (node 1: states 0, 1, 2), ...
     pub edges: Vec<Vec<Op>>,
+    /// What makes it a cell of a discrete network; none in a supernet.
+    pub discrete: Option<Discrete>,
+}
+
+/// What a cell of a discrete network has in place of a supernet's: batch norms with scale and shift behind its
+/// convolutions and none behind its pools, mixing weights that are constants, drop path of every operation by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Discrete {
+    /// PyTorch's number of each operation, its place in the genotype, in the order of the mixing weights.
+    pub order: Vec<usize>,
+    /// The nodes that make up the output, in this order. The passes over a cell leave all of them in one tensor; who calls
+    /// them takes these out.
+    pub concat: Vec<usize>,
 }
 
 impl CellSpec {
@@ -212,25 +294,75 @@ impl CellSpec {
 
     /// Channels of the output.
     pub fn c_out(&self) -> usize {
+        self.c * self.discrete.as_ref().map_or(self.nodes, |discrete| discrete.concat.len())
+    }
+
+    /// Channels of all nodes side by side, which is what the passes over a cell write and read.
+    pub fn c_nodes(&self) -> usize {
         self.nodes * self.c
+    }
+
+    /// The nodes of the output, in their order, if that is not all of them as they stand.
+    pub fn concat(&self) -> Option<&[usize]> {
+        let concat = &self.discrete.as_ref()?.concat;
+        (!concat.iter().copied().eq(0..self.nodes)).then_some(concat)
+    }
+
+    /// Number of drop-path factors of an image: one for each edge, or, of a discrete cell, for each operation.
+    pub fn n_paths(&self) -> usize {
+        if self.discrete.is_some() { self.n_alphas() } else { self.edges.len() }
+    }
+
+    /// Of each drop-path factor, whether drop path may make it zero: not where a discrete cell has the identity.
+    pub fn droppable(&self) -> Vec<bool> {
+        if self.discrete.is_none() {
+            return vec![true; self.edges.len()];
+        }
+        let of_edge = |(e, _, state): (usize, usize, usize)| {
+            let stride = self.stride(state);
+            self.edges[e].iter().map(move |op| !(*op == Op::SkipConnect && stride == 1))
+        };
+        self.edge_list().into_iter().flat_map(of_edge).collect()
     }
 
     /// All weights under their PyTorch names.
     pub fn weights(&self) -> Vec<Weight> {
-        // They do not depend on the size of images.
-        let side = [1; 2];
-        let pre = (0..2).map(|i| (format!("preprocess{i}."), vec![ops::preprocess(self, i, side)]));
-        let edges = self.edge_list().into_iter().flat_map(|(e, _, state)| {
-            let start = Start { side, c: self.c, stride: self.stride(state) };
-            self.edges[e].iter().enumerate().map(move |(o, op)| match ops::action(*op, start) {
-                Action::Stages(stages) => (format!("_ops.{e}._ops.{o}."), stages),
-                _ => (String::new(), Vec::new()),
-            })
-        });
-        weight_list(pre.chain(edges).flat_map(|(prefix, stages)| {
-            let named = stages.into_iter().flat_map(|stage| stage.names.into_iter().zip(stage.weights()));
-            named.filter_map(move |(name, kind)| Some((format!("{prefix}{name}"), kind?)))
+        weight_list(self.stages().into_iter().flat_map(|(prefix, stage)| {
+            let named = stage.names.into_iter().zip(stage.weights());
+            let weights = named.filter_map(|(name, kind)| Some((name.to_string(), kind?)));
+            let norm = |(name, ones)| (format!("{}.{name}", stage.norm), WeightKind::Vector { c: stage.c_out, ones });
+            let norms = [("weight", true), ("bias", false)].into_iter().filter(|_| self.is_affine(&stage)).map(norm);
+            weights.chain(norms).map(|(name, kind)| (format!("{prefix}{name}"), kind)).collect::<Vec<_>>()
         }))
+    }
+
+    /// The batch norms of a discrete cell, in the order of its weights.
+    pub fn norms(&self) -> Vec<NormPlace> {
+        let stages = self.stages().into_iter().filter(|(_, stage)| self.is_affine(stage));
+        stages.map(|(prefix, stage)| NormPlace { name: format!("{prefix}{}", stage.norm), c: stage.c_out }).collect()
+    }
+
+    /// Whether the batch norm behind a stage has scale and shift.
+    pub(crate) fn is_affine(&self, stage: &Stage) -> bool {
+        self.discrete.is_some() && stage.weights() != [None; 2]
+    }
+
+    /// All stages with what stands before the names of their weights; they do not depend on the size of images.
+    fn stages(&self) -> Vec<(String, Stage)> {
+        let side = [1; 2];
+        let mut all: Vec<_> = (0..2).map(|i| (format!("preprocess{i}."), ops::preprocess(self, i, side))).collect();
+        for (e, _, state) in self.edge_list() {
+            let start = Start { side, c: self.c, stride: self.stride(state) };
+            for (o, op) in self.edges[e].iter().enumerate() {
+                let Action::Stages(stages) = ops::action(*op, start) else { continue };
+                let prefix = match &self.discrete {
+                    Some(discrete) => format!("_ops.{}.", discrete.order[self.alpha_offset(e) + o]),
+                    None => format!("_ops.{e}._ops.{o}."),
+                };
+                all.extend(stages.into_iter().map(|stage| (prefix.clone(), stage)));
+            }
+        }
+        all
     }
 }
 
@@ -255,8 +387,8 @@ impl CellDims {
 /// What a call of a cell needs besides tensors: constants of the step.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CellNoise {
-    /// Drop path: the factor (0 or 1 / keep probability) of each edge's mixed output for each image,
-    /// `[edge][image]`. Empty: no drop path.
+    /// Drop path: the factor (0 or 1 / keep probability) of each edge's mixed output, or of each operation of a discrete
+    /// cell, for each image, `[edge or operation][image]`. Empty: no drop path.
     pub drop_path: Vec<f32>,
     /// Key of the values of the `noise` operations.
     pub noise_key: u64,

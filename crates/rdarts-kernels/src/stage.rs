@@ -27,6 +27,8 @@ pub(crate) struct Stage {
     pub kind: StageKind,
     /// PyTorch's names of its weights inside the operation.
     pub names: [&'static str; 2],
+    /// That of the batch norm behind it; empty for a pool, which has one in supernets alone.
+    pub norm: &'static str,
 }
 
 /// What lets values and gradients through a stage.

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::Kernels;
-use crate::norm::{Moments, Norm, NormTangent, Sums, gradient};
+use crate::norm::{Affine, Moments, Norm, NormTangent, Sums, gradient};
 use crate::plan::chunk_images;
 use crate::simd::Isa;
 use crate::simd::blend::{Source, add_moments, blend, dots};
@@ -69,6 +69,40 @@ pub fn forward(
         blend(isa, px, c, &[Source::new(y, c, &coef)], &shift, false, out, c);
     });
     StemSaved { kernels: kernels.clone(), spec, n, side, y, norm }
+}
+
+/// Value with given means and variances, `running`, into `out`.
+///
+/// # Panics
+/// If a slice has not the length its shape says.
+#[allow(clippy::too_many_arguments)]
+pub fn infer(
+    kernels: &Kernels,
+    spec: StemSpec,
+    n: usize,
+    side: [usize; 2],
+    x: &[f32],
+    w: &[f32],
+    running: &[f32],
+    out: &mut [f32],
+) {
+    let (isa, px, c) = (kernels.isa(), side[0] * side[1], spec.c_out);
+    assert!(x.len() == n * px * spec.c_in && out.len() == n * px * c && running.len() == 2 * c, "sizes of the stem");
+    let (conv, rest) = w.split_at(9 * spec.c_in * c);
+    let Affine { of_y, shift, .. } = Norm::given(&running[..c], &running[c..]).with_factors(rest).affine();
+    let folded: Vec<f32> = conv.chunks(c).flat_map(|row| row.iter().zip(&of_y).map(|(w, a)| w * a)).collect();
+    out.par_chunks_mut(px * c).zip(x.par_chunks(px * spec.c_in)).for_each(|(out, x)| {
+        let mut window = vec![0f32; win(&spec, side).len()];
+        convolve(isa, &spec, side, x, &folded, &mut window, out);
+        out.chunks_mut(c).for_each(|pixel| pixel.iter_mut().zip(&shift).for_each(|(y, s)| *y += s));
+    });
+}
+
+impl StemSaved {
+    /// Mean and unbiased variance of each channel of the convolution.
+    pub fn statistics(&self) -> Vec<f64> {
+        self.norm.mean.iter().copied().chain(self.norm.unbiased_variance()).collect()
+    }
 }
 
 /// Gradient of the weights for the gradient g of the output.

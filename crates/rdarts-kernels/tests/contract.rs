@@ -111,7 +111,7 @@ fn check(case: &Case, isa: Isa) {
     let (spec, dims, noise) = (&case.spec, case.dims, case.noise());
     let at = case.tensors(1);
     let direction = case.direction();
-    let input = CellInput { s0: &at.s0, s1: &at.s1, p: &at.p, w: &at.w };
+    let input = CellInput { s0: &at.s0, s1: &at.s1, p: &at.p, w: &at.w, running: None };
     let [h, w] = dims.side_out(spec);
     let len = dims.n * h * w * spec.c_out();
 
@@ -239,7 +239,7 @@ fn case(
     let edges = (0..n_edges).map(|e| ops.iter().cycle().skip(e).take(ops.len()).copied().collect()).collect();
     let side0 = if reduction_prev { [2 * side[0], 2 * side[1] - 1] } else { side };
     Case {
-        spec: CellSpec { nodes, c, c_prev_prev: 3, c_prev: 5, reduction, reduction_prev, edges },
+        spec: CellSpec { nodes, c, c_prev_prev: 3, c_prev: 5, reduction, reduction_prev, edges, discrete: None },
         dims: CellDims { n, side0, side1: side },
         seed,
         drop_path: seed % 2 == 1,
@@ -303,7 +303,7 @@ fn one_pixel_one_image_and_one_channel_work() {
     for op in Op::ALL {
         let case = case(vec![op], 1, 1, 1, [1, 1], false, false, 5);
         let (input, noise) = (case.tensors(1), case.noise());
-        let call = CellInput { s0: &input.s0, s1: &input.s1, p: &input.p, w: &input.w };
+        let call = CellInput { s0: &input.s0, s1: &input.s1, p: &input.p, w: &input.w, running: None };
         for isa in Isa::available() {
             let mut out = vec![f32::NAN; 1];
             let saved = forward(&Kernels::new(isa), &case.spec, case.dims, call, &noise, &mut out);
@@ -374,7 +374,7 @@ fn the_number_of_threads_changes_no_bit() {
         case(Op::ALL.to_vec(), 2, 32, 17, [45, 3], false, false, 11),
     ] {
         let (input, dot, noise) = (case.tensors(1), case.tensors(2), case.noise());
-        let call = CellInput { s0: &input.s0, s1: &input.s1, p: &input.p, w: &input.w };
+        let call = CellInput { s0: &input.s0, s1: &input.s1, p: &input.p, w: &input.w, running: None };
         let tangent = CellTangent { s0: Some(&dot.s0), s1: Some(&dot.s1), p: &dot.p, w: Some(&dot.w) };
         // Of all pools.
         let kernels = Kernels::new(Isa::best());

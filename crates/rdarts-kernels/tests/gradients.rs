@@ -39,7 +39,7 @@ impl Case {
         let side0 = if reduction_prev { [7, 6] } else { side };
         let edges = vec![vec![op, Op::SkipConnect], vec![op], vec![op], vec![Op::SkipConnect], vec![op]];
         let noise = CellNoise { drop_path: values(5, 15).iter().map(|v| v.abs() + 0.5).collect(), noise_key: 9 };
-        let spec = CellSpec { nodes: 2, c, c_prev_prev: 2, c_prev: 3, reduction, reduction_prev, edges };
+        let spec = CellSpec { nodes: 2, c, c_prev_prev: 2, c_prev: 3, reduction, reduction_prev, edges, discrete: None };
         Self { spec, dims: CellDims { n: 3, side0, side1: side }, noise }
     }
 
@@ -73,7 +73,7 @@ fn compare(got: &[f32], want: &[f64], tolerance: f64, what: &str) {
 
 fn check(case: &Case, what: &str) {
     let (at, direction) = (case.inputs(1), case.inputs(20));
-    let input = CellInput { s0: &at[0], s1: &at[1], p: &at[2], w: &at[3] };
+    let input = CellInput { s0: &at[0], s1: &at[1], p: &at[2], w: &at[3], running: None };
     let [h, w] = case.dims.side_out(&case.spec);
     let len = case.dims.n * h * w * case.spec.c_out();
     let (g, d) = (values(40, len), values(41, len));

@@ -96,12 +96,12 @@ fn bits(kernels: &Kernels, c: usize, n: usize, poisoned: bool) -> Vec<u32> {
         vec![Noise, Conv7x1_1x7],
     ];
     let edges = (0..9).map(|edge| ops[edge % ops.len()].clone()).collect();
-    let spec = CellSpec { nodes: 3, c, c_prev_prev: 5, c_prev: 3, reduction: n == 5, reduction_prev: false, edges };
+    let spec = CellSpec { nodes: 3, c, c_prev_prev: 5, c_prev: 3, reduction: n == 5, reduction_prev: false, edges, discrete: None };
     let dims = CellDims { n, side0: [6, 7], side1: [6, 7] };
     let of = |seed, len| if poisoned { vec![f32::NAN; len] } else { values(seed, len) };
     let [s0, s1] = [(1, 5), (2, 3)].map(|(seed, c)| of(seed, n * 42 * c));
     let (p, w) = (of(3, spec.n_alphas()), of(4, weights_len(&spec.weights())));
-    let input = CellInput { s0: &s0, s1: &s1, p: &p, w: &w };
+    let input = CellInput { s0: &s0, s1: &s1, p: &p, w: &w, running: None };
     let [h, wd] = dims.side_out(&spec);
     let noise = CellNoise::default();
     let mut out = vec![0.0; n * h * wd * 3 * c];

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use rdarts_kernels::Kernels;
-use rdarts_kernels::spec::{CellNoise, CellSpec, HeadSpec, StemSpec};
+use rdarts_kernels::spec::{AuxiliarySpec, CellNoise, CellSpec, HeadSpec, StemSpec};
 
 /// A place on the tape where the forward pass of one call leaves what its backward pass can use: saved
 /// statistics, masks, intermediate activations. What lies in it is the implementation's own business.
@@ -91,6 +91,15 @@ impl Ledger {
     }
 }
 
+/// Which statistics the batch norms of a discrete network's module use.
+#[derive(Clone, Debug)]
+pub enum Statistics {
+    /// Those of the batch. They are left here as a vector of f64, of each norm the means, then the unbiased variances.
+    OfBatch(Arc<Slot>),
+    /// These, in the same order.
+    Given(Arc<Vec<f64>>),
+}
+
 /// How a module is called: what is constant and what rides beside the tensors.
 #[derive(Clone, Debug)]
 pub struct Mode {
@@ -107,17 +116,19 @@ pub struct Mode {
     pub primal: Option<Arc<Slot>>,
     /// Shared by all calls of a pass.
     pub ledger: Arc<Ledger>,
+    /// Of its batch norms.
+    pub statistics: Statistics,
 }
 
 impl Mode {
     /// A plain call, in a pass of its own.
     pub fn plain(kernels: Kernels, slot: Arc<Slot>) -> Self {
-        Self { kernels, dual: false, weights_move: false, slot, primal: None, ledger: Arc::default() }
+        Self { kernels, dual: false, weights_move: false, slot, primal: None, ledger: Arc::default(), statistics: Statistics::OfBatch(Slot::closed()) }
     }
 
     /// A dual call, in a pass of its own.
     pub fn dual(kernels: Kernels, weights_move: bool, slot: Arc<Slot>, primal: Option<Arc<Slot>>) -> Self {
-        Self { kernels, dual: true, weights_move, slot, primal, ledger: Arc::default() }
+        Self { kernels, dual: true, weights_move, slot, primal, ledger: Arc::default(), statistics: Statistics::OfBatch(Slot::closed()) }
     }
 
     /// The same call as part of a pass.
@@ -160,6 +171,15 @@ pub struct HeadCall {
     pub mode: Mode,
 }
 
+/// What a call of the auxiliary head needs besides tensors.
+#[derive(Clone, Debug)]
+pub struct AuxiliaryCall {
+    /// Its sizes.
+    pub spec: AuxiliarySpec,
+    /// How it is called.
+    pub mode: Mode,
+}
+
 /// Which gradients of a cell are asked for; an unwanted one may come back as any tensor of one value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CellWant {
@@ -173,7 +193,7 @@ pub struct CellWant {
     pub w: bool,
 }
 
-/// Which gradients of the head are asked for; an unwanted one may come back as any tensor of one value.
+/// Which gradients of the head, or of the auxiliary head, are asked for; an unwanted one may come back as any tensor of one value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadWant {
     /// With respect to the state.

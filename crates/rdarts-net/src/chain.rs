@@ -116,7 +116,7 @@ impl<'s> Chain<'s> {
                     State { out, saved: Made::Stem(saved) }
                 }
                 Module::Cell(CellModule { spec, cell_type, index }) => {
-                    let input = CellInput { s0: &reads[0].out, s1: &reads[1].out, p: &p[*cell_type], w: part };
+                    let input = CellInput { s0: &reads[0].out, s1: &reads[1].out, p: &p[*cell_type], w: part, running: None };
                     let mut out = workspace.take_vec(px(dims[at].side_out(spec)) * spec.c_out());
                     let saved = forward(&kernels, spec, dims[at], input, noise_of(batch.noise, *index), &mut out);
                     State { out, saved: Made::Cell(Box::new(saved)) }
@@ -127,6 +127,7 @@ impl<'s> Chain<'s> {
                     head::apply(spec, &means, part, true, false, &mut out);
                     State { out, saved: Made::Head(means) }
                 }
+                Module::Auxiliary(_) => unreachable!("second derivatives are those of a supernet"),
             }
         });
         let outputs: Vec<f64> = net.output(&states).out.iter().map(|v| f64::from(*v)).collect();
@@ -187,7 +188,7 @@ impl<'s> Chain<'s> {
 
     fn input(&self, node: &Node, cell: &CellModule) -> CellInput<'_> {
         let [s0, s1] = [0, 1].map(|i| &self.state(node.inputs[i]).out[..]);
-        CellInput { s0, s1, p: &self.p[cell.cell_type], w: node.part(&self.weights) }
+        CellInput { s0, s1, p: &self.p[cell.cell_type], w: node.part(&self.weights), running: None }
     }
 
     /// The gradient of the loss, with what products need of it.

@@ -19,23 +19,23 @@
 use burn::backend::ops::{ConvOptions, FloatTensorOps};
 use burn::backend::tensor::{BoolTensor, FloatTensor, IntTensor};
 use burn::backend::{Autodiff, AutodiffBackend, Backend, TensorMetadata, get_or_init_device_settings};
-use burn::tensor::{Shape, Slice, TensorData};
-use rdarts_kernels::spec::{BN_EPS, CellDims, Weight, WeightKind, weights_len};
+use burn::tensor::{Shape, Slice, TensorData, read_sync};
+use rdarts_kernels::spec::{AuxiliarySpec, BN_EPS, CellDims, Weight, WeightKind, weights_len};
 use rdarts_kernels::{Kernels, noise};
 use rdarts_space::Op;
 
-use crate::calls::{CellCall, CellWant, HeadCall, HeadWant, StemCall};
+use crate::calls::{AuxiliaryCall, CellCall, CellWant, HeadCall, HeadWant, Mode, Statistics, StemCall};
 
 type F<B> = FloatTensor<B>;
 
 /// See [`crate::ops::SearchOps::stem`].
 pub fn stem<B: Backend>(x: F<B>, w: F<B>, call: &StemCall) -> F<B> {
-    let mut weights = Weights::<B>::new(w, call.spec.weights(), call.mode.dual, call.mode.weights_move);
+    let mut weights = Weights::<B>::new(w, call.spec.weights(), &call.mode, true);
     let x = Pair::unstack(x, call.mode.dual).map(to_nchw::<B>);
-    let y = batch_norm(conv(x, &weights.next(), [1; 2], [1; 2], [1; 2]));
-    let (scale, shift) = (weights.next(), weights.next());
+    let y = conv(x, &weights.next(), [1; 2], [1; 2], [1; 2]);
+    let y = weights.norm(y);
     weights.finish();
-    add(mul(y, scale.per_channel()), shift.per_channel()).map(to_nhwc::<B>).stack()
+    y.map(to_nhwc::<B>).stack()
 }
 
 /// See [`crate::ops::SearchOps::stem_vjp`].
@@ -47,7 +47,7 @@ pub fn stem_vjp<B: Backend>(x: F<B>, w: F<B>, g: F<B>, call: &StemCall) -> F<B> 
 /// See [`crate::ops::SearchOps::cell`].
 pub fn cell<B: Backend>(s0: F<B>, s1: F<B>, p: F<B>, w: F<B>, call: &CellCall) -> F<B> {
     let (spec, dual) = (&*call.spec, call.mode.dual);
-    let mut weights = Weights::<B>::new(w, spec.weights(), dual, call.mode.weights_move);
+    let mut weights = Weights::<B>::new(w, spec.weights(), &call.mode, spec.discrete.is_some());
     let s0 = Pair::<B>::unstack(s0, dual).map(to_nchw::<B>);
     let s1 = Pair::<B>::unstack(s1, dual).map(to_nchw::<B>);
     let ([n, _, h0, w0], [_, _, h1, w1]) = (dims4(&s0.x), dims4(&s1.x));
@@ -56,11 +56,21 @@ pub fn cell<B: Backend>(s0: F<B>, s1: F<B>, p: F<B>, w: F<B>, call: &CellCall) -
     let s0 = if spec.reduction_prev {
         factorized_reduce(s0, &mut weights)
     } else {
-        batch_norm(conv(relu(s0), &weights.next(), [1; 2], [0; 2], [1; 2]))
+        let y = conv(relu(s0), &weights.next(), [1; 2], [0; 2], [1; 2]);
+        weights.norm(y)
     };
-    let s1 = batch_norm(conv(relu(s1), &weights.next(), [1; 2], [0; 2], [1; 2]));
+    let y = conv(relu(s1), &weights.next(), [1; 2], [0; 2], [1; 2]);
+    let s1 = weights.norm(y);
     let mut states = vec![s0, s1];
     let mut node: Option<Pair<B>> = None;
+    // Of an edge, or of an operation of a discrete cell.
+    let dropped = |y: Pair<B>, path: usize| match call.noise.drop_path.get(path * n..(path + 1) * n) {
+        Some(factors) if !call.noise.drop_path.is_empty() => {
+            let factors = data::<B>(factors.to_vec(), vec![n, 1, 1, 1], &y.x);
+            y.map(|t| B::float_mul(t, factors.clone()))
+        }
+        _ => y,
+    };
     for (edge, i, state) in spec.edge_list() {
         let mut mixed: Option<Pair<B>> = None;
         for (o, op) in spec.edges[edge].iter().enumerate() {
@@ -73,19 +83,13 @@ pub fn cell<B: Backend>(s0: F<B>, s1: F<B>, p: F<B>, w: F<B>, call: &CellCall) -
                 op => apply(op, x, spec.stride(state), &mut weights),
             };
             if let Some(y) = y {
-                let y = mul(y, mixing_weight::<B>(&p, spec.alpha_offset(edge) + o, spec.n_alphas(), dual));
-                mixed = Some(sum(mixed, y));
+                let at = spec.alpha_offset(edge) + o;
+                let y = mul(y, mixing_weight::<B>(&p, at, spec.n_alphas(), dual));
+                mixed = Some(sum(mixed, if weights.is_affine { dropped(y, at) } else { y }));
             }
         }
         if let Some(y) = mixed {
-            let kept = match call.noise.drop_path.get(edge * n..(edge + 1) * n) {
-                Some(factors) if !call.noise.drop_path.is_empty() => {
-                    let factors = data::<B>(factors.to_vec(), vec![n, 1, 1, 1], &y.x);
-                    y.map(|t| B::float_mul(t, factors.clone()))
-                }
-                _ => y,
-            };
-            node = Some(sum(node, kept));
+            node = Some(sum(node, if weights.is_affine { y } else { dropped(y, edge) }));
         }
         if state == 1 + i {
             let zero = || Pair::zeros(vec![n, spec.c, side[0], side[1]], &states[0]);
@@ -93,7 +97,10 @@ pub fn cell<B: Backend>(s0: F<B>, s1: F<B>, p: F<B>, w: F<B>, call: &CellCall) -
         }
     }
     weights.finish();
-    let nodes = states.split_off(2);
+    let mut nodes = states.split_off(2);
+    if let Some(concat) = spec.concat() {
+        nodes = concat.iter().map(|node| nodes[*node].clone()).collect();
+    }
     let dot = dual.then(|| B::float_cat(nodes.iter().filter_map(|s| s.dot.clone()).collect(), 1));
     let out = Pair::<B> { x: B::float_cat(nodes.into_iter().map(|s| s.x).collect(), 1), dot };
     out.map(to_nhwc::<B>).stack()
@@ -111,7 +118,7 @@ pub fn cell_vjp<B: Backend>(inputs: [F<B>; 4], g: F<B>, call: &CellCall, want: C
 
 /// See [`crate::ops::SearchOps::head`].
 pub fn head<B: Backend>(s: F<B>, w: F<B>, call: &HeadCall) -> F<B> {
-    let mut weights = Weights::<B>::new(w, call.spec.weights(), call.mode.dual, call.mode.weights_move);
+    let mut weights = Weights::<B>::new(w, call.spec.weights(), &call.mode, false);
     let (matrix, bias) = (weights.next(), weights.next());
     weights.finish();
     let [_, _, _, c] = dims4(&s);
@@ -126,6 +133,37 @@ pub fn head<B: Backend>(s: F<B>, w: F<B>, call: &HeadCall) -> F<B> {
 /// See [`crate::ops::SearchOps::head_vjp`].
 pub fn head_vjp<B: Backend>(s: F<B>, w: F<B>, g: F<B>, call: &HeadCall, want: HeadWant) -> (F<B>, F<B>) {
     let [gs, gw] = reverse::<B, 2>([(s, want.s), (w, want.w)], g, |[s, w]| head::<Autodiff<B>>(s, w, call));
+    (gs, gw)
+}
+
+/// See [`crate::ops::SearchOps::auxiliary`].
+pub fn auxiliary<B: Backend>(s: F<B>, w: F<B>, call: &AuxiliaryCall) -> F<B> {
+    assert!(!call.mode.dual, "the auxiliary head has no tangents: it is there for first derivatives of a training");
+    let mut weights = Weights::<B>::new(w, call.spec.weights(), &call.mode, true);
+    let x = relu(Pair::<B> { x: to_nchw::<B>(s), dot: None });
+    let [n, c, h, wd] = dims4(&x.x);
+    let [rows, columns] = AuxiliarySpec::windows([h, wd]);
+    let mean = |rows: std::ops::Range<usize>, columns: std::ops::Range<usize>| {
+        let window = slice::<B>(x.x.clone(), [0..n, 0..c, rows, columns]);
+        B::float_mean_dim(B::float_mean_dim(window, 3), 2)
+    };
+    let row = |rows: &std::ops::Range<usize>| {
+        B::float_cat(columns.iter().map(|columns| mean(rows.clone(), columns.clone())).collect(), 3)
+    };
+    let pooled = Pair::<B> { x: B::float_cat(rows.iter().map(row).collect(), 2), dot: None };
+    let y = conv(pooled, &weights.next(), [1; 2], [0; 2], [1; 2]);
+    let y = relu(weights.norm(y));
+    let y = conv(y, &weights.next(), [1; 2], [0; 2], [1; 2]);
+    let y = relu(weights.norm(y)).map(|t| B::float_reshape(t, shape(vec![n, AuxiliarySpec::WIDTHS[1]])));
+    let (matrix, bias) = (weights.next(), weights.next());
+    weights.finish();
+    let product = bilinear(y, &matrix.value, B::float_matmul);
+    add(product, bias.value.map(|b| B::float_reshape(b, shape(vec![1, call.spec.classes])))).x
+}
+
+/// See [`crate::ops::SearchOps::auxiliary_vjp`].
+pub fn auxiliary_vjp<B: Backend>(s: F<B>, w: F<B>, g: F<B>, call: &AuxiliaryCall, want: HeadWant) -> (F<B>, F<B>) {
+    let [gs, gw] = reverse::<B, 2>([(s, want.s), (w, want.w)], g, |[s, w]| auxiliary::<Autodiff<B>>(s, w, call));
     (gs, gw)
 }
 
@@ -205,17 +243,61 @@ impl<B: Backend> Kernel<B> {
     }
 }
 
-/// Hands out the weights of a module in their order.
-struct Weights<B: Backend> {
+/// Hands out the weights of a module in their order, and the batch norms that go with them.
+struct Weights<'a, B: Backend> {
     flat: Pair<B>,
     list: std::vec::IntoIter<Weight>,
+    /// Whether batch norms behind weights have scale and shift, and those behind pools are left out.
+    is_affine: bool,
+    statistics: &'a Statistics,
+    /// Those of the batch so far, or how many of the given ones have been used.
+    seen: Vec<f64>,
+    used: usize,
 }
 
-impl<B: Backend> Weights<B> {
-    fn new(flat: F<B>, list: Vec<Weight>, dual: bool, moves: bool) -> Self {
-        let flat = Pair::<B>::unstack(flat, dual);
+impl<'a, B: Backend> Weights<'a, B> {
+    fn new(flat: F<B>, list: Vec<Weight>, mode: &'a Mode, is_affine: bool) -> Self {
+        let flat = Pair::<B>::unstack(flat, mode.dual);
         assert_eq!(flat.x.shape()[0], weights_len(&list), "the flat weights do not fit the module");
-        Self { flat: Pair { dot: flat.dot.filter(|_| moves), x: flat.x }, list: list.into_iter() }
+        let flat = Pair { dot: flat.dot.filter(|_| mode.weights_move), x: flat.x };
+        let statistics = &mode.statistics;
+        Self { flat, list: list.into_iter(), is_affine, statistics, seen: Vec::new(), used: 0 }
+    }
+
+    /// The batch norm behind a convolution.
+    fn norm(&mut self, x: Pair<B>) -> Pair<B> {
+        if !self.is_affine {
+            return batch_norm(x);
+        }
+        let y = match self.statistics {
+            Statistics::Given(given) => {
+                let c = dims4(&x.x)[1];
+                let (mean, variance) = given[self.used..self.used + 2 * c].split_at(c);
+                self.used += 2 * c;
+                let per_channel = |values: Vec<f64>| constants::<B>(values, vec![1, c, 1, 1], &x.x);
+                let inv = per_channel(variance.iter().map(|v| 1.0 / (v + BN_EPS).sqrt()).collect());
+                let centered = B::float_sub(x.x.clone(), per_channel(mean.to_vec()));
+                let dot = x.dot.map(|dot| B::float_mul(dot, inv.clone()));
+                Pair { x: B::float_mul(centered, inv), dot }
+            }
+            Statistics::OfBatch(slot) => {
+                if slot.is_open() {
+                    let [n, _, h, w] = dims4(&x.x);
+                    let count = (n * h * w) as f64;
+                    let (mean, _, variance) = moments::<B>(x.x.clone());
+                    self.seen.extend(read::<B>(mean));
+                    self.seen.extend(read::<B>(variance).iter().map(|v| v * count / (count - 1.0).max(1.0)));
+                }
+                batch_norm(x)
+            }
+        };
+        let (scale, shift) = (self.next(), self.next());
+        add(mul(y, scale.per_channel()), shift.per_channel())
+    }
+
+    /// The batch norm behind a pool.
+    fn pool_norm(&self, x: Pair<B>) -> Pair<B> {
+        if self.is_affine { x } else { batch_norm(x) }
     }
 
     fn next(&mut self) -> Kernel<B> {
@@ -237,16 +319,19 @@ impl<B: Backend> Weights<B> {
 
     fn finish(mut self) {
         assert!(self.list.next().is_none(), "a module uses every weight that it lists");
+        if let Statistics::OfBatch(slot) = self.statistics {
+            slot.put(self.seen);
+        }
     }
 }
 
 /// One candidate operation; none for the operation `none`.
-fn apply<B: Backend>(op: Op, x: Pair<B>, stride: usize, weights: &mut Weights<B>) -> Option<Pair<B>> {
+fn apply<B: Backend>(op: Op, x: Pair<B>, stride: usize, weights: &mut Weights<'_, B>) -> Option<Pair<B>> {
     let s = [stride; 2];
     Some(match op {
         Op::None | Op::Noise => return None,
-        Op::MaxPool3x3 => batch_norm(max_pool(x, stride)),
-        Op::AvgPool3x3 => batch_norm(x.map(|t| B::avg_pool2d(t, [3; 2], s, [1; 2], false, false))),
+        Op::MaxPool3x3 => weights.pool_norm(max_pool(x, stride)),
+        Op::AvgPool3x3 => weights.pool_norm(x.map(|t| B::avg_pool2d(t, [3; 2], s, [1; 2], false, false))),
         Op::SkipConnect if stride == 1 => x,
         Op::SkipConnect => factorized_reduce(x, weights),
         Op::SepConv3x3 | Op::SepConv5x5 | Op::SepConv7x7 => {
@@ -257,7 +342,8 @@ fn apply<B: Backend>(op: Op, x: Pair<B>, stride: usize, weights: &mut Weights<B>
         Op::DilConv3x3 | Op::DilConv5x5 => half(x, weights, s, op.window() - 1, 2),
         Op::Conv7x1_1x7 => {
             let y = conv(relu(x), &weights.next(), [1, stride], [0, 3], [1; 2]);
-            batch_norm(conv(y, &weights.next(), [stride, 1], [3, 0], [1; 2]))
+            let y = conv(y, &weights.next(), [stride, 1], [3, 0], [1; 2]);
+            weights.norm(y)
         }
     })
 }
@@ -265,18 +351,19 @@ fn apply<B: Backend>(op: Op, x: Pair<B>, stride: usize, weights: &mut Weights<B>
 /// relu, depthwise, pointwise, batch norm.
 fn half<B: Backend>(
     x: Pair<B>,
-    weights: &mut Weights<B>,
+    weights: &mut Weights<'_, B>,
     stride: [usize; 2],
     padding: usize,
     dilation: usize,
 ) -> Pair<B> {
     let y = conv(relu(x), &weights.next(), stride, [padding; 2], [dilation; 2]);
-    batch_norm(conv(y, &weights.next(), [1; 2], [0; 2], [1; 2]))
+    let y = conv(y, &weights.next(), [1; 2], [0; 2], [1; 2]);
+    weights.norm(y)
 }
 
 /// FactorizedReduce: relu, two pointwise products of stride 2, the second one pixel further down and right, joined
 /// along the channels, batch norm. Of an odd side the second product sees one row or column of zeros at the end.
-fn factorized_reduce<B: Backend>(x: Pair<B>, weights: &mut Weights<B>) -> Pair<B> {
+fn factorized_reduce<B: Backend>(x: Pair<B>, weights: &mut Weights<'_, B>) -> Pair<B> {
     let x = relu(x);
     let shifted = x.clone().map(|t| {
         let [n, c, h, w] = dims4(&t);
@@ -288,7 +375,7 @@ fn factorized_reduce<B: Backend>(x: Pair<B>, weights: &mut Weights<B>) -> Pair<B
     let a = conv(x, &weights.next(), [2; 2], [0; 2], [1; 2]);
     let b = conv(shifted, &weights.next(), [2; 2], [0; 2], [1; 2]);
     let dot = a.dot.zip(b.dot).map(|(a, b)| B::float_cat(vec![a, b], 1));
-    batch_norm(Pair { x: B::float_cat(vec![a.x, b.x], 1), dot })
+    weights.norm(Pair { x: B::float_cat(vec![a.x, b.x], 1), dot })
 }
 
 fn relu<B: Backend>(x: Pair<B>) -> Pair<B> {
@@ -310,17 +397,28 @@ fn conv<B: Backend>(
 
 /// Batch norm without scale and shift over all axes but the channels.
 fn batch_norm<B: Backend>(x: Pair<B>) -> Pair<B> {
-    let mean = |t: F<B>| B::float_mean_dim(B::float_mean_dim(B::float_mean_dim(t, 3), 2), 0);
-    let centered = |t: F<B>| B::float_sub(t.clone(), mean(t));
-    let x_centered = centered(x.x);
-    let variance = mean(B::float_mul(x_centered.clone(), x_centered.clone()));
+    let centered = |t: F<B>| B::float_sub(t.clone(), mean::<B>(t));
+    let (_, x_centered, variance) = moments::<B>(x.x);
     let sigma = B::float_sqrt(B::float_add_scalar(variance, BN_EPS.into()));
     let y = B::float_div(x_centered, sigma.clone());
     let dot = x.dot.map(|dot| {
-        let along = B::float_mul(y.clone(), mean(B::float_mul(y.clone(), dot.clone())));
+        let along = B::float_mul(y.clone(), mean::<B>(B::float_mul(y.clone(), dot.clone())));
         B::float_div(B::float_sub(centered(dot), along), sigma.clone())
     });
     Pair { x: y, dot }
+}
+
+/// Of every channel, (1, c, 1, 1).
+fn mean<B: Backend>(t: F<B>) -> F<B> {
+    B::float_mean_dim(B::float_mean_dim(B::float_mean_dim(t, 3), 2), 0)
+}
+
+/// The mean, the difference to it, and the biased variance of every channel.
+fn moments<B: Backend>(x: F<B>) -> (F<B>, F<B>, F<B>) {
+    let of_mean = mean::<B>(x.clone());
+    let centered = B::float_sub(x, of_mean.clone());
+    let variance = mean::<B>(B::float_mul(centered.clone(), centered.clone()));
+    (of_mean, centered, variance)
 }
 
 /// Max pool 3x3 with padding 1: value and tangent gathered at the argmax of the value.
@@ -428,6 +526,17 @@ fn slice<B: Backend>(t: F<B>, ranges: [std::ops::Range<usize>; 4]) -> F<B> {
 /// Zeros of the type and on the device of `like`.
 fn zeros<B: Backend>(size: Shape, like: &F<B>) -> F<B> {
     B::float_zeros(size, &like.device(), like.dtype().into())
+}
+
+/// The values of a tensor.
+fn read<B: Backend>(t: F<B>) -> Vec<f64> {
+    let data = read_sync(B::float_into_data(t)).expect("a tensor can be read");
+    data.try_into_vec_as::<f64>().expect("a float tensor reads as double precision")
+}
+
+/// Constants of the type and on the device of `like`, from double precision.
+fn constants<B: Backend>(values: Vec<f64>, size: Vec<usize>, like: &F<B>) -> F<B> {
+    B::float_from_data(TensorData::new(values, size).convert_dtype(like.dtype()), &like.device())
 }
 
 /// Constants of the type and on the device of `like`.

@@ -6,7 +6,7 @@
 use std::ops::Add;
 
 use rdarts_kernels::backward::Want;
-use rdarts_kernels::spec::{CellDims, CellSpec};
+use rdarts_kernels::spec::{AuxiliarySpec, CellDims, CellSpec};
 use rdarts_kernels::traffic::{self, Moving};
 
 use self::Way::{Back, BackOfTangent, Forward, Tangent};
@@ -16,6 +16,11 @@ impl Network {
     /// Multiply-adds of a forward pass of one image with `side` rows and columns.
     pub fn macs(&self, side: [usize; 2]) -> u64 {
         self.pass_cost(1, side, Forward).macs
+    }
+
+    /// A step of a training from scratch, of n images.
+    pub fn training_cost(&self, n: usize, side: [usize; 2]) -> Cost {
+        self.pass_cost(n, side, Forward) + self.pass_cost(n, side, Back { p: false, w: true, keep: false })
     }
 
     /// A search step: the gradient of alpha, of first or of second order (exact), then that of the weights, for `n` images
@@ -81,6 +86,14 @@ impl Network {
             Module::Cell(cell) => {
                 let behind = [is_behind(&node.inputs[0]), is_behind(&node.inputs[1])];
                 cell_cost(&cell.spec, *dims, way, moves[at], behind)
+            }
+            // The convolutions and the linear layer; the state is read, or its gradient written.
+            Module::Auxiliary(spec) => {
+                let [narrow, wide] = AuxiliarySpec::WIDTHS;
+                let of_image = 4 * spec.c_in * narrow + 4 * narrow * wide + wide * spec.classes;
+                let lines = if matches!(way, Forward | Tangent { .. }) { 1 } else { 2 };
+                let macs = (n * of_image) as u64 * (1 + u64::from(of_weights));
+                Cost { macs, bytes: lines * values(spec.c_in, dims.side1) }
             }
             // It reads its input, or writes that one's gradient.
             Module::Head(spec) => {

@@ -15,13 +15,20 @@
 //! finite difference in [`unrolled_gradient_difference`]. Regularisation of alpha belongs to its optimiser.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
+use burn::tensor::Tensor;
+use rdarts_kernels::spec::CellNoise;
+
+use crate::calls::Statistics;
 use crate::chain::{Chain, NEVER};
 use crate::curvature::mixed_hvp;
 use crate::engine::Engine;
-use crate::graph::Network;
+use crate::graph::{Network, Node};
 use crate::point::{Batch, Evaluation, Point};
-use crate::tape::{Forward, Inputs, Tracked, evaluate, seeded_backward, take_p_bar, upload_images};
+use crate::tape::{
+    Forward, Inputs, Tracked, copied, download, evaluate, seeded_backward, take_p_bar, upload_images, upload_reals,
+};
 use crate::values::{Alphas, Real};
 
 /// A network that is only evaluated: its weights are laid out once, for any number of batches.
@@ -30,6 +37,8 @@ pub struct Evaluator<R: Real> {
     engine: Engine,
     /// Taken when this is dropped.
     inputs: Option<Inputs>,
+    /// Of a discrete network, node by node.
+    statistics: Vec<Statistics>,
     real: PhantomData<R>,
 }
 
@@ -37,7 +46,7 @@ impl<R: Real> Evaluator<R> {
     /// The supernet, mixed by the softmax of its alphas.
     pub fn supernet(at: Point<R>) -> Self {
         let inputs = Inputs::upload(at, at.engine, Tracked::Nothing);
-        Self { net: at.net.clone(), engine: at.engine.clone(), inputs: Some(inputs), real: PhantomData }
+        Self { net: at.net.clone(), engine: at.engine.clone(), inputs: Some(inputs), statistics: Vec::new(), real: PhantomData }
     }
 
     /// For mixing weights `p` as they are, without softmax: one-hot ones evaluate a discrete network with the
@@ -47,15 +56,39 @@ impl<R: Real> Evaluator<R> {
         let (pruned, p, weights) = net.pruned(workspace, p, weights);
         let inputs = Inputs::of(&pruned, &p, &weights, engine, Tracked::Nothing);
         R::give_back(workspace, weights);
-        Self { net: pruned, engine: engine.clone(), inputs: Some(inputs), real: PhantomData }
+        Self { net: pruned, engine: engine.clone(), inputs: Some(inputs), statistics: Vec::new(), real: PhantomData }
+    }
+
+    /// A discrete network with running statistics in place of the batch's; its auxiliary head, if it has one, is left out.
+    /// `weights` and `running` may be those of the network with that head.
+    pub fn discrete(net: &Network, engine: &Engine, weights: &[R], running: &[f64]) -> Self {
+        let net = net.without_auxiliary();
+        let p = net.n_alphas().into_iter().map(|n| vec![1.0; n]).collect();
+        let inputs = Inputs::of(&net, &p, &weights[..net.n_parameters()], engine, Tracked::Nothing);
+        let of = |node: &Node| Statistics::Given(Arc::new(node.running_part(running).to_vec()));
+        let statistics = net.nodes().iter().map(of).collect();
+        Self { net, engine: engine.clone(), inputs: Some(inputs), statistics, real: PhantomData }
+    }
+
+    /// The outputs for images (n, h, w, c_image), (n, values of an image): of a classification the logits.
+    pub fn outputs(&self, images: &[R], n: usize, side: [usize; 2]) -> Vec<f64> {
+        let size = [n, side[0], side[1], self.net.c_image()];
+        assert_eq!(images.len(), size.iter().product::<usize>(), "the images are not {size:?}");
+        let images = copied(self.engine.kernels.workspace(), images);
+        download(self.forward(upload_reals::<R, 4>(images, size, &self.engine.device), &[]).into_data())
+    }
+
+    fn forward(&self, images: Tensor<4>, noise: &[Arc<CellNoise>]) -> Tensor<2> {
+        let inputs = self.inputs.as_ref().expect("there until this is dropped");
+        let mut forward = Forward::plain(&self.engine.kernels, &self.net, noise, false);
+        forward.statistics.clone_from(&self.statistics);
+        forward.run(images, inputs).0
     }
 
     /// The loss of a batch; its noise is that of the unpruned cells.
     pub fn evaluate(&self, batch: Batch<R>) -> Evaluation {
         let images = upload_images(&self.net, batch, &self.engine);
-        let inputs = self.inputs.as_ref().expect("there until this is dropped");
-        let logits = Forward::plain(&self.engine.kernels, &self.net, batch.noise, false).run(images, inputs).0;
-        evaluate(&logits, batch.targets).0
+        evaluate(&self.forward(images, batch.noise), batch.targets).0
     }
 }
 

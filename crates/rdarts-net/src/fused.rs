@@ -20,12 +20,13 @@ use rayon::prelude::*;
 use rdarts_kernels::Kernels;
 use rdarts_kernels::backward::{self, CellGradient, Want};
 use rdarts_kernels::cell::{self, CellInput, CellTangent, Saved, SavedDot};
-use rdarts_kernels::spec::CellDims;
+use rdarts_kernels::spec::{CellDims, CellSpec};
 use rdarts_kernels::stem::StemSaved;
 use rdarts_kernels::workspace::Workspace;
+use rdarts_kernels::auxiliary::{self, AuxiliarySaved};
 use rdarts_kernels::{head, stem};
 
-use crate::calls::{CellCall, CellWant, HeadCall, HeadWant, Mode, StemCall};
+use crate::calls::{AuxiliaryCall, CellCall, CellWant, HeadCall, HeadWant, Mode, Statistics, StemCall};
 use crate::composed;
 use crate::ops::SearchOps;
 
@@ -43,11 +44,17 @@ impl SearchOps for Flex {
         let n_images = if mode.dual { n / 2 } else { n };
         let workspace = mode.kernels.workspace();
         let mut out = workspace.take_vec(n * h * wd * spec.c_out);
+        if let Statistics::Given(running) = &mode.statistics {
+            stem::infer(&mode.kernels, spec, n, [h, wd], x, w, &narrow(running), &mut out);
+            recycle(workspace, [images, weights]);
+            return wrap(out, &[n, h, wd, spec.c_out]);
+        }
         let (value, tangent) = out.split_at_mut(n_images * h * wd * spec.c_out);
         let saved = stem::forward(&mode.kernels, spec, n_images, [h, wd], x, w, value);
         if mode.dual {
             if mode.weights_move { stem::jvp(x, w, w_dot, &saved, tangent) } else { tangent.fill(0.0) }
         } else {
+            leave(&mode.statistics, || saved.statistics());
             mode.slot.put(saved);
         }
         recycle(workspace, [images, weights]);
@@ -73,8 +80,15 @@ impl SearchOps for Flex {
         let (mode, workspace) = (&call.mode, call.mode.kernels.workspace());
         let dims = dims(&inputs, mode);
         let [h, wd] = dims.side_out(&call.spec);
-        let shape = [dims.n, h, wd, call.spec.c_out()];
+        let shape = [dims.n, h, wd, call.spec.c_nodes()];
         let at = split_input(&inputs, mode);
+        if let Statistics::Given(running) = &mode.statistics {
+            let (running, mut out) = (narrow(running), workspace.take_vec(shape.iter().product()));
+            let input = CellInput { running: Some(&running), ..at.value };
+            cell::infer(&mode.kernels, &call.spec, dims, input, &mut out);
+            recycle(workspace, inputs);
+            return concat(&call.spec, wrap(out, &shape), workspace);
+        }
         let primal = mode.primal.as_ref().and_then(|slot| slot.get::<CellTape>());
         let tape = primal.unwrap_or_else(|| {
             let mut out = workspace.take_vec(shape.iter().product());
@@ -82,7 +96,8 @@ impl SearchOps for Flex {
             Arc::new(CellTape { saved, out: Output { tensor: wrap(out, &shape), workspace: workspace.clone() } })
         });
         if !mode.dual {
-            let out = tape.out.tensor.clone();
+            let out = concat(&call.spec, tape.out.tensor.clone(), workspace);
+            leave(&mode.statistics, || tape.saved.statistics());
             mode.slot.put_shared(tape);
             recycle(workspace, inputs);
             return out;
@@ -105,7 +120,7 @@ impl SearchOps for Flex {
         let inputs = contiguous([s0, s1, p, w]);
         let dims = dims(&inputs, mode);
         let at = split_input(&inputs, mode);
-        let [g] = contiguous([g]);
+        let [g] = contiguous([spread(&call.spec, g, workspace)]);
         let (g_value, g_dot) = floats(&g).split_at(floats(&tape.out.tensor).len());
         let is_dual = dual.is_some();
         let want_all = Want { s0: want.s0, s1: want.s1, p: want.p, w: want.w, keep: false };
@@ -203,6 +218,34 @@ impl SearchOps for Flex {
         (ds.unwrap_or_else(unwanted), dw.unwrap_or_else(unwanted))
     }
 
+    fn auxiliary(s: T, w: T, call: AuxiliaryCall) -> T {
+        if s.dtype() != DType::F32 {
+            return composed::auxiliary::<Self>(s, w, &call);
+        }
+        let inputs = contiguous([s, w]);
+        let ([n, h, wd, _], spec, mode) = (inputs[0].shape().dims::<4>(), call.spec, &call.mode);
+        let mut logits = vec![0.0; n * spec.classes];
+        let [state, w] = inputs.each_ref().map(floats);
+        let saved = auxiliary::forward(&mode.kernels, spec, (n, [h, wd]), state, w, &mut logits);
+        leave(&mode.statistics, || saved.statistics());
+        mode.slot.put(saved);
+        recycle(mode.kernels.workspace(), inputs);
+        wrap(logits, &[n, spec.classes])
+    }
+
+    fn auxiliary_vjp(s: T, w: T, g: T, call: AuxiliaryCall, want: HeadWant) -> (T, T) {
+        let Some(saved) = call.mode.slot.take::<AuxiliarySaved>() else {
+            return composed::auxiliary_vjp::<Self>(s, w, g, &call, want);
+        };
+        let inputs = contiguous([s, w, g]);
+        let [s, w, g] = inputs.each_ref().map(floats);
+        let (ds, dw) = auxiliary::vjp(s, w, &saved, g, want.s);
+        let len = dw.len();
+        let ds = if want.s { wrap(ds, &inputs[0].shape().dims::<4>()) } else { unwanted() };
+        recycle(call.mode.kernels.workspace(), inputs);
+        (ds, wrap(dw, &[len]))
+    }
+
     fn accumulate(total: T, g: T, kernels: Kernels) -> T {
         if total.dtype() != DType::F32 || total.shape() != g.shape() {
             return Self::float_add(total, g);
@@ -254,9 +297,50 @@ struct SplitInput<'a> {
 fn split_input<'a>(inputs: &'a [T; 4], mode: &Mode) -> SplitInput<'a> {
     let [s0, s1, p, w] = inputs.each_ref().map(|t| split(floats(t), mode));
     SplitInput {
-        value: CellInput { s0: s0.0, s1: s1.0, p: p.0, w: w.0 },
+        value: CellInput { s0: s0.0, s1: s1.0, p: p.0, w: w.0, running: None },
         tangent: CellTangent { s0: Some(s0.1), s1: Some(s1.1), p: p.1, w: mode.weights_move.then_some(w.1) },
     }
+}
+
+/// Leaves the statistics of a batch, if someone asks for them.
+fn leave(statistics: &Statistics, of_batch: impl FnOnce() -> Vec<f64>) {
+    if let Statistics::OfBatch(slot) = statistics
+        && slot.is_open()
+    {
+        slot.put(of_batch());
+    }
+}
+
+fn narrow(values: &[f64]) -> Vec<f32> {
+    values.iter().map(|v| *v as f32).collect()
+}
+
+/// The output of a cell, given all its nodes.
+fn concat(spec: &CellSpec, nodes: T, workspace: &Workspace) -> T {
+    let Some(concat) = spec.concat() else { return nodes };
+    let [n, h, w, _] = nodes.shape().dims();
+    let mut out = workspace.take_vec(n * h * w * spec.c_out());
+    for (out, nodes) in out.chunks_mut(spec.c_out()).zip(floats(&nodes).chunks(spec.c_nodes())) {
+        for (out, node) in out.chunks_mut(spec.c).zip(concat) {
+            out.copy_from_slice(&nodes[node * spec.c..][..spec.c]);
+        }
+    }
+    wrap(out, &[n, h, w, spec.c_out()])
+}
+
+/// The gradient of all nodes of a cell, given that of its output.
+fn spread(spec: &CellSpec, g: T, workspace: &Workspace) -> T {
+    let Some(concat) = spec.concat() else { return g };
+    let [g] = contiguous([g]);
+    let [n, h, w, _] = g.shape().dims();
+    let mut out = workspace.take_vec(n * h * w * spec.c_nodes());
+    out.fill(0.0);
+    for (out, g) in out.chunks_mut(spec.c_nodes()).zip(floats(&g).chunks(spec.c_out())) {
+        for (g, node) in g.chunks(spec.c).zip(concat) {
+            out[node * spec.c..][..spec.c].iter_mut().zip(g).for_each(|(out, g)| *out += g);
+        }
+    }
+    wrap(out, &[n, h, w, spec.c_nodes()])
 }
 
 fn dims([s0, s1, ..]: &[T; 4], mode: &Mode) -> CellDims {

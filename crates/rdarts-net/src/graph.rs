@@ -12,7 +12,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rdarts_kernels::spec::{CellDims, CellSpec, HeadSpec, StemSpec, Weight, WeightKind, weights_len};
+use rdarts_kernels::spec::{
+    AuxiliarySpec, CellDims, CellSpec, HeadSpec, NormPlace, StemSpec, Weight, WeightKind, running_len, weights_len,
+};
 use rdarts_kernels::workspace::Workspace;
 use rdarts_rng::Stream;
 use rdarts_space::Op;
@@ -28,6 +30,8 @@ pub enum Module {
     Cell(CellModule),
     /// Reads a state, gives the logits.
     Head(HeadSpec),
+    /// Reads a state, gives logits for the training alone.
+    Auxiliary(AuxiliarySpec),
 }
 
 /// A cell of a network.
@@ -63,6 +67,8 @@ pub struct Node {
     pub offset: usize,
     /// Number of its weight values.
     pub len: usize,
+    /// Position of its first running statistic in their flat buffer, and how many it has: none in a supernet.
+    pub running: (usize, usize),
 }
 
 impl Node {
@@ -74,6 +80,11 @@ impl Node {
     /// Its part of a flat buffer.
     pub fn part<'a, T>(&self, flat: &'a [T]) -> &'a [T] {
         &flat[self.offset..self.offset + self.len]
+    }
+
+    /// Its part of a flat buffer of running statistics.
+    pub fn running_part<'a, T>(&self, flat: &'a [T]) -> &'a [T] {
+        &flat[self.running.0..][..self.running.1]
     }
 
     /// Its part of a flat buffer, to write.
@@ -93,6 +104,17 @@ pub struct Parameter {
     pub offset: usize,
     /// Its layout.
     pub kind: WeightKind,
+}
+
+/// A batch norm with running statistics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunningNorm {
+    /// PyTorch's name, for example `cells.3._ops.2.op.3`.
+    pub name: String,
+    /// Position of its means in the flat buffer of running statistics; its variances follow.
+    pub offset: usize,
+    /// Channels.
+    pub c: usize,
 }
 
 /// Why a weight could not be read or written by name.
@@ -132,18 +154,21 @@ impl std::error::Error for ParameterError {}
 pub struct Network {
     nodes: Vec<Node>,
     output: usize,
+    auxiliary: Option<usize>,
     /// Operations of each edge of each type of cell.
     cell_types: Vec<Vec<Vec<Op>>>,
     c_image: usize,
     parameters: Vec<Parameter>,
     n_parameters: usize,
+    norms: Vec<RunningNorm>,
     /// The last node that reads the output of each.
     last_reader: Vec<usize>,
 }
 
 impl Network {
     /// Lays out nodes, given as (module, what it reads, what stands before the names of its weights) in the order in
-    /// which they can be computed; the node `output` gives the logits. `cell_types` has the operations of each edge of
+    /// which they can be computed; the node `output` gives the logits, an auxiliary head, of which there may be one, others
+    /// for the training. The network has running statistics if its cells are discrete. `cell_types` has the operations of each edge of
     /// each type of cell, `c_image` the channels of the images.
     ///
     /// # Panics
@@ -157,16 +182,28 @@ impl Network {
         c_image: usize,
     ) -> Self {
         let (mut nodes, mut parameters, mut offset) = (Vec::<Node>::new(), Vec::new(), 0);
+        let is_discrete = |(module, ..): &(Module, _, _)| matches!(module, Module::Cell(cell) if cell.spec.discrete.is_some());
+        let (is_discrete, mut norms) = (list.iter().any(is_discrete), Vec::<RunningNorm>::new());
         let mut last_reader = vec![usize::MAX; list.len()];
+        let auxiliary = list.iter().position(|(module, ..)| matches!(module, Module::Auxiliary(_)));
         for (at, (module, inputs, prefix)) in list.into_iter().enumerate() {
-            let weights = match &module {
-                Module::Stem(spec) => spec.weights(),
+            let (weights, own_norms) = match &module {
+                Module::Stem(spec) => (spec.weights(), spec.norms()),
                 Module::Cell(cell) => {
                     assert_eq!(cell.spec.edges, cell_types[cell.cell_type], "a cell has the operations of its type");
-                    cell.spec.weights()
+                    (cell.spec.weights(), cell.spec.norms())
                 }
-                Module::Head(spec) => spec.weights(),
+                Module::Head(spec) => (spec.weights(), Vec::new()),
+                Module::Auxiliary(spec) => (spec.weights(), spec.norms()),
             };
+            let own_norms = if is_discrete { own_norms } else { Vec::new() };
+            let begin = norms.last().map_or(0, |last: &RunningNorm| last.offset + 2 * last.c);
+            let running = (begin, running_len(&own_norms));
+            let mut next = begin;
+            norms.extend(own_norms.into_iter().map(|NormPlace { name, c }| {
+                next += 2 * c;
+                RunningNorm { name: format!("{prefix}{name}"), offset: next - 2 * c, c }
+            }));
             for source in &inputs {
                 if let Source::Node(read) = *source {
                     assert!(read < at, "node {at} reads node {read}, which stands behind it");
@@ -180,10 +217,10 @@ impl Network {
                 offset: offset + within,
                 kind,
             }));
-            nodes.push(Node { module, inputs, prefix, offset, len });
+            nodes.push(Node { module, inputs, prefix, offset, len, running });
             offset += len;
         }
-        let unread = (0..nodes.len()).find(|&at| at != output && last_reader[at] == usize::MAX);
+        let unread = (0..nodes.len()).find(|&at| at != output && Some(at) != auxiliary && last_reader[at] == usize::MAX);
         assert_eq!(unread, None, "a node is read by none");
         let is_stem = |node: &&Node| matches!(node.module, Module::Stem(_));
         assert_eq!(nodes.iter().filter(is_stem).count(), 1, "a network has one stem");
@@ -194,7 +231,7 @@ impl Network {
         }
         assert!(matches!(nodes[output].module, Module::Head(_)), "the output is a head");
         last_reader[output] = usize::MAX;
-        Self { nodes, output, cell_types, c_image, parameters, n_parameters: offset, last_reader }
+        Self { nodes, output, auxiliary, cell_types, c_image, parameters, n_parameters: offset, norms, last_reader }
     }
 
     /// The nodes, in the order in which they are computed.
@@ -229,6 +266,35 @@ impl Network {
         self.n_parameters
     }
 
+    /// The batch norms that have running statistics, in the order of their flat buffer; none in a supernet.
+    pub fn norms(&self) -> &[RunningNorm] {
+        &self.norms
+    }
+
+    /// Number of running statistics.
+    pub fn n_running(&self) -> usize {
+        self.norms.iter().map(|norm| 2 * norm.c).sum()
+    }
+
+    /// Running statistics before the first step: mean 0, variance 1.
+    pub fn init_running(&self) -> Vec<f32> {
+        self.norms.iter().flat_map(|norm| [vec![0.0; norm.c], vec![1.0; norm.c]].concat()).collect()
+    }
+
+    /// Whether there is an auxiliary head.
+    pub fn has_auxiliary(&self) -> bool {
+        self.auxiliary.is_some()
+    }
+
+    /// The network without its auxiliary head, whose weights and statistics come last: those of this one begin its.
+    pub fn without_auxiliary(&self) -> Self {
+        let Some(auxiliary) = self.auxiliary else { return self.clone() };
+        assert_eq!(auxiliary + 1, self.nodes.len(), "the auxiliary head comes last");
+        let list = self.nodes[..auxiliary].iter();
+        let list = list.map(|node| (node.module.clone(), node.inputs.clone(), node.prefix.clone())).collect();
+        Self::new(list, self.output, self.cell_types.clone(), self.c_image)
+    }
+
     /// Number of types of cells, whether the network has such cells or not.
     pub fn n_cell_types(&self) -> usize {
         self.cell_types.len()
@@ -249,9 +315,13 @@ impl Network {
         self.cell_types.iter().map(|edges| edges.iter().map(Vec::len).sum()).collect()
     }
 
-    /// Computes a value of every node from those that it reads, and returns that of the output. A value goes to its last
-    /// reader, who may use its memory again; the others get clones.
-    pub(crate) fn walk<V: Clone>(&self, images: V, mut node: impl FnMut(usize, &Node, Vec<V>) -> V) -> V {
+    /// Computes a value of every node from those that it reads, and returns that of the output, and that of the auxiliary
+    /// head. A value goes to its last reader, who may use its memory again; the others get clones.
+    pub(crate) fn walk<V: Clone>(
+        &self,
+        images: V,
+        mut node: impl FnMut(usize, &Node, Vec<V>) -> V,
+    ) -> (V, Option<V>) {
         let (mut images, mut values) = (Some(images), Vec::<Option<V>>::new());
         let last_of_images = self.nodes.iter().rposition(|node| node.inputs.contains(&Source::Images));
         for (at, this) in self.nodes.iter().enumerate() {
@@ -267,7 +337,8 @@ impl Network {
             }
             values.push(Some(node(at, this, reads)));
         }
-        values[self.output].take().expect("the output is kept")
+        let output = values[self.output].take().expect("the output is kept");
+        (output, self.auxiliary.and_then(|at| values[at].take()))
     }
 
     /// Like [`Network::walk`], and returns the values of all nodes.
@@ -382,12 +453,15 @@ impl Network {
     }
 
     /// Fresh weights with PyTorch's default distribution: uniform in +-1/sqrt(fan_in) for convolutions and the
-    /// linear layer (its bias too), one and zero for the scale and shift of the stem's batch norm.
+    /// linear layer (its bias too), one and zero for the scale and shift of a batch norm.
     pub fn init(&self, seed: u64) -> Vec<f32> {
         let mut flat = vec![0.0; self.n_parameters];
         for (i, p) in self.parameters.iter().enumerate() {
             let fan_in = match (p.kind, &self.nodes[p.node].module) {
                 (WeightKind::Vector { .. }, Module::Head(head)) => Some(head.c_in),
+                (WeightKind::Vector { .. }, Module::Auxiliary(_)) if p.name.ends_with("classifier.bias") => {
+                    Some(AuxiliarySpec::WIDTHS[1])
+                }
                 (WeightKind::Vector { .. }, _) => None,
                 (kind, _) => Some(kind.fan_in()),
             };

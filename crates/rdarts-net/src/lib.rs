@@ -38,6 +38,8 @@ pub mod graph;
 pub mod mixing;
 pub mod supernet;
 
+pub mod discrete;
+
 pub mod task;
 
 pub mod engine;
@@ -66,11 +68,12 @@ pub use derivatives::{
     Evaluator, InnerStep, PUBLISHED_RADIUS, alpha_gradient, both_gradients, forward, forward_mixed, unrolled_gradient,
     unrolled_gradient_difference, weight_gradient,
 };
+pub use discrete::{DiscreteSpec, TrainingGradient, training_gradient};
 pub use engine::Engine;
-pub use graph::{CellModule, Module, Network, Node, Parameter, ParameterError, Source};
+pub use graph::{CellModule, Module, Network, Node, Parameter, ParameterError, RunningNorm, Source};
 pub use memory::Work;
 pub use point::{Batch, Evaluation, Point};
 pub use rdarts_kernels::spec::CellNoise;
 pub use supernet::SupernetSpec;
-pub use task::{Count, Loss, Targets};
+pub use task::{ClassLoss, Count, Loss, Targets};
 pub use values::{Alphas, Real};

@@ -23,7 +23,7 @@ use burn::backend::{Autodiff, Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 use rdarts_kernels::Kernels;
 
-use crate::calls::{CellCall, CellWant, HeadCall, HeadWant, StemCall};
+use crate::calls::{AuxiliaryCall, CellCall, CellWant, HeadCall, HeadWant, StemCall};
 use crate::composed;
 
 /// The differentiable operations of the supernet.
@@ -79,6 +79,22 @@ pub trait SearchOps: Backend {
         composed::head_vjp::<Self>(s, w, g, &call, want)
     }
 
+    /// The auxiliary head of a training: (n, h, w, c) to logits (n, classes). It has no dual call.
+    fn auxiliary(s: FloatTensor<Self>, w: FloatTensor<Self>, call: AuxiliaryCall) -> FloatTensor<Self> {
+        composed::auxiliary::<Self>(s, w, &call)
+    }
+
+    /// The gradients of `<auxiliary, g>` with respect to (s, w).
+    fn auxiliary_vjp(
+        s: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        g: FloatTensor<Self>,
+        call: AuxiliaryCall,
+        want: HeadWant,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        composed::auxiliary_vjp::<Self>(s, w, g, &call, want)
+    }
+
     /// The sum of two gradients of the same shape.
     fn accumulate(total: FloatTensor<Self>, g: FloatTensor<Self>, _kernels: Kernels) -> FloatTensor<Self> {
         Self::float_add(total, g)
@@ -104,6 +120,11 @@ pub fn cell(s0: Tensor<4>, s1: Tensor<4>, p: Tensor<1>, w: Tensor<1>, call: Cell
 /// [`SearchOps::head`] on tensors: a state (n, h, w, c) and flat weights.
 pub fn head(s: Tensor<4>, w: Tensor<1>, call: HeadCall) -> Tensor<2> {
     Tensor::from_dispatch(<Dispatch as SearchOps>::head(s.into_dispatch(), w.into_dispatch(), call))
+}
+
+/// [`SearchOps::auxiliary`] on tensors: a state (n, h, w, c) and flat weights.
+pub fn auxiliary(s: Tensor<4>, w: Tensor<1>, call: AuxiliaryCall) -> Tensor<2> {
+    Tensor::from_dispatch(<Dispatch as SearchOps>::auxiliary(s.into_dispatch(), w.into_dispatch(), call))
 }
 
 impl<B: SearchOps, C: CheckpointStrategy> SearchOps for Autodiff<B, C> {
@@ -211,6 +232,37 @@ impl<B: SearchOps, C: CheckpointStrategy> SearchOps for Autodiff<B, C> {
         }
     }
 
+    fn auxiliary(s: FloatTensor<Self>, w: FloatTensor<Self>, call: AuxiliaryCall) -> FloatTensor<Self> {
+        #[derive(Debug)]
+        struct Auxiliary;
+        impl<B: SearchOps> Backward<B, 2> for Auxiliary {
+            type State = (FloatTensor<B>, FloatTensor<B>, AuxiliaryCall);
+            fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+                let [node_s, node_w] = ops.parents;
+                let g = grads.consume::<B>(&ops.node);
+                let (s, w, call) = ops.state;
+                let want = HeadWant { s: node_s.is_some(), w: node_w.is_some() };
+                let (gs, gw) = B::auxiliary_vjp(s, w, g, call, want);
+                for (node, g) in [(node_s, gs), (node_w, gw)] {
+                    if let Some(node) = node {
+                        grads.register::<B>(node.id, g);
+                    }
+                }
+            }
+        }
+        let nodes = [s.node(), w.node()];
+        let (s, w) = (s.into_primitive(), w.into_primitive());
+        match Auxiliary.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let out = B::auxiliary(s.clone(), w.clone(), call.clone());
+                prep.finish((s, w, call), out)
+            }
+            OpsKind::UnTracked(prep) => {
+                prep.finish(B::auxiliary(s, w, AuxiliaryCall { mode: call.mode.untracked(), ..call }))
+            }
+        }
+    }
+
     // The reverse passes run on the inner backend. A derivative of them is the reverse pass of a dual call,
     // so they are constants here, and overriding the default bodies also ends the tower of tapes.
     fn stem_vjp(x: FloatTensor<Self>, w: FloatTensor<Self>, g: FloatTensor<Self>, call: StemCall) -> FloatTensor<Self> {
@@ -241,6 +293,18 @@ impl<B: SearchOps, C: CheckpointStrategy> SearchOps for Autodiff<B, C> {
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let [s, w, g] = [s, w, g].map(|t| t.into_primitive());
         let (gs, gw) = B::head_vjp(s, w, g, call, want);
+        (constant::<B, C>(gs), constant::<B, C>(gw))
+    }
+
+    fn auxiliary_vjp(
+        s: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        g: FloatTensor<Self>,
+        call: AuxiliaryCall,
+        want: HeadWant,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let [s, w, g] = [s, w, g].map(|t| t.into_primitive());
+        let (gs, gw) = B::auxiliary_vjp(s, w, g, call, want);
         (constant::<B, C>(gs), constant::<B, C>(gw))
     }
 }

@@ -7,7 +7,7 @@ use rdarts_kernels::Kernels;
 use rdarts_kernels::spec::CellNoise;
 use rdarts_kernels::workspace::Workspace;
 
-use crate::calls::{CellCall, HeadCall, Ledger, Mode, Slot, StemCall};
+use crate::calls::{AuxiliaryCall, CellCall, HeadCall, Ledger, Mode, Slot, Statistics, StemCall};
 use crate::engine::Engine;
 use crate::graph::{Module, Network};
 use crate::ops;
@@ -99,21 +99,31 @@ pub(crate) struct Forward<'a> {
     /// The slots of an earlier plain pass, node by node.
     pub(crate) primal: Option<&'a [Arc<Slot>]>,
     pub(crate) ledger: Arc<Ledger>,
+    /// Of a discrete network's modules, node by node; the batch's, which no one reads, if there are none.
+    pub(crate) statistics: Vec<Statistics>,
 }
 
 impl<'a> Forward<'a> {
     pub(crate) fn plain(kernels: &'a Kernels, net: &'a Network, noise: &'a [Arc<CellNoise>], keep: bool) -> Self {
-        Self { kernels, net, noise, dual: false, weights_move: false, keep, primal: None, ledger: Arc::default() }
+        Self { kernels, net, noise, dual: false, weights_move: false, keep, primal: None, ledger: Arc::default(), statistics: Vec::new() }
     }
 
     /// Images (n, h, w, c_image) to logits (n, classes), and the slots of all nodes.
     pub(crate) fn run(&self, images: Tensor<4>, inputs: &Inputs) -> (Tensor<2>, Vec<Arc<Slot>>) {
-        self.walk(images, None, inputs)
+        let (logits, _, slots) = self.walk(images, None, inputs);
+        (logits, slots)
+    }
+
+    /// The logits, and those of the auxiliary head.
+    pub(crate) fn run_both(&self, images: Tensor<4>, inputs: &Inputs) -> (Tensor<2>, Option<Tensor<2>>) {
+        let (logits, auxiliary, _) = self.walk(images, None, inputs);
+        (logits, auxiliary)
     }
 
     /// Like [`Forward::run`], given the output of the stem.
     pub(crate) fn run_after(&self, stem: &Tensor<4>, inputs: &Inputs) -> (Tensor<2>, Vec<Arc<Slot>>) {
-        self.walk(stem.clone(), Some(stem), inputs)
+        let (logits, _, slots) = self.walk(stem.clone(), Some(stem), inputs);
+        (logits, slots)
     }
 
     /// Images (n, h, w, c_image) to the output of the stem (n, h, w, c).
@@ -122,10 +132,15 @@ impl<'a> Forward<'a> {
         ops::stem(images, inputs.w[at].clone(), StemCall { spec, mode: self.mode(at).0 })
     }
 
-    fn walk(&self, images: Tensor<4>, stem: Option<&Tensor<4>>, inputs: &Inputs) -> (Tensor<2>, Vec<Arc<Slot>>) {
+    fn walk(
+        &self,
+        images: Tensor<4>,
+        stem: Option<&Tensor<4>>,
+        inputs: &Inputs,
+    ) -> (Tensor<2>, Option<Tensor<2>>, Vec<Arc<Slot>>) {
         let quiet = Arc::new(CellNoise::default());
         let mut slots = Vec::new();
-        let out = self.net.walk(Value::Maps(images), |at, node, reads| {
+        let (out, auxiliary) = self.net.walk(Value::Maps(images), |at, node, reads| {
             let (mode, slot) = self.mode(at);
             let w = inputs.w[at].clone();
             let mut reads = reads.into_iter().map(Value::maps);
@@ -145,12 +160,16 @@ impl<'a> Forward<'a> {
                     Value::Maps(ops::cell(s0, s1, p, w, call))
                 }
                 Module::Head(spec) => Value::Logits(ops::head(next(), w, HeadCall { spec: *spec, mode })),
+                Module::Auxiliary(spec) => {
+                    Value::Logits(ops::auxiliary(next(), w, AuxiliaryCall { spec: *spec, mode }))
+                }
             }
         });
-        match out {
-            Value::Logits(logits) => (logits, slots),
-            Value::Maps(_) => unreachable!("a network ends with its head"),
-        }
+        let logits = |value| match value {
+            Value::Logits(logits) => logits,
+            Value::Maps(_) => unreachable!("a network ends with its heads"),
+        };
+        (logits(out), auxiliary.map(logits), slots)
     }
 
     fn mode(&self, node: usize) -> (Mode, Arc<Slot>) {
@@ -161,6 +180,10 @@ impl<'a> Forward<'a> {
             Mode::dual(kernels, self.weights_move, slot.clone(), primal)
         } else {
             Mode::plain(kernels, slot.clone())
+        };
+        let mode = match self.statistics.get(node) {
+            Some(statistics) => Mode { statistics: statistics.clone(), ..mode },
+            None => mode,
         };
         (mode.in_pass(self.ledger.clone()), slot)
     }
@@ -177,8 +200,13 @@ pub(crate) fn take_p_bar(inputs: &Inputs, grads: &mut Gradients, n_each: &[usize
 
 /// The reverse pass from the logits with a given cotangent.
 pub(crate) fn seeded_backward(logits: Tensor<2>, cotangent: &[f64]) -> Gradients {
+    seeded(logits, cotangent).backward()
+}
+
+/// `<logits, cotangent>`, to be sent back.
+pub(crate) fn seeded(logits: Tensor<2>, cotangent: &[f64]) -> Tensor<1> {
     let seed = upload::<2>(cotangent, logits.dims(), &logits.device(), logits.dtype());
-    (logits * seed).sum().backward()
+    (logits * seed).sum()
 }
 
 pub(crate) fn evaluate(outputs: &Tensor<2>, targets: Targets) -> (Evaluation, Box<dyn Loss>) {

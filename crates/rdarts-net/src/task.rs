@@ -14,20 +14,22 @@ mod classification;
 use std::fmt::Debug;
 use std::ops::AddAssign;
 
-pub use classification::CrossEntropy;
+pub use classification::{ClassLoss, CrossEntropy};
 
 /// What a batch should come out as.
 #[derive(Clone, Copy, Debug)]
 pub enum Targets<'a> {
     /// Classification: the class of each image.
     Labels(&'a [u32]),
+    /// The same with classes that count differently, or smoothed labels.
+    Weighted(&'a [u32], &'a ClassLoss),
 }
 
 impl Targets<'_> {
     /// Images of the batch.
     pub fn n(&self) -> usize {
         match self {
-            Self::Labels(labels) => labels.len(),
+            Self::Labels(labels) | Self::Weighted(labels, _) => labels.len(),
         }
     }
 
@@ -38,6 +40,7 @@ impl Targets<'_> {
     pub fn loss(&self, outputs: &[f64]) -> Box<dyn Loss> {
         match self {
             Self::Labels(labels) => Box::new(CrossEntropy::new(outputs, labels)),
+            Self::Weighted(labels, shape) => Box::new(CrossEntropy::weighted(outputs, labels, shape)),
         }
     }
 }

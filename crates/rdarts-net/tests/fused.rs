@@ -59,7 +59,7 @@ impl Subject {
         let edges: Vec<Vec<Op>> =
             (0..5).map(|e| ops.iter().cycle().skip(e).take(ops.len()).copied().collect()).collect();
         let drop_path = (0..5 * n).map(|i| if i % 4 == 1 { 0.0 } else { 1.25 }).collect();
-        let spec = CellSpec { nodes, c, c_prev_prev: 3, c_prev: 7, reduction, reduction_prev, edges };
+        let spec = CellSpec { nodes, c, c_prev_prev: 3, c_prev: 7, reduction, reduction_prev, edges, discrete: None };
         let [h, w] = CellDims { n, side0, side1 }.side_out(&spec);
         let shapes = vec![
             vec![n, side0[0], side0[1], 3],

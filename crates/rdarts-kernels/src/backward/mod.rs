@@ -23,7 +23,7 @@ use crate::Kernels;
 use crate::cell::{CellInput, CellTangent, Saved, SavedDot, in_pool};
 use crate::norm::{Affine, Gradient, Norm, Sums};
 use crate::passes::{Back, BackStep, Pass};
-use crate::plan::Plan;
+use crate::plan::{NormKind, Plan};
 use crate::spec::CellNoise;
 use images::{Bufs, Chunk, Inside};
 
@@ -166,6 +166,8 @@ fn vjp_in_pool(
 ) -> CellGradient {
     assert!(g.len() == plan.n * plan.out_len() && out.len() == g.len(), "gradient of the output");
     assert!(!((want.w || want.keep) && pushed.is_some()), "second derivatives end in the mixing weights");
+    let is_discrete = plan.norms.iter().any(|(kind, _)| *kind != NormKind::Plain);
+    assert!(!(is_discrete && (want.p || want.keep || pushed.is_some())), "a discrete cell has gradients of its weights");
     let ctx = Context {
         kernels,
         plan,
@@ -192,12 +194,18 @@ fn vjp_in_pool(
     let mut kept = Kept::new(plan);
     // The gradients at the batch norms, as they become known.
     let mut known: Vec<Gradient> = vec![Gradient::default(); plan.n_norms];
+    ctx.learn_identities(&mut known);
+    // Of scales and shifts, as they become known.
+    let mut factors = Vec::new();
     for pass in &passes {
         ctx.learn_shared(pass, &mut known, &kept.outer);
         let mut sums = ctx.run(&mut chunks, pass, &known).into_iter();
-        pass.iter().for_each(|step| ctx.learn(step, &mut sums, &mut p, &mut known, &mut kept));
+        pass.iter().for_each(|step| ctx.learn(step, &mut sums, &mut p, &mut known, &mut kept, &mut factors));
     }
-    let w = if want.w { ctx.weights(&chunks) } else { Vec::new() };
+    let mut w = if want.w { ctx.weights(&chunks) } else { Vec::new() };
+    for (at, gradients) in factors {
+        w[at..at + gradients.len()].copy_from_slice(&gradients);
+    }
     kept.chunks = chunks.into_iter().map(|chunk| chunk.inside).collect();
     let [s0, s1] = states;
     CellGradient { s0, s1, p, w, kept: want.keep.then_some(kept) }

@@ -3,7 +3,7 @@
 use super::{Context, Kept};
 use crate::norm::{Gradient, Sums, Tangent, gradient, weight_gradient, weight_gradient_dual};
 use crate::passes::{BackStep, Pass};
-use crate::plan::Branch;
+use crate::plan::{Branch, NormKind, Placed};
 
 impl<'a> Context<'a> {
     /// What the sums of a step tell: gradients of mixing weights, if they are wanted, and the coefficients of batch norms.
@@ -14,6 +14,7 @@ impl<'a> Context<'a> {
         p: &mut [f32],
         known: &mut [Gradient],
         kept: &mut Kept,
+        factors: &mut Vec<(usize, Vec<f32>)>,
     ) {
         let mut sums = || sums.next().expect("every step has its sums");
         match step {
@@ -25,22 +26,45 @@ impl<'a> Context<'a> {
                     }
                     if let Some(placed) = b.stages.last().filter(|_| !b.is_shared()) {
                         let weights = self.weights_of(b);
+                        self.learn_factors(placed, &sums, weights.0, factors);
                         known[placed.norm] = self.gradient(placed.norm, |kept| &kept.outer[at], &sums, weights);
                     }
                     kept.outer[at] = sums;
                 }
             }
             BackStep::Second { at, .. } => {
-                let (norm, sums) = (self.plan.branches[*at].stages[0].norm, sums());
+                let (placed, sums) = (&self.plan.branches[*at].stages[0], sums());
+                let norm = placed.norm;
+                self.learn_factors(placed, &sums, 1.0, factors);
                 known[norm] = self.gradient(norm, |kept| &kept.inner[*at], &sums, (1.0, 0.0));
                 kept.inner[*at] = sums;
             }
             BackStep::StateSums { state } => {
-                let (norm, sums) = (self.plan.pre[*state].norm, sums());
+                let (placed, sums) = (&self.plan.pre[*state], sums());
+                let norm = placed.norm;
+                self.learn_factors(placed, &sums, 1.0, factors);
                 known[norm] = self.gradient(norm, |kept| &kept.pre[*state], &sums, (1.0, 0.0));
                 kept.pre[*state] = sums;
             }
             _ => {}
+        }
+    }
+
+    /// The gradients of scale and shift of a batch norm that is multiplied with p behind it, and where they lie.
+    fn learn_factors(&self, placed: &Placed, sums: &Sums, p: f64, factors: &mut Vec<(usize, Vec<f32>)>) {
+        if let (true, NormKind::Affine { at, .. }) = (self.want.w, placed.kind) {
+            factors.push((at, self.norms[placed.norm].factor_gradients(sums, p)));
+        }
+    }
+
+    /// The coefficients behind what has no batch norm: they need no sums.
+    pub fn learn_identities(&self, known: &mut [Gradient]) {
+        for b in self.plan.branches.iter().filter(|b| !b.is_shared()) {
+            if let Some(placed) = b.stages.last().filter(|placed| placed.kind == NormKind::Identity) {
+                let weights = self.weights_of(b);
+                known[placed.norm] =
+                    gradient(&self.norms[placed.norm], None, &Sums::new(self.plan.c), |_| weights);
+            }
         }
     }
 

@@ -92,7 +92,7 @@ impl Context<'_> {
         let used: Vec<(usize, usize, f32)> = branches
             .enumerate()
             .filter_map(|(k, b)| {
-                let m = factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + span.first);
+                let m = factor(&self.noise.drop_path, plan.n, b.path, chunk.first + span.first);
                 b.summand.source().map(|(buffer, _)| (k, buffer, m))
             })
             .collect();
@@ -132,7 +132,7 @@ impl Context<'_> {
         }
         for b in begin.identities.iter().map(|at| &plan.branches[*at]) {
             let (p, p_dot) = self.weights_of(b);
-            let m = factor(&self.noise.drop_path, plan.n, b.edge, chunk.first + span.first);
+            let m = factor(&self.noise.drop_path, plan.n, b.path, chunk.first + span.first);
             let weighted = |data, weight: f64| Source { data, stride: c, coef: &[], factor: m * weight as f32 };
             sources.push(weighted(&nodes[1 + b.node - begin.state][images.clone()], p));
             if let Some(pushed) = chunk.pushed.filter(|_| p_dot != 0.0) {
@@ -176,7 +176,7 @@ impl Context<'_> {
     /// A few images of the gradients of the node that a branch leads to.
     fn at_node<'c>(&self, chunk: &'c Chunk<'_>, b: &Branch, span: Span) -> Behind<'c> {
         let images = span.of(self.plan.px(2) * self.plan.c);
-        let m = factor(&self.noise.drop_path, self.plan.n, b.edge, chunk.first + span.first);
+        let m = factor(&self.noise.drop_path, self.plan.n, b.path, chunk.first + span.first);
         let g = &chunk.inside.states[2 + b.node][images.clone()];
         let own = Behind::new(g, chunk.pushed.map(|pushed| &pushed.d.states[2 + b.node][images]), m);
         if !b.is_shared() {

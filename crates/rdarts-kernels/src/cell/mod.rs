@@ -4,11 +4,15 @@
 //!
 //! h_(2+i) = sum over edges e = (j, i) of m_e * sum_k p_ek * o_ek(h_j),   output = concat of all nodes.
 //!
+//! A discrete cell is the same with p = 1 on the operations that it has and m for each of them by itself.
+//!
 //! * [`forward`] leaves in [`Saved`] the output of every stage before its batch norm, and the statistics.
 //! * [`jvp`] moves along (s0', s1', p', w') and leaves the tangents in [`SavedDot`].
 //! * `vjp` in `backward` is the transpose of the first and, given a [`SavedDot`], of both at once.
 //!
-//! Both take the steps that `passes.rs` lists. A stage's output stays in the second cache level between the linear map that
+//! [`infer`] gives the value of a discrete cell alone, a few images at a time through all of its steps.
+//!
+//! Forward and jvp take the steps that `passes.rs` lists. A stage's output stays in the second cache level between the linear map that
 //! makes it and the sums over it.
 
 mod value;
@@ -19,12 +23,12 @@ mod tangent;
 mod tests;
 
 pub use tangent::jvp;
-pub use value::forward;
+pub use value::{forward, infer};
 
 use crate::Kernels;
 use crate::norm::{Norm, NormTangent};
 use crate::passes::Moves;
-use crate::plan::{Plan, Span};
+use crate::plan::{NormKind, Plan, Span};
 use crate::simd::Isa;
 use crate::simd::aligned::Aligned;
 use crate::simd::blend::{Source, blend};
@@ -43,6 +47,9 @@ pub struct CellInput<'a> {
     pub p: &'a [f32],
     /// All weights, in the order of [`CellSpec::weights`](crate::spec::CellSpec::weights).
     pub w: &'a [f32],
+    /// Means and variances that a discrete cell's batch norms use, in the order of
+    /// [`CellSpec::norms`](crate::spec::CellSpec::norms), as [`infer`] does; `None`: those of the batch.
+    pub running: Option<&'a [f32]>,
 }
 
 /// A direction of the same shapes.
@@ -67,6 +74,15 @@ pub struct Saved {
     /// Per group of images, per buffer of the plan; those of nodes are empty, nodes lie in the output.
     pub(crate) chunks: Vec<Vec<Buffer>>,
     pub(crate) norms: Vec<Norm>,
+}
+
+impl Saved {
+    /// Means and unbiased variances of a discrete cell's batch norms, in the order of
+    /// [`CellSpec::norms`](crate::spec::CellSpec::norms): what running statistics follow.
+    pub fn statistics(&self) -> Vec<f64> {
+        let own = self.plan.norms.iter().zip(&self.norms).filter(|((kind, _), _)| matches!(kind, NormKind::Affine { .. }));
+        own.flat_map(|(_, norm)| norm.mean.iter().copied().chain(norm.unbiased_variance())).collect()
+    }
 }
 
 /// What the jvp leaves for its vjp.
@@ -103,9 +119,9 @@ pub(crate) struct ThreadBuffers {
     pub node: Aligned,
 }
 
-/// The drop-path factor of an edge and an image.
-pub(crate) fn factor(drop_path: &[f32], n: usize, edge: usize, image: usize) -> f32 {
-    if drop_path.is_empty() { 1.0 } else { drop_path[edge * n + image] }
+/// The drop-path factor of an edge, or of an operation of a discrete cell, and an image.
+pub(crate) fn factor(drop_path: &[f32], n: usize, path: usize, image: usize) -> f32 {
+    if drop_path.is_empty() { 1.0 } else { drop_path[path * n + image] }
 }
 
 /// Sums up a node, or its tangent, of a few images, dense.
@@ -127,6 +143,6 @@ fn check(plan: &Plan, input: &CellInput<'_>, noise: &CellNoise) {
     assert_eq!(input.s1.len(), plan.n * plan.input_len(1), "s1");
     assert_eq!(input.p.len(), plan.n_alphas, "mixing weights");
     assert_eq!(input.w.len(), plan.n_weights, "weights");
-    let edges = (0..plan.nodes).map(|i| 2 + i).sum::<usize>();
-    assert!(noise.drop_path.is_empty() || noise.drop_path.len() == edges * plan.n, "drop path factors");
+    assert!(input.running.is_none_or(|running| running.len() == plan.n_running), "running statistics");
+    assert!(noise.drop_path.is_empty() || noise.drop_path.len() == plan.n_paths * plan.n, "drop path factors");
 }

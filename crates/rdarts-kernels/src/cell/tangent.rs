@@ -213,9 +213,9 @@ impl<'a> NodeTangent<'a> {
                 Some(match norm {
                     Some(norm) => {
                         let affine = saved.norms[norm].tangent_affine(&norms[norm], f64::from(p), f64::from(p_dot));
-                        (from, moves, b.edge, affine, 1.0, 1.0)
+                        (from, moves, b.path, affine, 1.0, 1.0)
                     }
-                    None => (from, moves, b.edge, Affine::default(), p, p_dot),
+                    None => (from, moves, b.path, Affine::default(), p, p_dot),
                 })
             })
             .collect();

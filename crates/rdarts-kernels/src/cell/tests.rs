@@ -32,7 +32,7 @@ struct Case {
 
 impl Case {
     fn new(edges: Vec<Vec<Op>>, n: usize, reduction: bool, dropped: bool) -> Self {
-        let spec = CellSpec { nodes: 3, c: 8, c_prev_prev: 6, c_prev: 5, reduction, reduction_prev: false, edges };
+        let spec = CellSpec { nodes: 3, c: 8, c_prev_prev: 6, c_prev: 5, reduction, reduction_prev: false, edges, discrete: None };
         let dims = CellDims { n, side0: [7, 9], side1: [7, 9] };
         let drop_path = if dropped { (0..9 * dims.n).map(|i| [0.0, 1.25][i % 2]).collect() } else { Vec::new() };
         let [h, w] = dims.side_out(&spec);
@@ -50,7 +50,7 @@ impl Case {
         if let Some((large, unit)) = limits {
             plan.units = plan.split(large, unit);
         }
-        let input = CellInput { s0, s1, p, w };
+        let input = CellInput { s0, s1, p, w, running: None };
         let mut out = vec![f32::NAN; g.len()];
         let saved = forward_in_pool(&kernels, plan, input, &self.noise, &mut out);
         let tangent = CellTangent { s0: Some(d0), s1: Some(d1), p: dp, w: Some(dw) };

@@ -1,4 +1,4 @@
-//! The value of a cell: [`forward`].
+//! The value of a cell: [`forward`], and [`infer`] with given statistics.
 
 use rayon::prelude::*;
 
@@ -7,7 +7,7 @@ use crate::Kernels;
 use crate::noise;
 use crate::norm::{Affine, Moments, Norm};
 use crate::passes::{self, StageStep, Step};
-use crate::plan::{Part, Plan, Span, chunk_images};
+use crate::plan::{NormKind, Part, Plan, Span, chunk_images};
 use crate::reading::{Group, Reading, Staged};
 use crate::simd::Isa;
 use crate::simd::blend::{Source, add_moments};
@@ -66,7 +66,7 @@ pub(super) fn forward_in_pool(
                                 Task::Noise { edge, buffer } => {
                                     chunk.noise(kernels, &plan, noise, (*edge, *buffer), span)
                                 }
-                                Task::Stage(stage) => chunk.stage(kernels.isa(), stage, span, input.w, work, part),
+                                Task::Stage(stage) => chunk.stage(kernels.isa(), stage, span, input.w, work, Some(part)),
                             }
                         }
                     }
@@ -77,11 +77,62 @@ pub(super) fn forward_in_pool(
         for (at, StageStep { placed, .. }) in passes::stages(&pass) {
             let mut total = Moments::new(placed.stage.c_out);
             parts.iter().for_each(|part| total.merge(&part[at]));
-            norms[placed.norm] = Norm::from_moments(&total);
+            norms[placed.norm] = match placed.kind {
+                NormKind::Plain => Norm::from_moments(&total),
+                NormKind::Affine { at, .. } => Norm::from_moments(&total).with_factors(&input.w[at..]),
+                NormKind::Identity => Norm::identity(placed.stage.c_out),
+            };
             affines[placed.norm] = norms[placed.norm].affine();
         }
     }
     Saved { kernels: kernels.clone(), plan, chunks, norms }
+}
+
+/// Value of a discrete cell with given statistics into `out`, (n, h_out, w_out, nodes * c). Nothing is kept: a few images
+/// at a time go through the whole cell and stay in the second cache level.
+///
+/// # Panics
+/// If a slice has not the length its shape says, or `input` has no running statistics.
+pub fn infer(kernels: &Kernels, spec: &CellSpec, dims: CellDims, input: CellInput<'_>, out: &mut [f32]) {
+    in_pool(|| infer_in_pool(kernels, Plan::new(spec, dims), input, out));
+}
+
+fn infer_in_pool(kernels: &Kernels, plan: Plan, input: CellInput<'_>, out: &mut [f32]) {
+    let noise = CellNoise::default();
+    check(&plan, &input, &noise);
+    assert_eq!(out.len(), plan.n * plan.out_len(), "output");
+    let running = input.running.expect("statistics are given");
+    let norm = |(kind, c): &(NormKind, usize)| match *kind {
+        NormKind::Affine { at, running: of } => {
+            Norm::given(&running[of..of + c], &running[of + c..of + 2 * c]).with_factors(&input.w[at..])
+        }
+        NormKind::Identity => Norm::identity(*c),
+        NormKind::Plain => unreachable!("only discrete cells have running statistics"),
+    };
+    let norms: Vec<Norm> = plan.norms.iter().map(norm).collect();
+    let affines: Vec<Affine> = norms.iter().map(Norm::affine).collect();
+    let steps: Vec<Step> = passes::forward(&plan).into_iter().flatten().collect();
+    let tasks: Vec<Task<'_>> =
+        steps.iter().map(|step| Task::new(step, &plan, &norms, &affines, &input, &noise)).collect();
+    let (per_chunk, workspace) = (chunk_images(plan.n), kernels.workspace());
+    out.par_chunks_mut(per_chunk * plan.out_len()).enumerate().for_each(|(index, out)| {
+        workspace.with_work(|work| {
+            let n = out.len() / plan.out_len();
+            let together = plan.spans(n, &[]).next().map_or(1, |span| span.n);
+            let mut bufs: Vec<Buffer> = plan.buffer_lens.iter().map(|len| workspace.scratch(len * together)).collect();
+            for (at, out) in out.chunks_mut(together * plan.out_len()).enumerate() {
+                let span = Span { first: 0, n: out.len() / plan.out_len() };
+                let mut chunk = Chunk { first: index * per_chunk + at * together, out, bufs: &mut bufs };
+                for task in &tasks {
+                    match task {
+                        Task::Node(sum) => sum.write(kernels.isa(), &plan, &mut chunk, span, work),
+                        Task::Noise { edge, buffer } => chunk.noise(kernels, &plan, &noise, (*edge, *buffer), span),
+                        Task::Stage(stage) => chunk.stage(kernels.isa(), stage, span, input.w, work, None),
+                    }
+                }
+            }
+        });
+    });
 }
 
 /// A step with all coefficients ready.
@@ -132,7 +183,7 @@ impl Chunk<'_> {
         noise::fill(kernels, noise.noise_key, edge, start, &mut self.bufs[buffer][span.of(len)]);
     }
 
-    /// The output of a stage for a few images, and its moments.
+    /// The output of a stage for a few images, and its moments if they are asked for.
     fn stage(
         &mut self,
         isa: Isa,
@@ -140,7 +191,7 @@ impl Chunk<'_> {
         span: Span,
         w: &[f32],
         work: &mut ThreadBuffers,
-        moments: &mut Moments,
+        moments: Option<&mut Moments>,
     ) {
         let Staged { step: StageStep { placed, ready, .. }, reading } = stage;
         let (stage, norm) = (placed.stage.of_images(span.n), placed.norm);
@@ -156,13 +207,18 @@ impl Chunk<'_> {
         let w = stage.factors(&w[placed.weights..]);
         let image = &mut y[span.of(placed.stage.len_out())];
         let call = Call { isa, stage: &stage, scratch };
-        stage.map().forward(call, feed, w, image, &mut |first, y| {
-            if first == 0 {
-                pivot.copy_from_slice(&y[..c]);
+        match moments.filter(|_| placed.kind != NormKind::Identity) {
+            Some(moments) => {
+                stage.map().forward(call, feed, w, image, &mut |first, y| {
+                    if first == 0 {
+                        pivot.copy_from_slice(&y[..c]);
+                    }
+                    add_moments(isa, y.len() / c, c, y, pivot, sum, square);
+                });
+                moments.add_pixels(stage.len_out() / c, pivot, sum, square);
             }
-            add_moments(isa, y.len() / c, c, y, pivot, sum, square);
-        });
-        moments.add_pixels(stage.len_out() / c, pivot, sum, square);
+            None => stage.map().forward(call, feed, w, image, &mut |_, _| {}),
+        }
         self.bufs[norm] = y;
     }
 }
@@ -170,7 +226,7 @@ impl Chunk<'_> {
 /// What a node is the sum of, with all coefficients ready.
 struct NodeSum<'a> {
     node: usize,
-    /// (buffer, edge, coefficients, weight); the coefficients are empty where no batch norm precedes.
+    /// (buffer, drop path, coefficients, weight); the coefficients are empty where no batch norm precedes.
     terms: Vec<(usize, usize, Affine, f32)>,
     drop_path: &'a [f32],
     n: usize,
@@ -186,7 +242,7 @@ impl<'a> NodeSum<'a> {
                 let (from, norm) = b.summand.source()?;
                 let p = p[b.alpha];
                 let affine = norm.map_or_else(Affine::default, |norm| norms[norm].scaled(f64::from(p)));
-                Some((from, b.edge, affine, if norm.is_some() { 1.0 } else { p }))
+                Some((from, b.path, affine, if norm.is_some() { 1.0 } else { p }))
             })
             .collect();
         Self { node: part.node, terms, drop_path: &noise.drop_path, n: plan.n }
@@ -196,8 +252,8 @@ impl<'a> NodeSum<'a> {
     fn write(&self, isa: Isa, plan: &Plan, chunk: &mut Chunk<'_>, span: Span, work: &mut ThreadBuffers) {
         let mut shift = vec![0f32; plan.c];
         let mut sources = Vec::with_capacity(self.terms.len());
-        for (from, edge, affine, weight) in &self.terms {
-            let m = factor(self.drop_path, self.n, *edge, chunk.first + span.first);
+        for (from, path, affine, weight) in &self.terms {
+            let m = factor(self.drop_path, self.n, *path, chunk.first + span.first);
             let (data, stride) = chunk.group().term(plan, *from, span);
             sources.push(Source { data, stride, coef: &affine.of_y, factor: m * weight });
             shift.iter_mut().zip(&affine.shift).for_each(|(s, a)| *s += m * a);

@@ -18,7 +18,7 @@ pub(super) fn action(start: Start) -> Action {
     let Start { side: [h, w], c, stride } = start;
     let win = Window { images: 1, h, w, c, pad: 3 };
     let names = ["op.1.weight", "op.2.weight"];
-    Action::Stages(vec![Stage { win, stride, c_out: c, kind: super::StageKind::Seven(Seven), names }])
+    Action::Stages(vec![Stage { win, stride, c_out: c, kind: super::StageKind::Seven(Seven), names, norm: "op.3" }])
 }
 
 /// The 1x7 convolution of every row into u, which has three rows of zeros above and below.

@@ -14,7 +14,7 @@ pub(super) fn stage([h, w]: [usize; 2], c: usize, c_out: usize) -> Stage {
     // Beyond the last odd row or column lies the border.
     let win = Window { images: 1, h, w, c, pad: 1 };
     let names = ["conv_1.weight", "conv_2.weight"];
-    Stage { win, stride: 2, c_out, kind: super::StageKind::Factorized(Factorized), names }
+    Stage { win, stride: 2, c_out, kind: super::StageKind::Factorized(Factorized), names, norm: "bn" }
 }
 
 /// Where the even and the odd pixels of a row of the output begin.

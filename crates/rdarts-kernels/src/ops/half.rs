@@ -15,10 +15,10 @@ pub(crate) struct Taps {
     dilation: usize,
 }
 
-pub(super) fn stage(start: Start, k: usize, dilation: usize, names: [&'static str; 2]) -> Stage {
+pub(super) fn stage(start: Start, k: usize, dilation: usize, names: [&'static str; 2], norm: &'static str) -> Stage {
     let Start { side: [h, w], c, stride } = start;
     let win = Window { images: 1, h, w, c, pad: dilation * (k - 1) / 2 };
-    Stage { win, stride, c_out: c, kind: super::StageKind::Half(Taps { k, dilation }), names }
+    Stage { win, stride, c_out: c, kind: super::StageKind::Half(Taps { k, dilation }), names, norm }
 }
 
 impl Taps {

@@ -23,7 +23,7 @@ pub(super) fn action(start: Start, kind: Kind) -> Action {
 pub(crate) fn stage(start: Start, kind: Kind) -> Stage {
     let Start { side: [h, w], c, stride } = start;
     let win = Window { images: 1, h, w, c, pad: 1 };
-    Stage { win, stride, c_out: c, kind: super::StageKind::Pool(Pooling(kind)), names: [""; 2] }
+    Stage { win, stride, c_out: c, kind: super::StageKind::Pool(Pooling(kind)), names: [""; 2], norm: "" }
 }
 
 impl Pooling {

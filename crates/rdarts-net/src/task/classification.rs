@@ -4,8 +4,21 @@
 //! L = -(1/n) sum_i log q_i[y_i],  q = softmax(z);   dL/dz = (q - onehot) / n;
 //! the derivative of <dL/dz, z-dot> with respect to z is q (z-dot - <q, z-dot>) / n.
 //! ```
+//!
+//! With weights u of the classes and labels smoothed by e ([`ClassLoss`]) image i has the targets
+//! t_k = (1 - e) u[y_i] [k = y_i] + u_k e / K, and L = -(1 / sum_i u[y_i]) sum_i sum_k t_k log q_k, as PyTorch's
+//! `cross_entropy(weight, label_smoothing)`; then dL/dz = (T q - t) / sum_i u[y_i] with T = sum_k t_k.
 
 use super::{Count, Loss};
+
+/// How classes count, and how sure labels are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassLoss {
+    /// The weight of each class; empty: 1 each.
+    pub weights: Vec<f64>,
+    /// The share of a label that goes to all classes alike, in [0, 1).
+    pub smoothing: f64,
+}
 
 /// The cross entropy of a batch.
 #[derive(Clone, Debug)]
@@ -17,6 +30,8 @@ pub struct CrossEntropy {
     gradient: Vec<f64>,
     /// Class probabilities, (n, classes).
     q: Vec<f64>,
+    /// T over the sum of the images' weights, of each image.
+    scale: Vec<f64>,
     classes: usize,
 }
 
@@ -26,24 +41,45 @@ impl CrossEntropy {
     /// # Panics
     /// If the sizes do not fit or a label is no class.
     pub fn new(logits: &[f64], labels: &[u32]) -> Self {
+        Self::weighted(logits, labels, &ClassLoss { weights: Vec::new(), smoothing: 0.0 })
+    }
+
+    /// The same with weights of classes and smoothed labels.
+    ///
+    /// # Panics
+    /// As [`CrossEntropy::new`], or if there are weights of other classes.
+    pub fn weighted(logits: &[f64], labels: &[u32], shape: &ClassLoss) -> Self {
         let n = labels.len();
         let classes = logits.len() / n.max(1);
         assert!(n > 0 && classes * n == logits.len(), "{} logits for {n} labels", logits.len());
+        let ClassLoss { weights, smoothing } = shape;
+        assert!(weights.is_empty() || weights.len() == classes, "{} weights of {classes} classes", weights.len());
+        let weight = |k: usize| weights.get(k).copied().unwrap_or(1.0);
+        let total_weight: f64 = labels.iter().map(|label| weight(*label as usize)).sum();
+        let of_all: f64 = (0..classes).map(|k| weight(k) * smoothing / classes as f64).sum();
         let (mut loss, mut correct, mut q, mut gradient) = (0.0, 0, Vec::new(), Vec::new());
+        let mut scale = Vec::with_capacity(n);
         for (z, &label) in logits.chunks(classes).zip(labels) {
             let label = label as usize;
             assert!(label < classes, "label {label} of {classes} classes");
             let largest = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             correct += usize::from(z.iter().position(|&z| z == largest) == Some(label));
             let total: f64 = z.iter().map(|z| (z - largest).exp()).sum();
-            loss += (total.ln() + largest - z[label]) / n as f64;
+            let own = (1.0 - smoothing) * weight(label);
+            loss += own * (total.ln() + largest - z[label]) / total_weight;
             for (k, z) in z.iter().enumerate() {
                 let probability = (z - largest).exp() / total;
+                let even = smoothing * weight(k) / classes as f64;
+                if even > 0.0 {
+                    loss += even * (total.ln() + largest - z) / total_weight;
+                }
                 q.push(probability);
-                gradient.push((probability - if k == label { 1.0 } else { 0.0 }) / n as f64);
+                let target = even + if k == label { own } else { 0.0 };
+                gradient.push(((own + of_all) * probability - target) / total_weight);
             }
+            scale.push((own + of_all) / total_weight);
         }
-        Self { loss, correct, gradient, q, classes }
+        Self { loss, correct, gradient, q, scale, classes }
     }
 }
 
@@ -62,12 +98,11 @@ impl Loss for CrossEntropy {
 
     fn tangent(&self, z_dot: &[f64]) -> (f64, Vec<f64>) {
         assert_eq!(z_dot.len(), self.q.len(), "a tangent has the size of the logits");
-        let n = (self.q.len() / self.classes) as f64;
         let loss_dot = self.gradient.iter().zip(z_dot).map(|(g, z)| g * z).sum();
         let mut z_bar = Vec::with_capacity(self.q.len());
-        for (q, z_dot) in self.q.chunks(self.classes).zip(z_dot.chunks(self.classes)) {
+        for ((q, z_dot), scale) in self.q.chunks(self.classes).zip(z_dot.chunks(self.classes)).zip(&self.scale) {
             let mean: f64 = q.iter().zip(z_dot).map(|(q, z)| q * z).sum();
-            z_bar.extend(q.iter().zip(z_dot).map(|(q, z)| q * (z - mean) / n));
+            z_bar.extend(q.iter().zip(z_dot).map(|(q, z)| q * (z - mean) * scale));
         }
         (loss_dot, z_bar)
     }

@@ -1,0 +1,163 @@
+//! The discrete network of a genotype, which is trained from scratch: its wiring, and the gradient of a step.
+//!
+//! It is the supernet with the genotype's operations alone, each with mixing weight 1: batch norms have scale and shift
+//! and running statistics, pools have no norm, and a second head behind the cell at two thirds of the depth helps the
+//! training (DARTS paper, section 3.1.2; `NetworkCIFAR` of its code). Weights and statistics of that head come last in
+//! their flat buffers, so that the network without it begins with the same values.
+
+use std::sync::Arc;
+
+use rdarts_kernels::spec::{AuxiliarySpec, CellSpec, Discrete, HeadSpec, StemSpec};
+use rdarts_space::{CellType, Genotype, Op};
+
+use crate::calls::{Slot, Statistics};
+use crate::engine::Engine;
+use crate::graph::{CellModule, Module, Network, Source};
+use crate::point::{Batch, Evaluation};
+use crate::supernet::SupernetSpec;
+use crate::tape::{Forward, Inputs, Tracked, evaluate, seeded, upload_images};
+use crate::values::{Alphas, Real};
+
+/// The sizes of a discrete network.
+#[derive(Clone, Debug)]
+pub struct DiscreteSpec {
+    /// The operations of its cells.
+    pub genotype: Genotype,
+    /// Number of cells; those at a third and at two thirds of them are reductions, if the genotype has one.
+    pub cells: usize,
+    /// Channels of the first cell.
+    pub c: usize,
+    /// Channels of the images.
+    pub c_image: usize,
+    /// Number of classes.
+    pub classes: usize,
+    /// Whether there is an auxiliary head.
+    pub auxiliary: bool,
+}
+
+impl Network {
+    /// Wires the discrete network of a genotype, with a stem of 3 `c` channels.
+    ///
+    /// # Panics
+    /// If there is no cell or no channel.
+    pub fn discrete(spec: &DiscreteSpec) -> Self {
+        assert!(spec.cells > 0 && spec.c > 0, "a network has at least one cell and one channel");
+        let types = CellType::ALL.map(|cell_type| Wiring::new(&spec.genotype, cell_type));
+        let has_reduction = spec.genotype.n_nodes(CellType::Reduce) > 0;
+        let reductions = if has_reduction { SupernetSpec::default_reductions(spec.cells) } else { Vec::new() };
+        let stem = StemSpec { c_in: spec.c_image, c_out: 3 * spec.c };
+        let mut list = vec![(Module::Stem(stem), vec![Source::Images], "stem.".to_string())];
+        let (mut c, mut c_prev_prev, mut c_prev, mut reduction_prev) = (spec.c, stem.c_out, stem.c_out, false);
+        let auxiliary_at = 2 * spec.cells / 3;
+        let mut c_auxiliary = 0;
+        for index in 0..spec.cells {
+            let reduction = reductions.contains(&index);
+            if reduction {
+                c *= 2;
+            }
+            let cell_type = if reduction { CellType::Reduce } else { CellType::Normal };
+            let Wiring { nodes, edges, discrete } = types[cell_type as usize].clone();
+            let cell =
+                CellSpec { nodes, c, c_prev_prev, c_prev, reduction, reduction_prev, edges, discrete: Some(discrete) };
+            (c_prev_prev, c_prev, reduction_prev) = (c_prev, cell.c_out(), reduction);
+            if index == auxiliary_at {
+                c_auxiliary = c_prev;
+            }
+            let cell = CellModule { spec: Arc::new(cell), cell_type: cell_type as usize, index };
+            let inputs = [index.saturating_sub(1), index].map(Source::Node).to_vec();
+            list.push((Module::Cell(cell), inputs, format!("cells.{index}.")));
+        }
+        let head = HeadSpec { c_in: c_prev, classes: spec.classes };
+        list.push((Module::Head(head), vec![Source::Node(spec.cells)], "classifier.".to_string()));
+        if spec.auxiliary {
+            let head = AuxiliarySpec { c_in: c_auxiliary, classes: spec.classes };
+            // Node k + 1 is the output of cell k.
+            let inputs = vec![Source::Node(auxiliary_at + 1)];
+            list.push((Module::Auxiliary(head), inputs, "auxiliary_head.".to_string()));
+        }
+        Self::new(list, spec.cells + 1, types.map(|wiring| wiring.edges).to_vec(), spec.c_image)
+    }
+
+    /// Mixing weights of a discrete network: 1 for every operation.
+    pub fn ones(&self) -> Alphas {
+        self.n_alphas().into_iter().map(|n| vec![1.0; n]).collect()
+    }
+}
+
+/// The operations of a type of cell, edge by edge.
+#[derive(Clone, Debug)]
+struct Wiring {
+    nodes: usize,
+    edges: Vec<Vec<Op>>,
+    discrete: Discrete,
+}
+
+impl Wiring {
+    fn new(genotype: &Genotype, cell_type: CellType) -> Self {
+        let (ops, nodes) = (genotype.cell(cell_type), genotype.n_nodes(cell_type));
+        let (mut edges, mut order) = (Vec::new(), Vec::new());
+        for node in 0..nodes {
+            for state in 0..2 + node {
+                let own = (2 * node..2 * node + 2).filter(|at| ops[*at].1 == state);
+                order.extend(own.clone());
+                edges.push(own.map(|at| ops[at].0).collect());
+            }
+        }
+        let concat = genotype.concat(cell_type).iter().map(|state| state - 2).collect();
+        Self { nodes, edges, discrete: Discrete { order, concat } }
+    }
+}
+
+/// What a step of a training learns from its batch.
+#[derive(Clone, Debug)]
+pub struct TrainingGradient<R> {
+    /// Of the network's own head.
+    pub evaluation: Evaluation,
+    /// The loss of the auxiliary head, if there is one.
+    pub auxiliary_loss: Option<f64>,
+    /// d(L + auxiliary weight times that loss)/dw, flat. Who is done with it may hand it to [`Real::give_back`].
+    pub weights: Vec<R>,
+    /// Means and unbiased variances of the batch, in the order of [`Network::norms`].
+    pub statistics: Vec<f64>,
+}
+
+/// The gradient of the loss of a discrete network, with the statistics of the batch, which running ones follow.
+///
+/// # Panics
+/// If the network is a supernet, or weights or images do not fit.
+pub fn training_gradient<R: Real>(
+    net: &Network,
+    engine: &Engine,
+    weights: &[R],
+    batch: Batch<R>,
+    auxiliary_weight: f64,
+) -> TrainingGradient<R> {
+    assert!(!net.norms().is_empty(), "a discrete network has running statistics");
+    let (engine, workspace) = (engine.tracked(), engine.kernels.workspace());
+    let inputs = Inputs::of(net, &net.ones(), weights, &engine, Tracked::Weights);
+    let images = upload_images(net, batch, &engine);
+    let left: Vec<Arc<Slot>> = net.nodes().iter().map(|_| Slot::open()).collect();
+    let mut forward = Forward::plain(&engine.kernels, net, batch.noise, true);
+    forward.statistics = left.iter().cloned().map(Statistics::OfBatch).collect();
+    let (logits, auxiliary) = forward.run_both(images, &inputs);
+    let statistics: Vec<f64> = left.iter().filter_map(|slot| slot.take::<Vec<f64>>()).flat_map(|v| (*v).clone()).collect();
+    assert_eq!(statistics.len(), net.n_running(), "every batch norm has left its statistics");
+    let (evaluation, loss) = evaluate(&logits, batch.targets);
+    let mut total = seeded(logits, loss.gradient());
+    let auxiliary_loss = auxiliary.map(|logits| {
+        let (evaluation, loss) = evaluate(&logits, batch.targets);
+        let cotangent: Vec<f64> = loss.gradient().iter().map(|g| auxiliary_weight * g).collect();
+        total = total.clone() + seeded(logits, &cotangent);
+        evaluation.loss
+    });
+    let mut grads = total.backward();
+    let mut gradient = R::take(workspace, net.n_parameters());
+    for (w, node) in inputs.w.iter().zip(net.nodes()) {
+        let g = w.grad_remove(&mut grads).expect("every node is on the way to the loss");
+        let g = g.into_data().try_into_vec::<R>().expect("a gradient has the type of its tensor");
+        node.part_mut(&mut gradient).copy_from_slice(&g);
+        R::give_back(workspace, g);
+    }
+    inputs.recycle::<R>(workspace);
+    TrainingGradient { evaluation, auxiliary_loss, weights: gradient, statistics }
+}
