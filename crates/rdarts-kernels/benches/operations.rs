@@ -64,7 +64,16 @@ impl World {
     fn new(Case { op, shape: (_, c, side, reduction) }: Case) -> Self {
         let c_in = if reduction { 2 * c } else { 4 * c };
         let edges = vec![vec![op]; 2];
-        let spec = CellSpec { nodes: 1, c, c_prev_prev: c_in, c_prev: c_in, reduction, reduction_prev: false, edges, discrete: None };
+        let spec = CellSpec {
+            nodes: 1,
+            c,
+            c_prev_prev: c_in,
+            c_prev: c_in,
+            reduction,
+            reduction_prev: false,
+            edges,
+            discrete: None,
+        };
         let dims = CellDims { n: BATCH, side0: [side; 2], side1: [side; 2] };
         let [h, wd] = dims.side_out(&spec);
         let state = values(BATCH * side * side * c_in);

@@ -54,8 +54,16 @@ fn main() {
         if which.is_some_and(|w| w != at) {
             continue;
         }
-        let spec =
-            CellSpec { nodes: 4, c, c_prev_prev, c_prev, reduction, reduction_prev, edges: vec![ops.clone(); 14] };
+        let spec = CellSpec {
+            nodes: 4,
+            c,
+            c_prev_prev,
+            c_prev,
+            reduction,
+            reduction_prev,
+            edges: vec![ops.clone(); 14],
+            discrete: None,
+        };
         let side0 = if reduction_prev { 2 * side } else { side };
         let dims = CellDims { n: batch, side0: [side0; 2], side1: [side; 2] };
         let fill = |n: usize| {

@@ -21,8 +21,6 @@ pub struct AuxiliarySaved {
     spec: AuxiliarySpec,
     n: usize,
     side: [usize; 2],
-    /// The pooled input.
-    pooled: Vec<f32>,
     layers: [Layer; 2],
 }
 
@@ -31,9 +29,13 @@ pub struct AuxiliarySaved {
 struct Layer {
     /// Rows and columns of the product's weight.
     shape: (usize, usize),
-    /// Its output.
+    /// The input without its mean over the rows, and the product's output for that: the norm takes a mean away anyway, and
+    /// of a batch of a few images, which differ little, more digits remain.
+    x: Vec<f32>,
     y: Vec<f32>,
     norm: Norm,
+    /// The mean of the output for the input as it is.
+    mean: Vec<f64>,
     /// relu(BN(y)).
     out: Vec<f32>,
 }
@@ -58,27 +60,26 @@ pub fn forward(
     let first = Layer::new(kernels.isa(), (spec.c_in, narrow), &pooled, parts.convs[0], parts.factors[0]);
     let second = Layer::new(kernels.isa(), (4 * narrow, wide), &first.out, parts.convs[1], parts.factors[1]);
     head::apply(&last(&spec), &second.out, parts.linear, true, false, logits);
-    AuxiliarySaved { kernels: kernels.clone(), spec, n, side, pooled, layers: [first, second] }
+    AuxiliarySaved { kernels: kernels.clone(), spec, n, side, layers: [first, second] }
 }
 
 impl AuxiliarySaved {
     /// Means and unbiased variances of its batch norms, in the order of [`AuxiliarySpec::norms`].
     pub fn statistics(&self) -> Vec<f64> {
-        let of = |layer: &Layer| -> Vec<f64> {
-            layer.norm.mean.iter().copied().chain(layer.norm.unbiased_variance()).collect()
-        };
+        let of =
+            |layer: &Layer| -> Vec<f64> { layer.mean.iter().copied().chain(layer.norm.unbiased_variance()).collect() };
         self.layers.iter().flat_map(of).collect()
     }
 }
 
 /// The gradients of x, if it is wanted, and of w, for the gradient g of the logits.
 pub fn vjp(x: &[f32], w: &[f32], saved: &AuxiliarySaved, g: &[f32], want_x: bool) -> (Vec<f32>, Vec<f32>) {
-    let AuxiliarySaved { kernels, spec, n, side, pooled, layers: [first, second] } = saved;
+    let AuxiliarySaved { kernels, spec, n, side, layers: [first, second] } = saved;
     let (isa, parts) = (kernels.isa(), Parts::new(spec, w));
     let of_linear = head::weight_gradient(&last(spec), &second.out, g);
     let g_out = head::mean_gradient(&last(spec), parts.linear, g);
-    let (g_first, [w2, f2]) = second.vjp(isa, &first.out, (parts.convs[1], parts.factors[1]), g_out, true);
-    let (g_pooled, [w1, f1]) = first.vjp(isa, pooled, (parts.convs[0], parts.factors[0]), g_first, want_x);
+    let (g_first, [w2, f2]) = second.vjp(isa, (parts.convs[1], parts.factors[1]), g_out, true);
+    let (g_pooled, [w1, f1]) = first.vjp(isa, (parts.convs[0], parts.factors[0]), g_first, want_x);
     let dw = [w1, f1, w2, f2, of_linear].concat();
     let dx = if want_x { unpool(kernels, spec.c_in, (*n, *side), x, &g_pooled) } else { Vec::new() };
     (dx, dw)
@@ -113,8 +114,12 @@ const ROWS: usize = 32;
 
 impl Layer {
     fn new(isa: Isa, shape: (usize, usize), x: &[f32], w: &[f32], factors: &[f32]) -> Self {
-        let y = multiply(isa, shape, x, w);
-        let c = shape.1;
+        let (rows, c) = shape;
+        let m = (x.len() / rows) as f64;
+        let mut mean_x = vec![0f64; rows];
+        x.iter().enumerate().for_each(|(i, x)| mean_x[i % rows] += f64::from(*x) / m);
+        let x: Vec<f32> = x.iter().enumerate().map(|(i, x)| (f64::from(*x) - mean_x[i % rows]) as f32).collect();
+        let y = multiply(isa, shape, &x, w);
         let mut moments = Moments::new(c);
         for rows in y.chunks(chunk_images(y.len() / c) * c) {
             let mut sums = vec![0f32; 2 * c];
@@ -131,14 +136,17 @@ impl Layer {
         let norm = Norm::from_moments(&moments).with_factors(factors);
         let Affine { of_y, shift, .. } = norm.affine();
         let out = y.iter().enumerate().map(|(i, y)| (of_y[i % c] * y + shift[i % c]).max(0.0)).collect();
-        Self { shape, y, norm, out }
+        let mut mean = norm.mean.clone();
+        for (w, x) in w.chunks(c).zip(&mean_x) {
+            mean.iter_mut().zip(w).for_each(|(mean, w)| *mean += x * f64::from(*w));
+        }
+        Self { shape, x, y, norm, mean, out }
     }
 
     /// The gradients of x, if it is wanted, and of w and of scale and shift, for that of `out`.
     fn vjp(
         &self,
         isa: Isa,
-        x: &[f32],
         (w, factors_in): (&[f32], &[f32]),
         mut g: Vec<f32>,
         want_x: bool,
@@ -166,7 +174,7 @@ impl Layer {
         }
         let mut dw = vec![0f32; rows * c];
         dw.par_chunks_mut(ROWS * c).enumerate().for_each(|(at, dw)| {
-            weight_gradient(isa, g.len() / c, (dw.len() / c, c), &x[at * ROWS..], rows, &g, c, dw);
+            weight_gradient(isa, g.len() / c, (dw.len() / c, c), &self.x[at * ROWS..], rows, &g, c, dw);
         });
         let dx = if want_x { multiply(isa, (c, rows), &g, &transposed(rows, c, w)) } else { Vec::new() };
         (dx, [dw, factors])

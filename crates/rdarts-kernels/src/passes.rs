@@ -533,7 +533,16 @@ mod tests {
         for (ops, reduction) in kinds.iter().flat_map(|ops| [(ops, false), (ops, true)]) {
             let mut edges = vec![ops.to_vec(); 9];
             edges[3].clear();
-            let spec = CellSpec { nodes: 3, c: 8, c_prev_prev: 8, c_prev: 8, reduction, reduction_prev: false, edges, discrete: None };
+            let spec = CellSpec {
+                nodes: 3,
+                c: 8,
+                c_prev_prev: 8,
+                c_prev: 8,
+                reduction,
+                reduction_prev: false,
+                edges,
+                discrete: None,
+            };
             let dims = CellDims { n: 2, side0: [8; 2], side1: [8; 2] };
             let mut plan = Plan::new(&spec, dims);
             for (large, unit) in [(0, 0), (usize::MAX, 0), (usize::MAX, usize::MAX)] {

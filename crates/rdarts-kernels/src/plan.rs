@@ -458,7 +458,16 @@ mod tests {
 
     fn plan(ops: &[Op], c: usize, side: usize, n: usize, reduction: bool) -> Plan {
         let edges = vec![ops.to_vec(); 14];
-        let spec = CellSpec { nodes: 4, c, c_prev_prev: c, c_prev: c, reduction, reduction_prev: false, edges, discrete: None };
+        let spec = CellSpec {
+            nodes: 4,
+            c,
+            c_prev_prev: c,
+            c_prev: c,
+            reduction,
+            reduction_prev: false,
+            edges,
+            discrete: None,
+        };
         Plan::new(&spec, CellDims { n, side0: [side; 2], side1: [side; 2] })
     }
 

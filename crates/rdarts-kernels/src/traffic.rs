@@ -93,8 +93,16 @@ mod tests {
 
     fn cell(ops: &[rdarts_space::Op]) -> (CellSpec, CellDims) {
         let edges = vec![ops.to_vec(); 2];
-        let spec =
-            CellSpec { nodes: 1, c: 4, c_prev_prev: 6, c_prev: 8, reduction: false, reduction_prev: false, edges, discrete: None };
+        let spec = CellSpec {
+            nodes: 1,
+            c: 4,
+            c_prev_prev: 6,
+            c_prev: 8,
+            reduction: false,
+            reduction_prev: false,
+            edges,
+            discrete: None,
+        };
         (spec, CellDims { n: 2, side0: [3; 2], side1: [3; 2] })
     }
 
@@ -223,7 +231,16 @@ mod tests {
         ];
         for (ops, reduction, reduction_prev, totals) in cases {
             let edges = vec![ops; 9];
-            let spec = CellSpec { nodes: 3, c: 16, c_prev_prev: 6, c_prev: 5, reduction, reduction_prev, edges, discrete: None };
+            let spec = CellSpec {
+                nodes: 3,
+                c: 16,
+                c_prev_prev: 6,
+                c_prev: 5,
+                reduction,
+                reduction_prev,
+                edges,
+                discrete: None,
+            };
             let side0 = if reduction_prev { [15, 12] } else { [8, 6] };
             let dims = CellDims { n: 35, side0, side1: [8, 6] };
             let moving = |w| Moving { inputs: [true; 2], w };

@@ -39,7 +39,8 @@ impl Case {
         let side0 = if reduction_prev { [7, 6] } else { side };
         let edges = vec![vec![op, Op::SkipConnect], vec![op], vec![op], vec![Op::SkipConnect], vec![op]];
         let noise = CellNoise { drop_path: values(5, 15).iter().map(|v| v.abs() + 0.5).collect(), noise_key: 9 };
-        let spec = CellSpec { nodes: 2, c, c_prev_prev: 2, c_prev: 3, reduction, reduction_prev, edges, discrete: None };
+        let spec =
+            CellSpec { nodes: 2, c, c_prev_prev: 2, c_prev: 3, reduction, reduction_prev, edges, discrete: None };
         Self { spec, dims: CellDims { n: 3, side0, side1: side }, noise }
     }
 

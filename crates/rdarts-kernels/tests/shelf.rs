@@ -96,7 +96,16 @@ fn bits(kernels: &Kernels, c: usize, n: usize, poisoned: bool) -> Vec<u32> {
         vec![Noise, Conv7x1_1x7],
     ];
     let edges = (0..9).map(|edge| ops[edge % ops.len()].clone()).collect();
-    let spec = CellSpec { nodes: 3, c, c_prev_prev: 5, c_prev: 3, reduction: n == 5, reduction_prev: false, edges, discrete: None };
+    let spec = CellSpec {
+        nodes: 3,
+        c,
+        c_prev_prev: 5,
+        c_prev: 3,
+        reduction: n == 5,
+        reduction_prev: false,
+        edges,
+        discrete: None,
+    };
     let dims = CellDims { n, side0: [6, 7], side1: [6, 7] };
     let of = |seed, len| if poisoned { vec![f32::NAN; len] } else { values(seed, len) };
     let [s0, s1] = [(1, 5), (2, 3)].map(|(seed, c)| of(seed, n * 42 * c));

@@ -123,12 +123,28 @@ pub struct Mode {
 impl Mode {
     /// A plain call, in a pass of its own.
     pub fn plain(kernels: Kernels, slot: Arc<Slot>) -> Self {
-        Self { kernels, dual: false, weights_move: false, slot, primal: None, ledger: Arc::default(), statistics: Statistics::OfBatch(Slot::closed()) }
+        Self {
+            kernels,
+            dual: false,
+            weights_move: false,
+            slot,
+            primal: None,
+            ledger: Arc::default(),
+            statistics: Statistics::OfBatch(Slot::closed()),
+        }
     }
 
     /// A dual call, in a pass of its own.
     pub fn dual(kernels: Kernels, weights_move: bool, slot: Arc<Slot>, primal: Option<Arc<Slot>>) -> Self {
-        Self { kernels, dual: true, weights_move, slot, primal, ledger: Arc::default(), statistics: Statistics::OfBatch(Slot::closed()) }
+        Self {
+            kernels,
+            dual: true,
+            weights_move,
+            slot,
+            primal,
+            ledger: Arc::default(),
+            statistics: Statistics::OfBatch(Slot::closed()),
+        }
     }
 
     /// The same call as part of a pass.

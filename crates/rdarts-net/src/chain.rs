@@ -116,7 +116,8 @@ impl<'s> Chain<'s> {
                     State { out, saved: Made::Stem(saved) }
                 }
                 Module::Cell(CellModule { spec, cell_type, index }) => {
-                    let input = CellInput { s0: &reads[0].out, s1: &reads[1].out, p: &p[*cell_type], w: part, running: None };
+                    let input =
+                        CellInput { s0: &reads[0].out, s1: &reads[1].out, p: &p[*cell_type], w: part, running: None };
                     let mut out = workspace.take_vec(px(dims[at].side_out(spec)) * spec.c_out());
                     let saved = forward(&kernels, spec, dims[at], input, noise_of(batch.noise, *index), &mut out);
                     State { out, saved: Made::Cell(Box::new(saved)) }

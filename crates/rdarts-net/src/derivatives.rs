@@ -46,7 +46,13 @@ impl<R: Real> Evaluator<R> {
     /// The supernet, mixed by the softmax of its alphas.
     pub fn supernet(at: Point<R>) -> Self {
         let inputs = Inputs::upload(at, at.engine, Tracked::Nothing);
-        Self { net: at.net.clone(), engine: at.engine.clone(), inputs: Some(inputs), statistics: Vec::new(), real: PhantomData }
+        Self {
+            net: at.net.clone(),
+            engine: at.engine.clone(),
+            inputs: Some(inputs),
+            statistics: Vec::new(),
+            real: PhantomData,
+        }
     }
 
     /// For mixing weights `p` as they are, without softmax: one-hot ones evaluate a discrete network with the

@@ -140,7 +140,8 @@ pub fn training_gradient<R: Real>(
     let mut forward = Forward::plain(&engine.kernels, net, batch.noise, true);
     forward.statistics = left.iter().cloned().map(Statistics::OfBatch).collect();
     let (logits, auxiliary) = forward.run_both(images, &inputs);
-    let statistics: Vec<f64> = left.iter().filter_map(|slot| slot.take::<Vec<f64>>()).flat_map(|v| (*v).clone()).collect();
+    let statistics: Vec<f64> =
+        left.iter().filter_map(|slot| slot.take::<Vec<f64>>()).flat_map(|v| (*v).clone()).collect();
     assert_eq!(statistics.len(), net.n_running(), "every batch norm has left its statistics");
     let (evaluation, loss) = evaluate(&logits, batch.targets);
     let mut total = seeded(logits, loss.gradient());

@@ -18,12 +18,12 @@ use burn::backend::tensor::FloatTensor;
 use burn::tensor::{Bytes, DType, Shape};
 use rayon::prelude::*;
 use rdarts_kernels::Kernels;
+use rdarts_kernels::auxiliary::{self, AuxiliarySaved};
 use rdarts_kernels::backward::{self, CellGradient, Want};
 use rdarts_kernels::cell::{self, CellInput, CellTangent, Saved, SavedDot};
 use rdarts_kernels::spec::{CellDims, CellSpec};
 use rdarts_kernels::stem::StemSaved;
 use rdarts_kernels::workspace::Workspace;
-use rdarts_kernels::auxiliary::{self, AuxiliarySaved};
 use rdarts_kernels::{head, stem};
 
 use crate::calls::{AuxiliaryCall, CellCall, CellWant, HeadCall, HeadWant, Mode, Statistics, StemCall};

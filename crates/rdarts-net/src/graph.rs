@@ -182,7 +182,8 @@ impl Network {
         c_image: usize,
     ) -> Self {
         let (mut nodes, mut parameters, mut offset) = (Vec::<Node>::new(), Vec::new(), 0);
-        let is_discrete = |(module, ..): &(Module, _, _)| matches!(module, Module::Cell(cell) if cell.spec.discrete.is_some());
+        let is_discrete =
+            |(module, ..): &(Module, _, _)| matches!(module, Module::Cell(cell) if cell.spec.discrete.is_some());
         let (is_discrete, mut norms) = (list.iter().any(is_discrete), Vec::<RunningNorm>::new());
         let mut last_reader = vec![usize::MAX; list.len()];
         let auxiliary = list.iter().position(|(module, ..)| matches!(module, Module::Auxiliary(_)));
@@ -220,7 +221,8 @@ impl Network {
             nodes.push(Node { module, inputs, prefix, offset, len, running });
             offset += len;
         }
-        let unread = (0..nodes.len()).find(|&at| at != output && Some(at) != auxiliary && last_reader[at] == usize::MAX);
+        let unread =
+            (0..nodes.len()).find(|&at| at != output && Some(at) != auxiliary && last_reader[at] == usize::MAX);
         assert_eq!(unread, None, "a node is read by none");
         let is_stem = |node: &&Node| matches!(node.module, Module::Stem(_));
         assert_eq!(nodes.iter().filter(is_stem).count(), 1, "a network has one stem");
@@ -317,11 +319,7 @@ impl Network {
 
     /// Computes a value of every node from those that it reads, and returns that of the output, and that of the auxiliary
     /// head. A value goes to its last reader, who may use its memory again; the others get clones.
-    pub(crate) fn walk<V: Clone>(
-        &self,
-        images: V,
-        mut node: impl FnMut(usize, &Node, Vec<V>) -> V,
-    ) -> (V, Option<V>) {
+    pub(crate) fn walk<V: Clone>(&self, images: V, mut node: impl FnMut(usize, &Node, Vec<V>) -> V) -> (V, Option<V>) {
         let (mut images, mut values) = (Some(images), Vec::<Option<V>>::new());
         let last_of_images = self.nodes.iter().rposition(|node| node.inputs.contains(&Source::Images));
         for (at, this) in self.nodes.iter().enumerate() {

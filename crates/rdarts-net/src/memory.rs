@@ -123,8 +123,16 @@ mod tests {
     #[test]
     fn pools_are_kept_once_for_each_state() {
         let edges = vec![vec![Op::MaxPool3x3, Op::AvgPool3x3]; 14];
-        let spec =
-            CellSpec { nodes: 4, c: 8, c_prev_prev: 8, c_prev: 8, reduction: false, reduction_prev: false, edges, discrete: None };
+        let spec = CellSpec {
+            nodes: 4,
+            c: 8,
+            c_prev_prev: 8,
+            c_prev: 8,
+            reduction: false,
+            reduction_prev: false,
+            edges,
+            discrete: None,
+        };
         let tensor = 3 * 4 * 4 * 8;
         let floats = CellFloats::of(&spec, CellDims { n: 3, side0: [4; 2], side1: [4; 2] });
         // States 0 and 1, and two pools of each of the five that edges start at.

@@ -82,7 +82,16 @@ impl Network {
                 true => (CellType::Reduce, spec.reduce.clone()),
                 false => (CellType::Normal, spec.normal.clone()),
             };
-            let cell = CellSpec { nodes: spec.nodes, c, c_prev_prev, c_prev, reduction, reduction_prev, edges, discrete: None };
+            let cell = CellSpec {
+                nodes: spec.nodes,
+                c,
+                c_prev_prev,
+                c_prev,
+                reduction,
+                reduction_prev,
+                edges,
+                discrete: None,
+            };
             (c_prev_prev, c_prev, reduction_prev) = (c_prev, cell.c_out(), reduction);
             let cell = CellModule { spec: Arc::new(cell), cell_type: cell_type as usize, index };
             // Node k is the output of cell k - 1, node 0 that of the stem.

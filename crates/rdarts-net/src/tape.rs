@@ -105,7 +105,17 @@ pub(crate) struct Forward<'a> {
 
 impl<'a> Forward<'a> {
     pub(crate) fn plain(kernels: &'a Kernels, net: &'a Network, noise: &'a [Arc<CellNoise>], keep: bool) -> Self {
-        Self { kernels, net, noise, dual: false, weights_move: false, keep, primal: None, ledger: Arc::default(), statistics: Vec::new() }
+        Self {
+            kernels,
+            net,
+            noise,
+            dual: false,
+            weights_move: false,
+            keep,
+            primal: None,
+            ledger: Arc::default(),
+            statistics: Vec::new(),
+        }
     }
 
     /// Images (n, h, w, c_image) to logits (n, classes), and the slots of all nodes.

@@ -1,7 +1,9 @@
 //! The discrete network of a training, held to PyTorch, to itself in double precision, and to the supernet.
 //!
 //! Golden values lie in the directory RDARTS_GOLDEN (or `shared/golden` beside the workspace): weights, images, logits of
-//! both heads, the loss, all gradients, running statistics after a step, logits with these.
+//! both heads, the loss, all gradients, running statistics after a step, logits with these. In single precision the
+//! gradients are held to what PyTorch's own single precision is off by on the same file: batch norm over the two or three
+//! images that reach the auxiliary head leaves little of a gradient but its rounding.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -21,12 +23,12 @@ mod skip;
 
 #[test]
 fn golden_networks_agree_with_pytorch_in_double_precision() {
-    golden().iter().for_each(|file| compare::<f64>(file, 1e-9));
+    golden().iter().for_each(|(file, _)| compare::<f64>(file, 1e-9, 1e-9));
 }
 
 #[test]
 fn golden_networks_agree_with_pytorch_in_single_precision() {
-    golden().iter().for_each(|file| compare::<f32>(file, 1e-4));
+    golden().iter().for_each(|(file, of_gradients)| compare::<f32>(file, 1e-4, *of_gradients));
 }
 
 #[test]
@@ -213,11 +215,8 @@ const ALL_BUT_NOISE: [Op; 10] = [
 
 /// Operations and inputs drawn alike; a node may read one input twice.
 fn random(s: &mut Stream, ops: &[Op], nodes: usize) -> Genotype {
-    let mut cell = || -> Vec<(Op, usize)> {
-        (0..2 * nodes)
-            .map(|at| (ops[s.below(ops.len())], s.below(2 + at / 2)))
-            .collect()
-    };
+    let mut cell =
+        || -> Vec<(Op, usize)> { (0..2 * nodes).map(|at| (ops[s.below(ops.len())], s.below(2 + at / 2))).collect() };
     let (normal, reduce) = (cell(), cell());
     Genotype::new(normal, reduce).unwrap()
 }
@@ -237,12 +236,14 @@ fn spec(genotype: Genotype, c: usize, auxiliary: bool) -> DiscreteSpec {
     DiscreteSpec { genotype, cells: 20, c, c_image: 3, classes: 10, auxiliary }
 }
 
-fn golden() -> Vec<PathBuf> {
+/// The files, with the largest error of a gradient of PyTorch 2.15 in single precision.
+fn golden() -> Vec<(PathBuf, f64)> {
     let named = std::env::var_os("RDARTS_GOLDEN").map(PathBuf::from);
     let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden");
     let dir = named.clone().unwrap_or_else(default);
-    let files: Vec<PathBuf> =
-        ["v1", "v2"].map(|v| dir.join(format!("discrete-darts-{v}.safetensors"))).into_iter().filter(|f| f.exists()).collect();
+    let files = [("v1", 7.4e-4), ("v2", 1.9e-4)]
+        .map(|(version, error)| (dir.join(format!("discrete-darts-{version}.safetensors")), error));
+    let files: Vec<(PathBuf, f64)> = files.into_iter().filter(|(file, _)| file.exists()).collect();
     if files.is_empty() {
         assert!(named.is_none(), "RDARTS_GOLDEN holds no discrete-*.safetensors");
         skip::skip("../shared absent", "no golden values of discrete networks; RDARTS_GOLDEN may name their directory");
@@ -252,7 +253,7 @@ fn golden() -> Vec<PathBuf> {
 
 type Tensors = HashMap<String, (Vec<f64>, Vec<usize>)>;
 
-fn compare<R: Real>(file: &Path, tolerance: f64) {
+fn compare<R: Real>(file: &Path, tolerance: f64, of_gradients: f64) {
     let bytes = std::fs::read(file).unwrap();
     let meta = SafeTensors::read_metadata(&bytes).unwrap().1.metadata().clone().unwrap();
     let tensors: Tensors = SafeTensors::deserialize(&bytes)
@@ -267,7 +268,8 @@ fn compare<R: Real>(file: &Path, tolerance: f64) {
         })
         .collect();
     let number = |key: &str| meta[key].parse::<usize>().unwrap();
-    let genotype: Genotype = published(if meta["genotype"].contains("dil_conv") { "DARTS_V2" } else { "DARTS_V1" }).unwrap();
+    let genotype: Genotype =
+        published(if meta["genotype"].contains("dil_conv") { "DARTS_V2" } else { "DARTS_V1" }).unwrap();
     let net = Network::discrete(&DiscreteSpec {
         genotype,
         cells: number("cells"),
@@ -303,7 +305,7 @@ fn compare<R: Real>(file: &Path, tolerance: f64) {
         let (values, _) = net.read(&made.weights, &p.name).unwrap();
         let values: Vec<f64> = values.into_iter().map(Real::to_f64).collect();
         let name = format!("grad.{}", p.name);
-        assert_close(&values, &tensors[&name].0, tolerance, &name);
+        assert_close(&values, &tensors[&name].0, of_gradients, &name);
     }
     // PyTorch's step of running statistics from mean 0 and variance 1.
     let running: Vec<f64> =
@@ -324,5 +326,9 @@ fn assert_close(got: &[f64], expected: &[f64], tolerance: f64, what: &str) {
     assert_eq!(got.len(), expected.len(), "{what}");
     let largest = expected.iter().fold(0f64, |m, v| m.max(v.abs())).max(f64::MIN_POSITIVE);
     let worst = got.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-    assert!(got.iter().all(|v| v.is_finite()) && worst < tolerance * largest, "{what} is off by {:.2e}", worst / largest);
+    assert!(
+        got.iter().all(|v| v.is_finite()) && worst < tolerance * largest,
+        "{what} is off by {:.2e}",
+        worst / largest
+    );
 }

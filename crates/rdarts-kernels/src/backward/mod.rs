@@ -167,7 +167,10 @@ fn vjp_in_pool(
     assert!(g.len() == plan.n * plan.out_len() && out.len() == g.len(), "gradient of the output");
     assert!(!((want.w || want.keep) && pushed.is_some()), "second derivatives end in the mixing weights");
     let is_discrete = plan.norms.iter().any(|(kind, _)| *kind != NormKind::Plain);
-    assert!(!(is_discrete && (want.p || want.keep || pushed.is_some())), "a discrete cell has gradients of its weights");
+    assert!(
+        !(is_discrete && (want.p || want.keep || pushed.is_some())),
+        "a discrete cell has gradients of its weights"
+    );
     let ctx = Context {
         kernels,
         plan,

@@ -62,8 +62,7 @@ impl<'a> Context<'a> {
         for b in self.plan.branches.iter().filter(|b| !b.is_shared()) {
             if let Some(placed) = b.stages.last().filter(|placed| placed.kind == NormKind::Identity) {
                 let weights = self.weights_of(b);
-                known[placed.norm] =
-                    gradient(&self.norms[placed.norm], None, &Sums::new(self.plan.c), |_| weights);
+                known[placed.norm] = gradient(&self.norms[placed.norm], None, &Sums::new(self.plan.c), |_| weights);
             }
         }
     }

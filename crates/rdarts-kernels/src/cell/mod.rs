@@ -80,7 +80,8 @@ impl Saved {
     /// Means and unbiased variances of a discrete cell's batch norms, in the order of
     /// [`CellSpec::norms`](crate::spec::CellSpec::norms): what running statistics follow.
     pub fn statistics(&self) -> Vec<f64> {
-        let own = self.plan.norms.iter().zip(&self.norms).filter(|((kind, _), _)| matches!(kind, NormKind::Affine { .. }));
+        let own =
+            self.plan.norms.iter().zip(&self.norms).filter(|((kind, _), _)| matches!(kind, NormKind::Affine { .. }));
         own.flat_map(|(_, norm)| norm.mean.iter().copied().chain(norm.unbiased_variance())).collect()
     }
 }

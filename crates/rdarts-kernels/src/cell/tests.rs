@@ -32,7 +32,16 @@ struct Case {
 
 impl Case {
     fn new(edges: Vec<Vec<Op>>, n: usize, reduction: bool, dropped: bool) -> Self {
-        let spec = CellSpec { nodes: 3, c: 8, c_prev_prev: 6, c_prev: 5, reduction, reduction_prev: false, edges, discrete: None };
+        let spec = CellSpec {
+            nodes: 3,
+            c: 8,
+            c_prev_prev: 6,
+            c_prev: 5,
+            reduction,
+            reduction_prev: false,
+            edges,
+            discrete: None,
+        };
         let dims = CellDims { n, side0: [7, 9], side1: [7, 9] };
         let drop_path = if dropped { (0..9 * dims.n).map(|i| [0.0, 1.25][i % 2]).collect() } else { Vec::new() };
         let [h, w] = dims.side_out(&spec);

@@ -66,7 +66,9 @@ pub(super) fn forward_in_pool(
                                 Task::Noise { edge, buffer } => {
                                     chunk.noise(kernels, &plan, noise, (*edge, *buffer), span)
                                 }
-                                Task::Stage(stage) => chunk.stage(kernels.isa(), stage, span, input.w, work, Some(part)),
+                                Task::Stage(stage) => {
+                                    chunk.stage(kernels.isa(), stage, span, input.w, work, Some(part))
+                                }
                             }
                         }
                     }

@@ -11,7 +11,14 @@ pub(crate) struct Pointwise;
 
 pub(super) fn stage([h, w]: [usize; 2], c: usize, c_out: usize) -> Stage {
     let win = Window { images: 1, h, w, c, pad: 0 };
-    Stage { win, stride: 1, c_out, kind: super::StageKind::Pointwise(Pointwise), names: ["op.1.weight", ""], norm: "op.2" }
+    Stage {
+        win,
+        stride: 1,
+        c_out,
+        kind: super::StageKind::Pointwise(Pointwise),
+        names: ["op.1.weight", ""],
+        norm: "op.2",
+    }
 }
 
 impl Map for Pointwise {
