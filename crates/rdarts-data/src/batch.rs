@@ -250,6 +250,26 @@ pub(crate) mod tests {
         assert_ne!(loader.draw(4, Some(AUGMENT)).unwrap().labels, loader.draw(5, Some(AUGMENT)).unwrap().labels);
     }
 
+    /// What a recorded run has seen must be seen again: these numbers may change only with the format of checkpoints.
+    #[test]
+    fn the_images_of_a_search_are_those_they_have_always_been() {
+        assert_eq!(epoch_order(1, "train", 0, 12), [8, 11, 4, 3, 2, 9, 6, 10, 5, 1, 7, 0]);
+        assert_eq!(epoch_order(7, "valid", 3, 12), [3, 11, 8, 2, 5, 7, 0, 10, 4, 1, 9, 6]);
+        assert_eq!(draw_distinct(1, "valid-draw", 5, 1000, 6), [805, 274, 441, 206, 497, 800]);
+        let bits = |batches: &mut dyn Iterator<Item = Result<Batch, DataError>>| {
+            batches.fold(0u64, |sum, batch| {
+                let batch = batch.unwrap();
+                let words = batch.labels.iter().copied().chain(batch.images.iter().map(|value| value.to_bits()));
+                words.fold(sum, |sum, word| (sum ^ u64::from(word)).wrapping_mul(0x0100_0000_01b3))
+            })
+        };
+        let split = dataset(30).split(0.6, None, 5).unwrap();
+        let weights = Loader::new(dataset(30), split.train, 5, 1, "train");
+        let alphas = Loader::new(dataset(30), split.valid, 5, 1, "valid");
+        assert_eq!(bits(&mut weights.epoch(2, 0, Some(AUGMENT))), 2298263540426869808);
+        assert_eq!(bits(&mut (0..3).map(|step| alphas.draw(step, Some(AUGMENT)))), 8866256875099744422);
+    }
+
     #[test]
     fn an_epoch_that_goes_on_in_the_middle_gives_the_same_batches() {
         let loader = Loader::new(dataset(30), 0..17, 5, 1, "train");
