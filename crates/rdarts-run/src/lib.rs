@@ -45,6 +45,6 @@ pub use rundir::{Reservation, RunDir, RunView};
 pub use spec::{
     AlphasSpec, AugmentSpec, CutoutSchedule, DataSets, DataSpec, EvalSpec, HessianImages, HessianMode, HessianSpec,
     LoopSpec, Method, MonitorForm, MonitorSpec, NetworkSpec, Order, SearchDataSpec, SearchSpec, SpaceSpec, Spec,
-    SpecError, Statistics, WeightsSpec,
+    SpecError, Statistics, TrainDataSpec, TrainLoopSpec, TrainNetworkSpec, TrainSpec, WeightsSpec,
 };
 pub use text::{TextError, for_shell, is_system, read_text};
