@@ -38,8 +38,8 @@ pub use checkpoint::{Checkpoint, CheckpointError, CheckpointName, Tensor, Tensor
 pub use environment::Environment;
 pub use error::RunError;
 pub use event::{
-    Decision, DecisionKind, EVENT_FORMAT, EpochRecord, Event, EventError, Finished, LastLine, Started, Timing,
-    read_events,
+    Decision, DecisionKind, EVENT_FORMAT, EpochRecord, Event, EventError, Finished, LastLine, Started,
+    TRAIN_EVENT_FORMAT, Timing, TrainEpoch, TrainFinished, TrainStarted, read_events,
 };
 pub use rundir::{Reservation, RunDir, RunView};
 pub use spec::{
