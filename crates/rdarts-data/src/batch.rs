@@ -1,13 +1,15 @@
 //! Batches as pure functions of (images, seed, epoch or step).
 //!
 //! Weights are trained by epochs: a fresh permutation of their images, the last batch as small as what is
-//! left (PyTorch's `drop_last=False`). Alphas are trained by draws: each step takes a fresh batch of distinct
+//! left (PyTorch's `drop_last=False`). A balanced loader fills epochs of the same length with equally many images of each
+//! class instead, so images of small classes come several times and images of large ones not in every epoch. Alphas are trained by draws: each step takes a fresh batch of distinct
 //! images, which is what the DARTS code's `next(iter(valid_queue))` does. Streams of randomness:
 //!
 //! ```text
-//! "order-<name>"    index = epoch            the permutation of an epoch
-//! "<name>-draw"     index = step             the images of a draw
-//! "augment-<name>"  index = images before    the augmentation of one image
+//! "order-<name>"             index = epoch            the permutation of an epoch
+//! "balanced-<name>-<class>"  index = passes before    a pass through the images of a class, where classes are balanced
+//! "<name>-draw"              index = step             the images of a draw
+//! "augment-<name>"           index = images before    the augmentation of one image
 //! ```
 //!
 //! A loader is used one way or the other, by epochs or by draws: used both ways it would repeat augmentations.
@@ -51,6 +53,8 @@ pub struct Loader {
     batch_size: usize,
     seed: u64,
     name: &'static str,
+    /// The images of each class by label, counted from the start of the range, if classes are balanced.
+    balanced: Option<Arc<Vec<Vec<u32>>>>,
 }
 
 impl Loader {
@@ -64,7 +68,18 @@ impl Loader {
         assert!(batch_size > 0, "a batch of 0 images");
         assert!(!range.is_empty() && range.end <= dataset.train.n, "{range:?} of {} images", dataset.train.n);
         let norm = Arc::new(dataset.norm());
-        Self { dataset, norm, range, batch_size, seed, name }
+        Self { dataset, norm, range, batch_size, seed, name, balanced: None }
+    }
+
+    /// The same, but epochs draw all classes equally often, to within one image: [`balanced_order`]. Epochs keep their
+    /// length, and each image that is drawn has an augmentation of its own. A class without an image in the range has no
+    /// part in it. [`Loader::draw`] stays as it is.
+    pub fn balanced(self) -> Self {
+        let mut images = vec![Vec::new(); self.dataset.classes.len()];
+        for (i, &label) in self.dataset.train.labels[self.range.clone()].iter().enumerate() {
+            images[usize::from(label)].push(index(i));
+        }
+        Self { balanced: Some(Arc::new(images)), ..self }
     }
 
     /// The number of images.
@@ -85,7 +100,10 @@ impl Loader {
         augment: Option<Augment>,
     ) -> impl Iterator<Item = Result<Batch, DataError>> + Send + 'static + use<> {
         let loader = self.clone();
-        let order = epoch_order(self.seed, self.name, epoch, self.range.len());
+        let order = match &self.balanced {
+            None => epoch_order(self.seed, self.name, epoch, self.range.len()),
+            Some(images) => balanced_order(self.seed, self.name, epoch, images),
+        };
         (first..self.n_batches()).map(move |i| {
             let start = i * loader.batch_size;
             let end = (start + loader.batch_size).min(order.len());
@@ -112,6 +130,36 @@ impl Loader {
 /// The order in which an epoch visits `n` images.
 pub fn epoch_order(seed: u64, name: &str, epoch: u64, n: usize) -> Vec<u32> {
     let mut order: Vec<u32> = (0..index(n)).collect();
+    Stream::new(seed, &format!("order-{name}"), epoch).shuffle(&mut order);
+    order
+}
+
+/// The order of an epoch in which the classes come equally often: of `images`, one list of numbers for each class, as
+/// many are drawn as there are in all.
+///
+/// Over all epochs the draws go round the classes that have images, and those of a class go through its images in passes,
+/// each in an order of its own. So in an epoch the counts of two classes differ by at most one, and at any epoch's end
+/// those of two images of a class do too, counted from the beginning of the training.
+pub fn balanced_order(seed: u64, name: &str, epoch: u64, images: &[Vec<u32>]) -> Vec<u32> {
+    let n: u64 = images.iter().map(|of_class| of_class.len() as u64).sum();
+    let there: Vec<(usize, &Vec<u32>)> = images.iter().enumerate().filter(|(_, list)| !list.is_empty()).collect();
+    let n_classes = there.len() as u64;
+    let mut order = Vec::with_capacity(n as usize);
+    for (place, (class, images)) in (0..).zip(there) {
+        // Of the first `draws` of the training, those with number place, place + n_classes, ... are of this class.
+        let before = |draws: u64| (draws + n_classes - 1 - place) / n_classes;
+        let (mut at, end) = (before(epoch * n), before((epoch + 1) * n));
+        let stream = format!("balanced-{name}-{class}");
+        let size = images.len() as u64;
+        while at < end {
+            let mut pass = images.clone();
+            Stream::new(seed, &stream, at / size).shuffle(&mut pass);
+            let from = at % size;
+            let to = size.min(from + end - at);
+            order.extend(&pass[from as usize..to as usize]);
+            at += to - from;
+        }
+    }
     Stream::new(seed, &format!("order-{name}"), epoch).shuffle(&mut order);
     order
 }
@@ -250,6 +298,26 @@ pub(crate) mod tests {
         assert_ne!(loader.draw(4, Some(AUGMENT)).unwrap().labels, loader.draw(5, Some(AUGMENT)).unwrap().labels);
     }
 
+    /// What a recorded run has seen must be seen again: these numbers may change only with the format of checkpoints.
+    #[test]
+    fn the_images_of_a_search_are_those_they_have_always_been() {
+        assert_eq!(epoch_order(1, "train", 0, 12), [8, 11, 4, 3, 2, 9, 6, 10, 5, 1, 7, 0]);
+        assert_eq!(epoch_order(7, "valid", 3, 12), [3, 11, 8, 2, 5, 7, 0, 10, 4, 1, 9, 6]);
+        assert_eq!(draw_distinct(1, "valid-draw", 5, 1000, 6), [805, 274, 441, 206, 497, 800]);
+        let bits = |batches: &mut dyn Iterator<Item = Result<Batch, DataError>>| {
+            batches.fold(0u64, |sum, batch| {
+                let batch = batch.unwrap();
+                let words = batch.labels.iter().copied().chain(batch.images.iter().map(|value| value.to_bits()));
+                words.fold(sum, |sum, word| (sum ^ u64::from(word)).wrapping_mul(0x0100_0000_01b3))
+            })
+        };
+        let split = dataset(30).split(0.6, None, 5).unwrap();
+        let weights = Loader::new(dataset(30), split.train, 5, 1, "train");
+        let alphas = Loader::new(dataset(30), split.valid, 5, 1, "valid");
+        assert_eq!(bits(&mut weights.epoch(2, 0, Some(AUGMENT))), 2298263540426869808);
+        assert_eq!(bits(&mut (0..3).map(|step| alphas.draw(step, Some(AUGMENT)))), 8866256875099744422);
+    }
+
     #[test]
     fn an_epoch_that_goes_on_in_the_middle_gives_the_same_batches() {
         let loader = Loader::new(dataset(30), 0..17, 5, 1, "train");
@@ -266,6 +334,73 @@ pub(crate) mod tests {
             .map(|batch| batch.unwrap().images.iter().map(|x| x.to_bits()).collect())
             .collect();
         assert!(images.len() > 15, "{}", images.len());
+    }
+
+    /// Seven images of the first class, two of the second, none of the third and one of the last.
+    fn uneven() -> Arc<Dataset> {
+        let mut data = Arc::unwrap_or_clone(dataset(30));
+        data.classes = ["a", "b", "c", "d"].map(String::from).to_vec();
+        data.train.labels = vec![0; 30];
+        data.train.labels[10..20].copy_from_slice(&[0, 1, 0, 0, 3, 0, 1, 0, 0, 0]);
+        Arc::new(data)
+    }
+
+    #[test]
+    fn images_of_a_range_are_counted_by_class() {
+        assert_eq!(uneven().class_counts(10..20), [7, 2, 0, 1]);
+        assert_eq!(uneven().class_counts(0..30), [27, 2, 0, 1]);
+        assert_eq!(uneven().class_counts(4..4), [0; 4]);
+    }
+
+    #[test]
+    fn a_balanced_epoch_has_its_length_and_equally_many_images_of_each_class() {
+        let (plain, balanced) =
+            (Loader::new(uneven(), 10..20, 4, 1, "train"), Loader::new(uneven(), 10..20, 4, 1, "train").balanced());
+        assert_eq!((balanced.n_images(), balanced.n_batches()), (plain.n_images(), plain.n_batches()));
+        let mut all = [0; 4];
+        for epoch in 0..6 {
+            let batches: Vec<Batch> = balanced.epoch(epoch, 0, Some(AUGMENT)).map(Result::unwrap).collect();
+            assert_eq!(batches.iter().map(|batch| batch.n).collect::<Vec<_>>(), [4, 4, 2]);
+            let mut counts = [0; 4];
+            batches.iter().flat_map(|batch| &batch.labels).for_each(|&label| counts[label as usize] += 1);
+            assert_eq!(counts[2], 0);
+            assert!([0, 1, 3].into_iter().all(|class| (3..=4).contains(&counts[class])), "{counts:?}");
+            (0..4).for_each(|class| all[class] += counts[class]);
+            // Begun within the epoch, and begun again.
+            let rest: Vec<Batch> = balanced.epoch(epoch, 1, Some(AUGMENT)).map(Result::unwrap).collect();
+            assert_eq!(batches[1..], rest);
+        }
+        // No class has the odd image every time.
+        assert_eq!(all, [20, 20, 0, 20]);
+        // An image that comes twice in an epoch is augmented anew: the only one of the last class.
+        let images: HashSet<Vec<u32>> = (0..6)
+            .flat_map(|epoch| balanced.epoch(epoch, 0, Some(AUGMENT)))
+            .flat_map(|batch| {
+                let batch = batch.unwrap();
+                let of_class = |i: &usize| batch.labels[*i] == 3;
+                let bits = |i: usize| batch.images[60 * i..60 * (i + 1)].iter().map(|x| x.to_bits()).collect();
+                (0..batch.n).filter(of_class).map(bits).collect::<Vec<_>>()
+            })
+            .collect();
+        assert!(images.len() > 8, "{}", images.len());
+    }
+
+    #[test]
+    fn balanced_orders_repeat_and_depend_on_seed_name_and_epoch() {
+        let classes = [(0..20).collect(), (20..23).collect::<Vec<u32>>()];
+        let order = |seed, name, epoch| balanced_order(seed, name, epoch, &classes);
+        let base = order(1, "train", 0);
+        assert_eq!(base, order(1, "train", 0));
+        assert!([order(2, "train", 0), order(1, "valid", 0), order(1, "train", 1)].iter().all(|other| *other != base));
+        assert_eq!(balanced_order(1, "train", 0, &[]), [0; 0]);
+        // Of classes of one size, and of a single class, each image comes once, as without balance.
+        for even in [vec![vec![3, 1], vec![0, 2]], vec![vec![], vec![2, 0, 1, 3]]] {
+            for epoch in 0..5 {
+                let mut order = balanced_order(1, "train", epoch, &even);
+                order.sort_unstable();
+                assert_eq!(order, [0, 1, 2, 3]);
+            }
+        }
     }
 
     #[test]
@@ -312,6 +447,29 @@ pub(crate) mod tests {
     }
 
     proptest! {
+        #[test]
+        fn balanced_epochs_are_fair_to_classes_and_to_images(
+            sizes in proptest::collection::vec(0usize..12, 0..6), epochs in 1u64..8,
+        ) {
+            let mut next = 0..;
+            let classes: Vec<Vec<u32>> = sizes.iter().map(|&n| next.by_ref().take(n).collect()).collect();
+            let n: usize = sizes.iter().sum();
+            let spread = |counts: &[usize]| counts.iter().max().unwrap_or(&0) - counts.iter().min().unwrap_or(&0);
+            let mut of_images = vec![0; n];
+            for epoch in 0..epochs {
+                let order = balanced_order(1, "train", epoch, &classes);
+                prop_assert_eq!(order.len(), n);
+                order.iter().for_each(|&i| of_images[i as usize] += 1);
+                let count = |images: &Vec<u32>| order.iter().filter(|i| images.contains(i)).count();
+                let counts: Vec<usize> = classes.iter().filter(|images| !images.is_empty()).map(count).collect();
+                prop_assert!(spread(&counts) <= 1, "{:?}", counts);
+                for images in &classes {
+                    let counts: Vec<usize> = images.iter().map(|&i| of_images[i as usize]).collect();
+                    prop_assert!(spread(&counts) <= 1, "{:?}", counts);
+                }
+            }
+        }
+
         #[test]
         fn drawn_numbers_are_distinct_and_in_range(n in 1usize..300, share in 0.0f64..=1.0, step in any::<u64>()) {
             let k = (share * n as f64) as usize;

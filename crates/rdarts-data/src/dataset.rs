@@ -5,11 +5,12 @@
 //! published ones where the papers' code has some, else those of the training images, computed exactly from their
 //! bytes. Published ones hold for images as they were published: where these are made smaller, computed ones are taken.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::error::DataError;
 use crate::images::Images;
-use crate::split::{Split, split};
+use crate::split::{Split, hold_out, split};
 use crate::statistics::{Norm, channel_statistics};
 
 /// How a data set is opened. All but `size` and `watch` concern folders of images only.
@@ -102,16 +103,16 @@ pub struct Checked {
     pub problems: Vec<DataError>,
 }
 
-/// A data set with all that a search needs to know of it.
+/// A data set with all that a search or a training needs to know of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
     /// Its name, one of [`NAMES`](crate::NAMES).
     pub name: String,
     /// The name of each class, by label.
     pub classes: Vec<String>,
-    /// Images to train on; a search splits them in two.
+    /// Images to train on; a search splits them in two, a training may hold some of them out.
     pub train: Images,
-    /// Images to test on; a search never touches them.
+    /// Images to test on; a search never touches them, a training only at its end.
     pub test: Images,
     /// Mean of the training images' values / 255, one per channel, as published or as computed.
     pub mean: Vec<f32>,
@@ -144,9 +145,61 @@ impl Dataset {
         Ok(split)
     }
 
+    /// The images that a training from scratch trains on, and the last `fraction` of them, perhaps none, that it holds out.
+    /// Where the images are stratified, each class is trained; a class of few images may have none that is held out.
+    pub fn hold_out(&self, fraction: f64, limit: Option<usize>, batch_size: usize) -> Result<Split, DataError> {
+        let split = hold_out(self.train.n, fraction, limit, batch_size)?;
+        let counts = self.class_counts(split.train.clone());
+        match counts.iter().position(|&n| n == 0).filter(|_| self.stratified) {
+            None => Ok(split),
+            Some(label) => {
+                let (class, n) = (self.classes[label].clone(), self.train.counts(self.classes.len())[label]);
+                Err(DataError::Untrained { class, n })
+            }
+        }
+    }
+
+    /// The number of images of each class, by label, in a range of the training images.
+    ///
+    /// # Panics
+    /// If the range leaves the training images.
+    pub fn class_counts(&self, range: Range<usize>) -> Vec<usize> {
+        self.train.counts_in(range, self.classes.len())
+    }
+
     pub(crate) fn new(name: &str, classes: &[&str], train: Images, test: Images) -> Result<Self, DataError> {
         let (mean, std) = channel_statistics(&train)?;
         let classes = classes.iter().map(|&class| class.to_owned()).collect();
         Ok(Self { name: name.to_owned(), classes, train, test, mean, std, stratified: false })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dataset(labels: &[u16]) -> Dataset {
+        let n = labels.len();
+        let pixels = (0..n as u8).collect::<Vec<u8>>().into();
+        let images = Images { n, height: 1, width: 1, channels: 1, pixels, labels: labels.to_vec() };
+        Dataset::new("test", &["cat", "dog"], images.clone(), images).unwrap()
+    }
+
+    #[test]
+    fn a_training_on_stratified_images_needs_each_class_and_may_hold_out_fewer() {
+        let mut data = dataset(&[0, 0, 1, 0, 0, 0]);
+        data.stratified = true;
+        assert_eq!(data.hold_out(0.5, None, 2).unwrap(), Split { train: 0..3, valid: 3..6 });
+        assert_eq!(data.hold_out(0.0, None, 2).unwrap(), Split { train: 0..6, valid: 6..6 });
+        for split in [data.hold_out(0.6, None, 2), data.hold_out(0.0, Some(2), 2)] {
+            assert_eq!(
+                split.unwrap_err().to_string(),
+                "the class 'dog', of which there are 1 in training, has no image among those to train on: add images of \
+                 it, take more of all, or hold out a smaller part"
+            );
+        }
+        // The order of the known sets is that of their files, and what they lack is theirs.
+        data.stratified = false;
+        assert!(data.hold_out(0.6, None, 2).is_ok());
     }
 }

@@ -465,6 +465,35 @@ pub enum DataError {
         /// Images there are.
         n: usize,
     },
+    /// A part of all that is held out.
+    #[error("the held-out fraction {0} should be at least 0 and below 1")]
+    HeldOut(f64),
+    /// Too few images are left to train on.
+    #[error(
+        "of {n} images {n_train} are to train on and {n_valid} are held out, but those to train on should fill a batch of \
+         {batch_size}: take more images, a smaller batch, or hold out a smaller part"
+    )]
+    SmallTraining {
+        /// Images used.
+        n: usize,
+        /// Images to train on.
+        n_train: usize,
+        /// Images held out.
+        n_valid: usize,
+        /// Images in a batch.
+        batch_size: usize,
+    },
+    /// A class that is not trained.
+    #[error(
+        "the class '{class}', of which there are {n} in training, has no image among those to train on: add images of it, \
+         take more of all, or hold out a smaller part"
+    )]
+    Untrained {
+        /// The class.
+        class: String,
+        /// Its training images.
+        n: usize,
+    },
     /// One side of the split cannot fill a batch.
     #[error(
         "of {n} images {n_train} are for the weights and {n_valid} for the alphas, but each part should fill a batch of \

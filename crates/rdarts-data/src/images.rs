@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -77,8 +78,16 @@ impl Images {
 
     /// The number of images of each of `n_classes` classes.
     pub fn counts(&self, n_classes: usize) -> Vec<usize> {
+        self.counts_in(0..self.labels.len(), n_classes)
+    }
+
+    /// The number of images of each of `n_classes` classes in a range of the images.
+    ///
+    /// # Panics
+    /// If the range leaves the images.
+    pub fn counts_in(&self, range: Range<usize>, n_classes: usize) -> Vec<usize> {
         let mut counts = vec![0; n_classes];
-        self.labels.iter().for_each(|&label| counts[usize::from(label)] += 1);
+        self.labels[range].iter().for_each(|&label| counts[usize::from(label)] += 1);
         counts
     }
 

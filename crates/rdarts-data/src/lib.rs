@@ -2,8 +2,8 @@
 //!
 //! The way of an image: `formats` knows what bytes look like, `sets` which files a data set is made of, and `catalog`
 //! opens each by its name and makes it smaller if that is asked for (`shrink`). That is a `Dataset` of raw bytes in
-//! (n, h, w, c) layout (`images`). `split` says which images train the weights and which train the architecture, `batch`
-//! chooses the images of a step, and `augment` turns each into normalized floats.
+//! (n, h, w, c) layout (`images`). `split` says which images train the weights, which train the architecture and which are
+//! held out, `batch` chooses the images of a step, and `augment` turns each into normalized floats.
 //!
 //! Modules stand in the order in which they can be read: each uses only those before it.
 //!
@@ -55,7 +55,7 @@ mod skip;
 pub use rdarts_text::{escaped, shown};
 
 pub use crate::augment::Augment;
-pub use crate::batch::{Batch, Loader, draw_distinct, epoch_order, eval_batches, make_batch};
+pub use crate::batch::{Batch, Loader, balanced_order, draw_distinct, epoch_order, eval_batches, make_batch};
 pub use crate::catalog::{
     Entry, FOLDER, NAMES, Outline, Place, catalog, check, check_files, entry, open, open_with, outline, recognise,
 };
@@ -67,5 +67,5 @@ pub use crate::prefetch::Prefetch;
 pub use crate::sets::FileCheck;
 pub use crate::sets::folder::shape;
 pub use crate::sheet::contact_sheet;
-pub use crate::split::{Split, split};
+pub use crate::split::{Split, hold_out, split};
 pub use crate::statistics::{Norm, channel_statistics, imbalance};

@@ -1,8 +1,9 @@
 //! What happened in a run: one JSON object a line in `events.jsonl`.
 //!
-//! Each object has the key `event`, which is `started`, `epoch`, `decision` or `finished`. Only deterministic facts
-//! are here, no clock and no machine, so a run that was killed and resumed writes the same bytes as one that ran
-//! through. Durations go to `timings.jsonl` ([`Timing`]), which nothing compares.
+//! Each object has the key `event`, which is `started`, `epoch`, `decision` or `finished` in a search and
+//! `train_started`, `train_epoch` or `train_finished` in a training from scratch. Only deterministic facts are here, no
+//! clock and no machine, so a run that was killed and resumed writes the same bytes as one that ran through. Durations go
+//! to `timings.jsonl` ([`Timing`]), which nothing compares.
 //!
 //! Numbers round-trip exactly. JSON has no word for what a diverging loss becomes, so numbers that are not finite
 //! are the strings `"nan"`, `"inf"` and `"-inf"`. The alphas are single precision and written with the digits of
@@ -19,8 +20,19 @@ use rdarts_text::shown;
 
 use crate::text::is_system;
 
-/// Version of the lines in `events.jsonl`. Lines of format 1 are read too; they lack what an [`EpochRecord`] says.
+mod train;
+
+pub use train::{TrainEpoch, TrainFinished, TrainStarted};
+
+/// Version of the lines that a search writes. Lines of format 1 are read too; they lack what an [`EpochRecord`] says.
 pub const EVENT_FORMAT: u32 = 2;
+
+/// Version of the lines that a training writes: more than that of a search, so that a program that knew searches only says
+/// that it is too old; and searches keep theirs, so that such a program goes on reading them.
+pub const TRAIN_EVENT_FORMAT: u32 = 3;
+
+/// The newest version that is read.
+const NEWEST_FORMAT: u32 = if EVENT_FORMAT < TRAIN_EVENT_FORMAT { TRAIN_EVENT_FORMAT } else { EVENT_FORMAT };
 
 /// One line of `events.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +46,12 @@ pub enum Event {
     Decision(Decision),
     /// The last line: what was found.
     Finished(Finished),
+    /// The first line of a training: what is trained.
+    TrainStarted(TrainStarted),
+    /// An epoch of a training was done and, if images are held out, measured.
+    TrainEpoch(TrainEpoch),
+    /// The last line of a training: how good the network is.
+    TrainFinished(TrainFinished),
 }
 
 /// What is searched.
@@ -245,9 +263,9 @@ pub fn read_events(path: &Path, last_line: LastLine) -> Result<Vec<Event>, Event
     // A later format may have other fields, so its number is looked at before anything else is.
     let first = bytes.split(|&b| b == b'\n').next().and_then(|line| serde_json::from_slice::<Value>(line).ok());
     let format = first.as_ref().and_then(|event| event.get("format")).and_then(Value::as_u64);
-    if let Some(format) = format.filter(|&format| format > u64::from(EVENT_FORMAT)) {
+    if let Some(format) = format.filter(|&format| format > u64::from(NEWEST_FORMAT)) {
         let problem =
-            format!("events of format {format}, and this program knows up to {EVENT_FORMAT}; use a newer rdarts");
+            format!("events of format {format}, and this program knows up to {NEWEST_FORMAT}; use a newer rdarts");
         return Err(EventError::Line { path: path.to_path_buf(), line: 1, problem });
     }
     parse_lines(path, &bytes, last_line)
@@ -431,7 +449,7 @@ pub(crate) mod tests {
         })
     }
 
-    fn file(text: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    pub(super) fn file(text: &[u8]) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("events.jsonl");
         std::fs::write(&path, text).unwrap();
@@ -517,10 +535,10 @@ pub(crate) mod tests {
     #[test]
     fn events_of_a_newer_format_are_refused() {
         // With a field that this program does not know.
-        let line = to_line(&started(EVENT_FORMAT + 1)).replace("\"seed\"", "\"seeds\"");
+        let line = to_line(&started(NEWEST_FORMAT + 1)).replace("\"seed\"", "\"seeds\"");
         let (_dir, path) = file(line.as_bytes());
         let err = read_events(&path, LastLine::MustBeWhole).unwrap_err().to_string();
-        let tail = "line 1: events of format 3, and this program knows up to 2; use a newer rdarts";
+        let tail = "line 1: events of format 4, and this program knows up to 3; use a newer rdarts";
         assert!(err.ends_with(tail), "{err}");
     }
 

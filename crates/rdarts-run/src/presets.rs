@@ -28,6 +28,25 @@ pub const SEARCH: &[Preset] = &[
     },
 ];
 
+/// The presets of a training from scratch; the first is used when none is named.
+pub const TRAIN: &[Preset] = &[
+    Preset {
+        name: "train-paper",
+        about: "the training of the paper in its large size: 36 channels, 20 cells, 600 epochs",
+        text: include_str!("../presets/train/paper.toml"),
+    },
+    Preset {
+        name: "train-paper-small",
+        about: "the same in the paper's small size: 16 channels, 8 cells",
+        text: include_str!("../presets/train/paper-small.toml"),
+    },
+    Preset {
+        name: "train-demo",
+        about: "a small training on the embedded data set, minutes on two cores",
+        text: include_str!("../presets/train/demo.toml"),
+    },
+];
+
 /// Finds a preset of a kind by its name.
 pub fn find(presets: &'static [Preset], name: &str) -> Option<&'static Preset> {
     presets.iter().find(|preset| preset.name == name)

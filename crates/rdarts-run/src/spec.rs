@@ -40,6 +40,8 @@ mod layer;
 
 mod search;
 
+mod train;
+
 #[cfg(test)]
 mod tests;
 
@@ -48,6 +50,7 @@ pub use search::{
     NetworkSpec, Order, SearchDataSpec, SearchSpec, SpaceSpec,
 };
 pub use sections::{AugmentSpec, CutoutSchedule, DataSpec, Statistics, WeightsSpec};
+pub use train::{TrainDataSpec, TrainLoopSpec, TrainNetworkSpec, TrainSpec};
 
 /// All values of a kind of run; the kinds are those of this crate.
 pub trait Spec: Sized + Serialize + DeserializeOwned + PartialEq {
@@ -59,6 +62,8 @@ pub trait Spec: Sized + Serialize + DeserializeOwned + PartialEq {
     const CHOICES: &'static [(&'static str, &'static [&'static str])];
     /// Keys that came later than the first recorded specs: the value that stands for what was done then, as TOML.
     const ADDED: &'static [(&'static str, &'static str)];
+    /// An override, as the sentence on a bad one shows it.
+    const EXAMPLE: &'static str;
 
     /// Section `[data]`.
     fn data(&self) -> &DataSpec;
@@ -201,6 +206,14 @@ fn users_layers<S: Spec>(
     Ok(layers)
 }
 
+/// The keys outside of all sections, in the order they are written.
+#[derive(Serialize)]
+struct Top<'a> {
+    kind: &'a str,
+    preset: &'a str,
+    seed: u64,
+}
+
 /// Writes a section.
 fn section(out: &mut String, name: &str, about: &str, values: &impl Serialize) {
     out.push_str(&format!("\n# {about}\n[{name}]\n{}", lines(values)));
@@ -256,10 +269,12 @@ pub enum SpecError {
         key: String,
     },
     /// An override without a value.
-    #[error("--set {}: write an override as key=value, such as search.epochs=20", escaped(text))]
+    #[error("--set {}: write an override as key=value, such as {example}", escaped(text))]
     BadOverride {
         /// The override.
         text: String,
+        /// A right one.
+        example: &'static str,
     },
 }
 

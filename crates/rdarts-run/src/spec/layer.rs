@@ -90,16 +90,20 @@ impl Layer {
         let spanned = toml::de::DeTable::parse(text).map_err(|err| syntax(name, text, &err))?;
         let mut origins = BTreeMap::new();
         collect_lines(spanned.get_ref(), name, text, "", &mut origins);
+        let mut origin = |key: &str| origins.get(key).cloned().unwrap_or_else(|| Origin::File(name.to_string()));
+        // A spec of another kind has other keys: the kind is what is wrong, not the first of these.
+        if let Some(kind) = table.get("kind").and_then(Value::as_str).filter(|kind| *kind != S::KIND) {
+            let bad = Bad { key: "kind", value: quoted(kind), wanted: one_of(&[S::KIND]) };
+            return Err(bad.at(origin("kind")));
+        }
         let known = Layer::base::<S>().table;
-        check_table(&mut table, &known, &known, "", &mut |key| {
-            origins.get(key).cloned().unwrap_or_else(|| Origin::File(name.to_string()))
-        })?;
+        check_table(&mut table, &known, &known, "", &mut origin)?;
         Ok(Layer { table, origins })
     }
 
     /// Parses one override; a value that is not TOML is taken as a string where a string belongs.
     pub(super) fn from_override<S: Spec>(text: &str) -> Result<Layer, SpecError> {
-        let bad = || SpecError::BadOverride { text: text.to_string() };
+        let bad = || SpecError::BadOverride { text: text.to_string(), example: S::EXAMPLE };
         let (key, raw) = text.split_once('=').ok_or_else(bad)?;
         let (key, raw) = (key.trim(), raw.trim());
         let parts: Vec<&str> = key.split('.').collect();
@@ -244,6 +248,7 @@ fn check_table(
             | (Value::String(_), Value::String(_)) => continue,
             (Value::Float(example), _) => format!("a number, such as {}", float(*example)),
             (Value::Boolean(_), _) => "true or false".to_string(),
+            (Value::String(example), _) if example.is_empty() => "a text in quotes".to_string(),
             (Value::String(example), _) => format!("a text in quotes, such as {}", quoted(example)),
             (Value::Table(_), _) => format!("a section [{full}]"),
             (Value::Array(_) | Value::Datetime(_), _) => unreachable!("no key of a spec is a list or a date"),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::checks::{Bad, count, named, positive, real};
 use super::choice::choice;
 use super::sections::{AugmentSpec, CutoutSchedule, DataSpec, Statistics, WeightsSpec};
-use super::{Spec, lines, section};
+use super::{Spec, Top, lines, section};
 use crate::presets::{Preset, SEARCH};
 
 /// All values of an architecture search.
@@ -221,6 +221,7 @@ impl Spec for SearchSpec {
     ];
     const ADDED: &'static [(&'static str, &'static str)] =
         &[("kind", "'search'"), ("hessian.batches", "1"), ("hessian.images", "'last'")];
+    const EXAMPLE: &'static str = "search.epochs=20";
 
     fn data(&self) -> &DataSpec {
         &self.data.images
@@ -275,12 +276,4 @@ impl Spec for SearchSpec {
         real("monitor.l2_max", self.monitor.l2_max, positive())?;
         real("monitor.growth", self.monitor.growth, 1.0..)
     }
-}
-
-/// The keys outside of all sections, in the order they are written.
-#[derive(Serialize)]
-struct Top<'a> {
-    kind: &'a str,
-    preset: &'a str,
-    seed: u64,
 }

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use super::layer::{Layer, leaf_keys};
 use super::*;
 
-/// Three data sets and a folder.
-struct Sets;
+/// Four data sets and a folder.
+pub(super) struct Sets;
 
 impl DataSets for Sets {
     fn preset(&self, name: &str) -> Option<&'static str> {
