@@ -230,6 +230,7 @@ fn a_cell_of_nothing_but_zeros_has_zero_gradients() {
         c_prev: 5,
         reduction: false,
         reduction_prev: false,
+        discrete: None,
     };
     subject.shapes[2] = vec![2];
     subject.shapes[3] = vec![weights_len(&spec.weights())];

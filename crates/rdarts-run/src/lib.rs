@@ -41,7 +41,7 @@ pub use event::{
     Decision, DecisionKind, EVENT_FORMAT, EpochRecord, Event, EventError, Finished, LastLine, Started,
     TRAIN_EVENT_FORMAT, Timing, TrainEpoch, TrainFinished, TrainStarted, read_events,
 };
-pub use rundir::{Reservation, RunDir, RunView};
+pub use rundir::{Reservation, RunDir, RunView, write_file};
 pub use spec::{
     AlphasSpec, AugmentSpec, CutoutSchedule, DataSets, DataSpec, EvalSpec, HessianImages, HessianMode, HessianSpec,
     LoopSpec, Method, MonitorForm, MonitorSpec, NetworkSpec, Order, SearchDataSpec, SearchSpec, SpaceSpec, Spec,

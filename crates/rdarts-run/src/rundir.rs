@@ -192,6 +192,11 @@ impl RunView {
         }
     }
 
+    /// The file that a finished training leaves its network in.
+    pub fn model_path(&self) -> PathBuf {
+        self.path.join(MODEL)
+    }
+
     /// Whether the run has finished.
     pub fn is_done(&self) -> bool {
         self.path.join(DONE).exists()
@@ -442,6 +447,11 @@ impl RunDir {
         write(&self.view.path.join(SPACE), text.as_bytes()).map_err(|err| err.stopped(&self.view.path))
     }
 
+    /// Writes a trained network.
+    pub fn write_model(&mut self, bytes: &[u8]) -> Result<(), RunError> {
+        write(&self.view.path.join(MODEL), bytes).map_err(|err| err.stopped(&self.view.path))
+    }
+
     /// Marks the run as finished; the last thing that is written.
     pub fn mark_done(&mut self, reason: &str) -> Result<(), RunError> {
         let done = || {
@@ -456,6 +466,7 @@ impl RunDir {
 const FORMAT: &str = "format";
 const FORMAT_WORD: &str = "rdarts-run";
 const SPEC: &str = "spec.toml";
+const MODEL: &str = "model.safetensors";
 const ENVIRONMENT: &str = "env.json";
 const EVENTS: &str = "events.jsonl";
 const TIMINGS: &str = "timings.jsonl";
@@ -514,6 +525,14 @@ fn find_newest(view: &RunView) -> Result<Newest, RunError> {
         }
     }
     Ok(newest)
+}
+
+/// Writes a file that is there as a whole or not at all.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
+    write(path, bytes)
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), RunError> {

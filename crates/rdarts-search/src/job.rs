@@ -211,7 +211,13 @@ impl Job for Search {
     }
 
     /// The result is the genotype of the record of the epoch, in this lineage.
-    fn finish(&self, dir: &mut RunDir, state: &State, stop: Option<(usize, String)>) -> Result<Found, TrainError> {
+    fn finish(
+        &self,
+        dir: &mut RunDir,
+        state: &State,
+        stop: Option<(usize, String)>,
+        _: &mut Measuring<'_>,
+    ) -> Result<Option<Found>, TrainError> {
         let events = dir.view().events().map_err(TrainError::failed)?;
         let (epoch, reason) = match (stop, events.last()) {
             (Some(stop), _) => stop,
@@ -231,7 +237,7 @@ impl Job for Search {
             Finished { reason: reason.clone(), attempt: state.at.attempt, epoch, genotype: genotype.to_string() };
         dir.append_event(&Event::Finished(finished)).map_err(TrainError::failed)?;
         dir.mark_done(&reason).map_err(TrainError::failed)?;
-        Ok(Found { genotype, epoch, reason })
+        Ok(Some(Found { genotype, epoch, reason }))
     }
 }
 

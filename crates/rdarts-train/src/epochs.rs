@@ -82,6 +82,7 @@ fn run_from<J: Job>(
             return interrupted(job, dir, &state);
         };
         state.at.history.extend(measured.history.map(|value| (epoch, value)));
+        job.keep(&mut state);
         dir.append_event(&measured.event).map_err(TrainError::failed)?;
         dir.append_timing(&Timing { attempt, epoch, seconds }).map_err(TrainError::failed)?;
         observer.event(&measured.event);
@@ -99,7 +100,7 @@ fn run_from<J: Job>(
             Next::Stop { epoch } => {
                 state.at.finished = true;
                 save(job, dir, &state, &state)?;
-                return job.finish(dir, &state, Some((epoch, verdict.reason))).map(Outcome::Finished);
+                return finish(job, dir, &state, Some((epoch, verdict.reason)), observer, stop);
             }
             Next::Back { epoch, l2 } => {
                 let back = go_back(job, dir, &state, epoch, l2)?;
@@ -111,7 +112,23 @@ fn run_from<J: Job>(
         }
         save(job, dir, &state, &state)?;
     }
-    job.finish(dir, &state, None).map(Outcome::Finished)
+    finish(job, dir, &state, None, observer, stop)
+}
+
+/// Writes down what was found, by a state that is saved already.
+fn finish<J: Job>(
+    job: &J,
+    dir: &mut RunDir,
+    state: &State<J::Extra>,
+    result: Option<(usize, String)>,
+    observer: &mut dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Outcome<J::Found>, TrainError> {
+    let mut measuring = Measuring { observer, stop, seconds: &mut BTreeMap::new() };
+    Ok(match job.finish(dir, state, result, &mut measuring)? {
+        Some(found) => Outcome::Finished(found),
+        None => Outcome::Interrupted { epoch: state.at.epoch, step: state.at.step },
+    })
 }
 
 /// The steps of the epoch that are left; false if `stop` was set.

@@ -33,16 +33,28 @@ impl SplitImages {
         batch_key: &str,
         watch: &dyn Watch,
     ) -> Result<Self, TrainError> {
-        let mut data = rdarts_data::open_with(&spec.name, data_dir(spec), &data_options(spec, watch))?;
-        if spec.statistics == Statistics::Computed {
-            (data.mean, data.std) = rdarts_data::channel_statistics(&data.train)?;
-        }
-        let limit = (spec.limit > 0).then_some(spec.limit);
-        let split = data.split(train_fraction, limit, batch).map_err(|e| {
+        let data = read(spec, watch)?;
+        let split = data.split(train_fraction, limit(spec), batch).map_err(|e| {
             TrainError::Input(format!("{e} (data.limit, data.train_fraction and {batch_key} decide this)"))
         })?;
+        Ok(Self::new(data, split))
+    }
+
+    /// Opens the images of a training from scratch, of which the last `valid_fraction` are held out.
+    ///
+    /// # Errors
+    /// As [`SplitImages::open`].
+    pub fn hold_out(spec: &DataSpec, valid_fraction: f64, batch: usize, watch: &dyn Watch) -> Result<Self, TrainError> {
+        let data = read(spec, watch)?;
+        let split = data.hold_out(valid_fraction, limit(spec), batch).map_err(|e| {
+            TrainError::Input(format!("{e} (data.limit, data.valid_fraction and train.batch decide this)"))
+        })?;
+        Ok(Self::new(data, split))
+    }
+
+    fn new(data: Dataset, split: Split) -> Self {
         let fingerprint = format!("{:016x}", data.train.fingerprint());
-        Ok(Self { data: Arc::new(data), split, fingerprint })
+        Self { data: Arc::new(data), split, fingerprint }
     }
 
     /// Rows and columns of an image.
@@ -54,6 +66,19 @@ impl SplitImages {
     pub fn steps(&self, batch: usize) -> usize {
         self.split.train.len().div_ceil(batch)
     }
+}
+
+fn read(spec: &DataSpec, watch: &dyn Watch) -> Result<Dataset, TrainError> {
+    let mut data = rdarts_data::open_with(&spec.name, data_dir(spec), &data_options(spec, watch))?;
+    if spec.statistics == Statistics::Computed {
+        (data.mean, data.std) = rdarts_data::channel_statistics(&data.train)?;
+    }
+    Ok(data)
+}
+
+/// So many of the training images, if not all.
+fn limit(spec: &DataSpec) -> Option<usize> {
+    (spec.limit > 0).then_some(spec.limit)
 }
 
 /// The directory of a spec's data, if it names one.

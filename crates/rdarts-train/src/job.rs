@@ -65,6 +65,9 @@ pub trait Job {
         measuring: &mut Measuring<'_>,
     ) -> Result<Option<Measured>, TrainError>;
 
+    /// Keeps what the state needs of an epoch that was just measured, which is the last of its history.
+    fn keep(&self, _state: &mut State<Self::Extra>) {}
+
     /// What follows from what was measured so far.
     fn judge(&self, state: &State<Self::Extra>) -> Verdict;
 
@@ -75,16 +78,18 @@ pub trait Job {
     fn keeps_all(&self) -> bool;
 
     /// Writes down what was found. `stop`: the epoch that is the result, and why; `None` if all epochs are done, or if
-    /// the run was stopped before it could write down its end, which the last event tells then.
+    /// the run was stopped before it could write down its end, which the last event tells then. `None` if the flag of
+    /// `measuring` was set meanwhile: then it is called again when the run goes on.
     ///
     /// # Errors
-    /// If the directory cannot be written.
+    /// If the directory cannot be written, or the images cannot be read any more.
     fn finish(
         &self,
         dir: &mut RunDir,
         state: &State<Self::Extra>,
         stop: Option<(usize, String)>,
-    ) -> Result<Self::Found, TrainError>;
+        measuring: &mut Measuring<'_>,
+    ) -> Result<Option<Self::Found>, TrainError>;
 }
 
 /// How long a run is.

@@ -7,7 +7,8 @@
 //! Reading order: [`error`](TrainError), [`memory`], [`schedule`], [`optim`], [`known_sets`] (what specs know of
 //! data sets), [`images`] (the data of a spec),
 //! [`streams`] (what is random), [`state`] (what changes), [`retention`] (which checkpoints stay), [`job`] (what a run
-//! does), `saved` (its checkpoints), [`epochs`] (the loop).
+//! does), `saved` (its checkpoints), [`epochs`] (the loop); then
+//! the one job that lives here, [`training`] (a network from scratch), and what it makes, [`model`] (one file).
 
 mod error;
 
@@ -33,10 +34,16 @@ mod saved;
 
 pub mod epochs;
 
+pub mod training;
+
+pub mod model;
+
 pub use epochs::{resume, start};
 pub use error::TrainError;
 pub use images::SplitImages;
 pub use job::{Job, Length, Measured, Measuring, Next, Observer, Outcome, Progress, Verdict};
 pub use known_sets::KnownSets;
+pub use model::Model;
 pub use state::{Position, State, Step};
 pub use streams::Streams;
+pub use training::Training;

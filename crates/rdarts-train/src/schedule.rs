@@ -15,6 +15,11 @@ pub fn drop_path_probability(p_max: f64, epoch: usize, n_epochs: usize) -> f64 {
     if n_epochs <= 1 { 0.0 } else { p_max * epoch as f64 / (n_epochs - 1) as f64 }
 }
 
+/// The drop-path probability of an epoch of a training from scratch, which would reach `p_max` one after the last.
+pub fn training_drop_path(p_max: f64, epoch: usize, n_epochs: usize) -> f64 {
+    p_max * epoch as f64 / n_epochs.max(1) as f64
+}
+
 /// The probability of Cutout in an epoch: from 0 at the first to `p_max` at the last; 0 in a run of one epoch.
 pub fn cutout_probability(p_max: f64, epoch: usize, n_epochs: usize) -> f64 {
     let last = n_epochs.saturating_sub(1).max(1) as f64;

@@ -36,9 +36,11 @@ impl Streams {
         let mut stream = self.stream(name, position);
         net.cells()
             .map(|cell| {
-                let n_factors = if p > 0.0 { cell.spec.edges.len() * n } else { 0 };
-                let keep = (1.0 / (1.0 - p)) as f32;
-                let drop_path = (0..n_factors).map(|_| if stream.chance(p) { 0.0 } else { keep }).collect();
+                let (keep, mut drop_path) = ((1.0 / (1.0 - p)) as f32, Vec::new());
+                for may_drop in cell.spec.droppable().into_iter().filter(|_| p > 0.0) {
+                    let mut factor = || if stream.chance(p) { 0.0 } else { keep };
+                    drop_path.extend((0..n).map(|_| if may_drop { factor() } else { 1.0 }));
+                }
                 Arc::new(CellNoise { drop_path, noise_key: stream.next_u64() })
             })
             .collect()

@@ -150,12 +150,18 @@ impl Job for Mean {
         false
     }
 
-    fn finish(&self, dir: &mut RunDir, state: &State<u64>, _: Option<(usize, String)>) -> Result<Vec<f32>, TrainError> {
+    fn finish(
+        &self,
+        dir: &mut RunDir,
+        state: &State<u64>,
+        _: Option<(usize, String)>,
+        _: &mut Measuring<'_>,
+    ) -> Result<Option<Vec<f32>>, TrainError> {
         let (attempt, epoch) = (state.at.attempt, state.at.epoch);
         let finished = Finished { reason: "done".into(), attempt, epoch, genotype: String::new() };
         dir.append_event(&Event::Finished(finished)).map_err(TrainError::failed)?;
         dir.mark_done("done").map_err(TrainError::failed)?;
-        Ok([&state.weights[..], &state.running].concat())
+        Ok(Some([&state.weights[..], &state.running].concat()))
     }
 }
 

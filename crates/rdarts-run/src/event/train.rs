@@ -19,11 +19,11 @@ pub struct TrainStarted {
     pub seed: u64,
     /// The genotype of the network, in the notation of the DARTS code.
     pub genotype: String,
-    /// Number of network weights, with those of the auxiliary tower.
+    /// Number of network weights, with those of the auxiliary head.
     pub n_weights: usize,
-    /// Number of the weights that the trained network needs, without those of the auxiliary tower.
+    /// Number of the weights that the trained network needs, without those of the auxiliary head.
     pub n_weights_without_auxiliary: usize,
-    /// Multiply-adds of one image through the network without its auxiliary tower.
+    /// Multiply-adds of one image through the network without its auxiliary head.
     pub macs: u64,
     /// Number of images that are trained on.
     pub n_train: usize,

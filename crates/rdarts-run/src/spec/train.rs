@@ -57,7 +57,7 @@ pub struct TrainNetworkSpec {
     pub channels: usize,
     /// Number of cells.
     pub cells: usize,
-    /// Whether a second classifier after two thirds of the cells, the auxiliary tower, takes part in the training.
+    /// Whether a second classifier after two thirds of the cells, the auxiliary head, takes part in the training.
     pub auxiliary: bool,
 }
 
@@ -69,7 +69,7 @@ pub struct TrainLoopSpec {
     pub epochs: usize,
     /// Images in a batch.
     pub batch: usize,
-    /// What the loss of the auxiliary tower is multiplied by before it is added to that of the network.
+    /// What the loss of the auxiliary head is multiplied by before it is added to that of the network.
     pub auxiliary_weight: f64,
     /// Drop path probability p: epoch e of n, counted from 0, has p * e / n.
     pub drop_path: f64,

@@ -1,0 +1,153 @@
+//! A training from scratch made concrete: the discrete network of a genotype, its images, and how its loss counts them
+//! ("Understanding and Robustifying Differentiable Architecture Search", Appendix C; DARTS paper, section 3.1.2).
+//!
+//! A step takes the gradient of the cross entropy, plus that of the auxiliary head, clips it and hands it to SGD; running
+//! statistics follow those of the batch, r = 0.9 r + 0.1 s with the unbiased variance. With held-out images the result is
+//! the epoch that is best on them; without, the last one. The test images are looked at once, at the end.
+
+mod assess;
+
+mod job;
+
+pub use assess::{Assessment, assess};
+pub use job::{Best, Learned, Trained};
+
+use rdarts_data::{Silent, Watch};
+use rdarts_net::{ClassLoss, DiscreteSpec, Engine, Network, Targets, Work};
+use rdarts_run::TrainSpec;
+use rdarts_space::{CellType, Genotype, Op};
+
+use crate::error::TrainError;
+use crate::images::{SplitImages, augment};
+use crate::memory::check_memory;
+use crate::schedule::training_drop_path;
+
+/// What running statistics keep of their old value in a step.
+const KEPT: f64 = 0.9;
+
+/// A training: what does not change while it runs.
+pub struct Training {
+    /// The resolved spec.
+    pub spec: TrainSpec,
+    /// The cells.
+    pub genotype: Genotype,
+    /// The images.
+    pub images: SplitImages,
+    /// The network, with its auxiliary head if it has one.
+    pub net: Network,
+    /// What computes.
+    pub engine: Engine,
+    /// How classes count.
+    loss: Option<ClassLoss>,
+}
+
+impl Training {
+    /// Reads the data and lays out the network.
+    ///
+    /// # Errors
+    /// One sentence if the genotype cannot be read or trained, if the data set is unknown or damaged, if too few images
+    /// are left to train, or if a step would need more memory than the machine has.
+    pub fn new(spec: TrainSpec, engine: Engine) -> Result<Self, TrainError> {
+        Self::watched(spec, engine, &Silent)
+    }
+
+    /// Like [`Training::new`], telling `watch` what takes long and what was noticed while the data is read.
+    ///
+    /// # Errors
+    /// As for `new`.
+    pub fn watched(spec: TrainSpec, engine: Engine, watch: &dyn Watch) -> Result<Self, TrainError> {
+        let genotype = genotype_of(&spec.network.genotype)?;
+        let images = SplitImages::hold_out(&spec.data.images, spec.data.valid_fraction, spec.train.batch, watch)?;
+        let train = &images.data.train;
+        augment(&spec.augment, 0, spec.train.epochs)
+            .check(train.height, train.width)
+            .map_err(|e| TrainError::Input(format!("{e} (section [augment] of the spec)")))?;
+        let net = Network::discrete(&DiscreteSpec {
+            genotype: genotype.clone(),
+            cells: spec.network.cells,
+            c: spec.network.channels,
+            c_image: train.channels,
+            classes: images.data.classes.len(),
+            auxiliary: spec.network.auxiliary,
+        });
+        let loss = class_loss(&spec, &images);
+        let training = Self { spec, genotype, images, net, engine, loss };
+        training.check_memory()?;
+        Ok(training)
+    }
+
+    /// The spec without what may differ between two machines: the directory and the cache of the data.
+    pub fn spec_without_places(&self) -> TrainSpec {
+        let mut spec = self.spec.clone();
+        spec.data.images.dir.clear();
+        spec.data.images.cache.clear();
+        spec
+    }
+
+    /// Steps of an epoch.
+    pub fn steps_per_epoch(&self) -> usize {
+        self.images.steps(self.spec.train.batch)
+    }
+
+    /// Multiply-adds of one image without the auxiliary head.
+    pub fn macs(&self) -> u64 {
+        self.net.without_auxiliary().macs(self.images.side())
+    }
+
+    /// Probability of drop path in an epoch.
+    pub fn drop_path(&self, epoch: usize) -> f64 {
+        training_drop_path(self.spec.train.drop_path, epoch, self.spec.train.epochs)
+    }
+
+    fn targets<'a>(&'a self, labels: &'a [u32]) -> Targets<'a> {
+        self.loss.as_ref().map_or(Targets::Labels(labels), |loss| Targets::Weighted(labels, loss))
+    }
+
+    fn check_memory(&self) -> Result<(), TrainError> {
+        let (batch, network) = (self.spec.train.batch, &self.spec.network);
+        let step = self.net.memory_estimate(batch, self.images.side(), Work::Gradient);
+        // Batches in the making, the program, a checkpoint.
+        let needed = step + 100 * (1 << 20) + 4 * 5 * self.net.n_parameters() as u64;
+        check_memory(
+            needed,
+            &format!(
+                "train.batch = {batch}, network.channels = {} or network.cells = {}",
+                network.channels, network.cells
+            ),
+        )
+    }
+}
+
+/// The genotype that a spec holds as text.
+///
+/// # Errors
+/// One sentence if it cannot be read, or has an operation that no discrete network has.
+pub fn genotype_of(text: &str) -> Result<Genotype, TrainError> {
+    let genotype = Genotype::read(text, "network.genotype").map_err(TrainError::input)?;
+    if CellType::ALL.iter().any(|cell| genotype.n_uses(*cell, Op::Noise) > 0) {
+        return Err(TrainError::Input(
+            "network.genotype has the operation noise, which draws new values in every pass: a network of it has no \
+             fixed output, so it cannot be trained from scratch; replace it"
+                .into(),
+        ));
+    }
+    Ok(genotype)
+}
+
+/// How the classes count: the inverse of their frequency in the images that are trained, to a power, and on the average
+/// of the images 1.
+fn class_loss(spec: &TrainSpec, images: &SplitImages) -> Option<ClassLoss> {
+    let (power, smoothing) = (spec.train.class_weights, spec.train.label_smoothing);
+    if power == 0.0 && smoothing == 0.0 {
+        return None;
+    }
+    let mut weights = Vec::new();
+    if power > 0.0 {
+        let counts = images.data.class_counts(images.split.train.clone());
+        let n: usize = counts.iter().sum();
+        weights = counts.iter().map(|count| (n as f64 / (*count).max(1) as f64).powf(power)).collect();
+        let mean = weights.iter().zip(&counts).map(|(w, count)| w * *count as f64).sum::<f64>() / n as f64;
+        weights.iter_mut().for_each(|w| *w /= mean);
+    }
+    Some(ClassLoss { weights, smoothing })
+}

@@ -1,0 +1,327 @@
+//! A training as the epoch loop runs it.
+
+use rdarts_data::{Batch, DataError, Loader};
+use rdarts_net::{Evaluator, Real, training_gradient};
+use rdarts_run::{Event, RunDir, Spec, TRAIN_EVENT_FORMAT, TrainEpoch, TrainFinished, TrainSpec, TrainStarted};
+
+use super::assess::{Assessment, assess};
+use super::{KEPT, Training};
+use crate::error::TrainError;
+use crate::images::{as_batch, augment};
+use crate::job::{Job, Length, Measured, Measuring, Next, Verdict};
+use crate::model::Model;
+use crate::optim::{Sgd, clip_global_norm};
+use crate::schedule::cosine_lr;
+use crate::state::{Packed, Position, State, Step, Unpacked};
+use crate::streams::Streams;
+
+/// What a training keeps beside weights and momentum.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Learned {
+    /// The exponential average of weights and running statistics; empty if there is none.
+    pub average: [Vec<f32>; 2],
+    /// The best epoch so far, if images are held out.
+    pub best: Option<Best>,
+}
+
+/// The network of an epoch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Best {
+    /// The epoch.
+    pub epoch: usize,
+    /// Its weights.
+    pub weights: Vec<f32>,
+    /// Its running statistics.
+    pub running: Vec<f32>,
+}
+
+/// What a training has made.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    /// The network that can be used.
+    pub model: Model,
+    /// What it makes of the test images.
+    pub test: Assessment,
+    /// How it ended.
+    pub finished: TrainFinished,
+}
+
+impl Job for Training {
+    type Extra = Learned;
+    type Batch = Batch;
+    type Found = Trained;
+
+    fn length(&self) -> Length {
+        Length { epochs: self.spec.train.epochs, steps: self.steps_per_epoch() }
+    }
+
+    fn spec_text(&self) -> String {
+        self.spec_without_places().to_toml()
+    }
+
+    fn fingerprint(&self) -> &str {
+        &self.images.fingerprint
+    }
+
+    fn is_of(&self, spec: &str) -> bool {
+        TrainSpec::from_complete("its spec", spec).ok() == Some(self.spec_without_places())
+    }
+
+    fn begin(&self) -> (Event, State<Learned>) {
+        let (spec, data) = (&self.spec, &self.images.data);
+        let started = TrainStarted {
+            format: TRAIN_EVENT_FORMAT,
+            rdarts: env!("CARGO_PKG_VERSION").into(),
+            data: spec.data.images.name.clone(),
+            seed: spec.seed,
+            genotype: self.genotype.to_string(),
+            n_weights: self.net.n_parameters(),
+            n_weights_without_auxiliary: self.net.without_auxiliary().n_parameters(),
+            macs: self.macs(),
+            n_train: self.images.split.train.len(),
+            n_valid: self.images.split.valid.len(),
+            n_test: data.test.n,
+            steps_per_epoch: self.steps_per_epoch(),
+            classes: data.classes.clone(),
+        };
+        let (weights, running) = (self.net.init(spec.seed), self.net.init_running());
+        let mut state = State { weights, running, ..self.blank() };
+        if spec.train.ema > 0.0 {
+            state.extra.average = [state.weights.clone(), state.running.clone()];
+        }
+        (Event::TrainStarted(started), state)
+    }
+
+    fn blank(&self) -> State<Learned> {
+        let (n, n_running) = (self.net.n_parameters(), self.net.n_running());
+        State {
+            at: Position::default(),
+            weights: vec![0.0; n],
+            sgd: Sgd::new(n, self.spec.weights.momentum, self.spec.weights.l2),
+            running: vec![0.0; n_running],
+            extra: Learned::default(),
+        }
+    }
+
+    fn pack<'a>(&self, extra: &'a Learned) -> Packed<'a> {
+        let mut packed = Packed::default();
+        if self.spec.train.ema > 0.0 {
+            packed.tensors.push(("average weights", &extra.average[0]));
+            packed.tensors.push(("average running", &extra.average[1]));
+        }
+        // An epoch more than there is: none yet.
+        let best = extra.best.as_ref().map_or(0, |best| best.epoch as u64 + 1);
+        packed.scalars.insert("best".into(), best.into());
+        if let Some(best) = &extra.best {
+            packed.tensors.push(("best weights", &best.weights));
+            packed.tensors.push(("best running", &best.running));
+        }
+        packed
+    }
+
+    fn unpack(&self, extra: &mut Learned, file: &mut Unpacked<'_>) -> Result<(), TrainError> {
+        let (n, n_running) = (self.net.n_parameters(), self.net.n_running());
+        if self.spec.train.ema > 0.0 {
+            extra.average = [file.tensor("average weights", n)?, file.tensor("average running", n_running)?];
+        }
+        if let Some(epoch) = file.count("best")?.checked_sub(1) {
+            let (weights, running) = (file.tensor("best weights", n)?, file.tensor("best running", n_running)?);
+            extra.best = Some(Best { epoch: epoch as usize, weights, running });
+        }
+        Ok(())
+    }
+
+    fn batches(&self, at: &Position) -> Box<dyn Iterator<Item = Result<Batch, DataError>> + Send> {
+        let (spec, images) = (&self.spec, &self.images);
+        let seed = Streams::new(spec.seed, at.attempt).seed();
+        let loader = Loader::new(images.data.clone(), images.split.train.clone(), spec.train.batch, seed, "train");
+        let loader = if spec.train.balanced { loader.balanced() } else { loader };
+        let augment = augment(&spec.augment, at.epoch, spec.train.epochs);
+        Box::new(loader.epoch(at.epoch as u64, at.step, Some(augment)))
+    }
+
+    fn step(&self, state: &mut State<Learned>, images: Batch) -> Result<Step, TrainError> {
+        let (at, spec) = (&state.at, &self.spec);
+        let position = (at.epoch * self.steps_per_epoch() + at.step) as u64;
+        let p = self.drop_path(at.epoch);
+        let noise = match p > 0.0 {
+            true => Streams::new(spec.seed, at.attempt).noise(&self.net, p, "drop-path", position, images.n),
+            false => Vec::new(),
+        };
+        let batch = rdarts_net::Batch { targets: self.targets(&images.labels), ..as_batch(&images, &noise) };
+        let weight = spec.train.auxiliary_weight;
+        let mut made = training_gradient(&self.net, &self.engine, &state.weights, batch, weight);
+        let loss = made.evaluation.loss + made.auxiliary_loss.map_or(0.0, |loss| weight * loss);
+        let norm = clip_global_norm(&mut [&mut made.weights], spec.weights.clip);
+        if !loss.is_finite() || !norm.is_finite() {
+            return Err(self.diverged(at));
+        }
+        state.sgd.step(&mut state.weights, &made.weights, self.lr(at.epoch));
+        f32::give_back(self.engine.kernels.workspace(), made.weights);
+        for (running, of_batch) in state.running.iter_mut().zip(&made.statistics) {
+            *running = (KEPT * f64::from(*running) + (1.0 - KEPT) * of_batch) as f32;
+        }
+        if spec.train.ema > 0.0 {
+            // The first steps count more, or the average would begin with the initial weights for thousands of steps.
+            let t = at.total_steps as f64;
+            let decay = spec.train.ema.min((1.0 + t) / (10.0 + t)) as f32;
+            for (average, values) in state.extra.average.iter_mut().zip([&state.weights, &state.running]) {
+                average.iter_mut().zip(values).for_each(|(a, v)| *a = decay * *a + (1.0 - decay) * v);
+            }
+        }
+        Ok(Step { loss, count: made.evaluation.count, side_loss: made.auxiliary_loss })
+    }
+
+    fn measure(&self, state: &State<Learned>, measuring: &mut Measuring<'_>) -> Result<Option<Measured>, TrainError> {
+        let (spec, at, valid) = (&self.spec, &state.at, self.images.split.valid.clone());
+        let mut made = None;
+        if !valid.is_empty() {
+            made = measuring.phase("accuracy on the held-out images", "held-out accuracy", |stop| {
+                let (evaluator, data) = (self.evaluator(self.candidate(state)), &self.images.data);
+                assess(&evaluator, (&data.train, valid), spec.train.batch, &data.norm(), data.classes.len(), stop)
+            })?;
+            if made.is_none() || measuring.is_stopped() {
+                return Ok(None);
+            }
+        }
+        let accuracy = made.as_ref().map(Assessment::accuracy);
+        let record = TrainEpoch {
+            attempt: at.attempt,
+            epoch: at.epoch,
+            lr: self.lr(at.epoch),
+            drop_path: self.drop_path(at.epoch),
+            cutout_prob: match spec.augment.cutout_length {
+                0 => 0.0,
+                _ => augment(&spec.augment, at.epoch, spec.train.epochs).cutout_prob,
+            },
+            train_loss: at.mean_loss(),
+            train_accuracy: at.count().mean(),
+            valid_loss: made.as_ref().map(|made| made.loss),
+            valid_accuracy: accuracy,
+            is_best: accuracy.is_none_or(|accuracy| best_of(&at.history).is_none_or(|(_, best)| accuracy > best)),
+        };
+        let finite = state.weights.iter().chain(&state.running).all(|v| v.is_finite());
+        if !finite || !record.train_loss.is_finite() || record.valid_loss.is_some_and(|loss| !loss.is_finite()) {
+            return Err(self.diverged(at));
+        }
+        Ok(Some(Measured { event: Event::TrainEpoch(record), history: accuracy.map(Some) }))
+    }
+
+    fn keep(&self, state: &mut State<Learned>) {
+        if best_of(&state.at.history).is_some_and(|(epoch, _)| epoch == state.at.epoch) {
+            let (weights, running) = self.candidate(state);
+            let best = Best { epoch: state.at.epoch, weights: weights.to_vec(), running: running.to_vec() };
+            state.extra.best = Some(best);
+        }
+    }
+
+    fn judge(&self, state: &State<Learned>) -> Verdict {
+        let patience = self.spec.train.patience;
+        let best = best_of(&state.at.history).map(|(epoch, _)| epoch);
+        let waits = |best: &usize| patience > 0 && state.at.epoch - best >= patience;
+        match best.filter(waits) {
+            Some(epoch) => {
+                Verdict { next: Next::Stop { epoch }, event: None, reason: self.rested(epoch), is_news: true }
+            }
+            None => Verdict { next: Next::On, event: None, reason: String::new(), is_news: false },
+        }
+    }
+
+    fn earliest_return(&self, _: &State<Learned>) -> Option<usize> {
+        None
+    }
+
+    fn keeps_all(&self) -> bool {
+        false
+    }
+
+    fn finish(
+        &self,
+        dir: &mut RunDir,
+        state: &State<Learned>,
+        _: Option<(usize, String)>,
+        measuring: &mut Measuring<'_>,
+    ) -> Result<Option<Trained>, TrainError> {
+        let data = &self.images.data;
+        let (epoch, network) = match &state.extra.best {
+            Some(best) => (best.epoch, (&best.weights[..], &best.running[..])),
+            None => (state.at.epoch, self.candidate(state)),
+        };
+        let made = measuring.phase("accuracy on the test images", "test accuracy", |stop| {
+            let range = (&data.test, 0..data.test.n);
+            assess(&self.evaluator(network), range, self.spec.train.batch, &data.norm(), data.classes.len(), stop)
+        })?;
+        let Some(test) = made else { return Ok(None) };
+        let is_whole = state.at.epoch + 1 == self.spec.train.epochs;
+        let reason = match &state.extra.best {
+            Some(best) if !is_whole => self.rested(best.epoch),
+            Some(_) => format!(
+                "All {} epochs are done; the result is the best on the held-out images.",
+                self.spec.train.epochs
+            ),
+            None => format!("All {} epochs are done; the result is the last.", self.spec.train.epochs),
+        };
+        let finished = TrainFinished {
+            reason: reason.clone(),
+            epoch,
+            valid_accuracy: best_of(&state.at.history).map(|(_, accuracy)| accuracy),
+            n_test: test.n,
+            test_loss: test.loss,
+            test_accuracy: test.accuracy(),
+            test_top5: test.top5(),
+            per_class: test.per_class(),
+            confusion: test.confusion.clone(),
+        };
+        let model = Model::new(self, network, &finished);
+        dir.write_model(&model.to_bytes()).map_err(TrainError::failed)?;
+        let json = serde_json::to_value(&self.genotype).expect("a genotype is JSON");
+        dir.write_genotype(&self.genotype.to_string(), &json).map_err(TrainError::failed)?;
+        dir.append_event(&Event::TrainFinished(finished.clone())).map_err(TrainError::failed)?;
+        dir.mark_done(&reason).map_err(TrainError::failed)?;
+        Ok(Some(Trained { model, test, finished }))
+    }
+}
+
+/// The epoch with the best accuracy so far, the first of equal ones.
+fn best_of(history: &[(usize, Option<f64>)]) -> Option<(usize, f64)> {
+    let known = history.iter().filter_map(|(epoch, accuracy)| Some((*epoch, (*accuracy)?)));
+    known.fold(None, |best, (epoch, accuracy)| match best {
+        Some((_, before)) if accuracy <= before => best,
+        _ => Some((epoch, accuracy)),
+    })
+}
+
+impl Training {
+    /// The learning rate of an epoch.
+    fn lr(&self, epoch: usize) -> f64 {
+        cosine_lr(self.spec.weights.lr, self.spec.weights.lr_min, epoch, self.spec.train.epochs)
+    }
+
+    /// The weights and statistics that are evaluated: the average, if there is one.
+    fn candidate<'a>(&self, state: &'a State<Learned>) -> (&'a [f32], &'a [f32]) {
+        match self.spec.train.ema > 0.0 {
+            true => (&state.extra.average[0], &state.extra.average[1]),
+            false => (&state.weights, &state.running),
+        }
+    }
+
+    fn evaluator(&self, (weights, running): (&[f32], &[f32])) -> Evaluator<f32> {
+        let running: Vec<f64> = running.iter().map(|v| f64::from(*v)).collect();
+        Evaluator::discrete(&self.net, &self.engine, weights, &running)
+    }
+
+    fn rested(&self, best: usize) -> String {
+        let patience = self.spec.train.patience;
+        format!(
+            "The held-out accuracy has been no better than in epoch {best} for {patience} epochs: the training ends."
+        )
+    }
+
+    fn diverged(&self, at: &Position) -> TrainError {
+        TrainError::Failed(format!(
+            "the loss is no number any more in epoch {} after step {}: the training has diverged; the checkpoint before it is \
+             kept, lower weights.lr or tighten weights.clip and start again",
+            at.epoch, at.step
+        ))
+    }
+}
