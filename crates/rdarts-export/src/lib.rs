@@ -6,6 +6,8 @@
 //! - [`onnx()`]: one file that any runtime of ONNX carries out, batch norms folded into the convolutions before them
 //! - [`safetensors()`] and [`model_py()`]: the weights, and a page of Python that needs PyTorch alone
 //!
+//! And [`import`] reads what the published code of DARTS, RobustDARTS and SmoothDARTS saved, and says what it is.
+//!
 //! What an operation is made of stands once, in `module`, and how cells are wired once, in `plan`; all of the above
 //! walk through them. Nothing here writes a file, trains, or knows how a network was trained.
 
@@ -24,6 +26,8 @@ mod onnx;
 mod safetensors;
 
 mod model_py;
+
+pub mod import;
 
 pub use model_py::model_py;
 pub use onnx::{OnnxOptions, onnx};

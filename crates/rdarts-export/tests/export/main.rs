@@ -12,6 +12,7 @@ use reference::{Images, Weights};
 use safetensors::{Dtype, SafeTensors};
 
 mod case;
+mod import;
 mod python;
 mod reference;
 #[path = "../../../../tests/skip.rs"]
