@@ -1,0 +1,35 @@
+//! Trained networks for other programs, and checkpoints of other programs.
+//!
+//! A [`Trained`] network is the evaluation network of DARTS (Liu et al. 2019) as data: a genotype, a few sizes, and
+//! tensors under the names that the published PyTorch code gives them. Out of it come
+//!
+//! - [`onnx()`]: one file that any runtime of ONNX carries out, batch norms folded into the convolutions before them
+//! - [`safetensors()`] and [`model_py()`]: the weights, and a page of Python that needs PyTorch alone
+//!
+//! And [`import`] reads what the published code of DARTS, RobustDARTS and SmoothDARTS saved, and says what it is.
+//!
+//! What an operation is made of stands once, in `module`, and how cells are wired once, in `plan`; all of the above
+//! walk through them. Nothing here writes a file, trains, or knows how a network was trained.
+
+mod trained;
+
+mod module;
+
+mod plan;
+
+mod proto;
+
+mod graph;
+
+mod onnx;
+
+mod safetensors;
+
+mod model_py;
+
+pub mod import;
+
+pub use model_py::model_py;
+pub use onnx::{OnnxOptions, onnx};
+pub use safetensors::safetensors;
+pub use trained::{ExportError, Tensor, Trained};

@@ -1,0 +1,155 @@
+//! A page of Python that builds the network in PyTorch, loads the safetensors file strictly, and classifies an image.
+//!
+//! The page is `model.py` beside this file with its `@NAMES@` filled in: the numbers of the network, and the auxiliary
+//! head where there is one. It needs PyTorch alone; the reader of safetensors is a few lines of it.
+
+use rdarts_space::{CellType, Op};
+
+use crate::trained::{ExportError, Trained};
+
+const TEMPLATE: &str = include_str!("model.py");
+
+const AUXILIARY_CLASS: &str = r#"
+class AuxiliaryHead(nn.Module):
+    """A second classifier on the cell at two thirds, for training only; of maps of 8x8 pixels it makes one."""
+
+    def __init__(self, c, classes):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.ReLU(), nn.AvgPool2d(5, 3, count_include_pad=False), nn.Conv2d(c, 128, 1, bias=False), nn.BatchNorm2d(128),
+            nn.ReLU(), nn.Conv2d(128, 768, 2, bias=False), nn.BatchNorm2d(768), nn.ReLU())
+        self.classifier = nn.Linear(@C_LINEAR@, classes)
+
+    def forward(self, x):
+        return self.classifier(self.features(x).flatten(1))
+
+"#;
+
+const AUXILIARY_INIT: &str = "            if i == 2 * CELLS // 3:
+                self.auxiliary_head = AuxiliaryHead(c_last, classes)
+";
+
+const FORWARD: &str = "        for cell in self.cells:
+            s0, s1 = s1, cell(s0, s1)
+        return self.classifier(s1.mean((2, 3)))
+";
+
+const AUXILIARY_FORWARD: &str = "        auxiliary = None
+        for i, cell in enumerate(self.cells):
+            s0, s1 = s1, cell(s0, s1)
+            if self.training and i == 2 * CELLS // 3:
+                auxiliary = self.auxiliary_head(s1)
+        logits = self.classifier(s1.mean((2, 3)))
+        return (logits, auxiliary) if self.training else logits
+";
+
+/// The text of the page.
+pub fn model_py(trained: &Trained) -> Result<String, ExportError> {
+    trained.plan()?;
+    let [rows, columns] = trained.side;
+    let title =
+        format!("A network of {} cells that rdarts {} found and trained.", trained.cells, env!("CARGO_PKG_VERSION"));
+    let image = format!("({}, {rows}, {columns})", trained.c_image);
+    let mut fill = vec![("@TITLE@", title), ("@IMAGE@", image), ("@CONSTANTS@", constants(trained))];
+    if trained.auxiliary {
+        let c_linear = trained.tensors["auxiliary_head.classifier.weight"].shape[1];
+        fill.extend([
+            ("@AUXILIARY_CLASS@", AUXILIARY_CLASS.replace("@C_LINEAR@", &c_linear.to_string())),
+            ("@AUXILIARY_INIT@", AUXILIARY_INIT.to_owned()),
+            ("@FORWARD@", AUXILIARY_FORWARD.to_owned()),
+            ("@RETURNS@", "; while training, with those of the auxiliary head".to_owned()),
+        ]);
+    } else {
+        fill.extend([
+            ("@AUXILIARY_CLASS@", "\n".to_owned()),
+            ("@AUXILIARY_INIT@", String::new()),
+            ("@FORWARD@", FORWARD.to_owned()),
+            ("@RETURNS@", String::new()),
+        ]);
+    }
+    // One pass over the page, so that what is filled in is never taken for a name itself.
+    let mut page = String::new();
+    let mut rest = TEMPLATE;
+    while let Some((at, name, text)) =
+        fill.iter().filter_map(|(name, text)| Some((rest.find(name)?, name, text))).min_by_key(|(at, _, _)| *at)
+    {
+        page.push_str(&rest[..at]);
+        page.push_str(text);
+        rest = &rest[at + name.len()..];
+    }
+    page.push_str(rest);
+    Ok(page)
+}
+
+/// The network's own numbers, as Python.
+fn constants(trained: &Trained) -> String {
+    let genotype = trained.genotype;
+    let ops = |cell| {
+        let entry = |(op, input): &(Op, usize)| format!("(\"{op}\", {input})");
+        list(genotype.cell(cell).iter().map(entry))
+    };
+    let [rows, columns] = trained.side;
+    let lines = [
+        ("CELLS", trained.cells.to_string()),
+        ("CHANNELS", trained.channels.to_string()),
+        ("CLASSES", list(trained.classes.iter().map(|name| python_text(name)))),
+        ("MEAN", list(trained.mean.iter().map(|v| format!("{v:?}")))),
+        ("STD", list(trained.std.iter().map(|v| format!("{v:?}")))),
+        ("SIDE", list([rows, columns].iter().map(usize::to_string))),
+        ("NORMAL", ops(CellType::Normal)),
+        ("NORMAL_CONCAT", format!("{:?}", genotype.normal_concat)),
+        ("REDUCE", ops(CellType::Reduce)),
+        ("REDUCE_CONCAT", format!("{:?}", genotype.reduce_concat)),
+    ];
+    let lines: Vec<String> = lines.into_iter().map(|(name, value)| format!("{name} = {value}")).collect();
+    lines.join("\n")
+}
+
+/// A list, in lines of at most 110 letters where it can be.
+fn list(items: impl Iterator<Item = String>) -> String {
+    let (mut text, mut width) = ("[".to_owned(), 0);
+    for (i, item) in items.enumerate() {
+        let is_full = width > 0 && width + item.chars().count() > 100;
+        text.push_str(match (i, is_full) {
+            (0, _) => "",
+            (_, false) => ", ",
+            (_, true) => ",\n    ",
+        });
+        width = item.chars().count() + if is_full { 0 } else { width + 2 };
+        text.push_str(&item);
+    }
+    text + "]"
+}
+
+/// Any text as Python writes it: letters and digits of all languages stay, what cannot be seen is escaped.
+fn python_text(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => quoted.extend(['\\', letter]),
+            ' '..='~' => quoted.push(letter),
+            letter if letter.is_alphanumeric() => quoted.push(letter),
+            letter => quoted.push_str(&format!("\\U{:08x}", u32::from(letter))),
+        }
+    }
+    quoted + "\""
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_python_whatever_is_in_them() {
+        assert_eq!(python_text("T-shirt/top"), "\"T-shirt/top\"");
+        assert_eq!(python_text("a\"b\\\nü\u{202e}"), "\"a\\\"b\\\\\\U0000000aü\\U0000202e\"");
+    }
+
+    #[test]
+    fn long_lists_are_broken() {
+        let names = (0..30).map(|i| format!("\"class {i}\""));
+        let text = list(names);
+        assert!(text.lines().count() > 1 && text.lines().all(|line| line.len() < 115), "{text}");
+        assert_eq!(list(std::iter::empty()), "[]");
+    }
+}

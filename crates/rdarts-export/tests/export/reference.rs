@@ -1,0 +1,250 @@
+//! The evaluation network of DARTS as plain loops in double precision, written from its definition and sharing nothing
+//! with the crate: what exports are held to. It asks for each tensor by name and shape when it first needs it, so it
+//! also says which tensors a network has.
+
+use std::collections::BTreeMap;
+
+use rdarts_export::Tensor;
+use rdarts_rng::Stream;
+use rdarts_space::{CellType, Genotype, Op};
+
+/// Images: (n, c, h, w), row by row.
+#[derive(Clone)]
+pub struct Images {
+    pub shape: [usize; 4],
+    pub values: Vec<f64>,
+}
+
+/// Tensors by name; those that are not there are drawn, where a stream is.
+pub struct Weights {
+    pub tensors: BTreeMap<String, Tensor>,
+    pub stream: Option<Stream>,
+}
+
+impl Weights {
+    fn get(&mut self, name: &str, shape: &[usize]) -> Vec<f64> {
+        if let Some(stream) = self.stream.as_mut().filter(|_| !self.tensors.contains_key(name)) {
+            let n: usize = shape.iter().product();
+            let gain = (2.0 / shape.iter().skip(1).product::<usize>() as f64).sqrt();
+            let draw = |_| match name.rsplit('.').next() {
+                Some("running_var") => (0.5 * stream.normal()).exp(),
+                Some("weight") if shape.len() == 1 => 1.0 + 0.3 * stream.normal(),
+                Some("weight") => gain * stream.normal(),
+                _ => 0.2 * stream.normal(),
+            };
+            let values = (0..n).map(draw).map(|v| v as f32).collect();
+            self.tensors.insert(name.to_owned(), Tensor { shape: shape.to_vec(), values });
+        }
+        let tensor = self.tensors.get(name).unwrap_or_else(|| panic!("{name} is missing"));
+        assert_eq!(tensor.shape, shape, "{name}");
+        tensor.values.iter().map(|v| f64::from(*v)).collect()
+    }
+
+    fn norm(&mut self, name: &str, mut x: Images) -> Images {
+        let [_, c, h, w] = x.shape;
+        let [gamma, beta, mean, var] =
+            ["weight", "bias", "running_mean", "running_var"].map(|part| self.get(&format!("{name}.{part}"), &[c]));
+        for (i, v) in x.values.iter_mut().enumerate() {
+            let c = i / (h * w) % c;
+            *v = (*v - mean[c]) / (var[c] + 1e-5).sqrt() * gamma[c] + beta[c];
+        }
+        x
+    }
+
+    fn conv(&mut self, name: &str, x: &Images, c_out: usize, window: Window, groups: usize) -> Images {
+        let shape = [c_out, x.shape[1] / groups, window.size[0], window.size[1]];
+        let weight = self.get(&format!("{name}.weight"), &shape);
+        let per_group = [shape[1], c_out / groups];
+        window.over(x, c_out, |pixels, o| {
+            let mut sum = 0.0;
+            for i in 0..per_group[0] {
+                let c = o / per_group[1] * per_group[0] + i;
+                for &(tap, at) in pixels {
+                    sum += weight[(o * per_group[0] + i) * window.size[0] * window.size[1] + tap] * at(c);
+                }
+            }
+            sum
+        })
+    }
+}
+
+/// A sliding window; pairs are rows and columns.
+#[derive(Clone, Copy)]
+struct Window {
+    size: [usize; 2],
+    stride: [usize; 2],
+    pad: [usize; 2],
+    dilation: usize,
+}
+
+const POINT: Window = Window { size: [1, 1], stride: [1, 1], pad: [0, 0], dilation: 1 };
+
+/// The number of a tap, and its pixel's value in a channel.
+type Pixel<'a> = (usize, &'a dyn Fn(usize) -> f64);
+
+impl Window {
+    /// The outputs of `f`, which gets the pixels inside the image and the channel to make.
+    fn over(&self, x: &Images, c_out: usize, f: impl Fn(&[Pixel], usize) -> f64) -> Images {
+        let [n, c_in, h, w] = x.shape;
+        let out = [0, 1]
+            .map(|i| (x.shape[2 + i] + 2 * self.pad[i] - self.dilation * (self.size[i] - 1) - 1) / self.stride[i] + 1);
+        let mut values = Vec::new();
+        for image in 0..n {
+            for o in 0..c_out {
+                for row in 0..out[0] {
+                    for column in 0..out[1] {
+                        let mut inside = Vec::new();
+                        for tap in 0..self.size[0] * self.size[1] {
+                            let (a, b) = (tap / self.size[1], tap % self.size[1]);
+                            let i = (row * self.stride[0] + a * self.dilation).wrapping_sub(self.pad[0]);
+                            let j = (column * self.stride[1] + b * self.dilation).wrapping_sub(self.pad[1]);
+                            if i < h && j < w {
+                                inside.push((tap, (i, j)));
+                            }
+                        }
+                        let readers: Vec<_> = inside
+                            .iter()
+                            .map(|&(tap, (i, j))| (tap, move |c: usize| x.values[((image * c_in + c) * h + i) * w + j]))
+                            .collect();
+                        let pixels: Vec<Pixel> =
+                            readers.iter().map(|(tap, at)| (*tap, at as &dyn Fn(usize) -> f64)).collect();
+                        values.push(f(&pixels, o));
+                    }
+                }
+            }
+        }
+        Images { shape: [n, c_out, out[0], out[1]], values }
+    }
+}
+
+fn relu(x: &Images) -> Images {
+    Images { shape: x.shape, values: x.values.iter().map(|v| v.max(0.0)).collect() }
+}
+
+/// Pixels (offset + 2 i, offset + 2 j); zeros where there is none, so that both offsets give equally many.
+fn every_second(x: &Images, offset: usize) -> Images {
+    let [n, c, h, w] = x.shape;
+    let out = [h.div_ceil(2), w.div_ceil(2)];
+    let mut values = Vec::new();
+    for plane in 0..n * c {
+        for i in 0..out[0] {
+            for j in 0..out[1] {
+                let (i, j) = (offset + 2 * i, offset + 2 * j);
+                values.push(if i < h && j < w { x.values[(plane * h + i) * w + j] } else { 0.0 });
+            }
+        }
+    }
+    Images { shape: [n, c, out[0], out[1]], values }
+}
+
+/// The channels of images one after the other.
+fn concat(parts: &[Images]) -> Images {
+    let [n, _, h, w] = parts[0].shape;
+    let c = parts.iter().map(|part| part.shape[1]).sum();
+    let mut values = Vec::new();
+    for image in 0..n {
+        for part in parts {
+            let length = part.shape[1] * h * w;
+            values.extend(&part.values[image * length..(image + 1) * length]);
+        }
+    }
+    Images { shape: [n, c, h, w], values }
+}
+
+impl Weights {
+    fn factorized_reduce(&mut self, name: &str, x: &Images, c: usize) -> Images {
+        let x = relu(x);
+        let parts = [0, 1].map(|offset| {
+            self.conv(&format!("{name}.conv_{}", offset + 1), &every_second(&x, offset), c / 2, POINT, 1)
+        });
+        self.norm(&format!("{name}.bn"), concat(&parts))
+    }
+
+    fn relu_conv_norm(&mut self, name: &str, x: &Images, c: usize) -> Images {
+        let y = self.conv(&format!("{name}.op.1"), &relu(x), c, POINT, 1);
+        self.norm(&format!("{name}.op.2"), y)
+    }
+
+    fn half(&mut self, name: &str, first: usize, x: &Images, k: usize, stride: usize, dilation: usize) -> Images {
+        let c = x.shape[1];
+        let window = Window { size: [k; 2], stride: [stride; 2], pad: [dilation * (k - 1) / 2; 2], dilation };
+        let y = self.conv(&format!("{name}.op.{first}"), &relu(x), c, window, c);
+        let y = self.conv(&format!("{name}.op.{}", first + 1), &y, c, POINT, 1);
+        self.norm(&format!("{name}.op.{}", first + 2), y)
+    }
+
+    fn op(&mut self, name: &str, op: Op, x: &Images, stride: usize) -> Images {
+        let (k, c) = (op.window(), x.shape[1]);
+        let pool = Window { size: [3, 3], stride: [stride; 2], pad: [1, 1], dilation: 1 };
+        match op {
+            Op::None => {
+                let y = if stride == 2 { every_second(x, 0) } else { x.clone() };
+                Images { values: vec![0.0; y.values.len()], ..y }
+            }
+            Op::Noise => panic!("noise has no value"),
+            Op::SkipConnect if stride == 1 => x.clone(),
+            Op::SkipConnect => self.factorized_reduce(name, x, c),
+            Op::MaxPool3x3 => {
+                pool.over(x, c, |pixels, c| pixels.iter().map(|(_, at)| at(c)).fold(f64::NEG_INFINITY, f64::max))
+            }
+            Op::AvgPool3x3 => {
+                pool.over(x, c, |pixels, c| pixels.iter().map(|(_, at)| at(c)).sum::<f64>() / pixels.len() as f64)
+            }
+            Op::SepConv3x3 | Op::SepConv5x5 | Op::SepConv7x7 => {
+                let y = self.half(name, 1, x, k, stride, 1);
+                self.half(name, 5, &y, k, 1, 1)
+            }
+            Op::DilConv3x3 | Op::DilConv5x5 => self.half(name, 1, x, k, stride, 2),
+            Op::Conv7x1_1x7 => {
+                let row = Window { size: [1, 7], stride: [1, stride], pad: [0, 3], dilation: 1 };
+                let column = Window { size: [7, 1], stride: [stride, 1], pad: [3, 0], dilation: 1 };
+                let y = self.conv(&format!("{name}.op.1"), &relu(x), c, row, 1);
+                let y = self.conv(&format!("{name}.op.2"), &y, c, column, 1);
+                self.norm(&format!("{name}.op.3"), y)
+            }
+        }
+    }
+
+    /// The logits of images, image by image.
+    pub fn logits(
+        &mut self,
+        genotype: &Genotype,
+        cells: usize,
+        channels: usize,
+        classes: usize,
+        x: &Images,
+    ) -> Vec<f64> {
+        let window = Window { size: [3, 3], stride: [1, 1], pad: [1, 1], dilation: 1 };
+        let y = self.conv("stem.0", x, 3 * channels, window, 1);
+        let stem = self.norm("stem.1", y);
+        let (mut s0, mut s1, mut c, mut reduced) = (stem.clone(), stem, channels, false);
+        for k in 0..cells {
+            let reduces = (k == cells / 3 || k == 2 * cells / 3) && !genotype.reduce.is_empty();
+            let kind = if reduces { CellType::Reduce } else { CellType::Normal };
+            c *= if reduces { 2 } else { 1 };
+            let name = format!("cells.{k}.preprocess0");
+            let a = if reduced { self.factorized_reduce(&name, &s0, c) } else { self.relu_conv_norm(&name, &s0, c) };
+            let mut states = vec![a, self.relu_conv_norm(&format!("cells.{k}.preprocess1"), &s1, c)];
+            for (node, pair) in genotype.cell(kind).chunks(2).enumerate() {
+                let [a, b] = [0, 1].map(|i| {
+                    let (op, input) = pair[i];
+                    let stride = if reduces && input < 2 { 2 } else { 1 };
+                    self.op(&format!("cells.{k}._ops.{}", 2 * node + i), op, &states[input], stride)
+                });
+                assert_eq!(a.shape, b.shape);
+                let values = a.values.iter().zip(&b.values).map(|(a, b)| a + b).collect();
+                states.push(Images { shape: a.shape, values });
+            }
+            let nodes: Vec<Images> = genotype.concat(kind).iter().map(|state| states[*state].clone()).collect();
+            (s0, s1, reduced) = (s1, concat(&nodes), reduces);
+        }
+        let [n, c, h, w] = s1.shape;
+        let weight = self.get("classifier.weight", &[classes, c]);
+        let bias = self.get("classifier.bias", &[classes]);
+        let mean: Vec<f64> = s1.values.chunks(h * w).map(|plane| plane.iter().sum::<f64>() / (h * w) as f64).collect();
+        let logit = |image: usize, class: usize| {
+            bias[class] + (0..c).map(|i| weight[class * c + i] * mean[image * c + i]).sum::<f64>()
+        };
+        (0..n).flat_map(|image| (0..classes).map(move |class| (image, class))).map(|(i, k)| logit(i, k)).collect()
+    }
+}
