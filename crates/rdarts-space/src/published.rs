@@ -2,8 +2,12 @@
 
 use rdarts_text::{did_you_mean, nearest, quote};
 
+use rdarts_rng::Stream;
+
+use crate::enumerate::sample;
 use crate::genotype::Genotype;
 use crate::op::Op;
+use crate::space::Space;
 
 /// A genotype with its name and where it comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +51,31 @@ pub fn uniform(op: Op, nodes: usize) -> Genotype {
     Genotype::new(cell(), cell()).expect("every node reads two inputs that exist")
 }
 
+/// The names of [`named`] that are not [`PUBLISHED`].
+pub const PLAIN: [&str; 3] = ["all-skip", "all-sep-conv", "random-SPACE-SEED"];
+
+/// The genotype of a name: a published one, `all-skip` or `all-sep-conv` with four nodes, or a uniformly random one of a
+/// space with all three in its name, such as `random-s2-7`. `all-sep-conv` of 3x3 is the cell that is published for
+/// space S4 too (Zela et al. 2020, appendix).
+///
+/// # Errors
+/// One sentence with the known names.
+pub fn named(name: &str) -> Result<Genotype, String> {
+    match name {
+        "all-skip" => return Ok(uniform(Op::SkipConnect, 4)),
+        "all-sep-conv" => return Ok(uniform(Op::SepConv3x3, 4)),
+        _ => {}
+    }
+    let Some((space, seed)) = name.strip_prefix("random-").and_then(|rest| rest.rsplit_once('-')) else {
+        return published(name);
+    };
+    let space = Space::builtin(space).map_err(|e| format!("{name}: {e}"))?;
+    let seed = seed
+        .parse::<u64>()
+        .map_err(|_| format!("{} should end in a seed, a whole number, as in random-{}-7", quote(name), space.name))?;
+    Ok(sample(&space, &mut Stream::new(seed, "random genotype", 0)))
+}
+
 /// The published genotype of a name.
 ///
 /// # Errors
@@ -59,7 +88,7 @@ pub fn published(name: &str) -> Result<Genotype, String> {
             "there is no published genotype {}{}; known are {}",
             quote(name),
             did_you_mean(nearest(name, &names)),
-            names.join(", ")
+            names.iter().chain(&PLAIN).copied().collect::<Vec<_>>().join(", ")
         )),
     }
 }
@@ -78,6 +107,17 @@ mod tests {
         }
         let error = published("DARTS_V3").unwrap_err();
         assert!(error.contains("DARTS_V3") && error.contains("DARTS_V2"), "{error}");
+    }
+
+    #[test]
+    fn plain_genotypes_have_names_too() {
+        assert_eq!(named("all-sep-conv").unwrap().n_uses(crate::CellType::Reduce, Op::SepConv3x3), 8);
+        assert_eq!(named("random-s2-7").unwrap(), named("random-s2-7").unwrap());
+        assert_ne!(named("random-s2-7").unwrap(), named("random-s2-8").unwrap());
+        for (name, part) in [("random-s9-1", "s9"), ("random-s2-x", "seed"), ("DARTS_V3", "all-skip")] {
+            let error = named(name).unwrap_err();
+            assert!(error.contains(part), "{error}");
+        }
     }
 
     #[test]

@@ -10,12 +10,18 @@ mod progress;
 
 mod conduct;
 
+mod given;
+
+mod searches;
+
+mod trainings;
+
 mod verbs;
 
 use clap::{Parser, Subcommand};
 
 use crate::exit::{Exit, lost_output, say};
-use crate::verbs::{bench, data, hessian, resume, search};
+use crate::verbs::{bench, data, hessian, resume, search, train};
 
 // Activations are large and short-lived: the system's allocator gives them back and faults them in again.
 #[global_allocator]
@@ -38,6 +44,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Search(search::Args),
+    Train(train::Args),
     Resume(resume::Args),
     Hessian(hessian::Args),
     Bench(bench::Args),
@@ -48,6 +55,7 @@ fn main() -> std::process::ExitCode {
     let verb = Cli::parse().verb;
     let done = signals::fail_writes_beyond_the_limit().and_then(|()| match verb {
         Verb::Search(args) => search::run(args),
+        Verb::Train(args) => train::run(args),
         Verb::Resume(args) => resume::run(args),
         Verb::Hessian(args) => hessian::run(args),
         Verb::Bench(args) => bench::run(args),

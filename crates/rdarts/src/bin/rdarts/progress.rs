@@ -1,4 +1,4 @@
-//! What a running search shows: a bar with rate and time left on a terminal, plain lines when piped.
+//! What a run shows while it goes on: a bar with rate and time left on a terminal, plain lines when piped.
 
 use std::io::IsTerminal;
 use std::sync::Mutex;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use rdarts::data::Watch;
-use rdarts::run::{EpochRecord, Event};
+use rdarts::run::{EpochRecord, Event, TrainEpoch};
 use rdarts::train::{Observer, Progress};
 
 use crate::exit::say;
@@ -154,8 +154,10 @@ impl Observer for Shown {
     }
 
     fn event(&mut self, event: &Event) {
-        if let Event::Epoch(record) = event {
-            self.epoch(record);
+        match event {
+            Event::Epoch(record) => self.epoch(record),
+            Event::TrainEpoch(record) => self.train_epoch(record),
+            _ => {}
         }
     }
 
@@ -165,18 +167,40 @@ impl Observer for Shown {
 }
 
 impl Shown {
-    fn epoch(&mut self, r: &EpochRecord) {
+    /// Takes down the end of an epoch; whether it is the first one shown.
+    fn end_epoch(&mut self) -> bool {
         self.shown_at = Instant::now();
         self.measuring.add(std::mem::replace(&mut self.last, self.shown_at).elapsed());
         self.epochs_left = self.epochs_left.saturating_sub(1);
-        if !self.table_begun {
-            self.table_begun = true;
+        !std::mem::replace(&mut self.table_begun, true)
+    }
+
+    fn train_epoch(&mut self, r: &TrainEpoch) {
+        if self.end_epoch() {
+            self.line("epoch  train loss    acc  held-out loss    acc       lr  drop path   images/s  time left");
+        }
+        self.line(&format!(
+            "{:>5}  {:>10.4} {:>6}  {:>13} {:>6} {:>8.5}  {:>9.3} {:>10}  {}{}",
+            r.epoch,
+            r.train_loss,
+            percent(Some(r.train_accuracy)),
+            r.valid_loss.map_or("-".into(), |v| format!("{v:.4}")),
+            percent(r.valid_accuracy),
+            r.lr,
+            r.drop_path,
+            self.rate(),
+            self.time_left(),
+            if r.is_best && r.valid_accuracy.is_some() { "  best" } else { "" },
+        ));
+    }
+
+    fn epoch(&mut self, r: &EpochRecord) {
+        if self.end_epoch() {
             self.line("Skip connections and parameterless operations are those of the normal + the reduction cell.");
             self.line(
                 "epoch  train loss   acc  one-shot acc  child acc  eigenvalue  skips  parameterless      L2   images/s  time left",
             );
         }
-        let percent = |v: Option<f64>| v.map_or("-".into(), |v| format!("{:.1}%", 100.0 * v));
         self.line(&format!(
             "{:>5}  {:>10.4} {:>5}  {:>12}  {:>9}  {:>10}  {:>5}  {:>13} {:>7} {:>10}  {}",
             r.epoch,
@@ -192,6 +216,11 @@ impl Shown {
             self.time_left(),
         ));
     }
+}
+
+/// A fraction in per cent.
+fn percent(v: Option<f64>) -> String {
+    v.map_or("-".into(), |v| format!("{:.1}%", 100.0 * v))
 }
 
 /// A number of the normal and of the reduction cell.

@@ -2,6 +2,8 @@
 
 pub mod search;
 
+pub mod train;
+
 pub mod resume;
 
 pub mod hessian;

@@ -14,9 +14,10 @@ use rdarts::search::{Search, State};
 use rdarts::train::TrainError;
 use serde_json::json;
 
-use crate::conduct::{engine, measured_on, one_of, reopen, set_threads, trajectory};
+use crate::conduct::{engine, one_of, set_threads};
 use crate::exit::{Exit, out};
 use crate::plot::{self, Point};
+use crate::searches::{measured_on, reopen, trajectory};
 
 /// The alpha-Hessian of a checkpoint: dominant eigenvalue, full spectrum, where it lies on the trajectory
 ///

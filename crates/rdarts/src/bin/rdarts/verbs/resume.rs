@@ -1,14 +1,17 @@
-//! `rdarts resume`: a search goes on where it was saved.
+//! `rdarts resume`: a run goes on where it was saved, whatever its kind.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use rdarts::data::shown;
-use rdarts::run::{RunDir, RunError, SearchSpec};
+use rdarts::run::{RunDir, RunError, RunView, SearchSpec, Spec, TrainSpec};
 use rdarts::train::resume;
 
-use crate::conduct::{conduct, data_name, engine, reopen, set_threads};
+use crate::conduct::{conduct, engine, set_threads};
 use crate::exit::{Exit, say};
+use crate::given::data_name;
+use crate::searches::{Searching, reopen};
+use crate::trainings::{self, TrainingRun};
 
 /// Go on after a stop, a kill or a crash, with the same bits as if nothing had happened
 ///
@@ -31,10 +34,37 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
-    let mut dir = RunDir::open::<SearchSpec>(&args.dir)?;
-    if dir.view().is_done() {
-        return Err(RunError::Finished { path: args.dir }.into());
+    match RunView::open(&args.dir)?.kind() {
+        TrainSpec::KIND => training(args),
+        _ => search(args),
     }
+}
+
+/// Takes a directory to go on in.
+fn open<S: Spec>(args: &Args) -> Result<RunDir, Exit> {
+    let dir = RunDir::open::<S>(&args.dir)?;
+    if dir.view().is_done() {
+        return Err(RunError::Finished { path: args.dir.clone() }.into());
+    }
+    Ok(dir)
+}
+
+fn training(args: Args) -> Result<ExitCode, Exit> {
+    let mut dir = open::<TrainSpec>(&args)?;
+    let engine = engine()?;
+    let threads = set_threads(args.threads)?;
+    let training = trainings::reopen(dir.view(), args.data_dir.as_deref(), engine, args.json)?;
+    if !args.json {
+        say!("Training on {}: resuming {}", data_name(&training.spec.data.images), shown(&args.dir));
+    }
+    conduct(&TrainingRun(&training), &mut dir, threads, args.json, |dir, shown, stop| {
+        let say_above = shown.say_above();
+        resume(&training, dir, shown, stop, &mut |text| say_above(text))
+    })
+}
+
+fn search(args: Args) -> Result<ExitCode, Exit> {
+    let mut dir = open::<SearchSpec>(&args)?;
     let engine = engine()?;
     let threads = set_threads(args.threads)?;
     let search = reopen(dir.view(), args.data_dir.as_deref(), engine, args.json)?;
@@ -43,14 +73,14 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
             "{} in space {} on {}: resuming {}",
             search.spec.search.method,
             search.space.name,
-            data_name(&search.spec),
+            data_name(&search.spec.data.images),
             shown(&args.dir)
         );
     }
     if dir.view().space()?.is_none() {
         dir.write_space(&search.space.to_toml())?;
     }
-    conduct(&search, &mut dir, threads, args.json, |dir, shown, stop| {
+    conduct(&Searching(&search), &mut dir, threads, args.json, |dir, shown, stop| {
         let say_above = shown.say_above();
         resume(&search, dir, shown, stop, &mut |text| say_above(text))
     })

@@ -3,17 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use rdarts::data::{FOLDER, NAMES, Place, entry, escaped, outline, shape, shown};
-use rdarts::run::{Method, Order, Reservation, RunError, SearchSpec, Spec, SpecError, for_shell, read_text};
+use rdarts::data::shown;
+use rdarts::run::{Method, Order, Reservation, SearchSpec, Spec, SpecError, for_shell, read_text};
 use rdarts::search::{Search, open_space};
 use rdarts::space::Space;
-use rdarts::train::images::{data_dir, data_options};
 use rdarts::train::{KnownSets, start};
 
-use crate::conduct::{conduct, count, data_name, engine, one_of, set_threads};
+use crate::conduct::{conduct, count, engine, one_of, set_threads};
 use crate::exit::{Exit, say, whole};
+use crate::given::{
+    cache_file, data, data_directory, data_help, data_name, decide_shape, images, is_within, preset_help, quote,
+    reserve,
+};
 use crate::progress::Reading;
-use crate::verbs::data::set_at;
+use crate::searches::Searching;
 
 /// Search an architecture; without arguments a small robust search on embedded images
 ///
@@ -42,7 +45,7 @@ use crate::verbs::data::set_at;
 pub struct Args {
     /// Spec file (TOML); keys it does not name come from its `preset` (or from `paper`)
     spec: Option<PathBuf>,
-    #[arg(long, help = preset_help())]
+    #[arg(long, help = preset_help::<SearchSpec>(DEMO))]
     preset: Option<String>,
     /// Sets one key of the spec, for example weights.l2=0.0027; may be given often
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -100,13 +103,13 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let mut spec = resolve(&args, file, &overrides)?;
     let space = open_space(&spec.space.name)?;
     // Before images are read, which may take long; all that follows may fail and leaves nothing behind then.
-    let mut reserved = Some(reserve(args.out.as_deref(), &spec)?);
+    let mut reserved = Some(reserve(args.out.as_deref(), &run_name(&spec))?);
     let path = reserved.as_ref().map_or_else(PathBuf::new, |reserved| reserved.path().to_path_buf());
     if is_within(&path, &spec.data.images.dir) {
         // An empty directory among those of the images would be taken for a class.
         reserved = None;
     }
-    if decide_shape(&mut overrides, &spec, args.json)? {
+    if decide_shape(&mut overrides, &spec.data.images, args.json)? {
         spec = resolve(&args, file, &overrides)?;
     }
     let reading = Reading::new(args.json);
@@ -120,7 +123,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let reserved = match reserved {
         Some(reserved) => reserved,
         // Another search may have taken the name meanwhile.
-        None if args.out.is_none() => reserve(None, &search.spec)?,
+        None if args.out.is_none() => reserve(None, &run_name(&search.spec))?,
         None => Reservation::new(&path)?,
     };
     let path = reserved.path().to_path_buf();
@@ -137,20 +140,18 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
             );
         }
     }
-    conduct(&search, &mut dir, threads, args.json, |dir, shown, stop| start(&search, dir, shown, stop))
+    conduct(&Searching(&search), &mut dir, threads, args.json, |dir, shown, stop| start(&search, dir, shown, stop))
 }
 
 /// What the flags set, the last one counts.
 fn overrides(args: &Args) -> Result<Vec<String>, Exit> {
-    let (name, dir) = data(args)?;
-    // JSON's escapes are TOML's, but TOML wants one more letter escaped.
-    let quote = |v: &String| serde_json::Value::from(v.as_str()).to_string().replace('\u{7f}', "\\u007f");
+    let (name, dir) = data(args.data.as_ref(), args.data_dir.as_ref())?;
     let values = [
-        args.space.as_ref().map(quote),
-        name.as_ref().map(quote),
-        dir.as_ref().map(quote),
-        args.method.as_ref().map(quote),
-        args.order.as_ref().map(quote),
+        args.space.as_deref().map(quote),
+        name.as_deref().map(quote),
+        dir.as_deref().map(quote),
+        args.method.as_deref().map(quote),
+        args.order.as_deref().map(quote),
         args.seed.map(|v| v.to_string()),
         args.epochs.map(|v| v.to_string()),
     ];
@@ -182,98 +183,9 @@ fn resolve(args: &Args, file: Option<(&str, &str)>, overrides: &[String]) -> Res
     let preset = args.preset.as_deref().or(if args.spec.is_none() { Some(DEMO) } else { None });
     let resolved = SearchSpec::resolve_text(preset, file, overrides, &KnownSets);
     let mut spec = resolved.map_err(|e| e.of_flags(|text| flag_of(args, text)))?;
-    spec.data.images.dir = data_directory(&spec)?;
-    if !matches!(spec.data.images.cache.as_str(), "" | "auto") {
-        // As for the data, `resume` may be started elsewhere.
-        let whole =
-            std::path::absolute(&spec.data.images.cache).map_err(|e| Exit::Input(format!("data.cache: {e}")))?;
-        spec.data.images.cache = whole.display().to_string();
-    }
+    spec.data.images.dir = data_directory(&spec.data.images)?;
+    spec.data.images.cache = cache_file(&spec.data.images.cache)?;
     Ok(spec)
-}
-
-fn preset_help() -> String {
-    let names: Vec<&str> = SearchSpec::PRESETS.iter().map(|preset| preset.name).collect();
-    format!(
-        "Preset to start from: {} [default: {DEMO}; with a spec file the one it names, else {}]",
-        one_of(&names),
-        names[0]
-    )
-}
-
-fn data_help() -> String {
-    let names: Vec<&str> = NAMES.iter().copied().filter(|name| *name != FOLDER).collect();
-    format!(
-        "Data set: {} (data.name), or the path of one or of a folder of images, train/CLASS/* with test/CLASS/* or \
-         CLASS/* (its path becomes data.dir)",
-        names.join(", ")
-    )
-}
-
-/// Adds what is decided from the images: it is recorded, and decides how they are augmented. False if it was said.
-fn decide_shape(overrides: &mut Vec<String>, spec: &SearchSpec, quiet: bool) -> Result<bool, Exit> {
-    if spec.data.images.name != FOLDER || (spec.data.images.size != 0 && spec.data.images.channels != 0) {
-        return Ok(false);
-    }
-    let reading = Reading::new(quiet);
-    let found = shape(data_dir(&spec.data.images), &data_options(&spec.data.images, &reading))?;
-    reading.end();
-    overrides.push(format!("data.size={}", found.size));
-    overrides.push(format!("data.channels={}", found.channels));
-    Ok(true)
-}
-
-/// Whether a directory that exists lies in that of the data.
-fn is_within(path: &Path, data: &str) -> bool {
-    let whole = |path: &Path| path.canonicalize().ok();
-    !data.is_empty() && whole(path).zip(whole(Path::new(data))).is_some_and(|(path, data)| path.starts_with(data))
-}
-
-/// The name and the directory of the data as the flags give them: a path in place of a name is that of the files of a
-/// named set or of a folder of images.
-fn data(args: &Args) -> Result<(Option<String>, Option<String>), Exit> {
-    let is_path = |name: &&String| {
-        !NAMES.contains(&name.as_str())
-            && (name.contains(std::path::MAIN_SEPARATOR) || Path::new(name.as_str()).exists())
-    };
-    match (args.data.as_ref().filter(is_path), &args.data_dir) {
-        (Some(path), Some(dir)) => Err(Exit::Input(format!(
-            "--data is the path `{path}` and --data-dir is `{dir}`, but the data should have one place"
-        ))),
-        (Some(path), None) if !Path::new(path).exists() => {
-            Err(Exit::Input(format!("--data is the path `{path}`, but there is nothing of this name")))
-        }
-        (Some(path), None) => Ok((Some(set_at(Path::new(path))?.to_string()), Some(path.clone()))),
-        (None, dir) => Ok((args.data.clone(), dir.clone())),
-    }
-}
-
-/// The directory of the data as it can be found again from anywhere, by `resume` and `hessian` too.
-fn data_directory(spec: &SearchSpec) -> Result<String, Exit> {
-    let dir = &spec.data.images.dir;
-    let embedded = outline(&spec.data.images.name).is_ok_and(|outline| outline.place == Place::Program);
-    if embedded && !dir.is_empty() {
-        return Err(Exit::Input(format!(
-            "data.dir is `{dir}`, but {} is part of the program: leave it out or name another data set",
-            spec.data.images.name
-        )));
-    }
-    let dir = match spec.data.images.name.as_str() {
-        _ if !dir.is_empty() => PathBuf::from(dir),
-        FOLDER => std::env::var_os("RDARTS_DATA").map(PathBuf::from).unwrap_or_default(),
-        name => entry(name).and_then(|entry| entry.find(None)).ok().flatten().unwrap_or_default(),
-    };
-    match dir.canonicalize() {
-        Ok(whole) if !dir.as_os_str().is_empty() => match whole.to_str() {
-            Some(text) => Ok(text.to_string()),
-            None => Err(Exit::Input(format!(
-                "the directory {} has bytes in its path that are no text (UTF-8): rename it, or name a link to it",
-                shown(&whole)
-            ))),
-        },
-        // Where it cannot be found, opening the data says so in its own words.
-        _ => Ok(dir.to_string_lossy().into_owned()),
-    }
 }
 
 fn announce(search: &Search, path: &Path, threads: usize) {
@@ -286,7 +198,7 @@ fn announce(search: &Search, path: &Path, threads: usize) {
         "{} in space {} on {}{small}: {} of {}, {} channels, {} cells, {} weights, {} alphas, {} order, L2 {:e}",
         spec.search.method,
         search.space.name,
-        data_name(spec),
+        data_name(&spec.data.images),
         count(spec.search.epochs, "epoch"),
         count(search.steps_per_epoch(), "step"),
         spec.network.channels,
@@ -296,7 +208,7 @@ fn announce(search: &Search, path: &Path, threads: usize) {
         spec.search.order,
         spec.weights.l2,
     );
-    say!("{}", images(search));
+    say!("{}", images(&search.images));
     say!(
         "{} images train the weights, {} the alphas; {} ({}); run directory {}",
         search.images.split.train.len(),
@@ -307,40 +219,8 @@ fn announce(search: &Search, path: &Path, threads: usize) {
     );
 }
 
-/// What the images are: their shape, and how many there are of each class.
-fn images(search: &Search) -> String {
-    let (data, train) = (&search.images.data, &search.images.data.train);
-    let counts = train.counts(data.classes.len());
-    let at = |n: usize| &data.classes[counts.iter().position(|&count| count == n).unwrap_or(0)];
-    let (least, most) = (counts.iter().copied().min().unwrap_or(0), counts.iter().copied().max().unwrap_or(0));
-    let classes = match least == most {
-        true => format!("{least} of each of {} classes", counts.len()),
-        false => {
-            let (fewest, largest) = (escaped(at(least)), escaped(at(most)));
-            format!("of {} classes, from {least} ({fewest}) to {most} ({largest})", counts.len())
-        }
-    };
-    let (h, w) = (train.height, train.width);
-    let colour = if train.channels == 1 { "gray" } else { "colour" };
-    format!("{} training images of {h}x{w} pixels in {colour}, {classes}; {} test images", train.n, data.test.n)
-}
-
-/// The run directory that is asked for, else runs/SPACE-DATA-METHOD-SEED, numbered where that is taken.
-fn reserve(out: Option<&Path>, spec: &SearchSpec) -> Result<Reservation, RunError> {
-    if let Some(path) = out {
-        return Reservation::new(path);
-    }
+/// SPACE-DATA-METHOD-SEED.
+fn run_name(spec: &SearchSpec) -> String {
     let space = Path::new(&spec.space.name).file_stem().map_or("space".into(), |s| s.to_string_lossy().into_owned());
-    let name = format!("{space}-{}-{}-{}", data_name(spec), spec.search.method, spec.seed);
-    let mut n = 1;
-    loop {
-        let name = if n == 1 { name.clone() } else { format!("{name}-{n}") };
-        let path = Path::new("runs").join(name);
-        match Reservation::new(&path) {
-            Err(RunError::IsARun { .. } | RunError::NotEmpty { .. } | RunError::Locked { .. }) => n += 1,
-            // A file of that name.
-            Err(_) if path.is_file() => n += 1,
-            result => return result,
-        }
-    }
+    format!("{space}-{}-{}-{}", data_name(&spec.data.images), spec.search.method, spec.seed)
 }

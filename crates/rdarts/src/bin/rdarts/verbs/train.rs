@@ -1,0 +1,235 @@
+//! `rdarts train`: one network from scratch, in a new run directory.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use rdarts::data::shown;
+use rdarts::run::{RunView, SearchSpec, Spec, SpecError, TrainSpec, for_shell, read_text};
+use rdarts::space::{Genotype, PLAIN, PUBLISHED, named};
+use rdarts::train::{KnownSets, Training, start};
+
+use crate::conduct::{conduct, engine, set_threads};
+use crate::exit::{Exit, whole};
+use crate::given::{
+    cache_file, data, data_directory, data_help, data_name, decide_shape, is_within, preset_help, quote, reserve,
+};
+use crate::progress::Reading;
+use crate::trainings::{TrainingRun, announce};
+
+/// Train the network of a genotype from scratch and test it
+///
+/// NETWORK is a genotype in the notation of DARTS, the name of one, a file that
+/// holds one, the run directory of a finished search (then its data set is
+/// taken too), or a spec file of a training (TOML).
+///
+/// Examples:
+///   rdarts train runs/s2-fashion-mini-darts-ada-1
+///       what a search has found, shortly, on the same images
+///   rdarts train DARTS_V2 --preset train-paper --data cifar10
+///       the paper's evaluation: 600 epochs, days on a CPU
+///   rdarts train all-skip --data ./my-images --epochs 30
+///       a baseline on your pictures
+///   rdarts train genotype.txt --channels 16 --cells 8 --set train.label_smoothing=0.1
+///
+/// Ctrl-C ends the step, saves and says how to go on with `rdarts resume`; a
+/// second Ctrl-C stops at once. The run directory then holds the trained
+/// network in model.safetensors.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    #[arg(value_name = "NETWORK", help = network_help())]
+    network: String,
+    #[arg(long, help = preset_help::<TrainSpec>(DEMO))]
+    preset: Option<String>,
+    /// Sets one key of the spec, for example train.drop_path=0.1; may be given often
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    #[arg(long, help = data_help())]
+    data: Option<String>,
+    /// Directory of the data set (data.dir)
+    #[arg(long)]
+    data_dir: Option<String>,
+    /// Seed of everything random (seed)
+    #[arg(long, allow_negative_numbers = true, value_parser = |text: &str| whole(text, 0, i64::MAX as u64))]
+    seed: Option<u64>,
+    /// Number of epochs (train.epochs)
+    #[arg(long, allow_negative_numbers = true, value_parser = |text: &str| whole(text, 1, 1_000_000))]
+    epochs: Option<u64>,
+    /// Channels of the first cell (network.channels)
+    #[arg(long, allow_negative_numbers = true, value_parser = |text: &str| whole(text, 1, 4096))]
+    channels: Option<u64>,
+    /// Number of cells (network.cells)
+    #[arg(long, allow_negative_numbers = true, value_parser = |text: &str| whole(text, 1, 1000))]
+    cells: Option<u64>,
+    /// Threads that compute; changes the speed, never the result [default: all processors]
+    #[arg(long)]
+    threads: Option<usize>,
+    /// The run directory itself, new or empty [default: runs/train-DATA-SEED, numbered if taken]
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Print the result as one JSON object and nothing else
+    #[arg(long)]
+    json: bool,
+}
+
+/// The preset of a training that says nothing.
+const DEMO: &str = "train-demo";
+
+/// Runs the verb.
+pub fn run(args: Args) -> Result<ExitCode, Exit> {
+    let engine = engine()?;
+    let threads = set_threads(args.threads)?;
+    let given = Given::read(&args.network)?;
+    let mut overrides = overrides(&args, &given)?;
+    let mut spec = resolve(&args, &given, &overrides)?;
+    // Before images are read, which may take long; all that follows may fail and leaves nothing behind then.
+    let mut reserved = Some(reserve(args.out.as_deref(), &run_name(&spec))?);
+    let path = reserved.as_ref().map_or_else(PathBuf::new, |reserved| reserved.path().to_path_buf());
+    if is_within(&path, &spec.data.images.dir) {
+        // An empty directory among those of the images would be taken for a class.
+        reserved = None;
+    }
+    if decide_shape(&mut overrides, &spec.data.images, args.json)? {
+        spec = resolve(&args, &given, &overrides)?;
+    }
+    let reading = Reading::new(args.json);
+    let training = Training::watched(spec, engine, &reading)?;
+    reading.end();
+    let reserved = match reserved {
+        Some(reserved) => reserved,
+        None => reserve(args.out.as_deref(), &run_name(&training.spec))?,
+    };
+    let path = reserved.path().to_path_buf();
+    let mut dir = reserved.fill(&training.spec)?;
+    if !args.json {
+        announce(&training, &path, threads);
+    }
+    conduct(&TrainingRun(&training), &mut dir, threads, args.json, |dir, shown, stop| {
+        start(&training, dir, shown, stop)
+    })
+}
+
+/// What the argument names.
+enum Given {
+    /// A spec file: its name and text.
+    Spec(String, String),
+    /// A genotype.
+    Genotype(Box<Genotype>),
+    /// A finished search: what it found, and where its images are.
+    Search(Box<Genotype>, Box<SearchSpec>),
+}
+
+impl Given {
+    fn read(text: &str) -> Result<Self, Exit> {
+        let path = Path::new(text);
+        if path.is_dir() {
+            return Self::of_run(path);
+        }
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            return Ok(Self::Spec(shown(path), read_text("spec", path).map_err(SpecError::from)?));
+        }
+        let genotype = if path.is_file() {
+            let bytes = std::fs::read(path).map_err(|e| Exit::Failed(format!("cannot read {}: {e}", shown(path))))?;
+            Genotype::read(bytes, &shown(path)).map_err(Exit::input)?
+        } else if text.contains(['(', '{', '[']) {
+            Genotype::read(text, "the genotype").map_err(Exit::input)?
+        } else if text.contains(std::path::MAIN_SEPARATOR) {
+            return Err(Exit::Input(format!("there is no file or run directory `{text}`")));
+        } else {
+            named(text).map_err(|e| Exit::Input(format!("{e}; nor is there a file or a run directory of this name")))?
+        };
+        Ok(Self::Genotype(Box::new(genotype)))
+    }
+
+    fn of_run(path: &Path) -> Result<Self, Exit> {
+        let view = RunView::open(path)?;
+        let text = view.genotype()?.ok_or_else(|| {
+            let path = for_shell(path);
+            Exit::Input(format!("the run {path} has not found a genotype yet: finish it with `rdarts resume {path}`"))
+        })?;
+        let genotype = Box::new(Genotype::read(text, &shown(path.join("genotype.txt"))).map_err(Exit::input)?);
+        match view.kind() {
+            SearchSpec::KIND => Ok(Self::Search(genotype, Box::new(view.spec()?))),
+            _ => Ok(Self::Genotype(genotype)),
+        }
+    }
+}
+
+fn network_help() -> String {
+    let names: Vec<&str> = PUBLISHED.iter().map(|cell| cell.name).chain(PLAIN).collect();
+    format!("A genotype, a file with one, a run directory, a spec file (TOML), or a name: {}", names.join(", "))
+}
+
+/// What the argument and the flags set, the last one counts.
+fn overrides(args: &Args, given: &Given) -> Result<Vec<String>, Exit> {
+    let mut overrides = Vec::new();
+    let (name, dir) = data(args.data.as_ref(), args.data_dir.as_ref())?;
+    match given {
+        Given::Spec(..) => {}
+        Given::Genotype(genotype) => overrides.push(network(genotype)),
+        Given::Search(genotype, spec) => {
+            overrides.push(network(genotype));
+            if name.is_none() {
+                let images = &spec.data.images;
+                overrides.push(format!("data.name={}", quote(&images.name)));
+                overrides.push(format!("data.dir={}", quote(&images.dir)));
+                overrides.push(format!("data.size={}", images.size));
+                overrides.push(format!("data.channels={}", images.channels));
+                overrides.push(format!("data.cache={}", quote(&images.cache)));
+                overrides.push(format!("data.split_seed={}", images.split_seed));
+                overrides.push(format!("data.test_fraction={:?}", images.test_fraction));
+            }
+        }
+    }
+    overrides.extend(args.overrides.iter().cloned());
+    let values = [
+        name.as_deref().map(quote),
+        dir.as_deref().map(quote),
+        args.seed.map(|v| v.to_string()),
+        args.epochs.map(|v| v.to_string()),
+        args.channels.map(|v| v.to_string()),
+        args.cells.map(|v| v.to_string()),
+    ];
+    let flags = FLAGS.iter().zip(values);
+    overrides.extend(flags.filter_map(|((_, key), value)| value.map(|v| format!("{key}={v}"))));
+    Ok(overrides)
+}
+
+fn network(genotype: &Genotype) -> String {
+    format!("network.genotype={}", quote(&genotype.to_string()))
+}
+
+/// The arguments that set a key of the spec.
+const FLAGS: [(&str, &str); 6] = [
+    ("--data", "data.name"),
+    ("--data-dir", "data.dir"),
+    ("--seed", "seed"),
+    ("--epochs", "train.epochs"),
+    ("--channels", "network.channels"),
+    ("--cells", "network.cells"),
+];
+
+/// The argument that an override was made of, if the user has not written it as `--set` too.
+fn flag_of(args: &Args, text: &str) -> Option<&'static str> {
+    let (key, _) = text.split_once('=')?;
+    let is_own = !args.overrides.iter().any(|own| own == text);
+    FLAGS.iter().find(|(_, known)| is_own && *known == key).map(|(flag, _)| *flag)
+}
+
+fn resolve(args: &Args, given: &Given, overrides: &[String]) -> Result<TrainSpec, Exit> {
+    let file = if let Given::Spec(name, text) = given { Some((name.as_str(), text.as_str())) } else { None };
+    let preset = args.preset.as_deref().or(if file.is_none() { Some(DEMO) } else { None });
+    let resolved = TrainSpec::resolve_text(preset, file, overrides, &KnownSets);
+    let mut spec = resolved.map_err(|e| e.of_flags(|text| flag_of(args, text)))?;
+    if let Ok(genotype) = named(spec.network.genotype.trim()) {
+        spec.network.genotype = genotype.to_string();
+    }
+    spec.data.images.dir = data_directory(&spec.data.images)?;
+    spec.data.images.cache = cache_file(&spec.data.images.cache)?;
+    Ok(spec)
+}
+
+/// train-DATA-SEED.
+fn run_name(spec: &TrainSpec) -> String {
+    format!("train-{}-{}", data_name(&spec.data.images), spec.seed)
+}
