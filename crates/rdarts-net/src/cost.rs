@@ -18,6 +18,11 @@ impl Network {
         self.pass_cost(1, side, Forward).macs
     }
 
+    /// A forward pass of `n` images.
+    pub fn forward_cost(&self, n: usize, side: [usize; 2]) -> Cost {
+        self.pass_cost(n, side, Forward)
+    }
+
     /// A step of a training from scratch, of n images.
     pub fn training_cost(&self, n: usize, side: [usize; 2]) -> Cost {
         self.pass_cost(n, side, Forward) + self.pass_cost(n, side, Back { p: false, w: true, keep: false })

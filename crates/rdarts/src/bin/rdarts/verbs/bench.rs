@@ -1,4 +1,4 @@
-//! `rdarts bench`: how fast this machine searches.
+//! `rdarts bench`: how fast this machine searches and trains.
 //!
 //! Random images and fresh weights: the work is the same whatever they show. Each row is the median of the steps
 //! asked for, after one that warms up; peak memory is the process's resident set while the row ran, with what the
@@ -8,21 +8,25 @@
 //! weights) by what the same threads reach in a loop of fused multiply-adds on registers, measured in the same run. The
 //! share of memory divides the bytes that the passes move, if no cache keeps anything from one pass to the next, by what
 //! the same threads move between caches and memory, lines that are written counted twice in both: where caches do keep
-//! something it can be more than all of it.
+//! something it can be more than all of it. Rows of a discrete network are those of `--genotype`: a step of its training
+//! (auxiliary head, drop path, gradient, clipping, SGD, running statistics) and its outputs with given statistics.
 
 mod peak;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 use rdarts::kernels::Isa;
 use rdarts::net::{
-    AlphaHessian, Alphas, Batch, Cost, Device, Engine, InnerStep, Network, Point, SupernetSpec, Targets, Work,
-    alpha_gradient, unrolled_gradient, weight_gradient,
+    AlphaHessian, Alphas, Batch, CellNoise, Cost, Device, DiscreteSpec, Engine, Evaluator, InnerStep, Network, Point,
+    SupernetSpec, Targets, Work, alpha_gradient, training_gradient, unrolled_gradient, weight_gradient,
 };
 use rdarts::rng::Stream;
 use rdarts::search::hessian::largest_eigenvalue;
 use rdarts::search::open_space;
+use rdarts::space::{Genotype, PLAIN, PUBLISHED, named};
+use rdarts::train::Streams;
 use rdarts::train::memory::check_memory;
 use rdarts::train::optim::{Adam, Sgd, clip_global_norm};
 use serde_json::{Value, json};
@@ -30,11 +34,13 @@ use serde_json::{Value, json};
 use crate::conduct::{count, engine, set_threads};
 use crate::exit::{Exit, out, say};
 use crate::progress::duration;
+use crate::trainings::millions;
 
-/// How fast this machine searches: seconds, images per second and peak memory of each kind of step
+/// How fast this machine searches and trains: seconds, images per second and peak memory of each kind of step
 ///
 /// Measures the search step of first and of second order (exact), a Hessian-vector product, the dominant eigenvalue
-/// to 1e-3, and the full alpha-Hessian. Of each it says which share of this machine's floating-point peak it reaches, and
+/// to 1e-3, the full alpha-Hessian, and of the discrete network of a genotype a step of its training and its outputs for
+/// one image and for a batch. Of each it says which share of this machine's floating-point peak it reaches, and
 /// which share of the bandwidth of its memory it would use if no cache helped; both are measured afterwards, on a
 /// machine that should have nothing else to do. Images per second are those of a batch (of the two that a search step
 /// reads) by the seconds. Memory is that of the process while a row ran: a row
@@ -45,6 +51,8 @@ pub struct Args {
     /// Search space: s1, s2, s3, s4, darts, darts-no-none, tiny, or a TOML file
     #[arg(long, default_value = "s2")]
     space: String,
+    #[arg(long, default_value = "DARTS_V2", help = genotype_help())]
+    genotype: String,
     /// Channels of the first cell
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
     channels: u32,
@@ -84,6 +92,12 @@ enum Kind {
     Eigenvalue,
     /// Full alpha-Hessian, once
     Hessian,
+    /// Training step of the genotype's network
+    Training,
+    /// Its outputs for one image
+    One,
+    /// Its outputs for a batch
+    Many,
 }
 
 /// One row.
@@ -114,6 +128,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     };
     let needed = net.memory_estimate(n, [side; 2], largest);
     check_memory(needed, "--batch, --channels, --cells or --size")?;
+    let genotype = genotype(&args.genotype)?;
     let forward = net.macs([side; 2]) as f64 * n as f64;
     let steps = args.steps as usize;
     let n_alphas: usize = net.n_alphas().iter().sum();
@@ -152,6 +167,22 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         world.forget();
         rows.push(measure("full alpha-Hessian", 1, n, cost, || columns = world.hessian().full().n_products));
     }
+    let discrete = Discrete::new(&args, genotype, isa);
+    let own = &discrete.net.without_auxiliary();
+    if asked(Kind::Training) {
+        world.forget();
+        let mut training = discrete.clone();
+        let cost = discrete.net.training_cost(n, [side; 2]);
+        rows.push(measure("training step", steps, n, cost, || training.step(n)));
+    }
+    for (kind, name, n) in [(Kind::One, "outputs of one image", 1), (Kind::Many, "outputs of a batch", n)] {
+        if asked(kind) {
+            let evaluator = discrete.evaluator();
+            let images = &discrete.images.0[..n * side * side * 3];
+            let cost = own.forward_cost(n, [side; 2]);
+            rows.push(measure(name, steps, n, cost, || drop(evaluator.outputs(images, n, [side; 2]))));
+        }
+    }
     // Last: its memory would count as the steps'.
     let peak = peak::measure(&engine.kernels, threads);
     let machine = json!({
@@ -162,7 +193,8 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let work = json!({
         "space": space.name, "channels": args.channels, "cells": args.cells, "batch": args.batch, "size": args.size,
         "steps": args.steps, "alphas": n_alphas, "forward_gmac": forward / 1e9, "lanczos_products": products,
-        "hessian_products": columns,
+        "hessian_products": columns, "genotype": args.genotype, "weights": own.n_parameters(),
+        "weights_with_auxiliary": discrete.net.n_parameters(), "macs_of_an_image": own.macs([side; 2]),
     });
     if args.json {
         let results: Vec<Value> = rows.iter().map(|r| r.json(&peak)).collect();
@@ -220,6 +252,15 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
             "The full Hessian of {n_alphas} alphas took {} and the passes before the first: the rows of an edge's operations \
              add up\nto zero, and products with alphas of reduction cells begin at the first such cell.",
             count(columns, "product")
+        );
+    }
+    if asked(Kind::Training) || asked(Kind::One) || asked(Kind::Many) {
+        out!(
+            "The network of {}: {} weights ({} with the auxiliary head), {} multiply-adds an image.",
+            args.genotype,
+            own.n_parameters(),
+            discrete.net.n_parameters(),
+            millions(own.macs([side; 2]))
         );
     }
     if let Some(row) = rows.first().filter(|_| asked(Kind::First)) {
@@ -316,6 +357,65 @@ impl<'a> World<'a> {
         let at = Point { net: self.net, engine: &self.engine, weights: &self.weights, alphas: &alphas };
         AlphaHessian::new(at, batch(&self.valid, self.side))
     }
+}
+
+/// A discrete network and all that a step of its training moves.
+#[derive(Clone)]
+struct Discrete {
+    net: Network,
+    engine: Engine,
+    side: usize,
+    weights: Vec<f32>,
+    running: Vec<f32>,
+    sgd: Sgd,
+    images: (Vec<f32>, Vec<u32>),
+    /// Drop-path factors of an epoch in the middle of a training.
+    noise: Vec<Arc<CellNoise>>,
+}
+
+impl Discrete {
+    fn new(args: &Args, genotype: Genotype, isa: Isa) -> Self {
+        let (cells, c, n, side) =
+            (args.cells as usize, args.channels as usize, args.batch as usize, args.size as usize);
+        let net = Network::discrete(&DiscreteSpec { genotype, cells, c, c_image: 3, classes: 10, auxiliary: true });
+        let mut stream = Stream::new(1, "bench", 0);
+        let images = (0..n * side * side * 3).map(|_| stream.normal() as f32).collect();
+        let labels = (0..n).map(|_| stream.below(10) as u32).collect();
+        let (weights, running) = (net.init(1), net.init_running());
+        let sgd = Sgd::new(weights.len(), 0.9, 3e-4);
+        let noise = Streams::new(1, 0).noise(&net, 0.1, "drop-path", 0, n);
+        let engine = Engine::new(Device::flex(), isa);
+        Self { net, engine, side, weights, running, sgd, images: (images, labels), noise }
+    }
+
+    fn step(&mut self, n: usize) {
+        assert_eq!(n, self.images.1.len());
+        let batch = Batch { noise: &self.noise, ..batch(&self.images, self.side) };
+        let mut made = training_gradient(&self.net, &self.engine, &self.weights, batch, 0.4);
+        clip_global_norm(&mut [&mut made.weights], 5.0);
+        self.sgd.step(&mut self.weights, &made.weights, 0.025);
+        self.engine.kernels.workspace().give_back(made.weights);
+        let running = self.running.iter_mut().zip(&made.statistics);
+        running.for_each(|(r, s)| *r = (0.9 * f64::from(*r) + 0.1 * s) as f32);
+    }
+
+    fn evaluator(&self) -> Evaluator<f32> {
+        let running: Vec<f64> = self.running.iter().map(|v| f64::from(*v)).collect();
+        Evaluator::discrete(&self.net, &self.engine, &self.weights, &running)
+    }
+}
+
+/// A genotype by its name or from a file.
+fn genotype(text: &str) -> Result<Genotype, Exit> {
+    match std::fs::read(text) {
+        Ok(bytes) => Genotype::read(bytes, text).map_err(Exit::input),
+        Err(_) => named(text).map_err(Exit::Input),
+    }
+}
+
+fn genotype_help() -> String {
+    let names: Vec<&str> = PUBLISHED.iter().map(|cell| cell.name).chain(PLAIN).collect();
+    format!("Network of the training and output rows: a file with a genotype, or {}", names.join(", "))
 }
 
 fn batch((images, labels): &(Vec<f32>, Vec<u32>), side: usize) -> Batch<'_, f32> {
