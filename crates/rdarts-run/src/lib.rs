@@ -44,7 +44,8 @@ pub use event::{
 pub use rundir::{Reservation, RunDir, RunView, write_file};
 pub use spec::{
     AlphasSpec, AugmentSpec, CutoutSchedule, DataSets, DataSpec, EvalSpec, HessianImages, HessianMode, HessianSpec,
-    LoopSpec, Method, MonitorForm, MonitorSpec, NetworkSpec, Order, SearchDataSpec, SearchSpec, SpaceSpec, Spec,
-    SpecError, Statistics, TrainDataSpec, TrainLoopSpec, TrainNetworkSpec, TrainSpec, WeightsSpec,
+    LoopSpec, Method, MonitorForm, MonitorSpec, NetworkSpec, Order, PortfolioSpec, RobustNetworkSpec, RobustSpec,
+    RobustTrainSpec, SearchDataSpec, SearchSpec, SpaceSpec, Spec, SpecError, Statistics, TrainDataSpec, TrainLoopSpec,
+    TrainNetworkSpec, TrainSpec, Vary, WeightsSpec,
 };
 pub use text::{TextError, for_shell, is_system, read_text};
