@@ -38,8 +38,9 @@ pub use checkpoint::{Checkpoint, CheckpointError, CheckpointName, Tensor, Tensor
 pub use environment::Environment;
 pub use error::RunError;
 pub use event::{
-    Decision, DecisionKind, EVENT_FORMAT, EpochRecord, Event, EventError, Finished, LastLine, Started,
-    TRAIN_EVENT_FORMAT, Timing, TrainEpoch, TrainFinished, TrainStarted, read_events,
+    BaselineTrained, Chosen, Decision, DecisionKind, EVENT_FORMAT, EpochRecord, Event, EventError, Finished, LastLine,
+    MemberFound, MemberTrained, ROBUST_EVENT_FORMAT, RobustFinished, RobustStarted, Started, TRAIN_EVENT_FORMAT,
+    Timing, TrainEpoch, TrainFinished, TrainStarted, read_events,
 };
 pub use rundir::{Reservation, RunDir, RunView, write_file};
 pub use spec::{
