@@ -418,6 +418,8 @@ pub(crate) mod tests {
 
     use super::*;
 
+    pub(crate) use super::robust::tests::found;
+
     pub(crate) fn epoch(epoch: usize) -> Event {
         Event::Epoch(Box::new(EpochRecord {
             attempt: 0,
