@@ -95,6 +95,21 @@ pub enum RunError {
         /// The command line that begins another run like it.
         again: String,
     },
+    /// The log, which alone tells how far the run is, is not as it was written.
+    #[error(
+        "`{}`, line {line}, {problem}: put the file back as it was written, or begin a new run with `{again}`",
+        shown(log)
+    )]
+    Events {
+        /// The log.
+        log: PathBuf,
+        /// Its first bad line, counted from 1.
+        line: usize,
+        /// What is wrong with the line.
+        problem: String,
+        /// The command line that begins another run like it.
+        again: String,
+    },
     /// There is nothing to go on from.
     #[error("{problem}: begin a new run with `{again}`")]
     NoCheckpoint {

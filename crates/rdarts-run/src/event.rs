@@ -1,9 +1,10 @@
 //! What happened in a run: one JSON object a line in `events.jsonl`.
 //!
-//! Each object has the key `event`, which is `started`, `epoch`, `decision` or `finished` in a search and
-//! `train_started`, `train_epoch` or `train_finished` in a training from scratch. Only deterministic facts are here, no
-//! clock and no machine, so a run that was killed and resumed writes the same bytes as one that ran through. Durations go
-//! to `timings.jsonl` ([`Timing`]), which nothing compares.
+//! Each object has the key `event`, which is `started`, `epoch`, `decision` or `finished` in a search, `train_started`,
+//! `train_epoch` or `train_finished` in a training from scratch, and `robust_started`, `member_found`, `member_trained`,
+//! `chosen`, `baseline_trained` or `robust_finished` in a portfolio. Only deterministic facts are here, no clock and no
+//! machine, so a run that was killed and resumed writes the same bytes as one that ran through. Durations go to
+//! `timings.jsonl` ([`Timing`]), which nothing compares.
 //!
 //! Numbers round-trip exactly. JSON has no word for what a diverging loss becomes, so numbers that are not finite
 //! are the strings `"nan"`, `"inf"` and `"-inf"`. The alphas are single precision and written with the digits of
@@ -22,6 +23,9 @@ use crate::text::is_system;
 
 mod train;
 
+mod robust;
+
+pub use robust::{BaselineTrained, Chosen, MemberFound, MemberTrained, RobustFinished, RobustStarted};
 pub use train::{TrainEpoch, TrainFinished, TrainStarted};
 
 /// Version of the lines that a search writes. Lines of format 1 are read too; they lack what an [`EpochRecord`] says.
@@ -31,8 +35,13 @@ pub const EVENT_FORMAT: u32 = 2;
 /// that it is too old; and searches keep theirs, so that such a program goes on reading them.
 pub const TRAIN_EVENT_FORMAT: u32 = 3;
 
-/// The newest version that is read.
-const NEWEST_FORMAT: u32 = if EVENT_FORMAT < TRAIN_EVENT_FORMAT { TRAIN_EVENT_FORMAT } else { EVENT_FORMAT };
+/// Version of the lines that a portfolio writes: more than that of a training, for the same reason.
+pub const ROBUST_EVENT_FORMAT: u32 = 4;
+
+/// The newest version that is read: none is newer than that of a portfolio.
+const NEWEST_FORMAT: u32 = ROBUST_EVENT_FORMAT;
+
+const _: () = assert!(EVENT_FORMAT <= NEWEST_FORMAT && TRAIN_EVENT_FORMAT <= NEWEST_FORMAT);
 
 /// One line of `events.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +61,18 @@ pub enum Event {
     TrainEpoch(TrainEpoch),
     /// The last line of a training: how good the network is.
     TrainFinished(TrainFinished),
+    /// The first line of a portfolio: what is searched.
+    RobustStarted(RobustStarted),
+    /// The search of a member has ended.
+    MemberFound(MemberFound),
+    /// The short training of what a member found has ended.
+    MemberTrained(MemberTrained),
+    /// A member was chosen.
+    Chosen(Chosen),
+    /// The whole training of a cell that no search found has ended.
+    BaselineTrained(BaselineTrained),
+    /// The last line of a portfolio: how good the chosen network is.
+    RobustFinished(RobustFinished),
 }
 
 /// What is searched.
@@ -260,6 +281,12 @@ impl EventError {
 /// Reads `events.jsonl`.
 pub fn read_events(path: &Path, last_line: LastLine) -> Result<Vec<Event>, EventError> {
     let bytes = read(path)?;
+    refuse_newer(path, &bytes)?;
+    parse_lines(path, &bytes, last_line)
+}
+
+/// Refuses the events of a newer program.
+pub(crate) fn refuse_newer(path: &Path, bytes: &[u8]) -> Result<(), EventError> {
     // A later format may have other fields, so its number is looked at before anything else is.
     let first = bytes.split(|&b| b == b'\n').next().and_then(|line| serde_json::from_slice::<Value>(line).ok());
     let format = first.as_ref().and_then(|event| event.get("format")).and_then(Value::as_u64);
@@ -268,7 +295,7 @@ pub fn read_events(path: &Path, last_line: LastLine) -> Result<Vec<Event>, Event
             format!("events of format {format}, and this program knows up to {NEWEST_FORMAT}; use a newer rdarts");
         return Err(EventError::Line { path: path.to_path_buf(), line: 1, problem });
     }
-    parse_lines(path, &bytes, last_line)
+    Ok(())
 }
 
 /// Reads `timings.jsonl`.
@@ -390,6 +417,8 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    pub(crate) use super::robust::tests::found;
 
     pub(crate) fn epoch(epoch: usize) -> Event {
         Event::Epoch(Box::new(EpochRecord {
@@ -538,7 +567,7 @@ pub(crate) mod tests {
         let line = to_line(&started(NEWEST_FORMAT + 1)).replace("\"seed\"", "\"seeds\"");
         let (_dir, path) = file(line.as_bytes());
         let err = read_events(&path, LastLine::MustBeWhole).unwrap_err().to_string();
-        let tail = "line 1: events of format 4, and this program knows up to 3; use a newer rdarts";
+        let tail = "line 1: events of format 5, and this program knows up to 4; use a newer rdarts";
         assert!(err.ends_with(tail), "{err}");
     }
 

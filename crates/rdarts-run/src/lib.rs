@@ -38,13 +38,15 @@ pub use checkpoint::{Checkpoint, CheckpointError, CheckpointName, Tensor, Tensor
 pub use environment::Environment;
 pub use error::RunError;
 pub use event::{
-    Decision, DecisionKind, EVENT_FORMAT, EpochRecord, Event, EventError, Finished, LastLine, Started,
-    TRAIN_EVENT_FORMAT, Timing, TrainEpoch, TrainFinished, TrainStarted, read_events,
+    BaselineTrained, Chosen, Decision, DecisionKind, EVENT_FORMAT, EpochRecord, Event, EventError, Finished, LastLine,
+    MemberFound, MemberTrained, ROBUST_EVENT_FORMAT, RobustFinished, RobustStarted, Started, TRAIN_EVENT_FORMAT,
+    Timing, TrainEpoch, TrainFinished, TrainStarted, read_events,
 };
 pub use rundir::{Reservation, RunDir, RunView, write_file};
 pub use spec::{
     AlphasSpec, AugmentSpec, CutoutSchedule, DataSets, DataSpec, EvalSpec, HessianImages, HessianMode, HessianSpec,
-    LoopSpec, Method, MonitorForm, MonitorSpec, NetworkSpec, Order, SearchDataSpec, SearchSpec, SpaceSpec, Spec,
-    SpecError, Statistics, TrainDataSpec, TrainLoopSpec, TrainNetworkSpec, TrainSpec, WeightsSpec,
+    LoopSpec, Method, MonitorForm, MonitorSpec, NetworkSpec, Order, PortfolioSpec, RobustNetworkSpec, RobustSpec,
+    RobustTrainSpec, SearchDataSpec, SearchSpec, SpaceSpec, Spec, SpecError, Statistics, TrainDataSpec, TrainLoopSpec,
+    TrainNetworkSpec, TrainSpec, Vary, WeightsSpec,
 };
 pub use text::{TextError, for_shell, is_system, read_text};

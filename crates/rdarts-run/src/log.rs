@@ -1,7 +1,8 @@
 //! Whether `events.jsonl` is still what a checkpoint counts on.
 //!
 //! A checkpoint keeps the length of its part of the log and eight hexadecimal digits of BLAKE3 for each line of it, so
-//! that a changed line is not only noticed but named. Checkpoints of format 1 have the length alone.
+//! that a changed line is not only noticed but named. Checkpoints of format 1 have the length alone. A run without
+//! checkpoints goes on from all whole lines.
 
 use serde_json::Value;
 
@@ -77,6 +78,24 @@ pub(crate) fn check_rest(bytes: &[u8], length: u64) -> Result<(), BadLine> {
     }
 }
 
+/// The length of what was written to its end in a log that no checkpoint counts on. The rest is what a kill or a power cut
+/// leaves of the last line.
+pub(crate) fn check_whole(bytes: &[u8]) -> Result<u64, BadLine> {
+    let mut length = 0;
+    for (index, line) in whole_lines(bytes).take_while(|line| !line.contains(&0)).enumerate() {
+        let problem = match serde_json::from_slice::<Event>(line) {
+            _ if line.ends_with(b"\r\n") => "has the line end of another system (CR LF)",
+            Err(_) => "is not a record of this program",
+            Ok(_) => {
+                length += line.len() as u64;
+                continue;
+            }
+        };
+        return Err(BadLine { line: index + 1, problem: problem.to_string() });
+    }
+    Ok(length)
+}
+
 fn whole_lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n"))
 }
@@ -137,6 +156,23 @@ mod tests {
         for foreign in ["killed\n", "{\"a\":1}\n", "[1,2]\n"] {
             let problem = "is not a record of this program".to_string();
             assert_eq!(rest(&format!("{own}{foreign}{own}")), Err(BadLine { line: 5, problem }));
+        }
+    }
+
+    #[test]
+    fn a_log_that_stands_alone_counts_to_its_last_whole_line() {
+        let own = crate::event::to_line(&crate::event::tests::found(3));
+        let length = |text: String| check_whole(text.as_bytes());
+        let bad = |line: usize, problem: &str| Err(BadLine { line, problem: problem.to_string() });
+        assert_eq!(length(String::new()), Ok(0));
+        assert_eq!(length("{\"half".to_string()), Ok(0));
+        let two = Ok(2 * own.len() as u64);
+        for half in ["", "{\"half", "\0\0\0", "\0\0lost\n"] {
+            assert_eq!(length(format!("{own}{own}{half}")), two);
+        }
+        assert_eq!(length(own.replace('\n', "\r\n")), bad(1, "has the line end of another system (CR LF)"));
+        for foreign in ["killed\n", "{\"a\":1}\n", "\n"] {
+            assert_eq!(length(format!("{own}{foreign}{own}")), bad(2, "is not a record of this program"));
         }
     }
 }

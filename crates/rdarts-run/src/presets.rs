@@ -47,6 +47,25 @@ pub const TRAIN: &[Preset] = &[
     },
 ];
 
+/// The presets of a portfolio of searches; the first is used when none is named.
+pub const ROBUST: &[Preset] = &[
+    Preset {
+        name: "paper",
+        about: "R-DARTS(L2) of the paper: four searches with growing L2 factors, 100 epochs to choose, 600 to train",
+        text: include_str!("../presets/robust/paper.toml"),
+    },
+    Preset {
+        name: "paper-dp",
+        about: "R-DARTS(DP) of the paper: the same with growing drop path and Cutout in the searches",
+        text: include_str!("../presets/robust/paper-dp.toml"),
+    },
+    Preset {
+        name: "demo",
+        about: "three small searches and trainings on the embedded data set, at most five minutes on two cores",
+        text: include_str!("../presets/robust/demo.toml"),
+    },
+];
+
 /// Finds a preset of a kind by its name.
 pub fn find(presets: &'static [Preset], name: &str) -> Option<&'static Preset> {
     presets.iter().find(|preset| preset.name == name)

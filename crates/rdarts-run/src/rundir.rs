@@ -7,7 +7,8 @@
 //! env.json                program, machine and threads of the last start; not compared
 //! events.jsonl            what happened, append only, deterministic
 //! timings.jsonl           how long it took, append only; not compared
-//! checkpoints/            00000012-epoch-3.safetensors, ...: one whole state each
+//! checkpoints/            00000012-epoch-3.safetensors, ...: one whole state each; none in a portfolio
+//! members/                the searches and trainings of a portfolio, each a run directory
 //! genotype.txt, .json     what a search has found
 //! DONE                    the run has finished
 //! lock                    held by the process that works here; the text is its process number and its machine
@@ -16,7 +17,9 @@
 //!
 //! Invariants: one process writes at a time; every file except the two appended ones is replaced as a whole; a
 //! failed append is taken back; each checkpoint records how many bytes of `events.jsonl` belong to it and what its
-//! lines are, and [`RunDir::recover`] cuts the file there, so that a resumed run goes on as if nothing had happened.
+//! lines are, and [`RunDir::recover`] cuts the file there, so that a resumed run goes on as if nothing had happened. A run
+//! without checkpoints goes on from its events: each is on the disk before anything counts on it, and [`RunDir::open`]
+//! cuts away a half-written last one.
 //! A directory whose files do not fit each other is refused and left as it is, and a start that is refused leaves
 //! nothing behind.
 //!
@@ -58,6 +61,8 @@ pub struct RunDir {
     /// Digits of all lines of the events.
     events_lines: String,
     timings: AppendFile,
+    /// Whether runs of this kind write checkpoints.
+    has_checkpoints: bool,
     /// What the directory had to go on from when it was opened.
     found: Option<Newest>,
     lock: Lock,
@@ -197,6 +202,11 @@ impl RunView {
         self.path.join(MODEL)
     }
 
+    /// The directory of a run within this one.
+    pub fn member_path(&self, name: &str) -> PathBuf {
+        self.path.join(MEMBERS).join(name)
+    }
+
     /// Whether the run has finished.
     pub fn is_done(&self) -> bool {
         self.path.join(DONE).exists()
@@ -227,18 +237,20 @@ impl Reservation {
     pub fn fill<S: Spec>(mut self, spec: &S) -> Result<RunDir, RunError> {
         spec.validate()?;
         let text = spec.to_toml();
-        self.write(&text).inspect_err(|_| self.clear())?;
+        self.write(&text, S::HAS_CHECKPOINTS).inspect_err(|_| self.clear())?;
         let lock = self.lock.take().expect("a reservation has its lock until it is filled");
         let view = RunView { path: self.path.clone(), kind: S::KIND.to_string(), spec: text };
         // From here on there is a run, which can be resumed.
         self.made.clear();
-        RunDir::with_lock(view, lock, None)
+        RunDir::with_lock::<S>(view, lock, None)
     }
 
-    fn write(&self, spec: &str) -> Result<(), RunError> {
+    fn write(&self, spec: &str, has_checkpoints: bool) -> Result<(), RunError> {
         remove_temporaries(&self.path)?;
-        let checkpoints = self.path.join(CHECKPOINTS);
-        std::fs::create_dir_all(&checkpoints).map_err(io_error("create", &checkpoints))?;
+        if has_checkpoints {
+            let checkpoints = self.path.join(CHECKPOINTS);
+            std::fs::create_dir_all(&checkpoints).map_err(io_error("create", &checkpoints))?;
+        }
         write(&self.path.join(FORMAT), format!("{FORMAT_WORD} {RUN_FORMAT}\n").as_bytes())?;
         AppendFile::open(self.path.join(EVENTS))?;
         AppendFile::open(self.path.join(TIMINGS))?;
@@ -286,8 +298,8 @@ impl RunDir {
         Reservation::new(path)?.fill(spec)
     }
 
-    /// Opens the directory of a kind of run for going on, takes its lock, finds what to go on from and clears away what a killed writer
-    /// left half-written.
+    /// Opens the directory of a kind of run for going on, takes its lock, finds what to go on from and clears away what a
+    /// killed writer left half-written. Of a kind without checkpoints, what to go on from is all events.
     ///
     /// Refuses a directory whose files do not fit each other, with nothing changed there.
     pub fn open<S: Spec>(path: &Path) -> Result<RunDir, RunError> {
@@ -301,6 +313,21 @@ impl RunDir {
             return Err(RunError::Finished { path: path.to_path_buf() });
         }
         let lock = Lock::take(path, means)?;
+        if !S::HAS_CHECKPOINTS {
+            let whole = match find_whole_events(&view) {
+                Ok(whole) => whole,
+                Err(err) => {
+                    lock.undo();
+                    return Err(err);
+                }
+            };
+            remove_temporaries(path)?;
+            let mut events = AppendFile::open(view.events_path())?;
+            if whole < events.length {
+                events.cut(whole)?;
+            }
+            return RunDir::with_lock::<S>(view, lock, None);
+        }
         let found = match view.is_done() {
             true => None,
             false => match find_newest(&view) {
@@ -312,10 +339,10 @@ impl RunDir {
             },
         };
         remove_temporaries(path)?;
-        RunDir::with_lock(view, lock, found)
+        RunDir::with_lock::<S>(view, lock, found)
     }
 
-    fn with_lock(view: RunView, lock: Lock, found: Option<Newest>) -> Result<RunDir, RunError> {
+    fn with_lock<S: Spec>(view: RunView, lock: Lock, found: Option<Newest>) -> Result<RunDir, RunError> {
         let events = AppendFile::open(view.events_path())?;
         let events_lines = log::digits(&std::fs::read(&events.path).map_err(io_error("read", &events.path))?);
         let mut timings = AppendFile::open(view.timings_path())?;
@@ -326,7 +353,7 @@ impl RunDir {
             timings.cut(whole)?;
         }
         atomic::sync_dir(&view.path).map_err(io_error("write", &view.path))?;
-        Ok(RunDir { view, events, events_lines, timings, found, lock })
+        Ok(RunDir { view, events, events_lines, timings, has_checkpoints: S::HAS_CHECKPOINTS, found, lock })
     }
 
     /// The reading side.
@@ -347,10 +374,13 @@ impl RunDir {
     /// Takes the state to go on from and cuts `events.jsonl` to what belongs to it.
     ///
     /// Newer checkpoints that are damaged are renamed to `*.damaged`. A run that was stopped before its first checkpoint
-    /// has its events emptied and starts from the beginning.
+    /// has its events emptied and starts from the beginning. A run of a kind without checkpoints keeps its events.
     pub fn recover(&mut self) -> Result<Recovered, RunError> {
         if self.view.is_done() {
             return Err(RunError::Finished { path: self.view.path.clone() });
+        }
+        if !self.has_checkpoints {
+            return Ok(Recovered { checkpoint: None, warnings: Vec::new() });
         }
         let newest = match self.found.take() {
             Some(newest) => newest,
@@ -375,6 +405,10 @@ impl RunDir {
         self.refuse_if_lost()?;
         let line = event::to_line(event);
         self.events.append(line.as_bytes()).map_err(|err| err.stopped(&self.view.path))?;
+        if !self.has_checkpoints {
+            // Else a checkpoint does this before it counts on them.
+            self.events.sync().map_err(|err| err.stopped(&self.view.path))?;
+        }
         self.events_lines.push_str(&log::digits(line.as_bytes()));
         Ok(())
     }
@@ -392,7 +426,11 @@ impl RunDir {
     /// Writes a checkpoint of the present state; its `events_bytes` is filled in here.
     ///
     /// A checkpoint of the same sequence number is replaced, an older number is refused.
+    ///
+    /// # Panics
+    /// If runs of this kind have no checkpoints, since none would be gone on from.
     pub fn save_checkpoint(&mut self, name: &CheckpointName, checkpoint: Checkpoint) -> Result<(), RunError> {
+        assert!(self.has_checkpoints, "a run of kind {} has no checkpoints", self.view.kind);
         self.refuse_if_lost()?;
         self.try_save_checkpoint(name, checkpoint).map_err(|err| err.stopped(&self.view.path))
     }
@@ -471,26 +509,51 @@ const ENVIRONMENT: &str = "env.json";
 const EVENTS: &str = "events.jsonl";
 const TIMINGS: &str = "timings.jsonl";
 const CHECKPOINTS: &str = "checkpoints";
+const MEMBERS: &str = "members";
 const GENOTYPE_TEXT: &str = "genotype.txt";
 const GENOTYPE_JSON: &str = "genotype.json";
 const SPACE: &str = "space.toml";
 const DONE: &str = "DONE";
 
+/// The command line that begins another run like this one: a kind of run is also the verb that begins it.
+fn again(view: &RunView) -> String {
+    format!("rdarts {} {}", view.kind, for_shell(&view.path.join(SPEC)))
+}
+
+/// The log as it is; empty if there is none.
+fn read_log(path: &Path) -> Result<Vec<u8>, RunError> {
+    match std::fs::read(path) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        log => log.map_err(io_error("read", path)),
+    }
+}
+
+/// The length of the events to go on from, of a run without checkpoints; changes nothing.
+fn find_whole_events(view: &RunView) -> Result<u64, RunError> {
+    // Finished by another process before the lock was taken.
+    if view.is_done() {
+        return Err(RunError::Finished { path: view.path.clone() });
+    }
+    let path = view.events_path();
+    let log = read_log(&path)?;
+    event::refuse_newer(&path, &log)?;
+    log::check_whole(&log).map_err(|bad| {
+        let again = again(view);
+        RunError::Events { log: path, line: bad.line, problem: bad.problem, again }
+    })
+}
+
 /// The checkpoint to go on from, which the log must fit; changes nothing.
 fn find_newest(view: &RunView) -> Result<Newest, RunError> {
     let (dir, log_path) = (view.checkpoints_path(), view.events_path());
-    // A kind of run is also the verb that begins it.
-    let again = format!("rdarts {} {}", view.kind, for_shell(&view.path.join(SPEC)));
+    let again = again(view);
     let newest = match checkpoint::load_newest_valid(&dir) {
         Err(CheckpointError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             return Err(RunError::NoCheckpoint { problem: format!("`{}` is not there any more", shown(&dir)), again });
         }
         newest => newest?,
     };
-    let log = match std::fs::read(&log_path) {
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Vec::new(),
-        log => log.map_err(io_error("read", &log_path))?,
-    };
+    let log = read_log(&log_path)?;
     match &newest.found {
         Some((name, checkpoint)) => {
             let fits = log::check(&log, checkpoint.events_bytes, &checkpoint.events_lines)

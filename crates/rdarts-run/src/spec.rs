@@ -42,9 +42,12 @@ mod search;
 
 mod train;
 
+mod robust;
+
 #[cfg(test)]
 mod tests;
 
+pub use robust::{PortfolioSpec, RobustNetworkSpec, RobustSpec, RobustTrainSpec, Vary};
 pub use search::{
     AlphasSpec, EvalSpec, HessianImages, HessianMode, HessianSpec, LoopSpec, Method, MonitorForm, MonitorSpec,
     NetworkSpec, Order, SearchDataSpec, SearchSpec, SpaceSpec,
@@ -64,6 +67,8 @@ pub trait Spec: Sized + Serialize + DeserializeOwned + PartialEq {
     const ADDED: &'static [(&'static str, &'static str)];
     /// An override, as the sentence on a bad one shows it.
     const EXAMPLE: &'static str;
+    /// Whether such a run writes checkpoints; one that does not goes on from its events.
+    const HAS_CHECKPOINTS: bool;
 
     /// Section `[data]`.
     fn data(&self) -> &DataSpec;
@@ -219,7 +224,7 @@ fn section(out: &mut String, name: &str, about: &str, values: &impl Serialize) {
     out.push_str(&format!("\n# {about}\n[{name}]\n{}", lines(values)));
 }
 
-/// Strings, bools, 63-bit whole numbers and floats: TOML has them all, so writing cannot fail for a valid spec.
+/// Strings, bools, 63-bit whole numbers, floats and lists of them: TOML has them all, so writing cannot fail for a valid spec.
 fn lines(values: &impl Serialize) -> String {
     toml::to_string(values).expect("every value of a valid spec exists in TOML")
 }

@@ -105,7 +105,7 @@ mod tests {
 
     use super::*;
     use crate::event::tests::{epoch, file};
-    use crate::event::{Event, LastLine, TRAIN_EVENT_FORMAT, read_events, to_line};
+    use crate::event::{Event, LastLine, NEWEST_FORMAT, TRAIN_EVENT_FORMAT, read_events, to_line};
 
     fn started(format: u32) -> Event {
         Event::TrainStarted(TrainStarted {
@@ -217,10 +217,10 @@ mod tests {
 
     #[test]
     fn a_training_of_a_newer_format_is_refused_and_searches_keep_their_own() {
-        let (_dir, path) = file(to_line(&started(TRAIN_EVENT_FORMAT + 1)).replace("\"seed\"", "\"seeds\"").as_bytes());
+        let (_dir, path) = file(to_line(&started(NEWEST_FORMAT + 1)).replace("\"seed\"", "\"seeds\"").as_bytes());
         let err = read_events(&path, LastLine::MustBeWhole).unwrap_err().to_string();
         assert!(
-            err.ends_with("line 1: events of format 4, and this program knows up to 3; use a newer rdarts"),
+            err.ends_with("line 1: events of format 5, and this program knows up to 4; use a newer rdarts"),
             "{err}"
         );
         let (_dir, path) = file(to_line(&epoch(0)).as_bytes());

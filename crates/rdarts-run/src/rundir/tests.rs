@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::*;
 use crate::checkpoint::Tensor;
-use crate::event::tests::epoch;
-use crate::spec::{DataSets, SearchSpec};
+use crate::event::tests::{epoch, found};
+use crate::spec::{DataSets, RobustSpec, SearchSpec};
 
 /// For a spec that asks nothing of its data set.
 struct NoSets;
@@ -532,4 +532,132 @@ fn a_run_of_another_kind_is_held_too_and_not_taken_for_a_search() {
     let err = RunDir::open::<SearchSpec>(&path).unwrap_err().to_string();
     assert!(err.ends_with("holds a run of kind `other`, but this needs one of kind `search`"), "{err}");
     assert_eq!(entries(&path), before);
+}
+
+/// The directory of a portfolio with so many events, which no process works in.
+fn portfolio(n_events: usize) -> (tempfile::TempDir, PathBuf) {
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("runs/first");
+    let spec = RobustSpec::resolve(Some("demo"), None, &[], &NoSets).unwrap();
+    let mut run = RunDir::create(&path, &spec).unwrap();
+    (0..n_events).for_each(|member| run.append_event(&found(member)).unwrap());
+    (parent, path)
+}
+
+#[test]
+fn a_portfolio_goes_on_from_its_events_and_writes_no_checkpoint() {
+    let (_parent, path) = portfolio(2);
+    assert_eq!(entries(&path), ["events.jsonl", "format", "lock", "spec.toml", "timings.jsonl"]);
+    let mut run = RunDir::open::<RobustSpec>(&path).unwrap();
+    assert_eq!((run.view().kind(), run.view().events().unwrap()), ("robust", vec![found(0), found(1)]));
+    let start = format!("the run in `{}` is locked by another process (process ", path.display());
+    let err = RunDir::open::<RobustSpec>(&path).unwrap_err().to_string();
+    assert!(err.starts_with(&start), "{err}");
+    // Asked what to go on from, it loses nothing.
+    assert!(run.recover().unwrap().checkpoint.is_none());
+    run.append_event(&found(2)).unwrap();
+    run.write_environment(&Environment::detect(2, "portable")).unwrap();
+    run.mark_done("All is done.").unwrap();
+    assert!(run.recover().is_err());
+    drop(run);
+    let view = RunView::open(&path).unwrap();
+    assert_eq!((view.is_done(), view.events().unwrap()), (true, vec![found(0), found(1), found(2)]));
+    assert_eq!(view.spec::<RobustSpec>().unwrap().members(), 3);
+    let err = RunDir::open::<RobustSpec>(&path).unwrap_err().to_string();
+    assert_eq!(err, format!("the run in `{}` has finished, there is nothing to resume", path.display()));
+    assert!(!path.join("checkpoints").exists());
+}
+
+#[test]
+fn what_a_kill_or_a_power_cut_leaves_of_a_portfolios_last_event_is_cut_when_it_is_opened() {
+    let (_parent, through) = portfolio(3);
+    let line = crate::event::to_line(&found(2));
+    let halves = ["", "{", &line[..line.len() - 1], "\0\0\0\0", "\0\0lost\n"];
+    for half in halves {
+        let (_parent, path) = portfolio(2);
+        let log = path.join("events.jsonl");
+        let whole = std::fs::read_to_string(&log).unwrap();
+        std::fs::write(&log, whole.clone() + half).unwrap();
+        std::fs::write(path.join(".unfinished-1"), b"half").unwrap();
+        let mut run = RunDir::open::<RobustSpec>(&path).unwrap();
+        assert_eq!((std::fs::read_to_string(&log).unwrap(), run.events_bytes()), (whole.clone(), whole.len() as u64));
+        assert_eq!(run.view().events().unwrap(), [found(0), found(1)]);
+        run.append_event(&found(2)).unwrap();
+        drop(run);
+        assert_eq!(std::fs::read(&log).unwrap(), std::fs::read(through.join("events.jsonl")).unwrap(), "{half}");
+        assert_eq!(entries(&path), entries(&through));
+    }
+    // Killed before its first event, or even without the file of them.
+    for text in [Some("{\"eve"), None] {
+        let (_parent, path) = portfolio(0);
+        let log = path.join("events.jsonl");
+        match text {
+            Some(text) => std::fs::write(&log, text).unwrap(),
+            None => std::fs::remove_file(&log).unwrap(),
+        }
+        let mut run = RunDir::open::<RobustSpec>(&path).unwrap();
+        assert_eq!(run.view().events().unwrap(), []);
+        run.append_event(&found(0)).unwrap();
+        assert_eq!(run.view().events().unwrap(), [found(0)]);
+    }
+}
+
+#[test]
+fn a_portfolio_whose_events_were_changed_is_refused_with_the_line_and_nothing_is_changed() {
+    let (_parent, path) = portfolio(3);
+    let log = path.join("events.jsonl");
+    let whole = std::fs::read_to_string(&log).unwrap();
+    let lines: Vec<&str> = whole.split_inclusive('\n').collect();
+    let newer = "{\"event\":\"robust_started\",\"format\":99}\n".to_string();
+    for (text, line, problem) in [
+        (whole.replace('\n', "\r\n"), 1, Some("has the line end of another system (CR LF)")),
+        ([lines[0], "note\n", lines[1]].concat(), 2, Some("is not a record of this program")),
+        (
+            [lines[0], lines[1], &lines[2].replace("member\"", "number\"")].concat(),
+            3,
+            Some("is not a record of this program"),
+        ),
+        (newer + lines[0], 1, None),
+    ] {
+        std::fs::write(&log, text).unwrap();
+        let sentence = match problem {
+            Some(problem) => format!(
+                "`{}`, line {line}, {problem}: put the file back as it was written, or begin a new run with `rdarts robust \
+                 {}/spec.toml`",
+                log.display(),
+                path.display()
+            ),
+            None => format!(
+                "`{}`, line 1: events of format 99, and this program knows up to 4; use a newer rdarts",
+                log.display()
+            ),
+        };
+        let before = contents(&path);
+        let err = RunDir::open::<RobustSpec>(&path).unwrap_err();
+        assert_eq!((err.to_string(), err.is_system()), (sentence, false));
+        assert!(contents(&path) == before, "something was changed");
+    }
+    std::fs::write(&log, whole).unwrap();
+    assert!(RunDir::open::<RobustSpec>(&path).is_ok());
+}
+
+#[test]
+fn the_runs_of_a_portfolio_are_run_directories_within_its_own() {
+    let (_parent, path) = portfolio(1);
+    let run = RunDir::open::<RobustSpec>(&path).unwrap();
+    let portfolio: RobustSpec = run.view().spec().unwrap();
+    let member = run.view().member_path("2-search");
+    assert_eq!(member, path.join("members/2-search"));
+    let mut inner = RunDir::create(&member, &portfolio.search_spec(2)).unwrap();
+    search(&mut inner, 0, 1);
+    // Each has its own lock.
+    assert!(RunDir::open::<SearchSpec>(&member).is_err());
+    drop(inner);
+    assert!(RunDir::open::<SearchSpec>(&member).unwrap().recover().unwrap().checkpoint.is_some());
+    assert_eq!(RunView::open(&member).unwrap().spec::<SearchSpec>().unwrap(), portfolio.search_spec(2));
+    drop(run);
+    assert_eq!(RunDir::open::<RobustSpec>(&path).unwrap().view().events().unwrap(), [found(0)]);
+    // Neither is taken for the other.
+    let err = RunDir::open::<SearchSpec>(&path).unwrap_err().to_string();
+    assert!(err.ends_with("holds a run of kind `robust`, but this needs one of kind `search`"), "{err}");
 }

@@ -19,8 +19,15 @@ pub(super) struct Layer {
     pub(super) origins: BTreeMap<String, Origin>,
 }
 
-/// The keys of section `[augment]` that are lengths in pixels.
-const LENGTHS: [&str; 2] = ["crop_padding", "cutout_length"];
+/// The keys that are lengths in pixels, by section.
+const LENGTHS: [(&str, &[&str]); 3] = [
+    ("augment", &["crop_padding", "cutout_length"]),
+    ("train_augment", &["crop_padding", "cutout_length"]),
+    ("portfolio", &["cutout_length"]),
+];
+
+/// Sections of a kind that trains after it has searched: what a data set's preset says of the first is true of the second.
+const ALSO: (&str, &str) = ("augment", "train_augment");
 
 impl Layer {
     /// The first preset of a kind, which every other layer lies on.
@@ -40,7 +47,7 @@ impl Layer {
     /// The preset of the data set that the topmost of `layers`, or else `below`, names; none if there is none.
     pub(super) fn of_data(below: &Layer, layers: &[Layer], sets: &dyn DataSets) -> Option<Layer> {
         let (name, size) = below.data_under(layers)?;
-        Some(Layer::from_data_preset(&name, sets.preset(&name)?, size))
+        Some(Layer::from_data_preset(&name, sets.preset(&name)?, size, below))
     }
 
     /// Lengths in the presets are for the images of a named data set as they are: where `layers`, which are to lie over
@@ -50,10 +57,12 @@ impl Layer {
         let Some(side) = sets.side(&name).map(|side| side as i64).filter(|side| (1..*side).contains(&size)) else {
             return;
         };
-        let augment = self.table.get_mut("augment").and_then(Value::as_table_mut);
-        for (_, value) in augment.into_iter().flatten().filter(|(key, _)| LENGTHS.contains(&key.as_str())) {
-            if let Value::Integer(length) = value {
-                *length = *length * size / side;
+        for (section, keys) in LENGTHS {
+            let section = self.table.get_mut(section).and_then(Value::as_table_mut);
+            for (_, value) in section.into_iter().flatten().filter(|(key, _)| keys.contains(&key.as_str())) {
+                if let Value::Integer(length) = value {
+                    *length = *length * size / side;
+                }
             }
         }
     }
@@ -66,7 +75,7 @@ impl Layer {
     }
 
     /// A length may be given as a part of the size of the images; it is left out while that is not known.
-    fn from_data_preset(name: &str, text: &str, size: i64) -> Layer {
+    fn from_data_preset(name: &str, text: &str, size: i64, below: &Layer) -> Layer {
         let mut table: Table = text.parse().expect("a test parses every preset");
         for (_, section) in &mut table {
             let section = section.as_table_mut().expect("a preset of a data set has sections only");
@@ -78,6 +87,9 @@ impl Layer {
                 }
                 None => true,
             });
+        }
+        if let Some(said) = table.get(ALSO.0).filter(|_| below.table.contains_key(ALSO.1)) {
+            table.insert(ALSO.1.to_string(), said.clone());
         }
         let origin = Origin::Preset(format!("of the data set {name}"));
         let origins = leaf_keys(&table).into_iter().map(|key| (key, origin.clone())).collect();
@@ -218,7 +230,7 @@ fn too_large(name: &str, text: &str, err: &toml::de::Error) -> Option<SpecError>
     Some(beyond_toml(origin, &join(section.unwrap_or("").trim(), key), number))
 }
 
-/// Refuses unknown keys and wrong types; whole numbers become floats where a float belongs.
+/// Refuses unknown keys and wrong types; whole numbers become floats where a float belongs, also in a list.
 fn check_table(
     table: &mut Table,
     known: &Table,
@@ -241,6 +253,12 @@ fn check_table(
                 *value = Value::Float(*whole as f64);
                 continue;
             }
+            (Value::Array(example), Value::Array(values)) => {
+                let wanted = list_of_numbers(example);
+                let Some(value) = values.iter_mut().find_map(not_a_number) else { continue };
+                let value = format!("a list with {value}");
+                return Err(SpecError::BadValue { origin: origin(&full), key: full, value, wanted });
+            }
             (Value::Integer(_), Value::Integer(whole)) if *whole >= 0 => continue,
             (Value::Integer(example), _) => format!("a whole number without a sign, such as {example}"),
             (Value::Float(_), Value::Float(_))
@@ -251,11 +269,30 @@ fn check_table(
             (Value::String(example), _) if example.is_empty() => "a text in quotes".to_string(),
             (Value::String(example), _) => format!("a text in quotes, such as {}", quoted(example)),
             (Value::Table(_), _) => format!("a section [{full}]"),
-            (Value::Array(_) | Value::Datetime(_), _) => unreachable!("no key of a spec is a list or a date"),
+            (Value::Array(example), _) => list_of_numbers(example),
+            (Value::Datetime(_), _) => unreachable!("no key of a spec is a date"),
         };
         return Err(SpecError::BadValue { origin: origin(&full), key: full, value: shown(value), wanted });
     }
     Ok(())
+}
+
+/// Every list of a spec is one of numbers.
+fn list_of_numbers(example: &[Value]) -> String {
+    let shown: Vec<String> = example.iter().filter_map(Value::as_float).map(float).collect();
+    format!("a list of numbers, such as [{}]", shown.join(", "))
+}
+
+/// An entry of a list that is none of numbers, as a sentence shows it; a whole number becomes a float.
+fn not_a_number(value: &mut Value) -> Option<String> {
+    match value {
+        Value::Float(_) => None,
+        Value::Integer(whole) => {
+            *value = Value::Float(*whole as f64);
+            None
+        }
+        other => Some(shown(other)),
+    }
 }
 
 /// What to write instead of an unknown key.

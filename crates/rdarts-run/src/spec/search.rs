@@ -222,6 +222,7 @@ impl Spec for SearchSpec {
     const ADDED: &'static [(&'static str, &'static str)] =
         &[("kind", "'search'"), ("hessian.batches", "1"), ("hessian.images", "'last'")];
     const EXAMPLE: &'static str = "search.epochs=20";
+    const HAS_CHECKPOINTS: bool = true;
 
     fn data(&self) -> &DataSpec {
         &self.data.images

@@ -63,7 +63,6 @@ pub struct TrainNetworkSpec {
 
 /// Section `[train]`: length, batch, loss and what chooses the result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct TrainLoopSpec {
     /// Number of epochs.
     pub epochs: usize,
@@ -96,6 +95,7 @@ impl Spec for TrainSpec {
     ];
     const ADDED: &'static [(&'static str, &'static str)] = &[];
     const EXAMPLE: &'static str = "train.epochs=20";
+    const HAS_CHECKPOINTS: bool = true;
 
     fn data(&self) -> &DataSpec {
         &self.data.images
