@@ -8,7 +8,7 @@
 //! data sets), [`images`] (the data of a spec),
 //! [`streams`] (what is random), [`state`] (what changes), [`retention`] (which checkpoints stay), [`job`] (what a run
 //! does), `saved` (its checkpoints), [`epochs`] (the loop); then
-//! the one job that lives here, [`training`] (a network from scratch), and what it makes, [`model`] (one file).
+//! [`model`] (a trained network in one file) and the one job that lives here, [`training`] (a network from scratch).
 
 mod error;
 
@@ -34,9 +34,9 @@ mod saved;
 
 pub mod epochs;
 
-pub mod training;
-
 pub mod model;
+
+pub mod training;
 
 pub use epochs::{resume, start};
 pub use error::TrainError;

@@ -10,17 +10,15 @@ use std::path::Path;
 
 use rdarts_data::{Dataset, shown};
 use rdarts_net::{DiscreteSpec, Engine, Evaluator, Network};
-use rdarts_run::TrainFinished;
 use rdarts_space::Genotype;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
-use crate::training::Training;
 
 /// The newest form of the file.
-const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 1;
 /// The key of its JSON object.
 const KEY: &str = "rdarts";
 
@@ -99,26 +97,9 @@ impl About {
 }
 
 impl Model {
-    /// What a training has made.
-    pub(crate) fn new(training: &Training, (weights, running): (&[f32], &[f32]), finished: &TrainFinished) -> Self {
-        let (spec, data) = (&training.spec, &training.images.data);
-        let net = training.net.without_auxiliary();
-        let about = About {
-            format: FORMAT,
-            version: env!("CARGO_PKG_VERSION").into(),
-            genotype: training.genotype.clone(),
-            cells: spec.network.cells,
-            channels: spec.network.channels,
-            classes: data.classes.clone(),
-            side: training.images.side(),
-            mean: data.mean.clone(),
-            std: data.std.clone(),
-            data: spec.data.images.name.clone(),
-            epoch: Some(finished.epoch),
-            valid_accuracy: finished.valid_accuracy,
-            n_test: Some(finished.n_test),
-            test_accuracy: Some(finished.test_accuracy),
-        };
+    /// A network of these weights and statistics, which may go on with those of an auxiliary head.
+    pub fn new(about: About, weights: &[f32], running: &[f32]) -> Self {
+        let net = Network::discrete(&about.discrete());
         let (weights, running) = (weights[..net.n_parameters()].to_vec(), running[..net.n_running()].to_vec());
         Self { about, net, weights, running }
     }

@@ -8,6 +8,7 @@
 //! | [`net`] | the supernet, its gradients and Hessian-vector products |
 //! | [`train`] | optimisers, schedules, the epoch loop |
 //! | [`search`] | the bilevel search, the dominant eigenvalue |
+//! | [`study`] | portfolios of searches and trainings (R-DARTS) |
 //! | [`monitor`] | the stopping rules |
 //! | [`run`] | specs, events, run directories, checkpoints |
 //! | [`rng`] | named random streams |
@@ -25,4 +26,5 @@ pub use rdarts_rng as rng;
 pub use rdarts_run as run;
 pub use rdarts_search as search;
 pub use rdarts_space as space;
+pub use rdarts_study as study;
 pub use rdarts_train as train;

@@ -9,7 +9,7 @@ use super::{KEPT, Training};
 use crate::error::TrainError;
 use crate::images::{as_batch, augment};
 use crate::job::{Job, Length, Measured, Measuring, Next, Verdict};
-use crate::model::Model;
+use crate::model::{About, FORMAT, Model};
 use crate::optim::{Sgd, clip_global_norm};
 use crate::schedule::cosine_lr;
 use crate::state::{Packed, Position, State, Step, Unpacked};
@@ -272,7 +272,7 @@ impl Job for Training {
             per_class: test.per_class(),
             confusion: test.confusion.clone(),
         };
-        let model = Model::new(self, network, &finished);
+        let model = Model::new(self.about(&finished), network.0, network.1);
         dir.write_model(&model.to_bytes()).map_err(TrainError::failed)?;
         let json = serde_json::to_value(&self.genotype).expect("a genotype is JSON");
         dir.write_genotype(&self.genotype.to_string(), &json).map_err(TrainError::failed)?;
@@ -308,6 +308,27 @@ impl Training {
     fn evaluator(&self, (weights, running): (&[f32], &[f32])) -> Evaluator<f32> {
         let running: Vec<f64> = running.iter().map(|v| f64::from(*v)).collect();
         Evaluator::discrete(&self.net, &self.engine, weights, &running)
+    }
+
+    /// What the file of a model says of itself.
+    fn about(&self, finished: &TrainFinished) -> About {
+        let (spec, data) = (&self.spec, &self.images.data);
+        About {
+            format: FORMAT,
+            version: env!("CARGO_PKG_VERSION").into(),
+            genotype: self.genotype.clone(),
+            cells: spec.network.cells,
+            channels: spec.network.channels,
+            classes: data.classes.clone(),
+            side: self.images.side(),
+            mean: data.mean.clone(),
+            std: data.std.clone(),
+            data: spec.data.images.name.clone(),
+            epoch: Some(finished.epoch),
+            valid_accuracy: finished.valid_accuracy,
+            n_test: Some(finished.n_test),
+            test_accuracy: Some(finished.test_accuracy),
+        }
     }
 
     fn rested(&self, best: usize) -> String {

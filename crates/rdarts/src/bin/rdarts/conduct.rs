@@ -30,6 +30,11 @@ pub fn set_threads(wanted: Option<usize>) -> Result<usize, Exit> {
     Ok(n)
 }
 
+/// The value of `--jobs`.
+pub fn jobs(text: &str) -> Result<usize, String> {
+    crate::exit::whole(text, 1, 64).map(|n| n as usize)
+}
+
 /// What computes: the CPU with the instruction set that RDARTS_ISA names, else the fastest; an unknown name is refused.
 pub fn engine() -> Result<Engine, Exit> {
     let available = Isa::available();
@@ -67,8 +72,8 @@ pub trait Conducted {
     /// What it is called: `search`.
     const WHAT: &'static str;
 
-    /// Its steps.
-    fn steps(&self) -> usize;
+    /// Its steps, of which a bar is shown; `None` if it shows its own.
+    fn steps(&self) -> Option<usize>;
 
     /// What computes.
     fn engine(&self) -> &Engine;

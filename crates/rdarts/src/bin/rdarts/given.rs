@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rdarts::data::{FOLDER, NAMES, Place, entry, escaped, outline, shape, shown};
+use rdarts::data::{FOLDER, NAMES, Place, entry, escaped, outline, recognise, shape, shown};
 use rdarts::run::{DataSpec, Reservation, RunError, Spec};
 use rdarts::train::SplitImages;
 use rdarts::train::images::{data_dir, data_options};
@@ -10,7 +10,6 @@ use rdarts::train::images::{data_dir, data_options};
 use crate::conduct::one_of;
 use crate::exit::Exit;
 use crate::progress::Reading;
-use crate::verbs::data::set_at;
 
 /// The help of `--preset`; `default` is the one of a run that says nothing.
 pub fn preset_help<S: Spec>(default: &str) -> String {
@@ -79,6 +78,17 @@ pub fn data(name: Option<&String>, dir: Option<&String>) -> Result<(Option<Strin
         (Some(path), None) => Ok((Some(set_at(Path::new(path))?.to_string()), Some(path.clone()))),
         (None, dir) => Ok((name.cloned(), dir.cloned())),
     }
+}
+
+/// The data set at a path: a named set if its files are there, else a folder of images.
+pub fn set_at(path: &Path) -> Result<&'static str, Exit> {
+    if path.is_file() {
+        let shown = shown(path);
+        return Err(Exit::Input(format!(
+            "`{shown}` is a file: name the directory that holds the images or the set's files"
+        )));
+    }
+    recognise(path).map(|name| name.unwrap_or(FOLDER)).map_err(Exit::from)
 }
 
 /// The directory of the data as it can be found again from anywhere, by `resume` and `hessian` too.

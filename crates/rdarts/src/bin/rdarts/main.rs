@@ -16,12 +16,14 @@ mod searches;
 
 mod trainings;
 
+mod portfolios;
+
 mod verbs;
 
 use clap::{Parser, Subcommand};
 
 use crate::exit::{Exit, lost_output, say};
-use crate::verbs::{bench, data, hessian, resume, search, train};
+use crate::verbs::{bench, data, hessian, resume, robust, search, train};
 
 // Activations are large and short-lived: the system's allocator gives them back and faults them in again.
 #[global_allocator]
@@ -33,7 +35,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// eigenvalue of the Hessian of the validation loss with respect to the architecture, and stops before the search
 /// degenerates (darts-es) or regularises harder and goes back (darts-ada).
 ///
-/// Start with `rdarts search`: a small search on embedded images, one to three minutes on two cores.
+/// Start with `rdarts robust`: on embedded images, or on a folder of yours with --data DIR, a few searches, the choice of
+/// the best of what they find, and its training, in some minutes. `search`, `train`, `predict`, `test` and `export` are
+/// its parts and what comes after; `resume` goes on with whatever was stopped.
 #[derive(Parser)]
 #[command(name = "rdarts", version, arg_required_else_help = true)]
 struct Cli {
@@ -43,6 +47,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    Robust(robust::Args),
     Search(search::Args),
     Train(train::Args),
     Resume(resume::Args),
@@ -54,6 +59,7 @@ enum Verb {
 fn main() -> std::process::ExitCode {
     let verb = Cli::parse().verb;
     let done = signals::fail_writes_beyond_the_limit().and_then(|()| match verb {
+        Verb::Robust(args) => robust::run(args),
         Verb::Search(args) => search::run(args),
         Verb::Train(args) => train::run(args),
         Verb::Resume(args) => resume::run(args),

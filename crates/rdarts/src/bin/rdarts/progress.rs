@@ -55,9 +55,10 @@ impl Pace {
 const LINE_EVERY: Duration = Duration::from_secs(60);
 
 impl Shown {
-    /// For a search of so many steps; `quiet` shows nothing.
-    pub fn new(quiet: bool, total: usize) -> Self {
-        let on_terminal = std::io::stderr().is_terminal() && !quiet;
+    /// For a run of so many steps, without a bar if none are named; `quiet` shows nothing.
+    pub fn new(quiet: bool, total: Option<usize>) -> Self {
+        let on_terminal = std::io::stderr().is_terminal() && !quiet && total.is_some();
+        let total = total.unwrap_or(0);
         Self {
             bar: on_terminal.then(|| {
                 let bar = ProgressBar::new(total as u64);
@@ -218,6 +219,53 @@ impl Shown {
     }
 }
 
+/// What runs side by side show: plain lines with the name of the run.
+pub struct Named {
+    name: String,
+    quiet: bool,
+}
+
+impl Named {
+    /// For the run of a name.
+    pub fn new(name: &str, quiet: bool) -> Self {
+        Self { name: name.into(), quiet }
+    }
+
+    fn line(&self, text: &str) {
+        if !self.quiet {
+            say!("{}: {text}", self.name);
+        }
+    }
+}
+
+impl Observer for Named {
+    fn step(&mut self, _: &Progress) {}
+
+    fn phase(&mut self, _: &'static str) {}
+
+    fn event(&mut self, event: &Event) {
+        match event {
+            Event::Epoch(r) => self.line(&format!(
+                "epoch {}, loss {:.4}, eigenvalue {}",
+                r.epoch,
+                r.train_loss,
+                r.eigenvalue.map_or("-".into(), |v| format!("{v:.4}"))
+            )),
+            Event::TrainEpoch(r) => self.line(&format!(
+                "epoch {}, loss {:.4}, held-out accuracy {}",
+                r.epoch,
+                r.train_loss,
+                percent(r.valid_accuracy)
+            )),
+            _ => {}
+        }
+    }
+
+    fn news(&mut self, epoch: usize, reason: &str) {
+        self.line(&format!("after epoch {epoch}: {reason}"));
+    }
+}
+
 /// A fraction in per cent.
 fn percent(v: Option<f64>) -> String {
     v.map_or("-".into(), |v| format!("{:.1}%", 100.0 * v))
@@ -315,7 +363,7 @@ mod tests {
 
     #[test]
     fn the_time_left_counts_what_is_measured_after_epochs_and_the_rate_does_not() {
-        let mut shown = Shown::new(true, 40);
+        let mut shown = Shown::new(true, Some(40));
         assert_eq!((shown.rate().as_str(), shown.time_left().as_str()), ("-", "unknown"));
         (shown.done, shown.epochs_left, shown.images) = (Some(20), 2, 640);
         shown.training = Pace { n: 10, seconds: 5.0 };
@@ -334,7 +382,7 @@ mod tests {
 
     #[test]
     fn the_first_step_after_a_resumption_or_rollback_counts_no_time() {
-        let mut shown = Shown::new(true, 40);
+        let mut shown = Shown::new(true, Some(40));
         shown.step(&at(1, 5));
         assert_eq!((shown.training.n, shown.images), (0, 0));
         shown.step(&at(1, 6));

@@ -24,8 +24,8 @@ impl Conducted for Searching<'_> {
     type Found = Found;
     const WHAT: &'static str = "search";
 
-    fn steps(&self) -> usize {
-        self.0.spec.search.epochs * self.0.steps_per_epoch()
+    fn steps(&self) -> Option<usize> {
+        Some(self.0.spec.search.epochs * self.0.steps_per_epoch())
     }
 
     fn engine(&self) -> &Engine {

@@ -22,8 +22,8 @@ impl Conducted for TrainingRun<'_> {
     type Found = Trained;
     const WHAT: &'static str = "training";
 
-    fn steps(&self) -> usize {
-        self.0.spec.train.epochs * self.0.steps_per_epoch()
+    fn steps(&self) -> Option<usize> {
+        Some(self.0.spec.train.epochs * self.0.steps_per_epoch())
     }
 
     fn engine(&self) -> &Engine {

@@ -1,5 +1,7 @@
 //! The verbs, one file each.
 
+pub mod robust;
+
 pub mod search;
 
 pub mod train;

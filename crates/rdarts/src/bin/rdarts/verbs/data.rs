@@ -8,9 +8,10 @@ mod list;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use rdarts::data::{FOLDER, NAMES, entry, recognise, shown};
+use rdarts::data::{FOLDER, NAMES, entry, shown};
 
 use crate::exit::Exit;
+use crate::given::set_at;
 
 /// Data sets: list them, look into one, check its files, fetch it
 ///
@@ -72,17 +73,6 @@ impl Which {
         }
         Ok((set_at(path)?, Some(path.to_owned())))
     }
-}
-
-/// The data set at a path: a named set if its files are there, else a folder of images.
-pub fn set_at(path: &Path) -> Result<&'static str, Exit> {
-    if path.is_file() {
-        let shown = shown(path);
-        return Err(Exit::Input(format!(
-            "`{shown}` is a file: name the directory that holds the images or the set's files"
-        )));
-    }
-    recognise(path).map(|name| name.unwrap_or(FOLDER)).map_err(Exit::from)
 }
 
 /// What a data set is called: a folder by the name of its directory.

@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use rdarts::data::shown;
-use rdarts::run::{RunDir, RunError, RunView, SearchSpec, Spec, TrainSpec};
+use rdarts::run::{RobustSpec, RunDir, RunError, RunView, SearchSpec, Spec, TrainSpec};
+use rdarts::study::portfolio::Hands;
 use rdarts::train::resume;
 
-use crate::conduct::{conduct, engine, set_threads};
+use crate::conduct::{conduct, engine, jobs, set_threads};
 use crate::exit::{Exit, say};
 use crate::given::data_name;
+use crate::portfolios;
 use crate::searches::{Searching, reopen};
 use crate::trainings::{self, TrainingRun};
 
@@ -27,6 +29,9 @@ pub struct Args {
     /// Threads that compute [default: all processors]
     #[arg(long)]
     threads: Option<usize>,
+    /// Runs of a portfolio side by side, each with its share of the threads
+    #[arg(long, default_value_t = 1, value_parser = jobs)]
+    jobs: usize,
     /// Print the result as one JSON object and nothing else
     #[arg(long)]
     json: bool,
@@ -36,6 +41,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
     match RunView::open(&args.dir)?.kind() {
         TrainSpec::KIND => training(args),
+        RobustSpec::KIND => robust(args),
         _ => search(args),
     }
 }
@@ -47,6 +53,17 @@ fn open<S: Spec>(args: &Args) -> Result<RunDir, Exit> {
         return Err(RunError::Finished { path: args.dir.clone() }.into());
     }
     Ok(dir)
+}
+
+fn robust(args: Args) -> Result<ExitCode, Exit> {
+    let mut dir = open::<RobustSpec>(&args)?;
+    let engine = engine()?;
+    let threads = set_threads(args.threads)?;
+    let portfolio = portfolios::reopen(dir.view(), args.data_dir.as_deref(), engine, args.json)?;
+    if !args.json {
+        say!("Portfolio on {}: resuming {}", data_name(&portfolio.spec.data.images), shown(&args.dir));
+    }
+    portfolios::carry_out(&portfolio, &mut dir, Hands { jobs: args.jobs, threads }, args.json)
 }
 
 fn training(args: Args) -> Result<ExitCode, Exit> {

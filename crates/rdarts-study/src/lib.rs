@@ -1,0 +1,16 @@
+//! Studies: many searches and trainings as one run.
+//!
+//! A [`portfolio`] is R-DARTS ("Understanding and Robustifying Differentiable Architecture Search", section 5.3): several
+//! searches with different regularisation, a short training of what each has found, the choice of the best on held-out
+//! images, and its whole training beside baselines. Every search and training is a run of its own in the directory
+//! `members`, which can be read, resumed and trained further by itself.
+//!
+//! Reading order: `members` (one run within the study), [`plan`] (how long it takes), [`portfolio`].
+
+mod members;
+
+pub mod plan;
+
+pub mod portfolio;
+
+pub use portfolio::{Audience, Baseline, Member, Portfolio, Report};

@@ -1,0 +1,186 @@
+//! A portfolio as the program tells of it: opened again, carried out, and how it ended.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+
+use rdarts::data::{escaped, shown};
+use rdarts::net::Engine;
+use rdarts::run::{Event, RobustSpec, RunDir, RunView, for_shell};
+use rdarts::search::open_space;
+use rdarts::study::portfolio::Hands;
+use rdarts::study::{Audience, Portfolio, Report};
+use rdarts::train::{KnownSets, Observer, Outcome, TrainError};
+use serde_json::json;
+
+use crate::conduct::{Conducted, conduct, count};
+use crate::exit::{Exit, out, say};
+use crate::given::data_name;
+use crate::progress::{Named, Reading, Shown};
+use crate::trainings::millions;
+
+/// A portfolio that is conducted.
+struct PortfolioRun<'a>(&'a Portfolio);
+
+impl Conducted for PortfolioRun<'_> {
+    type Found = Report;
+    const WHAT: &'static str = "portfolio";
+
+    fn steps(&self) -> Option<usize> {
+        None
+    }
+
+    fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    fn data_dirs(&self, dir: &RunDir) -> Result<[String; 2], Exit> {
+        Ok([self.0.spec.data.images.dir.clone(), dir.view().spec::<RobustSpec>()?.data.images.dir])
+    }
+
+    fn tell(&self, path: &Path, found: &Report, _: &[Event]) {
+        tell(self.0, path, found);
+    }
+
+    fn as_json(&self, path: &Path, found: &Report, _: &[Event]) -> serde_json::Value {
+        let members: Vec<_> = found
+            .members
+            .iter()
+            .map(|m| json!({ "found": m.found, "short_training": m.short, "refused": m.refused }))
+            .collect();
+        json!({
+            "directory": path.display().to_string(),
+            "model": path.join("model.safetensors").display().to_string(),
+            "members": members,
+            "chosen": found.chosen,
+            "result": found.finished,
+            "test": found.test,
+            "baselines": found.baselines,
+        })
+    }
+}
+
+/// Shows the runs of a portfolio.
+struct Stage {
+    quiet: bool,
+    /// Whether runs go side by side: then their lines carry their names.
+    together: bool,
+}
+
+impl Audience for Stage {
+    fn begin(&self, name: &str, steps: usize) -> Box<dyn Observer + Send + '_> {
+        if self.together {
+            return Box::new(Named::new(name, self.quiet));
+        }
+        if !self.quiet {
+            say!("");
+            say!("{name}");
+        }
+        Box::new(Shown::new(self.quiet, Some(steps)))
+    }
+
+    fn say(&self, text: &str) {
+        if !self.quiet {
+            say!("{text}");
+        }
+    }
+}
+
+/// The portfolio of a run as the run recorded it, with its images from `data_dir` if they are not where they were.
+pub fn reopen(view: &RunView, data_dir: Option<&Path>, engine: Engine, quiet: bool) -> Result<Portfolio, Exit> {
+    let mut spec: RobustSpec = view.spec_of_sets(&KnownSets)?;
+    if let Some(dir) = data_dir {
+        spec.data.images.dir = dir.display().to_string();
+    }
+    let space = match view.space()? {
+        Some(text) => {
+            let name = shown(view.path().join("space.toml"));
+            rdarts::space::Space::from_toml(&text, &name).map_err(Exit::input)?
+        }
+        None => open_space(&spec.space.name)?,
+    };
+    let reading = Reading::new(quiet);
+    let portfolio = Portfolio::new(spec, space, engine, &reading)?;
+    reading.end();
+    Ok(portfolio)
+}
+
+/// Carries a portfolio out in its directory and tells how it ended.
+pub fn carry_out(portfolio: &Portfolio, dir: &mut RunDir, hands: Hands, json: bool) -> Result<ExitCode, Exit> {
+    let stage = Stage { quiet: json, together: hands.jobs > 1 };
+    let body = |dir: &mut RunDir, _: &mut Shown, stop: &AtomicBool| -> Result<Outcome<Report>, TrainError> {
+        if dir.view().space()?.is_none() {
+            dir.write_space(&portfolio.space.to_toml())?;
+        }
+        Ok(match portfolio.carry_out(dir, hands, &stage, stop)? {
+            Some(report) => Outcome::Finished(report),
+            None => Outcome::Interrupted { epoch: 0, step: 0 },
+        })
+    };
+    conduct(&PortfolioRun(portfolio), dir, hands.threads, json, body)
+}
+
+/// The account for people.
+fn tell(portfolio: &Portfolio, path: &Path, report: &Report) {
+    let (spec, finished) = (&portfolio.spec, &report.finished);
+    let percent = |v: f64| format!("{:.2} %", 100.0 * v);
+    out!("");
+    out!(
+        "{} on {} in space {}, each of what they found trained for {}:",
+        count(report.members.len(), "search").replace("searchs", "searches"),
+        data_name(&spec.data.images),
+        portfolio.space.name,
+        count(spec.train.short_epochs, "epoch")
+    );
+    out!("");
+    out!("{:<20} {:>6} {:>10} {:>14} {:>10}", "member", "epoch", "weights", "multiply-adds", "held out");
+    for member in &report.members {
+        let (found, short) = (&member.found, &member.short);
+        let mark = match &member.refused {
+            Some(why) => format!("  not allowed: {why}"),
+            None if found.member == report.chosen.member => "  chosen".into(),
+            None => String::new(),
+        };
+        out!(
+            "{:<20} {:>6} {:>10} {:>14} {:>10}{mark}",
+            escaped(&found.label),
+            found.epoch,
+            found.n_params,
+            millions(found.macs),
+            percent(short.valid_accuracy)
+        );
+    }
+    out!("");
+    out!("{}", report.chosen.reason);
+    out!("{}", finished.genotype);
+    out!("");
+    out!("Trained for up to {}, tested on {} images:", count(spec.train.whole.epochs, "epoch"), report.test.n_test);
+    out!("");
+    out!("{:<20} {:>10} {:>10} {:>10}", "cell", "weights", "held out", "test");
+    let row = |name: &str, n: usize, valid: f64, test: f64| {
+        out!("{name:<20} {n:>10} {:>10} {:>10}", percent(valid), percent(test));
+    };
+    row("chosen", finished.n_params, finished.valid_accuracy, finished.test_accuracy);
+    for b in &report.baselines {
+        row(&b.name, b.n_params, b.valid_accuracy, b.test_accuracy);
+    }
+    let n = report.test.n_test as f64;
+    let half = 196.0 * (finished.test_accuracy * (1.0 - finished.test_accuracy) / n).sqrt();
+    out!("");
+    out!(
+        "Test accuracies of {} images are sure to about +-{half:.1} points (95 %); one seed each says little of small \
+         differences.",
+        report.test.n_test
+    );
+    let path = for_shell(path);
+    out!("");
+    out!("Run directory: {path} (model.safetensors is the trained network, genotype.txt its cell;");
+    out!("members/ has every search and training as a run of its own, with its model)");
+    out!("Next:");
+    out!("  rdarts predict {path} PICTURE...");
+    out!("      classes of pictures of yours");
+    out!("  rdarts export {path} --to onnx");
+    out!("      a file for other programs");
+    out!("  rdarts train {path} --epochs {}", 5 * spec.train.whole.epochs);
+    out!("      the same cell for longer");
+}

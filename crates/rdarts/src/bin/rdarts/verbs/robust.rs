@@ -1,0 +1,265 @@
+//! `rdarts robust`: a portfolio of searches, the choice, and the training of what was chosen, in a new run directory.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use rdarts::data::{FOLDER, shown};
+use rdarts::run::{RobustSpec, Spec, SpecError, Vary, read_text};
+use rdarts::search::open_space;
+use rdarts::space::Space;
+use rdarts::study::Portfolio;
+use rdarts::study::plan::{self, Pace};
+use rdarts::study::portfolio::Hands;
+use rdarts::train::KnownSets;
+
+use crate::conduct::{count, engine, jobs, one_of, set_threads};
+use crate::exit::{Exit, say, whole};
+use crate::given::{
+    cache_file, data, data_directory, data_help, data_name, decide_shape, is_within, preset_help, quote, reserve,
+};
+use crate::portfolios::carry_out;
+use crate::progress::{Reading, duration};
+
+/// From images to a trained network: several searches, the best of what they find, its training
+///
+/// R-DARTS: searches that differ in their regularisation (or seed), a short
+/// training of each cell that they find, the choice of the best on held-out
+/// images, and its training in full, beside a random, an all-skip and an
+/// all-sep-conv cell of the same size. Without arguments small, on embedded
+/// images, a few minutes on two cores.
+///
+/// Examples:
+///   rdarts robust
+///       some minutes on two cores: three searches in space S2, fashion-mini
+///   rdarts robust --data ./my-images
+///       your pictures, a directory a class; then `rdarts predict` and `export`
+///   rdarts robust --data ./my-images --hours 2
+///       as much as two hours allow
+///   rdarts robust --preset paper --data cifar10
+///       R-DARTS(L2) as published: weeks on a CPU
+///   rdarts robust --vary seed --values 1,2,3,4
+///
+/// Ctrl-C saves; `rdarts resume` goes on with whatever was under way, to the
+/// same bits. Every search and training is a run of its own in the directory
+/// `members`.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// Spec file (TOML); keys it does not name come from its `preset` (or from `paper`)
+    spec: Option<PathBuf>,
+    #[arg(long, help = preset_help::<RobustSpec>(DEMO))]
+    preset: Option<String>,
+    /// Sets one key of the spec, for example portfolio.valid_fraction=0.2; may be given often
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    #[arg(long, help = format!("Search space: {}, or a TOML file (space.name)", Space::NAMES.join(", ")))]
+    space: Option<String>,
+    #[arg(long, help = data_help())]
+    data: Option<String>,
+    /// Directory of the data set (data.dir)
+    #[arg(long)]
+    data_dir: Option<String>,
+    #[arg(long, help = format!("What the searches differ in: {} (portfolio.vary)", one_of(Vary::NAMES)))]
+    vary: Option<String>,
+    /// Its value in each search, separated by commas (portfolio.values)
+    #[arg(long, allow_negative_numbers = true)]
+    values: Option<String>,
+    /// Seed of everything random (seed)
+    #[arg(long, allow_negative_numbers = true, value_parser = |text: &str| whole(text, 0, i64::MAX as u64))]
+    seed: Option<u64>,
+    /// Fits the epochs of searches and trainings to so many hours on this machine
+    #[arg(long, allow_negative_numbers = true, value_parser = hours)]
+    hours: Option<f64>,
+    /// Largest number of weights that may be chosen (portfolio.max_params)
+    #[arg(long, allow_negative_numbers = true, value_parser = |text: &str| whole(text, 1, i64::MAX as u64))]
+    max_params: Option<u64>,
+    /// Largest number of multiply-adds of an image that may be chosen (portfolio.max_macs)
+    #[arg(long, allow_negative_numbers = true, value_parser = |text: &str| whole(text, 1, i64::MAX as u64))]
+    max_macs: Option<u64>,
+    /// Runs side by side, each with its share of the threads; changes the speed, never the result
+    #[arg(long, default_value_t = 1, value_parser = jobs)]
+    jobs: usize,
+    /// Threads that compute; changes the speed, never the result [default: all processors]
+    #[arg(long)]
+    threads: Option<usize>,
+    /// The run directory itself, new or empty [default: runs/robust-DATA-SEED, numbered if taken]
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Print the result as one JSON object and nothing else
+    #[arg(long)]
+    json: bool,
+}
+
+/// The preset of a portfolio that says nothing.
+const DEMO: &str = "demo";
+
+fn hours(text: &str) -> Result<f64, String> {
+    let value = text.parse::<f64>().ok().filter(|hours| (0.001..=100_000.0).contains(hours));
+    value.ok_or_else(|| "a number of hours from 0.001 to 100000, such as 1.5".to_string())
+}
+
+/// Runs the verb.
+pub fn run(args: Args) -> Result<ExitCode, Exit> {
+    let engine = engine()?;
+    let threads = set_threads(args.threads)?;
+    let mut overrides = overrides(&args)?;
+    let file = match &args.spec {
+        Some(path) => Some((shown(path), read_text("spec", path).map_err(SpecError::from)?)),
+        None => None,
+    };
+    let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
+    let mut spec = resolve(&args, file, &overrides)?;
+    let space = open_space(&spec.space.name)?;
+    // Before images are read, which may take long; all that follows may fail and leaves nothing behind then.
+    let mut reserved = Some(reserve(args.out.as_deref(), &run_name(&spec))?);
+    let path = reserved.as_ref().map_or_else(PathBuf::new, |reserved| reserved.path().to_path_buf());
+    if is_within(&path, &spec.data.images.dir) {
+        // An empty directory among those of the images would be taken for a class.
+        reserved = None;
+    }
+    if decide_shape(&mut overrides, &spec.data.images, args.json)? {
+        spec = resolve(&args, file, &overrides)?;
+    }
+    let reading = Reading::new(args.json);
+    let mut portfolio = Portfolio::new(spec, space, engine, &reading)?;
+    reading.end();
+    plan(&args, file, &overrides, &mut portfolio)?;
+    let reserved = match reserved {
+        Some(reserved) => reserved,
+        None => reserve(args.out.as_deref(), &run_name(&portfolio.spec))?,
+    };
+    let path = reserved.path().to_path_buf();
+    let mut dir = reserved.fill(&portfolio.spec)?;
+    if !args.json {
+        announce(&portfolio, &path, threads);
+    }
+    carry_out(&portfolio, &mut dir, Hands { jobs: args.jobs, threads }, args.json)
+}
+
+/// The keys that say how long a portfolio is.
+const LENGTHS: [&str; 3] = ["search.epochs", "train.short_epochs", "train.epochs"];
+
+/// Fits the plan to the images and to the hours that are asked for; it is fixed then.
+fn plan(args: &Args, file: Option<(&str, &str)>, overrides: &[String], portfolio: &mut Portfolio) -> Result<(), Exit> {
+    let named = |key: &&str| RobustSpec::is_named(key, file, overrides);
+    let mut theirs = Vec::new();
+    for key in &LENGTHS {
+        if named(key)? {
+            theirs.push(*key);
+        }
+    }
+    if portfolio.spec.preset == DEMO
+        && theirs.is_empty()
+        && args.hours.is_none()
+        && plan::fit_to_images(&mut portfolio.spec, portfolio.sizes)
+        && !args.json
+    {
+        say!("There are only {} training images, so that epochs are short: there are more of them.", portfolio.sizes.n);
+    }
+    let Some(hours) = args.hours else { return Ok(()) };
+    if let Some(key) = theirs.first() {
+        return Err(Exit::Input(format!(
+            "--hours decides how many epochs there are, but {key} is set too: leave one of the two out"
+        )));
+    }
+    let Portfolio { spec, space, engine, sizes } = portfolio;
+    let Pace { search, training } = plan::measure(spec, space, *sizes, engine);
+    let pace = Pace { search, training };
+    let takes = plan::fit_to_budget(spec, *sizes, pace, 3600.0 * hours);
+    if !args.json {
+        say!(
+            "A search step takes {:.3} s here and a training step {:.3} s: a plan for {hours} hours, which should take {}.",
+            search,
+            training,
+            duration(takes)
+        );
+        if takes > 3600.0 * hours {
+            say!("warning: even the smallest plan is longer than that; fewer --values or smaller networks take less");
+        }
+    }
+    Ok(())
+}
+
+/// What the flags set, the last one counts.
+fn overrides(args: &Args) -> Result<Vec<String>, Exit> {
+    let (name, dir) = data(args.data.as_ref(), args.data_dir.as_ref())?;
+    let values = [
+        args.space.as_deref().map(quote),
+        name.as_deref().map(quote),
+        dir.as_deref().map(quote),
+        args.vary.as_deref().map(quote),
+        args.values.as_ref().map(|values| format!("[{}]", values.trim_matches(['[', ']']))),
+        args.seed.map(|v| v.to_string()),
+        args.max_params.map(|v| v.to_string()),
+        args.max_macs.map(|v| v.to_string()),
+    ];
+    let mut overrides = args.overrides.clone();
+    let flags = FLAGS.iter().zip(values);
+    overrides.extend(flags.filter_map(|((_, key), value)| value.map(|v| format!("{key}={v}"))));
+    Ok(overrides)
+}
+
+/// The arguments that set a key of the spec.
+const FLAGS: [(&str, &str); 8] = [
+    ("--space", "space.name"),
+    ("--data", "data.name"),
+    ("--data-dir", "data.dir"),
+    ("--vary", "portfolio.vary"),
+    ("--values", "portfolio.values"),
+    ("--seed", "seed"),
+    ("--max-params", "portfolio.max_params"),
+    ("--max-macs", "portfolio.max_macs"),
+];
+
+/// The argument that an override was made of, if the user has not written it as `--set` too.
+fn flag_of(args: &Args, text: &str) -> Option<&'static str> {
+    let (key, _) = text.split_once('=')?;
+    let is_own = !args.overrides.iter().any(|own| own == text);
+    FLAGS.iter().find(|(_, known)| is_own && *known == key).map(|(flag, _)| *flag)
+}
+
+fn resolve(args: &Args, file: Option<(&str, &str)>, overrides: &[String]) -> Result<RobustSpec, Exit> {
+    let preset = args.preset.as_deref().or(if args.spec.is_none() { Some(DEMO) } else { None });
+    let resolved = RobustSpec::resolve_text(preset, file, overrides, &KnownSets);
+    let mut spec = resolved.map_err(|e| e.of_flags(|text| flag_of(args, text)))?;
+    spec.data.images.dir = data_directory(&spec.data.images)?;
+    spec.data.images.cache = cache_file(&spec.data.images.cache)?;
+    Ok(spec)
+}
+
+/// robust-DATA-SEED.
+fn run_name(spec: &RobustSpec) -> String {
+    format!("robust-{}-{}", data_name(&spec.data.images), spec.seed)
+}
+
+fn announce(portfolio: &Portfolio, path: &Path, threads: usize) {
+    let (spec, sizes) = (&portfolio.spec, portfolio.sizes);
+    let whole = if spec.portfolio.baselines { "it and three baselines" } else { "it" };
+    say!(
+        "{} of {} in space {} on {} (preset {}), which differ in {}; what they find is trained for {}, the best of it on \
+         held-out images chosen, and {whole} trained for {}",
+        if spec.members() == 1 { "One search".to_string() } else { format!("{} searches", spec.members()) },
+        count(spec.search.epochs, "epoch"),
+        portfolio.space.name,
+        data_name(&spec.data.images),
+        spec.preset,
+        match spec.portfolio.vary {
+            Vary::L2 => "the L2 factor of the weights",
+            Vary::DropPath => "drop path",
+            Vary::Seed => "their seed",
+        },
+        count(spec.train.short_epochs, "epoch"),
+        count(spec.train.whole.epochs, "epoch"),
+    );
+    let what = if spec.data.images.name == FOLDER { "pictures of the folder" } else { "training images" };
+    let [h, w] = sizes.side;
+    let [cells, channels] = [spec.train_network.cells, spec.train_network.channels];
+    say!(
+        "{} {what} of {h}x{w} pixels in {}; networks of {channels} channels and {cells} cells; {} ({}); run directory {}",
+        sizes.n,
+        count(sizes.classes, "class").replace("classs", "classes"),
+        count(threads, "thread"),
+        portfolio.engine.kernels.isa().name(),
+        shown(path),
+    );
+}
