@@ -131,11 +131,15 @@ pub fn conduct<C: Conducted>(
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Interrupted { epoch, step } => {
-            let path = dir.path().display();
+            // What shows no bar of its own has no epochs of its own.
+            let (place, interrupted) = match run.steps() {
+                Some(_) => (format!(" in epoch {epoch} after step {step}"), json!({ "epoch": epoch, "step": step })),
+                None => (String::new(), json!({})),
+            };
             if json {
-                out!("{}", json!({ "interrupted": { "epoch": epoch, "step": step }, "directory": path.to_string() }));
+                out!("{}", json!({ "interrupted": interrupted, "directory": dir.path().display().to_string() }));
             }
-            say!("Stopped in epoch {epoch} after step {step} and saved. Go on with `{again}`.");
+            say!("Stopped{place} and saved. Go on with `{again}`.");
             Ok(ExitCode::from(INTERRUPTED))
         }
     }

@@ -116,6 +116,12 @@ impl Shown {
     }
 }
 
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 impl Observer for Shown {
     fn step(&mut self, p: &Progress) {
         let took = std::mem::replace(&mut self.last, Instant::now()).elapsed();

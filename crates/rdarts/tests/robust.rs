@@ -1,0 +1,225 @@
+//! `rdarts robust` and `rdarts train` as their users run them: to the end, killed in every stage, on a full disk, twice in
+//! one directory.
+
+#![cfg(unix)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant, SystemTime};
+
+mod common;
+
+use common::{rdarts, run, text};
+
+/// Two searches and five trainings of a second or two together.
+const TINY: [&str; 30] = [
+    "--values",
+    "0.0003,0.0081",
+    "--threads",
+    "2",
+    "--set",
+    "network.channels=2",
+    "--set",
+    "network.cells=3",
+    "--set",
+    "search.batch=16",
+    "--set",
+    "search.epochs=3",
+    "--set",
+    "data.limit=96",
+    "--set",
+    "data.size=14",
+    "--set",
+    "hessian.batches=1",
+    "--set",
+    "train_network.channels=2",
+    "--set",
+    "train_network.cells=3",
+    "--set",
+    "train.batch=16",
+    "--set",
+    "train.short_epochs=2",
+    "--set",
+    "train.epochs=3",
+    "--set",
+    "data.valid_limit=32",
+];
+
+fn robust(dir: &Path, out: &str, more: &[&str]) -> std::process::Output {
+    run(dir, &[&["robust", "--out", out], &TINY[..], more].concat())
+}
+
+/// All files whose bits count: the events and results of the portfolio and of every run in it.
+fn result(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut add = |dir: &Path, prefix: &Path| {
+        for name in ["events.jsonl", "model.safetensors", "genotype.txt", "DONE"] {
+            if let Ok(bytes) = std::fs::read(dir.join(name)) {
+                files.insert(prefix.join(name), bytes);
+            }
+        }
+    };
+    add(dir, Path::new(""));
+    for member in std::fs::read_dir(dir.join("members")).unwrap() {
+        let member = member.unwrap().path();
+        add(&member, Path::new(member.file_name().unwrap()));
+    }
+    files
+}
+
+/// When each run in a portfolio was marked as done.
+fn done(dir: &Path) -> BTreeMap<PathBuf, SystemTime> {
+    let members = std::fs::read_dir(dir.join("members")).into_iter().flatten();
+    let file = members.map(|member| member.unwrap().path().join("DONE"));
+    file.filter_map(|file| Some((file.clone(), file.metadata().ok()?.modified().ok()?))).collect()
+}
+
+#[test]
+fn a_portfolio_tells_its_members_the_choice_and_the_baselines() {
+    let tmp = tempfile::tempdir().unwrap();
+    let out = robust(tmp.path(), "run", &[]);
+    let shown = text(&out.stdout);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    for words in [
+        "L2 0.0003",
+        "L2 0.0081",
+        "chosen",
+        "random",
+        "all-skip",
+        "all-sep-conv",
+        "rdarts predict run",
+        "Genotype(normal",
+    ] {
+        assert!(shown.contains(words), "`{words}` is not in:\n{shown}");
+    }
+    let again = robust(tmp.path(), "json", &["--json", "--jobs", "2"]);
+    let json: serde_json::Value = serde_json::from_slice(&again.stdout).unwrap();
+    let members = json["members"].as_array().unwrap();
+    let accuracy = |m: &serde_json::Value| m["short_training"]["valid_accuracy"].as_f64().unwrap();
+    let best = members.iter().map(accuracy).fold(0.0, f64::max);
+    assert_eq!(accuracy(&members[json["chosen"]["member"].as_u64().unwrap() as usize]), best);
+    assert_eq!(json["baselines"].as_array().unwrap().len(), 3);
+    // Side by side or one after the other: the same bits.
+    assert!(result(&tmp.path().join("json")) == result(&tmp.path().join("run")));
+    // What is chosen keeps to its bounds.
+    let smallest = members.iter().map(|m| m["found"]["n_params"].as_u64().unwrap()).min().unwrap();
+    let out = robust(tmp.path(), "small", &["--max-params", &(smallest - 1).to_string()]);
+    assert_eq!(out.status.code(), Some(2), "{}", text(&out.stderr));
+    assert!(text(&out.stderr).contains("none of the 2 cells"), "{}", text(&out.stderr));
+    // Any of its runs can be trained further by itself.
+    let out = run(tmp.path(), &["train", "run/members/search-1", "--epochs", "1", "--set", "data.limit=96", "--json"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+}
+
+#[test]
+fn killed_at_twenty_moments_a_portfolio_goes_on_to_the_same_bits_and_trains_nothing_twice() {
+    let tmp = tempfile::tempdir().unwrap();
+    let begin = Instant::now();
+    assert!(robust(tmp.path(), "whole", &[]).status.success());
+    let whole_time = begin.elapsed();
+    let whole = result(&tmp.path().join("whole"));
+    for moment in 0..20u32 {
+        let name = format!("killed-{moment}");
+        let args: Vec<&str> = ["robust", "--out", &name].iter().chain(&TINY).copied().collect();
+        let mut child = rdarts(tmp.path()).args(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let part = f64::from(moment) * 0.618_034 % 1.0;
+        std::thread::sleep(whole_time.mul_f64(part));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let dir = tmp.path().join(&name);
+        let before = done(&dir);
+        if !dir.join("spec.toml").exists() {
+            let again = run(tmp.path(), &args);
+            assert!(again.status.success(), "{}", text(&again.stderr));
+        } else if !dir.join("DONE").exists() {
+            let threads = ["1", "2", "3"][moment as usize % 3];
+            let jobs = ["1", "2"][moment as usize % 2];
+            let resumed = run(tmp.path(), &["resume", &name, "--threads", threads, "--jobs", jobs]);
+            assert!(resumed.status.success(), "moment {moment}: {}", text(&resumed.stderr));
+        }
+        assert!(result(&dir) == whole, "moment {moment} ({part:.2} of {whole_time:?}) differs");
+        let after = done(&dir);
+        assert!(
+            before.iter().all(|(file, time)| after[file] == *time),
+            "moment {moment}: a finished run was done again"
+        );
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}
+
+#[test]
+fn a_second_process_is_refused_and_an_interrupted_portfolio_says_how_to_go_on() {
+    let tmp = tempfile::tempdir().unwrap();
+    let args: Vec<&str> =
+        ["robust", "--out", "run"].iter().chain(&TINY).chain(&["--set", "search.epochs=500"]).copied().collect();
+    let child = rdarts(tmp.path()).args(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let begin = Instant::now();
+    while !tmp.path().join("run/members/search-0/checkpoints").exists() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "the first search never began");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    let second = run(tmp.path(), &["resume", "run"]);
+    assert_eq!(second.status.code(), Some(2));
+    assert!(text(&second.stderr).contains("locked by another process"), "{}", text(&second.stderr));
+    assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(out.status.code(), Some(130), "{}", text(&out.stderr));
+    assert!(text(&out.stderr).contains("Go on with `rdarts resume run`"), "{}", text(&out.stderr));
+}
+
+#[test]
+fn a_full_disk_ends_a_portfolio_with_a_sentence_and_it_goes_on_afterwards() {
+    let tmp = tempfile::tempdir().unwrap();
+    assert!(robust(tmp.path(), "whole", &[]).status.success());
+    let whole = result(&tmp.path().join("whole"));
+    // Files may not be larger than so many blocks of 512 or 1024 bytes: a checkpoint, a model, the events.
+    for (at, blocks) in [1, 8, 24, 64].into_iter().enumerate() {
+        let name = format!("limited-{at}");
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_rdarts"), "robust", "--out", &name]).args(TINY);
+        command.current_dir(tmp.path()).env("HOME", tmp.path()).env("XDG_DATA_HOME", tmp.path().join("share"));
+        let out = command.output().unwrap();
+        let said = text(&out.stderr);
+        if out.status.success() {
+            continue;
+        }
+        let sentences = said.lines().filter(|line| line.starts_with("error: ")).count();
+        assert_eq!((out.status.code(), sentences), (Some(1), 1), "{blocks} blocks: {said}");
+        let dir = tmp.path().join(&name);
+        let args: Vec<&str> = ["robust", "--out", &name].iter().chain(&TINY).copied().collect();
+        let again = match dir.join("spec.toml").exists() {
+            true => run(tmp.path(), &["resume", &name]),
+            false => run(tmp.path(), &args),
+        };
+        assert!(again.status.success(), "{blocks} blocks: {}", text(&again.stderr));
+        assert!(result(&dir) == whole, "{blocks} blocks: other bits");
+    }
+}
+
+#[test]
+fn networks_that_cannot_be_trained_are_refused_with_what_would_be_right() {
+    let tmp = tempfile::tempdir().unwrap();
+    let noise =
+        "Genotype(normal=[('noise', 0), ('skip_connect', 1)], normal_concat=[2], reduce=None, reduce_concat=None)";
+    let few = "Genotype(normal=[('skip_connect', 0)], normal_concat=[2], reduce=None, reduce_concat=None)";
+    let unknown = "Genotype(normal=[('sep_conv_3x4', 0), ('skip_connect', 1)], normal_concat=[2], reduce=None)";
+    std::fs::create_dir(tmp.path().join("empty")).unwrap();
+    for (network, words) in [
+        (noise, &["noise"][..]),
+        (few, &["two"]),
+        (unknown, &["sep_conv_3x4", "sep_conv_3x3"]),
+        ("DARTS_V3", &["DARTS_V3", "DARTS_V2", "all-skip"]),
+        ("./absent", &["absent"]),
+        ("empty", &["empty", "not a run directory"]),
+        ("random-s9-1", &["s9"]),
+    ] {
+        let out = run(tmp.path(), &["train", network]);
+        let said = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(2), "{network}: {said}");
+        assert!(words.iter().all(|word| said.contains(word)), "{network}: {said}");
+        assert!(!tmp.path().join("runs").exists(), "{network} left something behind");
+    }
+}
