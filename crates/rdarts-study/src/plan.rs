@@ -49,16 +49,18 @@ pub struct Pace {
 }
 
 /// Steps that make a search, a short and a whole training worth while; fewer images make more epochs of them.
-const ENOUGH: [usize; 3] = [200, 160, 480];
+const ENOUGH: [usize; 3] = [60, 60, 300];
 /// As far as epochs are raised for it.
 const MOST_EPOCHS: usize = 60;
 
 /// Raises the epochs of a small plan where there are so few images that its trainings would hardly begin; true if it did.
+/// The curvature is measured as often as before, since it costs as much after a short epoch as after a long one.
 pub fn fit_to_images(spec: &mut RobustSpec, sizes: Sizes) -> bool {
     let before = spec.clone();
     let [search, training] = steps_per_epoch(spec, sizes);
     let enough = |epochs: usize, steps: usize, wanted: usize| epochs.max(wanted.div_ceil(steps).min(MOST_EPOCHS));
     spec.search.epochs = enough(spec.search.epochs, search, ENOUGH[0]);
+    spec.hessian.every *= spec.search.epochs.div_ceil(before.search.epochs);
     spec.train.short_epochs = enough(spec.train.short_epochs, training, ENOUGH[1]);
     spec.train.whole.epochs = enough(spec.train.whole.epochs, training, ENOUGH[2]);
     *spec != before
@@ -182,7 +184,9 @@ mod tests {
         assert!(!fit_to_images(&mut spec, SIZES) && spec == demo());
         assert!(fit_to_images(&mut spec, Sizes { n: 300, ..SIZES }));
         let [search, training] = steps_per_epoch(&spec, Sizes { n: 300, ..SIZES });
-        assert!(spec.search.epochs * search >= 120 && spec.train.whole.epochs * training >= 200);
+        assert!(spec.search.epochs * search >= 60 && spec.train.whole.epochs * training >= 250);
+        let times = |spec: &RobustSpec| spec.search.epochs / spec.hessian.every;
+        assert!(times(&spec) <= times(&demo()) && spec.hessian.every > 1);
         assert!(spec.train.whole.epochs <= MOST_EPOCHS);
     }
 
