@@ -8,6 +8,7 @@
 //! | [`net`] | the supernet, its gradients and Hessian-vector products |
 //! | [`train`] | optimisers, schedules, the epoch loop |
 //! | [`search`] | the bilevel search, the dominant eigenvalue |
+//! | [`export`] | trained networks for other programs, and checkpoints of theirs |
 //! | [`monitor`] | the stopping rules |
 //! | [`run`] | specs, events, run directories, checkpoints |
 //! | [`rng`] | named random streams |
@@ -18,6 +19,7 @@
 //! ```
 
 pub use rdarts_data as data;
+pub use rdarts_export as export;
 pub use rdarts_kernels as kernels;
 pub use rdarts_monitor as monitor;
 pub use rdarts_net as net;

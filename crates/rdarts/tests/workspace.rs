@@ -19,7 +19,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("rdarts-data", &["rdarts-rng", "rdarts-text"]),
     ("rdarts-run", &["rdarts-text"]),
     ("rdarts-net", &["rdarts-rng", "rdarts-space", "rdarts-kernels"]),
-    ("rdarts-train", &["rdarts-rng", "rdarts-net", "rdarts-data", "rdarts-run"]),
+    ("rdarts-train", &["rdarts-rng", "rdarts-space", "rdarts-net", "rdarts-data", "rdarts-run"]),
     (
         "rdarts-search",
         &["rdarts-rng", "rdarts-space", "rdarts-monitor", "rdarts-net", "rdarts-data", "rdarts-run", "rdarts-train"],
@@ -36,6 +36,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
             "rdarts-run",
             "rdarts-train",
             "rdarts-search",
+            "rdarts-export",
         ],
     ),
 ];
