@@ -10,12 +10,15 @@ mod progress;
 
 mod conduct;
 
+mod model_file;
+
 mod verbs;
 
 use clap::{Parser, Subcommand};
 
 use crate::exit::{Exit, lost_output, say};
 use crate::verbs::{bench, data, hessian, resume, search};
+use crate::verbs::{predict, test};
 
 // Activations are large and short-lived: the system's allocator gives them back and faults them in again.
 #[global_allocator]
@@ -42,6 +45,8 @@ enum Verb {
     Hessian(hessian::Args),
     Bench(bench::Args),
     Data(data::Args),
+    Predict(predict::Args),
+    Test(test::Args),
 }
 
 fn main() -> std::process::ExitCode {
@@ -52,6 +57,8 @@ fn main() -> std::process::ExitCode {
         Verb::Hessian(args) => hessian::run(args),
         Verb::Bench(args) => bench::run(args),
         Verb::Data(args) => data::run(args),
+        Verb::Predict(args) => predict::run(args),
+        Verb::Test(args) => test::run(args),
     });
     // Nobody has seen a result that could not be written.
     let done = match (done, lost_output()) {

@@ -9,3 +9,7 @@ pub mod hessian;
 pub mod bench;
 
 pub mod data;
+
+pub mod predict;
+
+pub mod test;
