@@ -18,7 +18,7 @@ use clap::{Parser, Subcommand};
 
 use crate::exit::{Exit, lost_output, say};
 use crate::verbs::{bench, data, hessian, resume, search};
-use crate::verbs::{predict, test};
+use crate::verbs::{export, predict, test};
 
 // Activations are large and short-lived: the system's allocator gives them back and faults them in again.
 #[global_allocator]
@@ -47,6 +47,7 @@ enum Verb {
     Data(data::Args),
     Predict(predict::Args),
     Test(test::Args),
+    Export(export::Args),
 }
 
 fn main() -> std::process::ExitCode {
@@ -59,6 +60,7 @@ fn main() -> std::process::ExitCode {
         Verb::Data(args) => data::run(args),
         Verb::Predict(args) => predict::run(args),
         Verb::Test(args) => test::run(args),
+        Verb::Export(args) => export::run(args),
     });
     // Nobody has seen a result that could not be written.
     let done = match (done, lost_output()) {

@@ -13,3 +13,5 @@ pub mod data;
 pub mod predict;
 
 pub mod test;
+
+pub mod export;
