@@ -18,7 +18,7 @@ use clap::{Parser, Subcommand};
 
 use crate::exit::{Exit, lost_output, say};
 use crate::verbs::{bench, data, hessian, resume, search};
-use crate::verbs::{export, predict, test};
+use crate::verbs::{export, import, predict, test};
 
 // Activations are large and short-lived: the system's allocator gives them back and faults them in again.
 #[global_allocator]
@@ -48,6 +48,7 @@ enum Verb {
     Predict(predict::Args),
     Test(test::Args),
     Export(export::Args),
+    Import(import::Args),
 }
 
 fn main() -> std::process::ExitCode {
@@ -61,6 +62,7 @@ fn main() -> std::process::ExitCode {
         Verb::Predict(args) => predict::run(args),
         Verb::Test(args) => test::run(args),
         Verb::Export(args) => export::run(args),
+        Verb::Import(args) => import::run(args),
     });
     // Nobody has seen a result that could not be written.
     let done = match (done, lost_output()) {

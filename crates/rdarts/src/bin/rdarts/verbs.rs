@@ -15,3 +15,5 @@ pub mod predict;
 pub mod test;
 
 pub mod export;
+
+pub mod import;
