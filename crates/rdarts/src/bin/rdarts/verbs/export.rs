@@ -291,13 +291,15 @@ fn tell(model: &Model, path: &Path, args: &Args, bytes: usize, trial: &Trial, ch
     out!("{} ({size})", shown(path));
     out!("Read back, it gives the logits of the model for {} images: {differ}.", trial.n);
     let list = |values: &[f32]| values.iter().map(f32::to_string).collect::<Vec<_>>().join(", ");
-    let normalised =
-        || format!("(pixel - mean) / deviation\n    mean {}\n    deviation {}", list(&about.mean), list(&about.std));
+    let normalised = || {
+        let (mean, std) = (list(&about.mean), list(&about.std));
+        format!("(pixel - mean) / deviation of pixels from 0 to 1\n    mean {mean}\n    deviation {std}")
+    };
     match args.to.as_str() {
         "onnx" => {
-            let what = if args.pixels { "pixels".into() } else { normalised() };
+            let what = if args.pixels { "pixels from 0 to 1".into() } else { normalised() };
             out!("Output `logits`: floats (batch, {}), one for each class", about.classes.len());
-            out!("Input `image`: floats (batch, {c}, {rows}, {columns}), of pixels from 0 to 1: {what}");
+            out!("Input `image`: floats (batch, {c}, {rows}, {columns}), {what}");
         }
         "pytorch" => {
             out!("Next:");
@@ -307,7 +309,7 @@ fn tell(model: &Model, path: &Path, args: &Args, bytes: usize, trial: &Trial, ch
         }
         _ => {
             out!("The tensors have the names of NetworkCIFAR of the DARTS code.");
-            out!("Images are floats (batch, {c}, {rows}, {columns}), of pixels from 0 to 1: {}", normalised());
+            out!("Images are floats (batch, {c}, {rows}, {columns}), {}", normalised());
         }
     }
 }
