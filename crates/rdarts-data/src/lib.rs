@@ -61,11 +61,12 @@ pub use crate::catalog::{
 };
 pub use crate::dataset::{Cache, Checked, Dataset, Options, Shape, Silent, Watch};
 pub use crate::error::DataError;
+pub use crate::formats::picture::Picture;
 pub use crate::images::{Images, Pixels, Stored};
 pub use crate::memory::available as available_memory;
 pub use crate::prefetch::Prefetch;
 pub use crate::sets::FileCheck;
-pub use crate::sets::folder::shape;
+pub use crate::sets::folder::{pictures, read_picture, shape};
 pub use crate::sheet::contact_sheet;
 pub use crate::split::{Split, hold_out, split};
 pub use crate::statistics::{Norm, channel_statistics, imbalance};

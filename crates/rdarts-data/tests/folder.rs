@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use flate2::{Compression, Crc, write::ZlibEncoder};
 use image::{DynamicImage, GrayImage, ImageBuffer, ImageFormat, Luma, Rgb, RgbImage, Rgba};
 use rdarts_data::{
-    Augment, Cache, DataError, Dataset, Loader, Options, Silent, Watch, channel_statistics, check, open, open_with,
-    shape,
+    Augment, Cache, DataError, Dataset, Loader, Options, Shape, Silent, Watch, channel_statistics, check, open,
+    open_with, pictures, read_picture, shape,
 };
 use tempfile::{TempDir, tempdir};
 
@@ -714,4 +714,39 @@ fn the_same_pictures_as_cifar_10_and_as_a_folder_give_the_same_batches() {
         };
         assert_eq!(batches(&binary), batches(&folder));
     }
+}
+
+#[test]
+fn one_picture_is_read_as_those_of_a_folder_and_all_below_a_directory_are_found() {
+    let root = folder(&[("cat", 3), ("dog", 3)]);
+    let dir = root.path();
+    write(dir, "cat/wide.jpg", encoded(colour(5, 30, 20), ImageFormat::Jpeg));
+    let data = open_with("folder", Some(dir), &Options { size: 16, channels: 1, ..Options::USUAL }).unwrap();
+    let images = [&data.train, &data.test].map(|part| (0..part.n).map(|i| part.image(i).unwrap().into_owned()));
+    let images: BTreeSet<Vec<u8>> = images.into_iter().flatten().collect();
+    let shape = Shape { size: 16, channels: 1 };
+    let (paths, problems) = pictures(dir).unwrap();
+    assert!(paths.len() == 7 && paths.is_sorted() && problems.is_empty(), "{paths:?}");
+    let read: Vec<_> = paths.iter().map(|path| read_picture(path, shape).unwrap()).collect();
+    assert_eq!(read.iter().map(|picture| picture.pixels.clone()).collect::<BTreeSet<_>>(), images);
+    assert_eq!((read[3].height, read[3].width, read[3].is_gray), (20, 30, false));
+
+    // Formats that are not read are there too, so that whoever reads them is told; what is hidden is not.
+    write(dir, "anim.gif", b"GIF89a and so on");
+    write(dir, ".hidden.png", png(1));
+    write(dir, "note.txt", "no picture");
+    write(dir, "a/b/c/d/e/f/g/h/i/j.png", png(2));
+    symlink(dir, dir.join("cat/again")).unwrap();
+    let (paths, problems) = pictures(dir).unwrap();
+    assert_eq!((paths.len(), paths[0].file_name().unwrap().to_str()), (8, Some("anim.gif")));
+    let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert!(problems.iter().any(|problem| problem.contains("lies too deep")), "{problems:?}");
+    assert!(
+        problems.iter().any(|problem| problem.contains("is a link to a directory that it lies in")),
+        "{problems:?}"
+    );
+    assert!(read_picture(&paths[0], shape).unwrap_err().to_string().contains("convert it to PNG, JPEG or WebP"));
+    assert!(pictures(&dir.join("absent")).is_err());
+    let large = read_picture(&paths[1], Shape { size: 5000, channels: 1 }).unwrap_err().to_string();
+    assert!(large.contains("from 8 to 1024 pixels"), "{large}");
 }

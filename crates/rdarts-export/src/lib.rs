@@ -6,6 +6,8 @@
 //! - [`onnx()`]: one file that any runtime of ONNX carries out, batch norms folded into the convolutions before them
 //! - [`safetensors()`] and [`model_py()`]: the weights, and a page of Python that needs PyTorch alone
 //!
+//! [`run_onnx`] carries such a file out, for whoever wants to compare before it is handed on.
+//!
 //! And [`import`] reads what the published code of DARTS, RobustDARTS and SmoothDARTS saved, and says what it is.
 //!
 //! What an operation is made of stands once, in `module`, and how cells are wired once, in `plan`; all of the above
@@ -23,6 +25,8 @@ mod graph;
 
 mod onnx;
 
+mod runtime;
+
 mod safetensors;
 
 mod model_py;
@@ -31,5 +35,6 @@ pub mod import;
 
 pub use model_py::model_py;
 pub use onnx::{OnnxOptions, onnx};
+pub use runtime::run_onnx;
 pub use safetensors::safetensors;
 pub use trained::{ExportError, Tensor, Trained};

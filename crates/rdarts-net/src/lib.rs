@@ -1,6 +1,7 @@
-//! The supernet: its operations as steps of a tape, its wiring, and exact first and second derivatives.
+//! Networks: their operations as steps of a tape, their wiring, and exact first and second derivatives.
 //!
-//! [`graph`] is a network as data, with the one walk over it, and [`supernet`] wires that of a search space;
+//! [`graph`] is a network as data, with the one walk over it, and [`supernet`] wires that of a search space,
+//! [`discrete`] that of a genotype, which is trained from scratch;
 //! [`derivatives`] and [`curvature`] turn flat buffers into losses, gradients and Hessian products; `memory` says what that
 //! takes and `cost` what it costs; [`ops`] is the seam to Burn, with [`composed`] as its portable reference.
 //!
@@ -38,8 +39,6 @@ pub mod graph;
 pub mod mixing;
 pub mod supernet;
 
-pub mod discrete;
-
 pub mod task;
 
 pub mod engine;
@@ -57,6 +56,8 @@ mod tape;
 mod chain;
 pub mod curvature;
 pub mod derivatives;
+
+pub mod discrete;
 
 mod cost;
 mod memory;

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use rdarts_data::{Dataset, shown};
 use rdarts_net::{DiscreteSpec, Engine, Evaluator, Network};
-use rdarts_space::Genotype;
+use rdarts_space::{CellType, Genotype, Op};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,8 @@ use crate::error::TrainError;
 pub const FORMAT: u32 = 1;
 /// The key of its JSON object.
 const KEY: &str = "rdarts";
+/// What PyTorch counts in each batch norm, and nothing here needs.
+const COUNTER: &str = "num_batches_tracked";
 
 /// A network that can be used.
 #[derive(Clone, Debug)]
@@ -110,8 +112,16 @@ impl Model {
     /// One sentence that names a tensor that is missing, has another shape, or has no place in the network.
     pub fn from_tensors(about: About, tensors: &BTreeMap<String, NamedTensor>) -> Result<Self, String> {
         let net = Network::discrete(&about.discrete());
-        let (mut weights, mut running) = (vec![0.0; net.n_parameters()], net.init_running());
         let missing = |name: &str| format!("it has no tensor `{name}`, which a network of this genotype has");
+        if let Some(absent) = net.weights().iter().find(|parameter| !tensors.contains_key(&parameter.name)) {
+            return Err(missing(&absent.name));
+        }
+        // Sizes may be anything, so no memory is asked for that the tensors do not fill.
+        let held: usize = tensors.values().map(|tensor| tensor.values.len()).sum();
+        if net.n_parameters() > held {
+            return Err(format!("its tensors hold {held} values, and its network needs {}", net.n_parameters()));
+        }
+        let (mut weights, mut running) = (vec![0.0; net.n_parameters()], net.init_running());
         let mut used = 0;
         for parameter in net.weights() {
             let tensor = tensors.get(&parameter.name).ok_or_else(|| missing(&parameter.name))?;
@@ -129,7 +139,7 @@ impl Model {
                 used += 1;
             }
         }
-        let counts = |name: &str| !name.ends_with("num_batches_tracked") && !name.starts_with("auxiliary_head.");
+        let counts = |name: &str| !name.ends_with(COUNTER) && !name.starts_with("auxiliary_head.");
         if tensors.keys().filter(|name| counts(name)).count() > used {
             let known = |name: &str| {
                 net.weights().iter().any(|p| p.name == name)
@@ -140,6 +150,14 @@ impl Model {
             let other =
                 tensors.keys().find(|name| counts(name) && !known(name)).expect("there are more than were used");
             return Err(format!("its tensor `{other}` has no place in a network of this genotype"));
+        }
+        let finite = |tensor: &NamedTensor| tensor.values.iter().all(|v| v.is_finite());
+        if let Some((name, _)) = tensors.iter().find(|(name, tensor)| counts(name) && !finite(tensor)) {
+            return Err(format!("its tensor `{name}` has a value that is no finite number"));
+        }
+        let is_negative = |tensor: &NamedTensor| tensor.values.iter().any(|v| *v < 0.0);
+        if let Some((name, _)) = tensors.iter().find(|(name, t)| name.ends_with(".running_var") && is_negative(t)) {
+            return Err(format!("its tensor `{name}` has a variance below 0"));
         }
         Ok(Self { about, net, weights, running })
     }
@@ -199,15 +217,20 @@ impl Model {
     /// # Errors
     /// What is wrong with it, as the end of a sentence.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
-        let broken = |e: safetensors::SafeTensorError| {
-            format!("it is cut short, or it is not a model that `rdarts train` writes ({e})")
-        };
+        if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x80\x02") {
+            return Err("it is a checkpoint of PyTorch: `rdarts import` makes a model of it".into());
+        }
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
         let about = header
             .metadata()
             .as_ref()
             .and_then(|metadata| metadata.get(KEY))
             .ok_or("it has no header of rdarts: it may be another program's, which `rdarts import` reads")?;
+        if !about.starts_with('{') {
+            return Err(
+                "it is an export of rdarts for other programs: `rdarts import` makes a model of it again".into()
+            );
+        }
         let form: Form = serde_json::from_str(about).map_err(|e| format!("its header is damaged ({e})"))?;
         if form.format > FORMAT {
             return Err(format!(
@@ -217,16 +240,37 @@ impl Model {
         }
         let about: About = serde_json::from_str(about).map_err(|e| format!("its header is damaged ({e})"))?;
         about.check()?;
-        let mut tensors = BTreeMap::new();
-        for (name, view) in SafeTensors::deserialize(bytes).map_err(broken)?.iter() {
-            if view.dtype() != Dtype::F32 {
-                return Err(format!("its tensor `{name}` is not of 32-bit floats"));
-            }
-            let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-            tensors.insert(name.to_string(), NamedTensor { shape: view.shape().to_vec(), values });
-        }
-        Self::from_tensors(about, &tensors)
+        Self::from_tensors(about, &read_tensors(bytes)?)
     }
+}
+
+/// The tensors of a safetensors file of whatever program, but the counters of batch norms.
+///
+/// # Errors
+/// What is wrong with it, as the end of a sentence.
+pub fn read_tensors(bytes: &[u8]) -> Result<BTreeMap<String, NamedTensor>, String> {
+    let mut tensors = BTreeMap::new();
+    for (name, view) in SafeTensors::deserialize(bytes).map_err(broken)?.iter() {
+        if name.ends_with(COUNTER) {
+            continue;
+        }
+        if view.dtype() != Dtype::F32 {
+            return Err(format!("its tensor `{name}` is not of 32-bit floats"));
+        }
+        let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        tensors.insert(name.to_string(), NamedTensor { shape: view.shape().to_vec(), values });
+    }
+    Ok(tensors)
+}
+
+/// A text of the metadata of a safetensors file.
+pub fn read_metadata(bytes: &[u8], key: &str) -> Option<String> {
+    let (_, header) = SafeTensors::read_metadata(bytes).ok()?;
+    header.metadata().as_ref()?.get(key).cloned()
+}
+
+fn broken(e: safetensors::SafeTensorError) -> String {
+    format!("it is cut short, or it is not a model that `rdarts train` writes ({e})")
 }
 
 /// What is read first of a header.
@@ -239,6 +283,9 @@ impl About {
     /// Whether a network can be made of it.
     fn check(&self) -> Result<(), String> {
         let bad = |what: String| Err(format!("its header is damaged: {what}"));
+        if CellType::ALL.iter().any(|cell| self.genotype.n_uses(*cell, Op::Noise) > 0) {
+            return bad("its genotype has the operation noise, of which no trained network can be".into());
+        }
         if !(1..=1000).contains(&self.cells) || !(1..=4096).contains(&self.channels) {
             return bad(format!("a network of {} cells and {} channels", self.cells, self.channels));
         }

@@ -9,6 +9,7 @@
 //! | [`train`] | optimisers, schedules, the epoch loop |
 //! | [`search`] | the bilevel search, the dominant eigenvalue |
 //! | [`study`] | portfolios of searches and trainings (R-DARTS) |
+//! | [`export`] | trained networks for other programs, and checkpoints of theirs |
 //! | [`monitor`] | the stopping rules |
 //! | [`run`] | specs, events, run directories, checkpoints |
 //! | [`rng`] | named random streams |
@@ -19,6 +20,7 @@
 //! ```
 
 pub use rdarts_data as data;
+pub use rdarts_export as export;
 pub use rdarts_kernels as kernels;
 pub use rdarts_monitor as monitor;
 pub use rdarts_net as net;

@@ -41,6 +41,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
             "rdarts-train",
             "rdarts-search",
             "rdarts-study",
+            "rdarts-export",
         ],
     ),
 ];

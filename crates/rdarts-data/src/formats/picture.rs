@@ -36,6 +36,19 @@ pub struct Header {
     pub is_gray: bool,
 }
 
+/// A picture as a network sees it: the square in its middle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// The values, (size, size, channels).
+    pub pixels: Vec<u8>,
+    /// Its height before that, as it is looked at.
+    pub height: usize,
+    /// Its width before that.
+    pub width: usize,
+    /// Whether it is stored without colour.
+    pub is_gray: bool,
+}
+
 /// The most bytes of a file: no camera writes so much into one of these formats.
 const MAX_FILE: u64 = 1 << 28;
 
@@ -62,16 +75,18 @@ pub fn header(path: &Path) -> Result<Header, DataError> {
 }
 
 /// Reads a file to (size, size, channels), with 1 or 3 channels.
-pub fn decode(path: &Path, size: usize, channels: usize) -> Result<(Vec<u8>, Facts), DataError> {
+pub fn decode(path: &Path, size: usize, channels: usize) -> Result<(Picture, Facts), DataError> {
     guarded(path, |file| {
         let bytes = read(path, file)?;
         whole(&bytes, file, |picture| {
             let facts = Facts::of(&picture);
-            let image = match channels {
+            let (height, width) = (picture.height() as usize, picture.width() as usize);
+            let is_gray = !picture.color().has_color();
+            let pixels = match channels {
                 1 => square(&picture.into_luma8(), size as u32),
                 _ => square(&picture.into_rgb8(), size as u32),
             };
-            (image, facts)
+            (Picture { pixels, height, width, is_gray }, facts)
         })
     })
 }
@@ -232,12 +247,15 @@ mod tests {
                 let (done, path) = (done.clone(), path(side));
                 scope.spawn(move || done.send((side, decode(&path, 8, 1))).unwrap());
             }
-            let black = Ok((vec![0; 64], Facts { is_flat: true, ..Facts::default() }));
-            assert_eq!(seen.recv().unwrap(), (4096, black.clone()));
+            let black = |side| {
+                let picture = Picture { pixels: vec![0; 64], height: side, width: side, is_gray: true };
+                Ok((picture, Facts { is_flat: true, ..Facts::default() }))
+            };
+            assert_eq!(seen.recv().unwrap(), (4096, black(4096)));
             // The other one is a row larger, so it would be there by now.
             assert!(seen.recv_timeout(Duration::from_millis(500)).is_err());
             drop(another);
-            assert_eq!(seen.recv().unwrap(), (4097, black));
+            assert_eq!(seen.recv().unwrap(), (4097, black(4097)));
         });
     }
 

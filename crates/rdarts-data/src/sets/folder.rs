@@ -29,6 +29,7 @@ mod list;
 mod scan;
 mod words;
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,10 +39,11 @@ use rdarts_text::shown;
 
 use self::cache::{CacheFile, Row, Writer};
 use self::list::Listing;
+use self::scan::Passed;
 use crate::dataset::{Cache, Checked, Dataset, Options, Shape, Watch};
 use crate::error::DataError;
 use crate::formats::facts::Facts;
-use crate::formats::picture;
+use crate::formats::picture::{self, Picture};
 use crate::images::{Images, Pixels, Stored};
 use crate::shrink::SIZES;
 use crate::statistics::{Moments, mean_and_deviation};
@@ -90,6 +92,45 @@ pub fn open(dir: Option<&Path>, options: &Options) -> Result<Dataset, DataError>
         std,
         stratified: true,
     })
+}
+
+/// Reads one picture as [`open_with`](crate::open_with) reads those of a folder: the same file gives the same values.
+///
+/// # Errors
+/// One sentence if the file is no picture, is damaged or too large, or if the shape is none that a folder's images have.
+///
+/// # Panics
+/// If the shape has no size or no channels, which only the images of a folder could decide.
+pub fn read_picture(path: &Path, shape: Shape) -> Result<Picture, DataError> {
+    assert!(shape.size > 0 && shape.channels > 0, "{shape:?} is no shape of a picture");
+    check_options(&Options { size: shape.size, channels: shape.channels, ..Options::USUAL })?;
+    picture::decode(path, shape.size, shape.channels).map(|(picture, _)| picture)
+}
+
+/// The files at and below a directory that are pictures, of whatever format, sorted by their paths; and what could not
+/// be looked into. What systems, programs and this one make is passed over, as in a folder that is opened.
+///
+/// # Errors
+/// One sentence if the directory itself cannot be read.
+pub fn pictures(dir: &Path) -> Result<(Vec<PathBuf>, Vec<DataError>), DataError> {
+    let mut passed = Passed::default();
+    let tree = scan::scan(dir, &mut passed)?;
+    let (mut paths, mut problems) = (Vec::new(), passed.problems);
+    let mut dirs = vec![&tree];
+    while let Some(dir) = dirs.pop() {
+        dirs.extend(&dir.dirs);
+        paths.extend(dir.pictures.iter().map(|found| found.path.clone()));
+        paths.extend(dir.foreign.iter().map(|(path, _)| path.clone()));
+        let unclear =
+            |dir: &Path, problem: &str| DataError::Unclear { dir: dir.to_owned(), problem: problem.to_owned() };
+        if dir.is_loop {
+            problems.push(unclear(&dir.path, "is a link to a directory that it lies in: what is below it is left out"));
+        }
+        let too_deep = dir.others.iter().filter(|path| path.is_dir());
+        problems.extend(too_deep.map(|path| unclear(path, "lies too deep to be looked into: name it itself")));
+    }
+    paths.sort_by(|a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
+    Ok((paths, problems))
 }
 
 /// Reads every file of a folder and gives all that is wrong.
@@ -409,7 +450,9 @@ fn decode_all(
 ) -> Result<(), DataError> {
     // Few large images at a time, so that what waits stays below 64 MiB, or is one image a thread.
     let block = BLOCK.min((1 << 26) / shape.image_size()).max(rayon::current_num_threads());
-    let decode = |path: &PathBuf| picture::decode(path, shape.size, shape.channels);
+    let decode = |path: &PathBuf| {
+        picture::decode(path, shape.size, shape.channels).map(|(picture, facts)| (picture.pixels, facts))
+    };
     in_blocks(&paths(listing), block, watch, decode, sink)
 }
 

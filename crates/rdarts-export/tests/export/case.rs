@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rdarts_export::{OnnxOptions, Trained, onnx};
+use rdarts_export::{OnnxOptions, Trained, onnx, run_onnx};
 use rdarts_rng::Stream;
 use rdarts_space::{Genotype, Op};
 
@@ -71,13 +71,10 @@ impl Case {
     pub fn by_onnx(&self, options: OnnxOptions) -> Vec<f64> {
         let c = self.x.shape[1];
         let bytes = onnx(&self.trained(&Self::MEAN[..c], &Self::STD[..c]), options).unwrap();
-        let model = rten::Model::load(bytes).unwrap();
         let pixels: Vec<f32> = self.x.values.iter().map(|v| *v as f32).collect();
-        let input = rten::Value::from_shape(self.x.shape, pixels).unwrap();
-        let output = model.run_one(input.into(), None).unwrap();
-        let logits: ([usize; 2], Vec<f32>) = output.into_shape_vec().unwrap();
-        assert_eq!(logits.0, [self.x.shape[0], self.classes.len()]);
-        logits.1.into_iter().map(f64::from).collect()
+        let logits = run_onnx(&bytes, &pixels, self.x.shape).unwrap();
+        assert_eq!(logits.len(), self.x.shape[0] * self.classes.len());
+        logits.into_iter().map(f64::from).collect()
     }
 
     /// The images as the network wants them.

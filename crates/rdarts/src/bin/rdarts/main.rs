@@ -18,12 +18,14 @@ mod trainings;
 
 mod portfolios;
 
+mod model_file;
+
 mod verbs;
 
 use clap::{Parser, Subcommand};
 
 use crate::exit::{Exit, lost_output, say};
-use crate::verbs::{bench, data, hessian, resume, robust, search, train};
+use crate::verbs::{bench, data, export, hessian, import, predict, resume, robust, search, test, train};
 
 // Activations are large and short-lived: the system's allocator gives them back and faults them in again.
 #[global_allocator]
@@ -54,6 +56,10 @@ enum Verb {
     Hessian(hessian::Args),
     Bench(bench::Args),
     Data(data::Args),
+    Predict(predict::Args),
+    Test(test::Args),
+    Export(export::Args),
+    Import(import::Args),
 }
 
 fn main() -> std::process::ExitCode {
@@ -66,6 +72,10 @@ fn main() -> std::process::ExitCode {
         Verb::Hessian(args) => hessian::run(args),
         Verb::Bench(args) => bench::run(args),
         Verb::Data(args) => data::run(args),
+        Verb::Predict(args) => predict::run(args),
+        Verb::Test(args) => test::run(args),
+        Verb::Export(args) => export::run(args),
+        Verb::Import(args) => import::run(args),
     });
     // Nobody has seen a result that could not be written.
     let done = match (done, lost_output()) {

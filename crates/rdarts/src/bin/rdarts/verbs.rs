@@ -13,3 +13,11 @@ pub mod hessian;
 pub mod bench;
 
 pub mod data;
+
+pub mod predict;
+
+pub mod test;
+
+pub mod export;
+
+pub mod import;

@@ -56,27 +56,31 @@ struct Which {
 impl Which {
     /// The name and the directory.
     fn resolve(self) -> Result<(&'static str, Option<PathBuf>), Exit> {
-        if let Some(name) = NAMES.iter().find(|name| **name == self.data) {
-            return Ok((name, self.data_dir));
-        }
-        let path = Path::new(&self.data);
-        if !self.data.contains(std::path::MAIN_SEPARATOR) && !path.exists() {
-            // The sentence for a name that is none.
-            entry(&self.data)?;
-        }
-        if let Some(dir) = self.data_dir {
-            return Err(Exit::Input(format!(
-                "`{}` is a path and --data-dir is `{}`, but the data should have one place",
-                self.data,
-                shown(dir)
-            )));
-        }
-        Ok((set_at(path)?, Some(path.to_owned())))
+        resolve(&self.data, self.data_dir)
     }
 }
 
+/// The name and the directory of a data set as the user names it: by its name, or by a path.
+pub fn resolve(data: &str, data_dir: Option<PathBuf>) -> Result<(&'static str, Option<PathBuf>), Exit> {
+    if let Some(name) = NAMES.iter().find(|name| **name == data) {
+        return Ok((name, data_dir));
+    }
+    let path = Path::new(data);
+    if !data.contains(std::path::MAIN_SEPARATOR) && !path.exists() {
+        // The sentence for a name that is none.
+        entry(data)?;
+    }
+    if let Some(dir) = data_dir {
+        return Err(Exit::Input(format!(
+            "`{data}` is a path and --data-dir is `{}`, but the data should have one place",
+            shown(dir)
+        )));
+    }
+    Ok((set_at(path)?, Some(path.to_owned())))
+}
+
 /// What a data set is called: a folder by the name of its directory.
-fn shown_name(name: &str, dir: Option<&Path>) -> String {
+pub fn shown_name(name: &str, dir: Option<&Path>) -> String {
     let dir = dir.filter(|_| name == FOLDER).and_then(|dir| dir.canonicalize().ok());
     dir.and_then(|dir| Some(shown(dir.file_name()?))).unwrap_or_else(|| name.to_owned())
 }
@@ -87,7 +91,7 @@ fn shown_shape([height, width, channels]: [usize; 3]) -> String {
 }
 
 /// A number with its thousands apart.
-fn grouped(n: usize) -> String {
+pub fn grouped(n: usize) -> String {
     let digits = n.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
