@@ -18,7 +18,6 @@ use rdarts_kernels::stem::StemSaved;
 use rdarts_kernels::workspace::Workspace;
 use rdarts_kernels::{Kernels, head, stem};
 
-use crate::engine::Engine;
 use crate::graph::{CellModule, Module, Network, Node, Source};
 use crate::point::{Batch, Evaluation, Point};
 use crate::task::Loss;
@@ -93,9 +92,9 @@ impl StateDot {
 }
 
 impl<'s> Chain<'s> {
-    /// Whether the fused kernels run on this engine and type.
-    pub fn fits<R: Real>(engine: &Engine) -> bool {
-        R::dtype() == DType::F32 && engine.device == Device::flex()
+    /// Whether the fused kernels run this network on this engine and type.
+    pub fn fits<R: Real>(at: Point<R>) -> bool {
+        R::dtype() == DType::F32 && at.engine.device == Device::flex() && at.net.is_fused()
     }
 
     /// The passes of a batch, with the gradient of the weights if `weights`.
@@ -128,6 +127,7 @@ impl<'s> Chain<'s> {
                     head::apply(spec, &means, part, true, false, &mut out);
                     State { out, saved: Made::Head(means) }
                 }
+                Module::Own(_) => unreachable!("the kernels know no operation from outside"),
                 Module::Auxiliary(_) => unreachable!("second derivatives are those of a supernet"),
             }
         });

@@ -100,6 +100,8 @@ impl Network {
                 let macs = (n * of_image) as u64 * (1 + u64::from(of_weights));
                 Cost { macs, bytes: lines * values(spec.c_in, dims.side1) }
             }
+            // What it does is its own affair.
+            Module::Own(_) => Cost::default(),
             // It reads its input, or writes that one's gradient.
             Module::Head(spec) => {
                 let lines = if matches!(way, Forward | Tangent { .. }) { 1 } else { 2 };

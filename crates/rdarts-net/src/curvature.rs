@@ -70,7 +70,7 @@ impl<'s> AlphaHessian<'s> {
     /// it must not use a result from then on. On a tape only [`AlphaHessian::full`] looks at it.
     pub fn until<R: Real>(at: Point<R>, batch: Batch<R>, stop: &'s AtomicBool) -> Self {
         let (net, p) = (at.net.clone(), at.alphas.softmax(at.net));
-        let (route, evaluation) = if Chain::fits::<R>(at.engine) {
+        let (route, evaluation) = if Chain::fits::<R>(at) {
             let chain = Chain::new(at, batch, false, stop);
             let evaluation = chain.evaluation().clone();
             (Route::Chain(Box::new(chain)), evaluation)
@@ -244,7 +244,7 @@ pub fn mixed_hvp<R: Real>(at: Point<R>, batch: Batch<R>, v: &[R]) -> Alphas {
     let (net, dtype) = (at.net, R::dtype());
     assert_eq!(v.len(), net.n_parameters(), "a direction has one value for each weight");
     let p = at.alphas.softmax(net);
-    if Chain::fits::<R>(at.engine) {
+    if Chain::fits::<R>(at) {
         return p.jacobian(net, &Chain::new(at, batch, false, &NEVER).mixed(v));
     }
     let (engine, workspace) = (at.engine.tracked(), at.engine.kernels.workspace());

@@ -161,7 +161,7 @@ pub fn unrolled_gradient<R: Real>(
     valid: Batch<R>,
     step: InnerStep<R>,
 ) -> (Evaluation, Alphas) {
-    if Chain::fits::<R>(at.engine) {
+    if Chain::fits::<R>(at) {
         // The gradient of the training loss has been sent back already when its mixed product is due.
         let chain = Chain::new(at, train, true, &NEVER);
         let grad: Vec<R> = chain.weight_gradient().iter().map(|g| R::from_f64(f64::from(*g))).collect();
@@ -233,6 +233,10 @@ fn gradients<R: Real>(at: Point<R>, batch: Batch<R>, tracked: Tracked) -> (Evalu
     if tracked.weights() {
         weights = R::take(workspace, at.net.n_parameters());
         for (w, node) in inputs.w.iter().zip(at.net.nodes()) {
+            // An operation from outside may have no weights.
+            if node.len == 0 {
+                continue;
+            }
             let g = w.grad_remove(&mut grads).expect("every node is on the way to the loss");
             let g = g.into_data().try_into_vec::<R>().expect("a gradient has the type of its tensor");
             node.part_mut(&mut weights).copy_from_slice(&g);

@@ -19,6 +19,7 @@ use rdarts_kernels::workspace::Workspace;
 use rdarts_rng::Stream;
 use rdarts_space::Op;
 
+use crate::own::{Operation, OwnModule};
 use crate::values::{Alphas, Real};
 
 /// What a node computes.
@@ -28,6 +29,8 @@ pub enum Module {
     Stem(StemSpec),
     /// Reads two states.
     Cell(CellModule),
+    /// Reads a state, gives one of the same shape.
+    Own(OwnModule),
     /// Reads a state, gives the logits.
     Head(HeadSpec),
     /// Reads a state, gives logits for the training alone.
@@ -194,6 +197,7 @@ impl Network {
                     assert_eq!(cell.spec.edges, cell_types[cell.cell_type], "a cell has the operations of its type");
                     (cell.spec.weights(), cell.spec.norms())
                 }
+                Module::Own(own) => (own.weights(), Vec::new()),
                 Module::Head(spec) => (spec.weights(), Vec::new()),
                 Module::Auxiliary(spec) => (spec.weights(), spec.norms()),
             };
@@ -234,6 +238,32 @@ impl Network {
         assert!(matches!(nodes[output].module, Module::Head(_)), "the output is a head");
         last_reader[output] = usize::MAX;
         Self { nodes, output, auxiliary, cell_types, c_image, parameters, n_parameters: offset, norms, last_reader }
+    }
+
+    /// The network with an operation of one's own behind a node: whoever reads the node reads the operation instead. The
+    /// names of its weights begin with `prefix`.
+    ///
+    /// # Panics
+    /// If the network is discrete, whose file has no place for it, or the node is a head.
+    pub fn with(&self, operation: Arc<dyn Operation>, behind: usize, prefix: &str) -> Self {
+        assert!(self.norms.is_empty(), "an operation of one's own goes into a supernet");
+        let is_state = !matches!(self.nodes[behind].module, Module::Head(_) | Module::Auxiliary(_));
+        assert!(is_state, "nothing comes behind a head");
+        let moved = |source: &Source| match *source {
+            Source::Node(read) if read >= behind => Source::Node(read + 1),
+            source => source,
+        };
+        let of = |node: &Node| (node.module.clone(), node.inputs.clone(), node.prefix.clone());
+        let mut list: Vec<_> = self.nodes.iter().map(of).collect();
+        list[behind + 1..].iter_mut().flat_map(|(_, inputs, _)| inputs).for_each(|source| *source = moved(source));
+        let own = Module::Own(OwnModule(operation));
+        list.insert(behind + 1, (own, vec![Source::Node(behind)], prefix.to_string()));
+        Self::new(list, self.output + 1, self.cell_types.clone(), self.c_image)
+    }
+
+    /// Whether all of its modules are the kernels': none came from outside.
+    pub(crate) fn is_fused(&self) -> bool {
+        !self.nodes.iter().any(|node| matches!(node.module, Module::Own(_)))
     }
 
     /// The nodes, in the order in which they are computed.

@@ -1,7 +1,7 @@
 //! Networks: their operations as steps of a tape, their wiring, and exact first and second derivatives.
 //!
-//! [`graph`] is a network as data, with the one walk over it, and [`supernet`] wires that of a search space,
-//! [`discrete`] that of a genotype, which is trained from scratch;
+//! [`graph`] is a network as data, with the one walk over it; [`supernet`] wires that of a search space, [`discrete`] that of
+//! a genotype, which is trained from scratch, and [`own`] is what may be put into a supernet from outside;
 //! [`derivatives`] and [`curvature`] turn flat buffers into losses, gradients and Hessian products; `memory` says what that
 //! takes and `cost` what it costs; [`ops`] is the seam to Burn, with [`composed`] as its portable reference.
 //!
@@ -34,6 +34,8 @@
 
 pub mod values;
 
+pub mod own;
+
 pub mod graph;
 
 pub mod mixing;
@@ -62,6 +64,8 @@ pub mod discrete;
 mod cost;
 mod memory;
 
+/// The framework whose tensors an [`Operation`] is written in.
+pub use burn;
 pub use burn::tensor::Device;
 pub use cost::Cost;
 pub use curvature::{AlphaHessian, FullHessian, mixed_hvp};
@@ -73,6 +77,7 @@ pub use discrete::{DiscreteSpec, TrainingGradient, training_gradient};
 pub use engine::Engine;
 pub use graph::{CellModule, Module, Network, Node, Parameter, ParameterError, RunningNorm, Source};
 pub use memory::Work;
+pub use own::{Operation, OwnModule};
 pub use point::{Batch, Evaluation, Point};
 pub use rdarts_kernels::spec::CellNoise;
 pub use supernet::SupernetSpec;

@@ -169,6 +169,7 @@ impl<'a> Forward<'a> {
                     let (s0, s1) = (next(), next());
                     Value::Maps(ops::cell(s0, s1, p, w, call))
                 }
+                Module::Own(own) => Value::Maps(own.call(next(), w, self.dual)),
                 Module::Head(spec) => Value::Logits(ops::head(next(), w, HeadCall { spec: *spec, mode })),
                 Module::Auxiliary(spec) => {
                     Value::Logits(ops::auxiliary(next(), w, AuxiliaryCall { spec: *spec, mode }))

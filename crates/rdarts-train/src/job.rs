@@ -156,17 +156,20 @@ pub enum Outcome<F> {
     },
 }
 
-/// Told what happens, as it happens.
+/// Told what happens, as it happens; what it is not interested in it need not hear.
 pub trait Observer {
     /// A step was made.
-    fn step(&mut self, progress: &Progress);
+    fn step(&mut self, _progress: &Progress) {}
     /// Something that takes longer than a step begins, for example `eigenvalue`.
-    fn phase(&mut self, name: &'static str);
+    fn phase(&mut self, _name: &'static str) {}
     /// The record of an epoch, or what followed from it, was written down.
-    fn event(&mut self, event: &Event);
+    fn event(&mut self, _event: &Event) {}
     /// A verdict that people want to read.
-    fn news(&mut self, epoch: usize, reason: &str);
+    fn news(&mut self, _epoch: usize, _reason: &str) {}
 }
+
+/// Nobody watches.
+impl Observer for () {}
 
 /// Where a run is after a step.
 #[derive(Clone, Copy, Debug)]
