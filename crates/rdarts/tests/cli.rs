@@ -425,7 +425,7 @@ fn bench_prints_every_row_for_people_and_for_programs() {
     let json: serde_json::Value =
         serde_json::from_slice(&run(tmp.path(), &[&shape[..], &["--json"]].concat()).stdout).unwrap();
     let rows = json["results"].as_array().unwrap();
-    assert_eq!(rows.len(), 5);
+    assert_eq!(rows.len(), 8);
     for row in rows {
         assert!(shown.contains(row["name"].as_str().unwrap()), "{shown}");
         assert!(row["seconds"].as_f64().unwrap() > 0.0 && row["images_per_second"].as_f64().unwrap() > 0.0);
