@@ -30,9 +30,9 @@ pub mod derive;
 
 pub mod select;
 
-pub mod published;
-
 pub mod enumerate;
+
+pub mod published;
 
 pub use derive::derive;
 pub use enumerate::{Architectures, count, enumerate, index_of, nth, sample};
