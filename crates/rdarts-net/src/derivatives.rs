@@ -135,6 +135,24 @@ pub fn weight_gradient<R: Real>(at: Point<R>, batch: Batch<R>) -> (Evaluation, V
     (evaluation, weights)
 }
 
+/// dL/dw, flat, for mixing weights `p` as they are, without softmax. An operation of weight zero is not computed: its
+/// weights have no part in the loss, so their gradient is zero. The noise of the batch is that of the unpruned cells.
+pub fn weight_gradient_mixed<R: Real>(
+    net: &Network,
+    engine: &Engine,
+    weights: &[R],
+    p: &Alphas,
+    batch: Batch<R>,
+) -> (Evaluation, Vec<R>) {
+    let workspace = engine.kernels.workspace();
+    let (pruned, pruned_p, kept) = net.pruned(workspace, p, weights);
+    let (evaluation, _, of_kept) = mixed_gradients(&pruned, engine, &kept, &pruned_p, batch, Tracked::Weights);
+    let gradient = net.unpruned(workspace, p, &of_kept);
+    R::give_back(workspace, kept);
+    R::give_back(workspace, of_kept);
+    (evaluation, gradient)
+}
+
 /// dL/dalpha and dL/dw of one pass.
 pub fn both_gradients<R: Real>(at: Point<R>, batch: Batch<R>) -> (Evaluation, Alphas, Vec<R>) {
     gradients(at, batch, Tracked::Both)
@@ -217,32 +235,123 @@ fn unrolled<R: Real>(
 }
 
 fn gradients<R: Real>(at: Point<R>, batch: Batch<R>, tracked: Tracked) -> (Evaluation, Alphas, Vec<R>) {
-    let (engine, workspace) = (at.engine.tracked(), at.engine.kernels.workspace());
-    let inputs = Inputs::upload(at, &engine, tracked);
-    let images = upload_images(at.net, batch, &engine);
-    let logits = Forward::plain(&engine.kernels, at.net, batch.noise, true).run(images, &inputs).0;
+    let p = at.alphas.softmax(at.net);
+    let (evaluation, p_bar, weights) = mixed_gradients(at.net, at.engine, at.weights, &p, batch, tracked);
+    let alphas = if tracked.alphas() { p.jacobian(at.net, &p_bar) } else { p_bar };
+    (evaluation, alphas, weights)
+}
+
+/// The loss, dL/dp and dL/dw; zeros for dL/dp and nothing for dL/dw where they are not tracked.
+fn mixed_gradients<R: Real>(
+    net: &Network,
+    engine: &Engine,
+    weights: &[R],
+    p: &Alphas,
+    batch: Batch<R>,
+    tracked: Tracked,
+) -> (Evaluation, Alphas, Vec<R>) {
+    let (engine, workspace) = (engine.tracked(), engine.kernels.workspace());
+    let inputs = Inputs::of(net, p, weights, &engine, tracked);
+    let images = upload_images(net, batch, &engine);
+    let logits = Forward::plain(&engine.kernels, net, batch.noise, true).run(images, &inputs).0;
     let (evaluation, loss) = evaluate(&logits, batch.targets);
     let mut grads = seeded_backward(logits, loss.gradient());
-    let alphas = if tracked.alphas() {
-        let p_bar = take_p_bar(&inputs, &mut grads, &at.alphas.n_each());
-        at.alphas.softmax(at.net).jacobian(at.net, &p_bar)
-    } else {
-        Alphas::zeros(at.net)
+    let p_bar = match tracked.alphas() {
+        true => take_p_bar(&inputs, &mut grads, &p.n_each()),
+        false => Alphas::zeros(net),
     };
-    let mut weights = Vec::new();
+    let mut gradient = Vec::new();
     if tracked.weights() {
-        weights = R::take(workspace, at.net.n_parameters());
-        for (w, node) in inputs.w.iter().zip(at.net.nodes()) {
+        gradient = R::take(workspace, net.n_parameters());
+        for (w, node) in inputs.w.iter().zip(net.nodes()) {
             // An operation from outside may have no weights.
             if node.len == 0 {
                 continue;
             }
             let g = w.grad_remove(&mut grads).expect("every node is on the way to the loss");
             let g = g.into_data().try_into_vec::<R>().expect("a gradient has the type of its tensor");
-            node.part_mut(&mut weights).copy_from_slice(&g);
+            node.part_mut(&mut gradient).copy_from_slice(&g);
             R::give_back(workspace, g);
         }
     }
     inputs.recycle::<R>(workspace);
-    (evaluation, alphas, weights)
+    (evaluation, p_bar, gradient)
+}
+
+#[cfg(test)]
+mod tests {
+    use rdarts_rng::Stream;
+    use rdarts_space::Op;
+
+    use super::*;
+    use crate::{SupernetSpec, Targets};
+
+    const SIDE: [usize; 2] = [10, 8];
+    const N: usize = 3;
+
+    /// Two nodes and every kind of operation on each of the five edges.
+    fn network() -> Network {
+        let edges = vec![vec![Op::None, Op::Noise, Op::MaxPool3x3, Op::SkipConnect, Op::SepConv3x3, Op::DilConv5x5]; 5];
+        Network::supernet(SupernetSpec {
+            cells: 3,
+            c: 4,
+            stem_multiplier: 3,
+            reductions: vec![1],
+            nodes: 2,
+            normal: edges.clone(),
+            reduce: edges,
+            c_image: 3,
+            classes: 4,
+        })
+    }
+
+    /// One-hot mixing weights of the operations on edges 0, 1, 2, 3, 4 of the normal and of the reduction cell.
+    fn one_hot(chosen: [[Option<usize>; 5]; 2]) -> Alphas {
+        let edge = |op: Option<usize>| (0..6).map(move |i| if op == Some(i) { 1.0 } else { 0.0 });
+        chosen.into_iter().map(|cell| cell.into_iter().flat_map(edge).collect()).collect()
+    }
+
+    /// The gradient that leaves out operations of weight zero, and that of the whole supernet with the same weights.
+    fn both<R: Real>(p: &Alphas) -> [(Evaluation, Vec<f64>); 2] {
+        let (net, engine) = (network(), Engine::cpu());
+        let mut s = Stream::new(5, "test", 0);
+        let weights: Vec<R> = net.init(5).into_iter().map(|w| R::from_f64(f64::from(w))).collect();
+        let images: Vec<R> = (0..N * SIDE[0] * SIDE[1] * 3).map(|_| R::from_f64(s.normal())).collect();
+        let drop_path = (0..5 * N).map(|i| if i % 4 == 0 { 0.0 } else { 1.25 }).collect();
+        let noise = Arc::new(CellNoise { drop_path, noise_key: 9 });
+        let noise = vec![noise; 3];
+        let batch = Batch { images: &images, side: SIDE, targets: Targets::Labels(&[0, 3, 1]), noise: &noise };
+        let wide = |(evaluation, gradient): (Evaluation, Vec<R>)| {
+            (evaluation, gradient.into_iter().map(Real::to_f64).collect::<Vec<f64>>())
+        };
+        let (evaluation, _, whole) = mixed_gradients(&net, &engine, &weights, p, batch, Tracked::Weights);
+        [wide(weight_gradient_mixed(&net, &engine, &weights, p, batch)), wide((evaluation, whole))]
+    }
+
+    #[test]
+    fn operations_of_weight_zero_have_no_part_in_the_gradient_of_the_weights() {
+        let points = [
+            // Two edges into each node: convolutions and pools, noise and `none` beside a convolution.
+            [[Some(4), Some(2), None, Some(5), Some(3)], [Some(5), Some(3), Some(4), Some(2), None]],
+            [[Some(1), Some(4), Some(0), None, Some(5)], [Some(4), Some(0), None, Some(4), Some(1)]],
+            // A node of `none` alone; then cells of nothing else, which no gradient passes.
+            [[Some(4), Some(3), Some(0), Some(0), None], [Some(0), Some(0), None, Some(4), Some(4)]],
+            [[Some(0), Some(0), Some(0), None, Some(0)], [Some(4), Some(3), None, Some(4), Some(2)]],
+        ];
+        for chosen in points {
+            let p = one_hot(chosen);
+            check(both::<f64>(&p), 1e-12);
+            check(both::<f32>(&p), 2e-5);
+        }
+    }
+
+    fn check([(pruned, a), (whole, b)]: [(Evaluation, Vec<f64>); 2], tolerance: f64) {
+        assert!((pruned.loss - whole.loss).abs() < tolerance, "{} {}", pruned.loss, whole.loss);
+        assert_eq!(a.len(), b.len());
+        let largest = b.iter().fold(0f64, |m, g| m.max(g.abs()));
+        assert!(largest > 1e-3, "a comparison of zeros");
+        let off = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / largest;
+        assert!(off < tolerance, "{off:.1e}");
+        assert!(a.iter().filter(|g| **g == 0.0).count() > a.len() / 2, "most operations are left out");
+    }
 }

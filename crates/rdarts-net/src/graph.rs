@@ -455,22 +455,41 @@ impl Network {
             (module, node.inputs.clone(), node.prefix.clone())
         });
         let net = Self::new(list.collect(), self.output, cell_types.clone(), self.c_image);
-        let dropped: Vec<_> = (0..self.n_cell_types()).map(|at| self.zero_prefixes(at, p.of(at))).collect();
         let mut kept = R::take(workspace, net.n_parameters);
         let mut at = 0;
-        for parameter in &self.parameters {
-            let node = &self.nodes[parameter.node];
-            let name = &parameter.name[node.prefix.len()..];
-            let is_dropped = |cell: &CellModule| dropped[cell.cell_type].iter().any(|d| name.starts_with(d));
-            if !node.cell().is_some_and(is_dropped) {
-                let len = parameter.kind.len();
-                kept[at..at + len].copy_from_slice(&weights[parameter.offset..parameter.offset + len]);
-                at += len;
-            }
+        for parameter in self.kept(p) {
+            let len = parameter.kind.len();
+            kept[at..at + len].copy_from_slice(&weights[parameter.offset..parameter.offset + len]);
+            at += len;
         }
         assert_eq!(at, kept.len(), "a pruned network has the weights of its operations");
         let nonzero = |p: &Vec<f64>| p.iter().copied().filter(|p| *p != 0.0).collect();
         (net, p.each().iter().map(nonzero).collect(), kept)
+    }
+
+    /// The opposite of [`Network::pruned`] for a gradient: that of the weights that remained, and zero for all others.
+    pub(crate) fn unpruned<R: Real>(&self, workspace: &Workspace, p: &Alphas, of_kept: &[R]) -> Vec<R> {
+        let mut all = R::take(workspace, self.n_parameters);
+        all.fill(R::from_f64(0.0));
+        let mut at = 0;
+        for parameter in self.kept(p) {
+            let len = parameter.kind.len();
+            all[parameter.offset..parameter.offset + len].copy_from_slice(&of_kept[at..at + len]);
+            at += len;
+        }
+        assert_eq!(at, of_kept.len(), "a pruned network has the weights of its operations");
+        all
+    }
+
+    /// The weight tensors that are not of an operation with mixing weight zero.
+    fn kept(&self, p: &Alphas) -> impl Iterator<Item = &Parameter> {
+        let dropped: Vec<_> = (0..self.n_cell_types()).map(|at| self.zero_prefixes(at, p.of(at))).collect();
+        self.parameters.iter().filter(move |parameter| {
+            let node = &self.nodes[parameter.node];
+            let name = &parameter.name[node.prefix.len()..];
+            let is_dropped = |cell: &CellModule| dropped[cell.cell_type].iter().any(|d| name.starts_with(d));
+            !node.cell().is_some_and(is_dropped)
+        })
     }
 
     /// What stands before the names of the weights of operations with mixing weight zero, inside a cell.

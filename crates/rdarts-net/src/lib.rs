@@ -71,7 +71,7 @@ pub use cost::Cost;
 pub use curvature::{AlphaHessian, FullHessian, mixed_hvp};
 pub use derivatives::{
     Evaluator, InnerStep, PUBLISHED_RADIUS, alpha_gradient, both_gradients, forward, forward_mixed, unrolled_gradient,
-    unrolled_gradient_difference, weight_gradient,
+    unrolled_gradient_difference, weight_gradient, weight_gradient_mixed,
 };
 pub use discrete::{DiscreteSpec, TrainingGradient, training_gradient};
 pub use engine::Engine;

@@ -127,13 +127,13 @@ pub struct EpochRecord {
     /// Fraction of the images of the weight steps that were classified correctly.
     #[serde(with = "number")]
     pub train_accuracy: f64,
-    /// Mean loss of the batches of the alpha steps.
+    /// Mean loss of the batches of the alpha steps; no number with method `rs-ws`, which has none.
     #[serde(with = "number")]
     pub alpha_loss: f64,
-    /// Mean loss of the supernet on the split of the alphas.
+    /// Mean loss of the supernet on the split of the alphas; with method `rs-ws` of the architecture of the last step.
     #[serde(with = "maybe_number", default)]
     pub valid_loss: Option<f64>,
-    /// Fraction of that split that the supernet classifies correctly.
+    /// Fraction of that split that is classified correctly.
     #[serde(with = "maybe_number", default)]
     pub valid_accuracy: Option<f64>,
     /// Mean loss of the discretised child on that split.
@@ -162,9 +162,9 @@ pub struct EpochRecord {
     /// Number of operations in the reduction cell that are no convolutions; absent in lines of format 1.
     #[serde(default)]
     pub parameterless_reduce: Option<usize>,
-    /// The genotype that the alphas stand for now.
+    /// The genotype that the alphas stand for now; with method `rs-ws` the architecture of the last step.
     pub genotype: String,
-    /// The alphas of the normal cell, edge after edge.
+    /// The alphas of the normal cell, edge after edge; with method `rs-ws` the mixing weights of that architecture.
     #[serde(with = "numbers")]
     pub alphas_normal: Vec<f32>,
     /// The alphas of the reduction cell, edge after edge.

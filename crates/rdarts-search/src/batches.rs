@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use rdarts_data::{Batch as ImageBatch, DataError, Loader, Split};
 use rdarts_net::{CellNoise, Network};
-use rdarts_run::{HessianImages, SearchSpec};
+use rdarts_run::{HessianImages, Method, SearchSpec};
 use rdarts_train::images::augment;
 use rdarts_train::schedule::drop_path_probability;
 use rdarts_train::{Position, SplitImages, Streams, TrainError};
 
-/// The images of one weight step and one alpha step.
-pub type StepBatches = (ImageBatch, ImageBatch);
+/// The images of one weight step and of one alpha step; random search with weight sharing has none of these.
+pub type StepBatches = (ImageBatch, Option<ImageBatch>);
 
 /// A batch with the drop-path factors and the noise of every cell.
 pub type NoisyBatch = (ImageBatch, Vec<Arc<CellNoise>>);
@@ -26,11 +26,12 @@ pub fn step_batches(
         (Streams::new(spec.seed, at.attempt).seed(), augment(&spec.augment, epoch, spec.search.epochs));
     let weights = Loader::new(images.data.clone(), images.split.train.clone(), batch, seed, "train");
     let alphas = Loader::new(images.data.clone(), images.split.valid.clone(), batch, seed, "valid");
+    let has_alphas = spec.search.method != Method::RsWs;
     let start = (epoch * images.steps(batch) + at.step) as u64;
     weights
         .epoch(epoch as u64, at.step, Some(augment))
         .zip(start..)
-        .map(move |(train, step)| Ok((train?, alphas.draw(step, Some(augment))?)))
+        .map(move |(train, step)| Ok((train?, has_alphas.then(|| alphas.draw(step, Some(augment))).transpose()?)))
 }
 
 /// The batches that the curvature after an epoch is measured on, each with its noise: the last of the epoch, as the

@@ -1,14 +1,14 @@
-//! A search as the epoch loop runs it: the bilevel step, what is measured after an epoch, and what the monitor says.
+//! A search as the epoch loop runs it: the bilevel step, what is measured after an epoch, and what the monitor says; or the
+//! step of random search with weight sharing, and its choice at the end.
 
 use rdarts_data::DataError;
 use rdarts_monitor::{Decision, Growth};
 use rdarts_run::{
-    self as run, DecisionKind, EVENT_FORMAT, EpochRecord, Event, Finished, RunDir, SearchSpec, Spec, Started,
+    self as run, DecisionKind, EVENT_FORMAT, EpochRecord, Event, Finished, Method, RunDir, SearchSpec, Spec, Started,
 };
 use rdarts_space::{CellType, Genotype, Op};
 use rdarts_train::images::{as_batch, augment};
 use rdarts_train::optim::Sgd;
-use rdarts_train::schedule::cosine_lr;
 use rdarts_train::state::{Packed, Unpacked};
 use rdarts_train::{Job, Length, Measured, Measuring, Next, Position, Step, TrainError, Verdict};
 
@@ -17,8 +17,9 @@ use crate::architecture::Architecture;
 use crate::batches::{StepBatches, step_batches};
 use crate::bilevel::{Bilevel, diverged};
 use crate::hessian::eigenvalue;
+use crate::random_ws;
 use crate::rules::{decide_after, earliest_after, is_measured};
-use crate::score::{score_child, score_supernet};
+use crate::score::{score_child, score_mixed, score_supernet};
 use crate::search::Search;
 
 /// What a search found.
@@ -68,8 +69,11 @@ impl Job for Search {
             n_valid: self.images.split.valid.len(),
             steps_per_epoch: self.steps_per_epoch(),
         };
-        let extra = Architecture::new(&spec.alphas, spec.seed, n_alphas);
-        (Event::Started(started), State { weights: self.net.init(spec.seed), extra, ..self.blank() })
+        let mut state = State { weights: self.net.init(spec.seed), ..self.blank() };
+        if spec.search.method != Method::RsWs {
+            state.extra = Architecture::new(&spec.alphas, spec.seed, n_alphas);
+        }
+        (Event::Started(started), state)
     }
 
     fn blank(&self) -> State {
@@ -80,7 +84,10 @@ impl Job for Search {
             sgd: Sgd::new(n, self.spec.weights.momentum, self.spec.weights.l2),
             // The norms of a search take their statistics from each batch.
             running: Vec::new(),
-            extra: Architecture::blank(&self.spec.alphas, self.n_alphas()),
+            extra: match self.spec.search.method {
+                Method::RsWs => Architecture::sampled(&self.spec.alphas, self.n_alphas()),
+                _ => Architecture::blank(&self.spec.alphas, self.n_alphas()),
+            },
         }
     }
 
@@ -100,7 +107,10 @@ impl Job for Search {
         let (at, streams) = (&state.at, self.streams(state.at.attempt));
         let (position, p) = ((at.epoch * self.steps_per_epoch() + at.step) as u64, self.drop_path(at.epoch));
         let noise = |name, n| streams.noise(&self.net, p, name, position, n);
-        let (train_noise, valid_noise) = (noise("noise-train", train.n), noise("noise-valid", valid.n));
+        let train_noise = noise("noise-train", train.n);
+        let train = as_batch(&train, &train_noise);
+        let Some(valid) = valid else { return random_ws::step(self, state, train, position) };
+        let valid_noise = noise("noise-valid", valid.n);
         let bilevel = Bilevel {
             net: &self.net,
             engine: &self.engine,
@@ -108,11 +118,13 @@ impl Job for Search {
             lr: self.lr(at.epoch),
             clip: self.spec.weights.clip,
         };
-        bilevel.step(state, as_batch(&train, &train_noise), as_batch(&valid, &valid_noise))
+        bilevel.step(state, train, as_batch(&valid, &valid_noise))
     }
 
     fn measure(&self, state: &State, measuring: &mut Measuring<'_>) -> Result<Option<Measured>, TrainError> {
         let (spec, epoch) = (&self.spec, state.at.epoch);
+        // The architecture of the last step stands for the supernet, as in the released code; it is its own child.
+        let drawn = (spec.search.method == Method::RsWs).then(|| state.extra.for_network());
         let (mut found, mut oneshot, mut child) = (None, None, None);
         if is_measured(spec, epoch) {
             found = measuring.phase("eigenvalue", "eigenvalue", |stop| {
@@ -120,18 +132,24 @@ impl Job for Search {
             })?;
         }
         if spec.eval.oneshot {
-            oneshot = measuring.phase("accuracy of the supernet", "supernet accuracy", |stop| {
-                score_supernet(self, state, epoch, stop)
+            oneshot = measuring.phase("accuracy of the supernet", "supernet accuracy", |stop| match &drawn {
+                Some(p) => score_mixed(self, state, epoch, stop, p),
+                None => score_supernet(self, state, epoch, stop),
             })?;
         }
-        if spec.eval.child {
+        if spec.eval.child && drawn.is_none() {
             child = measuring
                 .phase("accuracy of its child", "child accuracy", |stop| score_child(self, state, epoch, stop))?;
         }
         if measuring.is_stopped() {
             return Ok(None);
         }
-        let (at, genotype) = (&state.at, state.extra.genotype(&self.space));
+        let at = &state.at;
+        let genotype = match drawn {
+            Some(_) => random_ws::genotype(&self.space, state.extra.by_type()),
+            None => state.extra.genotype(&self.space),
+        };
+        let alpha_loss = drawn.is_none().then(|| at.side_loss / at.step as f64);
         let [normal, reduce] = state.extra.by_type().map(<[f32]>::to_vec);
         let record = EpochRecord {
             attempt: at.attempt,
@@ -145,7 +163,7 @@ impl Job for Search {
             },
             train_loss: at.mean_loss(),
             train_accuracy: at.count().mean(),
-            alpha_loss: at.side_loss / at.step as f64,
+            alpha_loss: alpha_loss.unwrap_or(f64::NAN),
             valid_loss: oneshot.map(|s| s.loss),
             valid_accuracy: oneshot.map(|s| s.accuracy),
             child_loss: child.map(|s| s.loss),
@@ -162,7 +180,7 @@ impl Job for Search {
             alphas_reduce: reduce,
         };
         // Before the state is saved over the last good one.
-        let losses = [Some(record.train_loss), Some(record.alpha_loss), record.valid_loss, record.child_loss];
+        let losses = [Some(record.train_loss), alpha_loss, record.valid_loss, record.child_loss];
         if !losses.iter().flatten().all(|l| l.is_finite())
             || !state.weights.iter().chain(&state.extra.alphas).all(|v| v.is_finite())
         {
@@ -210,20 +228,37 @@ impl Job for Search {
         self.spec.eval.keep_checkpoints
     }
 
-    /// The result is the genotype of the record of the epoch, in this lineage.
     fn finish(
         &self,
         dir: &mut RunDir,
         state: &State,
         stop: Option<(usize, String)>,
-        _: &mut Measuring<'_>,
+        measuring: &mut Measuring<'_>,
     ) -> Result<Option<Found>, TrainError> {
+        let found = match self.spec.search.method {
+            Method::RsWs => self.choose(dir, state, measuring)?,
+            _ => Some(self.look_up(dir, state, stop)?),
+        };
+        let Some(found) = found else { return Ok(None) };
+        let Found { genotype, epoch, reason } = &found;
+        let json = serde_json::to_value(genotype).expect("a genotype is JSON");
+        dir.write_genotype(&genotype.to_string(), &json).map_err(TrainError::failed)?;
+        let attempt = state.at.attempt;
+        let finished = Finished { reason: reason.clone(), attempt, epoch: *epoch, genotype: genotype.to_string() };
+        dir.append_event(&Event::Finished(finished)).map_err(TrainError::failed)?;
+        dir.mark_done(reason).map_err(TrainError::failed)?;
+        Ok(Some(found))
+    }
+}
+
+impl Search {
+    /// The result of a search with alphas: the genotype of the record of the epoch, in this lineage.
+    fn look_up(&self, dir: &RunDir, state: &State, stop: Option<(usize, String)>) -> Result<Found, TrainError> {
         let events = dir.view().events().map_err(TrainError::failed)?;
         let (epoch, reason) = match (stop, events.last()) {
             (Some(stop), _) => stop,
             (None, Some(Event::Decision(d))) if d.kind == DecisionKind::Stop => (d.return_to, d.reason.clone()),
-            (None, _) if self.spec.search.epochs == 1 => (state.at.epoch, "The only epoch is done.".into()),
-            (None, _) => (state.at.epoch, format!("All {} epochs are done.", self.spec.search.epochs)),
+            (None, _) => (state.at.epoch, self.all_done()),
         };
         let record = events.iter().rev().find_map(|e| match e {
             Event::Epoch(record) if record.epoch == epoch => Some(record),
@@ -231,19 +266,34 @@ impl Job for Search {
         });
         let record = record.ok_or_else(|| TrainError::Failed(format!("the events of epoch {epoch} are gone")))?;
         let genotype = rdarts_space::derive(&self.space, &record.alphas_normal, &record.alphas_reduce);
-        let json = serde_json::to_value(&genotype).expect("a genotype is JSON");
-        dir.write_genotype(&genotype.to_string(), &json).map_err(TrainError::failed)?;
-        let finished =
-            Finished { reason: reason.clone(), attempt: state.at.attempt, epoch, genotype: genotype.to_string() };
-        dir.append_event(&Event::Finished(finished)).map_err(TrainError::failed)?;
-        dir.mark_done(&reason).map_err(TrainError::failed)?;
-        Ok(Some(Found { genotype, epoch, reason }))
+        Ok(Found { genotype, epoch, reason })
     }
-}
 
-impl Search {
-    /// The learning rate of the weights in an epoch.
-    fn lr(&self, epoch: usize) -> f64 {
-        cosine_lr(self.spec.weights.lr, self.spec.weights.lr_min, epoch, self.spec.search.epochs)
+    /// The result of random search with weight sharing. What the samples are worth is saved with the last state, so that
+    /// none is scored again.
+    fn choose(
+        &self,
+        dir: &mut RunDir,
+        state: &State,
+        measuring: &mut Measuring<'_>,
+    ) -> Result<Option<Found>, TrainError> {
+        let mut save = |state: &State| {
+            dir.save_checkpoint(&state.at.name(), state.to_checkpoint(self)).map_err(TrainError::failed)
+        };
+        let chosen = measuring.phase("accuracies of random architectures", "random architectures", |stop| {
+            random_ws::choose(self, &mut state.clone(), stop, &mut save)
+        })?;
+        Ok(chosen.map(|chosen| Found {
+            genotype: chosen.genotype,
+            epoch: state.at.epoch,
+            reason: format!("{} {}", self.all_done(), chosen.reason),
+        }))
+    }
+
+    fn all_done(&self) -> String {
+        match self.spec.search.epochs {
+            1 => "The only epoch is done.".into(),
+            epochs => format!("All {epochs} epochs are done."),
+        }
     }
 }

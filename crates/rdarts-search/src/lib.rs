@@ -1,8 +1,9 @@
-//! The bilevel search (DARTS), the alpha-Hessian, and what the monitor makes of it (DARTS-ES, DARTS-ADA).
+//! The bilevel search (DARTS), the alpha-Hessian, and what the monitor makes of it (DARTS-ES, DARTS-ADA); beside it random
+//! search with weight sharing (RS-ws).
 //!
 //! Reading order: [`architecture`] (what a search learns beside the weights), [`batches`] (which images a step and a
 //! measurement see), [`Search`] (a spec made concrete), `bilevel` (the step), [`score`] (accuracies after an epoch),
-//! [`lanczos`] (the dominant eigenvalue), [`hessian`] (of the mean loss of several batches), [`rules`] (of the monitor,
+//! [`random_ws`] (architectures drawn at random, trained and chosen from), [`lanczos`] (the dominant eigenvalue), [`hessian`] (of the mean loss of several batches), [`rules`] (of the monitor,
 //! from a spec), [`job`] (all this for the loop of `rdarts-train`).
 
 pub mod architecture;
@@ -15,6 +16,8 @@ mod bilevel;
 
 pub mod score;
 
+pub mod random_ws;
+
 pub mod lanczos;
 
 pub mod hessian;
@@ -23,7 +26,7 @@ pub mod rules;
 
 pub mod job;
 
-pub use architecture::Architecture;
+pub use architecture::{Architecture, Scores};
 pub use job::Found;
 pub use search::{Search, open_space};
 

@@ -39,7 +39,8 @@ pub(crate) fn is_measured(spec: &SearchSpec, epoch: usize) -> bool {
 
 fn of(spec: &SearchSpec) -> (Method, Rule, AdaRule) {
     let method = match spec.search.method {
-        run::Method::Darts => Method::Darts,
+        // Neither acts, and the other has nothing measured to act on.
+        run::Method::Darts | run::Method::RsWs => Method::Darts,
         run::Method::DartsEs => Method::Es,
         run::Method::DartsAda => Method::Ada,
     };

@@ -5,9 +5,11 @@
 //! the supernet's weights: the drop from the supernet's accuracy to its child's is what the paper's figure 5
 //! relates to the eigenvalue.
 
+use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rdarts_net::{Alphas, Count, Evaluator, Point};
+use rdarts_net::{Alphas, CellNoise, Count, Evaluator, Point};
 use rdarts_space::{Op, Selection, selection};
 use rdarts_train::TrainError;
 use rdarts_train::images::as_batch;
@@ -36,7 +38,7 @@ pub fn score_supernet(
 ) -> Result<Option<Score>, TrainError> {
     let alphas = state.extra.for_network();
     let at = Point { net: &search.net, engine: &search.engine, weights: &state.weights, alphas: &alphas };
-    score(search, state.at.attempt, epoch, stop, &Evaluator::supernet(at))
+    score_limited(search, state, epoch, stop, &Evaluator::supernet(at))
 }
 
 /// The child of the present alphas on the same images.
@@ -52,30 +54,59 @@ pub fn score_child(
     let child = state.extra.genotype(&search.space);
     let (normal, reduce) = selection(&search.space, &child).expect("a derived genotype lies in its space");
     let p = Alphas::from([one_hot(&search.space.normal, &normal), one_hot(&search.space.reduce, &reduce)]);
-    score(search, state.at.attempt, epoch, stop, &Evaluator::mixed(&search.net, &search.engine, &state.weights, &p))
+    score_mixed(search, state, epoch, stop, &p)
 }
 
-fn score(
+/// An architecture with the supernet's weights on the same images; `p` are its mixing weights.
+///
+/// # Errors
+/// As for [`score_supernet`].
+pub(crate) fn score_mixed(
     search: &Search,
-    attempt: usize,
+    state: &State,
+    epoch: usize,
+    stop: &AtomicBool,
+    p: &Alphas,
+) -> Result<Option<Score>, TrainError> {
+    score_limited(search, state, epoch, stop, &Evaluator::mixed(&search.net, &search.engine, &state.weights, p))
+}
+
+fn score_limited(
+    search: &Search,
+    state: &State,
     epoch: usize,
     stop: &AtomicBool,
     evaluator: &Evaluator<f32>,
 ) -> Result<Option<Score>, TrainError> {
-    let (spec, images, streams) = (&search.spec, &search.images, search.streams(attempt));
-    let mut range = images.split.valid.clone();
-    if spec.data.valid_limit > 0 {
-        range.end = range.end.min(range.start + spec.data.valid_limit);
-    }
-    let norm = images.data.norm();
+    let streams = search.streams(state.at.attempt);
+    score(search, valid_images(search, search.spec.data.valid_limit), evaluator, stop, |i, n| {
+        streams.noise(&search.net, 0.0, "noise-eval", (epoch << 20) as u64 + i, n)
+    })
+}
+
+/// The first so many of the images that train the alphas; 0: all.
+pub(crate) fn valid_images(search: &Search, limit: usize) -> Range<usize> {
+    let all = search.images.split.valid.clone();
+    let limit = if limit > 0 { limit.min(all.len()) } else { all.len() };
+    all.start..all.start + limit
+}
+
+/// On a range of the training images, as they are; `noise` gives that of batch number i, of n images.
+pub(crate) fn score(
+    search: &Search,
+    range: Range<usize>,
+    evaluator: &Evaluator<f32>,
+    stop: &AtomicBool,
+    noise: impl Fn(u64, usize) -> Vec<Arc<CellNoise>>,
+) -> Result<Option<Score>, TrainError> {
+    let (images, norm) = (&search.images.data.train, search.images.data.norm());
     let (mut loss, mut count) = (0.0, Count::default());
-    for (i, batch) in rdarts_data::eval_batches(&images.data.train, range, spec.search.batch, &norm).enumerate() {
+    for (i, batch) in (0..).zip(rdarts_data::eval_batches(images, range, search.spec.search.batch, &norm)) {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
         let batch = batch.map_err(TrainError::failed)?;
-        let position = (epoch << 20) as u64 + i as u64;
-        let noise = streams.noise(&search.net, 0.0, "noise-eval", position, batch.n);
+        let noise = noise(i, batch.n);
         let evaluation = evaluator.evaluate(as_batch(&batch, &noise));
         loss += evaluation.loss * batch.n as f64;
         count += evaluation.count;

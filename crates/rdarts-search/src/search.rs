@@ -4,18 +4,18 @@ use std::path::Path;
 
 use rdarts_data::{Silent, Watch};
 use rdarts_net::{Engine, Network, SupernetSpec, Work};
-use rdarts_run::{HessianSpec, Order, SearchSpec};
+use rdarts_run::{HessianSpec, Method, Order, SearchSpec};
 use rdarts_space::{CellType, Space};
 use rdarts_train::images::augment;
 use rdarts_train::memory::check_memory;
-use rdarts_train::schedule::drop_path_probability;
+use rdarts_train::schedule::{cosine_lr, drop_path_probability};
 use rdarts_train::{SplitImages, Streams, TrainError};
 
 use crate::batches::{NoisyBatch, check_hessian_batches, few_hessian_batches, hessian_batches, most_hessian_batches};
 
 /// A search: what does not change while it runs.
 pub struct Search {
-    /// The resolved spec.
+    /// The resolved spec; with method `rs-ws`, which has no alphas, `hessian.every` is 0 here.
     pub spec: SearchSpec,
     /// The search space.
     pub space: Space,
@@ -66,7 +66,10 @@ impl Search {
         if fit {
             spec.hessian.batches = spec.hessian.batches.min(most_hessian_batches(&spec, &images.split)).max(1);
         }
-        check_hessian_batches(&spec, &images.split)?;
+        match spec.search.method {
+            Method::RsWs => spec.hessian.every = 0,
+            _ => check_hessian_batches(&spec, &images.split)?,
+        }
         let train = &images.data.train;
         augment(&spec.augment, 0, spec.search.epochs)
             .check(train.height, train.width)
@@ -106,6 +109,11 @@ impl Search {
         Streams::new(self.spec.seed, attempt)
     }
 
+    /// The learning rate of the weights in an epoch.
+    pub fn lr(&self, epoch: usize) -> f64 {
+        cosine_lr(self.spec.weights.lr, self.spec.weights.lr_min, epoch, self.spec.search.epochs)
+    }
+
     /// Probability of drop path in an epoch.
     pub fn drop_path(&self, epoch: usize) -> f64 {
         drop_path_probability(self.spec.search.drop_path, epoch, self.spec.search.epochs)
@@ -132,8 +140,12 @@ impl Search {
     /// Measures the curvature on other batches than the spec says; nothing else changes.
     ///
     /// # Errors
-    /// One sentence if there are not so many.
+    /// One sentence if there are not so many, or if the search has no alphas.
     pub fn measure_on(&mut self, hessian: HessianSpec) -> Result<(), TrainError> {
+        if self.spec.search.method == Method::RsWs {
+            let why = "a search with method rs-ws learns no alphas, so there is no curvature with respect to them";
+            return Err(TrainError::Input(why.into()));
+        }
         self.spec.hessian = hessian;
         check_hessian_batches(&self.spec, &self.images.split)?;
         self.check_memory()
@@ -142,7 +154,7 @@ impl Search {
     fn check_memory(&self) -> Result<(), TrainError> {
         let (spec, batch, side) = (&self.spec, self.spec.search.batch, self.images.side());
         let mut works = vec![Work::Gradient];
-        if spec.search.order != Order::First {
+        if spec.search.order != Order::First && spec.search.method != Method::RsWs {
             works.push(Work::SecondOrderStep);
         }
         if spec.hessian.every > 0 {

@@ -109,6 +109,21 @@ fn a_search_tells_what_it_found_what_the_monitor_decided_and_what_to_do_next() {
 }
 
 #[test]
+fn random_search_tells_of_its_samples_and_of_no_curvature() {
+    let tmp = tempfile::tempdir().unwrap();
+    let out = small(tmp.path(), "run", &["--method", "rs-ws", "--set", "search.samples=30"]);
+    let (shown, progress) = (text(&out.stdout), text(&out.stderr));
+    assert!(out.status.success(), "{progress}");
+    for words in ["rs-ws on fashion-mini in space s2", "Genotype(normal=", "All 5 epochs are done. Of 30 random"] {
+        assert!(shown.contains(words), "`{words}` is not in: {shown}");
+    }
+    for words in ["igenvalue", "monitor", "rdarts hessian", "That epoch"] {
+        assert!(!shown.contains(words), "`{words}` is in: {shown}");
+    }
+    refuses(tmp.path(), &["hessian", "run"], &["rs-ws learns no alphas"]);
+}
+
+#[test]
 fn killed_at_twenty_moments_and_resumed_with_other_threads_it_ends_with_the_same_bits() {
     let tmp = tempfile::tempdir().unwrap();
     let begin = Instant::now();

@@ -218,7 +218,8 @@ impl Spec for RobustSpec {
         ("monitor.form", MonitorForm::NAMES),
         ("train_augment.cutout_schedule", CutoutSchedule::NAMES),
     ];
-    const ADDED: &'static [(&'static str, &'static str)] = &[];
+    const ADDED: &'static [(&'static str, &'static str)] =
+        &[("search.samples", "1000"), ("search.sample_batches", "10")];
     const EXAMPLE: &'static str = "portfolio.values=[0.0003,0.0009]";
     const HAS_CHECKPOINTS: bool = false;
 

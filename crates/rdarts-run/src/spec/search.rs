@@ -78,7 +78,7 @@ pub struct NetworkSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoopSpec {
-    /// What is done with the measured curvature.
+    /// What is done with the measured curvature, or random search instead of all that.
     pub method: Method,
     /// The gradient of the alphas.
     pub order: Order,
@@ -88,6 +88,10 @@ pub struct LoopSpec {
     pub batch: usize,
     /// Drop path probability of the last epoch, reached linearly from 0.
     pub drop_path: f64,
+    /// Architectures that method `rs-ws` draws after the last epoch, to choose from.
+    pub samples: usize,
+    /// Batches of the split of the alphas that each of them is scored on; the best ten are then on the whole split.
+    pub sample_batches: usize,
 }
 
 /// Section `[alphas]`: the optimiser of the architecture parameters.
@@ -110,7 +114,8 @@ pub struct AlphasSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HessianSpec {
-    /// Epochs from one measurement to the next; 0: never, which only method `darts` allows.
+    /// Epochs from one measurement to the next; 0: never, which `darts-es` and `darts-ada` do not allow. Method `rs-ws` has
+    /// no alphas to measure it of, so that a search with it never does, whatever is said here.
     pub every: usize,
     /// Which matrix is measured.
     pub mode: HessianMode,
@@ -153,7 +158,7 @@ pub struct EvalSpec {
 }
 
 choice!(
-    /// What is done with the measured curvature.
+    /// What is done with the measured curvature, or random search instead of all that.
     Method {
         /// Nothing: the search runs to its last epoch.
         Darts = "darts",
@@ -161,6 +166,10 @@ choice!(
         DartsEs = "darts-es",
         /// Go back to that epoch, raise the L2 factor and search on (appendix D.1).
         DartsAda = "darts-ada",
+        /// Random search with weight sharing (RS-ws in table 3): each step trains the weights of one architecture drawn at
+        /// random, and the best of [`LoopSpec::samples`] is the result. There are no alphas, so that `search.order` and
+        /// the sections `[alphas]`, `[hessian]` and `[monitor]` have no effect.
+        RsWs = "rs-ws",
     }
 );
 
@@ -219,8 +228,13 @@ impl Spec for SearchSpec {
         ("hessian.images", HessianImages::NAMES),
         ("monitor.form", MonitorForm::NAMES),
     ];
-    const ADDED: &'static [(&'static str, &'static str)] =
-        &[("kind", "'search'"), ("hessian.batches", "1"), ("hessian.images", "'last'")];
+    const ADDED: &'static [(&'static str, &'static str)] = &[
+        ("kind", "'search'"),
+        ("hessian.batches", "1"),
+        ("hessian.images", "'last'"),
+        ("search.samples", "1000"),
+        ("search.sample_batches", "10"),
+    ];
     const EXAMPLE: &'static str = "search.epochs=20";
     const HAS_CHECKPOINTS: bool = true;
 
@@ -259,13 +273,15 @@ impl Spec for SearchSpec {
         // Batch statistics of a single image have no variance to speak of, hence two.
         count("search.batch", self.search.batch as u64, 2..=65_536)?;
         real("search.drop_path", self.search.drop_path, 0.0..1.0)?;
+        count("search.samples", self.search.samples as u64, 1..=1_000_000)?;
+        count("search.sample_batches", self.search.sample_batches as u64, 1..=1_000_000)?;
         self.weights.check()?;
         real("alphas.lr", self.alphas.lr, positive())?;
         real("alphas.beta1", self.alphas.beta1, 0.0..1.0)?;
         real("alphas.beta2", self.alphas.beta2, 0.0..1.0)?;
         real("alphas.l2", self.alphas.l2, 0.0..)?;
         real("alphas.init_std", self.alphas.init_std, 0.0..)?;
-        if self.hessian.every == 0 && self.search.method != Method::Darts {
+        if self.hessian.every == 0 && matches!(self.search.method, Method::DartsEs | Method::DartsAda) {
             let wanted = format!("at least 1, since method {} needs the eigenvalue", self.search.method);
             return Err(Bad { key: "hessian.every", value: "0".to_string(), wanted });
         }

@@ -74,7 +74,7 @@ fn a_recorded_spec_without_the_keys_that_came_later_is_read_as_what_was_done_the
     let text = spec.to_toml();
     let old: String = text
         .lines()
-        .filter(|l| !l.starts_with("batches =") && !l.starts_with("images ="))
+        .filter(|l| !["batches =", "images =", "samples =", "sample_batches ="].iter().any(|key| l.starts_with(key)))
         .fold(String::new(), |t, l| t + l + "\n");
     assert!(old.len() < text.len());
     assert_eq!(SearchSpec::from_complete("spec.toml", &old).unwrap(), spec);
@@ -272,7 +272,7 @@ fn values_out_of_range_are_refused_in_one_sentence() {
         ("network.stem_multiplier=0", "`network.stem_multiplier` is 0, but must be a whole number from 1 to 64"),
         (
             "search.method=enas",
-            "`search.method` is \"enas\", but must be one of \"darts\", \"darts-es\", \"darts-ada\"",
+            "`search.method` is \"enas\", but must be one of \"darts\", \"darts-es\", \"darts-ada\", \"rs-ws\"",
         ),
         ("search.order=third", "`search.order` is \"third\", but must be one of \"first\", \"second\", \"second-fd\""),
         ("search.epochs=0", "`search.epochs` is 0, but must be a whole number from 1 to 1000000"),
@@ -378,7 +378,7 @@ prop_compose! {
         more in (1usize..1000, 1usize..=1_000_000, any::<bool>(), any::<bool>(), any::<bool>()),
         unit in proptest::array::uniform8(1e-12f64..0.999_999),
         positive in proptest::array::uniform8(1e-300f64..1e300),
-        picks in (0usize..3, 0usize..3, 0usize..2, 0usize..2, 0usize..2),
+        picks in (0usize..4, 0usize..3, 0usize..2, 0usize..2, 0usize..2),
     ) -> SearchSpec {
         SearchSpec {
             kind: SearchSpec::KIND.to_string(),
@@ -414,6 +414,8 @@ prop_compose! {
                 epochs: counts.7,
                 batch: counts.8,
                 drop_path: unit[2],
+                samples: counts.7,
+                sample_batches: more.0,
             },
             weights: WeightsSpec {
                 lr: positive[0],

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use rdarts::data::{FOLDER, shown};
 use rdarts::net::Engine;
-use rdarts::run::{EpochRecord, Event, HessianImages, HessianSpec, RunDir, RunView, SearchSpec, Spec, for_shell};
+use rdarts::run::{
+    EpochRecord, Event, HessianImages, HessianSpec, Method, RunDir, RunView, SearchSpec, Spec, for_shell,
+};
 use rdarts::search::rules::rule_of;
 use rdarts::search::{Found, Search, open_space};
 use rdarts::space::Space;
@@ -92,28 +94,13 @@ fn tell(search: &Search, path: &Path, found: &Found, events: &[Event]) {
     out!("");
     out!("{}", found.genotype);
     out!("");
-    let points = trajectory(events);
-    out!("Dominant eigenvalue of the alpha-Hessian of the validation loss");
-    out!("{}", plot::draw(&points, 10, 60));
-    out!("The monitor:");
-    let mut decided = false;
-    for event in events {
-        if let Event::Decision(d) = event {
-            out!("  After epoch {}: {}", d.epoch, d.reason);
-            decided = true;
-        }
+    let has_alphas = spec.search.method != Method::RsWs;
+    match has_alphas {
+        true => tell_of_the_monitor(search, found, events),
+        false => out!("{}", found.reason),
     }
-    if !decided {
-        out!("  {}", never(search, points.len()));
-    }
-    if spec.hessian.every > 0 {
-        out!("  {}", noise(search, events));
-    }
-    let is_told = events.iter().any(|e| matches!(e, Event::Decision(d) if d.reason == found.reason));
-    if !is_told {
-        out!("  {}", found.reason);
-    }
-    let record = epochs(events).filter(|r| r.epoch == found.epoch).last();
+    // Without alphas the record of an epoch is not of what was found.
+    let record = epochs(events).filter(|r| has_alphas && r.epoch == found.epoch).last();
     if let Some(r) = record {
         let mut facts = vec![match (r.skip_connects_reduce, r.parameterless_normal, r.parameterless_reduce) {
             (Some(reduce), Some(free), Some(free_reduce)) => format!(
@@ -139,8 +126,10 @@ fn tell(search: &Search, path: &Path, found: &Found, events: &[Event]) {
     out!("");
     out!("Run directory: {path} (genotype.txt and .json, events.jsonl, checkpoints)");
     out!("Next:");
-    out!("  rdarts hessian {path} --full");
-    out!("      all eigenvalues at the end of the search");
+    if has_alphas {
+        out!("  rdarts hessian {path} --full");
+        out!("      all eigenvalues at the end of the search");
+    }
     if spec.preset == "demo" && spec.data.images.name == FOLDER {
         let paper = SearchSpec::resolve(None, None, &[], &KnownSets).expect("a test resolves every preset");
         let batch = match spec.search.batch {
@@ -155,6 +144,31 @@ fn tell(search: &Search, path: &Path, found: &Found, events: &[Event]) {
     } else {
         out!("  rdarts search {path}/spec.toml --seed {}", spec.seed + 1);
         out!("      the same with other random numbers, to see how far it varies");
+    }
+}
+
+/// The eigenvalues, and what the monitor made of them.
+fn tell_of_the_monitor(search: &Search, found: &Found, events: &[Event]) {
+    let points = trajectory(events);
+    out!("Dominant eigenvalue of the alpha-Hessian of the validation loss");
+    out!("{}", plot::draw(&points, 10, 60));
+    out!("The monitor:");
+    let mut decided = false;
+    for event in events {
+        if let Event::Decision(d) = event {
+            out!("  After epoch {}: {}", d.epoch, d.reason);
+            decided = true;
+        }
+    }
+    if !decided {
+        out!("  {}", never(search, points.len()));
+    }
+    if search.spec.hessian.every > 0 {
+        out!("  {}", noise(search, events));
+    }
+    let is_told = events.iter().any(|e| matches!(e, Event::Decision(d) if d.reason == found.reason));
+    if !is_told {
+        out!("  {}", found.reason);
     }
 }
 
@@ -202,7 +216,7 @@ fn never(search: &Search, measured: usize) -> String {
     let rule = rule_of(&search.spec.monitor);
     let needed = rule.window + rule.lag;
     match search.spec.search.method {
-        rdarts::run::Method::Darts => "Method darts only watches.".into(),
+        Method::Darts => "Method darts only watches.".into(),
         _ if measured < needed => format!(
             "{} {} too few for it to compare: a window of {} needs {needed}.",
             count(measured, "measurement"),
