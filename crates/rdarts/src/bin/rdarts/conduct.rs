@@ -52,9 +52,10 @@ pub fn engine() -> Result<Engine, Exit> {
     Ok(Engine::new(Device::flex(), isa))
 }
 
-/// `3 epochs`, `1 epoch`.
+/// `3 epochs`, `1 epoch`, `2 searches`.
 pub fn count(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+    let plural = if what.ends_with("search") || what.ends_with('s') { "es" } else { "s" };
+    format!("{n} {what}{}", if n == 1 { "" } else { plural })
 }
 
 /// `darts, darts-es or darts-ada`.

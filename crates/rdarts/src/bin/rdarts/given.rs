@@ -36,6 +36,21 @@ pub fn quote(text: &str) -> String {
     serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }
 
+/// An argument and the key of the spec that it sets.
+pub type Flag = (&'static str, &'static str);
+
+/// Values of arguments as overrides of the keys that they set.
+pub fn set<const N: usize>(flags: &[Flag; N], values: [Option<String>; N]) -> Vec<String> {
+    flags.iter().zip(values).filter_map(|((_, key), value)| value.map(|v| format!("{key}={v}"))).collect()
+}
+
+/// The argument that an override was made of, if the user has not written it as `--set` too, among `own`.
+pub fn flag_of(flags: &[Flag], own: &[String], text: &str) -> Option<&'static str> {
+    let (key, _) = text.split_once('=')?;
+    let is_own = !own.iter().any(|own| own == text);
+    flags.iter().find(|(_, known)| is_own && *known == key).map(|(flag, _)| *flag)
+}
+
 /// The name of the data set, for a folder that of its directory.
 pub fn data_name(spec: &DataSpec) -> String {
     let dir = Path::new(&spec.dir).file_name().filter(|_| spec.name == FOLDER);

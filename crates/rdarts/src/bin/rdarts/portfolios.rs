@@ -127,7 +127,7 @@ fn tell(portfolio: &Portfolio, path: &Path, report: &Report) {
     out!("");
     out!(
         "{} on {} in space {}, each of what they found trained for {}:",
-        count(report.members.len(), "search").replace("searchs", "searches"),
+        count(report.members.len(), "search"),
         data_name(&spec.data.images),
         portfolio.space.name,
         count(spec.train.short_epochs, "epoch")

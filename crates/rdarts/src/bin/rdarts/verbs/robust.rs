@@ -8,14 +8,15 @@ use rdarts::run::{RobustSpec, Spec, SpecError, Vary, read_text};
 use rdarts::search::open_space;
 use rdarts::space::Space;
 use rdarts::study::Portfolio;
-use rdarts::study::plan::{self, Pace};
+use rdarts::study::plan;
 use rdarts::study::portfolio::Hands;
 use rdarts::train::KnownSets;
 
 use crate::conduct::{count, engine, jobs, one_of, set_threads};
 use crate::exit::{Exit, say, whole};
 use crate::given::{
-    cache_file, data, data_directory, data_help, data_name, decide_shape, is_within, preset_help, quote, reserve,
+    Flag, cache_file, data, data_directory, data_help, data_name, decide_shape, flag_of, is_within, preset_help, quote,
+    reserve, set,
 };
 use crate::portfolios::carry_out;
 use crate::progress::{Reading, duration};
@@ -163,14 +164,13 @@ fn plan(args: &Args, file: Option<(&str, &str)>, overrides: &[String], portfolio
         )));
     }
     let Portfolio { spec, space, engine, sizes } = portfolio;
-    let Pace { search, training } = plan::measure(spec, space, *sizes, engine);
-    let pace = Pace { search, training };
+    let pace = plan::measure(spec, space, *sizes, engine);
     let takes = plan::fit_to_budget(spec, *sizes, pace, 3600.0 * hours);
     if !args.json {
         say!(
             "A search step takes {:.3} s here and a training step {:.3} s: a plan for {hours} hours, which should take {}.",
-            search,
-            training,
+            pace.search,
+            pace.training,
             duration(takes)
         );
         if takes > 3600.0 * hours {
@@ -193,14 +193,11 @@ fn overrides(args: &Args) -> Result<Vec<String>, Exit> {
         args.max_params.map(|v| v.to_string()),
         args.max_macs.map(|v| v.to_string()),
     ];
-    let mut overrides = args.overrides.clone();
-    let flags = FLAGS.iter().zip(values);
-    overrides.extend(flags.filter_map(|((_, key), value)| value.map(|v| format!("{key}={v}"))));
-    Ok(overrides)
+    Ok([args.overrides.clone(), set(&FLAGS, values)].concat())
 }
 
 /// The arguments that set a key of the spec.
-const FLAGS: [(&str, &str); 8] = [
+const FLAGS: [Flag; 8] = [
     ("--space", "space.name"),
     ("--data", "data.name"),
     ("--data-dir", "data.dir"),
@@ -211,17 +208,10 @@ const FLAGS: [(&str, &str); 8] = [
     ("--max-macs", "portfolio.max_macs"),
 ];
 
-/// The argument that an override was made of, if the user has not written it as `--set` too.
-fn flag_of(args: &Args, text: &str) -> Option<&'static str> {
-    let (key, _) = text.split_once('=')?;
-    let is_own = !args.overrides.iter().any(|own| own == text);
-    FLAGS.iter().find(|(_, known)| is_own && *known == key).map(|(flag, _)| *flag)
-}
-
 fn resolve(args: &Args, file: Option<(&str, &str)>, overrides: &[String]) -> Result<RobustSpec, Exit> {
     let preset = args.preset.as_deref().or(if args.spec.is_none() { Some(DEMO) } else { None });
     let resolved = RobustSpec::resolve_text(preset, file, overrides, &KnownSets);
-    let mut spec = resolved.map_err(|e| e.of_flags(|text| flag_of(args, text)))?;
+    let mut spec = resolved.map_err(|e| e.of_flags(|text| flag_of(&FLAGS, &args.overrides, text)))?;
     spec.data.images.dir = data_directory(&spec.data.images)?;
     spec.data.images.cache = cache_file(&spec.data.images.cache)?;
     Ok(spec)
@@ -257,7 +247,7 @@ fn announce(portfolio: &Portfolio, path: &Path, threads: usize) {
     say!(
         "{} {what} of {h}x{w} pixels in {}; networks of {channels} channels and {cells} cells; {} ({}); run directory {}",
         sizes.n,
-        count(sizes.classes, "class").replace("classs", "classes"),
+        count(sizes.classes, "class"),
         count(threads, "thread"),
         portfolio.engine.kernels.isa().name(),
         shown(path),

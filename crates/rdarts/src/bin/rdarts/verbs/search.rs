@@ -12,8 +12,8 @@ use rdarts::train::{KnownSets, start};
 use crate::conduct::{conduct, count, engine, one_of, set_threads};
 use crate::exit::{Exit, say, whole};
 use crate::given::{
-    cache_file, data, data_directory, data_help, data_name, decide_shape, images, is_within, preset_help, quote,
-    reserve,
+    Flag, cache_file, data, data_directory, data_help, data_name, decide_shape, flag_of, images, is_within,
+    preset_help, quote, reserve, set,
 };
 use crate::progress::Reading;
 use crate::searches::Searching;
@@ -155,14 +155,11 @@ fn overrides(args: &Args) -> Result<Vec<String>, Exit> {
         args.seed.map(|v| v.to_string()),
         args.epochs.map(|v| v.to_string()),
     ];
-    let mut overrides = args.overrides.clone();
-    let flags = FLAGS.iter().zip(values);
-    overrides.extend(flags.filter_map(|((_, key), value)| value.map(|v| format!("{key}={v}"))));
-    Ok(overrides)
+    Ok([args.overrides.clone(), set(&FLAGS, values)].concat())
 }
 
 /// The arguments that set a key of the spec.
-const FLAGS: [(&str, &str); 7] = [
+const FLAGS: [Flag; 7] = [
     ("--space", "space.name"),
     ("--data", "data.name"),
     ("--data-dir", "data.dir"),
@@ -172,17 +169,10 @@ const FLAGS: [(&str, &str); 7] = [
     ("--epochs", "search.epochs"),
 ];
 
-/// The argument that an override was made of, if the user has not written it as `--set` too.
-fn flag_of(args: &Args, text: &str) -> Option<&'static str> {
-    let (key, _) = text.split_once('=')?;
-    let is_own = !args.overrides.iter().any(|own| own == text);
-    FLAGS.iter().find(|(_, known)| is_own && *known == key).map(|(flag, _)| *flag)
-}
-
 fn resolve(args: &Args, file: Option<(&str, &str)>, overrides: &[String]) -> Result<SearchSpec, Exit> {
     let preset = args.preset.as_deref().or(if args.spec.is_none() { Some(DEMO) } else { None });
     let resolved = SearchSpec::resolve_text(preset, file, overrides, &KnownSets);
-    let mut spec = resolved.map_err(|e| e.of_flags(|text| flag_of(args, text)))?;
+    let mut spec = resolved.map_err(|e| e.of_flags(|text| flag_of(&FLAGS, &args.overrides, text)))?;
     spec.data.images.dir = data_directory(&spec.data.images)?;
     spec.data.images.cache = cache_file(&spec.data.images.cache)?;
     Ok(spec)

@@ -11,7 +11,8 @@ use rdarts::train::{KnownSets, Training, start};
 use crate::conduct::{conduct, engine, set_threads};
 use crate::exit::{Exit, whole};
 use crate::given::{
-    cache_file, data, data_directory, data_help, data_name, decide_shape, is_within, preset_help, quote, reserve,
+    Flag, cache_file, data, data_directory, data_help, data_name, decide_shape, flag_of, is_within, preset_help, quote,
+    reserve, set,
 };
 use crate::progress::Reading;
 use crate::trainings::{TrainingRun, announce};
@@ -190,8 +191,7 @@ fn overrides(args: &Args, given: &Given) -> Result<Vec<String>, Exit> {
         args.channels.map(|v| v.to_string()),
         args.cells.map(|v| v.to_string()),
     ];
-    let flags = FLAGS.iter().zip(values);
-    overrides.extend(flags.filter_map(|((_, key), value)| value.map(|v| format!("{key}={v}"))));
+    overrides.extend(set(&FLAGS, values));
     Ok(overrides)
 }
 
@@ -200,7 +200,7 @@ fn network(genotype: &Genotype) -> String {
 }
 
 /// The arguments that set a key of the spec.
-const FLAGS: [(&str, &str); 6] = [
+const FLAGS: [Flag; 6] = [
     ("--data", "data.name"),
     ("--data-dir", "data.dir"),
     ("--seed", "seed"),
@@ -209,18 +209,11 @@ const FLAGS: [(&str, &str); 6] = [
     ("--cells", "network.cells"),
 ];
 
-/// The argument that an override was made of, if the user has not written it as `--set` too.
-fn flag_of(args: &Args, text: &str) -> Option<&'static str> {
-    let (key, _) = text.split_once('=')?;
-    let is_own = !args.overrides.iter().any(|own| own == text);
-    FLAGS.iter().find(|(_, known)| is_own && *known == key).map(|(flag, _)| *flag)
-}
-
 fn resolve(args: &Args, given: &Given, overrides: &[String]) -> Result<TrainSpec, Exit> {
     let file = if let Given::Spec(name, text) = given { Some((name.as_str(), text.as_str())) } else { None };
     let preset = args.preset.as_deref().or(if file.is_none() { Some(DEMO) } else { None });
     let resolved = TrainSpec::resolve_text(preset, file, overrides, &KnownSets);
-    let mut spec = resolved.map_err(|e| e.of_flags(|text| flag_of(args, text)))?;
+    let mut spec = resolved.map_err(|e| e.of_flags(|text| flag_of(&FLAGS, &args.overrides, text)))?;
     if let Ok(genotype) = named(spec.network.genotype.trim()) {
         spec.network.genotype = genotype.to_string();
     }
