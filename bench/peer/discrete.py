@@ -2,6 +2,7 @@
 """The discrete network of a genotype in PyTorch, in the naming that PyTorch users of DARTS know: timed, or trained.
 
     python discrete.py --work training|one|many --mode eager|channels_last|compile --genotype "Genotype(...)" ...
+    python discrete.py --work one|many --mode onnxruntime --onnx FILE ...
     python discrete.py --work learn --data DIR --epochs 10 --genotype "Genotype(...)" --seed 1
 
 The first prints one JSON object: seconds of each step after warming up, and the peak resident set. The second trains on
@@ -121,18 +122,22 @@ def step(net, forward, sgd, x, y, drop):
     return loss.item(), (logits.argmax(1) == y).sum().item()
 
 
+# Of CIFAR-10, for each channel.
+MEAN, STD = [torch.tensor(v).reshape(3, 1, 1) for v in ([0.49139968, 0.48215827, 0.44653124],
+                                                      [0.24703233, 0.24348505, 0.26158768])]
+
+
 def cifar(path, names):
     records = torch.cat([torch.frombuffer(bytearray(open(os.path.join(path, n), "rb").read()), dtype=torch.uint8)
                          .reshape(-1, 3073) for n in names if os.path.exists(os.path.join(path, n))])
-    mean, std = [torch.tensor(v).reshape(3, 1, 1) for v in ([0.49139968, 0.48215827, 0.44653124],
-                                                             [0.24703233, 0.24348505, 0.26158768])]
-    return (records[:, 1:].reshape(-1, 3, 32, 32).float() / 255 - mean) / std, records[:, 0].long()
+    return (records[:, 1:].reshape(-1, 3, 32, 32).float() / 255 - MEAN) / STD, records[:, 0].long()
 
 
 def augmented(x, cutout):
     n = x.shape[0]
-    padded = F.pad(x, [4] * 4, value=0)
-    # The padding is black before the normalization in torchvision.
+    # The padding is black: torchvision pads before it normalizes.
+    black = -MEAN / STD
+    padded = F.pad(x - black, [4] * 4) + black
     out = torch.empty_like(x)
     for i in range(n):
         top, left = torch.randint(0, 9, (2,)).tolist()
@@ -174,10 +179,11 @@ def learn(a, net):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--mode", choices=["eager", "channels_last", "compile"], default="channels_last")
+    p.add_argument("--mode", choices=["eager", "channels_last", "compile", "onnxruntime"], default="channels_last")
     p.add_argument("--work", choices=["training", "one", "many", "learn"], required=True)
     p.add_argument("--genotype", required=True)
     p.add_argument("--data")
+    p.add_argument("--onnx")
     for name, value in [("channels", 16), ("cells", 8), ("batch", 96), ("size", 32), ("threads", 2), ("steps", 5),
                         ("epochs", 10), ("seed", 1), ("limit", 0)]:
         p.add_argument(f"--{name}", type=int, default=value)
@@ -199,6 +205,13 @@ def main():
 
     net.train(a.work == "training")
     work = (lambda: step(net, forward, sgd, x, y, 0.1)) if a.work == "training" else outputs
+    if a.mode == "onnxruntime":
+        import onnxruntime
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = a.threads
+        session = onnxruntime.InferenceSession(a.onnx, options, providers=["CPUExecutionProvider"])
+        images = {session.get_inputs()[0].name: x.contiguous().numpy()}
+        work = lambda: session.run(None, images)
     begin = time.perf_counter()
     work()
     work()

@@ -12,6 +12,8 @@ mod conduct;
 
 mod given;
 
+mod genotypes;
+
 mod searches;
 
 mod trainings;

@@ -25,7 +25,7 @@ use rdarts::net::{
 use rdarts::rng::Stream;
 use rdarts::search::hessian::largest_eigenvalue;
 use rdarts::search::open_space;
-use rdarts::space::{Genotype, PLAIN, PUBLISHED, named};
+use rdarts::space::Genotype;
 use rdarts::train::Streams;
 use rdarts::train::memory::check_memory;
 use rdarts::train::optim::{Adam, Sgd, clip_global_norm};
@@ -33,6 +33,7 @@ use serde_json::{Value, json};
 
 use crate::conduct::{count, engine, set_threads};
 use crate::exit::{Exit, out, say};
+use crate::genotypes::{genotype, names};
 use crate::progress::duration;
 use crate::trainings::millions;
 
@@ -128,7 +129,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     };
     let needed = net.memory_estimate(n, [side; 2], largest);
     check_memory(needed, "--batch, --channels, --cells or --size")?;
-    let genotype = genotype(&args.genotype)?;
+    let genotype = genotype(&args.genotype, "--genotype")?;
     let forward = net.macs([side; 2]) as f64 * n as f64;
     let steps = args.steps as usize;
     let n_alphas: usize = net.n_alphas().iter().sum();
@@ -406,16 +407,8 @@ impl Discrete {
 }
 
 /// A genotype by its name or from a file.
-fn genotype(text: &str) -> Result<Genotype, Exit> {
-    match std::fs::read(text) {
-        Ok(bytes) => Genotype::read(bytes, text).map_err(Exit::input),
-        Err(_) => named(text).map_err(Exit::Input),
-    }
-}
-
 fn genotype_help() -> String {
-    let names: Vec<&str> = PUBLISHED.iter().map(|cell| cell.name).chain(PLAIN).collect();
-    format!("Network of the training and output rows: a file with a genotype, or {}", names.join(", "))
+    format!("Network of the training and output rows: a genotype, a file or run directory with one, or {}", names())
 }
 
 fn batch((images, labels): &(Vec<f32>, Vec<u32>), side: usize) -> Batch<'_, f32> {

@@ -7,15 +7,16 @@ use std::process::ExitCode;
 use rdarts::data::{DataError, FOLDER, Options, escaped, open_with, outline, shown};
 use rdarts::export::Tensor;
 use rdarts::export::import::{Evaluation, Imported, Supernet, describe, read};
-use rdarts::run::{RunView, for_shell, read_text, write_file};
+use rdarts::run::{for_shell, write_file};
 use rdarts::search::open_space;
-use rdarts::space::{CellType, Genotype, Space, derive, published};
+use rdarts::space::{CellType, Genotype, Space, derive};
 use rdarts::train::Model;
 use rdarts::train::model::{About, FORMAT, NamedTensor, read_metadata, read_tensors};
 use serde_json::json;
 
 use crate::conduct::{count, one_of};
 use crate::exit::{Exit, out, say, whole};
+use crate::genotypes::genotype;
 use crate::model_file::{check_parent, in_words, is_same, path_text};
 use crate::progress::Reading;
 use crate::verbs::data::{resolve, shown_name};
@@ -246,24 +247,6 @@ fn genotype_of_search(
     Ok((genotype, space))
 }
 
-/// The genotype that `--genotype` names.
-fn genotype_named(text: &str) -> Result<Genotype, Exit> {
-    let path = Path::new(text);
-    if path.is_dir() {
-        let found = RunView::open(path)?.genotype()?;
-        let none = || Exit::Input(format!("{} has not found a genotype yet", for_shell(path)));
-        return Genotype::read(found.ok_or_else(none)?, &shown(path.join("genotype.txt"))).map_err(Exit::input);
-    }
-    if path.is_file() {
-        let found = read_text("genotype", path).map_err(rdarts::train::TrainError::from)?;
-        return Genotype::read(found, &shown(path)).map_err(Exit::input);
-    }
-    if text.contains(['(', '[', '{']) {
-        return Genotype::read(text, "--genotype").map_err(Exit::input);
-    }
-    published(text).map_err(|e| Exit::Input(format!("--genotype: {e}; it may be a file or the notation itself too")))
-}
-
 /// What an export of this program says of its network.
 #[derive(Default)]
 struct Exported {
@@ -364,7 +347,7 @@ fn model(
     });
     check_place(args, &path)?;
     let genotype = match (&args.genotype, exported.genotype) {
-        (Some(text), _) => genotype_named(text)?,
+        (Some(text), _) => genotype(text, "--genotype")?,
         (None, Some(genotype)) => genotype,
         (None, None) => {
             return Err(Exit::Input(format!(

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rdarts::data::shown;
-use rdarts::run::{RunView, SearchSpec, Spec, SpecError, TrainSpec, for_shell, read_text};
-use rdarts::space::{Genotype, PLAIN, PUBLISHED, named};
+use rdarts::run::{RunView, SearchSpec, Spec, SpecError, TrainSpec, read_text};
+use rdarts::space::{Genotype, named};
 use rdarts::train::{KnownSets, Training, start};
 
 use crate::conduct::{conduct, engine, set_threads};
 use crate::exit::{Exit, whole};
+use crate::genotypes::{genotype, names, of_run};
 use crate::given::{
     Flag, cache_file, data, data_directory, data_help, data_name, decide_shape, flag_of, is_within, preset_help, quote,
     reserve, set,
@@ -129,26 +130,12 @@ impl Given {
         if path.extension().is_some_and(|extension| extension == "toml") {
             return Ok(Self::Spec(shown(path), read_text("spec", path).map_err(SpecError::from)?));
         }
-        let genotype = if path.is_file() {
-            let bytes = std::fs::read(path).map_err(|e| Exit::Failed(format!("cannot read {}: {e}", shown(path))))?;
-            Genotype::read(bytes, &shown(path)).map_err(Exit::input)?
-        } else if text.contains(['(', '{', '[']) {
-            Genotype::read(text, "the genotype").map_err(Exit::input)?
-        } else if text.contains(std::path::MAIN_SEPARATOR) {
-            return Err(Exit::Input(format!("there is no file or run directory `{text}`")));
-        } else {
-            named(text).map_err(|e| Exit::Input(format!("{e}; nor is there a file or a run directory of this name")))?
-        };
-        Ok(Self::Genotype(Box::new(genotype)))
+        Ok(Self::Genotype(Box::new(genotype(text, "NETWORK")?)))
     }
 
     fn of_run(path: &Path) -> Result<Self, Exit> {
         let view = RunView::open(path)?;
-        let text = view.genotype()?.ok_or_else(|| {
-            let path = for_shell(path);
-            Exit::Input(format!("the run {path} has not found a genotype yet: finish it with `rdarts resume {path}`"))
-        })?;
-        let genotype = Box::new(Genotype::read(text, &shown(path.join("genotype.txt"))).map_err(Exit::input)?);
+        let genotype = Box::new(of_run(&view, path)?);
         match view.kind() {
             SearchSpec::KIND => Ok(Self::Search(genotype, Box::new(view.spec()?))),
             _ => Ok(Self::Genotype(genotype)),
@@ -157,8 +144,7 @@ impl Given {
 }
 
 fn network_help() -> String {
-    let names: Vec<&str> = PUBLISHED.iter().map(|cell| cell.name).chain(PLAIN).collect();
-    format!("A genotype, a file with one, a run directory, a spec file (TOML), or a name: {}", names.join(", "))
+    format!("A genotype, a file with one, a run directory, a spec file (TOML), or a name: {}", names())
 }
 
 /// What the argument and the flags set, the last one counts.
