@@ -55,6 +55,8 @@ pub struct Loader {
     name: &'static str,
     /// The images of each class by label, counted from the start of the range, if classes are balanced.
     balanced: Option<Arc<Vec<Vec<u32>>>>,
+    /// Whether a last batch of one image joins the one before it.
+    joined: bool,
 }
 
 impl Loader {
@@ -68,7 +70,7 @@ impl Loader {
         assert!(batch_size > 0, "a batch of 0 images");
         assert!(!range.is_empty() && range.end <= dataset.train.n, "{range:?} of {} images", dataset.train.n);
         let norm = Arc::new(dataset.norm());
-        Self { dataset, norm, range, batch_size, seed, name, balanced: None }
+        Self { dataset, norm, range, batch_size, seed, name, balanced: None, joined: false }
     }
 
     /// The same, but epochs draw all classes equally often, to within one image: [`balanced_order`]. Epochs keep their
@@ -82,6 +84,11 @@ impl Loader {
         Self { balanced: Some(Arc::new(images)), ..self }
     }
 
+    /// The same, but a last batch of one image joins the one before it: the statistics of one image say nothing.
+    pub fn joined(self) -> Self {
+        Self { joined: true, ..self }
+    }
+
     /// The number of images.
     pub fn n_images(&self) -> usize {
         self.range.len()
@@ -89,7 +96,10 @@ impl Loader {
 
     /// The number of batches in an epoch, the last one perhaps smaller.
     pub fn n_batches(&self) -> usize {
-        self.range.len().div_ceil(self.batch_size)
+        match self.joined {
+            true => n_joined(self.range.len(), self.batch_size),
+            false => self.range.len().div_ceil(self.batch_size),
+        }
     }
 
     /// The batches of an epoch from number `first` on; a run that goes on within an epoch begins there.
@@ -104,9 +114,10 @@ impl Loader {
             None => epoch_order(self.seed, self.name, epoch, self.range.len()),
             Some(images) => balanced_order(self.seed, self.name, epoch, images),
         };
-        (first..self.n_batches()).map(move |i| {
+        let n_batches = self.n_batches();
+        (first..n_batches).map(move |i| {
             let start = i * loader.batch_size;
-            let end = (start + loader.batch_size).min(order.len());
+            let end = if i + 1 == n_batches { order.len() } else { start + loader.batch_size };
             let n_before = epoch * order.len() as u64 + start as u64;
             loader.make(&order[start..end], augment, n_before)
         })
@@ -125,6 +136,12 @@ impl Loader {
         let stream = format!("augment-{}", self.name);
         make_batch(&self.dataset.train, &indices, &self.norm, augment.as_ref(), self.seed, &stream, n_before)
     }
+}
+
+/// The number of batches of `n` images where a last one of a single image joins the one before it.
+pub fn n_joined(n: usize, batch_size: usize) -> usize {
+    let whole = n.div_ceil(batch_size);
+    if whole > 1 && n % batch_size == 1 { whole - 1 } else { whole }
 }
 
 /// The order in which an epoch visits `n` images.

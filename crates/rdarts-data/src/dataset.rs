@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::error::DataError;
-use crate::images::Images;
+use crate::images::{Images, image_sum, mix};
 use crate::split::{Split, hold_out, split};
 use crate::statistics::{Norm, channel_statistics};
 
@@ -127,6 +127,12 @@ impl Dataset {
     /// The normalization by [`Dataset::mean`] and [`Dataset::std`].
     pub fn norm(&self) -> Norm {
         Norm::new(&self.mean, &self.std)
+    }
+
+    /// The same on other files only if images, labels and the names of the classes are, those of the test part too.
+    pub fn fingerprint(&self) -> u64 {
+        let names = self.classes.iter().map(|name| image_sum(name.as_bytes()));
+        [self.train.fingerprint(), self.test.fingerprint()].into_iter().chain(names).fold(0, mix)
     }
 
     /// The two sides of a search. Where the images are stratified, each side holds each class.

@@ -147,7 +147,8 @@ pub fn image_sum(image: &[u8]) -> u64 {
 
 const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 
-fn mix(hash: u64, word: u64) -> u64 {
+/// A hash with one more word in it.
+pub(crate) fn mix(hash: u64, word: u64) -> u64 {
     (hash ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(29)
 }
 

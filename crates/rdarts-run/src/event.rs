@@ -25,7 +25,7 @@ mod train;
 
 mod robust;
 
-pub use robust::{BaselineTrained, Chosen, MemberFound, MemberTrained, RobustFinished, RobustStarted};
+pub use robust::{BaselineTrained, Chosen, MemberFound, MemberRefused, MemberTrained, RobustFinished, RobustStarted};
 pub use train::{TrainEpoch, TrainFinished, TrainStarted};
 
 /// Version of the lines that a search writes. Lines of format 1 are read too; they lack what an [`EpochRecord`] says.
@@ -67,6 +67,8 @@ pub enum Event {
     MemberFound(MemberFound),
     /// The short training of what a member found has ended.
     MemberTrained(MemberTrained),
+    /// What a member found may not be chosen, or it found nothing.
+    MemberRefused(MemberRefused),
     /// A member was chosen.
     Chosen(Chosen),
     /// The whole training of a cell that no search found has ended.

@@ -39,9 +39,10 @@ pub use environment::Environment;
 pub use error::RunError;
 pub use event::{
     BaselineTrained, Chosen, Decision, DecisionKind, EVENT_FORMAT, EpochRecord, Event, EventError, Finished, LastLine,
-    MemberFound, MemberTrained, ROBUST_EVENT_FORMAT, RobustFinished, RobustStarted, Started, TRAIN_EVENT_FORMAT,
-    Timing, TrainEpoch, TrainFinished, TrainStarted, read_events,
+    MemberFound, MemberRefused, MemberTrained, ROBUST_EVENT_FORMAT, RobustFinished, RobustStarted, Started,
+    TRAIN_EVENT_FORMAT, Timing, TrainEpoch, TrainFinished, TrainStarted, read_events,
 };
+pub use log::checksum;
 pub use rundir::{Reservation, RunDir, RunView, write_file};
 pub use spec::{
     AlphasSpec, AugmentSpec, CutoutSchedule, DataSets, DataSpec, EvalSpec, HessianImages, HessianMode, HessianSpec,

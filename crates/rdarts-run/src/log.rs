@@ -22,7 +22,7 @@ pub(crate) struct BadLine {
 
 /// The digits of the whole lines in `bytes`, one after another.
 pub(crate) fn digits(bytes: &[u8]) -> String {
-    whole_lines(bytes).map(digits_of_line).collect()
+    whole_lines(bytes).map(checksum).collect()
 }
 
 /// The part of `digits` that belongs to the first `length` bytes of a log.
@@ -50,7 +50,7 @@ pub(crate) fn check(bytes: &[u8], length: u64, digits: &str) -> Result<(), BadLi
         }
         at += line.len() as u64;
         let is_right = match digits.get(DIGITS * index..DIGITS * number) {
-            Some(expected) => digits_of_line(line) == expected,
+            Some(expected) => checksum(line) == expected,
             None => digits.is_empty() && !line.ends_with(b"\r\n") && serde_json::from_slice::<Value>(line).is_ok(),
         };
         if !is_right || at > length {
@@ -100,8 +100,9 @@ fn whole_lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n"))
 }
 
-fn digits_of_line(line: &[u8]) -> String {
-    blake3::hash(line).to_hex()[..DIGITS].to_string()
+/// A few digits that change with any byte.
+pub fn checksum(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex()[..DIGITS].to_string()
 }
 
 #[cfg(test)]

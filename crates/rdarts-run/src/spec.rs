@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use self::checks::{Bad, one_of, quoted};
-use self::layer::{Layer, first_missing};
+use self::layer::{ALSO, Layer, first_missing};
 use crate::presets::{self, Preset};
 use crate::text::{TextError, read_text};
 
@@ -100,7 +100,7 @@ pub trait Spec: Sized + Serialize + DeserializeOwned + PartialEq {
     /// Whether the user's file, given as its name and its text, or an override names a key such as `hessian.batches`;
     /// else its value is a preset's.
     fn is_named(key: &str, file: Option<(&str, &str)>, overrides: &[String]) -> Result<bool, SpecError> {
-        Ok(users_layers::<Self>(None, file, overrides)?.iter().any(|layer| layer.origins.contains_key(key)))
+        Ok(users_layers::<Self>(None, file, overrides)?.iter().any(|layer| layer.names(key)))
     }
 
     /// Like [`Spec::resolve`], with the file given as its name and its text.
@@ -110,8 +110,11 @@ pub trait Spec: Sized + Serialize + DeserializeOwned + PartialEq {
         overrides: &[String],
         sets: &dyn DataSets,
     ) -> Result<Self, SpecError> {
-        let layers = users_layers::<Self>(preset, file, overrides)?;
+        let mut layers = users_layers::<Self>(preset, file, overrides)?;
         let mut resolved = Layer::base::<Self>();
+        if resolved.table.contains_key(ALSO.1) && !layers.iter().any(|layer| layer.names("train_augment.flip")) {
+            layers.iter_mut().for_each(Layer::flip_also);
+        }
         // The preset is chosen by the topmost layer that names one.
         if let Some((name, origin)) = layers.iter().rev().find_map(Layer::preset) {
             let chosen = presets::find(Self::PRESETS, name).ok_or_else(|| SpecError::BadValue {

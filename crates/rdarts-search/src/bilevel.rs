@@ -68,7 +68,7 @@ impl Bilevel<'_> {
 /// A spec that makes the loss grow without bounds is one that the user can mend: the checkpoint before is the last good
 /// state.
 pub(crate) fn diverged(which: &str, state: &State) -> TrainError {
-    TrainError::Input(format!(
+    TrainError::Diverged(format!(
         "the {which} loss or its gradient is not a finite number any more at epoch {}, step {}: the search has \
          diverged; the checkpoint before it is kept, lower weights.lr or alphas.lr or tighten weights.clip and start again",
         state.at.epoch, state.at.step

@@ -28,7 +28,7 @@ pub mod job;
 
 pub use architecture::{Architecture, Scores};
 pub use job::Found;
-pub use search::{Search, open_space};
+pub use search::{Search, fit_hessian_batches, open_space};
 
 /// A search between two steps.
 pub type State = rdarts_train::State<Architecture>;

@@ -7,9 +7,9 @@ use rdarts_net::{Engine, Network, SupernetSpec, Work};
 use rdarts_run::{HessianSpec, Method, Order, SearchSpec};
 use rdarts_space::{CellType, Space};
 use rdarts_train::images::augment;
-use rdarts_train::memory::check_memory;
+use rdarts_train::memory::Needed;
 use rdarts_train::schedule::{cosine_lr, drop_path_probability};
-use rdarts_train::{SplitImages, Streams, TrainError};
+use rdarts_train::{ImageSet, SplitImages, Streams, TrainError};
 
 use crate::batches::{NoisyBatch, check_hessian_batches, few_hessian_batches, hessian_batches, most_hessian_batches};
 
@@ -42,7 +42,8 @@ impl Search {
     /// # Errors
     /// As for `new`.
     pub fn watched(spec: SearchSpec, space: Space, engine: Engine, watch: &dyn Watch) -> Result<Self, TrainError> {
-        Self::build(spec, space, engine, watch, false)
+        let images = ImageSet::open(&spec.data.images, watch)?;
+        Self::on(spec, space, engine, &images)
     }
 
     /// Like [`Search::watched`] for a spec whose `hessian.batches` is a preset's: it is lowered to what the images
@@ -50,22 +51,18 @@ impl Search {
     ///
     /// # Errors
     /// As for `new`.
-    pub fn fitted(spec: SearchSpec, space: Space, engine: Engine, watch: &dyn Watch) -> Result<Self, TrainError> {
-        Self::build(spec, space, engine, watch, true)
+    pub fn fitted(mut spec: SearchSpec, space: Space, engine: Engine, watch: &dyn Watch) -> Result<Self, TrainError> {
+        let images = ImageSet::open(&spec.data.images, watch)?;
+        fit_hessian_batches(&mut spec, &images)?;
+        Self::on(spec, space, engine, &images)
     }
 
-    fn build(
-        mut spec: SearchSpec,
-        space: Space,
-        engine: Engine,
-        watch: &dyn Watch,
-        fit: bool,
-    ) -> Result<Self, TrainError> {
-        let images =
-            SplitImages::open(&spec.data.images, spec.data.train_fraction, spec.search.batch, "search.batch", watch)?;
-        if fit {
-            spec.hessian.batches = spec.hessian.batches.min(most_hessian_batches(&spec, &images.split)).max(1);
-        }
+    /// Like [`Search::new`] on images that are read already.
+    ///
+    /// # Errors
+    /// As for `new`.
+    pub fn on(mut spec: SearchSpec, space: Space, engine: Engine, images: &ImageSet) -> Result<Self, TrainError> {
+        let images = images.split(&spec.data.images, spec.data.train_fraction, spec.search.batch)?;
         match spec.search.method {
             Method::RsWs => spec.hessian.every = 0,
             _ => check_hessian_batches(&spec, &images.split)?,
@@ -80,7 +77,7 @@ impl Search {
             ..SupernetSpec::from_space(&space, spec.network.cells, spec.network.channels, channels, classes)
         });
         let search = Self { spec, space, images, net, engine };
-        search.check_memory()?;
+        search.memory().check()?;
         Ok(search)
     }
 
@@ -148,10 +145,11 @@ impl Search {
         }
         self.spec.hessian = hessian;
         check_hessian_batches(&self.spec, &self.images.split)?;
-        self.check_memory()
+        self.memory().check()
     }
 
-    fn check_memory(&self) -> Result<(), TrainError> {
+    /// What a step and a measurement of the curvature need.
+    pub fn memory(&self) -> Needed {
         let (spec, batch, side) = (&self.spec, self.spec.search.batch, self.images.side());
         let mut works = vec![Work::Gradient];
         if spec.search.order != Order::First && spec.search.method != Method::RsWs {
@@ -169,14 +167,24 @@ impl Search {
             step = step.max(2 * estimate(Work::HessianProduct) + (4 * images * spec.hessian.batches) as u64);
         }
         // The images are read already; their batches, the program and the checkpoint in the making come on top.
-        let needed = step + 100 * (1 << 20) + 4 * 4 * self.net.n_parameters() as u64;
+        let bytes = step + 100 * (1 << 20) + 4 * 4 * self.net.n_parameters() as u64;
         let batches = if many { format!("hessian.batches = {}, ", spec.hessian.batches) } else { String::new() };
         let what = format!(
             "{batches}search.batch = {batch}, network.channels = {} or network.cells = {}",
             spec.network.channels, spec.network.cells
         );
-        check_memory(needed, &what)
+        Needed { bytes, what }
     }
+}
+
+/// Lowers `hessian.batches` to what the images fill.
+///
+/// # Errors
+/// One sentence if there are too few images for a search.
+pub fn fit_hessian_batches(spec: &mut SearchSpec, images: &ImageSet) -> Result<(), TrainError> {
+    let images = images.split(&spec.data.images, spec.data.train_fraction, spec.search.batch)?;
+    spec.hessian.batches = spec.hessian.batches.min(most_hessian_batches(spec, &images.split)).max(1);
+    Ok(())
 }
 
 /// The space that a spec names: a built-in one or a file.

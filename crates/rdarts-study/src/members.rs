@@ -4,13 +4,15 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rdarts_run::{Environment, RunDir, RunError, RunView, Spec};
+use rdarts_run::{Environment, RunDir, RunError, RunView, Spec, for_shell};
 use rdarts_train::{Job, Observer, Outcome, TrainError, resume, start};
 
 /// Where a run within a study is carried out.
 pub(crate) struct Place<'a> {
     /// Its directory.
     pub path: &'a Path,
+    /// That of the study.
+    pub study: &'a Path,
     /// The machine, for its record.
     pub here: &'a Environment,
     /// Set from outside to end it.
@@ -34,27 +36,34 @@ pub(crate) fn carry_out<J: Job, S: Spec>(
 ) -> Result<bool, TrainError> {
     let is_begun = match RunView::open(place.path) {
         Ok(_) => true,
-        // Killed before it was a run: nothing in it is of use, and the study has it for itself.
-        Err(RunError::NotARun { .. }) => {
-            if place.path.exists() {
-                std::fs::remove_dir_all(place.path)
-                    .map_err(|e| TrainError::Failed(format!("cannot clear {}: {e}", rdarts_data::shown(place.path))))?;
-            }
-            false
-        }
+        // Not begun, or killed before it was a run; what is more than that is refused when the directory is taken.
+        Err(RunError::NotARun { .. }) => false,
         Err(e) => return Err(e.into()),
     };
-    let mut dir = match is_begun {
-        true => RunDir::open::<S>(place.path)?,
-        false => RunDir::create(place.path, spec)?,
+    let made = match is_begun {
+        true => RunDir::open::<S>(place.path),
+        false => RunDir::create(place.path, spec),
     };
+    let mut dir = made.map_err(|e| of_study(e, place))?;
     dir.write_environment(place.here)?;
     prepare(&mut dir)?;
     let outcome = match is_begun {
-        true => resume(job, &mut dir, observer, place.stop, say)?,
-        false => start(job, &mut dir, observer, place.stop)?,
+        true => resume(job, &mut dir, observer, place.stop, say),
+        false => start(job, &mut dir, observer, place.stop),
     };
+    // What goes on is the study, not the run alone.
+    let [alone, whole] = [place.path, place.study].map(|path| format!("`rdarts resume {}`", for_shell(path)));
+    let outcome = outcome.map_err(|e| e.map(|text| text.replace(&alone, &whole)))?;
     Ok(matches!(outcome, Outcome::Finished(_)))
+}
+
+/// What the study does about a run that cannot go on: it makes it again.
+fn of_study(mut e: RunError, place: &Place<'_>) -> RunError {
+    if let RunError::Log { again, .. } | RunError::Events { again, .. } | RunError::NoCheckpoint { again, .. } = &mut e
+    {
+        *again = format!("rm -r {} && rdarts resume {}", for_shell(place.path), for_shell(place.study));
+    }
+    e
 }
 
 /// Does pieces of work, so many side by side, each by a pool of as many threads; `false` if one of them was stopped. An

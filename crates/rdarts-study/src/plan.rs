@@ -2,16 +2,11 @@
 //!
 //! A plan is decided once and written into the spec, so that the bits of a run do not depend on the clock.
 
-use std::time::Instant;
-
-use rdarts_net::{
-    Alphas, Batch, DiscreteSpec, Engine, Network, Point, SupernetSpec, Targets, alpha_gradient, training_gradient,
-    weight_gradient,
-};
-use rdarts_rng::Stream;
-use rdarts_run::RobustSpec;
+use rdarts_net::Engine;
+use rdarts_run::{Method, RobustSpec};
+use rdarts_search::Search;
 use rdarts_space::{Op, Space, uniform};
-use rdarts_train::SplitImages;
+use rdarts_train::{ImageSet, Pace, SplitImages, TrainError, Training, pace};
 
 /// What a plan needs to know of the images.
 #[derive(Clone, Copy, Debug)]
@@ -39,13 +34,19 @@ impl Sizes {
     }
 }
 
-/// Seconds of the steps of a plan.
+/// Seconds that the parts of a plan take on a machine.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    /// Of a search step, both halves.
-    pub search: f64,
-    /// Of a training step.
-    pub training: f64,
+pub struct Paces {
+    /// A search without its curvature.
+    pub search: Pace,
+    /// One measurement of the curvature.
+    pub curvature: f64,
+    /// What a search does after its last epoch.
+    pub choice: f64,
+    /// A training.
+    pub training: Pace,
+    /// The test at the end of a training.
+    pub test: f64,
 }
 
 /// Steps that make a search, a short and a whole training worth while; fewer images make more epochs of them.
@@ -54,13 +55,16 @@ const ENOUGH: [usize; 3] = [60, 60, 300];
 const MOST_EPOCHS: usize = 60;
 
 /// Raises the epochs of a small plan where there are so few images that its trainings would hardly begin; true if it did.
-/// The curvature is measured as often as before, since it costs as much after a short epoch as after a long one.
-pub fn fit_to_images(spec: &mut RobustSpec, sizes: Sizes) -> bool {
+/// The curvature is measured as often as before, since it costs as much after a short epoch as after a long one, unless
+/// `keeps_every`: then the user has said how often.
+pub fn fit_to_images(spec: &mut RobustSpec, sizes: Sizes, keeps_every: bool) -> bool {
     let before = spec.clone();
     let [search, training] = steps_per_epoch(spec, sizes);
     let enough = |epochs: usize, steps: usize, wanted: usize| epochs.max(wanted.div_ceil(steps).min(MOST_EPOCHS));
     spec.search.epochs = enough(spec.search.epochs, search, ENOUGH[0]);
-    spec.hessian.every *= spec.search.epochs.div_ceil(before.search.epochs);
+    if !keeps_every {
+        spec.hessian.every *= spec.search.epochs.div_ceil(before.search.epochs);
+    }
     spec.train.short_epochs = enough(spec.train.short_epochs, training, ENOUGH[1]);
     spec.train.whole.epochs = enough(spec.train.whole.epochs, training, ENOUGH[2]);
     *spec != before
@@ -80,21 +84,29 @@ fn n_whole(spec: &RobustSpec) -> usize {
     if spec.portfolio.baselines { 4 } else { 1 }
 }
 
-/// What is measured after epochs, as a share of their steps: eigenvalues, accuracies, tests.
-const MEASURING: f64 = 1.25;
-
-/// Seconds that a plan takes at a pace, about.
-pub fn seconds(spec: &RobustSpec, sizes: Sizes, pace: Pace) -> f64 {
+/// Seconds that a plan takes, about: rollbacks come on top, what ends early comes off.
+pub fn seconds(spec: &RobustSpec, sizes: Sizes, paces: &Paces) -> f64 {
     let [search, training] = steps_per_epoch(spec, sizes).map(|steps| steps as f64);
-    let searches = spec.members() as f64 * spec.search.epochs as f64 * search * pace.search;
-    let epochs = spec.members() * spec.train.short_epochs + n_whole(spec) * spec.train.whole.epochs;
-    MEASURING * (searches + epochs as f64 * training * pace.training)
+    let of_epoch = |steps: f64, pace: Pace| steps * pace.step + pace.measuring;
+    let curvatures = spec.search.epochs.checked_div(spec.hessian.every).unwrap_or(0);
+    let of_search =
+        spec.search.epochs as f64 * of_epoch(search, paces.search) + curvatures as f64 * paces.curvature + paces.choice;
+    let of_training = |epochs: usize| epochs as f64 * of_epoch(training, paces.training) + paces.test;
+    let members = spec.members() as f64;
+    members * (of_search + of_training(spec.train.short_epochs))
+        + n_whole(spec) as f64 * of_training(spec.train.whole.epochs)
 }
 
+/// Measurements of the curvature that a search keeps, however long they take: fewer show no growth.
+const FEWEST_MEASUREMENTS: usize = 5;
+
 /// Lowers or raises all epochs by one factor until the plan takes about so many seconds; what it takes then. No plan has
-/// fewer than two epochs of a search or one of a training, or more than the spec's preset for the paper: 50, 100 and 600.
-pub fn fit_to_budget(spec: &mut RobustSpec, sizes: Sizes, pace: Pace, budget: f64) -> f64 {
+/// fewer than two epochs of a search or one of a training, or more than the presets for the paper: 50, 100 and 600. The
+/// curvature is measured less often where it would take longer than the epochs, unless `keeps_every`.
+pub fn fit_to_budget(spec: &mut RobustSpec, sizes: Sizes, paces: &Paces, budget: f64, keeps_every: bool) -> f64 {
     let begin = spec.clone();
+    let [steps, _] = steps_per_epoch(spec, sizes);
+    let of_epoch = steps as f64 * paces.search.step + paces.search.measuring;
     let at = |factor: f64| {
         let mut spec = begin.clone();
         let scaled = |epochs: usize, least: usize, most: usize| {
@@ -103,66 +115,51 @@ pub fn fit_to_budget(spec: &mut RobustSpec, sizes: Sizes, pace: Pace, budget: f6
         spec.search.epochs = scaled(spec.search.epochs, 2, 50);
         spec.train.short_epochs = scaled(spec.train.short_epochs, 1, 100);
         spec.train.whole.epochs = scaled(spec.train.whole.epochs, 1, 600);
+        if !keeps_every && spec.hessian.every > 0 {
+            let seldom = (paces.curvature / of_epoch).ceil().min(1e6) as usize;
+            spec.hessian.every = seldom.min(spec.search.epochs / FEWEST_MEASUREMENTS).max(begin.hessian.every);
+        }
         spec
     };
-    // Time grows with the factor: halve the interval.
+    // Time grows with the factor, but for a little where the curvature is measured less often: halve the interval.
     let (mut low, mut high) = (0.0, 1000.0);
     for _ in 0..60 {
         let middle = 0.5 * (low + high);
-        match seconds(&at(middle), sizes, pace) <= budget {
+        match seconds(&at(middle), sizes, paces) <= budget {
             true => low = middle,
             false => high = middle,
         }
     }
     *spec = at(low);
-    seconds(spec, sizes, pace)
+    seconds(spec, sizes, paces)
 }
 
-/// Measures the pace of this machine: a step of each kind on random images, after one that warms up. The cell that is
-/// trained has separable convolutions alone, the most expensive that the usual spaces have.
-pub fn measure(spec: &RobustSpec, space: &Space, sizes: Sizes, engine: &Engine) -> Pace {
-    let mut stream = Stream::new(1, "plan", 0);
-    let mut images = |n: usize| -> (Vec<f32>, Vec<u32>) {
-        let values = n * sizes.side[0] * sizes.side[1] * sizes.channels;
-        let labels = (0..n).map(|_| stream.below(sizes.classes) as u32).collect();
-        ((0..values).map(|_| stream.normal() as f32).collect(), labels)
+/// Measures the paces of this machine by a few steps of the first search and of a training. The cell that is trained has
+/// separable convolutions alone, the most expensive that the usual spaces have.
+///
+/// # Errors
+/// One sentence if a step cannot be made.
+pub fn measure(spec: &RobustSpec, space: &Space, engine: &Engine, images: &ImageSet) -> Result<Paces, TrainError> {
+    let search = |every: usize| {
+        let mut search = spec.search_spec(0);
+        search.hessian.every = every;
+        Search::on(search, space.clone(), engine.clone(), images)
     };
-    let supernet = Network::supernet(SupernetSpec {
-        stem_multiplier: spec.network.stem_multiplier,
-        ..SupernetSpec::from_space(space, spec.network.cells, spec.network.channels, sizes.channels, sizes.classes)
-    });
-    let (alphas, weights) = (Alphas::zeros(&supernet), supernet.init(1));
-    let (values, labels) = images(spec.search.batch);
-    let batch = Batch { images: &values, side: sizes.side, targets: Targets::Labels(&labels), noise: &[] };
-    let search = time(|| {
-        let at = Point { net: &supernet, engine, weights: &weights, alphas: &alphas };
-        drop(alpha_gradient(at, batch));
-        drop(weight_gradient(at, batch));
-    });
-    let net = Network::discrete(&DiscreteSpec {
-        genotype: uniform(Op::SepConv3x3, space.nodes),
-        cells: spec.train_network.cells,
-        c: spec.train_network.channels,
-        c_image: sizes.channels,
-        classes: sizes.classes,
-        auxiliary: spec.train_network.auxiliary,
-    });
-    let weights = net.init(1);
-    let (values, labels) = images(spec.train.whole.batch);
-    let batch = Batch { images: &values, side: sizes.side, targets: Targets::Labels(&labels), noise: &[] };
-    let training = time(|| drop(training_gradient(&net, engine, &weights, batch, 0.4)));
-    Pace { search, training }
-}
-
-fn time(mut work: impl FnMut()) -> f64 {
-    work();
-    let begin = Instant::now();
-    let mut n = 0;
-    while n < 3 || begin.elapsed().as_secs_f64() < 0.5 {
-        work();
-        n += 1;
+    let plain = search(0)?;
+    let of_search = pace(&plain)?;
+    let mut curvature = 0.0;
+    if spec.hessian.every > 0 && spec.search.method != Method::RsWs {
+        curvature = (pace(&search(1)?)?.measuring - of_search.measuring).max(0.0);
     }
-    begin.elapsed().as_secs_f64() / f64::from(n)
+    // A forward pass alone is about a third of a step.
+    let samples = (spec.search.samples * spec.search.sample_batches) as f64;
+    let choice = if spec.search.method == Method::RsWs { samples * of_search.step / 3.0 } else { 0.0 };
+    let genotype = uniform(Op::SepConv3x3, space.nodes).to_string();
+    let training = Training::on(spec.train_spec(&genotype, false), engine.clone(), images)?;
+    let of_training = pace(&training)?;
+    let (n_valid, n_test) = (training.images.split.valid.len(), training.images.data.test.n);
+    let test = of_training.measuring * n_test as f64 / n_valid.max(1) as f64;
+    Ok(Paces { search: of_search, curvature, choice, training: of_training, test })
 }
 
 #[cfg(test)]
@@ -181,8 +178,8 @@ mod tests {
     #[test]
     fn few_images_make_more_epochs_and_many_make_no_other() {
         let mut spec = demo();
-        assert!(!fit_to_images(&mut spec, SIZES) && spec == demo());
-        assert!(fit_to_images(&mut spec, Sizes { n: 300, ..SIZES }));
+        assert!(!fit_to_images(&mut spec, SIZES, false) && spec == demo());
+        assert!(fit_to_images(&mut spec, Sizes { n: 300, ..SIZES }, false));
         let [search, training] = steps_per_epoch(&spec, Sizes { n: 300, ..SIZES });
         assert!(spec.search.epochs * search >= 60 && spec.train.whole.epochs * training >= 250);
         let times = |spec: &RobustSpec| spec.search.epochs / spec.hessian.every;
@@ -190,20 +187,49 @@ mod tests {
         assert!(spec.train.whole.epochs <= MOST_EPOCHS);
     }
 
+    /// A step of a search takes 0.1 s, one of a training 0.05 s.
+    fn paces(curvature: f64) -> Paces {
+        let pace = |step: f64| Pace { step, measuring: 1.0 };
+        Paces { search: pace(0.1), curvature, choice: 0.0, training: pace(0.05), test: 2.0 }
+    }
+
+    #[test]
+    fn the_seconds_of_a_plan_are_those_of_its_parts() {
+        // 3 searches of 5 epochs of 47 steps and 1 measurement, and the curvature after each epoch; 3 short trainings of 2
+        // epochs of 85 steps, 4 whole ones of 6, each with a test.
+        let searches = 3.0 * 5.0 * (47.0 * 0.1 + 1.0 + 7.0);
+        let trainings = (3.0 * 2.0 + 4.0 * 6.0) * (85.0 * 0.05 + 1.0) + 7.0 * 2.0;
+        assert!((seconds(&demo(), SIZES, &paces(7.0)) - searches - trainings).abs() < 1e-9);
+    }
+
     #[test]
     fn a_budget_is_kept_where_it_can_be() {
-        let pace = Pace { search: 0.1, training: 0.05 };
         for budget in [600.0, 3600.0, 100_000.0] {
             let mut spec = demo();
-            let made = fit_to_budget(&mut spec, SIZES, pace, budget);
-            assert!(made <= budget && made == seconds(&spec, SIZES, pace), "{made} of {budget}");
+            let made = fit_to_budget(&mut spec, SIZES, &paces(3.0), budget, false);
+            assert!(made <= budget, "{made} of {budget}");
+            assert_eq!(spec.hessian.every, 1, "the curvature takes less time than an epoch");
             // The next larger plan would not fit, unless there is none.
-            let more = Pace { search: 1.3 * pace.search, training: 1.3 * pace.training };
+            let mut more = spec.clone();
+            more.search.epochs += 1 + more.search.epochs / 10;
+            more.train.short_epochs += 1 + more.train.short_epochs / 10;
+            more.train.whole.epochs += 1 + more.train.whole.epochs / 10;
             let is_largest = spec.train.whole.epochs >= 600;
-            assert!(is_largest || seconds(&spec, SIZES, more) > 0.9 * budget, "{made} of {budget}");
+            assert!(is_largest || seconds(&more, SIZES, &paces(3.0)) > budget, "{made} of {budget}");
         }
         let mut spec = demo();
-        assert!(fit_to_budget(&mut spec, SIZES, pace, 1.0) > 1.0);
+        assert!(fit_to_budget(&mut spec, SIZES, &paces(3.0), 1.0, false) > 1.0);
         assert_eq!((spec.search.epochs, spec.train.short_epochs, spec.train.whole.epochs), (2, 1, 1));
+    }
+
+    #[test]
+    fn a_curvature_that_takes_long_is_measured_less_often_but_not_too_seldom() {
+        let few = Sizes { n: 260, ..SIZES };
+        let mut spec = demo();
+        fit_to_budget(&mut spec, few, &paces(20.0), 3600.0, false);
+        assert!(spec.hessian.every > 1 && spec.search.epochs / spec.hessian.every >= FEWEST_MEASUREMENTS, "{spec:?}");
+        let mut spec = demo();
+        fit_to_budget(&mut spec, few, &paces(20.0), 3600.0, true);
+        assert_eq!(spec.hessian.every, 1);
     }
 }

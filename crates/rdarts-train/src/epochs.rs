@@ -21,6 +21,10 @@ const AHEAD: usize = 2;
 /// A long epoch is saved this often.
 const SAVE_EVERY: Duration = Duration::from_secs(300);
 
+/// Steps, and the time for more of them, that tell how long one takes.
+const PACE_STEPS: u32 = 3;
+const PACE_TIME: Duration = Duration::from_millis(500);
+
 /// Starts a run in an empty run directory.
 ///
 /// # Errors
@@ -62,6 +66,44 @@ pub fn resume<J: Job>(
             run_from(job, dir, state, observer, stop)
         }
     }
+}
+
+/// Seconds that parts of a run take on this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// A step, its batch included.
+    pub step: f64,
+    /// What is measured after an epoch.
+    pub measuring: f64,
+}
+
+/// Makes a few steps of a run, measures once as after its first epoch, and forgets both.
+///
+/// # Errors
+/// If the images cannot be read, or the loss is no number any more.
+pub fn pace<J: Job>(job: &J) -> Result<Pace, TrainError> {
+    let (_, mut state) = job.begin();
+    let (mut begin, mut n) = (Instant::now(), 0);
+    'enough: loop {
+        for batch in job.batches(&state.at) {
+            let step = job.step(&mut state, batch.map_err(TrainError::failed)?)?;
+            state.at.add(&step);
+            // The first one warms up.
+            if n == 0 {
+                begin = Instant::now();
+            } else if n >= PACE_STEPS && begin.elapsed() > PACE_TIME {
+                break 'enough;
+            }
+            n += 1;
+        }
+        // An epoch of few steps, once more.
+        state.at.begin_epoch(state.at.epoch);
+    }
+    let step = begin.elapsed().as_secs_f64() / f64::from(n);
+    let begin = Instant::now();
+    let (stop, mut seconds) = (AtomicBool::new(false), BTreeMap::new());
+    job.measure(&state, &mut Measuring { observer: &mut (), stop: &stop, seconds: &mut seconds })?;
+    Ok(Pace { step, measuring: begin.elapsed().as_secs_f64() })
 }
 
 fn run_from<J: Job>(

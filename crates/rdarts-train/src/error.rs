@@ -1,4 +1,4 @@
-//! What can go wrong, in two kinds: what the user can mend, and what failed during a run.
+//! What can go wrong: what the user can mend, a run whose loss grew without bounds, and what failed during a run.
 
 use std::fmt;
 
@@ -10,6 +10,8 @@ use rdarts_run::{RunError, TextError};
 pub enum TrainError {
     /// A spec, file or directory is not as it should be.
     Input(String),
+    /// The values of the spec make the loss grow without bounds; the checkpoint before is the last good state.
+    Diverged(String),
     /// The system refuses, or the run could not go on; what it had done is on the disk.
     Failed(String),
 }
@@ -18,6 +20,15 @@ impl TrainError {
     /// From anything that says in a sentence what is wrong with the user's input.
     pub fn input(e: impl fmt::Display) -> Self {
         Self::Input(e.to_string())
+    }
+
+    /// The same with other words.
+    pub fn map(self, words: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::Input(text) => Self::Input(words(text)),
+            Self::Diverged(text) => Self::Diverged(words(text)),
+            Self::Failed(text) => Self::Failed(words(text)),
+        }
     }
 
     /// From anything that says in a sentence why the run could not go on.
@@ -29,7 +40,7 @@ impl TrainError {
 impl fmt::Display for TrainError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Input(text) | Self::Failed(text) => f.write_str(text),
+            Self::Input(text) | Self::Diverged(text) | Self::Failed(text) => f.write_str(text),
         }
     }
 }

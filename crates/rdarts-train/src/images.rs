@@ -10,53 +10,72 @@ use rdarts_run::{AugmentSpec, CutoutSchedule, DataSpec, Statistics};
 use crate::error::TrainError;
 use crate::schedule::cutout_probability;
 
+/// The images that a spec names, read and not yet split: several runs may share them.
+#[derive(Clone)]
+pub struct ImageSet {
+    /// All of them.
+    pub data: Arc<Dataset>,
+    /// Of the training images: the same on other files with the same contents only.
+    train_fingerprint: String,
+    /// Of all images and the names of the classes.
+    fingerprint: String,
+}
+
 /// The images of a run.
 pub struct SplitImages {
     /// All of them.
     pub data: Arc<Dataset>,
     /// Which of the training images train what.
     pub split: Split,
-    /// Of the training images: the same on other files with the same contents only.
+    /// Of what the run reads: the same on other files with the same contents only.
     pub fingerprint: String,
 }
 
-impl SplitImages {
-    /// Opens the images of section `[data]` and splits them, a fraction for training, for batches of so many; `batch_key`
-    /// is the key that says so.
+impl ImageSet {
+    /// Opens the images of section `[data]`.
     ///
     /// # Errors
-    /// One sentence if the data set is unknown or damaged, or if the split leaves too few images.
-    pub fn open(
-        spec: &DataSpec,
-        train_fraction: f64,
-        batch: usize,
-        batch_key: &str,
-        watch: &dyn Watch,
-    ) -> Result<Self, TrainError> {
-        let data = read(spec, watch)?;
-        let split = data.split(train_fraction, limit(spec), batch).map_err(|e| {
-            TrainError::Input(format!("{e} (data.limit, data.train_fraction and {batch_key} decide this)"))
-        })?;
-        Ok(Self::new(data, split))
+    /// One sentence if the data set is unknown or damaged.
+    pub fn open(spec: &DataSpec, watch: &dyn Watch) -> Result<Self, TrainError> {
+        let mut data = rdarts_data::open_with(&spec.name, data_dir(spec), &data_options(spec, watch))?;
+        if spec.statistics == Statistics::Computed {
+            (data.mean, data.std) = rdarts_data::channel_statistics(&data.train)?;
+        }
+        let train_fingerprint = format!("{:016x}", data.train.fingerprint());
+        let fingerprint = format!("{:016x}", data.fingerprint());
+        Ok(Self { data: Arc::new(data), train_fingerprint, fingerprint })
     }
 
-    /// Opens the images of a training from scratch, of which the last `valid_fraction` are held out.
+    /// Changes with any image, label or class, those of the test part too.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// The images of a search: a fraction of the training images for the weights, the rest for the alphas, in batches of
+    /// so many. A search never reads the test images.
     ///
     /// # Errors
-    /// As [`SplitImages::open`].
-    pub fn hold_out(spec: &DataSpec, valid_fraction: f64, batch: usize, watch: &dyn Watch) -> Result<Self, TrainError> {
-        let data = read(spec, watch)?;
-        let split = data.hold_out(valid_fraction, limit(spec), batch).map_err(|e| {
+    /// One sentence if too few images are left.
+    pub fn split(&self, spec: &DataSpec, train_fraction: f64, batch: usize) -> Result<SplitImages, TrainError> {
+        let split = self.data.split(train_fraction, limit(spec), batch).map_err(|e| {
+            TrainError::Input(format!("{e} (data.limit, data.train_fraction and search.batch decide this)"))
+        })?;
+        Ok(SplitImages { data: self.data.clone(), split, fingerprint: self.train_fingerprint.clone() })
+    }
+
+    /// The images of a training from scratch, of which the last `valid_fraction` are held out.
+    ///
+    /// # Errors
+    /// As [`ImageSet::split`].
+    pub fn hold_out(&self, spec: &DataSpec, valid_fraction: f64, batch: usize) -> Result<SplitImages, TrainError> {
+        let split = self.data.hold_out(valid_fraction, limit(spec), batch).map_err(|e| {
             TrainError::Input(format!("{e} (data.limit, data.valid_fraction and train.batch decide this)"))
         })?;
-        Ok(Self::new(data, split))
+        Ok(SplitImages { data: self.data.clone(), split, fingerprint: self.fingerprint.clone() })
     }
+}
 
-    fn new(data: Dataset, split: Split) -> Self {
-        let fingerprint = format!("{:016x}", data.train.fingerprint());
-        Self { data: Arc::new(data), split, fingerprint }
-    }
-
+impl SplitImages {
     /// Rows and columns of an image.
     pub fn side(&self) -> [usize; 2] {
         [self.data.train.height, self.data.train.width]
@@ -66,14 +85,6 @@ impl SplitImages {
     pub fn steps(&self, batch: usize) -> usize {
         self.split.train.len().div_ceil(batch)
     }
-}
-
-fn read(spec: &DataSpec, watch: &dyn Watch) -> Result<Dataset, TrainError> {
-    let mut data = rdarts_data::open_with(&spec.name, data_dir(spec), &data_options(spec, watch))?;
-    if spec.statistics == Statistics::Computed {
-        (data.mean, data.std) = rdarts_data::channel_statistics(&data.train)?;
-    }
-    Ok(data)
 }
 
 /// So many of the training images, if not all.

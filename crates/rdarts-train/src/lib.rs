@@ -38,9 +38,9 @@ pub mod model;
 
 pub mod training;
 
-pub use epochs::{resume, start};
+pub use epochs::{Pace, pace, resume, start};
 pub use error::TrainError;
-pub use images::SplitImages;
+pub use images::{ImageSet, SplitImages};
 pub use job::{Job, Length, Measured, Measuring, Next, Observer, Outcome, Progress, Verdict};
 pub use known_sets::KnownSets;
 pub use model::Model;

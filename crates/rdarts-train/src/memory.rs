@@ -2,6 +2,25 @@
 
 use crate::error::TrainError;
 
+/// What a run needs while it works.
+#[derive(Clone, Debug)]
+pub struct Needed {
+    /// Bytes beside the images.
+    pub bytes: u64,
+    /// The values to lower for less.
+    pub what: String,
+}
+
+impl Needed {
+    /// Refuses it if the machine has not so much free.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub fn check(&self) -> Result<(), TrainError> {
+        check_memory(self.bytes, &self.what)
+    }
+}
+
 /// Refuses work that needs more bytes than the machine has free; `what` names the values to lower.
 ///
 /// # Errors

@@ -12,14 +12,14 @@ mod job;
 pub use assess::{Assessment, assess};
 pub use job::{Best, Learned, Trained};
 
-use rdarts_data::{Silent, Watch};
+use rdarts_data::{Silent, Watch, n_joined};
 use rdarts_net::{ClassLoss, DiscreteSpec, Engine, Network, Targets, Work};
 use rdarts_run::TrainSpec;
 use rdarts_space::{CellType, Genotype, Op};
 
 use crate::error::TrainError;
-use crate::images::{SplitImages, augment};
-use crate::memory::check_memory;
+use crate::images::{ImageSet, SplitImages, augment};
+use crate::memory::Needed;
 use crate::schedule::training_drop_path;
 
 /// What running statistics keep of their old value in a step.
@@ -56,8 +56,19 @@ impl Training {
     /// # Errors
     /// As for `new`.
     pub fn watched(spec: TrainSpec, engine: Engine, watch: &dyn Watch) -> Result<Self, TrainError> {
+        // What costs nothing to refuse comes before the images, which may take long.
+        genotype_of(&spec.network.genotype)?;
+        let images = ImageSet::open(&spec.data.images, watch)?;
+        Self::on(spec, engine, &images)
+    }
+
+    /// Like [`Training::new`] on images that are read already.
+    ///
+    /// # Errors
+    /// As for `new`.
+    pub fn on(spec: TrainSpec, engine: Engine, images: &ImageSet) -> Result<Self, TrainError> {
         let genotype = genotype_of(&spec.network.genotype)?;
-        let images = SplitImages::hold_out(&spec.data.images, spec.data.valid_fraction, spec.train.batch, watch)?;
+        let images = images.hold_out(&spec.data.images, spec.data.valid_fraction, spec.train.batch)?;
         let train = &images.data.train;
         augment(&spec.augment, 0, spec.train.epochs)
             .check(train.height, train.width)
@@ -72,7 +83,7 @@ impl Training {
         });
         let loss = class_loss(&spec, &images);
         let training = Self { spec, genotype, images, net, engine, loss };
-        training.check_memory()?;
+        training.memory().check()?;
         Ok(training)
     }
 
@@ -86,7 +97,7 @@ impl Training {
 
     /// Steps of an epoch.
     pub fn steps_per_epoch(&self) -> usize {
-        self.images.steps(self.spec.train.batch)
+        n_joined(self.images.split.train.len(), self.spec.train.batch)
     }
 
     /// Multiply-adds of one image without the auxiliary head.
@@ -99,22 +110,21 @@ impl Training {
         training_drop_path(self.spec.train.drop_path, epoch, self.spec.train.epochs)
     }
 
-    fn targets<'a>(&'a self, labels: &'a [u32]) -> Targets<'a> {
-        self.loss.as_ref().map_or(Targets::Labels(labels), |loss| Targets::Weighted(labels, loss))
-    }
-
-    fn check_memory(&self) -> Result<(), TrainError> {
+    /// What a step needs.
+    pub fn memory(&self) -> Needed {
         let (batch, network) = (self.spec.train.batch, &self.spec.network);
         let step = self.net.memory_estimate(batch, self.images.side(), Work::Gradient);
         // Batches in the making, the program, a checkpoint.
-        let needed = step + 100 * (1 << 20) + 4 * 5 * self.net.n_parameters() as u64;
-        check_memory(
-            needed,
-            &format!(
-                "train.batch = {batch}, network.channels = {} or network.cells = {}",
-                network.channels, network.cells
-            ),
-        )
+        let bytes = step + 100 * (1 << 20) + 4 * 5 * self.net.n_parameters() as u64;
+        let (channels, cells) = (network.channels, network.cells);
+        Needed {
+            bytes,
+            what: format!("train.batch = {batch}, network.channels = {channels} or network.cells = {cells}"),
+        }
+    }
+
+    fn targets<'a>(&'a self, labels: &'a [u32]) -> Targets<'a> {
+        self.loss.as_ref().map_or(Targets::Labels(labels), |loss| Targets::Weighted(labels, loss))
     }
 }
 
@@ -134,8 +144,9 @@ pub fn genotype_of(text: &str) -> Result<Genotype, TrainError> {
     Ok(genotype)
 }
 
-/// How the classes count: the inverse of their frequency in the images that are trained, to a power, and on the average
-/// of the images 1.
+/// How the classes count: the inverse of their frequency in the images that are trained, to a power. A class that has none
+/// of them counts nothing, or label smoothing would be about it alone. Only ratios count: the loss of a batch is divided by
+/// the sum of its weights.
 fn class_loss(spec: &TrainSpec, images: &SplitImages) -> Option<ClassLoss> {
     let (power, smoothing) = (spec.train.class_weights, spec.train.label_smoothing);
     if power == 0.0 && smoothing == 0.0 {
@@ -145,9 +156,8 @@ fn class_loss(spec: &TrainSpec, images: &SplitImages) -> Option<ClassLoss> {
     if power > 0.0 {
         let counts = images.data.class_counts(images.split.train.clone());
         let n: usize = counts.iter().sum();
-        weights = counts.iter().map(|count| (n as f64 / (*count).max(1) as f64).powf(power)).collect();
-        let mean = weights.iter().zip(&counts).map(|(w, count)| w * *count as f64).sum::<f64>() / n as f64;
-        weights.iter_mut().for_each(|w| *w /= mean);
+        let weight = |count: &usize| if *count == 0 { 0.0 } else { (n as f64 / *count as f64).powf(power) };
+        weights = counts.iter().map(weight).collect();
     }
     Some(ClassLoss { weights, smoothing })
 }

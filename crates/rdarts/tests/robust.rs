@@ -102,14 +102,87 @@ fn a_portfolio_tells_its_members_the_choice_and_the_baselines() {
     assert_eq!(json["baselines"].as_array().unwrap().len(), 3);
     // Side by side or one after the other: the same bits.
     assert!(result(&tmp.path().join("json")) == result(&tmp.path().join("run")));
-    // What is chosen keeps to its bounds.
-    let smallest = members.iter().map(|m| m["found"]["n_params"].as_u64().unwrap()).min().unwrap();
-    let out = robust(tmp.path(), "small", &["--max-params", &(smallest - 1).to_string()]);
+    // What is chosen keeps to its bounds, and nothing that may not be chosen is trained.
+    let sizes: Vec<u64> = members.iter().map(|m| m["found"]["n_params"].as_u64().unwrap()).collect();
+    let (least, most) = (*sizes.iter().min().unwrap(), *sizes.iter().max().unwrap());
+    assert!(least < most, "both members found cells of the same size: {sizes:?}");
+    let out = robust(tmp.path(), "small", &["--max-params", &(most - 1).to_string(), "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(json["result"]["n_params"].as_u64(), Some(least));
+    let refused = json["members"].as_array().unwrap().iter().position(|m| !m["refused"].is_null()).unwrap();
+    assert!(!tmp.path().join(format!("small/members/short-{refused}")).exists());
+    let out = robust(tmp.path(), "none", &["--max-macs", "1000"]);
     assert_eq!(out.status.code(), Some(2), "{}", text(&out.stderr));
-    assert!(text(&out.stderr).contains("none of the 2 cells"), "{}", text(&out.stderr));
-    // Any of its runs can be trained further by itself.
-    let out = run(tmp.path(), &["train", "run/members/search-1", "--epochs", "1", "--set", "data.limit=96", "--json"]);
+    assert!(text(&out.stderr).contains("no cell of the space s2 has fewer than"), "{}", text(&out.stderr));
+    assert!(!tmp.path().join("none").exists(), "a refused portfolio left something behind");
+    // Any of its runs can be trained further by itself, and the chosen one on the same images in the same size.
+    let out = run(tmp.path(), &["train", "run/members/search-1", "--epochs", "1", "--json"]);
     assert!(out.status.success(), "{}", text(&out.stderr));
+    let out = run(tmp.path(), &["train", "run", "--epochs", "1", "--out", "longer"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let spec = std::fs::read_to_string(tmp.path().join("longer/spec.toml")).unwrap();
+    for line in ["size = 14", "limit = 96", "channels = 2", "epochs = 1", "batch = 16"] {
+        assert!(spec.lines().any(|l| l == line), "`{line}` is not in:\n{spec}");
+    }
+}
+
+#[test]
+fn what_does_not_belong_to_a_portfolio_any_more_is_noticed() {
+    let tmp = tempfile::tempdir().unwrap();
+    assert!(robust(tmp.path(), "run", &[]).status.success());
+    let dir = tmp.path().join("run");
+    std::fs::remove_file(dir.join("DONE")).unwrap();
+    let file = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
+    let (spec, events) = (file("spec.toml"), file("events.jsonl"));
+    let fingerprint = events.split("\"images\":\"").nth(1).unwrap()[..16].to_string();
+    for (name, from, to, words) in [
+        ("spec.toml", "short_epochs = 2", "short_epochs = 3", "the spec of"),
+        ("events.jsonl", fingerprint.as_str(), "0000000000000000", "the images are not those"),
+        ("events.jsonl", "\"member\":1,\"label\"", "\"member\":0,\"label\"", "line 3 of"),
+    ] {
+        std::fs::write(dir.join(name), file(name).replace(from, to)).unwrap();
+        let out = run(tmp.path(), &["resume", "run"]);
+        let said = text(&out.stderr);
+        assert!(out.status.code() == Some(2) && said.contains(words), "{name}: {said}");
+        std::fs::write(dir.join("spec.toml"), &spec).unwrap();
+        std::fs::write(dir.join("events.jsonl"), &events).unwrap();
+    }
+    let out = run(tmp.path(), &["resume", "run"]);
+    assert!(out.status.success() && file("events.jsonl") == events, "{}", text(&out.stderr));
+}
+
+#[test]
+fn a_member_that_diverges_leaves_the_others_alone() {
+    let tmp = tempfile::tempdir().unwrap();
+    let out = robust(tmp.path(), "run", &["--values", "0.0003,1000000"]);
+    let shown = text(&out.stdout);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    assert!(shown.contains("not chosen: its search has diverged"), "{shown}");
+    assert!(shown.contains("the only one that may be"), "{shown}");
+    let out = robust(tmp.path(), "none", &["--set", "train_weights.lr=1e30", "--set", "train_weights.clip=1e30"]);
+    let said = text(&out.stderr);
+    assert_eq!(out.status.code(), Some(2), "{said}");
+    assert!(said.contains("none of the 2 members may be chosen (L2 0.0003: its training has diverged"), "{said}");
+}
+
+#[test]
+fn hours_are_made_into_a_plan_before_the_first_step() {
+    let tmp = tempfile::tempdir().unwrap();
+    let mut args = vec!["robust", "--out", "run", "--hours", "0.001"];
+    args.extend(TINY.chunks(2).filter(|pair| !pair[1].contains("epochs")).flatten());
+    let out = run(tmp.path(), &args);
+    let said = text(&out.stderr);
+    assert!(out.status.success(), "{said}");
+    assert!(said.contains("a plan for 0.001 hours"), "{said}");
+    let spec = std::fs::read_to_string(tmp.path().join("run/spec.toml")).unwrap();
+    // The preset has 5 epochs of a search and 6 of a training.
+    let epochs: Vec<&str> = spec.lines().filter_map(|line| line.strip_prefix("epochs = ")).collect();
+    assert!(epochs.len() == 2 && epochs[1] != "6", "{epochs:?}");
+    args.extend(["--set", "search.epochs=3", "--out", "other"]);
+    args.drain(1..3);
+    let out = run(tmp.path(), &args);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(text(&out.stderr).contains("search.epochs is set too"), "{}", text(&out.stderr));
 }
 
 #[test]
@@ -175,6 +248,7 @@ fn a_full_disk_ends_a_portfolio_with_a_sentence_and_it_goes_on_afterwards() {
     assert!(robust(tmp.path(), "whole", &[]).status.success());
     let whole = result(&tmp.path().join("whole"));
     // Files may not be larger than so many blocks of 512 or 1024 bytes: a checkpoint, a model, the events.
+    let mut n_full = 0;
     for (at, blocks) in [1, 8, 24, 64].into_iter().enumerate() {
         let name = format!("limited-{at}");
         let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
@@ -186,6 +260,8 @@ fn a_full_disk_ends_a_portfolio_with_a_sentence_and_it_goes_on_afterwards() {
         if out.status.success() {
             continue;
         }
+        n_full += 1;
+        assert!(!said.contains("members/search-0`"), "the advice resumes a member alone: {said}");
         let sentences = said.lines().filter(|line| line.starts_with("error: ")).count();
         assert_eq!((out.status.code(), sentences), (Some(1), 1), "{blocks} blocks: {said}");
         let dir = tmp.path().join(&name);
@@ -197,6 +273,7 @@ fn a_full_disk_ends_a_portfolio_with_a_sentence_and_it_goes_on_afterwards() {
         assert!(again.status.success(), "{blocks} blocks: {}", text(&again.stderr));
         assert!(result(&dir) == whole, "{blocks} blocks: other bits");
     }
+    assert!(n_full >= 2, "only {n_full} limits were met");
 }
 
 #[test]

@@ -18,6 +18,10 @@ pub struct RobustStarted {
     pub rdarts: String,
     /// Name of the data set.
     pub data: String,
+    /// Fingerprint of all images and the names of the classes.
+    pub images: String,
+    /// Checksum of the spec without the places of files.
+    pub spec: String,
     /// Seed of all random streams, unless the members vary it.
     pub seed: u64,
     /// Name of the search space.
@@ -61,6 +65,18 @@ pub struct MemberTrained {
     pub epoch: usize,
 }
 
+/// What a member found may not be chosen, or it found nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberRefused {
+    /// The member, counted from 0.
+    pub member: usize,
+    /// Its label.
+    pub label: String,
+    /// Why, in words that follow the label.
+    pub reason: String,
+}
+
 /// A member was chosen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,11 +98,11 @@ pub struct BaselineTrained {
     /// Number of weights.
     pub n_params: usize,
     /// Fraction of the held-out images that are classified correctly.
-    #[serde(with = "super::number")]
-    pub valid_accuracy: f64,
-    /// Fraction of the test images that are classified correctly.
-    #[serde(with = "super::number")]
-    pub test_accuracy: f64,
+    #[serde(with = "super::maybe_number", default)]
+    pub valid_accuracy: Option<f64>,
+    /// Fraction of the test images that are classified correctly; none of the two if the training diverged.
+    #[serde(with = "super::maybe_number", default)]
+    pub test_accuracy: Option<f64>,
 }
 
 /// How good the chosen network is after its whole training.
@@ -124,6 +140,8 @@ pub(crate) mod tests {
             format,
             rdarts: "0.1.0".to_string(),
             data: "fashion-mini".to_string(),
+            images: "0123456789abcdef".to_string(),
+            spec: "fedcba9876543210".to_string(),
             seed: 1,
             space: "s2".to_string(),
             vary: Vary::L2,
@@ -147,7 +165,13 @@ pub(crate) mod tests {
         Event::MemberTrained(MemberTrained { member, valid_accuracy, epoch: 1 })
     }
 
+    fn refused() -> Event {
+        let (label, reason) = ("L2 0.0003".to_string(), "its search has diverged".to_string());
+        Event::MemberRefused(MemberRefused { member: 0, label, reason })
+    }
+
     fn baseline(valid_accuracy: f64, test_accuracy: f64) -> Event {
+        let (valid_accuracy, test_accuracy) = (Some(valid_accuracy), Some(test_accuracy));
         let (name, genotype) = ("random".to_string(), "h".to_string());
         Event::BaselineTrained(BaselineTrained { name, genotype, n_params: 900, valid_accuracy, test_accuracy })
     }
@@ -168,6 +192,7 @@ pub(crate) mod tests {
         let chosen = Chosen { member: 1, reason: "0.75 is the best.".to_string() };
         vec![
             started(ROBUST_EVENT_FORMAT),
+            refused(),
             found(1),
             trained(1, 0.75),
             Event::Chosen(chosen),
@@ -182,8 +207,9 @@ pub(crate) mod tests {
         assert_eq!(
             lines,
             [
-                "{\"event\":\"robust_started\",\"format\":4,\"rdarts\":\"0.1.0\",\"data\":\"fashion-mini\",\"seed\":1,\
-                 \"space\":\"s2\",\"vary\":\"l2\",\"members\":[\"L2 0.0003\",\"L2 0.0009\"]}\n",
+                "{\"event\":\"robust_started\",\"format\":4,\"rdarts\":\"0.1.0\",\"data\":\"fashion-mini\",\
+                 \"images\":\"0123456789abcdef\",\"spec\":\"fedcba9876543210\",\"seed\":1,\"space\":\"s2\",\"vary\":\"l2\",\"members\":[\"L2 0.0003\",\"L2 0.0009\"]}\n",
+                "{\"event\":\"member_refused\",\"member\":0,\"label\":\"L2 0.0003\",\"reason\":\"its search has diverged\"}\n",
                 "{\"event\":\"member_found\",\"member\":1,\"label\":\"L2 0.0009\",\"genotype\":\"g\",\"epoch\":4,\
                  \"reason\":\"All 5 epochs are done.\",\"n_params\":1000,\"macs\":5000000000}\n",
                 "{\"event\":\"member_trained\",\"member\":1,\"valid_accuracy\":0.75,\"epoch\":1}\n",
@@ -232,7 +258,7 @@ pub(crate) mod tests {
                 prop_assert_eq!(to_line(&back), line);
                 let (valid_back, test_back) = match back {
                     Event::MemberTrained(record) => (record.valid_accuracy, test),
-                    Event::BaselineTrained(record) => (record.valid_accuracy, record.test_accuracy),
+                    Event::BaselineTrained(record) => (record.valid_accuracy.unwrap(), record.test_accuracy.unwrap()),
                     Event::RobustFinished(record) => (record.valid_accuracy, record.test_accuracy),
                     _ => unreachable!(),
                 };

@@ -27,7 +27,7 @@ const LENGTHS: [(&str, &[&str]); 3] = [
 ];
 
 /// Sections of a kind that trains after it has searched: what a data set's preset says of the first is true of the second.
-const ALSO: (&str, &str) = ("augment", "train_augment");
+pub(super) const ALSO: (&str, &str) = ("augment", "train_augment");
 
 impl Layer {
     /// The first preset of a kind, which every other layer lies on.
@@ -74,22 +74,27 @@ impl Layer {
         Some((topmost("name")?.as_str()?.to_string(), size))
     }
 
-    /// A length may be given as a part of the size of the images; it is left out while that is not known.
+    /// A length may be given as a part of the size of the images; it is left out while that is not known, and with
+    /// "where on" if it is 0 below. Sections that a kind of spec lacks are left out too.
     fn from_data_preset(name: &str, text: &str, size: i64, below: &Layer) -> Layer {
         let mut table: Table = text.parse().expect("a test parses every preset");
-        for (_, section) in &mut table {
-            let section = section.as_table_mut().expect("a preset of a data set has sections only");
-            section.retain(|_, value| match value.as_str().and_then(|text| text.strip_prefix("data.size / ")) {
-                Some(divisor) => {
-                    let divisor: i64 = divisor.parse().expect("a test parses every preset");
-                    *value = Value::Integer(size / divisor);
-                    size > 0
-                }
-                None => true,
-            });
+        if let Some(said) = table.get(ALSO.0).cloned() {
+            table.insert(ALSO.1.to_string(), said);
         }
-        if let Some(said) = table.get(ALSO.0).filter(|_| below.table.contains_key(ALSO.1)) {
-            table.insert(ALSO.1.to_string(), said.clone());
+        table.retain(|section, _| below.table.contains_key(section));
+        for (name, section) in &mut table {
+            let section = section.as_table_mut().expect("a preset of a data set has sections only");
+            section.retain(|key, value| {
+                let Some(part) = value.as_str().and_then(|text| text.strip_prefix("data.size / ")) else { return true };
+                let (divisor, only_where_on) = match part.strip_suffix(" where on") {
+                    Some(divisor) => (divisor, true),
+                    None => (part, false),
+                };
+                let divisor: i64 = divisor.parse().expect("a test parses every preset");
+                *value = Value::Integer(size / divisor);
+                let before = below.table.get(name).and_then(|section| section.get(key)).and_then(Value::as_integer);
+                size > 0 && !(only_where_on && before.is_none_or(|length| length == 0))
+            });
         }
         let origin = Origin::Preset(format!("of the data set {name}"));
         let origins = leaf_keys(&table).into_iter().map(|key| (key, origin.clone())).collect();
@@ -149,6 +154,24 @@ impl Layer {
         check_table(&mut table, &known, &known, "", &mut |_| origin.clone())?;
         let origins = leaf_keys(&table).into_iter().map(|key| (key, origin.clone())).collect();
         Ok(Layer { table, origins })
+    }
+
+    /// What the user says of flipping the images of the searches is true of those of the trainings.
+    pub(super) fn flip_also(&mut self) {
+        let (from, to) = (format!("{}.flip", ALSO.0), format!("{}.flip", ALSO.1));
+        let said = self.table.get(ALSO.0).and_then(|section| section.get("flip")).cloned();
+        if let (Some(said), Some(origin)) = (said, self.origins.get(&from).cloned()) {
+            let section = self.table.entry(ALSO.1).or_insert_with(|| Value::Table(Table::new()));
+            if let Value::Table(section) = section {
+                section.insert("flip".to_string(), said);
+                self.origins.insert(to, origin);
+            }
+        }
+    }
+
+    /// Whether it names a key.
+    pub(super) fn names(&self, key: &str) -> bool {
+        self.origins.contains_key(key)
     }
 
     /// The preset that this layer names, and where.

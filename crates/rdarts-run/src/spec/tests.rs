@@ -14,7 +14,10 @@ impl DataSets for Sets {
         match name {
             "svhn" => Some("[augment]\ncrop_padding = 4\nflip = false\n"),
             "cifar10" => Some("[augment]\ncrop_padding = 4\nflip = true\n"),
-            "folder" => Some("[augment]\ncrop_padding = \"data.size / 8\"\nflip = true\n"),
+            "folder" => Some(
+                "[augment]\ncrop_padding = \"data.size / 8\"\ncutout_length = \"data.size / 2 where on\"\nflip = true\n\
+                 [portfolio]\ncutout_length = \"data.size / 2 where on\"\n",
+            ),
             _ => None,
         }
     }
@@ -116,6 +119,9 @@ fn a_data_set_with_a_preset_lies_between_the_preset_and_the_user() {
     assert_eq!(spec(&["data.name=folder", "data.size=96"]), (12, true));
     assert_eq!(spec(&["data.name=folder", "data.size=96", "augment.crop_padding=3"]), (3, true));
     assert_eq!(spec(&["data.name=folder"]), (4, true));
+    // A search has no Cutout, so a folder brings none.
+    let folder = ["data.name=folder".to_string(), "data.size=96".to_string()];
+    assert_eq!(SearchSpec::resolve(None, None, &folder, &Sets).unwrap().augment.cutout_length, 0);
     // So does that of a named set, from what the presets say of its own size, but not what the user says.
     assert_eq!(spec(&["data.name=svhn", "data.size=16"]), (2, false));
     assert_eq!(spec(&["data.name=svhn", "data.size=20"]), (2, false));

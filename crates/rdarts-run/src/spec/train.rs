@@ -74,7 +74,8 @@ pub struct TrainLoopSpec {
     pub drop_path: f64,
     /// Part of the target that is shared out over all classes alike; 0: none.
     pub label_smoothing: f64,
-    /// Decay, at each step, of an exponential average of the weights, which is evaluated in their place; 0: none.
+    /// Decay, at each step, of an exponential average of the weights, which is evaluated in their place; 0: none. After t
+    /// steps it is at most (1 + t) / (10 + t), or the average would begin with the initial weights for long.
     pub ema: f64,
     /// The loss of an image is weighted with the frequency of its class to the power of minus this; 0: all alike, 1: all
     /// classes have the same weight in total.
@@ -136,6 +137,11 @@ impl Spec for TrainSpec {
         real("train.ema", self.train.ema, 0.0..1.0)?;
         // Of classes of 1 and of a million images, higher powers leave single precision.
         real("train.class_weights", self.train.class_weights, 0.0..=4.0)?;
+        if self.train.balanced && self.train.class_weights > 0.0 {
+            let wanted = "0 while `train.balanced` is true, which makes all classes count alike already";
+            let value = float(self.train.class_weights);
+            return Err(Bad { key: "train.class_weights", value, wanted: wanted.to_string() });
+        }
         count("train.patience", self.train.patience as u64, 0..=1_000_000)?;
         if self.train.patience > 0 && self.data.valid_fraction == 0.0 {
             let wanted = format!(

@@ -134,7 +134,8 @@ impl Job for Training {
     fn batches(&self, at: &Position) -> Box<dyn Iterator<Item = Result<Batch, DataError>> + Send> {
         let (spec, images) = (&self.spec, &self.images);
         let seed = Streams::new(spec.seed, at.attempt).seed();
-        let loader = Loader::new(images.data.clone(), images.split.train.clone(), spec.train.batch, seed, "train");
+        let loader =
+            Loader::new(images.data.clone(), images.split.train.clone(), spec.train.batch, seed, "train").joined();
         let loader = if spec.train.balanced { loader.balanced() } else { loader };
         let augment = augment(&spec.augment, at.epoch, spec.train.epochs);
         Box::new(loader.epoch(at.epoch as u64, at.step, Some(augment)))
@@ -339,7 +340,7 @@ impl Training {
     }
 
     fn diverged(&self, at: &Position) -> TrainError {
-        TrainError::Failed(format!(
+        TrainError::Diverged(format!(
             "the loss is no number any more in epoch {} after step {}: the training has diverged; the checkpoint before it is \
              kept, lower weights.lr or tighten weights.clip and start again",
             at.epoch, at.step

@@ -202,13 +202,40 @@ fn a_data_set_with_a_preset_and_smaller_images_change_both_augmentations() {
     assert_eq!(lengths(&["preset=demo"]), (2, true, 0, 14));
     assert_eq!(lengths(&["preset=demo", "data.size=14"]), (1, true, 0, 7));
     // The padding of a folder follows the size of its images once that is known.
-    assert_eq!(lengths(&["preset=demo", "data.name=folder", "data.size=96"]), (12, true, 0, 14));
+    assert_eq!(lengths(&["preset=demo", "data.name=folder", "data.size=96"]), (12, true, 0, 48));
     assert_eq!(lengths(&["preset=demo", "data.name=folder"]), (2, true, 0, 14));
     let spec = with(&["data.name=svhn", "train_augment.flip=true", "augment.crop_padding=1"]).unwrap();
     assert_eq!((spec.augment.flip, spec.train_augment.flip), (false, true));
     assert_eq!((spec.augment.crop_padding, spec.train_augment.crop_padding), (1, 4));
     let spec = with(&["data.name=svhn", "data.size=16", "portfolio.cutout_length=5"]).unwrap();
     assert_eq!(spec.portfolio.cutout_length, 5);
+}
+
+#[test]
+fn cutout_on_a_folder_is_half_of_its_side_where_a_preset_has_any() {
+    let lengths = |sets: &[&str]| {
+        let spec = with(sets).unwrap();
+        [spec.augment.cutout_length, spec.train_augment.cutout_length, spec.portfolio.cutout_length]
+    };
+    assert_eq!(lengths(&["data.name=folder", "data.size=64"]), [0, 32, 32]);
+    assert_eq!(lengths(&["preset=demo", "data.name=folder", "data.size=64"]), [0, 0, 32]);
+    assert_eq!(lengths(&["data.name=folder", "data.size=64", "train_augment.cutout_length=8"]), [0, 8, 32]);
+    assert_eq!(lengths(&["data.name=folder"]), [0, 16, 16], "while the side is not known");
+}
+
+#[test]
+fn images_that_may_not_be_flipped_are_not_flipped_by_trainings_either() {
+    let flips = |sets: &[&str]| {
+        let spec = with(sets).unwrap();
+        (spec.augment.flip, spec.train_augment.flip)
+    };
+    assert_eq!(flips(&[]), (true, true));
+    assert_eq!(flips(&["augment.flip=false"]), (false, false));
+    assert_eq!(flips(&["data.name=folder", "augment.flip=false"]), (false, false));
+    assert_eq!(flips(&["augment.flip=false", "train_augment.flip=true"]), (false, true));
+    assert_eq!(flips(&["train_augment.flip=false"]), (true, false));
+    let spec = from_file("[augment]\nflip = false\n").unwrap();
+    assert_eq!((spec.augment.flip, spec.train_augment.flip), (false, false));
 }
 
 #[test]

@@ -171,8 +171,13 @@ fn values_out_of_range_are_refused_in_one_sentence() {
 fn what_belongs_together_is_taken_together() {
     let spec = with(&["train.patience=5", "data.valid_fraction=0.1"]).unwrap();
     assert_eq!((spec.train.patience, spec.data.valid_fraction), (5, 0.1));
-    let spec = with(&["train.balanced=true", "train.class_weights=0.5"]).unwrap();
-    assert_eq!((spec.train.balanced, spec.train.class_weights), (true, 0.5));
+    // Classes that are drawn equally often need no weights: rare ones would count more than all others.
+    let sentence = with(&["train.balanced=true", "train.class_weights=0.5"]).unwrap_err().to_string();
+    assert_eq!(
+        sentence,
+        "--set train.class_weights=0.5: `train.class_weights` is 0.5, but must be 0 while `train.balanced` is true, which \
+         makes all classes count alike already"
+    );
     // The demo holds images out, and taking them away takes its patience too.
     let sentence = with(&["preset=train-demo", "train.patience=3", "data.valid_fraction=0"]).unwrap_err().to_string();
     assert!(sentence.starts_with("--set train.patience=3: `train.patience` is 3, but must be 0 while "), "{sentence}");

@@ -81,7 +81,7 @@ impl fmt::Display for Exit {
 impl From<TrainError> for Exit {
     fn from(e: TrainError) -> Self {
         match e {
-            TrainError::Input(text) => Self::Input(text),
+            TrainError::Input(text) | TrainError::Diverged(text) => Self::Input(text),
             TrainError::Failed(text) => Self::Failed(text),
         }
     }

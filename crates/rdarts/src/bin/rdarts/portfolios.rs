@@ -10,7 +10,7 @@ use rdarts::run::{Event, RobustSpec, RunDir, RunView, for_shell};
 use rdarts::search::open_space;
 use rdarts::study::portfolio::Hands;
 use rdarts::study::{Audience, Portfolio, Report};
-use rdarts::train::{KnownSets, Observer, Outcome, TrainError};
+use rdarts::train::{ImageSet, KnownSets, Observer, Outcome, TrainError};
 use serde_json::json;
 
 use crate::conduct::{Conducted, conduct, count};
@@ -46,7 +46,7 @@ impl Conducted for PortfolioRun<'_> {
         let members: Vec<_> = found
             .members
             .iter()
-            .map(|m| json!({ "found": m.found, "short_training": m.short, "refused": m.refused }))
+            .map(|m| json!({ "label": m.label, "found": m.found, "short_training": m.short, "refused": m.refused }))
             .collect();
         json!({
             "directory": path.display().to_string(),
@@ -100,9 +100,9 @@ pub fn reopen(view: &RunView, data_dir: Option<&Path>, engine: Engine, quiet: bo
         None => open_space(&spec.space.name)?,
     };
     let reading = Reading::new(quiet);
-    let portfolio = Portfolio::new(spec, space, engine, &reading)?;
+    let images = ImageSet::open(&spec.data.images, &reading)?;
     reading.end();
-    Ok(portfolio)
+    Ok(Portfolio::new(spec, space, engine, images)?)
 }
 
 /// Carries a portfolio out in its directory and tells how it ended.
@@ -120,6 +120,14 @@ pub fn carry_out(portfolio: &Portfolio, dir: &mut RunDir, hands: Hands, json: bo
     conduct(&PortfolioRun(portfolio), dir, hands.threads, json, body)
 }
 
+/// Wilson's interval of 95 % for a share of n.
+fn interval(share: f64, n: usize) -> [f64; 2] {
+    let (n, z) = (n as f64, 1.96f64);
+    let centre = (share + z * z / (2.0 * n)) / (1.0 + z * z / n);
+    let half = z / (1.0 + z * z / n) * (share * (1.0 - share) / n + z * z / (4.0 * n * n)).sqrt();
+    [(centre - half).max(0.0), (centre + half).min(1.0)]
+}
+
 /// The account for people.
 fn tell(portfolio: &Portfolio, path: &Path, report: &Report) {
     let (spec, finished) = (&portfolio.spec, &report.finished);
@@ -134,21 +142,18 @@ fn tell(portfolio: &Portfolio, path: &Path, report: &Report) {
     );
     out!("");
     out!("{:<20} {:>6} {:>10} {:>14} {:>10}", "member", "epoch", "weights", "multiply-adds", "held out");
-    for member in &report.members {
-        let (found, short) = (&member.found, &member.short);
+    for (place, member) in report.members.iter().enumerate() {
         let mark = match &member.refused {
-            Some(why) => format!("  not allowed: {why}"),
-            None if found.member == report.chosen.member => "  chosen".into(),
+            Some(why) => format!("  not chosen: {why}"),
+            None if place == report.chosen.member => "  chosen".into(),
             None => String::new(),
         };
-        out!(
-            "{:<20} {:>6} {:>10} {:>14} {:>10}{mark}",
-            escaped(&found.label),
-            found.epoch,
-            found.n_params,
-            millions(found.macs),
-            percent(short.valid_accuracy)
-        );
+        let [epoch, weights, macs] = match &member.found {
+            Some(found) => [found.epoch.to_string(), found.n_params.to_string(), millions(found.macs)],
+            None => ["-"; 3].map(String::from),
+        };
+        let held_out = member.short.as_ref().map_or("-".into(), |short| percent(short.valid_accuracy));
+        out!("{:<20} {epoch:>6} {weights:>10} {macs:>14} {held_out:>10}{mark}", escaped(&member.label));
     }
     out!("");
     out!("{}", report.chosen.reason);
@@ -157,21 +162,22 @@ fn tell(portfolio: &Portfolio, path: &Path, report: &Report) {
     out!("Trained for up to {}, tested on {} images:", count(spec.train.whole.epochs, "epoch"), report.test.n_test);
     out!("");
     out!("{:<20} {:>10} {:>10} {:>10}", "cell", "weights", "held out", "test");
-    let row = |name: &str, n: usize, valid: f64, test: f64| {
-        out!("{name:<20} {n:>10} {:>10} {:>10}", percent(valid), percent(test));
+    let row = |name: &str, n: usize, accuracies: [Option<f64>; 2]| {
+        let [valid, test] = accuracies.map(|accuracy| accuracy.map_or("diverged".into(), percent));
+        out!("{name:<20} {n:>10} {valid:>10} {test:>10}");
     };
-    row("chosen", finished.n_params, finished.valid_accuracy, finished.test_accuracy);
+    row("chosen", finished.n_params, [finished.valid_accuracy, finished.test_accuracy].map(Some));
     for b in &report.baselines {
-        row(&b.name, b.n_params, b.valid_accuracy, b.test_accuracy);
+        row(&b.name, b.n_params, [b.valid_accuracy, b.test_accuracy]);
     }
-    let n = report.test.n_test as f64;
-    let half = 196.0 * (finished.test_accuracy * (1.0 - finished.test_accuracy) / n).sqrt();
+    let [low, high] = interval(finished.test_accuracy, report.test.n_test).map(|v| 100.0 * v);
     out!("");
     out!(
-        "Test accuracies of {} images are sure to about +-{half:.1} points (95 %); one seed each says little of small \
-         differences.",
+        "On {} test images the accuracy of the chosen one lies between {low:.1} and {high:.1} % (95 %); one seed each says \
+         little of small differences.",
         report.test.n_test
     );
+    out!("The searches have learned their alphas on half of the images, the held-out ones too: compare by the test.");
     let path = for_shell(path);
     out!("");
     out!("Run directory: {path} (model.safetensors is the trained network, genotype.txt its cell;");

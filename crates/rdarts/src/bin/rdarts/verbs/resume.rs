@@ -60,6 +60,7 @@ fn robust(args: Args) -> Result<ExitCode, Exit> {
     let engine = engine()?;
     let threads = set_threads(args.threads)?;
     let portfolio = portfolios::reopen(dir.view(), args.data_dir.as_deref(), engine, args.json)?;
+    portfolio.check_jobs(args.jobs.min(threads))?;
     if !args.json {
         say!("Portfolio on {}: resuming {}", data_name(&portfolio.spec.data.images), shown(&args.dir));
     }

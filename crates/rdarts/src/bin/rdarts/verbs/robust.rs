@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rdarts::data::{FOLDER, shown};
-use rdarts::run::{RobustSpec, Spec, SpecError, Vary, read_text};
+use rdarts::run::{Method, RobustSpec, Spec, SpecError, Vary, read_text};
 use rdarts::search::open_space;
 use rdarts::space::Space;
 use rdarts::study::Portfolio;
 use rdarts::study::plan;
 use rdarts::study::portfolio::Hands;
-use rdarts::train::KnownSets;
+use rdarts::train::{ImageSet, KnownSets};
 
 use crate::conduct::{count, engine, jobs, one_of, set_threads};
 use crate::exit::{Exit, say, whole};
@@ -122,8 +122,13 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         spec = resolve(&args, file, &overrides)?;
     }
     let reading = Reading::new(args.json);
-    let mut portfolio = Portfolio::new(spec, space, engine, &reading)?;
+    let images = ImageSet::open(&spec.data.images, &reading)?;
     reading.end();
+    if !RobustSpec::is_named("hessian.batches", file, &overrides)? {
+        Portfolio::fit_hessian_batches(&mut spec, &images)?;
+    }
+    let mut portfolio = Portfolio::new(spec, space, engine, images)?;
+    portfolio.check_jobs(args.jobs.min(threads))?;
     plan(&args, file, &overrides, &mut portfolio)?;
     let reserved = match reserved {
         Some(reserved) => reserved,
@@ -149,13 +154,22 @@ fn plan(args: &Args, file: Option<(&str, &str)>, overrides: &[String], portfolio
             theirs.push(*key);
         }
     }
+    let keeps_every = named(&"hessian.every")?;
+    let every = portfolio.spec.hessian.every;
     if portfolio.spec.preset == DEMO
         && theirs.is_empty()
         && args.hours.is_none()
-        && plan::fit_to_images(&mut portfolio.spec, portfolio.sizes)
+        && plan::fit_to_images(&mut portfolio.spec, portfolio.sizes, keeps_every)
         && !args.json
     {
-        say!("There are only {} training images, so that epochs are short: there are more of them.", portfolio.sizes.n);
+        let seldom = match portfolio.spec.hessian.every {
+            same if same == every => String::new(),
+            now => format!("; the curvature is measured after every {now}"),
+        };
+        say!(
+            "There are only {} training images, so that epochs are short: there are more of them{seldom}.",
+            portfolio.sizes.n
+        );
     }
     let Some(hours) = args.hours else { return Ok(()) };
     if let Some(key) = theirs.first() {
@@ -163,15 +177,18 @@ fn plan(args: &Args, file: Option<(&str, &str)>, overrides: &[String], portfolio
             "--hours decides how many epochs there are, but {key} is set too: leave one of the two out"
         )));
     }
-    let Portfolio { spec, space, engine, sizes } = portfolio;
-    let pace = plan::measure(spec, space, *sizes, engine);
-    let takes = plan::fit_to_budget(spec, *sizes, pace, 3600.0 * hours);
+    let Portfolio { spec, space, engine, images, sizes, .. } = portfolio;
+    let paces = plan::measure(spec, space, engine, images)?;
+    let takes = plan::fit_to_budget(spec, *sizes, &paces, 3600.0 * hours, keeps_every);
     if !args.json {
         say!(
-            "A search step takes {:.3} s here and a training step {:.3} s: a plan for {hours} hours, which should take {}.",
-            pace.search,
-            pace.training,
-            duration(takes)
+            "A search step takes {:.3} s here, the curvature {:.1} s and a training step {:.3} s: a plan for {hours} hours, \
+             which should take {}{}.",
+            paces.search.step,
+            paces.curvature,
+            paces.training.step,
+            duration(takes),
+            if spec.search.method == Method::DartsAda { ", rollbacks not counted" } else { "" }
         );
         if takes > 3600.0 * hours {
             say!("warning: even the smallest plan is longer than that; fewer --values or smaller networks take less");
@@ -241,7 +258,7 @@ fn announce(portfolio: &Portfolio, path: &Path, threads: usize) {
         count(spec.train.short_epochs, "epoch"),
         count(spec.train.whole.epochs, "epoch"),
     );
-    let what = if spec.data.images.name == FOLDER { "pictures of the folder" } else { "training images" };
+    let what = if spec.data.images.name == FOLDER { "training pictures of the folder" } else { "training images" };
     let [h, w] = sizes.side;
     let [cells, channels] = [spec.train_network.cells, spec.train_network.channels];
     say!(

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rdarts::data::shown;
-use rdarts::run::{RunView, SearchSpec, Spec, SpecError, TrainSpec, read_text};
+use rdarts::run::{RobustSpec, RunView, SearchSpec, Spec, SpecError, TrainSpec, read_text};
 use rdarts::space::{Genotype, named};
 use rdarts::train::{KnownSets, Training, start};
 
@@ -21,8 +21,9 @@ use crate::trainings::{TrainingRun, announce};
 /// Train the network of a genotype from scratch and test it
 ///
 /// NETWORK is a genotype in the notation of DARTS, the name of one, a file that
-/// holds one, the run directory of a finished search (then its data set is
-/// taken too), or a spec file of a training (TOML).
+/// holds one, the run directory of a finished search (then its images are
+/// taken too) or of a training or portfolio (then all of its training, which
+/// begins anew), or a spec file of a training (TOML).
 ///
 /// Examples:
 ///   rdarts train runs/s2-fashion-mini-darts-ada-1
@@ -117,8 +118,10 @@ enum Given {
     Spec(String, String),
     /// A genotype.
     Genotype(Box<Genotype>),
-    /// A finished search: what it found, and where its images are.
+    /// A finished search: what it found, and on which images.
     Search(Box<Genotype>, Box<SearchSpec>),
+    /// A finished training or portfolio: what it found or trained, and the training of it.
+    Training(Box<Genotype>, Box<TrainSpec>),
 }
 
 impl Given {
@@ -137,8 +140,12 @@ impl Given {
         let view = RunView::open(path)?;
         let genotype = Box::new(of_run(&view, path)?);
         match view.kind() {
-            SearchSpec::KIND => Ok(Self::Search(genotype, Box::new(view.spec()?))),
-            _ => Ok(Self::Genotype(genotype)),
+            RobustSpec::KIND => {
+                let spec = view.spec::<RobustSpec>()?.train_spec(&genotype.to_string(), false);
+                Ok(Self::Training(genotype, Box::new(spec)))
+            }
+            TrainSpec::KIND => Ok(Self::Training(genotype, Box::new(view.spec()?))),
+            _ => Ok(Self::Search(genotype, Box::new(view.spec()?))),
         }
     }
 }
@@ -154,10 +161,16 @@ fn overrides(args: &Args, given: &Given) -> Result<Vec<String>, Exit> {
     match given {
         Given::Spec(..) => {}
         Given::Genotype(genotype) => overrides.push(network(genotype)),
+        // With other images or another preset only the network is taken; else the whole spec lies below.
+        Given::Training(genotype, _) if !goes_on(args) => overrides.push(network(genotype)),
+        Given::Training(..) => {}
         Given::Search(genotype, spec) => {
             overrides.push(network(genotype));
             if name.is_none() {
-                let images = &spec.data.images;
+                let (images, flip) = (&spec.data.images, spec.augment.flip);
+                overrides.push(format!("augment.flip={flip}"));
+                overrides.push(format!("data.statistics={}", quote(&images.statistics.to_string())));
+                overrides.push(format!("data.limit={}", images.limit));
                 overrides.push(format!("data.name={}", quote(&images.name)));
                 overrides.push(format!("data.dir={}", quote(&images.dir)));
                 overrides.push(format!("data.size={}", images.size));
@@ -181,6 +194,11 @@ fn overrides(args: &Args, given: &Given) -> Result<Vec<String>, Exit> {
     Ok(overrides)
 }
 
+/// Whether a training of the same images with the same preset is wanted.
+fn goes_on(args: &Args) -> bool {
+    args.data.is_none() && args.preset.is_none()
+}
+
 fn network(genotype: &Genotype) -> String {
     format!("network.genotype={}", quote(&genotype.to_string()))
 }
@@ -196,7 +214,15 @@ const FLAGS: [Flag; 6] = [
 ];
 
 fn resolve(args: &Args, given: &Given, overrides: &[String]) -> Result<TrainSpec, Exit> {
-    let file = if let Given::Spec(name, text) = given { Some((name.as_str(), text.as_str())) } else { None };
+    let of_run;
+    let file = match given {
+        Given::Spec(name, text) => Some((name.as_str(), text.as_str())),
+        Given::Training(_, spec) if goes_on(args) => {
+            of_run = spec.to_toml();
+            Some(("the spec of the run", of_run.as_str()))
+        }
+        _ => None,
+    };
     let preset = args.preset.as_deref().or(if file.is_none() { Some(DEMO) } else { None });
     let resolved = TrainSpec::resolve_text(preset, file, overrides, &KnownSets);
     let mut spec = resolved.map_err(|e| e.of_flags(|text| flag_of(&FLAGS, &args.overrides, text)))?;
