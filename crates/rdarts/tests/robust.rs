@@ -154,7 +154,7 @@ fn what_does_not_belong_to_a_portfolio_any_more_is_noticed() {
 #[test]
 fn a_member_that_diverges_leaves_the_others_alone() {
     let tmp = tempfile::tempdir().unwrap();
-    let out = robust(tmp.path(), "run", &["--values", "0.0003,1000000"]);
+    let out = run(tmp.path(), &[&["robust", "--out", "run", "--values", "0.0003,1000000"], &TINY[2..]].concat());
     let shown = text(&out.stdout);
     assert!(out.status.success(), "{}", text(&out.stderr));
     assert!(shown.contains("not chosen: its search has diverged"), "{shown}");

@@ -230,7 +230,7 @@ pub(crate) mod tests {
         assert_eq!(read_events(&path, LastLine::MustBeWhole).unwrap(), events);
         // A half line and a field that is not known are refused as those of a search are.
         let (_dir, path) = file(&text.as_bytes()[..text.len() - 2]);
-        assert_eq!(read_events(&path, LastLine::MayBeHalf).unwrap(), events[..5]);
+        assert_eq!(read_events(&path, LastLine::MayBeHalf).unwrap(), events[..6]);
         assert!(read_events(&path, LastLine::MustBeWhole).is_err());
         for event in &events {
             let (_dir, path) = file(to_line(event).replacen(",\"", ",\"x\":1,\"", 1).as_bytes());

@@ -419,7 +419,7 @@ prop_compose! {
                 drop_path: unit[2],
                 label_smoothing: unit[3],
                 ema: unit[4],
-                class_weights: 4.0 * unit[5],
+                class_weights: if flags[0] { 0.0 } else { 4.0 * unit[5] },
                 balanced: flags[0],
                 patience: counts.3,
             },

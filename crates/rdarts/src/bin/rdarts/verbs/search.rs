@@ -57,7 +57,7 @@ pub struct Args {
     /// Directory of the data set (data.dir)
     #[arg(long)]
     data_dir: Option<String>,
-    #[arg(long, help = format!("What the curvature does: {} (search.method)", one_of(Method::NAMES)))]
+    #[arg(long, help = format!("How it searches, and what the curvature does to it: {} (search.method)", one_of(Method::NAMES)))]
     method: Option<String>,
     #[arg(long, help = format!("Gradient of the alphas: {}; second is exact, second-fd a finite difference (search.order)", one_of(Order::NAMES)))]
     order: Option<String>,
