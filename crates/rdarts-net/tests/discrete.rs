@@ -111,8 +111,8 @@ fn the_gradient_is_that_of_finite_differences() {
     assert!((difference - product).abs() < 1e-5 * product.abs().max(1.0), "{difference} {product}");
 }
 
-/// A genotype as a discrete network, with scale 1 and shift 0 behind its batch norms, and as a supernet with the same weights
-/// and mixing weights 1 on what the genotype keeps and 0 elsewhere.
+/// A genotype as a discrete network, with scale 1 and shift 0 behind its batch norms, and as a supernet with the same
+/// weights and mixing weights 1 on what the genotype keeps and 0 elsewhere.
 struct Pair {
     net: Network,
     weights: Vec<f32>,

@@ -235,8 +235,8 @@ fn the_average_is_what_is_evaluated_and_kept() {
     }
 }
 
-/// PyTorch's momentum of 0.1. The stem's are computed here; those of all norms are what the network says of its batch, which
-/// the network's own tests hold to PyTorch.
+/// PyTorch's momentum of 0.1. The stem's are computed here; those of all norms are what the network says of its batch,
+/// which the network's own tests hold to PyTorch.
 #[test]
 fn running_statistics_take_a_tenth_of_those_of_the_batch() {
     // Of two images the unbiased variance is not the biased one.
