@@ -223,9 +223,10 @@ fn pool<T: Number>(x: &Maps<T>, stride: usize, max: bool) -> Maps<T> {
 }
 
 /// relu, two pointwise products on the pixels (2y, 2x) and (2y + 1, 2x + 1) (zero outside), batch norm.
-fn factorized_reduce<T: Number>(x: &Maps<T>, w1: &[T], w2: &[T]) -> Maps<T> {
+fn factorized_reduce<T: Number>(x: &Maps<T>, c: usize, w: &mut Packed<'_, T>) -> Maps<T> {
     let x = x.relu();
-    let (c1, c2) = (w1.len() / x.c, w2.len() / x.c);
+    let (c1, c2) = (c / 2, c - c / 2);
+    let (w1, w2) = (w.take(x.c * c1), w.take(x.c * c2));
     let mut y = Maps::zeros(x.n, x.h.div_ceil(2), x.w.div_ceil(2), c1 + c2);
     for i in 0..x.n {
         for oy in 0..y.h {
@@ -242,18 +243,43 @@ fn factorized_reduce<T: Number>(x: &Maps<T>, w1: &[T], w2: &[T]) -> Maps<T> {
             }
         }
     }
-    batch_norm(&y)
+    w.norm(&y)
 }
 
 /// Takes the next weights of a packed slice.
-struct Packed<'a, T>(&'a [T]);
+struct Packed<'a, T> {
+    left: &'a [T],
+    /// Whether batch norms behind weights have scale and shift, and those behind pools are left out.
+    is_affine: bool,
+}
 
-impl<'a, T> Packed<'a, T> {
+impl<'a, T: Number> Packed<'a, T> {
     fn take(&mut self, n: usize) -> &'a [T] {
-        let (head, tail) = self.0.split_at(n);
-        self.0 = tail;
+        let (head, tail) = self.left.split_at(n);
+        self.left = tail;
         head
     }
+
+    /// The batch norm behind weights.
+    fn norm(&mut self, x: &Maps<T>) -> Maps<T> {
+        let mut y = batch_norm(x);
+        if self.is_affine {
+            let (scale, shift) = (self.take(x.c), self.take(x.c));
+            y.data.iter_mut().enumerate().for_each(|(at, v)| *v = *v * scale[at % x.c] + shift[at % x.c]);
+        }
+        y
+    }
+
+    /// The batch norm behind a pool.
+    fn pool_norm(&self, x: Maps<T>) -> Maps<T> {
+        if self.is_affine { x } else { batch_norm(&x) }
+    }
+}
+
+/// A convolution 1x1 to c channels, batch norm.
+fn pointwise<T: Number>(x: &Maps<T>, c: usize, w: &mut Packed<'_, T>) -> Maps<T> {
+    let y = conv(x, w.take(x.c * c), (1, 1), (1, 1), (0, 0));
+    w.norm(&y)
 }
 
 /// One candidate operation; `None` for `none`.
@@ -276,32 +302,34 @@ fn operation<T: Number>(
             y.data.iter_mut().zip(values).for_each(|(y, v)| *y = T::constant(f64::from(v)));
             y
         }
-        Op::MaxPool3x3 => batch_norm(&pool(x, stride, true)),
-        Op::AvgPool3x3 => batch_norm(&pool(x, stride, false)),
+        Op::MaxPool3x3 => w.pool_norm(pool(x, stride, true)),
+        Op::AvgPool3x3 => w.pool_norm(pool(x, stride, false)),
         Op::SkipConnect if stride == 1 => x.clone(),
-        Op::SkipConnect => factorized_reduce(x, w.take(c * (c / 2)), w.take(c * (c - c / 2))),
+        Op::SkipConnect => factorized_reduce(x, c, w),
         Op::SepConv3x3 | Op::SepConv5x5 | Op::SepConv7x7 => {
             let k = op.window();
             let mut y = x.clone();
             for s in [stride, 1] {
                 let t = depthwise(&y.relu(), w.take(k * k * c), k, s, 1);
-                y = batch_norm(&conv(&t, w.take(c * c), (1, 1), (1, 1), (0, 0)));
+                y = pointwise(&t, c, w);
             }
             y
         }
         Op::DilConv3x3 | Op::DilConv5x5 => {
             let k = op.window();
             let t = depthwise(&x.relu(), w.take(k * k * c), k, stride, 2);
-            batch_norm(&conv(&t, w.take(c * c), (1, 1), (1, 1), (0, 0)))
+            pointwise(&t, c, w)
         }
         Op::Conv7x1_1x7 => {
             let t = conv(&x.relu(), w.take(7 * c * c), (1, 7), (1, stride), (0, 3));
-            batch_norm(&conv(&t, w.take(7 * c * c), (7, 1), (stride, 1), (3, 0)))
+            let t = conv(&t, w.take(7 * c * c), (7, 1), (stride, 1), (3, 0));
+            w.norm(&t)
         }
     })
 }
 
-/// A whole cell: output (n, h_out, w_out, nodes * c).
+/// A whole cell, of a supernet or of a discrete network with the statistics of the batch: all its nodes, (n, h_out, w_out,
+/// nodes * c).
 pub fn cell<T: Number>(
     spec: &CellSpec,
     dims: CellDims,
@@ -313,14 +341,10 @@ pub fn cell<T: Number>(
 ) -> Vec<T> {
     let maps = |side: [usize; 2], c, data: &[T]| Maps { n: dims.n, h: side[0], w: side[1], c, data: data.to_vec() };
     let (s0, s1) = (maps(dims.side0, spec.c_prev_prev, s0), maps(dims.side1, spec.c_prev, s1));
-    let mut w = Packed(w);
+    let mut w = Packed { left: w, is_affine: spec.discrete.is_some() };
     let c = spec.c;
-    let first = if spec.reduction_prev {
-        factorized_reduce(&s0, w.take(s0.c * (c / 2)), w.take(s0.c * (c - c / 2)))
-    } else {
-        batch_norm(&conv(&s0.relu(), w.take(s0.c * c), (1, 1), (1, 1), (0, 0)))
-    };
-    let second = batch_norm(&conv(&s1.relu(), w.take(s1.c * c), (1, 1), (1, 1), (0, 0)));
+    let first = if spec.reduction_prev { factorized_reduce(&s0, c, &mut w) } else { pointwise(&s0.relu(), c, &mut w) };
+    let second = pointwise(&s1.relu(), c, &mut w);
     let mut states = vec![first, second];
     let [h, wd] = dims.side_out(spec);
     let (mut edge, mut alpha) = (0, 0);
@@ -329,8 +353,9 @@ pub fn cell<T: Number>(
         for (state, x) in states.iter().enumerate() {
             for op in &spec.edges[edge] {
                 if let Some(y) = operation(*op, x, spec.stride(state), &mut w, edge, noise.noise_key) {
+                    let path = if w.is_affine { alpha } else { edge };
                     sum.add_scaled(&y, |image| {
-                        let m = noise.drop_path.get(edge * dims.n + image).map_or(1.0, |m| f64::from(*m));
+                        let m = noise.drop_path.get(path * dims.n + image).map_or(1.0, |m| f64::from(*m));
                         p[alpha] * T::constant(m)
                     });
                 }
@@ -352,13 +377,9 @@ pub fn cell<T: Number>(
 /// The stem: (n, h, w, c_out).
 pub fn stem<T: Number>(spec: &StemSpec, n: usize, [h, w]: [usize; 2], x: &[T], weights: &[T]) -> Vec<T> {
     let x = Maps { n, h, w, c: spec.c_in, data: x.to_vec() };
-    let mut packed = Packed(weights);
-    let mut y = batch_norm(&conv(&x, packed.take(9 * spec.c_in * spec.c_out), (3, 3), (1, 1), (1, 1)));
-    let (scale, shift) = (packed.take(spec.c_out), packed.take(spec.c_out));
-    for (at, v) in y.data.iter_mut().enumerate() {
-        *v = *v * scale[at % spec.c_out] + shift[at % spec.c_out];
-    }
-    y.data
+    let mut w = Packed { left: weights, is_affine: true };
+    let y = conv(&x, w.take(9 * spec.c_in * spec.c_out), (3, 3), (1, 1), (1, 1));
+    w.norm(&y).data
 }
 
 /// The head: logits (n, classes) of (n, px, c_in).

@@ -393,3 +393,40 @@ pub struct CellNoise {
     /// Key of the values of the `noise` operations.
     pub noise_key: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Drop path leaves the identity alone, as the DARTS code does, and nothing else: where a skip connection halves the
+    /// image it is a factorized reduction, which is dropped like any operation, and so are pools.
+    #[test]
+    fn the_identity_alone_of_a_discrete_cell_is_not_dropped() {
+        use Op::{AvgPool3x3, MaxPool3x3, SepConv3x3, SkipConnect};
+        let edges = vec![
+            vec![SkipConnect, MaxPool3x3],
+            vec![SepConv3x3],
+            vec![AvgPool3x3],
+            vec![SkipConnect],
+            vec![SkipConnect, AvgPool3x3],
+        ];
+        let discrete = Discrete { order: (0..7).collect(), concat: vec![0, 1] };
+        let cell = |reduction, discrete| CellSpec {
+            nodes: 2,
+            c: 4,
+            c_prev_prev: 4,
+            c_prev: 4,
+            reduction,
+            reduction_prev: false,
+            edges: edges.clone(),
+            discrete,
+        };
+        let normal = [false, true, true, true, false, false, true];
+        assert_eq!(cell(false, Some(discrete.clone())).droppable(), normal);
+        // Only the last edge leaves a node, and has stride 1.
+        let reduce = [true, true, true, true, true, false, true];
+        assert_eq!(cell(true, Some(discrete)).droppable(), reduce);
+        // A supernet drops whole edges, whatever is on them.
+        assert_eq!(cell(false, None).droppable(), [true; 5]);
+    }
+}

@@ -168,10 +168,7 @@ pub fn vjp(x: &[f32], w: &[f32], saved: &StemSaved, g: &[f32]) -> Vec<f32> {
     for part in &parts {
         dw.iter_mut().zip(part).for_each(|(d, p)| *d += p);
     }
-    for i in 0..c {
-        dw[n_conv + i] = (norm.inv[i] * (sums.g_y[i] - norm.mean[i] * sums.g[i])) as f32;
-        dw[n_conv + c + i] = sums.g[i] as f32;
-    }
+    dw[n_conv..].copy_from_slice(&norm.factor_gradients(&sums, 1.0));
     dw
 }
 

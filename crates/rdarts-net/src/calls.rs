@@ -158,14 +158,30 @@ impl Mode {
     }
 }
 
-/// What a call of the stem needs besides tensors.
+/// What a call of the stem or of a head needs besides tensors.
 #[derive(Clone, Debug)]
-pub struct StemCall {
+pub struct Call<S> {
     /// Its sizes.
-    pub spec: StemSpec,
+    pub spec: S,
     /// How it is called.
     pub mode: Mode,
 }
+
+impl<S> Call<S> {
+    /// The same call when no backward pass will follow.
+    pub(crate) fn untracked(self) -> Self {
+        Self { mode: self.mode.untracked(), ..self }
+    }
+}
+
+/// A call of the stem.
+pub type StemCall = Call<StemSpec>;
+
+/// A call of the head.
+pub type HeadCall = Call<HeadSpec>;
+
+/// A call of the auxiliary head.
+pub type AuxiliaryCall = Call<AuxiliarySpec>;
 
 /// What a call of a cell needs besides tensors.
 #[derive(Clone, Debug)]
@@ -174,24 +190,6 @@ pub struct CellCall {
     pub spec: Arc<CellSpec>,
     /// Drop path and noise of this step.
     pub noise: Arc<CellNoise>,
-    /// How it is called.
-    pub mode: Mode,
-}
-
-/// What a call of the head needs besides tensors.
-#[derive(Clone, Debug)]
-pub struct HeadCall {
-    /// Its sizes.
-    pub spec: HeadSpec,
-    /// How it is called.
-    pub mode: Mode,
-}
-
-/// What a call of the auxiliary head needs besides tensors.
-#[derive(Clone, Debug)]
-pub struct AuxiliaryCall {
-    /// Its sizes.
-    pub spec: AuxiliarySpec,
     /// How it is called.
     pub mode: Mode,
 }

@@ -27,7 +27,8 @@ use crate::engine::Engine;
 use crate::graph::{Network, Node};
 use crate::point::{Batch, Evaluation, Point};
 use crate::tape::{
-    Forward, Inputs, Tracked, copied, download, evaluate, seeded_backward, take_p_bar, upload_images, upload_reals,
+    Forward, Inputs, Tracked, copied, download, evaluate, seeded_backward, take_p_bar, take_w_bar, upload_images,
+    upload_reals,
 };
 use crate::values::{Alphas, Real};
 
@@ -69,8 +70,7 @@ impl<R: Real> Evaluator<R> {
     /// `weights` and `running` may be those of the network with that head.
     pub fn discrete(net: &Network, engine: &Engine, weights: &[R], running: &[f64]) -> Self {
         let net = net.without_auxiliary();
-        let p = net.n_alphas().into_iter().map(|n| vec![1.0; n]).collect();
-        let inputs = Inputs::of(&net, &p, &weights[..net.n_parameters()], engine, Tracked::Nothing);
+        let inputs = Inputs::of(&net, &net.ones(), &weights[..net.n_parameters()], engine, Tracked::Nothing);
         let of = |node: &Node| Statistics::Given(Arc::new(node.running_part(running).to_vec()));
         let statistics = net.nodes().iter().map(of).collect();
         Self { net, engine: engine.clone(), inputs: Some(inputs), statistics, real: PhantomData }
@@ -260,20 +260,7 @@ fn mixed_gradients<R: Real>(
         true => take_p_bar(&inputs, &mut grads, &p.n_each()),
         false => Alphas::zeros(net),
     };
-    let mut gradient = Vec::new();
-    if tracked.weights() {
-        gradient = R::take(workspace, net.n_parameters());
-        for (w, node) in inputs.w.iter().zip(net.nodes()) {
-            // An operation from outside may have no weights.
-            if node.len == 0 {
-                continue;
-            }
-            let g = w.grad_remove(&mut grads).expect("every node is on the way to the loss");
-            let g = g.into_data().try_into_vec::<R>().expect("a gradient has the type of its tensor");
-            node.part_mut(&mut gradient).copy_from_slice(&g);
-            R::give_back(workspace, g);
-        }
-    }
+    let gradient = if tracked.weights() { take_w_bar(net, &inputs, &mut grads, workspace) } else { Vec::new() };
     inputs.recycle::<R>(workspace);
     (evaluation, p_bar, gradient)
 }

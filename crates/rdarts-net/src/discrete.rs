@@ -15,7 +15,7 @@ use crate::engine::Engine;
 use crate::graph::{CellModule, Module, Network, Source};
 use crate::point::{Batch, Evaluation};
 use crate::supernet::SupernetSpec;
-use crate::tape::{Forward, Inputs, Tracked, evaluate, seeded, upload_images};
+use crate::tape::{Forward, Inputs, Tracked, evaluate, seeded, take_w_bar, upload_images};
 use crate::values::{Alphas, Real};
 
 /// The sizes of a discrete network.
@@ -152,13 +152,7 @@ pub fn training_gradient<R: Real>(
         evaluation.loss
     });
     let mut grads = total.backward();
-    let mut gradient = R::take(workspace, net.n_parameters());
-    for (w, node) in inputs.w.iter().zip(net.nodes()) {
-        let g = w.grad_remove(&mut grads).expect("every node is on the way to the loss");
-        let g = g.into_data().try_into_vec::<R>().expect("a gradient has the type of its tensor");
-        node.part_mut(&mut gradient).copy_from_slice(&g);
-        R::give_back(workspace, g);
-    }
+    let gradient = take_w_bar(net, &inputs, &mut grads, workspace);
     inputs.recycle::<R>(workspace);
     TrainingGradient { evaluation, auxiliary_loss, weights: gradient, statistics }
 }

@@ -14,6 +14,9 @@
 //! The reverse pass of a dual program is a Hessian-vector product: the curvature of the validation loss that
 //! "Understanding and Robustifying Differentiable Architecture Search" watches (section 4).
 
+use std::fmt::Debug;
+use std::marker::PhantomData;
+
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -23,7 +26,7 @@ use burn::backend::{Autodiff, Backend, Dispatch, backend_extension};
 use burn::tensor::Tensor;
 use rdarts_kernels::Kernels;
 
-use crate::calls::{AuxiliaryCall, CellCall, CellWant, HeadCall, HeadWant, StemCall};
+use crate::calls::{AuxiliaryCall, Call, CellCall, CellWant, HeadCall, HeadWant, StemCall};
 use crate::composed;
 
 /// The differentiable operations of the supernet.
@@ -149,7 +152,7 @@ impl<B: SearchOps, C: CheckpointStrategy> SearchOps for Autodiff<B, C> {
                 let out = B::stem(x.clone(), w.clone(), call.clone());
                 prep.finish((x, w, call), out)
             }
-            OpsKind::UnTracked(prep) => prep.finish(B::stem(x, w, StemCall { mode: call.mode.untracked(), ..call })),
+            OpsKind::UnTracked(prep) => prep.finish(B::stem(x, w, call.untracked())),
         }
     }
 
@@ -204,63 +207,11 @@ impl<B: SearchOps, C: CheckpointStrategy> SearchOps for Autodiff<B, C> {
     }
 
     fn head(s: FloatTensor<Self>, w: FloatTensor<Self>, call: HeadCall) -> FloatTensor<Self> {
-        #[derive(Debug)]
-        struct Head;
-        impl<B: SearchOps> Backward<B, 2> for Head {
-            type State = (FloatTensor<B>, FloatTensor<B>, HeadCall);
-            fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-                let [node_s, node_w] = ops.parents;
-                let g = grads.consume::<B>(&ops.node);
-                let (s, w, call) = ops.state;
-                let want = HeadWant { s: node_s.is_some(), w: node_w.is_some() };
-                let (gs, gw) = B::head_vjp(s, w, g, call, want);
-                for (node, g) in [(node_s, gs), (node_w, gw)] {
-                    if let Some(node) = node {
-                        grads.register::<B>(node.id, g);
-                    }
-                }
-            }
-        }
-        let nodes = [s.node(), w.node()];
-        let (s, w) = (s.into_primitive(), w.into_primitive());
-        match Head.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let out = B::head(s.clone(), w.clone(), call.clone());
-                prep.finish((s, w, call), out)
-            }
-            OpsKind::UnTracked(prep) => prep.finish(B::head(s, w, HeadCall { mode: call.mode.untracked(), ..call })),
-        }
+        head_step::<B, C, _>(s, w, call, B::head, B::head_vjp)
     }
 
     fn auxiliary(s: FloatTensor<Self>, w: FloatTensor<Self>, call: AuxiliaryCall) -> FloatTensor<Self> {
-        #[derive(Debug)]
-        struct Auxiliary;
-        impl<B: SearchOps> Backward<B, 2> for Auxiliary {
-            type State = (FloatTensor<B>, FloatTensor<B>, AuxiliaryCall);
-            fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-                let [node_s, node_w] = ops.parents;
-                let g = grads.consume::<B>(&ops.node);
-                let (s, w, call) = ops.state;
-                let want = HeadWant { s: node_s.is_some(), w: node_w.is_some() };
-                let (gs, gw) = B::auxiliary_vjp(s, w, g, call, want);
-                for (node, g) in [(node_s, gs), (node_w, gw)] {
-                    if let Some(node) = node {
-                        grads.register::<B>(node.id, g);
-                    }
-                }
-            }
-        }
-        let nodes = [s.node(), w.node()];
-        let (s, w) = (s.into_primitive(), w.into_primitive());
-        match Auxiliary.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let out = B::auxiliary(s.clone(), w.clone(), call.clone());
-                prep.finish((s, w, call), out)
-            }
-            OpsKind::UnTracked(prep) => {
-                prep.finish(B::auxiliary(s, w, AuxiliaryCall { mode: call.mode.untracked(), ..call }))
-            }
-        }
+        head_step::<B, C, _>(s, w, call, B::auxiliary, B::auxiliary_vjp)
     }
 
     // The reverse passes run on the inner backend. A derivative of them is the reverse pass of a dual call,
@@ -306,6 +257,45 @@ impl<B: SearchOps, C: CheckpointStrategy> SearchOps for Autodiff<B, C> {
         let [s, w, g] = [s, w, g].map(|t| t.into_primitive());
         let (gs, gw) = B::auxiliary_vjp(s, w, g, call, want);
         (constant::<B, C>(gs), constant::<B, C>(gw))
+    }
+}
+
+/// [`SearchOps::head_vjp`] or [`SearchOps::auxiliary_vjp`].
+type HeadVjp<B, S> =
+    fn(FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, Call<S>, HeadWant) -> (FloatTensor<B>, FloatTensor<B>);
+
+/// A head as a step of the tape, whichever of the two it is.
+fn head_step<B: SearchOps, C: CheckpointStrategy, S: Clone + Debug + Send + 'static>(
+    s: FloatTensor<Autodiff<B, C>>,
+    w: FloatTensor<Autodiff<B, C>>,
+    call: Call<S>,
+    forward: fn(FloatTensor<B>, FloatTensor<B>, Call<S>) -> FloatTensor<B>,
+    vjp: HeadVjp<B, S>,
+) -> FloatTensor<Autodiff<B, C>> {
+    #[derive(Debug)]
+    struct Head<S>(PhantomData<S>);
+    impl<B: SearchOps, S: Clone + Debug + Send + 'static> Backward<B, 2> for Head<S> {
+        type State = (FloatTensor<B>, FloatTensor<B>, Call<S>, HeadVjp<B, S>);
+        fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+            let [node_s, node_w] = ops.parents;
+            let g = grads.consume::<B>(&ops.node);
+            let (s, w, call, vjp) = ops.state;
+            let (gs, gw) = vjp(s, w, g, call, HeadWant { s: node_s.is_some(), w: node_w.is_some() });
+            for (node, g) in [(node_s, gs), (node_w, gw)] {
+                if let Some(node) = node {
+                    grads.register::<B>(node.id, g);
+                }
+            }
+        }
+    }
+    let nodes = [s.node(), w.node()];
+    let (s, w) = (s.into_primitive(), w.into_primitive());
+    match Head::<S>(PhantomData).prepare::<C>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => {
+            let out = forward(s.clone(), w.clone(), call.clone());
+            prep.finish((s, w, call, vjp), out)
+        }
+        OpsKind::UnTracked(prep) => prep.finish(forward(s, w, call.untracked())),
     }
 }
 

@@ -209,6 +209,24 @@ pub(crate) fn take_p_bar(inputs: &Inputs, grads: &mut Gradients, n_each: &[usize
     inputs.p.iter().zip(n_each).map(take).collect()
 }
 
+/// The gradient with respect to the weights, flat.
+pub(crate) fn take_w_bar<R: Real>(
+    net: &Network,
+    inputs: &Inputs,
+    grads: &mut Gradients,
+    workspace: &Workspace,
+) -> Vec<R> {
+    let mut gradient = R::take(workspace, net.n_parameters());
+    // An operation from outside may have no weights.
+    for (w, node) in inputs.w.iter().zip(net.nodes()).filter(|(_, node)| node.len > 0) {
+        let g = w.grad_remove(grads).expect("every node is on the way to the loss");
+        let g = g.into_data().try_into_vec::<R>().expect("a gradient has the type of its tensor");
+        node.part_mut(&mut gradient).copy_from_slice(&g);
+        R::give_back(workspace, g);
+    }
+    gradient
+}
+
 /// The reverse pass from the logits with a given cotangent.
 pub(crate) fn seeded_backward(logits: Tensor<2>, cotangent: &[f64]) -> Gradients {
     seeded(logits, cotangent).backward()

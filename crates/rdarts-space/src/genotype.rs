@@ -80,6 +80,12 @@ impl Genotype {
         self.cell(cell).iter().filter(|entry| entry.0 == op).count()
     }
 
+    /// Whether a cell uses the operation `noise`, which draws new values in every pass: then no trained network can be made
+    /// of the genotype.
+    pub fn has_noise(&self) -> bool {
+        CellType::ALL.iter().any(|cell| self.n_uses(*cell, Op::Noise) > 0)
+    }
+
     /// How many operations of a cell type are no convolutions: what takes over as a search degenerates. A skip
     /// connection counts where it halves the image too, although it has weights there.
     pub fn n_parameterless(&self, cell: CellType) -> usize {
@@ -383,6 +389,17 @@ pub(crate) mod tests {
         assert!(Genotype::new(vec![edge(0), edge(1)], vec![]).unwrap().reduce_concat.is_empty());
         let fault = Genotype::new(vec![], vec![edge(0), edge(1)]).unwrap_err();
         assert_eq!(fault.to_string(), "`normal` lists no operation, but a cell needs two for each node");
+    }
+
+    #[test]
+    fn noise_is_found_in_either_cell() {
+        let cell = |op| vec![(Op::SkipConnect, 0), (op, 1)];
+        let (plain, noisy) = (|| cell(Op::SepConv3x3), || cell(Op::Noise));
+        assert!(Genotype::new(noisy(), plain()).unwrap().has_noise());
+        assert!(Genotype::new(plain(), noisy()).unwrap().has_noise());
+        assert!(Genotype::new(noisy(), vec![]).unwrap().has_noise());
+        assert!(!Genotype::new(plain(), plain()).unwrap().has_noise());
+        assert!(!Genotype::new(plain(), vec![]).unwrap().has_noise());
     }
 
     #[test]

@@ -44,5 +44,8 @@ mod tests {
         assert_eq!(cosine_lr(0.1, 0.0, 0, 0), 0.1);
         assert_eq!([0, 7, 49].map(|epoch| drop_path_probability(0.2, epoch, 50)), [0.0, 0.2 * 7.0 / 49.0, 0.2]);
         assert_eq!((drop_path_probability(0.2, 0, 1), drop_path_probability(0.2, 0, 0)), (0.0, 0.0));
+        // p * e / n, as the DARTS code has it: the last epoch does not reach p.
+        assert_eq!([0, 150, 599].map(|epoch| training_drop_path(0.2, epoch, 600)), [0.0, 0.05, 0.2 * 599.0 / 600.0]);
+        assert_eq!((training_drop_path(0.2, 0, 1), training_drop_path(0.2, 0, 0)), (0.0, 0.0));
     }
 }

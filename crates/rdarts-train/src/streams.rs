@@ -46,3 +46,69 @@ impl Streams {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rdarts_net::DiscreteSpec;
+    use rdarts_space::{Genotype, Op};
+
+    use super::*;
+
+    /// A normal cell, a reduction and another normal cell, with skip connections in both.
+    fn network() -> Network {
+        let normal = vec![(Op::SkipConnect, 0), (Op::SepConv3x3, 1), (Op::MaxPool3x3, 2), (Op::SkipConnect, 1)];
+        let reduce = vec![(Op::SkipConnect, 0), (Op::AvgPool3x3, 1), (Op::SkipConnect, 2), (Op::DilConv3x3, 0)];
+        let genotype = Genotype::new(normal, reduce).unwrap();
+        Network::discrete(&DiscreteSpec { genotype, cells: 3, c: 4, c_image: 3, classes: 10, auxiliary: false })
+    }
+
+    #[test]
+    fn each_operation_of_each_image_is_dropped_by_itself_but_the_identity() {
+        let (net, p, n) = (network(), 0.3, 2000);
+        let noise = Streams::new(5, 0).noise(&net, p, "drop-path", 7, n);
+        assert_eq!(noise.len(), 3);
+        let mut rows = Vec::new();
+        for (cell, noise) in net.cells().zip(&noise) {
+            let droppable = cell.spec.droppable();
+            assert_eq!(droppable.iter().filter(|d| !**d).count(), if cell.spec.reduction { 1 } else { 2 });
+            assert_eq!(noise.drop_path.len(), droppable.len() * n);
+            for (row, may_drop) in noise.drop_path.chunks(n).zip(droppable) {
+                if !may_drop {
+                    assert!(row.iter().all(|factor| *factor == 1.0));
+                    continue;
+                }
+                assert!(row.iter().all(|factor| *factor == 0.0 || *factor == (1.0 / 0.7) as f32));
+                rows.push(row.iter().map(|factor| f64::from(u8::from(*factor == 0.0))).collect::<Vec<f64>>());
+            }
+        }
+        // Four standard deviations of a rate, and of the rate of two being dropped together.
+        let close = |share: f64, p: f64| (share / n as f64 - p).abs() < 4.0 * (p * (1.0 - p) / n as f64).sqrt();
+        for (at, row) in rows.iter().enumerate() {
+            assert!(close(row.iter().sum(), p), "{}", row.iter().sum::<f64>());
+            let neighbours: f64 = row.windows(2).map(|pair| pair[0] * pair[1]).sum();
+            assert!(close(neighbours, p * p), "images are dropped by themselves: {neighbours}");
+            for other in &rows[..at] {
+                let together: f64 = row.iter().zip(other).map(|(a, b)| a * b).sum();
+                assert!(close(together, p * p), "paths are dropped by themselves: {together}");
+            }
+        }
+    }
+
+    #[test]
+    fn noise_follows_from_seed_attempt_name_and_position() {
+        let net = network();
+        let made = |seed, attempt, name, position| Streams::new(seed, attempt).noise(&net, 0.5, name, position, 8);
+        let first = made(5, 0, "drop-path", 7);
+        assert_eq!(made(5, 0, "drop-path", 7), first);
+        let others = [
+            made(6, 0, "drop-path", 7),
+            made(5, 1, "drop-path", 7),
+            made(5, 0, "alpha-drop-path", 7),
+            made(5, 0, "drop-path", 8),
+        ];
+        assert!(others.iter().all(|other| *other != first));
+        assert_ne!(first[0].noise_key, first[1].noise_key);
+        let without = Streams::new(5, 0).noise(&net, 0.0, "drop-path", 7, 8);
+        assert!(without.iter().all(|cell| cell.drop_path.is_empty()));
+    }
+}

@@ -112,27 +112,50 @@ impl Loss for CrossEntropy {
 mod tests {
     use super::*;
 
+    /// Two images of three classes.
+    const Z: [f64; 6] = [0.3, -1.2, 2.0, 0.0, 0.5, -0.7];
+    const LABELS: [u32; 2] = [2, 0];
+
+    fn shaped(weights: &[f64], smoothing: f64) -> ClassLoss {
+        ClassLoss { weights: weights.to_vec(), smoothing }
+    }
+
     #[test]
     fn derivatives_agree_with_central_differences() {
-        let z = [0.3, -1.2, 2.0, 0.0, 0.5, -0.7];
-        let labels = [2, 0];
-        let d = [0.9, -0.4, 0.2, 1.1, -0.6, 0.3];
-        let at = CrossEntropy::new(&z, &labels);
-        let (loss_dot, z_bar) = at.tangent(&d);
-        assert_eq!(at.correct, 1);
-        let shifted = |h: f64, along: &[f64]| {
-            let z: Vec<f64> = z.iter().zip(along).map(|(z, a)| z + h * a).collect();
-            CrossEntropy::new(&z, &labels)
-        };
-        let h = 1e-5;
-        let slope = (shifted(h, &d).loss - shifted(-h, &d).loss) / (2.0 * h);
-        assert!((slope - loss_dot).abs() < 1e-9, "{slope} {loss_dot}");
-        for k in 0..6 {
-            let mut unit = [0.0; 6];
-            unit[k] = 1.0;
-            let (up, down) = (shifted(h, &unit), shifted(-h, &unit));
-            assert!(((up.loss - down.loss) / (2.0 * h) - at.gradient[k]).abs() < 1e-9);
-            assert!(((up.tangent(&d).0 - down.tangent(&d).0) / (2.0 * h) - z_bar[k]).abs() < 1e-8);
+        for shape in [shaped(&[], 0.0), shaped(&[0.5, 3.0, 1.25], 0.2)] {
+            let d = [0.9, -0.4, 0.2, 1.1, -0.6, 0.3];
+            let at = CrossEntropy::weighted(&Z, &LABELS, &shape);
+            let (loss_dot, z_bar) = at.tangent(&d);
+            assert_eq!(at.correct, 1);
+            let shifted = |h: f64, along: &[f64]| {
+                let z: Vec<f64> = Z.iter().zip(along).map(|(z, a)| z + h * a).collect();
+                CrossEntropy::weighted(&z, &LABELS, &shape)
+            };
+            let h = 1e-5;
+            let slope = (shifted(h, &d).loss - shifted(-h, &d).loss) / (2.0 * h);
+            assert!((slope - loss_dot).abs() < 1e-9, "{slope} {loss_dot}");
+            for k in 0..6 {
+                let mut unit = [0.0; 6];
+                unit[k] = 1.0;
+                let (up, down) = (shifted(h, &unit), shifted(-h, &unit));
+                assert!(((up.loss - down.loss) / (2.0 * h) - at.gradient[k]).abs() < 1e-9);
+                assert!(((up.tangent(&d).0 - down.tangent(&d).0) / (2.0 * h) - z_bar[k]).abs() < 1e-8);
+            }
+        }
+    }
+
+    /// Of PyTorch 2.15: with z the logits above in double precision, y the labels, u the weights and e the smoothing,
+    /// `F.cross_entropy(z, y, weight=u, label_smoothing=e).item()`.
+    #[test]
+    fn weights_and_smoothing_give_the_loss_of_pytorch() {
+        let weights = [0.5, 3.0, 1.25];
+        for (weights, smoothing, expected) in [
+            (&[][..], 0.1, 0.758791305159922),
+            (&weights, 0.0, 0.4714541364997228),
+            (&weights, 0.2, 0.9952973053528928),
+        ] {
+            let loss = CrossEntropy::weighted(&Z, &LABELS, &shaped(weights, smoothing)).loss;
+            assert!((loss - expected).abs() < 1e-12, "weights {weights:?}, smoothing {smoothing}: {loss}");
         }
     }
 
