@@ -195,7 +195,7 @@ impl Portfolio {
         let mut stream = Stream::new(self.spec.seed, "random baseline", 0);
         let mut random = sample(&self.space, &mut stream);
         // Noise cannot be trained from scratch; most draws of other spaces have none.
-        while has_noise(&random) {
+        while random.has_noise() {
             random = sample(&self.space, &mut stream);
         }
         let nodes = self.space.nodes;
@@ -250,10 +250,6 @@ fn of_training(text: &str) -> String {
     text.replace("data.valid_fraction", "portfolio.valid_fraction")
         .replace("[augment]", "[train_augment]")
         .replace("network.", "train_network.")
-}
-
-fn has_noise(genotype: &Genotype) -> bool {
-    genotype.normal.iter().chain(&genotype.reduce).any(|(op, _)| *op == Op::Noise)
 }
 
 /// A portfolio at work.
@@ -494,7 +490,7 @@ impl Study<'_> {
     /// Why a cell may not be chosen.
     fn refused(&self, found: &MemberFound) -> Option<String> {
         let PortfolioSpec { max_params, max_macs, .. } = self.portfolio.spec.portfolio;
-        if found.genotype.parse::<Genotype>().is_ok_and(|genotype| has_noise(&genotype)) {
+        if found.genotype.parse::<Genotype>().is_ok_and(|genotype| genotype.has_noise()) {
             return Some("its cell has the operation noise, which cannot be trained from scratch".into());
         }
         let (params, macs) = (found.n_params as u64, found.macs);

@@ -15,7 +15,7 @@ pub use job::{Best, Learned, Trained};
 use rdarts_data::{Silent, Watch, n_joined};
 use rdarts_net::{ClassLoss, DiscreteSpec, Engine, Network, Targets, Work};
 use rdarts_run::TrainSpec;
-use rdarts_space::{CellType, Genotype, Op};
+use rdarts_space::Genotype;
 
 use crate::error::TrainError;
 use crate::images::{ImageSet, SplitImages, augment};
@@ -134,7 +134,7 @@ impl Training {
 /// One sentence if it cannot be read, or has an operation that no discrete network has.
 pub fn genotype_of(text: &str) -> Result<Genotype, TrainError> {
     let genotype = Genotype::read(text, "network.genotype").map_err(TrainError::input)?;
-    if CellType::ALL.iter().any(|cell| genotype.n_uses(*cell, Op::Noise) > 0) {
+    if genotype.has_noise() {
         return Err(TrainError::Input(
             "network.genotype has the operation noise, which draws new values in every pass: a network of it has no \
              fixed output, so it cannot be trained from scratch; replace it"

@@ -325,7 +325,7 @@ fn a_training_that_diverges_says_in_a_sentence_what_the_user_can_change() {
     let training = training(&["weights.lr=1e30", "weights.clip=1e30"]);
     let mut dir = RunDir::create(&tmp.path().join("run"), &training.spec).unwrap();
     let error = start(&training, &mut dir, &mut (), &AtomicBool::new(false)).expect_err("it cannot go on");
-    let TrainError::Input(text) = &error else { panic!("no error of the user's: {error:?}") };
+    let TrainError::Diverged(text) = &error else { panic!("no error of the user's: {error:?}") };
     assert!(text.contains("weights.lr") && text.contains("weights.clip"), "{text}");
     assert!(!text.contains('\n') && !text.contains(". "), "more than one sentence: {text}");
 }
