@@ -46,8 +46,8 @@ def operation(name, c, stride):
         case "dil_conv_3x3" | "dil_conv_5x5":
             return Layers(*separable(c, int(name[-1]), stride, 2))
         case "conv_7x1_1x7":
-            return Layers(nn.ReLU(), nn.Conv2d(c, c, (1, 7), (1, stride), (0, 3), bias=False),
-                          nn.Conv2d(c, c, (7, 1), (stride, 1), (3, 0), bias=False), nn.BatchNorm2d(c))
+            return nn.Sequential(nn.ReLU(), nn.Conv2d(c, c, (1, 7), (1, stride), (0, 3), bias=False),
+                                 nn.Conv2d(c, c, (7, 1), (stride, 1), (3, 0), bias=False), nn.BatchNorm2d(c))
     raise ValueError(f"unknown operation {name}")
 
 

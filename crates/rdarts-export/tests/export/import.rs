@@ -79,8 +79,8 @@ fn a_genotype_of_another_network_is_refused_with_what_differs() {
     );
     assert_eq!(
         with("avg_pool_3x3", "conv_7x1_1x7"),
-        "the genotype is not that of these weights: it needs `cells.1._ops.0.op.1.weight`, \
-         `cells.1._ops.0.op.2.weight`, `cells.1._ops.0.op.3.bias` and 9 more, which the file does not have"
+        "the genotype is not that of these weights: it needs `cells.1._ops.0.1.weight`, \
+         `cells.1._ops.0.2.weight`, `cells.1._ops.0.3.bias` and 9 more, which the file does not have"
     );
     assert!(with("dil_conv_3x3", "noise").starts_with("the normal cell uses `noise`"));
 }

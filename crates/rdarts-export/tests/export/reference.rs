@@ -198,9 +198,10 @@ impl Weights {
             Op::Conv7x1_1x7 => {
                 let row = Window { size: [1, 7], stride: [1, stride], pad: [0, 3], dilation: 1 };
                 let column = Window { size: [7, 1], stride: [stride, 1], pad: [3, 0], dilation: 1 };
-                let y = self.conv(&format!("{name}.op.1"), &relu(x), c, row, 1);
-                let y = self.conv(&format!("{name}.op.2"), &y, c, column, 1);
-                self.norm(&format!("{name}.op.3"), y)
+                // The published code has no module around these layers.
+                let y = self.conv(&format!("{name}.1"), &relu(x), c, row, 1);
+                let y = self.conv(&format!("{name}.2"), &y, c, column, 1);
+                self.norm(&format!("{name}.3"), y)
             }
         }
     }
