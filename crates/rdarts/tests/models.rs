@@ -510,7 +510,13 @@ fn a_search_checkpoint_becomes_its_genotype() {
         2,
         &["14 edges with 2 operations, but the space s3 has 14 with 3"],
     );
-    refuses(dir, &["import", &fixture("search-bare.pt")], 2, &["supernet of 1 cell, but not its alphas", "log"]);
+    refuses(
+        dir,
+        &["import", &fixture("search-bare.pt")],
+        2,
+        &["supernet of 1 cell, but not its alphas", "`rdarts import log.txt`"],
+    );
+    refuses(dir, &["import", &fixture("search-nan.pt")], 2, &["has the value NaN in its tensor `alphas_reduce`"]);
     refuses(dir, &["import", &two, "--classes", "a,b"], 2, &["--classes is for the weights of an evaluation network"]);
 }
 

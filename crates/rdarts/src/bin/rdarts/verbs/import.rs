@@ -266,6 +266,14 @@ impl Exported {
             mean: serde_json::from_str(&text("mean")).ok(),
             std: serde_json::from_str(&text("std")).ok(),
             side: serde_json::from_str(&text("side")).ok(),
+    for (name, alphas) in [("alphas_normal", normal), ("alphas_reduce", reduce)] {
+        if let Some(value) = alphas.values.iter().find(|value| !value.is_finite()) {
+            return Err(Exit::Input(format!(
+                "{file} has the value {value} in its tensor `{name}`, but alphas are finite numbers: the search has \
+                 diverged, and no genotype follows from it"
+            )));
+        }
+    }
         }
     }
 }
