@@ -2,6 +2,7 @@
 //!
 //! A picture is read as the images of a folder are, so that one of the training gives the values that the training saw.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -18,8 +19,8 @@ use crate::model_file::{self, ModelFile, batch_size, class_names, outputs, path_
 /// Pictures are PNG, JPEG or WebP of any size; each is cut to the square in its
 /// middle and made as large as the images of the training, in colour or gray as
 /// these. Of a directory all pictures are taken, at any depth, in the order of
-/// their paths. One that cannot be read is told, the others are predicted, and
-/// the exit code is 2.
+/// their paths. One that cannot be read, or for which the model gives no finite
+/// numbers, is told, the others are predicted, and the exit code is 2.
 ///
 /// Examples:
 ///   rdarts predict runs/my-training cat.jpg dog.png
@@ -64,8 +65,11 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         let pixels = read.iter().flatten().flat_map(|picture| picture.pixels.iter().copied()).collect();
         let mut logits = outputs(model, &evaluator, pixels)?.into_iter();
         for (path, picture) in paths.iter().zip(read) {
-            match picture.map(|picture| (picture, logits.next())) {
-                Ok((picture, logits)) => shown.picture(path, &picture, shape, &logits.unwrap_or_default()),
+            match picture.map(|picture| (picture, logits.next().unwrap_or_default())) {
+                Ok((_, logits)) if !logits.iter().all(|z| z.is_finite()) => {
+                    failed.push(tell(path, &no_class(path)));
+                }
+                Ok((picture, logits)) => shown.picture(path, &picture, shape, &logits),
                 Err(e) => failed.push(tell(path, &e)),
             }
         }
@@ -96,8 +100,13 @@ fn listed(named: &[PathBuf], failed: &mut Vec<(String, String)>) -> Result<Vec<P
     Ok(paths)
 }
 
+/// What is said of a picture for which the logits are no finite numbers.
+fn no_class(path: &Path) -> String {
+    format!("the model gives no finite numbers for {}, so it has no class", shown(path))
+}
+
 /// Says what is wrong with a picture, and keeps it.
-fn tell(path: &Path, problem: &DataError) -> (String, String) {
+fn tell(path: &Path, problem: &impl Display) -> (String, String) {
     say!("{problem}");
     (path_text(path), problem.to_string())
 }
