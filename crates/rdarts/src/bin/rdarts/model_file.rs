@@ -84,8 +84,8 @@ pub fn path_text(path: &Path) -> String {
     path.to_str().map_or_else(|| shown(path), str::to_owned)
 }
 
-/// Names of classes as they can be printed.
-pub fn class_names(model: &Model) -> Vec<String> {
+/// Names of classes as they can be printed for people; programs are given the names themselves.
+pub fn shown_classes(model: &Model) -> Vec<String> {
     model.about.classes.iter().map(|name| escaped(name)).collect()
 }
 

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rayon::prelude::*;
-use rdarts::data::{DataError, Picture, Shape, pictures, read_picture, shown};
+use rdarts::data::{DataError, Picture, Shape, escaped, pictures, read_picture, shown};
 use serde_json::{Value, json};
 
 use crate::conduct::{count, engine, set_threads};
 use crate::exit::{Exit, out, say, whole};
-use crate::model_file::{self, ModelFile, batch_size, class_names, outputs, path_text, ranked};
+use crate::model_file::{self, ModelFile, batch_size, outputs, path_text, ranked};
 
 /// The classes of pictures, by a trained network
 ///
@@ -58,7 +58,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let mut failed = Vec::new();
     let paths = listed(&args.pictures, &mut failed)?;
     let n = paths.len() + failed.len();
-    let mut shown = Shown::new(&args, class_names(model), &paths);
+    let mut shown = Shown::new(&args, &model.about.classes, &paths);
     let evaluator = model.evaluator(&engine);
     for paths in paths.chunks(batch_size(model)?) {
         let read: Vec<Result<Picture, DataError>> = paths.par_iter().map(|path| read_picture(path, shape)).collect();
@@ -141,9 +141,9 @@ enum Form {
 }
 
 /// What is printed, as it comes; JSON at the end.
-struct Shown {
+struct Shown<'a> {
     form: Form,
-    classes: Vec<String>,
+    classes: &'a [String],
     top: usize,
     /// Letters of the longest path and of the longest class.
     widths: [usize; 2],
@@ -153,8 +153,8 @@ struct Shown {
     is_begun: bool,
 }
 
-impl Shown {
-    fn new(args: &Args, classes: Vec<String>, paths: &[PathBuf]) -> Self {
+impl<'a> Shown<'a> {
+    fn new(args: &Args, classes: &'a [String], paths: &[PathBuf]) -> Self {
         let form = match (args.csv, args.json) {
             (true, _) => Form::Csv,
             (_, true) => Form::Json,
@@ -164,7 +164,7 @@ impl Shown {
         let longest = |of: &mut dyn Iterator<Item = usize>, least: &str| of.max().unwrap_or(0).max(letters(least));
         let widths = [
             longest(&mut paths.iter().map(|path| letters(&shown(path))), "picture"),
-            longest(&mut classes.iter().map(|class| letters(class)), "2nd class"),
+            longest(&mut classes.iter().map(|class| letters(&escaped(class))), "2nd class"),
         ];
         let top = usize::try_from(args.top).map_or(classes.len(), |top| top.min(classes.len()));
         Self { form, classes, top, widths, n_colour: 0, pictures: Vec::new(), is_begun: false }
@@ -208,7 +208,7 @@ impl Shown {
         let likely = ranked.iter().take(self.top).map(|(k, p)| (&self.classes[*k], *p));
         match self.form {
             Form::Table => {
-                let columns = likely.map(|(class, p)| (class.clone(), format!("{:.1} %", 100.0 * p)));
+                let columns = likely.map(|(class, p)| (escaped(class), format!("{:.1} %", 100.0 * p)));
                 self.row(&shown(path), columns);
             }
             Form::Csv => {

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::conduct::{engine, one_of, set_threads};
 use crate::exit::{Exit, out, say};
-use crate::model_file::{self, ModelFile, batch_size, class_names, in_words, path_text};
+use crate::model_file::{self, ModelFile, batch_size, in_words, path_text, shown_classes};
 use crate::progress::Reading;
 use crate::verbs::data::{grouped, resolve, shown_name};
 
@@ -194,7 +194,7 @@ fn print(file: &ModelFile, made: &Assessment, called: &str, part: &str, reported
     if let Some(reported) = reported.filter(|_| !is_reported) {
         say!("note: the training reported an accuracy of {} at its end", percent(reported));
     }
-    let names = class_names(model);
+    let names = shown_classes(model);
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max("class".len());
     let numbers = names.len().saturating_sub(1).to_string().len();
     out!("");
@@ -219,8 +219,7 @@ fn print(file: &ModelFile, made: &Assessment, called: &str, part: &str, reported
 
 /// The account for programs.
 fn print_json(file: &ModelFile, made: &Assessment, called: &str, part: &str) {
-    let names = class_names(&file.model);
-    let classes: Vec<_> = (names.iter().zip(made.per_class()).zip(&made.confusion))
+    let classes: Vec<_> = (file.model.about.classes.iter().zip(made.per_class()).zip(&made.confusion))
         .map(|((name, accuracy), row)| json!({ "name": name, "n": row.iter().sum::<usize>(), "accuracy": accuracy }))
         .collect();
     out!(
