@@ -10,7 +10,7 @@ use rdarts::train::Model;
 use crate::exit::Exit;
 
 /// How `predict`, `test` and `export` name a model in their help.
-pub const HELP: &str = "Model file, or the run directory of a training that has finished";
+pub const HELP: &str = "Model file, or the run directory of a training or portfolio that has finished";
 
 /// A model and where it was found.
 pub struct ModelFile {
