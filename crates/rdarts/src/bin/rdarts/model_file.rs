@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use rdarts::data::{Images, Norm, Pixels, available_memory, escaped, eval_batches, shown};
 use rdarts::net::{Evaluator, Work};
 use rdarts::run::{RunView, SearchSpec, Spec, for_shell};
+use rdarts::space::Genotype;
 use rdarts::train::Model;
+use rdarts::train::model::{About, read_metadata};
 
 use crate::exit::Exit;
 
@@ -64,6 +66,54 @@ impl ModelFile {
     }
 }
 
+/// What an export of this program says of its network; nothing of what it does not say, or not so that it can be read.
+#[derive(Debug, Default, PartialEq)]
+pub struct Exported {
+    /// The cells.
+    pub genotype: Option<Genotype>,
+    /// Number of cells.
+    pub cells: Option<usize>,
+    /// Channels of the first cell.
+    pub channels: Option<usize>,
+    /// The names of the classes, in the order of the outputs.
+    pub classes: Option<Vec<String>>,
+    /// Mean of each channel of the pixels, which are 0 to 1.
+    pub mean: Option<Vec<f32>>,
+    /// Their standard deviation.
+    pub std: Option<Vec<f32>>,
+    /// Rows and columns of an image.
+    pub side: Option<[usize; 2]>,
+}
+
+impl Exported {
+    /// Of the bytes of a safetensors file.
+    pub fn of(bytes: &[u8]) -> Self {
+        let text = |key| read_metadata(bytes, key).unwrap_or_default();
+        Self {
+            genotype: text("genotype").parse().ok(),
+            cells: text("cells").parse().ok(),
+            channels: text("channels").parse().ok(),
+            classes: serde_json::from_str(&text("classes")).ok(),
+            mean: serde_json::from_str(&text("mean")).ok(),
+            std: serde_json::from_str(&text("std")).ok(),
+            side: serde_json::from_str(&text("side")).ok(),
+        }
+    }
+
+    /// What an export of a model should say.
+    pub fn wanted(about: &About) -> Self {
+        Self {
+            genotype: Some(about.genotype.clone()),
+            cells: Some(about.cells),
+            channels: Some(about.channels),
+            classes: Some(about.classes.clone()),
+            mean: Some(about.mean.clone()),
+            std: Some(about.std.clone()),
+            side: Some(about.side),
+        }
+    }
+}
+
 /// Whether two paths are one file.
 pub fn is_same(a: &Path, b: &Path) -> bool {
     a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b)
@@ -115,7 +165,6 @@ pub fn batch_size(model: &Model) -> Result<usize, Exit> {
         Some(batch) => Ok(batch),
         None if needed(1) <= free => Ok(1),
         None => {
-            let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
             let ([rows, columns], needed, free) = (model.about.side, gib(needed(1)), gib(free));
             Err(Exit::Input(format!(
                 "one image of {rows}x{columns} pixels in this model needs about {needed:.1} GiB of memory and this process \
@@ -123,6 +172,11 @@ pub fn batch_size(model: &Model) -> Result<usize, Exit> {
             )))
         }
     }
+}
+
+/// Bytes in the unit of messages.
+pub fn gib(bytes: u64) -> f64 {
+    bytes as f64 / (1u64 << 30) as f64
 }
 
 /// The logits of raw images (n, rows, columns, channels), image by image.
