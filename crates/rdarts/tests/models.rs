@@ -488,6 +488,24 @@ fn an_export_that_cannot_be_written_leaves_nothing() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn an_export_keeps_to_the_memory_that_is_free() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path();
+    // A few images of 1024x1024 pixels fit 600 MB, those of the comparison do not all at once.
+    let how = ["--mean", "0.5", "--std", "0.25", "--side", "1024", "--out", "m.safetensors"];
+    succeeds(dir, &[&["import", &fixture("state.pt"), "--genotype", OF_STATE], &how[..]].concat());
+    for (kib, code) in [("600000", 0), ("150000", 2)] {
+        let mut command = Command::new("bash");
+        command.args(["-c", &format!("ulimit -d {kib}; exec \"$@\""), "bash", env!("CARGO_BIN_EXE_rdarts")]);
+        command.args(["export", "m.safetensors", "--to", "onnx", "--threads", "2", "--force"]);
+        let done = command.current_dir(dir).output().unwrap();
+        assert_eq!(done.status.code(), Some(code), "{kib}: {}", text(&done.stderr));
+        assert!(code == 0 || text(&done.stderr).contains("one image of 1024x1024 pixels"), "{}", text(&done.stderr));
+    }
+}
+
 #[test]
 fn a_damaged_or_foreign_model_file_ends_in_a_sentence() {
     let tmp = tempfile::tempdir().unwrap();

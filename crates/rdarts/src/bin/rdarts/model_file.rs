@@ -179,15 +179,20 @@ pub fn gib(bytes: u64) -> f64 {
     bytes as f64 / (1u64 << 30) as f64
 }
 
-/// The logits of raw images (n, rows, columns, channels), image by image.
-pub fn outputs(model: &Model, evaluator: &Evaluator<f32>, pixels: Vec<u8>) -> Result<Vec<Vec<f64>>, Exit> {
+/// The logits of raw images (n, rows, columns, channels), image by image, of which so many are evaluated at a time.
+pub fn outputs(
+    model: &Model,
+    evaluator: &Evaluator<f32>,
+    pixels: Vec<u8>,
+    batch: usize,
+) -> Result<Vec<Vec<f64>>, Exit> {
     let about = &model.about;
     let ([height, width], channels) = (about.side, about.mean.len());
     let n = pixels.len() / (height * width * channels);
     let images = Images { n, height, width, channels, pixels: Pixels::Memory(pixels), labels: vec![0; n] };
     let norm = Norm::new(&about.mean, &about.std);
     let mut all = Vec::with_capacity(n);
-    for batch in eval_batches(&images, 0..n, batch_size(model)?, &norm) {
+    for batch in eval_batches(&images, 0..n, batch, &norm) {
         let batch = batch?;
         let outputs = evaluator.outputs(&batch.images, batch.n, about.side);
         all.extend(outputs.chunks(about.classes.len()).map(<[f64]>::to_vec));

@@ -201,7 +201,7 @@ impl<'a> Trial<'a> {
         let mut stream = Stream::new(1, "export", 0);
         let drawn = (2 * size..n * size).map(|_| stream.below(256) as u8);
         let pixels: Vec<u8> = [vec![0; size], vec![255; size]].concat().into_iter().chain(drawn).collect();
-        let logits = outputs(model, &model.evaluator(engine), pixels.clone())?.concat();
+        let logits = outputs(model, &model.evaluator(engine), pixels.clone(), batch)?.concat();
         match logits.iter().all(|z| z.is_finite()) {
             true => Ok(Self { model, n, batch, pixels, logits }),
             false => Err(Exit::Failed("the logits of the model are no finite numbers, so it is of no use".into())),
@@ -243,7 +243,7 @@ impl<'a> Trial<'a> {
         if Exported::of(bytes) != Exported::wanted(&self.model.about) {
             return Err(differs("the metadata say something else of the network".into()));
         }
-        let found = outputs(&model, &model.evaluator(engine), self.pixels.clone())?.concat();
+        let found = outputs(&model, &model.evaluator(engine), self.pixels.clone(), self.batch)?.concat();
         match self.largest_difference(found.into_iter()).map_err(differs)? {
             0.0 => Ok(0.0),
             largest => Err(differs(format!("logits differ by up to {largest:.1e}"))),

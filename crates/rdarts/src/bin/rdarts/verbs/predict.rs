@@ -60,10 +60,11 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let n = paths.len() + failed.len();
     let mut shown = Shown::new(&args, &model.about.classes, &paths);
     let evaluator = model.evaluator(&engine);
-    for paths in paths.chunks(batch_size(model)?) {
+    let batch = batch_size(model)?;
+    for paths in paths.chunks(batch) {
         let read: Vec<Result<Picture, DataError>> = paths.par_iter().map(|path| read_picture(path, shape)).collect();
         let pixels = read.iter().flatten().flat_map(|picture| picture.pixels.iter().copied()).collect();
-        let mut logits = outputs(model, &evaluator, pixels)?.into_iter();
+        let mut logits = outputs(model, &evaluator, pixels, batch)?.into_iter();
         for (path, picture) in paths.iter().zip(read) {
             match picture.map(|picture| (picture, logits.next().unwrap_or_default())) {
                 Ok((_, logits)) if !logits.iter().all(|z| z.is_finite()) => {
