@@ -88,6 +88,29 @@ pub enum ImportError {
         /// The name of the first one.
         example: Option<String>,
     },
+    /// Tensors that are larger than the file can hold: views of the same few numbers.
+    #[error(
+        "{path} has tensors of {needed} bytes in a file of {length}, which is more than can be in it: it was not made by \
+         saving a network"
+    )]
+    Hollow {
+        /// The file.
+        path: String,
+        /// Bytes that its tensors would take.
+        needed: u64,
+        /// Bytes of the file.
+        length: u64,
+    },
+    /// Tensors that do not fit the memory.
+    #[error("the tensors of {path} take {needed} bytes of memory, but only {free} are left for them")]
+    Memory {
+        /// The file.
+        path: String,
+        /// Bytes that its tensors would take.
+        needed: u64,
+        /// Bytes that they may take.
+        free: u64,
+    },
     /// Numbers that no weights are stored in.
     #[error("the tensor {} has the type {dtype}, but weights are read from F32, F64 and whole numbers", quote(name))]
     Type {
@@ -136,10 +159,13 @@ pub enum Misfit {
 /// The first tensor of every DARTS network for images of about 32x32 pixels.
 const STEM: &str = "stem.0.weight";
 
+/// What a byte of a file can become at most, where its parts are deflated.
+const MAX_INFLATION: u64 = 1032;
+
 /// The tensors of a file by the names that the network itself gives them. Where the file has several networks, it is the
 /// one with the shortest key. Architecture parameters that lie beside a supernet (`alphas_normal`, `alphas_reduce`) come
-/// along.
-pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>, ImportError> {
+/// along. They may take `free` bytes of memory, if that is known.
+pub fn read(path: &Path, free: Option<u64>) -> Result<BTreeMap<String, Tensor>, ImportError> {
     let unreadable = |cause: String| ImportError::Unreadable { path: shown(path), cause: escaped(&cause) };
     let file = PytorchReader::new(path).map_err(|error| {
         let cause = match error {
@@ -153,14 +179,27 @@ pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>, ImportError> {
         .ok_or_else(|| ImportError::NoNetwork { found: found.len(), example: found.keys().next().cloned() })?
         .to_owned();
     let is_search = found.keys().any(|name| is_candidate(name));
-    let mut tensors = BTreeMap::new();
-    for (full, tensor) in &found {
+    let wanted = found.iter().filter_map(|(full, tensor)| {
         let last = full.rsplit('.').next().unwrap_or(full);
-        let name = match full.strip_prefix(&prefix) {
-            Some(name) => name,
-            None if is_search && last.starts_with("alphas_") => last,
-            None => continue,
-        };
+        let name = full.strip_prefix(&prefix).or((is_search && last.starts_with("alphas_")).then_some(last))?;
+        Some((full, name, tensor))
+    });
+    // A tensor can be a view with strides of 0, so a few bytes may stand for any number of values.
+    let bytes = |tensor: &pytorch_reader::Tensor| tensor.byte_len() as u64;
+    let sum = wanted.clone().fold(0u64, |sum, (.., tensor)| sum.saturating_add(bytes(tensor)));
+    let length = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
+    if sum > length.saturating_mul(MAX_INFLATION) {
+        return Err(ImportError::Hollow { path: shown(path), needed: sum, length });
+    }
+    // All values in single precision, and the bytes of one tensor as they are in the file.
+    let values_of = |tensor: &pytorch_reader::Tensor| (tensor.num_elements() as u64).saturating_mul(4);
+    let needed = wanted.clone().fold(0u64, |sum, (.., tensor)| sum.saturating_add(values_of(tensor)));
+    let needed = needed.saturating_add(wanted.clone().map(|(.., tensor)| bytes(tensor)).max().unwrap_or(0));
+    if let Some(free) = free.filter(|free| needed > *free) {
+        return Err(ImportError::Memory { path: shown(path), needed, free });
+    }
+    let mut tensors = BTreeMap::new();
+    for (full, name, tensor) in wanted {
         let bytes = tensor.read().map_err(|error| unreadable(error.to_string()))?;
         let values = values(&bytes, tensor.dtype())
             .ok_or_else(|| ImportError::Type { name: full.clone(), dtype: format!("{:?}", tensor.dtype()) })?;
@@ -251,12 +290,16 @@ fn values(bytes: &[u8], dtype: DType) -> Option<Vec<f32>> {
     })
 }
 
-/// The extents of a tensor that must have so many of them.
+/// The extents of a tensor that must have so many of them, none of which is 0.
 fn extents<const N: usize>(tensors: &BTreeMap<String, Tensor>, name: &str) -> Result<[usize; N], ImportError> {
     let unclear = |fault: String| ImportError::Unclear { name: name.to_owned(), fault };
     let tensor = tensors.get(name).ok_or_else(|| unclear("is missing".to_owned()))?;
     let shape = &tensor.shape;
-    <[usize; N]>::try_from(&shape[..]).map_err(|_| unclear(format!("has the shape {shape:?} and not {N} extents")))
+    match <[usize; N]>::try_from(&shape[..]) {
+        Ok(extents) if extents.contains(&0) => Err(unclear(format!("has the shape {shape:?} with nothing in it"))),
+        Ok(extents) => Ok(extents),
+        Err(_) => Err(unclear(format!("has the shape {shape:?} and not {N} extents"))),
+    }
 }
 
 /// The first three names, and how many there are beyond them.
@@ -325,6 +368,11 @@ mod tests {
         assert_eq!(
             refused(&[("stem.0.weight", &[3]), SUPERNET[4]]),
             "the tensor `stem.0.weight` has the shape [3] and not 4 extents, so it cannot be told what network this is"
+        );
+        assert_eq!(
+            refused(&[SUPERNET[0], SUPERNET[1], SUPERNET[3], ("classifier.weight", &[0, 32])]),
+            "the tensor `classifier.weight` has the shape [0, 32] with nothing in it, so it cannot be told what network \
+             this is"
         );
     }
 

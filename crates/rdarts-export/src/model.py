@@ -1,14 +1,15 @@
 """@TITLE@
 
-Weights come from the safetensors file beside this one; nothing but PyTorch is needed:
+Weights come from weights.safetensors beside this file; nothing but PyTorch is needed:
 
     import model
-    net = model.load("weights.safetensors")
+    net = model.load()
     image = ...                              # float tensor of shape @IMAGE@, pixels in [0, 1]
     print(model.classify(net, image))        # {class name: probability}, the most likely first
 """
 import json
 import math
+import pathlib
 import struct
 import sys
 
@@ -17,6 +18,8 @@ import torch.nn.functional as F
 from torch import nn
 
 @CONSTANTS@
+
+WEIGHTS = pathlib.Path(__file__).with_name("weights.safetensors")
 
 
 def relu_conv_norm(c_in, c_out):
@@ -46,8 +49,8 @@ def operation(name, c, stride):
         case "dil_conv_3x3" | "dil_conv_5x5":
             return Layers(*separable(c, int(name[-1]), stride, 2))
         case "conv_7x1_1x7":
-            return Layers(nn.ReLU(), nn.Conv2d(c, c, (1, 7), (1, stride), (0, 3), bias=False),
-                          nn.Conv2d(c, c, (7, 1), (stride, 1), (3, 0), bias=False), nn.BatchNorm2d(c))
+            return nn.Sequential(nn.ReLU(), nn.Conv2d(c, c, (1, 7), (1, stride), (0, 3), bias=False),
+                                 nn.Conv2d(c, c, (7, 1), (stride, 1), (3, 0), bias=False), nn.BatchNorm2d(c))
     raise ValueError(f"unknown operation {name}")
 
 
@@ -141,8 +144,8 @@ def read(path):
     return {name: tensor(entry) for name, entry in header.items()}
 
 
-def load(path):
-    """The network with the weights of this file, ready to classify."""
+def load(path=WEIGHTS):
+    """The network with the weights of a file, ready to classify."""
     net = Network()
     net.load_state_dict(read(path), strict=True)
     return net.eval()
@@ -150,7 +153,7 @@ def load(path):
 
 def normalised(images):
     """Pixels in [0, 1], (..., channels, rows, columns), as the network wants them."""
-    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (MEAN, STD))
+    mean, std = (torch.tensor(values, dtype=images.dtype, device=images.device).view(-1, 1, 1) for values in (MEAN, STD))
     return (images - mean) / std
 
 
@@ -163,7 +166,7 @@ def classify(net, image):
 
 
 if __name__ == "__main__":
-    net = load(sys.argv[1] if len(sys.argv) > 1 else "weights.safetensors")
+    net = load(sys.argv[1] if len(sys.argv) > 1 else WEIGHTS)
     print(f"{sum(p.numel() for p in net.parameters())} parameters; an image of noise is")
     for name, probability in list(classify(net, torch.rand(len(MEAN), *SIDE)).items())[:5]:
         print(f"{probability:8.4f}  {name}")

@@ -6,8 +6,8 @@
 //! conv_7x1_1x7   relu  1x7  7x1  norm
 //! ```
 //!
-//! The layer at position N of such a list is `op.N` in PyTorch, so positions are part of the names. A stride is that of
-//! the first convolution; that of `conv_7x1_1x7` is shared by its two. Every window is padded so that a side of h
+//! The layer at position N of such a list is `op.N` in PyTorch, so positions are part of the names; `conv_7x1_1x7` is a
+//! plain list there, whose layer N is `N`. A stride is that of the first convolution; that of `conv_7x1_1x7` is shared by its two. Every window is padded so that a side of h
 //! becomes ceil(h / stride).
 
 use rdarts_space::Op;
@@ -15,8 +15,10 @@ use rdarts_space::Op;
 /// One module: an operation, or what a cell does with its inputs.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Module {
-    /// Layers one after the other.
+    /// Layers one after the other, in a list that is called `op`.
     Layers(Vec<Layer>),
+    /// Layers one after the other, where the module is the list.
+    Sequential(Vec<Layer>),
     /// relu, then two 1x1 convolutions of stride 2 side by side, the second one pixel further, then a batch norm.
     FactorizedReduce {
         /// Channels read.
@@ -92,7 +94,7 @@ impl Module {
                 Module::Layers([separable(c, k, stride, 1), separable(c, k, 1, 1)].concat())
             }
             Op::DilConv3x3 | Op::DilConv5x5 => Module::Layers(separable(c, k, stride, 2)),
-            Op::Conv7x1_1x7 => Module::Layers(vec![
+            Op::Conv7x1_1x7 => Module::Sequential(vec![
                 Layer::Relu,
                 Layer::Conv(Conv { window: [1, k], stride: [1, stride], pad: [0, k / 2], ..Conv::pointwise(c, c) }),
                 Layer::Conv(Conv { window: [k, 1], stride: [stride, 1], pad: [k / 2, 0], ..Conv::pointwise(c, c) }),
@@ -110,6 +112,7 @@ impl Module {
     pub fn tensors(&self, name: &str) -> Vec<(String, Vec<usize>)> {
         match self {
             Module::Layers(layers) => layer_tensors(&format!("{name}.op"), layers),
+            Module::Sequential(layers) => layer_tensors(name, layers),
             Module::FactorizedReduce { c_in, c_out } => {
                 let convs =
                     ["conv_1", "conv_2"].map(|conv| (format!("{name}.{conv}.weight"), vec![c_out / 2, *c_in, 1, 1]));
@@ -176,10 +179,7 @@ mod tests {
                 "x.op.7.weight [4]"
             ]
         );
-        assert_eq!(
-            names(Op::Conv7x1_1x7, 1),
-            ["x.op.1.weight [4, 4, 1, 7]", "x.op.2.weight [4, 4, 7, 1]", "x.op.3.weight [4]"]
-        );
+        assert_eq!(names(Op::Conv7x1_1x7, 1), ["x.1.weight [4, 4, 1, 7]", "x.2.weight [4, 4, 7, 1]", "x.3.weight [4]"]);
         assert_eq!(
             names(Op::SkipConnect, 2),
             ["x.conv_1.weight [2, 4, 1, 1]", "x.conv_2.weight [2, 4, 1, 1]", "x.bn.weight [4]"]

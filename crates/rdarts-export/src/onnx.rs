@@ -120,6 +120,7 @@ impl<'a> Writer<'a> {
     fn module(&mut self, name: &str, module: &Module, x: &Value) -> Value {
         match module {
             Module::Layers(layers) => self.layers(&format!("{name}.op"), layers, x),
+            Module::Sequential(layers) => self.layers(name, layers, x),
             Module::Identity => x.clone(),
             Module::Zero { stride } => self.graph.zeros(name, x, *stride),
             Module::Pool { kind, stride } => {

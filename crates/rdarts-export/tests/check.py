@@ -23,6 +23,21 @@ def error(found, wanted):
     return float(np.abs(np.asarray(found) - wanted).max() / max(1.0, np.abs(wanted).max()))
 
 
+def check_auxiliary(net, images, wanted):
+    """Of the head on the cell at two thirds, which only a training carries out: its logits in use, and that a training
+    gives those of that head on that cell."""
+    seen = []
+    hook = net.cells[2 * len(net.cells) // 3].register_forward_hook(lambda cell, inputs, output: seen.append(output))
+    logits = net(images)
+    found = net.auxiliary_head(seen.pop()).numpy()
+    wanted = np.array(wanted).reshape(found.shape)
+    assert found.shape == logits.shape and wanted.std() > 0.01, wanted
+    _, auxiliary = net.train()(images)
+    torch.testing.assert_close(auxiliary, net.auxiliary_head(seen.pop()))
+    hook.remove()
+    return error(found, wanted)
+
+
 def check(folder):
     case = json.loads((folder / "case.json").read_text())
     images = np.array(case["images"], np.float32).reshape(case["shape"])
@@ -39,13 +54,14 @@ def check(folder):
     spec = importlib.util.spec_from_file_location("model", folder / "model.py")
     page = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(page)
-    net = page.load(folder / "weights.safetensors")
+    net = page.load()  # the weights beside the page, wherever the program is started
     with torch.no_grad():
         errors.append(error(net(page.normalised(torch.from_numpy(images))).numpy(), wanted))
         if case["auxiliary"]:
-            logits, auxiliary = net.train()(torch.from_numpy(images))
-            assert logits.shape == auxiliary.shape == wanted.shape
-            net.eval()
+            errors.append(check_auxiliary(page.load(), page.normalised(torch.from_numpy(images)), case["auxiliary"]))
+    # Mean and deviation are where the images are, and as exact as they are.
+    assert page.normalised(torch.from_numpy(images).double()).dtype == torch.float64
+    assert page.normalised(torch.empty(images.shape, device="meta")).device.type == "meta"
     answer = page.classify(net, torch.from_numpy(images[0]))
     assert next(iter(answer)) == case["classes"][wanted[0].argmax()] and abs(sum(answer.values()) - 1) < 1e-5
     assert max(errors) < TOLERANCE, f"{folder.name}: onnxruntime, all images at once, PyTorch are off by {errors}"

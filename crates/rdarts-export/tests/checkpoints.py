@@ -4,7 +4,8 @@
 
 Writes the state dict alone as a ZIP file and in the form from before PyTorch 1.6, and what training scripts save: the
 state dict of a DataParallel below a key, beside an optimiser that has run and other objects; and one in double
-precision. The two small files in tests/data are `state.pt` and `legacy.pt` of the network `Case::small`.
+precision. The small files in tests/data are `state.pt` and `legacy.pt` of the network `Case::small`, and `hollow.pt`, whose
+tensors are a number each, repeated by strides of 0 to many times what the file can hold.
 """
 import argparse
 import importlib.util
@@ -44,3 +45,6 @@ names = {"stem.0.weight": (6, 3, 3, 3), "cells.0.preprocess1.op.1.weight": (2, 6
 search = {name: torch.zeros(shape) for name, shape in names.items()}
 torch.save({"state_dict": search, "alphas_normal": torch.zeros(14, 8), "alphas_reduce": torch.zeros(14, 8)},
            out / "search.pt")
+
+hollow = {f"cells.{i}.weight": torch.zeros(1).expand(1 << 28) for i in range(8)}
+torch.save({"stem.0.weight": torch.zeros(6, 1, 3, 3), **hollow}, out / "hollow.pt")

@@ -38,6 +38,7 @@ pub use derive::derive;
 pub use enumerate::{Architectures, count, enumerate, index_of, nth, sample};
 pub use genotype::{Genotype, GenotypeError, GenotypeFault, GenotypeReadError};
 pub use op::{Op, UnknownOp};
+pub use parse::Found;
 pub use published::{PLAIN, PUBLISHED, Published, named, published, uniform};
 pub use select::{Mismatch, Selection, selection};
 pub use space::{CellType, MAX_NODES, Space, SpaceError, SpaceFault, edge_index, edges, n_edges};

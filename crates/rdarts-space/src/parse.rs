@@ -41,6 +41,48 @@ impl Genotype {
         };
         Err(GenotypeReadError { origin: origin.to_owned(), error })
     }
+
+    /// Every `Genotype(...)` of a longer text, such as a log with one for each epoch or a file of named ones, in the order
+    /// in which they stand there; `origin` is how messages call the text.
+    ///
+    /// ```
+    /// let log = "10:15 args = Namespace(seed=2)
+    /// 10:20 genotype = Genotype(normal=[('none', 0), ('noise', 1)], normal_concat=[2])
+    /// 10:25 genotype = Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1)], normal_concat=[2])
+    /// 10:25 valid_acc 87.3";
+    /// let found = rdarts_space::Genotype::find_all(log, "log.txt");
+    /// assert_eq!(found.iter().map(|found| found.line).collect::<Vec<_>>(), [2, 3]);
+    /// assert!(found.iter().all(|found| found.genotype.is_ok() && found.name.is_none()));
+    /// ```
+    pub fn find_all(text: &str, origin: &str) -> Vec<Found> {
+        let mut all = Vec::new();
+        let (mut from, mut line, mut counted) = (0, 1, 0);
+        while let Some((begin, open)) = next_named(text, from, text.len()) {
+            line += text[counted..begin].bytes().filter(|&byte| byte == b'\n').count();
+            counted = begin;
+            let mut reader = Reader { text, at: open };
+            let read = fields(&mut reader);
+            // What was taken for part of a genotype is not searched for another one.
+            from = reader.at.max(begin + NAME.len());
+            let genotype = read.map_err(|(offset, fault)| GenotypeReadError {
+                origin: origin.to_owned(),
+                error: at(text, offset, fault),
+            });
+            all.push(Found { line, name: given_name(&text[..begin]).map(str::to_owned), genotype });
+        }
+        all
+    }
+}
+
+/// A genotype in a longer text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The line on which it begins, counted from 1.
+    pub line: usize,
+    /// The name that it is given where its line begins with one, as `DARTS_V2` in `DARTS_V2 = Genotype(...)`.
+    pub name: Option<String>,
+    /// Itself, or what is wrong with it.
+    pub genotype: Result<Genotype, GenotypeReadError>,
 }
 
 impl FromStr for Genotype {
@@ -70,6 +112,9 @@ fn at(text: &str, offset: usize, fault: GenotypeFault) -> GenotypeError {
 /// A fault and its byte offset.
 type Located = (usize, GenotypeFault);
 
+/// What the notation begins with.
+const NAME: &str = "Genotype";
+
 const FIELDS: [&str; 4] = ["normal", "normal_concat", "reduce", "reduce_concat"];
 
 /// No cell is this large; a longer range would only fill the memory before it is refused.
@@ -91,8 +136,30 @@ impl<T> Listed<T> {
     }
 }
 
+/// A genotype with nothing but what may stand around one.
 fn read(reader: &mut Reader<'_>) -> Result<Genotype, Located> {
     let opening_quote = start(reader)?;
+    let genotype = fields(reader)?;
+    if let Some(quotes) = opening_quote {
+        reader.skip_space();
+        if !reader.text[reader.at..].starts_with(quotes) {
+            return reader.fail("the closing quote of the genotype");
+        }
+        reader.at += quotes.len();
+    }
+    reader.skip_space();
+    if let Some(',' | ';') = reader.peek() {
+        reader.at += 1;
+        reader.skip_space();
+    }
+    match reader.peek() {
+        None => Ok(genotype),
+        Some(_) => Err((reader.at, unexpected("nothing more after the genotype", reader.found()))),
+    }
+}
+
+/// A genotype from the bracket that opens its fields to the one that closes them.
+fn fields(reader: &mut Reader<'_>) -> Result<Genotype, Located> {
     let is_dictionary = reader.peek() == Some('{');
     let (open, close, assign) = if is_dictionary { ('{', '}', ':') } else { ('(', ')', '=') };
     reader.symbol(open, "`(`")?;
@@ -128,21 +195,6 @@ fn read(reader: &mut Reader<'_>) -> Result<Genotype, Located> {
     }
     let end = reader.at;
     reader.symbol(close, if is_dictionary { "`,` or `}`" } else { "`,` or `)`" })?;
-    if let Some(quotes) = opening_quote {
-        reader.skip_space();
-        if !reader.text[reader.at..].starts_with(quotes) {
-            return reader.fail("the closing quote of the genotype");
-        }
-        reader.at += quotes.len();
-    }
-    reader.skip_space();
-    if let Some(',' | ';') = reader.peek() {
-        reader.at += 1;
-        reader.skip_space();
-    }
-    if reader.peek().is_some() {
-        return Err((reader.at, unexpected("nothing more after the genotype", reader.found())));
-    }
 
     let missing = |field: usize| (end, GenotypeFault::MissingField { name: FIELDS[field] });
     let [normal, reduce] = ops;
@@ -180,7 +232,9 @@ fn read(reader: &mut Reader<'_>) -> Result<Genotype, Located> {
 fn start<'t>(reader: &mut Reader<'t>) -> Result<Option<&'t str>, Located> {
     const START: &str = "`Genotype(`";
     reader.skip_space();
-    if let Some((begin, open)) = reader.named_start() {
+    // Only this line's own text, such as a log's time or a name that it is given, may stand before it.
+    let line_end = reader.text[reader.at..].find('\n').map_or(reader.text.len(), |length| reader.at + length);
+    if let Some((begin, open)) = next_named(reader.text, reader.at, line_end) {
         reader.at = open;
         return Ok(quotes_before(&reader.text[..begin]));
     }
@@ -207,6 +261,26 @@ fn start<'t>(reader: &mut Reader<'t>) -> Result<Option<&'t str>, Located> {
     }
     reader.skip_space();
     Ok(None)
+}
+
+/// Where the first `Genotype(` between two places begins, and where its bracket stands.
+fn next_named(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
+    text[from..to].match_indices(NAME).find_map(|(offset, _)| {
+        let begin = from + offset;
+        // `genotypes.Genotype(` is one too, `MyGenotype(` is not.
+        let is_whole = !text[..begin].ends_with(|c: char| is_word(c) && c != '.');
+        let after = text[begin + NAME.len()..].trim_start();
+        (is_whole && after.starts_with('(')).then_some((begin, text.len() - after.len()))
+    })
+}
+
+/// The name that is given to what follows `text`, if nothing else stands on its last line.
+fn given_name(text: &str) -> Option<&str> {
+    let line = text.rsplit('\n').next()?.trim_start_matches(BYTE_ORDER_MARK);
+    // `genotypes.Genotype(` begins with its module.
+    let line = line.trim_end_matches(|c: char| is_word(c));
+    let name = line.trim_end().strip_suffix('=')?.trim();
+    (!name.is_empty() && name.chars().all(is_word)).then_some(name)
 }
 
 /// The quotes that `text` ends with.
@@ -296,20 +370,6 @@ impl<'t> Reader<'t> {
         }
         self.at += end;
         Ok((at, &rest[..end]))
-    }
-
-    /// Where the first `Genotype(` begins and where its bracket stands, if only this line's own text, such as a log's
-    /// time or a name that it is given, stands before it.
-    fn named_start(&self) -> Option<(usize, usize)> {
-        const NAME: &str = "Genotype";
-        let line = self.text[self.at..].lines().next()?;
-        line.match_indices(NAME).find_map(|(begin, _)| {
-            // `genotypes.Genotype(` is one too, `MyGenotype(` is not.
-            let is_whole = !line[..begin].ends_with(|c: char| is_word(c) && c != '.');
-            let mut after = Reader { text: self.text, at: self.at + begin + NAME.len() };
-            after.skip_space();
-            (is_whole && after.peek() == Some('(')).then_some((self.at + begin, after.at))
-        })
     }
 
     /// Consumes the bracket that opens a list or a tuple, and gives the one that closes it.
@@ -623,10 +683,43 @@ mod tests {
         assert_eq!(error, "line 1, column 1: expected `Genotype(`, found the end of the text");
     }
 
+    #[test]
+    fn every_genotype_of_a_longer_text_is_found() {
+        let other = TEXT.replace("'noise'", "'none'");
+        let broken = TEXT.replace("'noise'", "'noisy'");
+        let log = format!(
+            "11/03 10:15:00 AM gpu device = 0\n11/03 10:15:00 AM args = Namespace(arch='Genotype', seed=2)\n\
+             11/03 10:20:00 AM epoch 0 lr 2.5e-02\n11/03 10:20:01 AM genotype = {TEXT}\ntensor([[0.1]])\r\n\
+             11/03 10:25:01 AM genotype = {broken}\n11/03 10:30:01 AM genotype = {other}\nvalid_acc 88.1 ({TEXT}, \
+             OrderedDict([('a', 1)]))\nGenotype(normal=[('sep_co"
+        );
+        let found = Genotype::find_all(&log, "log.txt");
+        assert_eq!(found.iter().map(|found| found.line).collect::<Vec<_>>(), [4, 6, 7, 8, 9]);
+        assert!(found.iter().all(|found| found.name.is_none()));
+        let of = |i: usize| found[i].genotype.clone().map_err(|error| error.to_string());
+        assert_eq!((of(0), of(2), of(3)), (Ok(TEXT.parse().unwrap()), Ok(other.parse().unwrap()), of(0)));
+        let refused = |i: usize| of(i).unwrap_err();
+        assert!(refused(1).starts_with("log.txt, line 6, column 90: unknown operation `noisy`"), "{}", refused(1));
+        assert!(refused(4).starts_with("log.txt, line 9, column 19: expected a closing quote"), "{}", refused(4));
+
+        let page = format!(
+            "from collections import namedtuple\n\nGenotype = namedtuple('Genotype', 'normal normal_concat')\n\n\
+             A = {}\n\nDARTS_V1 = genotypes.{other}\nDARTS_V2=Genotype (\n  {}\nDARTS = DARTS_V2\n",
+            TEXT.replace(", ", ",\n    "),
+            &TEXT["Genotype(".len()..],
+        );
+        let found = Genotype::find_all(&page, "genotypes.py");
+        let names: Vec<&str> = found.iter().filter_map(|found| found.name.as_deref()).collect();
+        assert_eq!(names, ["A", "DARTS_V1", "DARTS_V2"]);
+        assert!(found.iter().all(|found| found.genotype.is_ok()), "{found:?}");
+        assert_eq!(found[2].genotype, found[0].genotype);
+    }
+
     proptest! {
         #[test]
         fn arbitrary_text_never_panics(text in "\\PC*") {
             let _ = text.parse::<Genotype>();
+            let _ = Genotype::find_all(&format!("{text} = Genotype({text}"), "x");
         }
 
         #[test]

@@ -5,10 +5,10 @@
 //! the network reached. Weights and running statistics are tensors of float32 in PyTorch's shapes; those of the auxiliary
 //! head, which only a training needs, are left out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-use rdarts_data::{Dataset, shown};
+use rdarts_data::{Dataset, escaped, shown};
 use rdarts_net::{DiscreteSpec, Engine, Evaluator, Network};
 use rdarts_space::{CellType, Genotype, Op};
 use safetensors::tensor::TensorView;
@@ -122,11 +122,11 @@ impl Model {
             return Err(format!("its tensors hold {held} values, and its network needs {}", net.n_parameters()));
         }
         let (mut weights, mut running) = (vec![0.0; net.n_parameters()], net.init_running());
-        let mut used = 0;
+        let mut used = BTreeSet::new();
         for parameter in net.weights() {
             let tensor = tensors.get(&parameter.name).ok_or_else(|| missing(&parameter.name))?;
             net.write(&mut weights, &parameter.name, &tensor.values, &tensor.shape).map_err(|e| e.to_string())?;
-            used += 1;
+            used.insert(parameter.name.clone());
         }
         for norm in net.norms() {
             for (part, what) in ["running_mean", "running_var"].into_iter().enumerate() {
@@ -136,20 +136,12 @@ impl Model {
                     return Err(format!("its tensor `{name}` has {} values, not {}", tensor.values.len(), norm.c));
                 }
                 running[norm.offset + part * norm.c..][..norm.c].copy_from_slice(&tensor.values);
-                used += 1;
+                used.insert(name);
             }
         }
         let counts = |name: &str| !name.ends_with(COUNTER) && !name.starts_with("auxiliary_head.");
-        if tensors.keys().filter(|name| counts(name)).count() > used {
-            let known = |name: &str| {
-                net.weights().iter().any(|p| p.name == name)
-                    || net.norms().iter().any(|norm| {
-                        name.strip_prefix(norm.name.as_str()).is_some_and(|rest| rest.starts_with(".running_"))
-                    })
-            };
-            let other =
-                tensors.keys().find(|name| counts(name) && !known(name)).expect("there are more than were used");
-            return Err(format!("its tensor `{other}` has no place in a network of this genotype"));
+        if let Some(other) = tensors.keys().find(|name| counts(name) && !used.contains(*name)) {
+            return Err(format!("its tensor `{}` has no place in a network of this genotype", escaped(other)));
         }
         let finite = |tensor: &NamedTensor| tensor.values.iter().all(|v| v.is_finite());
         if let Some((name, _)) = tensors.iter().find(|(name, tensor)| counts(name) && !finite(tensor)) {

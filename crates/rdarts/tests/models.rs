@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::AtomicBool;
 
 use rdarts::data::{Dataset, eval_batches};
-use rdarts::export::run_onnx;
+use rdarts::export::{Tensor, run_onnx};
 use rdarts::net::Engine;
 use rdarts::run::{Event, RunDir, Spec, TrainSpec};
 use rdarts::space::{Space, derive};
@@ -296,7 +296,7 @@ fn every_export_gives_the_logits_of_the_model() {
                 images[(3 * i + c) * 256 + pixel] = value;
             }
         }
-        let found = run_onnx(&std::fs::read(dir.join(out)).unwrap(), &images, [3, 3, 16, 16]).unwrap();
+        let found = run_onnx(&std::fs::read(dir.join(out)).unwrap(), &images, [3, 3, 16, 16], 2).unwrap();
         assert!(found.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 1e-4 * scale), "{found:?} {wanted:?}");
     }
     succeeds(dir, &["export", "run", "--to", "pytorch"]);
@@ -329,11 +329,140 @@ fn every_export_gives_the_logits_of_the_model() {
     refuses(dir, &["export", "run", "--to", "pytorch", "--pixels"], 2, &["--pixels is for --to onnx"]);
     refuses(dir, &["export", "run", "--to", "onnx", "--out", "pets"], 2, &["pets is a directory"]);
     refuses(dir, &["export", "run", "--to", "pytorch", "--out", "run.onnx"], 2, &["run.onnx is a file"]);
+    std::fs::create_dir_all(dir.join("odd/model.py")).unwrap();
+    let odd = ["export", "run", "--to", "pytorch", "--force", "--out", "odd"];
+    refuses(dir, &odd, 2, &["odd/model.py is a directory: name another place with --out"]);
     assert!(contents(dir) == before);
     for to in ["onnx", "pytorch", "safetensors"] {
         succeeds(dir, &["export", "run", "--to", to, "--force"]);
     }
     assert!(contents(dir) == before, "equal models give equal files");
+    // What else is in a directory stays as it is.
+    for name in ["model.unfinished", "weights.unfinished", ".unfinished-0"] {
+        std::fs::write(dir.join("run-pytorch").join(name), "mine").unwrap();
+    }
+    let before = contents(dir);
+    let shown = text(&succeeds(dir, &["export", "run", "--to", "pytorch", "--force"]).stdout);
+    assert!(contents(dir) == before);
+    for words in ["to the bit; its metadata are right", "model.py itself was not carried out"] {
+        assert!(shown.contains(words), "`{words}` is not in:\n{shown}");
+    }
+}
+
+#[test]
+fn what_an_export_says_of_itself_goes_before_a_data_set() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path();
+    let (_, trained) = train_pictures(dir);
+    let about = &trained.model.about;
+    succeeds(dir, &["export", "run", "--to", "safetensors"]);
+    let import = |out: &str, more: &[&str]| {
+        let done = succeeds(dir, &[&["import", "run-pytorch.safetensors", "--out", out], more].concat());
+        (Model::load(&dir.join(out)).unwrap().about, text(&done.stderr))
+    };
+    let (same, told) = import("same.safetensors", &["--data", "pets"]);
+    assert_eq!(
+        (&same.classes, &same.mean, &same.std, same.side),
+        (&about.classes, &about.mean, &about.std, about.side)
+    );
+    assert!(!told.contains("note: run-pytorch"), "{told}");
+
+    // Other names, other pictures, another size.
+    for (from, to) in [("cat", "kitten"), ("cow", "calf"), ("dog", "puppy")] {
+        std::fs::create_dir_all(dir.join("young").join(to)).unwrap();
+        for i in 0..12u8 {
+            let value = |x: u32, y: u32| image::Rgb([i, (x * y) as u8, from.as_bytes()[1] ^ x as u8]);
+            let image = image::RgbImage::from_fn(40, 40, value);
+            image.save(dir.join("young").join(to).join(format!("{i}.png"))).unwrap();
+        }
+    }
+    let (kept, told) = import("kept.safetensors", &["--data", "young"]);
+    assert_eq!(
+        (&kept.classes, &kept.mean, &kept.std, kept.side),
+        (&about.classes, &about.mean, &about.std, about.side)
+    );
+    for what in ["other names of the classes than young", "another mean and deviation than young"] {
+        let words = format!("note: run-pytorch.safetensors has {what}: those of the file are kept");
+        assert!(told.contains(&words), "`{words}` is not in:\n{told}");
+    }
+    let (given, told) = import("given.safetensors", &["--data", "young", "--classes", "a,b,c", "--side", "20"]);
+    assert_eq!((given.classes.concat(), &given.mean, given.side), ("abc".into(), &about.mean, [20, 20]));
+    assert!(!told.contains("other names"), "{told}");
+    std::fs::remove_dir_all(dir.join("young/calf")).unwrap();
+    let fewer = ["import", "run-pytorch.safetensors", "--out", "no.safetensors", "--data", "young"];
+    refuses(dir, &fewer, 2, &["the number of classes of the network is 3, but that of young is 2"]);
+}
+
+#[test]
+fn names_of_classes_are_given_to_programs_as_they_are_and_to_people_escaped() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path();
+    let (_, trained) = train_pictures(dir);
+    let mut model = trained.model;
+    let name = "a\u{200b},\"b\"";
+    model.about.classes[0] = name.into();
+    // It is always the likeliest.
+    let bias = model.net.read(&model.weights, "classifier.bias").unwrap();
+    model.net.write(&mut model.weights, "classifier.bias", &[1e4, 0.0, 0.0], &bias.1).unwrap();
+    std::fs::write(dir.join("m"), model.to_bytes()).unwrap();
+    std::fs::rename(dir.join("pets/cat"), dir.join("pets").join(name)).unwrap();
+    let picture = format!("pets/{name}/00.png");
+    let found = json(&succeeds(dir, &["predict", "m", &picture, "--json"]));
+    assert_eq!((&found["classes"][0], &found["pictures"][0]["classes"][0]["class"]), (&name.into(), &name.into()));
+    let csv = text(&succeeds(dir, &["predict", "m", "pets/cow/00.png", "--csv"]).stdout);
+    assert!(csv.contains("00.png,1,\"a\u{200b},\"\"b\"\"\",1"), "{csv}");
+    let table = text(&succeeds(dir, &["predict", "m", "pets/cow/00.png"]).stdout);
+    assert!(table.contains("a\\u{200b},\"b\""), "{table}");
+    let found = json(&succeeds(dir, &["test", "m", "--data", "pets", "--json"]));
+    assert_eq!(found["classes"][0]["name"], name);
+    let table = text(&succeeds(dir, &["test", "m", "--data", "pets"]).stdout);
+    assert!(table.contains("a\\u{200b},\"b\"") && !table.contains('\u{200b}'), "{table}");
+}
+
+#[test]
+fn a_picture_for_which_the_model_gives_no_numbers_has_no_class() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path();
+    let (_, trained) = train_pictures(dir);
+    let mut model = trained.model;
+    model.weights.iter_mut().for_each(|w| *w *= 1e30);
+    std::fs::write(dir.join("m"), model.to_bytes()).unwrap();
+    for form in [&["--json"][..], &["--csv"], &[]] {
+        let out = run(dir, &[&["predict", "m", "pets/cat/00.png"], form].concat());
+        let (shown, told) = (text(&out.stdout), text(&out.stderr));
+        assert_eq!(out.status.code(), Some(2), "{told}");
+        assert!(!shown.contains("NaN") && !shown.contains("null"), "{shown}");
+        assert!(told.contains("the model gives no finite numbers for pets/cat/00.png, so it has no class"), "{told}");
+        assert!(told.contains("error: 1 of 1 picture was not predicted"), "{told}");
+    }
+    refuses(dir, &["export", "m", "--to", "onnx"], 1, &["the logits of the model are no finite numbers"]);
+}
+
+#[test]
+fn a_portfolio_is_tested_on_the_images_of_its_training() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path();
+    pictures(&dir.join("pets"));
+    let small = [
+        "network.channels=2",
+        "network.cells=3",
+        "search.batch=4",
+        "search.epochs=1",
+        "data.size=16",
+        "hessian.batches=1",
+        "train_network.channels=2",
+        "train_network.cells=3",
+        "train.batch=8",
+        "train.short_epochs=1",
+        "train.epochs=1",
+    ];
+    let small: Vec<&str> = small.iter().flat_map(|set| ["--set", set]).collect();
+    succeeds(dir, &[&["robust", "--data", "pets", "--out", "run", "--values", "0.0003"], &small[..]].concat());
+    let about = Model::load(&dir.join("run/model.safetensors")).unwrap().about;
+    let shown = text(&succeeds(dir, &["test", "run", "--json"]).stdout);
+    assert_eq!(number(&shown, "accuracy"), about.test_accuracy.unwrap());
+    assert_eq!(json(&succeeds(dir, &["test", "run", "--json"]))["n"], about.n_test.unwrap());
+    assert!(text(&succeeds(dir, &["test", "run"]).stdout).contains("as reported at the end of the training"));
 }
 
 #[test]
@@ -356,6 +485,24 @@ fn an_export_that_cannot_be_written_leaves_nothing() {
         assert!(told.starts_with("error: cannot write ") && done.stdout.is_empty(), "{told}");
         assert!(contents(dir) == before, "{to} left something");
         assert_eq!(dir.join(out).exists(), out == "pets");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_export_keeps_to_the_memory_that_is_free() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path();
+    // A few images of 1024x1024 pixels fit 600 MB, those of the comparison do not all at once.
+    let how = ["--mean", "0.5", "--std", "0.25", "--side", "1024", "--out", "m.safetensors"];
+    succeeds(dir, &[&["import", &fixture("state.pt"), "--genotype", OF_STATE], &how[..]].concat());
+    for (kib, code) in [("600000", 0), ("150000", 2)] {
+        let mut command = Command::new("bash");
+        command.args(["-c", &format!("ulimit -d {kib}; exec \"$@\""), "bash", env!("CARGO_BIN_EXE_rdarts")]);
+        command.args(["export", "m.safetensors", "--to", "onnx", "--threads", "2", "--force"]);
+        let done = command.current_dir(dir).output().unwrap();
+        assert_eq!(done.status.code(), Some(code), "{kib}: {}", text(&done.stderr));
+        assert!(code == 0 || text(&done.stderr).contains("one image of 1024x1024 pixels"), "{}", text(&done.stderr));
     }
 }
 
@@ -396,6 +543,14 @@ fn a_damaged_or_foreign_model_file_ends_in_a_sentence() {
     refused("long", &changed(&|model| model.about.cells = 1000), &["it has no tensor `cells."]);
     refused("nan", &changed(&|model| model.weights[0] = f32::NAN), &["has a value that is no finite number"]);
     refused("negative", &changed(&|model| model.running[..12].fill(-1.0)), &["has a variance below 0"]);
+    // One more tensor, without values, whose name begins like one that is needed.
+    let length = u64::from_le_bytes(*whole.first_chunk().unwrap()) as usize;
+    let mut header: Value = serde_json::from_slice(&whole[8..8 + length]).unwrap();
+    let end = whole.len() - 8 - length;
+    header["stem.1.running_std"] = serde_json::json!({ "dtype": "F32", "shape": [0], "data_offsets": [end, end] });
+    let header = header.to_string().into_bytes();
+    let more = [&(header.len() as u64).to_le_bytes()[..], &header, &whole[8 + length..]].concat();
+    refused("more", &more, &["its tensor `stem.1.running_std` has no place in a network of this genotype"]);
     refused("torch.pt", b"PK\x03\x04 and so on", &["a checkpoint of PyTorch: `rdarts import`"]);
     refused("text", b"epoch,loss\n1,2,3\n", &["not a model that `rdarts train` writes"]);
     // Any changed byte of the header ends in a sentence or changes nothing that matters.
@@ -510,7 +665,13 @@ fn a_search_checkpoint_becomes_its_genotype() {
         2,
         &["14 edges with 2 operations, but the space s3 has 14 with 3"],
     );
-    refuses(dir, &["import", &fixture("search-bare.pt")], 2, &["supernet of 1 cell, but not its alphas", "log"]);
+    refuses(
+        dir,
+        &["import", &fixture("search-bare.pt")],
+        2,
+        &["supernet of 1 cell, but not its alphas", "`rdarts import log.txt`"],
+    );
+    refuses(dir, &["import", &fixture("search-nan.pt")], 2, &["has the value NaN in its tensor `alphas_reduce`"]);
     refuses(dir, &["import", &two, "--classes", "a,b"], 2, &["--classes is for the weights of an evaluation network"]);
 }
 
@@ -529,4 +690,140 @@ fn a_genotype_in_any_form_is_printed_in_ours() {
     assert_eq!(text(&succeeds(dir, &["import", "log.txt"]).stdout), format!("{OF_STATE}\n"));
     std::fs::write(dir.join("bad.txt"), "Genotype(normal=[('sep_conv_3x4', 0)").unwrap();
     refuses(dir, &["import", "bad.txt"], 2, &["bad.txt, line 1, column", "sep_conv_3x4", "sep_conv_3x3"]);
+}
+
+/// What a search of the published code writes, of three epochs.
+fn log(genotypes: [&str; 3]) -> String {
+    let mut log = "11/03 10:15:00 AM gpu device = 0\n\
+        11/03 10:15:00 AM args = Namespace(arch_learning_rate=0.0003, batch_size=64, data='../data', space='s1')\n\
+        11/03 10:15:04 AM param size = 1.930618MB\n"
+        .to_owned();
+    for (epoch, genotype) in genotypes.into_iter().enumerate() {
+        log += &format!(
+            "11/03 10:2{epoch}:10 AM epoch {epoch} lr 2.500000e-02\n11/03 10:2{epoch}:10 AM genotype = {genotype}\n\
+             tensor([[0.1250, 0.1249],\n        [0.1250, 0.1251]], device='cuda:0', grad_fn=<SoftmaxBackward>)\n\
+             11/03 10:2{epoch}:11 AM train 000 2.6e+00 12.500000 45.312500\n11/03 10:2{epoch}:59 AM valid_acc 46.4\n"
+        );
+    }
+    log
+}
+
+#[test]
+fn the_last_genotype_of_a_log_is_taken() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path();
+    let earlier = OF_STATE.replace("sep_conv_3x3", "sep_conv_5x5");
+    std::fs::write(dir.join("log.txt"), log([&earlier, &earlier, OF_STATE])).unwrap();
+    let done = succeeds(dir, &["import", "log.txt"]);
+    assert_eq!(text(&done.stdout), format!("{OF_STATE}\n"));
+    assert_eq!(text(&done.stderr), "note: log.txt has 3 genotypes; the last one, of line 17, is taken\n");
+    // As the cells of weights too; and where the program was stopped while it wrote.
+    let whole = log([&earlier, OF_STATE, OF_STATE]);
+    std::fs::write(dir.join("cut.txt"), &whole[..whole.rfind("dil_conv").unwrap()]).unwrap();
+    let state = fixture("state.pt");
+    let done = succeeds(dir, &["import", &state, "--genotype", "cut.txt", "--mean", "0.5", "--std", "0.25"]);
+    let told = text(&done.stderr);
+    assert!(told.contains("note: the last genotype of cut.txt is cut short, so that of line 11 is taken"), "{told}");
+    // A later one that is wrong is not passed over.
+    std::fs::write(dir.join("bad.txt"), log([OF_STATE, &OF_STATE.replace("sep_conv_3x3", "zero"), OF_STATE])).unwrap();
+    assert!(text(&succeeds(dir, &["import", "bad.txt"]).stderr).contains("of line 17"));
+    std::fs::write(dir.join("bad.txt"), log([OF_STATE, OF_STATE, &OF_STATE.replace("sep_conv_3x3", "zero")])).unwrap();
+    refuses(dir, &["import", "bad.txt"], 2, &["bad.txt, line 17, column 48: unknown operation `zero`"]);
+    std::fs::write(dir.join("none.txt"), "11/03 10:15:00 AM gpu device = 0\n11/03 valid_acc 3\n").unwrap();
+    refuses(dir, &["import", "none.txt"], 2, &["none.txt, line 1, column 1: expected `Genotype(`"]);
+    // What RobustDARTS keeps of a training.
+    std::fs::write(dir.join("arch_3"), format!("({OF_STATE}, OrderedDict([('a', tensor([1.]))]))")).unwrap();
+    let done = succeeds(dir, &["import", "arch_3"]);
+    assert_eq!((text(&done.stdout), text(&done.stderr)), (format!("{OF_STATE}\n"), String::new()));
+}
+
+#[test]
+fn one_of_several_genotypes_with_names_is_named() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path();
+    let lines = OF_STATE.replace("), ", "),\n    ");
+    let other = lines.replace("sep_conv_3x3", "sep_conv_5x5");
+    let page = format!(
+        "from collections import namedtuple\n\nGenotype = namedtuple('Genotype', 'normal normal_concat reduce reduce_concat')\n\n\
+         PRIMITIVES = [\n    'none',\n    'max_pool_3x3',\n]\n\nNASNet = {other}\n\nDARTS_V1 = {lines}\nDARTS_V2 = {other}\n\n\
+         DARTS = DARTS_V2\n"
+    );
+    std::fs::write(dir.join("genotypes.py"), page).unwrap();
+    let done = succeeds(dir, &["import", "genotypes.py:DARTS_V1"]);
+    assert_eq!((text(&done.stdout), text(&done.stderr)), (format!("{OF_STATE}\n"), String::new()));
+    let state = fixture("state.pt");
+    succeeds(dir, &["import", &state, "--genotype", "genotypes.py:DARTS_V1", "--mean", "0.5", "--std", "0.25"]);
+    let names = "it has NASNet, DARTS_V1, DARTS_V2";
+    refuses(
+        dir,
+        &["import", "genotypes.py"],
+        2,
+        &["genotypes.py has several genotypes", "genotypes.py:DARTS_V1", names],
+    );
+    let other = ["import", &state, "--genotype", "genotypes.py", "--out", "other.safetensors"];
+    refuses(dir, &other, 2, &["genotypes.py has several genotypes", names]);
+    refuses(dir, &["import", "genotypes.py:PCDARTS"], 2, &["genotypes.py has no genotype called `PCDARTS`", names]);
+    std::fs::write(dir.join("log.txt"), log([OF_STATE; 3])).unwrap();
+    refuses(dir, &["import", "log.txt:A"], 2, &["log.txt has no genotype called `A`: none in it has a name"]);
+}
+
+#[test]
+fn the_names_of_the_published_code_are_read_and_written() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path();
+    // By hand, from operations.py and model.py of the published code: one cell of 2 channels that does not reduce.
+    let norm = |name: &str, c: usize| {
+        ["weight", "bias", "running_mean", "running_var"].map(|part| (format!("{name}.{part}"), vec![c]))
+    };
+    let weight = |name: &str, shape: [usize; 4]| [(format!("{name}.weight"), shape.to_vec())];
+    let shapes: BTreeMap<String, Vec<usize>> = [
+        &weight("stem.0", [6, 1, 3, 3])[..],
+        &norm("stem.1", 6),
+        &weight("cells.0.preprocess0.op.1", [2, 6, 1, 1]),
+        &norm("cells.0.preprocess0.op.2", 2),
+        &weight("cells.0.preprocess1.op.1", [2, 6, 1, 1]),
+        &norm("cells.0.preprocess1.op.2", 2),
+        // An `nn.Sequential` without a class around it.
+        &weight("cells.0._ops.0.1", [2, 2, 1, 7]),
+        &weight("cells.0._ops.0.2", [2, 2, 7, 1]),
+        &norm("cells.0._ops.0.3", 2),
+        &weight("cells.0._ops.1.op.1", [2, 1, 3, 3]),
+        &weight("cells.0._ops.1.op.2", [2, 2, 1, 1]),
+        &norm("cells.0._ops.1.op.3", 2),
+        &[("classifier.weight".to_owned(), vec![2, 2]), ("classifier.bias".to_owned(), vec![2])],
+    ]
+    .concat()
+    .into_iter()
+    .collect();
+    let tensors: BTreeMap<String, Tensor> = shapes
+        .into_iter()
+        .enumerate()
+        .map(|(i, (name, shape))| {
+            let n: usize = shape.iter().product();
+            (name, Tensor { shape, values: (0..n).map(|k| 0.1 + (0.37 * (i + k) as f32) % 1.0).collect() })
+        })
+        .collect();
+    let text_of = "Genotype(normal=[('conv_7x1_1x7', 0), ('dil_conv_3x3', 1)], normal_concat=[2], reduce=None, reduce_concat=None)";
+    let genotype = text_of.parse().unwrap();
+    let classes = ["a".to_owned(), "b".to_owned()];
+    let published = rdarts::export::Trained {
+        genotype: &genotype,
+        cells: 1,
+        channels: 2,
+        c_image: 1,
+        classes: &classes,
+        side: [8, 8],
+        mean: &[0.5],
+        std: &[0.25],
+        auxiliary: false,
+        tensors: &tensors,
+    };
+    std::fs::write(dir.join("published.safetensors"), rdarts::export::safetensors(&published).unwrap()).unwrap();
+    succeeds(dir, &["import", "published.safetensors", "--out", "m.safetensors"]);
+    succeeds(dir, &["export", "m.safetensors", "--to", "onnx"]);
+    succeeds(dir, &["export", "m.safetensors", "--to", "safetensors", "--out", "again.safetensors"]);
+    let again = read_tensors(&std::fs::read(dir.join("again.safetensors")).unwrap()).unwrap();
+    let again: BTreeMap<String, Tensor> =
+        again.into_iter().map(|(name, t)| (name, Tensor { shape: t.shape, values: t.values })).collect();
+    assert_eq!(again, tensors);
 }

@@ -72,7 +72,9 @@ impl Case {
         let c = self.x.shape[1];
         let bytes = onnx(&self.trained(&Self::MEAN[..c], &Self::STD[..c]), options).unwrap();
         let pixels: Vec<f32> = self.x.values.iter().map(|v| *v as f32).collect();
-        let logits = run_onnx(&bytes, &pixels, self.x.shape).unwrap();
+        let logits = run_onnx(&bytes, &pixels, self.x.shape, self.x.shape[0]).unwrap();
+        let one_by_one = run_onnx(&bytes, &pixels, self.x.shape, 1).unwrap();
+        assert!(one_by_one.iter().zip(&logits).all(|(a, b)| (a - b).abs() <= 1e-4 * b.abs().max(1.0)));
         assert_eq!(logits.len(), self.x.shape[0] * self.classes.len());
         logits.into_iter().map(f64::from).collect()
     }

@@ -18,7 +18,7 @@ fn data(name: &str) -> PathBuf {
 
 /// Whether a file has the tensors of `case`, and what it tells of the network.
 fn check(path: &Path, case: &Case) {
-    let mut tensors = read(path).unwrap_or_else(|error| panic!("{error}"));
+    let mut tensors = read(path, None).unwrap_or_else(|error| panic!("{error}"));
     let reductions = vec![1, 2];
     let wanted = Evaluation { cells: 3, channels: 2, c_image: 1, classes: 4, auxiliary: false, reductions };
     assert_eq!(describe(&tensors), Ok(Imported::Evaluation(wanted.clone())), "{}", path.display());
@@ -51,10 +51,25 @@ fn all_that_training_scripts_save_is_read() {
     for name in ["state.pt", "legacy.pt", "checkpoint.pt", "checkpoint-legacy.pt", "double.pt"] {
         check(&dir.path().join(name), &case);
     }
-    let search = read(&dir.path().join("search.pt")).unwrap();
+    let search = read(&dir.path().join("search.pt"), None).unwrap();
     assert_eq!(search["alphas_reduce"].shape, [14, 8]);
     let Ok(Imported::Search(found)) = describe(&search) else { panic!("it is a search network") };
     assert_eq!((found.nodes, found.has_alphas, search.len()), (4, true, 6));
+}
+
+#[test]
+fn tensors_that_a_file_cannot_hold_are_not_read() {
+    // Eight views of 1 GiB in a few kB.
+    let path = data("hollow.pt");
+    let length = std::fs::metadata(&path).unwrap().len();
+    let needed = 8 * (1 << 30) + 4 * 54;
+    assert_eq!(read(&path, None), Err(ImportError::Hollow { path: path.display().to_string(), needed, length }));
+    // Nor those that do not fit the memory; the last is the largest of them once more, as it is in the file.
+    let path = data("state.pt");
+    let n: usize = read(&path, None).unwrap().values().map(|tensor| tensor.values.len()).sum();
+    let error = read(&path, Some(4 * n as u64)).unwrap_err();
+    assert!(matches!(error, ImportError::Memory { needed, .. } if needed > 4 * n as u64), "{error}");
+    assert!(read(&path, Some(1 << 20)).is_ok());
 }
 
 #[test]
@@ -79,8 +94,8 @@ fn a_genotype_of_another_network_is_refused_with_what_differs() {
     );
     assert_eq!(
         with("avg_pool_3x3", "conv_7x1_1x7"),
-        "the genotype is not that of these weights: it needs `cells.1._ops.0.op.1.weight`, \
-         `cells.1._ops.0.op.2.weight`, `cells.1._ops.0.op.3.bias` and 9 more, which the file does not have"
+        "the genotype is not that of these weights: it needs `cells.1._ops.0.1.weight`, \
+         `cells.1._ops.0.2.weight`, `cells.1._ops.0.3.bias` and 9 more, which the file does not have"
     );
     assert!(with("dil_conv_3x3", "noise").starts_with("the normal cell uses `noise`"));
 }
@@ -91,7 +106,7 @@ fn what_is_no_checkpoint_is_refused_in_a_sentence() {
     let refused = |name: &str, bytes: &[u8]| {
         let path = dir.path().join(name);
         std::fs::write(&path, bytes).unwrap();
-        read(&path).unwrap_err().to_string().replace(&dir.path().display().to_string(), "DIR")
+        read(&path, None).unwrap_err().to_string().replace(&dir.path().display().to_string(), "DIR")
     };
     for (name, bytes) in
         [("empty.pt", &b""[..]), ("text.pt", b"epoch,loss\n1,2\n"), ("zip.pt", b"PK\x03\x04 and so on")]
@@ -108,14 +123,14 @@ fn what_is_no_checkpoint_is_refused_in_a_sentence() {
             let at = whole.len() * i / 200;
             let path = dir.path().join("cut.pt");
             std::fs::write(&path, &whole[..at]).unwrap();
-            assert!(read(&path).is_err(), "{name} up to byte {at}");
+            assert!(read(&path, None).is_err(), "{name} up to byte {at}");
             let mut changed = whole.clone();
             changed[at] ^= 0x55;
             std::fs::write(&path, changed).unwrap();
-            _ = read(&path).map(|tensors| describe(&tensors));
+            _ = read(&path, None).map(|tensors| describe(&tensors));
         }
     }
-    let absent = read(&dir.path().join("absent.pt")).unwrap_err();
+    let absent = read(&dir.path().join("absent.pt"), None).unwrap_err();
     assert!(matches!(&absent, ImportError::Unreadable { cause, .. } if cause.contains("No such file")), "{absent}");
 }
 

@@ -46,18 +46,11 @@ fn with_auxiliary() -> Case {
     let mut case = Case::random(genotype, 4, 2, 3, [32, 32], Stream::new(9, "auxiliary", 0));
     case.auxiliary = true;
     case.classes[0] = "\"odd\"\n\\ ü".to_owned();
-    let mut add = |name: &str, shape: &[usize]| {
-        let values = vec![0.5; shape.iter().product()];
-        case.weights.tensors.insert(format!("auxiliary_head.{name}"), Tensor { shape: shape.to_vec(), values });
-    };
-    add("features.2.weight", &[128, 32, 1, 1]);
-    add("features.5.weight", &[768, 128, 2, 2]);
-    for (norm, c) in [("features.3", 128), ("features.6", 768)] {
-        ["weight", "bias", "running_mean", "running_var"].iter().for_each(|part| add(&format!("{norm}.{part}"), &[c]));
-    }
-    add("features.3.num_batches_tracked", &[]);
-    add("classifier.weight", &[4, 768]);
-    add("classifier.bias", &[4]);
+    // The loops draw the tensors of the head when they first ask for them.
+    let normalised = case.normalised();
+    case.weights.auxiliary_logits(&case.genotype, case.cells, case.channels, case.classes.len(), &normalised);
+    let counter = Tensor { shape: vec![], values: vec![7.0] };
+    case.weights.tensors.insert("auxiliary_head.features.3.num_batches_tracked".to_owned(), counter);
     case
 }
 
@@ -68,8 +61,11 @@ fn write(case: &Case, folder: &Path) {
     let mut loops = Weights { tensors: case.weights.tensors.clone(), stream: None };
     let Images { shape, values } = &case.x;
     let logits = loops.logits(&case.genotype, case.cells, case.channels, case.classes.len(), &normalised);
+    let auxiliary = case
+        .auxiliary
+        .then(|| loops.auxiliary_logits(&case.genotype, case.cells, case.channels, case.classes.len(), &normalised));
     let about = serde_json::json!({
-        "shape": shape, "images": values, "logits": logits, "classes": case.classes, "auxiliary": case.auxiliary,
+        "shape": shape, "images": values, "logits": logits, "classes": case.classes, "auxiliary": auxiliary,
     });
     std::fs::create_dir(folder).unwrap();
     let save = |name: &str, bytes: &[u8]| std::fs::write(folder.join(name), bytes).unwrap();

@@ -198,26 +198,21 @@ impl Weights {
             Op::Conv7x1_1x7 => {
                 let row = Window { size: [1, 7], stride: [1, stride], pad: [0, 3], dilation: 1 };
                 let column = Window { size: [7, 1], stride: [stride, 1], pad: [3, 0], dilation: 1 };
-                let y = self.conv(&format!("{name}.op.1"), &relu(x), c, row, 1);
-                let y = self.conv(&format!("{name}.op.2"), &y, c, column, 1);
-                self.norm(&format!("{name}.op.3"), y)
+                // The published code has no module around these layers.
+                let y = self.conv(&format!("{name}.1"), &relu(x), c, row, 1);
+                let y = self.conv(&format!("{name}.2"), &y, c, column, 1);
+                self.norm(&format!("{name}.3"), y)
             }
         }
     }
 
-    /// The logits of images, image by image.
-    pub fn logits(
-        &mut self,
-        genotype: &Genotype,
-        cells: usize,
-        channels: usize,
-        classes: usize,
-        x: &Images,
-    ) -> Vec<f64> {
+    /// The outputs of all cells.
+    fn outputs(&mut self, genotype: &Genotype, cells: usize, channels: usize, x: &Images) -> Vec<Images> {
         let window = Window { size: [3, 3], stride: [1, 1], pad: [1, 1], dilation: 1 };
         let y = self.conv("stem.0", x, 3 * channels, window, 1);
         let stem = self.norm("stem.1", y);
         let (mut s0, mut s1, mut c, mut reduced) = (stem.clone(), stem, channels, false);
+        let mut outputs = Vec::new();
         for k in 0..cells {
             let reduces = (k == cells / 3 || k == 2 * cells / 3) && !genotype.reduce.is_empty();
             let kind = if reduces { CellType::Reduce } else { CellType::Normal };
@@ -237,13 +232,53 @@ impl Weights {
             }
             let nodes: Vec<Images> = genotype.concat(kind).iter().map(|state| states[*state].clone()).collect();
             (s0, s1, reduced) = (s1, concat(&nodes), reduces);
+            outputs.push(s1.clone());
         }
-        let [n, c, h, w] = s1.shape;
-        let weight = self.get("classifier.weight", &[classes, c]);
-        let bias = self.get("classifier.bias", &[classes]);
-        let mean: Vec<f64> = s1.values.chunks(h * w).map(|plane| plane.iter().sum::<f64>() / (h * w) as f64).collect();
+        outputs
+    }
+
+    /// The logits of images, image by image.
+    pub fn logits(
+        &mut self,
+        genotype: &Genotype,
+        cells: usize,
+        channels: usize,
+        classes: usize,
+        x: &Images,
+    ) -> Vec<f64> {
+        let last = self.outputs(genotype, cells, channels, x).swap_remove(cells - 1);
+        let [n, c, h, w] = last.shape;
+        let mean = last.values.chunks(h * w).map(|plane| plane.iter().sum::<f64>() / (h * w) as f64).collect();
+        self.linear("classifier", &Images { shape: [n, c, 1, 1], values: mean }, classes)
+    }
+
+    /// Those of the auxiliary head in use, image by image: on what the cell at two thirds makes of images of 32x32 pixels.
+    pub fn auxiliary_logits(
+        &mut self,
+        genotype: &Genotype,
+        cells: usize,
+        channels: usize,
+        classes: usize,
+        x: &Images,
+    ) -> Vec<f64> {
+        let x = relu(&self.outputs(genotype, cells, channels, x)[2 * cells / 3]);
+        let pool = Window { size: [5, 5], stride: [3, 3], pad: [0, 0], dilation: 1 };
+        let x = pool.over(&x, x.shape[1], |pixels, c| pixels.iter().map(|(_, at)| at(c)).sum::<f64>() / 25.0);
+        let y = self.conv("auxiliary_head.features.2", &x, 128, POINT, 1);
+        let y = relu(&self.norm("auxiliary_head.features.3", y));
+        let y = self.conv("auxiliary_head.features.5", &y, 768, Window { size: [2, 2], ..POINT }, 1);
+        let y = relu(&self.norm("auxiliary_head.features.6", y));
+        self.linear("auxiliary_head.classifier", &y, classes)
+    }
+
+    /// A linear layer on all values of each image.
+    fn linear(&mut self, name: &str, x: &Images, classes: usize) -> Vec<f64> {
+        let [n, c, h, w] = x.shape;
+        assert_eq!([h, w], [1, 1], "{name}");
+        let weight = self.get(&format!("{name}.weight"), &[classes, c]);
+        let bias = self.get(&format!("{name}.bias"), &[classes]);
         let logit = |image: usize, class: usize| {
-            bias[class] + (0..c).map(|i| weight[class * c + i] * mean[image * c + i]).sum::<f64>()
+            bias[class] + (0..c).map(|i| weight[class * c + i] * x.values[image * c + i]).sum::<f64>()
         };
         (0..n).flat_map(|image| (0..classes).map(move |class| (image, class))).map(|(i, k)| logit(i, k)).collect()
     }

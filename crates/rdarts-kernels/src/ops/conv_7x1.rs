@@ -17,8 +17,9 @@ pub(crate) struct Seven;
 pub(super) fn action(start: Start) -> Action {
     let Start { side: [h, w], c, stride } = start;
     let win = Window { images: 1, h, w, c, pad: 3 };
-    let names = ["op.1.weight", "op.2.weight"];
-    Action::Stages(vec![Stage { win, stride, c_out: c, kind: super::StageKind::Seven(Seven), names, norm: "op.3" }])
+    // The published code has its layers without a module around them, so there is no `op` in their names.
+    let names = ["1.weight", "2.weight"];
+    Action::Stages(vec![Stage { win, stride, c_out: c, kind: super::StageKind::Seven(Seven), names, norm: "3" }])
 }
 
 /// The 1x7 convolution of every row into u, which has three rows of zeros above and below.

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use rdarts::data::{Images, Norm, Pixels, available_memory, escaped, eval_batches, shown};
 use rdarts::net::{Evaluator, Work};
 use rdarts::run::{RunView, SearchSpec, Spec, for_shell};
+use rdarts::space::Genotype;
 use rdarts::train::Model;
+use rdarts::train::model::{About, read_metadata};
 
 use crate::exit::Exit;
 
 /// How `predict`, `test` and `export` name a model in their help.
-pub const HELP: &str = "Model file, or the run directory of a training that has finished";
+pub const HELP: &str = "Model file, or the run directory of a training or portfolio that has finished";
 
 /// A model and where it was found.
 pub struct ModelFile {
@@ -64,6 +66,54 @@ impl ModelFile {
     }
 }
 
+/// What an export of this program says of its network; nothing of what it does not say, or not so that it can be read.
+#[derive(Debug, Default, PartialEq)]
+pub struct Exported {
+    /// The cells.
+    pub genotype: Option<Genotype>,
+    /// Number of cells.
+    pub cells: Option<usize>,
+    /// Channels of the first cell.
+    pub channels: Option<usize>,
+    /// The names of the classes, in the order of the outputs.
+    pub classes: Option<Vec<String>>,
+    /// Mean of each channel of the pixels, which are 0 to 1.
+    pub mean: Option<Vec<f32>>,
+    /// Their standard deviation.
+    pub std: Option<Vec<f32>>,
+    /// Rows and columns of an image.
+    pub side: Option<[usize; 2]>,
+}
+
+impl Exported {
+    /// Of the bytes of a safetensors file.
+    pub fn of(bytes: &[u8]) -> Self {
+        let text = |key| read_metadata(bytes, key).unwrap_or_default();
+        Self {
+            genotype: text("genotype").parse().ok(),
+            cells: text("cells").parse().ok(),
+            channels: text("channels").parse().ok(),
+            classes: serde_json::from_str(&text("classes")).ok(),
+            mean: serde_json::from_str(&text("mean")).ok(),
+            std: serde_json::from_str(&text("std")).ok(),
+            side: serde_json::from_str(&text("side")).ok(),
+        }
+    }
+
+    /// What an export of a model should say.
+    pub fn wanted(about: &About) -> Self {
+        Self {
+            genotype: Some(about.genotype.clone()),
+            cells: Some(about.cells),
+            channels: Some(about.channels),
+            classes: Some(about.classes.clone()),
+            mean: Some(about.mean.clone()),
+            std: Some(about.std.clone()),
+            side: Some(about.side),
+        }
+    }
+}
+
 /// Whether two paths are one file.
 pub fn is_same(a: &Path, b: &Path) -> bool {
     a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b)
@@ -84,8 +134,8 @@ pub fn path_text(path: &Path) -> String {
     path.to_str().map_or_else(|| shown(path), str::to_owned)
 }
 
-/// Names of classes as they can be printed.
-pub fn class_names(model: &Model) -> Vec<String> {
+/// Names of classes as they can be printed for people; programs are given the names themselves.
+pub fn shown_classes(model: &Model) -> Vec<String> {
     model.about.classes.iter().map(|name| escaped(name)).collect()
 }
 
@@ -115,7 +165,6 @@ pub fn batch_size(model: &Model) -> Result<usize, Exit> {
         Some(batch) => Ok(batch),
         None if needed(1) <= free => Ok(1),
         None => {
-            let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
             let ([rows, columns], needed, free) = (model.about.side, gib(needed(1)), gib(free));
             Err(Exit::Input(format!(
                 "one image of {rows}x{columns} pixels in this model needs about {needed:.1} GiB of memory and this process \
@@ -125,15 +174,25 @@ pub fn batch_size(model: &Model) -> Result<usize, Exit> {
     }
 }
 
-/// The logits of raw images (n, rows, columns, channels), image by image.
-pub fn outputs(model: &Model, evaluator: &Evaluator<f32>, pixels: Vec<u8>) -> Result<Vec<Vec<f64>>, Exit> {
+/// Bytes in the unit of messages.
+pub fn gib(bytes: u64) -> f64 {
+    bytes as f64 / (1u64 << 30) as f64
+}
+
+/// The logits of raw images (n, rows, columns, channels), image by image, of which so many are evaluated at a time.
+pub fn outputs(
+    model: &Model,
+    evaluator: &Evaluator<f32>,
+    pixels: Vec<u8>,
+    batch: usize,
+) -> Result<Vec<Vec<f64>>, Exit> {
     let about = &model.about;
     let ([height, width], channels) = (about.side, about.mean.len());
     let n = pixels.len() / (height * width * channels);
     let images = Images { n, height, width, channels, pixels: Pixels::Memory(pixels), labels: vec![0; n] };
     let norm = Norm::new(&about.mean, &about.std);
     let mut all = Vec::with_capacity(n);
-    for batch in eval_batches(&images, 0..n, batch_size(model)?, &norm) {
+    for batch in eval_batches(&images, 0..n, batch, &norm) {
         let batch = batch?;
         let outputs = evaluator.outputs(&batch.images, batch.n, about.side);
         all.extend(outputs.chunks(about.classes.len()).map(<[f64]>::to_vec));

@@ -15,19 +15,22 @@ use serde_json::json;
 
 use crate::conduct::{engine, one_of, set_threads};
 use crate::exit::{Exit, out};
-use crate::model_file::{self, ModelFile, check_parent, is_same, outputs, path_text};
+use crate::model_file::{self, Exported, ModelFile, batch_size, check_parent, is_same, outputs, path_text};
 
 /// A trained network for other programs: ONNX, PyTorch, or safetensors
 ///
-/// The program reads back what it has made and compares its logits with those of
-/// the model; only then there is a file.
+/// The program reads back what it has made; only if that is right there is a file.
 ///
 ///   onnx         one file for any runtime of ONNX: input `image` (batch,
 ///                channels, rows, columns), output `logits`; names of the classes,
-///                mean and deviation are in its metadata
+///                mean and deviation are in its metadata. It is carried out, and
+///                its logits are compared with those of the model
+///   safetensors  the weights under the names that PyTorch gives them. They have to
+///                give the logits of the model to the bit, and the metadata have
+///                to say what the model says
 ///   pytorch      a directory with model.py, which needs PyTorch alone, and
-///                weights.safetensors
-///   safetensors  the weights under the names that PyTorch gives them
+///                weights.safetensors, which is checked like safetensors;
+///                model.py is not carried out
 ///
 /// Examples:
 ///   rdarts export runs/my-training --to onnx --pixels
@@ -87,13 +90,14 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     });
     check_place(&path, &file, &args)?;
     let model = &file.model;
+    let batch = batch_size(model)?;
     let tensors: BTreeMap<String, Tensor> = model
         .tensors()
         .into_iter()
         .map(|(name, tensor)| (name, Tensor { shape: tensor.shape, values: tensor.values }))
         .collect();
     let trained = trained(model, &tensors);
-    let trial = Trial::new(model, &engine)?;
+    let trial = Trial::new(model, &engine, batch)?;
     let (files, checked) = match args.to.as_str() {
         "onnx" => {
             let bytes = onnx(&trained, OnnxOptions { normalise: args.pixels, fold: true }).map_err(Exit::input)?;
@@ -141,11 +145,12 @@ fn check_place(path: &Path, file: &ModelFile, args: &Args) -> Result<(), Exit> {
             return Err(Exit::Input(format!("{} is a file, but what is for PyTorch is a directory", shown(path))));
         }
         "pytorch" => vec![path.join(PAGE), path.join(WEIGHTS)],
-        _ if path.is_dir() => {
-            return Err(Exit::Input(format!("{} is a directory: name a file in it with --out", shown(path))));
-        }
         _ => vec![path.to_owned()],
     };
+    if let Some(dir) = files.iter().find(|path| path.is_dir()) {
+        let advice = if args.to == "pytorch" { "name another place" } else { "name a file in it" };
+        return Err(Exit::Input(format!("{} is a directory: {advice} with --out", shown(dir))));
+    }
     check_parent(path)?;
     if let Some(own) = files.iter().find(|path| is_same(path, &file.path)) {
         return Err(Exit::Input(format!("{} is the model itself: name another place with --out", shown(own))));
@@ -177,6 +182,8 @@ fn trained<'a>(model: &'a Model, tensors: &'a BTreeMap<String, Tensor>) -> Train
 struct Trial<'a> {
     model: &'a Model,
     n: usize,
+    /// How many of them are computed at a time.
+    batch: usize,
     /// (n, rows, columns, channels).
     pixels: Vec<u8>,
     logits: Vec<f64>,
@@ -187,16 +194,16 @@ const TOLERANCE: f64 = 1e-4;
 
 impl<'a> Trial<'a> {
     /// A black and a white image, and some of every value.
-    fn new(model: &'a Model, engine: &Engine) -> Result<Self, Exit> {
+    fn new(model: &'a Model, engine: &Engine, batch: usize) -> Result<Self, Exit> {
         let [rows, columns] = model.about.side;
         let size = rows * columns * model.about.mean.len();
         let n = 6;
         let mut stream = Stream::new(1, "export", 0);
         let drawn = (2 * size..n * size).map(|_| stream.below(256) as u8);
         let pixels: Vec<u8> = [vec![0; size], vec![255; size]].concat().into_iter().chain(drawn).collect();
-        let logits = outputs(model, &model.evaluator(engine), pixels.clone())?.concat();
+        let logits = outputs(model, &model.evaluator(engine), pixels.clone(), batch)?.concat();
         match logits.iter().all(|z| z.is_finite()) {
-            true => Ok(Self { model, n, pixels, logits }),
+            true => Ok(Self { model, n, batch, pixels, logits }),
             false => Err(Exit::Failed("the logits of the model are no finite numbers, so it is of no use".into())),
         }
     }
@@ -216,7 +223,7 @@ impl<'a> Trial<'a> {
         }
         let differs =
             |why: String| Exit::Failed(format!("the ONNX file is not as good as the model, so it was not kept: {why}"));
-        let found = run_onnx(bytes, &images, [self.n, c, h, w]).map_err(differs)?;
+        let found = run_onnx(bytes, &images, [self.n, c, h, w], self.batch).map_err(differs)?;
         let scale = self.logits.iter().fold(1.0f64, |m, z| m.max(z.abs()));
         let largest = self.largest_difference(found.into_iter().map(f64::from)).map_err(differs)?;
         match largest <= TOLERANCE * scale {
@@ -227,13 +234,16 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// That of the weights as they are read back, which have to give the same bits.
+    /// That of the weights as they are read back, which have to give the same bits; the metadata have to be right too.
     fn compare_weights(&self, bytes: &[u8], engine: &Engine) -> Result<f64, Exit> {
         let differs =
             |why: String| Exit::Failed(format!("the weights are not those of the model, so they were not kept: {why}"));
         let read = read_tensors(bytes).and_then(|tensors| Model::from_tensors(self.model.about.clone(), &tensors));
         let model = read.map_err(differs)?;
-        let found = outputs(&model, &model.evaluator(engine), self.pixels.clone())?.concat();
+        if Exported::of(bytes) != Exported::wanted(&self.model.about) {
+            return Err(differs("the metadata say something else of the network".into()));
+        }
+        let found = outputs(&model, &model.evaluator(engine), self.pixels.clone(), self.batch)?.concat();
         match self.largest_difference(found.into_iter()).map_err(differs)? {
             0.0 => Ok(0.0),
             largest => Err(differs(format!("logits differ by up to {largest:.1e}"))),
@@ -255,25 +265,59 @@ fn write_all(files: &[(PathBuf, Vec<u8>)], dir: Option<&PathBuf>) -> Result<(), 
     let Some(dir) = dir else {
         return Ok(files.iter().try_for_each(|(path, bytes)| write_file(path, bytes))?);
     };
-    let is_new = !dir.exists();
     let cannot = |e: std::io::Error| Exit::Failed(format!("cannot make the directory {}: {e}", shown(dir)));
+    let is_new = !dir.exists();
     if is_new {
         std::fs::create_dir(dir).map_err(cannot)?;
     }
-    // Under other names first, so that none is replaced unless all are there.
-    let unfinished = |path: &Path| path.with_extension("unfinished");
-    let written = || -> Result<(), Exit> {
-        files.iter().try_for_each(|(path, bytes)| write_file(&unfinished(path), bytes))?;
-        let rename = |(path, _): &(PathBuf, Vec<u8>)| std::fs::rename(unfinished(path), path);
-        files.iter().try_for_each(rename).map_err(cannot)
-    };
-    written().inspect_err(|_| {
-        files.iter().for_each(|(path, _)| drop(std::fs::remove_file(unfinished(path))));
+    let written = new_dir(dir).map_err(cannot).and_then(|aside| {
+        let written = place(files, &aside);
+        drop(std::fs::remove_dir_all(aside));
+        written
+    });
+    written.inspect_err(|_| {
         if is_new {
             // Only if nothing is in it.
             drop(std::fs::remove_dir(dir));
         }
     })
+}
+
+/// A directory in `dir` that was not there.
+fn new_dir(dir: &Path) -> std::io::Result<PathBuf> {
+    let names = (0u32..).map(|i| dir.join(format!(".unfinished-{i}")));
+    for path in names {
+        match std::fs::create_dir(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+            made => return made.map(|()| path),
+        }
+    }
+    Err(std::io::ErrorKind::AlreadyExists.into())
+}
+
+/// Writes files in the directory `aside` and moves them where they belong when all are whole; when one cannot be moved,
+/// all that was there before is there again.
+fn place(files: &[(PathBuf, Vec<u8>)], aside: &Path) -> Result<(), Exit> {
+    let new = |path: &Path| aside.join(path.file_name().unwrap_or_default());
+    let old = |i: usize| aside.join(format!("old-{i}"));
+    for (path, bytes) in files {
+        write_file(&new(path), bytes)?;
+    }
+    for (i, (path, _)) in files.iter().enumerate() {
+        let keep = if path.exists() { std::fs::rename(path, old(i)) } else { Ok(()) };
+        if let Err(e) = keep.and_then(|()| std::fs::rename(new(path), path)) {
+            for (j, (path, _)) in files[..=i].iter().enumerate() {
+                // Nothing more can be done where this fails too.
+                if old(j).exists() {
+                    drop(std::fs::rename(old(j), path));
+                } else if j < i {
+                    drop(std::fs::remove_file(path));
+                }
+            }
+            return Err(Exit::Failed(format!("cannot put {} in its place: {e}", shown(path))));
+        }
+    }
+    Ok(())
 }
 
 /// The account for people.
@@ -284,12 +328,22 @@ fn tell(model: &Model, path: &Path, args: &Args, bytes: usize, trial: &Trial, ch
         0..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
         _ => format!("{:.1} MB", bytes as f64 / 1e6),
     };
-    let differ = match checked {
-        0.0 => "to the bit".to_string(),
-        _ => format!("they differ by at most {checked:.1e}"),
-    };
     out!("{} ({size})", shown(path));
-    out!("Read back, it gives the logits of the model for {} images: {differ}.", trial.n);
+    match args.to.as_str() {
+        "onnx" => {
+            let n = trial.n;
+            out!("Read back and carried out, it gives the logits of the model for {n} images up to {checked:.1e}.");
+        }
+        form => {
+            let n = trial.n;
+            out!(
+                "Read back, its weights give the logits of the model for {n} images to the bit; its metadata are right."
+            );
+            if form == "pytorch" {
+                out!("{PAGE} itself was not carried out, which needs PyTorch.");
+            }
+        }
+    }
     let list = |values: &[f32]| values.iter().map(f32::to_string).collect::<Vec<_>>().join(", ");
     let normalised = || {
         let (mean, std) = (list(&about.mean), list(&about.std));
@@ -311,5 +365,28 @@ fn tell(model: &Model, path: &Path, args: &Args, bytes: usize, trial: &Trial, ch
             out!("The tensors have the names of NetworkCIFAR of the DARTS code.");
             out!("Images are floats (batch, {c}, {rows}, {columns}), {}", normalised());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_placed_all_or_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let tmp = dir.path();
+        let aside = new_dir(tmp).unwrap();
+        let other = new_dir(tmp).unwrap();
+        assert_ne!(aside, other);
+        let file = |name: &str, text: &str| (tmp.join(name), text.as_bytes().to_vec());
+        std::fs::write(tmp.join("a"), "old").unwrap();
+        let read = |name: &str| std::fs::read_to_string(tmp.join(name)).ok();
+        let files = [file("a", "new"), file("b", "new"), file("none/c", "new")];
+        let error = place(&files, &aside).unwrap_err().to_string();
+        assert!(error.starts_with("cannot put ") && error.contains("none/c in its place: "), "{error}");
+        assert_eq!((read("a").as_deref(), read("b")), (Some("old"), None));
+        place(&files[..2], &other).unwrap();
+        assert_eq!((read("a").as_deref(), read("b").as_deref()), (Some("new"), Some("new")));
     }
 }

@@ -1,23 +1,25 @@
 //! `rdarts import`: checkpoints of the published PyTorch code, and genotypes as people keep them.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use rdarts::data::{DataError, FOLDER, Options, escaped, open_with, outline, shown};
+use rdarts::data::{DataError, FOLDER, Options, available_memory, escaped, open_with, outline, shown};
 use rdarts::export::Tensor;
 use rdarts::export::import::{Evaluation, Imported, Supernet, describe, read};
 use rdarts::run::{for_shell, write_file};
 use rdarts::search::open_space;
 use rdarts::space::{CellType, Genotype, Space, derive};
 use rdarts::train::Model;
-use rdarts::train::model::{About, FORMAT, NamedTensor, read_metadata, read_tensors};
+use rdarts::train::model::{About, FORMAT, NamedTensor, read_tensors};
 use serde_json::json;
 
 use crate::conduct::{count, one_of};
 use crate::exit::{Exit, out, say, whole};
-use crate::genotypes::genotype;
-use crate::model_file::{check_parent, in_words, is_same, path_text};
+use crate::genotypes::{genotype, named_in, of_text};
+use crate::model_file::{Exported, check_parent, gib, in_words, is_same, path_text};
 use crate::progress::Reading;
 use crate::verbs::data::{resolve, shown_name};
 
@@ -25,7 +27,9 @@ use crate::verbs::data::{resolve, shown_name};
 ///
 /// Read are the files of the code of DARTS, RobustDARTS and SmoothDARTS
 /// (weights.pt and checkpoints), safetensors that rdarts has exported, and
-/// genotypes as text in any form: logs, Python, JSON.
+/// genotypes as text in any form: Python, JSON, the log of a search, of which
+/// the last genotype is taken. One of several that have names, as in
+/// genotypes.py, is FILE:NAME, also behind --genotype.
 ///
 ///   an evaluation network   with its genotype it becomes a model file, which
 ///                           `predict`, `test` and `export` take
@@ -38,12 +42,13 @@ use crate::verbs::data::{resolve, shown_name};
 ///   rdarts import gray.pt --genotype found.txt --classes cat,dog --mean 0.5 --std 0.2
 ///   rdarts import checkpoint.pt --space s3
 ///   rdarts import log.txt
+///   rdarts import genotypes.py:PCDARTS
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
     /// Checkpoint, safetensors or text
     file: PathBuf,
-    /// Cells of the network: a name such as DARTS_V2, a file, a run directory, or the notation itself
+    /// Cells of the network: a name such as DARTS_V2, a file such as a log, FILE:NAME, a run directory, or the notation
     #[arg(long)]
     genotype: Option<String>,
     /// Model file to write, or file of the genotype [default: FILE's name with .safetensors; genotypes are printed]
@@ -78,25 +83,35 @@ pub struct Args {
 }
 
 /// Runs the verb.
-pub fn run(args: Args) -> Result<ExitCode, Exit> {
-    let bytes = std::fs::read(&args.file).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => Exit::Input(format!("there is no file {}", shown(&args.file))),
-        _ => Exit::Input(format!("cannot read {}: {e}", shown(&args.file))),
-    })?;
-    if is_text(&bytes) {
-        let genotype = Genotype::read(&bytes, &shown(&args.file)).map_err(Exit::input)?;
-        only_genotype(&args, "is text, from which a genotype is read")?;
-        return tell_genotype(&args, &genotype, None);
+pub fn run(mut args: Args) -> Result<ExitCode, Exit> {
+    let (path, name) = named_in(&args.file);
+    args.file = path;
+    let opened = Opened::new(&args.file)?;
+    if let (Some(name), true) = (&name, opened.kind != Kind::Text) {
+        let file = shown(&args.file);
+        return Err(Exit::Input(format!(
+            "{file} is no text, so there is no genotype called `{}` in it",
+            escaped(name)
+        )));
     }
-    let (tensors, exported) = match is_safetensors(&bytes) {
-        true => {
-            let of_file = |e: String| Exit::Input(format!("{}: {e}", shown(&args.file)));
-            let tensors = read_tensors(&bytes).map_err(of_file)?;
+    let (tensors, exported) = match opened.kind {
+        Kind::Text => {
+            let genotype = of_text(&opened.contents()?, &shown(&args.file), name.as_deref())?;
+            only_genotype(&args, "is text, from which a genotype is read")?;
+            return tell_genotype(&args, &genotype, None);
+        }
+        Kind::Safetensors => {
+            let bytes = opened.contents()?;
+            let tensors = read_tensors(&bytes).map_err(|e| Exit::Input(format!("{}: {e}", shown(&args.file))))?;
             let tensors =
                 tensors.into_iter().map(|(name, t)| (name, Tensor { shape: t.shape, values: t.values })).collect();
             (tensors, Exported::of(&bytes))
         }
-        false => (read(&args.file).map_err(Exit::input)?, Exported::default()),
+        Kind::Checkpoint => {
+            // The model and its file are made of them while they are there.
+            let free = available_memory().map(|free| free / 3);
+            (read(&args.file, free).map_err(Exit::input)?, Exported::default())
+        }
     };
     match describe(&tensors).map_err(|e| Exit::Input(format!("{}: {e}", shown(&args.file))))? {
         Imported::Search(found) => {
@@ -108,14 +123,64 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     }
 }
 
-/// Whether a file is text: a genotype, by itself or in a log.
-fn is_text(bytes: &[u8]) -> bool {
-    std::str::from_utf8(bytes).is_ok_and(|text| !text.contains('\0')) && !is_safetensors(bytes)
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A genotype, by itself or in a log.
+    Text,
+    Safetensors,
+    Checkpoint,
 }
 
-fn is_safetensors(bytes: &[u8]) -> bool {
-    let length = bytes.first_chunk().map(|length| u64::from_le_bytes(*length));
-    length.is_some_and(|length| length < bytes.len() as u64) && bytes.get(8) == Some(&b'{')
+/// A file of which only the beginning has been read: a checkpoint may be larger than the memory.
+struct Opened {
+    file: File,
+    path: PathBuf,
+    head: Vec<u8>,
+    kind: Kind,
+}
+
+/// Bytes by which a file is told.
+const HEAD: u64 = 1 << 16;
+
+impl Opened {
+    fn new(path: &Path) -> Result<Self, Exit> {
+        let cannot = |e: std::io::Error| match e.kind() {
+            std::io::ErrorKind::NotFound => Exit::Input(format!("there is no file {}", shown(path))),
+            _ => Exit::Input(format!("cannot read {}: {e}", shown(path))),
+        };
+        let mut head = Vec::new();
+        let mut file = File::open(path).map_err(cannot)?;
+        Read::take(&mut file, HEAD).read_to_end(&mut head).map_err(cannot)?;
+        let about = file.metadata().map_err(cannot)?;
+        let is_inside = |length: u64| length < about.len() || !about.is_file();
+        let header = head.first_chunk().map(|length| u64::from_le_bytes(*length));
+        // The last letter may be cut.
+        let is_text = std::str::from_utf8(&head).map_or_else(|e| e.error_len().is_none(), |_| true);
+        let kind = match head.get(8) == Some(&b'{') && header.is_some_and(is_inside) {
+            true => Kind::Safetensors,
+            false if is_text && !head.contains(&0) => Kind::Text,
+            false => Kind::Checkpoint,
+        };
+        Ok(Self { file, path: path.to_owned(), head, kind })
+    }
+
+    /// All bytes, if there is memory for them and as much again, for what is made of them.
+    fn contents(mut self) -> Result<Vec<u8>, Exit> {
+        let cannot = |e: std::io::Error| Exit::Input(format!("cannot read {}: {e}", shown(&self.path)));
+        let n = self.file.metadata().map_err(cannot)?.len();
+        if let Some(free) = available_memory().filter(|free| n.saturating_mul(2) > *free) {
+            return Err(Exit::Input(format!(
+                "{} has {:.1} GiB, and reading it takes twice as much memory, but this process has {:.1} GiB free",
+                shown(&self.path),
+                gib(n),
+                gib(free)
+            )));
+        }
+        let mut bytes = std::mem::take(&mut self.head);
+        self.file.read_to_end(&mut bytes).map_err(cannot)?;
+        Ok(bytes)
+    }
 }
 
 /// Refuses what only a model can be given.
@@ -188,7 +253,7 @@ fn genotype_of_search(
     let [Some(normal), Some(reduce)] = alphas else {
         return Err(Exit::Input(format!(
             "{file} has the weights of a supernet of {}, but not its alphas (alphas_normal, alphas_reduce), which say \
-             what was found: the log of the search has its genotype, and `rdarts import` reads that too",
+             what was found: the log of the search has them as genotypes, and `rdarts import log.txt` takes the last",
             count(found.cells, "cell")
         )));
     };
@@ -201,6 +266,14 @@ fn genotype_of_search(
             normal.shape, reduce.shape
         )));
     };
+    for (name, alphas) in [("alphas_normal", normal), ("alphas_reduce", reduce)] {
+        if let Some(value) = alphas.values.iter().find(|value| !value.is_finite()) {
+            return Err(Exit::Input(format!(
+                "{file} has the value {value} in its tensor `{name}`, but alphas are finite numbers: the search has \
+                 diverged, and no genotype follows from it"
+            )));
+        }
+    }
     let widest = |space: &Space| CellType::ALL.iter().flat_map(|cell| space.cell(*cell)).map(Vec::len).max();
     let fits = |space: &Space| space.n_edges() == edges && widest(space) == Some(ops);
     let space = match &args.space {
@@ -247,29 +320,6 @@ fn genotype_of_search(
     Ok((genotype, space))
 }
 
-/// What an export of this program says of its network.
-#[derive(Default)]
-struct Exported {
-    genotype: Option<Genotype>,
-    classes: Option<Vec<String>>,
-    mean: Option<Vec<f32>>,
-    std: Option<Vec<f32>>,
-    side: Option<[usize; 2]>,
-}
-
-impl Exported {
-    fn of(bytes: &[u8]) -> Self {
-        let text = |key| read_metadata(bytes, key).unwrap_or_default();
-        Self {
-            genotype: text("genotype").parse().ok(),
-            classes: serde_json::from_str(&text("classes")).ok(),
-            mean: serde_json::from_str(&text("mean")).ok(),
-            std: serde_json::from_str(&text("std")).ok(),
-            side: serde_json::from_str(&text("side")).ok(),
-        }
-    }
-}
-
 /// What a data set tells of the network that was trained on it.
 #[derive(Default)]
 struct OfData {
@@ -280,7 +330,7 @@ struct OfData {
 }
 
 impl OfData {
-    fn of(args: &Args, found: &Evaluation) -> Result<Self, Exit> {
+    fn of(args: &Args, found: &Evaluation, exported: &Exported) -> Result<Self, Exit> {
         let Some(data) = &args.data else { return Ok(Self::default()) };
         let (name, dir) = resolve(data, args.data_dir.clone())?;
         let called = shown_name(name, dir.as_deref());
@@ -297,7 +347,8 @@ impl OfData {
         }
         let published = rdarts::data::catalog().iter().find(|entry| entry.name == name);
         let published = published.and_then(|entry| entry.published).map(|(mean, std)| (mean.to_vec(), std.to_vec()));
-        let size = args.side.map_or(0, |side| side as usize);
+        let of_export = exported.side.filter(|[rows, columns]| rows == columns).map_or(0, |[rows, _]| rows);
+        let size = args.side.map_or(of_export, |side| side as usize);
         let reading = Reading::new(args.json);
         let usual = Options { watch: &reading, ..Options::USUAL };
         let options = if name == FOLDER { Options { size, channels: found.c_image, ..usual } } else { usual };
@@ -325,6 +376,29 @@ impl OfData {
     }
 }
 
+impl OfData {
+    /// Says what an export tells otherwise than its data set, where nothing is given for it: the export is right.
+    fn tell_differences(&self, args: &Args, exported: &Exported) {
+        let differ = |a: &Option<Vec<String>>, b: &Option<Vec<String>>| matches!((a, b), (Some(a), Some(b)) if a != b);
+        let normalised = exported.mean.as_ref().zip(exported.std.as_ref());
+        let other = |(mean, std): (&Vec<f32>, &Vec<f32>)| {
+            self.normalisation.as_ref().is_some_and(|(of_data, its_std)| (of_data, its_std) != (mean, std))
+        };
+        let rows = [
+            (
+                "other names of the classes",
+                "--classes",
+                args.classes.is_none() && differ(&self.classes, &exported.classes),
+            ),
+            ("another mean and deviation", "--mean and --std", args.mean.is_none() && normalised.is_some_and(other)),
+        ];
+        let (file, data) = (shown(&args.file), args.data.as_deref().map(escaped).unwrap_or_default());
+        for (what, flag, _) in rows.iter().filter(|(.., differs)| *differs) {
+            say!("note: {file} has {what} than {data}: those of the file are kept; {flag} would change them");
+        }
+    }
+}
+
 /// The published code trains on images of this side.
 const SIDE: usize = 32;
 
@@ -346,7 +420,7 @@ fn model(
         PathBuf::from(format!("{}.safetensors", stem.to_string_lossy()))
     });
     check_place(args, &path)?;
-    let genotype = match (&args.genotype, exported.genotype) {
+    let genotype = match (&args.genotype, exported.genotype.clone()) {
         (Some(text), _) => genotype(text, "--genotype")?,
         (None, Some(genotype)) => genotype,
         (None, None) => {
@@ -360,9 +434,11 @@ fn model(
         }
     };
     found.fits(&genotype, &tensors).map_err(|e| Exit::Input(format!("{file}: {e}")))?;
-    let of_data = OfData::of(args, found)?;
+    let of_data = OfData::of(args, found, &exported)?;
+    of_data.tell_differences(args, &exported);
+    // What the user says goes before what the file says, and that before what is known of a data set.
     let given = args.mean.clone().zip(args.std.clone());
-    let (mean, std) = given.or(of_data.normalisation).or(exported.mean.zip(exported.std)).ok_or_else(|| {
+    let (mean, std) = given.or(exported.mean.zip(exported.std)).or(of_data.normalisation).ok_or_else(|| {
         Exit::Input(format!(
             "{file} does not say how its images were normalised: name the data set with --data (cifar10 has the published \
              mean and deviation), or give --mean and --std"
@@ -378,15 +454,15 @@ fn model(
             )));
         }
     }
-    let side = args.side.map(|side| side as usize).or(of_data.side);
+    let side = args.side.map(|side| [side as usize; 2]).or(exported.side).or(of_data.side.map(|side| [side; 2]));
     let about = About {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").into(),
         genotype,
         cells: found.cells,
         channels: found.channels,
-        classes: class_names(args, found.classes, of_data.classes.or(exported.classes))?,
-        side: side.map(|side| [side; 2]).or(exported.side).unwrap_or([SIDE; 2]),
+        classes: class_names(args, found.classes, exported.classes.or(of_data.classes))?,
+        side: side.unwrap_or([SIDE; 2]),
         mean,
         std,
         data: of_data.name,

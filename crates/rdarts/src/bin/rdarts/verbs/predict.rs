@@ -2,24 +2,25 @@
 //!
 //! A picture is read as the images of a folder are, so that one of the training gives the values that the training saw.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rayon::prelude::*;
-use rdarts::data::{DataError, Picture, Shape, pictures, read_picture, shown};
+use rdarts::data::{DataError, Picture, Shape, escaped, pictures, read_picture, shown};
 use serde_json::{Value, json};
 
 use crate::conduct::{count, engine, set_threads};
 use crate::exit::{Exit, out, say, whole};
-use crate::model_file::{self, ModelFile, batch_size, class_names, outputs, path_text, ranked};
+use crate::model_file::{self, ModelFile, batch_size, outputs, path_text, ranked};
 
 /// The classes of pictures, by a trained network
 ///
 /// Pictures are PNG, JPEG or WebP of any size; each is cut to the square in its
 /// middle and made as large as the images of the training, in colour or gray as
 /// these. Of a directory all pictures are taken, at any depth, in the order of
-/// their paths. One that cannot be read is told, the others are predicted, and
-/// the exit code is 2.
+/// their paths. One that cannot be read, or for which the model gives no finite
+/// numbers, is told, the others are predicted, and the exit code is 2.
 ///
 /// Examples:
 ///   rdarts predict runs/my-training cat.jpg dog.png
@@ -57,15 +58,19 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let mut failed = Vec::new();
     let paths = listed(&args.pictures, &mut failed)?;
     let n = paths.len() + failed.len();
-    let mut shown = Shown::new(&args, class_names(model), &paths);
+    let mut shown = Shown::new(&args, &model.about.classes, &paths);
     let evaluator = model.evaluator(&engine);
-    for paths in paths.chunks(batch_size(model)?) {
+    let batch = batch_size(model)?;
+    for paths in paths.chunks(batch) {
         let read: Vec<Result<Picture, DataError>> = paths.par_iter().map(|path| read_picture(path, shape)).collect();
         let pixels = read.iter().flatten().flat_map(|picture| picture.pixels.iter().copied()).collect();
-        let mut logits = outputs(model, &evaluator, pixels)?.into_iter();
+        let mut logits = outputs(model, &evaluator, pixels, batch)?.into_iter();
         for (path, picture) in paths.iter().zip(read) {
-            match picture.map(|picture| (picture, logits.next())) {
-                Ok((picture, logits)) => shown.picture(path, &picture, shape, &logits.unwrap_or_default()),
+            match picture.map(|picture| (picture, logits.next().unwrap_or_default())) {
+                Ok((_, logits)) if !logits.iter().all(|z| z.is_finite()) => {
+                    failed.push(tell(path, &no_class(path)));
+                }
+                Ok((picture, logits)) => shown.picture(path, &picture, shape, &logits),
                 Err(e) => failed.push(tell(path, &e)),
             }
         }
@@ -96,8 +101,13 @@ fn listed(named: &[PathBuf], failed: &mut Vec<(String, String)>) -> Result<Vec<P
     Ok(paths)
 }
 
+/// What is said of a picture for which the logits are no finite numbers.
+fn no_class(path: &Path) -> String {
+    format!("the model gives no finite numbers for {}, so it has no class", shown(path))
+}
+
 /// Says what is wrong with a picture, and keeps it.
-fn tell(path: &Path, problem: &DataError) -> (String, String) {
+fn tell(path: &Path, problem: &impl Display) -> (String, String) {
     say!("{problem}");
     (path_text(path), problem.to_string())
 }
@@ -132,9 +142,9 @@ enum Form {
 }
 
 /// What is printed, as it comes; JSON at the end.
-struct Shown {
+struct Shown<'a> {
     form: Form,
-    classes: Vec<String>,
+    classes: &'a [String],
     top: usize,
     /// Letters of the longest path and of the longest class.
     widths: [usize; 2],
@@ -144,8 +154,8 @@ struct Shown {
     is_begun: bool,
 }
 
-impl Shown {
-    fn new(args: &Args, classes: Vec<String>, paths: &[PathBuf]) -> Self {
+impl<'a> Shown<'a> {
+    fn new(args: &Args, classes: &'a [String], paths: &[PathBuf]) -> Self {
         let form = match (args.csv, args.json) {
             (true, _) => Form::Csv,
             (_, true) => Form::Json,
@@ -155,7 +165,7 @@ impl Shown {
         let longest = |of: &mut dyn Iterator<Item = usize>, least: &str| of.max().unwrap_or(0).max(letters(least));
         let widths = [
             longest(&mut paths.iter().map(|path| letters(&shown(path))), "picture"),
-            longest(&mut classes.iter().map(|class| letters(class)), "2nd class"),
+            longest(&mut classes.iter().map(|class| letters(&escaped(class))), "2nd class"),
         ];
         let top = usize::try_from(args.top).map_or(classes.len(), |top| top.min(classes.len()));
         Self { form, classes, top, widths, n_colour: 0, pictures: Vec::new(), is_begun: false }
@@ -199,7 +209,7 @@ impl Shown {
         let likely = ranked.iter().take(self.top).map(|(k, p)| (&self.classes[*k], *p));
         match self.form {
             Form::Table => {
-                let columns = likely.map(|(class, p)| (class.clone(), format!("{:.1} %", 100.0 * p)));
+                let columns = likely.map(|(class, p)| (escaped(class), format!("{:.1} %", 100.0 * p)));
                 self.row(&shown(path), columns);
             }
             Form::Csv => {

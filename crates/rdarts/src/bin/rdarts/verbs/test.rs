@@ -5,14 +5,14 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
 use rdarts::data::{Dataset, FOLDER, Images, NAMES, Norm, Options, escaped, open_with, outline};
-use rdarts::run::{DataSpec, TrainSpec};
+use rdarts::run::{DataSpec, RobustSpec, RunView, Spec, TrainSpec};
 use rdarts::train::images::{data_dir, data_options};
 use rdarts::train::training::{Assessment, assess};
 use serde_json::json;
 
 use crate::conduct::{engine, one_of, set_threads};
 use crate::exit::{Exit, out, say};
-use crate::model_file::{self, ModelFile, batch_size, class_names, in_words, path_text};
+use crate::model_file::{self, ModelFile, batch_size, in_words, path_text, shown_classes};
 use crate::progress::Reading;
 use crate::verbs::data::{grouped, resolve, shown_name};
 
@@ -63,13 +63,13 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let engine = engine()?;
     set_threads(args.threads)?;
     let file = ModelFile::open(&args.model)?;
-    let spec = file.run.as_ref().and_then(|run| run.spec::<TrainSpec>().ok()).filter(|_| args.data.is_none());
-    let (mut data, called) = images(&file, &args, spec.as_ref().map(|spec| &spec.data.images))?;
+    let own = file.run.as_ref().filter(|_| args.data.is_none()).and_then(of_training);
+    let (mut data, called) = images(&file, &args, own.as_ref().map(|(images, _)| images))?;
     let model = &file.model;
     let order = order_of(&model.about.classes, &data.classes, &called)?;
     let evaluator = model.evaluator(&engine);
     // Only the last bits of the loss depend on it.
-    let batch = if let Some(spec) = &spec { spec.train.batch } else { batch_size(model)? };
+    let batch = if let Some((_, batch)) = own { batch } else { batch_size(model)? };
     let norm = Norm::new(&model.about.mean, &model.about.std);
     let mut total: Option<Assessment> = None;
     for (part, images) in [("train", &mut data.train), ("test", &mut data.test)] {
@@ -91,13 +91,22 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let Some(made) = total else {
         return Err(Exit::Input(format!("{called} has no image in its part `{}`", args.part)));
     };
-    let is_own = spec.is_some() && args.part == "test" && model.about.n_test == Some(made.n);
+    let is_own = own.is_some() && args.part == "test" && model.about.n_test == Some(made.n);
     let reported = model.about.test_accuracy.filter(|_| is_own);
     match args.json {
         true => print_json(&file, &made, &called, &args.part),
         false => print(&file, &made, &called, &args.part, reported),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The images of the training that left a model in a run, and how many it tested at a time; of a portfolio those of the
+/// training of what it chose.
+fn of_training(run: &RunView) -> Option<(DataSpec, usize)> {
+    match run.kind() {
+        RobustSpec::KIND => run.spec::<RobustSpec>().ok().map(|spec| (spec.data.images, spec.train.whole.batch)),
+        _ => run.spec::<TrainSpec>().ok().map(|spec| (spec.data.images, spec.train.batch)),
+    }
 }
 
 /// What a network makes of the images of two parts.
@@ -194,7 +203,7 @@ fn print(file: &ModelFile, made: &Assessment, called: &str, part: &str, reported
     if let Some(reported) = reported.filter(|_| !is_reported) {
         say!("note: the training reported an accuracy of {} at its end", percent(reported));
     }
-    let names = class_names(model);
+    let names = shown_classes(model);
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max("class".len());
     let numbers = names.len().saturating_sub(1).to_string().len();
     out!("");
@@ -219,8 +228,7 @@ fn print(file: &ModelFile, made: &Assessment, called: &str, part: &str, reported
 
 /// The account for programs.
 fn print_json(file: &ModelFile, made: &Assessment, called: &str, part: &str) {
-    let names = class_names(&file.model);
-    let classes: Vec<_> = (names.iter().zip(made.per_class()).zip(&made.confusion))
+    let classes: Vec<_> = (file.model.about.classes.iter().zip(made.per_class()).zip(&made.confusion))
         .map(|((name, accuracy), row)| json!({ "name": name, "n": row.iter().sum::<usize>(), "accuracy": accuracy }))
         .collect();
     out!(
