@@ -209,10 +209,12 @@ impl Model {
     /// # Errors
     /// What is wrong with it, as the end of a sentence.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
-        if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x80\x02") {
-            return Err("it is a checkpoint of PyTorch: `rdarts import` makes a model of it".into());
-        }
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
+        // A model may begin with the bytes of a pickle: they are digits of the length of its header too.
+        let is_of_pytorch = bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x80\x02");
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| match is_of_pytorch {
+            true => "it is a checkpoint of PyTorch: `rdarts import` makes a model of it".to_string(),
+            false => broken(e),
+        })?;
         let about = header
             .metadata()
             .as_ref()
