@@ -18,6 +18,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
+use rdarts_kernels::cell::in_pool;
 use rdarts_kernels::spec::CellNoise;
 
 use crate::calls::Statistics;
@@ -88,7 +89,8 @@ impl<R: Real> Evaluator<R> {
         let inputs = self.inputs.as_ref().expect("there until this is dropped");
         let mut forward = Forward::plain(&self.engine.kernels, &self.net, noise, false);
         forward.statistics.clone_from(&self.statistics);
-        forward.run(images, inputs).0
+        // All cells on one thread of the pool: begun from outside, each of them would wake one up.
+        in_pool(|| forward.run(images, inputs).0)
     }
 
     /// The loss of a batch; its noise is that of the unpruned cells.

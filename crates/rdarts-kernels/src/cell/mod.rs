@@ -106,7 +106,7 @@ impl SavedDot {
 
 /// Runs f on a thread of the pool. The passes follow each other in microseconds: begun from outside, every one of
 /// them would put the caller to sleep and wake it up again (a third of the time on a busy machine, see LOG.md).
-pub(crate) fn in_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+pub fn in_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     rayon::scope(|_| f())
 }
 
