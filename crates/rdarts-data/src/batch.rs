@@ -304,6 +304,18 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_last_batch_of_one_image_joins_the_one_before_it() {
+        for (n, sizes) in [(16, &[5, 5, 6][..]), (17, &[5, 5, 5, 2]), (15, &[5, 5, 5]), (6, &[6]), (1, &[1])] {
+            let loader = Loader::new(dataset(30), 0..n, 5, 1, "train").joined();
+            let batches: Vec<Batch> = loader.epoch(0, 0, None).map(Result::unwrap).collect();
+            assert_eq!(batches.iter().map(|batch| batch.n).collect::<Vec<_>>(), sizes, "{n} images");
+            assert_eq!((loader.n_batches(), n_joined(n, 5)), (sizes.len(), sizes.len()));
+            let last: Vec<Batch> = loader.epoch(0, sizes.len() - 1, None).map(Result::unwrap).collect();
+            assert_eq!(last, batches[sizes.len() - 1..]);
+        }
+    }
+
+    #[test]
     fn epochs_seeds_names_and_steps_differ_and_repeat() {
         let order = |seed, name, epoch| epoch_order(seed, name, epoch, 50);
         let base = order(1, "train", 0);

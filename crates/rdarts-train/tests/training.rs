@@ -4,12 +4,14 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rdarts_data::Batch;
+use rdarts_data::{Batch, Dataset};
 use rdarts_net::{Engine, Evaluator, Targets, training_gradient};
 use rdarts_run::{Event, RunDir, RunView, Spec, TrainEpoch, TrainSpec};
 use rdarts_train::images::as_batch;
 use rdarts_train::training::{Assessment, Learned, Trained, assess};
-use rdarts_train::{Job, KnownSets, Model, Observer, Outcome, Progress, State, TrainError, Training, resume, start};
+use rdarts_train::{
+    Job, KnownSets, Model, Observer, Outcome, Pace, Progress, State, TrainError, Training, pace, resume, start,
+};
 
 const SMALL: &str = r#"
 preset = "train-demo"
@@ -143,6 +145,36 @@ fn a_model_read_from_its_file_is_what_was_reported() {
         let error = Model::from_bytes(&damaged).unwrap_err();
         assert!(error.contains(part), "{error}");
     }
+    // A header whose length begins with the bytes of a pickle: spaces behind it are part of it.
+    let (header, length) = (u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize, 0x1_0280_usize);
+    assert!(header < length && (length as u64).to_le_bytes().starts_with(b"\x80\x02"));
+    let spaces = vec![b' '; length - header];
+    let padded = [&(length as u64).to_le_bytes(), &bytes[8..8 + header], &spaces, &bytes[8 + header..]].concat();
+    assert_eq!(Model::from_bytes(&padded).unwrap().tensors(), model.tensors());
+    let error = Model::from_bytes(b"\x80\x02\x8a\x0a of a checkpoint").unwrap_err();
+    assert!(error.contains("checkpoint of PyTorch"), "{error}");
+}
+
+#[test]
+fn a_training_recognises_its_test_images_and_classes_too() {
+    let training = training(&[]);
+    let of = |change: &dyn Fn(&mut Dataset)| {
+        let mut data = (*training.images.data).clone();
+        change(&mut data);
+        data.fingerprint()
+    };
+    let same = of(&|_| {});
+    assert_eq!(format!("{same:016x}"), training.images.fingerprint);
+    assert_ne!(of(&|data| data.test.labels[0] ^= 1), same);
+    assert_ne!(of(&|data| data.train.labels[0] ^= 1), same);
+    assert_ne!(of(&|data| data.classes.swap(0, 1)), same);
+}
+
+#[test]
+fn a_pace_is_that_of_steps_and_of_measuring() {
+    let training = training(&[]);
+    let Pace { step, measuring } = pace(&training).unwrap();
+    assert!(step > 0.0 && measuring > 0.0, "{step} {measuring}");
 }
 
 fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
