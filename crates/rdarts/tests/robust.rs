@@ -188,27 +188,52 @@ fn hours_are_made_into_a_plan_before_the_first_step() {
 #[test]
 fn killed_at_twenty_moments_a_portfolio_goes_on_to_the_same_bits_and_trains_nothing_twice() {
     let tmp = tempfile::tempdir().unwrap();
+    killed_at_twenty_moments(tmp.path(), &TINY);
+}
+
+#[test]
+fn so_does_one_on_a_folder_of_pictures() {
+    let tmp = tempfile::tempdir().unwrap();
+    for (class, value) in [("bright", 200u8), ("dark", 20), ("middle", 90)] {
+        let dir = tmp.path().join("pictures").join(class);
+        std::fs::create_dir_all(&dir).unwrap();
+        for i in 0..50u32 {
+            let (width, height) = (18 + i % 7, 15 + i % 5);
+            let pixel = |x: u32, y: u32| image::Rgb([value, value ^ (x * i) as u8, (y * 7 + i) as u8]);
+            image::RgbImage::from_fn(width, height, pixel).save(dir.join(format!("{i}.png"))).unwrap();
+        }
+    }
+    let of_folder = TINY.chunks(2).filter(|pair| !pair[1].starts_with("data.limit"));
+    let args: Vec<&str> = of_folder.flatten().chain(&["--data", "pictures"]).copied().collect();
+    killed_at_twenty_moments(tmp.path(), &args);
+}
+
+/// Kills the portfolio of these arguments in all stages and goes on with it, on other threads and jobs.
+fn killed_at_twenty_moments(tmp: &Path, args: &[&str]) {
+    let begun = |name: &str| -> Vec<String> {
+        ["robust", "--out", name].iter().chain(args).map(|arg| arg.to_string()).collect()
+    };
     let begin = Instant::now();
-    assert!(robust(tmp.path(), "whole", &[]).status.success());
+    let out = rdarts(tmp).args(begun("whole")).output().unwrap();
+    assert!(out.status.success(), "{}", text(&out.stderr));
     let whole_time = begin.elapsed();
-    let whole = result(&tmp.path().join("whole"));
+    let whole = result(&tmp.join("whole"));
     for moment in 0..20u32 {
         let name = format!("killed-{moment}");
-        let args: Vec<&str> = ["robust", "--out", &name].iter().chain(&TINY).copied().collect();
-        let mut child = rdarts(tmp.path()).args(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = rdarts(tmp).args(begun(&name)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let part = f64::from(moment) * 0.618_034 % 1.0;
         std::thread::sleep(whole_time.mul_f64(part));
         child.kill().unwrap();
         child.wait().unwrap();
-        let dir = tmp.path().join(&name);
+        let dir = tmp.join(&name);
         let before = done(&dir);
         if !dir.join("spec.toml").exists() {
-            let again = run(tmp.path(), &args);
+            let again = rdarts(tmp).args(begun(&name)).output().unwrap();
             assert!(again.status.success(), "{}", text(&again.stderr));
         } else if !dir.join("DONE").exists() {
             let threads = ["1", "2", "3"][moment as usize % 3];
             let jobs = ["1", "2"][moment as usize % 2];
-            let resumed = run(tmp.path(), &["resume", &name, "--threads", threads, "--jobs", jobs]);
+            let resumed = run(tmp, &["resume", &name, "--threads", threads, "--jobs", jobs]);
             assert!(resumed.status.success(), "moment {moment}: {}", text(&resumed.stderr));
         }
         assert!(result(&dir) == whole, "moment {moment} ({part:.2} of {whole_time:?}) differs");
