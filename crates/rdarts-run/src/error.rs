@@ -22,6 +22,12 @@ pub enum RunError {
         /// What shows it.
         problem: String,
     },
+    /// A new run needs a directory.
+    #[error("`{}` is a file: name a new directory for the run", shown(path))]
+    IsAFile {
+        /// The file.
+        path: PathBuf,
+    },
     /// A new run needs an empty directory.
     #[error("`{}` is not empty (it holds `{}`): name a new directory for the run", shown(path), escaped(found))]
     NotEmpty {

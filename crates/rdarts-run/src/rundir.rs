@@ -219,6 +219,9 @@ impl Reservation {
         if path.as_os_str().is_empty() {
             return Err(RunError::NoName);
         }
+        if path.is_file() {
+            return Err(RunError::IsAFile { path: path.to_path_buf() });
+        }
         refuse_occupied(path)?;
         let mut reservation = Reservation { path: path.to_path_buf(), lock: None, made: Vec::new() };
         reservation.make_directories()?;

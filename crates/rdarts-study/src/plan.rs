@@ -13,6 +13,8 @@ use rdarts_train::{ImageSet, Pace, SplitImages, TrainError, Training, pace};
 pub struct Sizes {
     /// Training images.
     pub n: usize,
+    /// Those of them that the trainings hold out.
+    pub n_valid: usize,
     /// Rows and columns of an image.
     pub side: [usize; 2],
     /// Values of a pixel.
@@ -27,6 +29,7 @@ impl Sizes {
         let train = &images.data.train;
         Self {
             n: images.split.train.len() + images.split.valid.len(),
+            n_valid: images.split.valid.len(),
             side: images.side(),
             channels: train.channels,
             classes: images.data.classes.len(),
@@ -169,7 +172,7 @@ mod tests {
 
     use super::*;
 
-    const SIZES: Sizes = Sizes { n: 6000, side: [28; 2], channels: 1, classes: 10 };
+    const SIZES: Sizes = Sizes { n: 6000, n_valid: 600, side: [28; 2], channels: 1, classes: 10 };
 
     fn demo() -> RobustSpec {
         RobustSpec::resolve(Some("demo"), None, &[], &KnownSets).unwrap()

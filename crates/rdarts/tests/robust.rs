@@ -309,6 +309,17 @@ fn networks_that_cannot_be_trained_are_refused_with_what_would_be_right() {
     let few = "Genotype(normal=[('skip_connect', 0)], normal_concat=[2], reduce=None, reduce_concat=None)";
     let unknown = "Genotype(normal=[('sep_conv_3x4', 0), ('skip_connect', 1)], normal_concat=[2], reduce=None)";
     std::fs::create_dir(tmp.path().join("empty")).unwrap();
+    std::fs::write(tmp.path().join("file"), "").unwrap();
+    for (args, words) in [
+        (&["robust", "empty"][..], "say --data empty if it holds pictures"),
+        (&["search", "empty"], "say --data empty if it holds pictures"),
+        (&["robust", "--out", "file"], "`file` is a file: name a new directory"),
+        (&["import", "empty"], "empty is a directory: name the checkpoint"),
+    ] {
+        let out = run(tmp.path(), args);
+        let said = text(&out.stderr);
+        assert!(out.status.code() == Some(2) && said.contains(words), "{args:?}: {said}");
+    }
     for (network, words) in [
         (noise, &["noise"][..]),
         (few, &["two"]),

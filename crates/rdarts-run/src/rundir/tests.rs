@@ -450,7 +450,7 @@ fn create_fails_early_where_nothing_can_be_written() {
     let file = dir.path().join("file");
     std::fs::write(&file, b"x").unwrap();
     let err = RunDir::create(&file, &spec()).unwrap_err().to_string();
-    assert!(err.starts_with(&format!("cannot create the run directory `{}`: ", file.display())), "{err}");
+    assert_eq!(err, format!("`{}` is a file: name a new directory for the run", file.display()));
     let below = file.join("run");
     let err = RunDir::create(&below, &spec()).unwrap_err().to_string();
     assert!(err.starts_with(&format!("cannot create the run directory `{}`: ", below.display())), "{err}");

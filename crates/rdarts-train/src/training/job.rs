@@ -199,7 +199,7 @@ impl Job for Training {
             train_accuracy: at.count().mean(),
             valid_loss: made.as_ref().map(|made| made.loss),
             valid_accuracy: accuracy,
-            is_best: accuracy.is_none_or(|accuracy| best_of(&at.history).is_none_or(|(_, best)| accuracy > best)),
+            is_best: accuracy.is_none_or(|accuracy| best_of(&at.history).is_none_or(|(_, best)| accuracy >= best)),
         };
         let finite = state.weights.iter().chain(&state.running).all(|v| v.is_finite());
         if !finite || !record.train_loss.is_finite() || record.valid_loss.is_some_and(|loss| !loss.is_finite()) {
@@ -218,7 +218,7 @@ impl Job for Training {
 
     fn judge(&self, state: &State<Learned>) -> Verdict {
         let patience = self.spec.train.patience;
-        let best = best_of(&state.at.history).map(|(epoch, _)| epoch);
+        let best = first_best_of(&state.at.history).map(|(epoch, _)| epoch);
         let waits = |best: &usize| patience > 0 && state.at.epoch - best >= patience;
         match best.filter(waits) {
             Some(epoch) => {
@@ -255,7 +255,9 @@ impl Job for Training {
         let Some(test) = made else { return Ok(None) };
         let is_whole = state.at.epoch + 1 == self.spec.train.epochs;
         let reason = match &state.extra.best {
-            Some(best) if !is_whole => self.rested(best.epoch),
+            Some(best) if !is_whole => {
+                self.rested(first_best_of(&state.at.history).map_or(best.epoch, |(epoch, _)| epoch))
+            }
             Some(_) => format!(
                 "All {} epochs are done; the result is the best on the held-out images.",
                 self.spec.train.epochs
@@ -283,13 +285,25 @@ impl Job for Training {
     }
 }
 
-/// The epoch with the best accuracy so far, the first of equal ones.
+/// The epoch with the best accuracy so far, the last of equal ones: a few held-out images tie often, and later epochs with
+/// their smaller steps have the smaller loss.
 fn best_of(history: &[(usize, Option<f64>)]) -> Option<(usize, f64)> {
-    let known = history.iter().filter_map(|(epoch, accuracy)| Some((*epoch, (*accuracy)?)));
-    known.fold(None, |best, (epoch, accuracy)| match best {
+    known(history).fold(None, |best, (epoch, accuracy)| match best {
+        Some((_, before)) if accuracy < before => best,
+        _ => Some((epoch, accuracy)),
+    })
+}
+
+/// The first of equal ones: no epoch since then has been better.
+fn first_best_of(history: &[(usize, Option<f64>)]) -> Option<(usize, f64)> {
+    known(history).fold(None, |best, (epoch, accuracy)| match best {
         Some((_, before)) if accuracy <= before => best,
         _ => Some((epoch, accuracy)),
     })
+}
+
+fn known(history: &[(usize, Option<f64>)]) -> impl Iterator<Item = (usize, f64)> {
+    history.iter().filter_map(|(epoch, accuracy)| Some((*epoch, (*accuracy)?)))
 }
 
 impl Training {
@@ -345,5 +359,19 @@ impl Training {
              kept, lower weights.lr or tighten weights.clip and start again",
             at.epoch, at.step
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_equal_epochs_the_last_is_kept_and_the_first_is_waited_from() {
+        let history = [(0, Some(0.5)), (1, Some(0.75)), (2, None), (3, Some(0.75)), (4, Some(0.625))];
+        assert_eq!(best_of(&history), Some((3, 0.75)));
+        assert_eq!(first_best_of(&history), Some((1, 0.75)));
+        assert_eq!(best_of(&history[..1]), Some((0, 0.5)));
+        assert_eq!((best_of(&[]), first_best_of(&[(0, None)])), (None, None));
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rdarts::data::{FOLDER, NAMES, Place, entry, escaped, outline, recognise, shape, shown};
-use rdarts::run::{DataSpec, Reservation, RunError, Spec};
+use rdarts::run::{DataSpec, Reservation, RunError, Spec, for_shell};
 use rdarts::train::SplitImages;
 use rdarts::train::images::{data_dir, data_options};
 
@@ -141,6 +141,17 @@ pub fn cache_file(cache: &str) -> Result<String, Exit> {
     }
     let whole = std::path::absolute(cache).map_err(|e| Exit::Input(format!("data.cache: {e}")))?;
     Ok(whole.display().to_string())
+}
+
+/// A directory where a spec file should be.
+pub fn no_spec(path: &Path, verb: &str) -> Exit {
+    let name = for_shell(path);
+    if !path.join("spec.toml").is_file() {
+        return Exit::Input(format!("{name} is a directory, not a spec: say --data {name} if it holds pictures"));
+    }
+    let is_done = path.join("DONE").exists();
+    let go_on = if is_done { String::new() } else { format!("`rdarts resume {name}` goes on with it, ") };
+    Exit::Input(format!("{name} is a run: {go_on}`rdarts {verb} {name}/spec.toml` begins another"))
 }
 
 /// What the images are: their shape, and how many there are of each class.

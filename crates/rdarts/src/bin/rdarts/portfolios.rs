@@ -159,7 +159,13 @@ fn tell(portfolio: &Portfolio, path: &Path, report: &Report) {
     out!("{}", report.chosen.reason);
     out!("{}", finished.genotype);
     out!("");
-    out!("Trained for up to {}, tested on {} images:", count(spec.train.whole.epochs, "epoch"), report.test.n_test);
+    out!(
+        "Trained for up to {}, each kept as it was in its best epoch on the held-out images (the chosen one in epoch {}), and \
+         tested on {} images:",
+        count(spec.train.whole.epochs, "epoch"),
+        report.test.epoch,
+        report.test.n_test
+    );
     out!("");
     out!("{:<20} {:>10} {:>10} {:>10}", "cell", "weights", "held out", "test");
     let row = |name: &str, n: usize, accuracies: [Option<f64>; 2]| {
@@ -178,6 +184,19 @@ fn tell(portfolio: &Portfolio, path: &Path, report: &Report) {
         report.test.n_test
     );
     out!("The searches have learned their alphas on half of the images, the held-out ones too: compare by the test.");
+    let as_good: Vec<&str> = report
+        .baselines
+        .iter()
+        .filter(|b| b.test_accuracy.is_some_and(|accuracy| accuracy >= finished.test_accuracy))
+        .map(|b| b.name.as_str())
+        .collect();
+    if !as_good.is_empty() {
+        out!(
+            "On these images the search has gained nothing over {}, whose models are in {} too.",
+            as_good.join(" and "),
+            for_shell(&path.join("members"))
+        );
+    }
     let path = for_shell(path);
     out!("");
     out!("Run directory: {path} (model.safetensors is the trained network, genotype.txt its cell;");
@@ -185,8 +204,10 @@ fn tell(portfolio: &Portfolio, path: &Path, report: &Report) {
     out!("Next:");
     out!("  rdarts predict {path} PICTURE...");
     out!("      classes of pictures of yours");
+    out!("  rdarts test {path}");
+    out!("      which classes are taken for which");
     out!("  rdarts export {path} --to onnx");
     out!("      a file for other programs");
     out!("  rdarts train {path} --epochs {}", 5 * spec.train.whole.epochs);
-    out!("      the same cell for longer");
+    out!("      the same cell from new weights, for longer (classes of unequal size: --set train.class_weights=1)");
 }

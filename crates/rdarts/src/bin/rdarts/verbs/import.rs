@@ -86,6 +86,16 @@ pub struct Args {
 pub fn run(mut args: Args) -> Result<ExitCode, Exit> {
     let (path, name) = named_in(&args.file);
     args.file = path;
+    if args.file.is_dir() {
+        let weights = args.file.join("weights.safetensors");
+        if !weights.is_file() {
+            let file = shown(&args.file);
+            return Err(Exit::Input(format!(
+                "{file} is a directory: name the checkpoint or the text with a genotype in it"
+            )));
+        }
+        args.file = weights;
+    }
     let opened = Opened::new(&args.file)?;
     if let (Some(name), true) = (&name, opened.kind != Kind::Text) {
         let file = shown(&args.file);
@@ -102,6 +112,12 @@ pub fn run(mut args: Args) -> Result<ExitCode, Exit> {
         }
         Kind::Safetensors => {
             let bytes = opened.contents()?;
+            if Model::from_bytes(&bytes).is_ok() {
+                let file = for_shell(&args.file);
+                return Err(Exit::Input(format!(
+                    "{file} is a model of rdarts already: `rdarts predict {file} PICTURE...` uses it"
+                )));
+            }
             let tensors = read_tensors(&bytes).map_err(|e| Exit::Input(format!("{}: {e}", shown(&args.file))))?;
             let tensors =
                 tensors.into_iter().map(|(name, t)| (name, Tensor { shape: t.shape, values: t.values })).collect();

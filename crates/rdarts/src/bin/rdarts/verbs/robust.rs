@@ -15,8 +15,8 @@ use rdarts::train::{ImageSet, KnownSets};
 use crate::conduct::{count, engine, jobs, one_of, set_threads};
 use crate::exit::{Exit, say, whole};
 use crate::given::{
-    Flag, cache_file, data, data_directory, data_help, data_name, decide_shape, flag_of, is_within, preset_help, quote,
-    reserve, set,
+    Flag, cache_file, data, data_directory, data_help, data_name, decide_shape, flag_of, is_within, no_spec,
+    preset_help, quote, reserve, set,
 };
 use crate::portfolios::carry_out;
 use crate::progress::{Reading, duration};
@@ -39,6 +39,7 @@ use crate::progress::{Reading, duration};
 ///   rdarts robust --preset paper --data cifar10
 ///       R-DARTS(L2) as published: weeks on a CPU
 ///   rdarts robust --vary seed --values 1,2,3,4
+///   rdarts robust --set search.epochs=10 --set train.epochs=30
 ///
 /// Ctrl-C saves; `rdarts resume` goes on with whatever was under way, to the
 /// same bits. Every search and training is a run of its own in the directory
@@ -68,7 +69,8 @@ pub struct Args {
     /// Seed of everything random (seed)
     #[arg(long, allow_negative_numbers = true, value_parser = |text: &str| whole(text, 0, i64::MAX as u64))]
     seed: Option<u64>,
-    /// Fits the epochs of searches and trainings to so many hours on this machine
+    /// Fits the epochs of searches and trainings to so many hours on this machine; says so and starts all the same where
+    /// even the smallest plan takes longer
     #[arg(long, allow_negative_numbers = true, value_parser = hours)]
     hours: Option<f64>,
     /// Largest number of weights that may be chosen (portfolio.max_params)
@@ -105,6 +107,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let threads = set_threads(args.threads)?;
     let mut overrides = overrides(&args)?;
     let file = match &args.spec {
+        Some(path) if path.is_dir() => return Err(no_spec(path, "robust")),
         Some(path) => Some((shown(path), read_text("spec", path).map_err(SpecError::from)?)),
         None => None,
     };
@@ -262,9 +265,10 @@ fn announce(portfolio: &Portfolio, path: &Path, threads: usize) {
     let [h, w] = sizes.side;
     let [cells, channels] = [spec.train_network.cells, spec.train_network.channels];
     say!(
-        "{} {what} of {h}x{w} pixels in {}; networks of {channels} channels and {cells} cells; {} ({}); run directory {}",
+        "{} {what} of {h}x{w} pixels in {}, of which the trainings hold out {}; networks of {channels} channels and {cells} cells; {} ({}); run directory {}",
         sizes.n,
         count(sizes.classes, "class"),
+        sizes.n_valid,
         count(threads, "thread"),
         portfolio.engine.kernels.isa().name(),
         shown(path),

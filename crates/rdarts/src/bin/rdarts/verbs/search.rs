@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rdarts::data::shown;
-use rdarts::run::{Method, Order, Reservation, SearchSpec, Spec, SpecError, for_shell, read_text};
+use rdarts::run::{Method, Order, Reservation, SearchSpec, Spec, SpecError, read_text};
 use rdarts::search::{Search, open_space};
 use rdarts::space::Space;
 use rdarts::train::{KnownSets, start};
@@ -12,7 +12,7 @@ use rdarts::train::{KnownSets, start};
 use crate::conduct::{conduct, count, engine, one_of, set_threads};
 use crate::exit::{Exit, say, whole};
 use crate::given::{
-    Flag, cache_file, data, data_directory, data_help, data_name, decide_shape, flag_of, images, is_within,
+    Flag, cache_file, data, data_directory, data_help, data_name, decide_shape, flag_of, images, is_within, no_spec,
     preset_help, quote, reserve, set,
 };
 use crate::progress::Reading;
@@ -88,14 +88,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let mut overrides = overrides(&args)?;
     // Read once: it may be a pipe, or change meanwhile.
     let file = match &args.spec {
-        Some(path) if path.join("spec.toml").is_file() => {
-            let is_done = path.join("DONE").exists();
-            let path = for_shell(path);
-            let go_on = if is_done { String::new() } else { format!("`rdarts resume {path}` goes on with it, ") };
-            return Err(Exit::Input(format!(
-                "{path} is a run: {go_on}`rdarts search {path}/spec.toml` begins another"
-            )));
-        }
+        Some(path) if path.is_dir() => return Err(no_spec(path, "search")),
         Some(path) => Some((shown(path), read_text("spec", path).map_err(SpecError::from)?)),
         None => None,
     };
