@@ -85,8 +85,7 @@ impl Search {
     /// the space's file. The contents of both are recorded by themselves.
     pub fn spec_without_places(&self) -> SearchSpec {
         let mut spec = self.spec.clone();
-        spec.data.images.dir.clear();
-        spec.data.images.cache.clear();
+        spec.data.images.clear_places();
         spec.space.name.clone_from(&self.space.name);
         spec
     }

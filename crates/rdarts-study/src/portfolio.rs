@@ -219,8 +219,8 @@ impl Portfolio {
     ) -> Result<Option<Report>, TrainError> {
         // More runs than threads would take more processors than were given.
         let hands = Hands { jobs: hands.jobs.clamp(1, hands.threads.max(1)), ..hands };
-        let path = dir.path().to_path_buf();
-        let study = Study { portfolio: self, hands, audience, stop, path, diverged: Mutex::default() };
+        let view = dir.view().clone();
+        let study = Study { portfolio: self, hands, audience, stop, view, diverged: Mutex::default() };
         study.carry_out(dir)
     }
 
@@ -228,8 +228,7 @@ impl Portfolio {
     fn started(&self) -> RobustStarted {
         let spec = &self.spec;
         let mut placeless = spec.clone();
-        placeless.data.images.dir.clear();
-        placeless.data.images.cache.clear();
+        placeless.data.images.clear_places();
         placeless.space.name.clone_from(&self.space.name);
         RobustStarted {
             format: ROBUST_EVENT_FORMAT,
@@ -259,7 +258,7 @@ struct Study<'a> {
     audience: &'a dyn Audience,
     stop: &'a AtomicBool,
     /// The directory of the portfolio.
-    path: PathBuf,
+    view: RunView,
     /// Runs whose loss grew without bounds, by the names of their directories; the others go on.
     diverged: Mutex<BTreeSet<String>>,
 }
@@ -408,7 +407,7 @@ impl Study<'_> {
 
     /// The directory of one of its runs.
     fn member(&self, name: &str) -> PathBuf {
-        self.path.join("members").join(name)
+        self.view.member_path(name)
     }
 
     /// A run that may diverge without harm to the others.
@@ -452,7 +451,7 @@ impl Study<'_> {
         let search = Search::on(spec, portfolio.space.clone(), self.engine(), &portfolio.images)?;
         let name = format!("search, {}", portfolio.spec.label(member));
         let mut observer = self.audience.begin(&name, search.spec.search.epochs * search.steps_per_epoch());
-        let place = Place { path, study: &self.path, here: &self.here(), stop: self.stop };
+        let place = Place { path, study: self.view.path(), here: &self.here(), stop: self.stop };
         let text = portfolio.space.to_toml();
         let prepare = |dir: &mut RunDir| dir.write_space(&text);
         carry_out(&search, &search.spec, &place, &mut *observer, prepare, &mut |text| {
@@ -463,7 +462,7 @@ impl Study<'_> {
     fn training(&self, name: &str, spec: TrainSpec, path: &Path) -> Result<bool, TrainError> {
         let training = Training::on(spec, self.engine(), &self.portfolio.images)?;
         let mut observer = self.audience.begin(name, training.spec.train.epochs * training.steps_per_epoch());
-        let place = Place { path, study: &self.path, here: &self.here(), stop: self.stop };
+        let place = Place { path, study: self.view.path(), here: &self.here(), stop: self.stop };
         carry_out(&training, &training.spec, &place, &mut *observer, |_| Ok(()), &mut |text| {
             self.audience.say(&format!("{name}: {text}"));
         })

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use rdarts_data::{Dataset, escaped, shown};
 use rdarts_net::{DiscreteSpec, Engine, Evaluator, Network};
-use rdarts_space::{CellType, Genotype, Op};
+use rdarts_space::Genotype;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
@@ -277,7 +277,7 @@ impl About {
     /// Whether a network can be made of it.
     fn check(&self) -> Result<(), String> {
         let bad = |what: String| Err(format!("its header is damaged: {what}"));
-        if CellType::ALL.iter().any(|cell| self.genotype.n_uses(*cell, Op::Noise) > 0) {
+        if self.genotype.has_noise() {
             return bad("its genotype has the operation noise, of which no trained network can be".into());
         }
         if !(1..=1000).contains(&self.cells) || !(1..=4096).contains(&self.channels) {

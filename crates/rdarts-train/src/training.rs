@@ -90,8 +90,7 @@ impl Training {
     /// The spec without what may differ between two machines: the directory and the cache of the data.
     pub fn spec_without_places(&self) -> TrainSpec {
         let mut spec = self.spec.clone();
-        spec.data.images.dir.clear();
-        spec.data.images.cache.clear();
+        spec.data.images.clear_places();
         spec
     }
 

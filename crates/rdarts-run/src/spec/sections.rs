@@ -86,6 +86,12 @@ choice!(
 );
 
 impl DataSpec {
+    /// Forgets what may differ between two machines: the directory and the cache.
+    pub fn clear_places(&mut self) {
+        self.dir.clear();
+        self.cache.clear();
+    }
+
     pub(super) fn check(&self) -> Result<(), Bad> {
         named("data.name", &self.name)?;
         if ![0, 1, 3].contains(&self.channels) {
