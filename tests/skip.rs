@@ -8,7 +8,7 @@ use std::path::Path;
 type Holds = fn() -> bool;
 
 /// Why a test may skip even under RDARTS_NO_SKIP=1, each with whether it holds on this machine.
-const EXEMPT: [(&str, Holds); 3] = [
+const EXEMPT: [(&str, Holds); 4] = [
     // No file is unreadable to root.
     ("running as root", || {
         #[cfg(unix)]
@@ -20,6 +20,8 @@ const EXEMPT: [(&str, Holds); 3] = [
     ("../shared absent", || !Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared").exists()),
     // Python packages that no test can bring along.
     ("RDARTS_PYTHON unset", || std::env::var_os("RDARTS_PYTHON").is_none()),
+    // A graphics card, or a software driver for one.
+    ("RDARTS_TEST_DEVICE unset", || std::env::var_os("RDARTS_TEST_DEVICE").is_none()),
 ];
 
 /// Says that a test skips, and why; panics where that is not allowed. The test returns after it.

@@ -23,6 +23,8 @@ mod norm;
 
 pub mod traffic;
 
+pub mod outline;
+
 pub mod stem;
 
 pub mod head;

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use burn::tensor::{DType, Device};
+use burn::tensor::DType;
 use rayon::prelude::*;
 use rdarts_kernels::backward::{Kept, Pushforward, Want, vjp};
 use rdarts_kernels::cell::{CellInput, CellTangent, Saved, SavedDot, forward, jvp};
@@ -94,7 +94,7 @@ impl StateDot {
 impl<'s> Chain<'s> {
     /// Whether the fused kernels run this network on this engine and type.
     pub fn fits<R: Real>(at: Point<R>) -> bool {
-        R::dtype() == DType::F32 && at.engine.device == Device::flex() && at.net.is_fused()
+        R::dtype() == DType::F32 && at.engine.is_cpu() && at.net.is_fused()
     }
 
     /// The passes of a batch, with the gradient of the weights if `weights`.

@@ -250,8 +250,8 @@ struct Weights<'a, B: Backend> {
     /// Whether batch norms behind weights have scale and shift, and those behind pools are left out.
     is_affine: bool,
     statistics: &'a Statistics,
-    /// Those of the batch so far, or how many of the given ones have been used.
-    seen: Vec<f64>,
+    /// Those of the batch so far, each flat, or how many of the given ones have been used.
+    seen: Vec<F<B>>,
     used: usize,
 }
 
@@ -285,8 +285,11 @@ impl<'a, B: Backend> Weights<'a, B> {
                     let [n, _, h, w] = dims4(&x.x);
                     let count = (n * h * w) as f64;
                     let (mean, _, variance) = moments::<B>(x.x.clone());
-                    self.seen.extend(read::<B>(mean));
-                    self.seen.extend(read::<B>(variance).iter().map(|v| v * count / (count - 1.0).max(1.0)));
+                    let unbiased = B::float_mul_scalar(variance, (count / (count - 1.0).max(1.0)).into());
+                    self.seen.extend([mean, unbiased].map(|t| {
+                        let c = t.shape().num_elements();
+                        B::float_reshape(B::float_detach(t), shape(vec![c]))
+                    }));
                 }
                 batch_norm(x)
             }
@@ -319,8 +322,12 @@ impl<'a, B: Backend> Weights<'a, B> {
 
     fn finish(mut self) {
         assert!(self.list.next().is_none(), "a module uses every weight that it lists");
-        if let Statistics::OfBatch(slot) = self.statistics {
-            slot.put(self.seen);
+        if let Statistics::OfBatch(slot) = self.statistics
+            && slot.is_open()
+        {
+            // Read together: each reading waits for the device.
+            let all = if self.seen.is_empty() { Vec::new() } else { read::<B>(B::float_cat(self.seen, 0)) };
+            slot.put(all);
         }
     }
 }

@@ -262,7 +262,7 @@ pub fn mixed_hvp<R: Real>(at: Point<R>, batch: Batch<R>, v: &[R]) -> Alphas {
     let value = logits.clone().narrow(0, 0, n);
     let loss = batch.targets.loss(&download(value.into_data()));
     let bars = dual_backward(logits, &*loss, &inputs, &p);
-    inputs.recycle::<R>(workspace);
+    inputs.recycle::<R>(&engine);
     let p_bar: Alphas = bars.each().iter().map(|bars| bars[..bars.len() / 2].to_vec()).collect();
     p.jacobian(net, &p_bar)
 }

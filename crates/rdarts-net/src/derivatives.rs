@@ -89,6 +89,9 @@ impl<R: Real> Evaluator<R> {
         let inputs = self.inputs.as_ref().expect("there until this is dropped");
         let mut forward = Forward::plain(&self.engine.kernels, &self.net, noise, false);
         forward.statistics.clone_from(&self.statistics);
+        if !self.engine.is_cpu() {
+            return forward.run(images, inputs).0;
+        }
         // All cells on one thread of the pool: begun from outside, each of them would wake one up.
         in_pool(|| forward.run(images, inputs).0)
     }
@@ -103,7 +106,7 @@ impl<R: Real> Evaluator<R> {
 impl<R: Real> Drop for Evaluator<R> {
     fn drop(&mut self) {
         if let Some(inputs) = self.inputs.take() {
-            inputs.recycle::<R>(self.engine.kernels.workspace());
+            inputs.recycle::<R>(&self.engine);
         }
     }
 }
@@ -263,7 +266,7 @@ fn mixed_gradients<R: Real>(
         false => Alphas::zeros(net),
     };
     let gradient = if tracked.weights() { take_w_bar(net, &inputs, &mut grads, workspace) } else { Vec::new() };
-    inputs.recycle::<R>(workspace);
+    inputs.recycle::<R>(&engine);
     (evaluation, p_bar, gradient)
 }
 

@@ -153,6 +153,6 @@ pub fn training_gradient<R: Real>(
     });
     let mut grads = total.backward();
     let gradient = take_w_bar(net, &inputs, &mut grads, workspace);
-    inputs.recycle::<R>(workspace);
+    inputs.recycle::<R>(&engine);
     TrainingGradient { evaluation, auxiliary_loss, weights: gradient, statistics }
 }

@@ -1,7 +1,13 @@
 //! What computes.
 
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
 use burn::tensor::Device;
 use rdarts_kernels::{Isa, Kernels};
+
+use crate::devices::Gpu;
 
 /// Where tensors live and in which memory they are computed. A clone is the same one; two that were made apart share
 /// nothing.
@@ -11,24 +17,77 @@ pub struct Engine {
     pub device: Device,
     /// Of single precision on the CPU.
     pub kernels: Kernels,
+    /// The graphics card, unless this is the CPU.
+    pub gpu: Option<Arc<Gpu>>,
 }
 
 impl Engine {
-    /// An engine with a workspace of its own.
+    /// The CPU with an instruction set, and a workspace of its own.
     ///
     /// # Panics
     /// If this processor does not have the instruction set.
-    pub fn new(device: Device, isa: Isa) -> Self {
-        Self { device, kernels: Kernels::new(isa) }
+    pub fn cpu_with(isa: Isa) -> Self {
+        Self { device: Device::flex(), kernels: Kernels::new(isa), gpu: None }
     }
 
     /// The CPU with the fastest instruction set that it has.
     pub fn cpu() -> Self {
-        Self::new(Device::flex(), Isa::best())
+        Self::cpu_with(Isa::best())
+    }
+
+    /// A graphics card; the CPU does what is not computed there.
+    ///
+    /// # Errors
+    /// Why the card cannot be used, as its driver says it.
+    #[cfg(feature = "gpu")]
+    pub fn gpu(gpu: &Gpu) -> Result<Self, String> {
+        Ok(Self { device: crate::devices::open(gpu)?, gpu: Some(Arc::new(gpu.clone())), ..Self::cpu() })
+    }
+
+    /// The same device with a workspace of its own.
+    pub fn apart(&self) -> Self {
+        Self { kernels: Kernels::new(self.kernels.isa()), ..self.clone() }
+    }
+
+    /// Whether this is the CPU.
+    pub fn is_cpu(&self) -> bool {
+        self.gpu.is_none()
+    }
+
+    /// `cpu`, or `gpu:0`.
+    pub fn place(&self) -> String {
+        self.gpu.as_ref().map_or_else(|| "cpu".into(), |gpu| format!("gpu:{}", gpu.number))
+    }
+
+    /// Runs work on this engine; a card that was lost meanwhile, or has no memory left, is an error and no panic.
+    ///
+    /// # Errors
+    /// What the framework or the driver says.
+    pub fn guarded<T>(&self, work: impl FnOnce() -> T) -> Result<T, String> {
+        if self.is_cpu() {
+            return Ok(work());
+        }
+        let before = IS_GUARDED.replace(true);
+        let done = catch_unwind(AssertUnwindSafe(work));
+        IS_GUARDED.set(before);
+        done.map_err(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).into()));
+            text.unwrap_or_else(|| "no reason given".into())
+        })
     }
 
     /// The same with a tape.
     pub(crate) fn tracked(&self) -> Self {
-        Self { device: self.device.clone().autodiff(), kernels: self.kernels.clone() }
+        Self { device: self.device.clone().autodiff(), ..self.clone() }
     }
+}
+
+thread_local! {
+    static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic of this thread will become an error of [`Engine::guarded`], so that it need not be told twice.
+pub fn is_guarded() -> bool {
+    IS_GUARDED.get()
 }

@@ -43,6 +43,7 @@ pub mod supernet;
 
 pub mod task;
 
+pub mod devices;
 pub mod engine;
 
 pub mod point;
@@ -52,6 +53,11 @@ pub mod composed;
 pub mod ops;
 
 mod fused;
+
+#[cfg(feature = "gpu")]
+mod card;
+
+pub mod contract;
 
 mod tape;
 
@@ -73,6 +79,7 @@ pub use derivatives::{
     Evaluator, InnerStep, PUBLISHED_RADIUS, alpha_gradient, both_gradients, forward, forward_mixed, unrolled_gradient,
     unrolled_gradient_difference, weight_gradient, weight_gradient_mixed,
 };
+pub use devices::Gpu;
 pub use discrete::{DiscreteSpec, TrainingGradient, training_gradient};
 pub use engine::Engine;
 pub use graph::{CellModule, Module, Network, Node, Parameter, ParameterError, RunningNorm, Source};

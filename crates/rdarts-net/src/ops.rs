@@ -30,7 +30,7 @@ use crate::calls::{AuxiliaryCall, Call, CellCall, CellWant, HeadCall, HeadWant, 
 use crate::composed;
 
 /// The differentiable operations of the supernet.
-#[backend_extension(Flex, Autodiff)]
+#[backend_extension(Flex, Cube: cfg(feature = "gpu"), Autodiff)]
 pub trait SearchOps: Backend {
     /// Convolution 3x3 and affine batch norm: images (n, h, w, c_in) to (n, h, w, c_out).
     fn stem(x: FloatTensor<Self>, w: FloatTensor<Self>, call: StemCall) -> FloatTensor<Self> {

@@ -60,8 +60,12 @@ impl Inputs {
         Self { p: p.collect(), w: w.collect() }
     }
 
-    /// Gives back the memory of the weights, once the tape has let go of them.
-    pub(crate) fn recycle<R: Real>(self, workspace: &Workspace) {
+    /// Gives back the memory of the weights, once the tape has let go of them; that of a card is none of ours.
+    pub(crate) fn recycle<R: Real>(self, engine: &Engine) {
+        let workspace = engine.kernels.workspace();
+        if !engine.is_cpu() {
+            return;
+        }
         for w in self.w {
             let values = w.into_data().try_into_vec::<R>().expect("weights have the type they were made with");
             R::give_back(workspace, values);

@@ -19,6 +19,8 @@ use rdarts_rng::Stream;
 use rdarts_space::{CellType, Genotype, Op, Space, published, uniform};
 use safetensors::{Dtype, SafeTensors};
 
+mod engine;
+
 #[path = "../../../tests/skip.rs"]
 mod skip;
 
@@ -68,9 +70,9 @@ fn the_fused_network_agrees_with_the_composed_one_in_double_precision() {
         let wide = |values: &[f32]| -> Vec<f64> { values.iter().map(|v| f64::from(*v)).collect() };
         let (images64, weights64) = (wide(&images), wide(&weights));
         let double = Batch { images: &images64, side, targets: Targets::Labels(&labels), noise: &noise };
-        let engine = Engine::cpu();
+        let (engine, exact) = (engine::engine::<f32>(), Engine::cpu());
         let got = training_gradient(&net, &engine, &weights, single, 0.4);
-        let expected = training_gradient(&net, &engine, &weights64, double, 0.4);
+        let expected = training_gradient(&net, &exact, &weights64, double, 0.4);
         assert_close(&got.evaluation.outputs, &expected.evaluation.outputs, 1e-4, "logits");
         assert_eq!(got.auxiliary_loss.is_some(), auxiliary);
         assert_close(&got.statistics, &expected.statistics, 1e-4, "statistics");
@@ -83,7 +85,7 @@ fn the_fused_network_agrees_with_the_composed_one_in_double_precision() {
         }
         let [plain, composed] = [
             Evaluator::discrete(&net, &engine, &weights, &expected.statistics).outputs(&images, n, side),
-            Evaluator::discrete(&net, &engine, &weights64, &expected.statistics).outputs(&images64, n, side),
+            Evaluator::discrete(&net, &exact, &weights64, &expected.statistics).outputs(&images64, n, side),
         ];
         assert_close(&plain, &composed, 1e-4, "evaluation");
     }
@@ -149,8 +151,8 @@ impl Pair {
         let of = |values: &[f32]| -> Vec<R> { values.iter().map(|v| R::from_f64(f64::from(*v))).collect() };
         let images: Vec<R> = images.iter().map(|v| R::from_f64(*v)).collect();
         let batch = Batch { images: &images, side: [8, 8], targets: Targets::Labels(&[0, 1, 2]), noise: &[] };
-        let discrete = training_gradient(&self.net, &Engine::cpu(), &of(&self.weights), batch, 0.0);
-        let mixed = forward_mixed(&self.supernet, &Engine::cpu(), &of(&self.all), &self.p, batch);
+        let discrete = training_gradient(&self.net, &engine::engine::<R>(), &of(&self.weights), batch, 0.0);
+        let mixed = forward_mixed(&self.supernet, &engine::engine::<R>(), &of(&self.all), &self.p, batch);
         [discrete.evaluation.outputs, mixed.outputs]
     }
 
@@ -382,7 +384,7 @@ fn compare<R: Real>(file: &Path, tolerance: f64, of_gradients: f64) {
     }
     let labels: Vec<u32> = tensors["y"].0.iter().map(|y| *y as u32).collect();
     let batch = Batch { images: &images, side: [h, w], targets: Targets::Labels(&labels), noise: &[] };
-    let made = training_gradient(&net, &Engine::cpu(), &weights, batch, 0.4);
+    let made = training_gradient(&net, &engine::engine::<R>(), &weights, batch, 0.4);
     assert_close(&made.evaluation.outputs, &tensors["logits_train"].0, tolerance, "logits_train");
     let loss = made.evaluation.loss + 0.4 * made.auxiliary_loss.unwrap();
     assert_close(&[loss], &tensors["loss"].0, tolerance, "loss");
@@ -402,7 +404,7 @@ fn compare<R: Real>(file: &Path, tolerance: f64, of_gradients: f64) {
             assert_close(values, &tensors[&name].0, tolerance, &name);
         }
     }
-    let outputs = Evaluator::discrete(&net, &Engine::cpu(), &weights, &running).outputs(&images, n, [h, w]);
+    let outputs = Evaluator::discrete(&net, &engine::engine::<R>(), &weights, &running).outputs(&images, n, [h, w]);
     assert_close(&outputs, &tensors["logits_eval"].0, tolerance, "logits_eval");
 }
 

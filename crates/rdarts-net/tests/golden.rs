@@ -13,11 +13,13 @@ use std::time::Instant;
 
 use rdarts_kernels::spec::CellNoise;
 use rdarts_net::{
-    AlphaHessian, Alphas, Batch, Engine, InnerStep, Network, Point, Real, SupernetSpec, Targets, alpha_gradient,
+    AlphaHessian, Alphas, Batch, InnerStep, Network, Point, Real, SupernetSpec, Targets, alpha_gradient,
     both_gradients, forward, unrolled_gradient, weight_gradient,
 };
 use rdarts_space::Space;
 use safetensors::{Dtype, SafeTensors};
+
+mod engine;
 
 #[path = "../../../tests/skip.rs"]
 mod skip;
@@ -202,7 +204,8 @@ impl Case {
         let (train_images, side) = self.images::<R>("x_train");
         let (valid_images, _) = self.images::<R>("x_valid");
         let (train_labels, valid_labels) = (self.labels("y_train"), self.labels("y_valid"));
-        let at = Point { net: &net, engine: &Engine::cpu(), weights: &weights, alphas: &alphas };
+        let engine = engine::engine::<R>();
+        let at = Point { net: &net, engine: &engine, weights: &weights, alphas: &alphas };
         let noise = self.noise();
         let train = Batch { images: &train_images, side, targets: Targets::Labels(&train_labels), noise: &noise };
         let valid = Batch { images: &valid_images, targets: Targets::Labels(&valid_labels), ..train };

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The machine of a run; only the instruction set can change a result, in its last bits.
+/// The machine of a run; only the instruction set and the device can change a result, in its last bits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Environment {
@@ -18,11 +18,19 @@ pub struct Environment {
     pub threads: usize,
     /// Instruction set of the kernels; another one rounds differently.
     pub isa: String,
+    /// What computes: `cpu`, or `gpu:0`.
+    #[serde(default = "cpu")]
+    pub device: String,
+}
+
+/// What computed before there was a choice.
+pub(crate) fn cpu() -> String {
+    "cpu".into()
 }
 
 impl Environment {
     /// Describes this machine.
-    pub fn detect(threads: usize, isa: &str) -> Environment {
+    pub fn detect(threads: usize, isa: &str, device: String) -> Environment {
         // Only Linux has this file; elsewhere the model stays unknown, which harms nothing.
         let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = cpuinfo.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split_once(':'));
@@ -33,6 +41,7 @@ impl Environment {
             cpu: model.map_or("unknown", |(_, name)| name.trim()).to_string(),
             threads,
             isa: isa.to_string(),
+            device,
         }
     }
 }

@@ -237,6 +237,9 @@ pub struct Timing {
     pub attempt: usize,
     /// The epoch, counted from 0.
     pub epoch: usize,
+    /// What computed it, or its end if it was resumed: `cpu`, or `gpu:0`.
+    #[serde(default = "crate::environment::cpu")]
+    pub device: String,
     /// Wall-clock seconds of each part, by name.
     pub seconds: BTreeMap<String, f64>,
 }

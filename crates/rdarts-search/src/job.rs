@@ -3,6 +3,7 @@
 
 use rdarts_data::DataError;
 use rdarts_monitor::{Decision, Growth};
+use rdarts_net::Engine;
 use rdarts_run::{
     self as run, DecisionKind, EVENT_FORMAT, EpochRecord, Event, Finished, Method, RunDir, SearchSpec, Spec, Started,
 };
@@ -40,6 +41,10 @@ impl Job for Search {
 
     fn length(&self) -> Length {
         Length { epochs: self.spec.search.epochs, steps: self.steps_per_epoch() }
+    }
+
+    fn engine(&self) -> Option<&Engine> {
+        Some(&self.engine)
     }
 
     fn spec_text(&self) -> String {

@@ -438,12 +438,13 @@ impl Study<'_> {
     /// An engine with memory of its own, if several work at once.
     fn engine(&self) -> Engine {
         let engine = &self.portfolio.engine;
-        if self.hands.jobs > 1 { Engine::new(engine.device.clone(), engine.kernels.isa()) } else { engine.clone() }
+        if self.hands.jobs > 1 { engine.apart() } else { engine.clone() }
     }
 
     fn here(&self) -> Environment {
         let threads = (self.hands.threads / self.hands.jobs.max(1)).max(1);
-        Environment::detect(threads, self.portfolio.engine.kernels.isa().name())
+        let engine = &self.portfolio.engine;
+        Environment::detect(threads, engine.kernels.isa().name(), engine.place())
     }
 
     fn search(&self, member: usize, path: &Path) -> Result<bool, TrainError> {

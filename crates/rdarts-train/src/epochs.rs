@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rdarts_data::Prefetch;
+use rdarts_net::Engine;
 use rdarts_run::{RunDir, Timing};
 
 use crate::error::TrainError;
@@ -120,13 +121,15 @@ fn run_from<J: Job>(
         }
         let (attempt, epoch) = (state.at.attempt, state.at.epoch);
         let mut measuring = Measuring { observer, stop, seconds: &mut seconds };
-        let Some(measured) = job.measure(&state, &mut measuring)? else {
+        let Some(measured) = on_device(job, || job.measure(&state, &mut measuring))? else {
             return interrupted(job, dir, &state);
         };
         state.at.history.extend(measured.history.map(|value| (epoch, value)));
         job.keep(&mut state);
         dir.append_event(&measured.event).map_err(TrainError::failed)?;
-        dir.append_timing(&Timing { attempt, epoch, seconds }).map_err(TrainError::failed)?;
+        let device = job.engine().map_or_else(|| "cpu".into(), Engine::place);
+        let timing = Timing { attempt, epoch, device, seconds };
+        dir.append_timing(&timing).map_err(TrainError::failed)?;
         observer.event(&measured.event);
         let verdict = job.judge(&state);
         if verdict.is_news {
@@ -167,7 +170,7 @@ fn finish<J: Job>(
     stop: &AtomicBool,
 ) -> Result<Outcome<J::Found>, TrainError> {
     let mut measuring = Measuring { observer, stop, seconds: &mut BTreeMap::new() };
-    Ok(match job.finish(dir, state, result, &mut measuring)? {
+    Ok(match on_device(job, || job.finish(dir, state, result, &mut measuring))? {
         Some(found) => Outcome::Finished(found),
         None => Outcome::Interrupted { epoch: state.at.epoch, step: state.at.step },
     })
@@ -191,7 +194,8 @@ fn run_steps<J: Job>(
         let wait = Instant::now();
         let Some(batch) = batches.next() else { break };
         waiting += wait.elapsed().as_secs_f64();
-        let step = job.step(state, batch.flatten().map_err(TrainError::failed)?)?;
+        let batch = batch.flatten().map_err(TrainError::failed)?;
+        let step = on_device(job, || job.step(state, batch))?;
         let at = &mut state.at;
         at.add(&step);
         observer.step(&Progress { attempt: at.attempt, epoch: at.epoch, step: at.step, length, last: step });
@@ -206,6 +210,18 @@ fn run_steps<J: Job>(
     seconds.insert("train".into(), begin.elapsed().as_secs_f64());
     seconds.insert("waiting for data".into(), waiting);
     Ok(true)
+}
+
+/// Work of a job; a card that is lost or has no memory left ends the run, and its checkpoints stay as they are.
+fn on_device<J: Job, T>(job: &J, work: impl FnOnce() -> Result<T, TrainError>) -> Result<T, TrainError> {
+    let Some(engine) = job.engine() else { return work() };
+    engine.guarded(work).unwrap_or_else(|why| {
+        let place = engine.place();
+        Err(TrainError::Failed(format!(
+            "the graphics card {place} failed ({why}): the last checkpoint is whole, and `rdarts resume` goes on from it, \
+             with --device cpu without the card; if its memory was full, a smaller batch or fewer channels need less"
+        )))
+    })
 }
 
 /// The state after an earlier epoch, with another L2 and another seed.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use rdarts_data::DataError;
+use rdarts_net::Engine;
 use rdarts_run::{Event, RunDir};
 
 use crate::error::TrainError;
@@ -21,6 +22,11 @@ pub trait Job {
 
     /// How long the run is.
     fn length(&self) -> Length;
+
+    /// What computes; a job that does not say it computes on the CPU.
+    fn engine(&self) -> Option<&Engine> {
+        None
+    }
 
     /// The spec as text, without what may differ between two machines; a checkpoint names it.
     fn spec_text(&self) -> String;

@@ -22,6 +22,11 @@ pub(super) fn stage(start: Start, k: usize, dilation: usize, names: [&'static st
 }
 
 impl Taps {
+    /// Rows and columns of the window, and the distance of its taps.
+    pub fn sizes(self) -> [usize; 2] {
+        [self.k, self.dilation]
+    }
+
     fn shape(self, stage: &Stage) -> Half {
         Half { win: stage.win, k: self.k, stride: stage.stride, dilation: self.dilation, c_out: stage.c_out }
     }

@@ -27,6 +27,11 @@ pub(crate) fn stage(start: Start, kind: Kind) -> Stage {
 }
 
 impl Pooling {
+    /// Which of the two it is.
+    pub fn kind(self) -> Kind {
+        self.0
+    }
+
     fn shape(self, stage: &Stage) -> Pool {
         Pool { kind: self.0, win: stage.win, stride: stage.stride }
     }

@@ -361,7 +361,8 @@ fn names_with_control_characters_stay_on_one_line() {
 #[test]
 fn a_half_written_duration_does_not_run_into_the_next() {
     let (_parent, path, mut run) = new_run();
-    let timing = Timing { attempt: 0, epoch: 0, seconds: BTreeMap::from([("weights".to_string(), 0.1)]) };
+    let timing =
+        Timing { attempt: 0, epoch: 0, device: "cpu".into(), seconds: BTreeMap::from([("weights".to_string(), 0.1)]) };
     run.append_timing(&timing).unwrap();
     drop(run);
     let mut file = OpenOptions::new().append(true).open(path.join("timings.jsonl")).unwrap();
@@ -375,10 +376,11 @@ fn a_half_written_duration_does_not_run_into_the_next() {
 fn a_finished_run_is_whole_and_not_resumed() {
     let (_parent, path, mut run) = new_run();
     search(&mut run, 0, 1);
-    let environment = Environment::detect(2, "portable");
+    let environment = Environment::detect(2, "portable", "cpu".into());
     run.write_environment(&environment).unwrap();
     run.write_genotype("genotype text\n", &json!({ "normal": [1] })).unwrap();
-    let timing = Timing { attempt: 0, epoch: 0, seconds: BTreeMap::from([("weights".to_string(), 0.1)]) };
+    let timing =
+        Timing { attempt: 0, epoch: 0, device: "cpu".into(), seconds: BTreeMap::from([("weights".to_string(), 0.1)]) };
     run.append_timing(&timing).unwrap();
     run.mark_done("all epochs done").unwrap();
     drop(run);
@@ -556,7 +558,7 @@ fn a_portfolio_goes_on_from_its_events_and_writes_no_checkpoint() {
     // Asked what to go on from, it loses nothing.
     assert!(run.recover().unwrap().checkpoint.is_none());
     run.append_event(&found(2)).unwrap();
-    run.write_environment(&Environment::detect(2, "portable")).unwrap();
+    run.write_environment(&Environment::detect(2, "portable", "cpu".into())).unwrap();
     run.mark_done("All is done.").unwrap();
     assert!(run.recover().is_err());
     drop(run);

@@ -1,7 +1,7 @@
 //! A training as the epoch loop runs it.
 
 use rdarts_data::{Batch, DataError, Loader};
-use rdarts_net::{Evaluator, Real, training_gradient};
+use rdarts_net::{Engine, Evaluator, Real, training_gradient};
 use rdarts_run::{Event, RunDir, Spec, TRAIN_EVENT_FORMAT, TrainEpoch, TrainFinished, TrainSpec, TrainStarted};
 
 use super::assess::{Assessment, assess};
@@ -53,6 +53,10 @@ impl Job for Training {
 
     fn length(&self) -> Length {
         Length { epochs: self.spec.train.epochs, steps: self.steps_per_epoch() }
+    }
+
+    fn engine(&self) -> Option<&Engine> {
+        Some(&self.engine)
     }
 
     fn spec_text(&self) -> String {

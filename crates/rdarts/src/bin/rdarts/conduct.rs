@@ -4,8 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
-use rdarts::kernels::Isa;
-use rdarts::net::{Device, Engine};
+use rdarts::net::Engine;
 use rdarts::run::{Environment, Event, RunDir, for_shell};
 use rdarts::train::{Outcome, TrainError};
 use serde_json::json;
@@ -33,23 +32,6 @@ pub fn set_threads(wanted: Option<usize>) -> Result<usize, Exit> {
 /// The value of `--jobs`.
 pub fn jobs(text: &str) -> Result<usize, String> {
     crate::exit::whole(text, 1, 64).map(|n| n as usize)
-}
-
-/// What computes: the CPU with the instruction set that RDARTS_ISA names, else the fastest; an unknown name is refused.
-pub fn engine() -> Result<Engine, Exit> {
-    let available = Isa::available();
-    let names: Vec<&str> = available.iter().map(|isa| isa.name()).collect();
-    let wanted = std::env::var("RDARTS_ISA").unwrap_or_default();
-    let isa = match available.iter().find(|isa| wanted.is_empty() || isa.name() == wanted) {
-        Some(isa) => *isa,
-        None => {
-            let names = names.join(", ");
-            return Err(Exit::Input(format!(
-                "RDARTS_ISA is `{wanted}`, but must be one that this processor has: {names}"
-            )));
-        }
-    };
-    Ok(Engine::new(Device::flex(), isa))
 }
 
 /// `3 epochs`, `1 epoch`, `2 searches`.
@@ -97,7 +79,7 @@ pub fn conduct<C: Conducted>(
     json: bool,
     body: impl FnOnce(&mut RunDir, &mut Shown, &AtomicBool) -> Result<Outcome<C::Found>, TrainError>,
 ) -> Result<ExitCode, Exit> {
-    let here = Environment::detect(threads, run.engine().kernels.isa().name());
+    let here = Environment::detect(threads, run.engine().kernels.isa().name(), run.engine().place());
     let [data_dir, recorded] = run.data_dirs(dir)?;
     let moved = match data_dir == recorded {
         true => String::new(),
@@ -107,8 +89,12 @@ pub fn conduct<C: Conducted>(
     let mut shown = Shown::new(json, run.steps());
     let stop = stop_flag(&again, shown.say_above())?;
     if let Ok(Some(before)) = dir.view().environment() {
-        for (what, old, new) in [("instruction set", &before.isa, &here.isa), ("version", &before.rdarts, &here.rdarts)]
-        {
+        let changes = [
+            ("instruction set", &before.isa, &here.isa),
+            ("version", &before.rdarts, &here.rdarts),
+            ("device", &before.device, &here.device),
+        ];
+        for (what, old, new) in changes {
             if old != new {
                 shown.line(&format!(
                     "warning: the {} ran with {what} {old} before and goes on with {new}: its last bits may differ",

@@ -8,6 +8,8 @@ mod plot;
 
 mod progress;
 
+mod device;
+
 mod conduct;
 
 mod given;
@@ -25,9 +27,10 @@ mod model_file;
 mod verbs;
 
 use clap::{Parser, Subcommand};
+use rdarts::net::engine::is_guarded;
 
 use crate::exit::{Exit, lost_output, say};
-use crate::verbs::{bench, data, export, hessian, import, predict, resume, robust, search, test, train};
+use crate::verbs::{bench, data, devices, export, hessian, import, predict, resume, robust, search, test, train};
 
 // Activations are large and short-lived: the system's allocator gives them back and faults them in again.
 #[global_allocator]
@@ -57,6 +60,7 @@ enum Verb {
     Resume(resume::Args),
     Hessian(hessian::Args),
     Bench(bench::Args),
+    Devices(devices::Args),
     Data(data::Args),
     Predict(predict::Args),
     Test(test::Args),
@@ -66,6 +70,13 @@ enum Verb {
 
 fn main() -> std::process::ExitCode {
     let verb = Cli::parse().verb;
+    // A lost card is told in a sentence, where it is noticed.
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !is_guarded() {
+            tell(panic);
+        }
+    }));
     let done = signals::fail_writes_beyond_the_limit().and_then(|()| match verb {
         Verb::Robust(args) => robust::run(args),
         Verb::Search(args) => search::run(args),
@@ -73,6 +84,7 @@ fn main() -> std::process::ExitCode {
         Verb::Resume(args) => resume::run(args),
         Verb::Hessian(args) => hessian::run(args),
         Verb::Bench(args) => bench::run(args),
+        Verb::Devices(args) => devices::run(args),
         Verb::Data(args) => data::run(args),
         Verb::Predict(args) => predict::run(args),
         Verb::Test(args) => test::run(args),

@@ -12,6 +12,8 @@ pub mod hessian;
 
 pub mod bench;
 
+pub mod devices;
+
 pub mod data;
 
 pub mod predict;

@@ -17,9 +17,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rdarts::kernels::Isa;
 use rdarts::net::{
-    AlphaHessian, Alphas, Batch, CellNoise, Cost, Device, DiscreteSpec, Engine, Evaluator, InnerStep, Network, Point,
+    AlphaHessian, Alphas, Batch, CellNoise, Cost, DiscreteSpec, Engine, Evaluator, InnerStep, Network, Point,
     SupernetSpec, Targets, Work, alpha_gradient, training_gradient, unrolled_gradient, weight_gradient,
 };
 use rdarts::rng::Stream;
@@ -31,7 +30,8 @@ use rdarts::train::memory::check_memory;
 use rdarts::train::optim::{Adam, Sgd, clip_global_norm};
 use serde_json::{Value, json};
 
-use crate::conduct::{count, engine, set_threads};
+use crate::conduct::{count, set_threads};
+use crate::device::OnDevice;
 use crate::exit::{Exit, out, say};
 use crate::genotypes::{genotype, names};
 use crate::progress::duration;
@@ -69,6 +69,8 @@ pub struct Args {
     /// Threads that compute [default: all processors]
     #[arg(long)]
     threads: Option<usize>,
+    #[command(flatten)]
+    on: OnDevice,
     /// Times each kind of step is measured
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     steps: u32,
@@ -113,7 +115,7 @@ struct Row {
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
-    let engine = engine()?;
+    let engine = args.on.engine()?;
     let isa = engine.kernels.isa();
     let threads = set_threads(args.threads)?;
     let space = open_space(&args.space)?;
@@ -135,7 +137,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let n_alphas: usize = net.n_alphas().iter().sum();
     let mut rows = Vec::new();
     if asked(Kind::First) || asked(Kind::Second) {
-        let mut world = World::new(&net, isa, n, side);
+        let mut world = World::new(&net, &engine, n, side);
         if asked(Kind::First) {
             let cost = net.step_cost(n, [side; 2], false);
             rows.push(measure("search step, first order", steps, n, cost, || world.step(false)));
@@ -148,7 +150,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     }
     let (mut products, mut columns) = (0, 0);
     // A new one: steps move the weights, and with them the number of products that an eigenvalue takes.
-    let mut world = World::new(&net, isa, n, side);
+    let mut world = World::new(&net, &engine, n, side);
     let [begin, product] = net.hessian_cost(n, [side; 2]);
     if asked(Kind::Product) {
         let hessian = world.hessian();
@@ -168,7 +170,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         world.forget();
         rows.push(measure("full alpha-Hessian", 1, n, cost, || columns = world.hessian().full().n_products));
     }
-    let discrete = Discrete::new(&args, genotype, isa);
+    let discrete = Discrete::new(&args, genotype, &engine);
     let own = &discrete.net.without_auxiliary();
     if asked(Kind::Training) {
         world.forget();
@@ -298,7 +300,7 @@ struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    fn new(net: &'a Network, isa: Isa, n: usize, side: usize) -> Self {
+    fn new(net: &'a Network, engine: &Engine, n: usize, side: usize) -> Self {
         let mut stream = Stream::new(1, "bench", 0);
         let mut batch = || -> (Vec<f32>, Vec<u32>) {
             let images = (0..n * side * side * 3).map(|_| stream.normal() as f32).collect();
@@ -311,7 +313,7 @@ impl<'a> World<'a> {
         let sgd = Sgd::new(weights.len(), 0.9, 3e-4);
         Self {
             net,
-            engine: Engine::new(Device::flex(), isa),
+            engine: engine.apart(),
             side,
             weights,
             alphas,
@@ -324,7 +326,7 @@ impl<'a> World<'a> {
 
     /// Frees what the row before has left.
     fn forget(&mut self) {
-        self.engine = Engine::new(Device::flex(), self.engine.kernels.isa());
+        self.engine = self.engine.apart();
     }
 
     fn network_alphas(&self) -> Alphas {
@@ -375,7 +377,7 @@ struct Discrete {
 }
 
 impl Discrete {
-    fn new(args: &Args, genotype: Genotype, isa: Isa) -> Self {
+    fn new(args: &Args, genotype: Genotype, engine: &Engine) -> Self {
         let (cells, c, n, side) =
             (args.cells as usize, args.channels as usize, args.batch as usize, args.size as usize);
         let net = Network::discrete(&DiscreteSpec { genotype, cells, c, c_image: 3, classes: 10, auxiliary: true });
@@ -385,7 +387,7 @@ impl Discrete {
         let (weights, running) = (net.init(1), net.init_running());
         let sgd = Sgd::new(weights.len(), 0.9, 3e-4);
         let noise = Streams::new(1, 0).noise(&net, 0.1, "drop-path", 0, n);
-        let engine = Engine::new(Device::flex(), isa);
+        let engine = engine.apart();
         Self { net, engine, side, weights, running, sgd, images: (images, labels), noise }
     }
 

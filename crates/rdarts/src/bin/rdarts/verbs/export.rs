@@ -13,7 +13,8 @@ use rdarts::train::Model;
 use rdarts::train::model::read_tensors;
 use serde_json::json;
 
-use crate::conduct::{engine, one_of, set_threads};
+use crate::conduct::{one_of, set_threads};
+use crate::device::OnDevice;
 use crate::exit::{Exit, out};
 use crate::model_file::{self, Exported, ModelFile, batch_size, check_parent, is_same, outputs, path_text};
 
@@ -54,6 +55,8 @@ pub struct Args {
     /// Threads that compute [default: all processors]
     #[arg(long)]
     threads: Option<usize>,
+    #[command(flatten)]
+    on: OnDevice,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -76,7 +79,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
             args.to
         )));
     }
-    let engine = engine()?;
+    let engine = args.on.engine()?;
     set_threads(args.threads)?;
     let file = ModelFile::open(&args.model)?;
     let path = args.out.clone().unwrap_or_else(|| {

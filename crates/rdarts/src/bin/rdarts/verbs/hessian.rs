@@ -14,7 +14,8 @@ use rdarts::search::{Search, State};
 use rdarts::train::TrainError;
 use serde_json::json;
 
-use crate::conduct::{engine, one_of, set_threads};
+use crate::conduct::{one_of, set_threads};
+use crate::device::OnDevice;
 use crate::exit::{Exit, out};
 use crate::plot::{self, Point};
 use crate::searches::{measured_on, reopen, trajectory};
@@ -52,6 +53,8 @@ pub struct Args {
     /// Threads that compute [default: all processors]
     #[arg(long)]
     threads: Option<usize>,
+    #[command(flatten)]
+    on: OnDevice,
     /// Print one JSON object, with the matrix if --full is given
     #[arg(long)]
     json: bool,
@@ -66,7 +69,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     if let Some(t) = args.tolerance.filter(|t| !(*t > 0.0 && *t < 1.0)) {
         return Err(Exit::Input(format!("--tolerance is {t}, but must be above 0 and below 1")));
     }
-    let engine = engine()?;
+    let engine = args.on.engine()?;
     let view = RunView::open(&args.dir)?;
     view.spec::<SearchSpec>()?;
     set_threads(args.threads)?;

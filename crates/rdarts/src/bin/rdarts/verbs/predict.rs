@@ -10,7 +10,8 @@ use rayon::prelude::*;
 use rdarts::data::{DataError, Picture, Shape, escaped, pictures, read_picture, shown};
 use serde_json::{Value, json};
 
-use crate::conduct::{count, engine, set_threads};
+use crate::conduct::{count, set_threads};
+use crate::device::OnDevice;
 use crate::exit::{Exit, out, say, whole};
 use crate::model_file::{self, ModelFile, batch_size, outputs, path_text, ranked};
 
@@ -40,6 +41,8 @@ pub struct Args {
     /// Threads that compute; changes the speed, never the result [default: all processors]
     #[arg(long)]
     threads: Option<usize>,
+    #[command(flatten)]
+    on: OnDevice,
     /// Print lines of picture,rank,class,probability
     #[arg(long, conflicts_with = "json")]
     csv: bool,
@@ -50,7 +53,7 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
-    let engine = engine()?;
+    let engine = args.on.engine()?;
     set_threads(args.threads)?;
     let file = ModelFile::open(&args.model)?;
     let model = &file.model;

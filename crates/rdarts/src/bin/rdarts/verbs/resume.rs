@@ -8,7 +8,8 @@ use rdarts::run::{RobustSpec, RunDir, RunError, RunView, SearchSpec, Spec, Train
 use rdarts::study::portfolio::Hands;
 use rdarts::train::resume;
 
-use crate::conduct::{conduct, engine, jobs, set_threads};
+use crate::conduct::{conduct, jobs, set_threads};
+use crate::device::OnDevice;
 use crate::exit::{Exit, say};
 use crate::given::data_name;
 use crate::portfolios;
@@ -29,6 +30,8 @@ pub struct Args {
     /// Threads that compute [default: all processors]
     #[arg(long)]
     threads: Option<usize>,
+    #[command(flatten)]
+    on: OnDevice,
     /// Runs of a portfolio side by side, each with its share of the threads
     #[arg(long, default_value_t = 1, value_parser = jobs)]
     jobs: usize,
@@ -55,9 +58,14 @@ fn open<S: Spec>(args: &Args) -> Result<RunDir, Exit> {
     Ok(dir)
 }
 
+/// What the run was computed on before.
+fn recorded(dir: &RunDir) -> String {
+    dir.view().environment().ok().flatten().map_or_else(|| "cpu".into(), |before| before.device)
+}
+
 fn robust(args: Args) -> Result<ExitCode, Exit> {
     let mut dir = open::<RobustSpec>(&args)?;
-    let engine = engine()?;
+    let engine = args.on.engine_or(&recorded(&dir))?;
     let threads = set_threads(args.threads)?;
     let portfolio = portfolios::reopen(dir.view(), args.data_dir.as_deref(), engine, args.json)?;
     portfolio.check_jobs(args.jobs.min(threads))?;
@@ -69,7 +77,7 @@ fn robust(args: Args) -> Result<ExitCode, Exit> {
 
 fn training(args: Args) -> Result<ExitCode, Exit> {
     let mut dir = open::<TrainSpec>(&args)?;
-    let engine = engine()?;
+    let engine = args.on.engine_or(&recorded(&dir))?;
     let threads = set_threads(args.threads)?;
     let training = trainings::reopen(dir.view(), args.data_dir.as_deref(), engine, args.json)?;
     if !args.json {
@@ -83,7 +91,7 @@ fn training(args: Args) -> Result<ExitCode, Exit> {
 
 fn search(args: Args) -> Result<ExitCode, Exit> {
     let mut dir = open::<SearchSpec>(&args)?;
-    let engine = engine()?;
+    let engine = args.on.engine_or(&recorded(&dir))?;
     let threads = set_threads(args.threads)?;
     let search = reopen(dir.view(), args.data_dir.as_deref(), engine, args.json)?;
     if !args.json {

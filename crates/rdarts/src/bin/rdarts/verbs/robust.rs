@@ -12,7 +12,8 @@ use rdarts::study::plan;
 use rdarts::study::portfolio::Hands;
 use rdarts::train::{ImageSet, KnownSets};
 
-use crate::conduct::{count, engine, jobs, one_of, set_threads};
+use crate::conduct::{count, jobs, one_of, set_threads};
+use crate::device::OnDevice;
 use crate::exit::{Exit, say, whole};
 use crate::given::{
     Flag, cache_file, data, data_directory, data_help, data_name, decide_shape, flag_of, is_within, no_spec,
@@ -85,6 +86,8 @@ pub struct Args {
     /// Threads that compute; changes the speed, never the result [default: all processors]
     #[arg(long)]
     threads: Option<usize>,
+    #[command(flatten)]
+    on: OnDevice,
     /// The run directory itself, new or empty [default: runs/robust-DATA-SEED, numbered if taken]
     #[arg(long)]
     out: Option<PathBuf>,
@@ -103,7 +106,7 @@ fn hours(text: &str) -> Result<f64, String> {
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
-    let engine = engine()?;
+    let engine = args.on.engine()?;
     let threads = set_threads(args.threads)?;
     let mut overrides = overrides(&args)?;
     let file = match &args.spec {

@@ -9,7 +9,8 @@ use rdarts::search::{Search, open_space};
 use rdarts::space::Space;
 use rdarts::train::{KnownSets, start};
 
-use crate::conduct::{conduct, count, engine, one_of, set_threads};
+use crate::conduct::{conduct, count, one_of, set_threads};
+use crate::device::OnDevice;
 use crate::exit::{Exit, say, whole};
 use crate::given::{
     Flag, cache_file, data, data_directory, data_help, data_name, decide_shape, flag_of, images, is_within, no_spec,
@@ -70,6 +71,8 @@ pub struct Args {
     /// Threads that compute; changes the speed, never the result [default: all processors]
     #[arg(long)]
     threads: Option<usize>,
+    #[command(flatten)]
+    on: OnDevice,
     /// The run directory itself, new or empty [default: runs/SPACE-DATA-METHOD-SEED, numbered if taken]
     #[arg(long)]
     out: Option<PathBuf>,
@@ -83,7 +86,7 @@ const DEMO: &str = "demo";
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
-    let engine = engine()?;
+    let engine = args.on.engine()?;
     let threads = set_threads(args.threads)?;
     let mut overrides = overrides(&args)?;
     // Read once: it may be a pipe, or change meanwhile.

@@ -10,7 +10,8 @@ use rdarts::train::images::{data_dir, data_options};
 use rdarts::train::training::{Assessment, assess};
 use serde_json::json;
 
-use crate::conduct::{engine, one_of, set_threads};
+use crate::conduct::{one_of, set_threads};
+use crate::device::OnDevice;
 use crate::exit::{Exit, out, say};
 use crate::model_file::{self, ModelFile, batch_size, in_words, path_text, shown_classes};
 use crate::progress::Reading;
@@ -45,6 +46,8 @@ pub struct Args {
     /// Threads that compute; changes the speed, never the result [default: all processors]
     #[arg(long)]
     threads: Option<usize>,
+    #[command(flatten)]
+    on: OnDevice,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -60,7 +63,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     if !PARTS.contains(&args.part.as_str()) {
         return Err(Exit::Input(format!("--part is `{}`, but must be {}", escaped(&args.part), one_of(&PARTS))));
     }
-    let engine = engine()?;
+    let engine = args.on.engine()?;
     set_threads(args.threads)?;
     let file = ModelFile::open(&args.model)?;
     let own = file.run.as_ref().filter(|_| args.data.is_none()).and_then(of_training);

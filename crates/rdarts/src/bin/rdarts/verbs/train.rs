@@ -8,7 +8,8 @@ use rdarts::run::{RobustSpec, RunView, SearchSpec, Spec, SpecError, TrainSpec, r
 use rdarts::space::{Genotype, named};
 use rdarts::train::{KnownSets, Training, start};
 
-use crate::conduct::{conduct, engine, set_threads};
+use crate::conduct::{conduct, set_threads};
+use crate::device::OnDevice;
 use crate::exit::{Exit, whole};
 use crate::genotypes::{genotype, names, of_run};
 use crate::given::{
@@ -67,6 +68,8 @@ pub struct Args {
     /// Threads that compute; changes the speed, never the result [default: all processors]
     #[arg(long)]
     threads: Option<usize>,
+    #[command(flatten)]
+    on: OnDevice,
     /// The run directory itself, new or empty [default: runs/train-DATA-SEED, numbered if taken]
     #[arg(long)]
     out: Option<PathBuf>,
@@ -80,7 +83,7 @@ const DEMO: &str = "train-demo";
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
-    let engine = engine()?;
+    let engine = args.on.engine()?;
     let threads = set_threads(args.threads)?;
     let given = Given::read(&args.network)?;
     let mut overrides = overrides(&args, &given)?;

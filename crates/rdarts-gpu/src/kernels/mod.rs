@@ -1,0 +1,54 @@
+//! The kernels, a file for each kind of stage as on the CPU, and for what lies between stages.
+//!
+//! A launch has cubes (tile of pixels, row of the table). A tile is a stretch of the pixels of all images; a unit of a cube
+//! takes every [`UNITS`]th value of it.
+
+use cubecl::prelude::*;
+
+pub mod half;
+
+pub mod factorized;
+
+pub mod pool;
+
+pub mod norm;
+
+pub mod node;
+
+pub mod weights;
+
+/// Units of a cube: what every card has.
+pub const UNITS: usize = 256;
+
+/// Pixels of a tile whose sums are taken alone.
+pub const SUM_TILE: usize = 512;
+
+/// The most cubes of a launch along its first axis; there may be fewer than a card allows (65,535).
+pub const ACROSS: usize = 1 << 15;
+
+/// Which cube of a row this is: there may be more than fit along one axis.
+#[cube]
+pub fn cube() -> usize {
+    CUBE_POS_Z as usize * CUBE_COUNT_X as usize + CUBE_POS_X as usize
+}
+
+/// Sizes of a stage that a kernel is compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Shape {
+    /// Rows and columns of the depthwise window; 0 without one.
+    pub k: usize,
+    /// Distance of its taps.
+    pub dilation: usize,
+    /// Channels in.
+    pub c_in: usize,
+    /// Channels out.
+    pub c_out: usize,
+    /// Pixels of a tile.
+    pub tile: usize,
+    /// Whether the input is s0 or s1, not a buffer of the cell.
+    pub from_input: bool,
+    /// Whether weight gradients are wanted.
+    pub weights: bool,
+    /// Whether the gradient of the input is wanted.
+    pub input: bool,
+}

@@ -1,0 +1,365 @@
+//! Numbers on a card, and the launches of kernels on them.
+
+use cubecl::client::Client;
+use cubecl::prelude::*;
+use cubecl::server::Handle;
+use rdarts_kernels::spec::BN_EPS;
+
+use crate::kernels::{ACROSS, SUM_TILE, Shape, UNITS, factorized, half, node, norm, pool, weights};
+use crate::table::{Rows, Table};
+
+/// Numbers on the card.
+#[derive(Clone, Debug)]
+pub struct Numbers {
+    /// Where they lie.
+    pub handle: Handle,
+    /// How many.
+    pub len: usize,
+}
+
+impl Numbers {
+    /// Of unspecified values.
+    pub fn empty(client: &Client, len: usize) -> Self {
+        Self { handle: client.empty(len.max(1) * size_of::<f32>()), len: len.max(1) }
+    }
+
+    /// From the memory of the CPU.
+    pub fn upload(client: &Client, values: &[f32]) -> Self {
+        if values.is_empty() {
+            return Self::upload(client, &[0.0]);
+        }
+        Self { handle: client.create_from_slice(f32::as_bytes(values)), len: values.len() }
+    }
+
+    /// To the memory of the CPU.
+    ///
+    /// # Panics
+    /// If the card was lost.
+    pub fn download(&self, client: &Client) -> Vec<f32> {
+        let bytes = client.read_one(self.handle.clone()).expect("the card answers");
+        f32::from_bytes(&bytes)[..self.len].to_vec()
+    }
+
+    fn arg(&self) -> BufferArg {
+        // SAFETY: the handle was made for this many values, or for more.
+        unsafe { BufferArg::from_raw_parts(self.handle.clone(), self.len) }
+    }
+}
+
+/// Tensors that a cell is evaluated at.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// Output of the cell before the last and of the last one, (n, h, w, c).
+    pub states: [Numbers; 2],
+    /// Mixing weights.
+    pub p: Numbers,
+    /// All weights.
+    pub w: Numbers,
+    /// Drop-path factors (path, image), if there are any.
+    pub drop: Option<Numbers>,
+}
+
+/// No state: the input is a buffer of the cell.
+pub(crate) const FROM_ARENA: usize = usize::MAX;
+
+/// Launches of one cell, as they are put together.
+pub(crate) struct Program<'a> {
+    client: &'a Client,
+    table: Table,
+    launches: Vec<Launch>,
+}
+
+/// A launch: which kernel, its cubes in a row, its rows.
+pub(crate) struct Launch {
+    kernel: Kernel,
+    cubes: usize,
+    rows: Rows,
+    /// Pixels of all images.
+    n_px: usize,
+    c: usize,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Kernel {
+    Half { s: Shape, input: usize },
+    Factorized { s: Shape, input: usize },
+    Pool { s: Shape, is_max: bool },
+    Learn,
+    Node { px_of_image: usize },
+    Begin { px_of_image: usize },
+    Sums { px_of_image: usize },
+    LearnGradient,
+    HalfProduct { s: Shape, input: usize },
+    HalfWindow { s: Shape, input: usize },
+    WindowWeights { s: Shape },
+    FactorizedProduct { s: Shape, input: usize },
+    FactorizedPixels { s: Shape, input: usize },
+    PoolBack { s: Shape, is_max: bool },
+    Reduce,
+}
+
+/// The buffers of a launch; those that a pass does not have are dummies.
+pub(crate) struct Buffers<'a> {
+    pub input: &'a Input,
+    pub arena: &'a Numbers,
+    pub coefs: &'a Numbers,
+    pub partials: &'a Numbers,
+    pub drop: &'a Numbers,
+    pub output: &'a Numbers,
+    pub gradients: &'a Numbers,
+    pub to_input: [&'a Numbers; 2],
+    pub p_bar: &'a Numbers,
+    pub w_bar: &'a Numbers,
+    pub parts: &'a Numbers,
+    pub dummy: &'a Numbers,
+    pub n_images: u32,
+}
+
+pub(crate) type Row = (Vec<usize>, Vec<usize>);
+
+impl<'a> Program<'a> {
+    pub fn new(client: &'a Client) -> Self {
+        Self { client, table: Table::default(), launches: Vec::new() }
+    }
+
+    pub fn add(&mut self, kernel: Kernel, cubes: usize, n_px: usize, c: usize, rows: Vec<Row>) {
+        if rows.is_empty() {
+            return;
+        }
+        let rows = self.table.add(rows);
+        self.launches.push(Launch { kernel, cubes, rows, n_px, c });
+    }
+
+    pub fn run(self, b: &Buffers<'_>) {
+        let (handle, len) = self.table.upload(self.client);
+        for launch in &self.launches {
+            // SAFETY: the table has this many numbers.
+            let table = || unsafe { BufferArg::from_raw_parts(handle.clone(), len) };
+            launch.run(self.client, b, table);
+        }
+    }
+}
+
+impl Launch {
+    fn run(&self, client: &Client, b: &Buffers<'_>, table: impl Fn() -> BufferArg) {
+        let across = self.cubes.min(ACROSS);
+        let count = match self.kernel {
+            Kernel::Learn | Kernel::LearnGradient => CubeCount::Static(self.rows.n, 1, 1),
+            _ => CubeCount::Static(across as u32, self.rows.n, self.cubes.div_ceil(across) as u32),
+        };
+        let dim = CubeDim::new_1d(UNITS as u32);
+        let (at, n_px, c) = (self.rows.at, self.n_px as u32, self.c);
+        let state = |input: usize| b.input.states.get(input).unwrap_or(b.dummy).arg();
+        let to = |input: usize| b.to_input.get(input).map_or(b.dummy.arg(), |to| to.arg());
+        let w = || b.input.w.arg();
+        match self.kernel {
+            Kernel::Half { s, input } => half::forward::launch(
+                client,
+                count,
+                dim,
+                state(input),
+                b.arena.arg(),
+                b.coefs.arg(),
+                w(),
+                table(),
+                b.partials.arg(),
+                at,
+                n_px,
+                s,
+            ),
+            Kernel::Factorized { s, input } => factorized::forward::launch(
+                client,
+                count,
+                dim,
+                state(input),
+                b.arena.arg(),
+                b.coefs.arg(),
+                w(),
+                table(),
+                b.partials.arg(),
+                at,
+                n_px,
+                s,
+            ),
+            Kernel::Pool { s, is_max } => pool::forward::launch(
+                client,
+                count,
+                dim,
+                b.arena.arg(),
+                b.coefs.arg(),
+                table(),
+                b.partials.arg(),
+                at,
+                n_px,
+                is_max,
+                s,
+            ),
+            Kernel::Learn => norm::learn::launch(
+                client,
+                count,
+                dim,
+                b.partials.arg(),
+                b.coefs.arg(),
+                w(),
+                table(),
+                at,
+                n_px,
+                BN_EPS as f32,
+                c,
+            ),
+            Kernel::Node { px_of_image } => node::sum::launch(
+                client,
+                count,
+                dim,
+                b.arena.arg(),
+                b.coefs.arg(),
+                b.input.p.arg(),
+                b.drop.arg(),
+                table(),
+                at,
+                n_px,
+                px_of_image as u32,
+                b.n_images,
+                c,
+            ),
+            Kernel::Begin { px_of_image } => node::begin::launch(
+                client,
+                count,
+                dim,
+                b.output.arg(),
+                b.gradients.arg(),
+                b.input.p.arg(),
+                b.drop.arg(),
+                table(),
+                at,
+                n_px,
+                px_of_image as u32,
+                b.n_images,
+                c,
+            ),
+            Kernel::Sums { px_of_image } => norm::sums::launch(
+                client,
+                count,
+                dim,
+                b.arena.arg(),
+                b.gradients.arg(),
+                b.drop.arg(),
+                table(),
+                b.partials.arg(),
+                at,
+                n_px,
+                px_of_image as u32,
+                b.n_images,
+                c,
+                SUM_TILE,
+            ),
+            Kernel::LearnGradient => norm::learn_gradient::launch(
+                client,
+                count,
+                dim,
+                b.partials.arg(),
+                b.coefs.arg(),
+                b.input.p.arg(),
+                w(),
+                table(),
+                b.p_bar.arg(),
+                b.w_bar.arg(),
+                at,
+                n_px,
+                c,
+            ),
+            Kernel::HalfProduct { s, input } => half::back_product::launch(
+                client,
+                count,
+                dim,
+                state(input),
+                b.arena.arg(),
+                b.gradients.arg(),
+                b.coefs.arg(),
+                w(),
+                b.drop.arg(),
+                table(),
+                b.parts.arg(),
+                at,
+                n_px,
+                b.n_images,
+                s,
+            ),
+            Kernel::HalfWindow { s, input } => half::back_window::launch(
+                client,
+                count,
+                dim,
+                state(input),
+                b.arena.arg(),
+                b.gradients.arg(),
+                to(input),
+                b.coefs.arg(),
+                w(),
+                table(),
+                at,
+                n_px,
+                s,
+            ),
+            Kernel::WindowWeights { s } => half::window_weights::launch(
+                client,
+                count,
+                dim,
+                b.arena.arg(),
+                b.gradients.arg(),
+                b.coefs.arg(),
+                table(),
+                b.parts.arg(),
+                at,
+                n_px,
+                s,
+            ),
+            Kernel::FactorizedProduct { s, input } => factorized::back_product::launch(
+                client,
+                count,
+                dim,
+                state(input),
+                b.arena.arg(),
+                b.gradients.arg(),
+                b.coefs.arg(),
+                b.drop.arg(),
+                table(),
+                b.parts.arg(),
+                at,
+                n_px,
+                b.n_images,
+                s,
+            ),
+            Kernel::FactorizedPixels { s, input } => factorized::back_pixels::launch(
+                client,
+                count,
+                dim,
+                state(input),
+                b.arena.arg(),
+                b.gradients.arg(),
+                to(input),
+                b.coefs.arg(),
+                w(),
+                table(),
+                at,
+                n_px,
+                s,
+            ),
+            Kernel::PoolBack { s, is_max } => pool::back::launch(
+                client,
+                count,
+                dim,
+                b.arena.arg(),
+                b.gradients.arg(),
+                b.coefs.arg(),
+                b.drop.arg(),
+                table(),
+                at,
+                n_px,
+                b.n_images,
+                is_max,
+                s,
+            ),
+            Kernel::Reduce => weights::reduce::launch(client, count, dim, b.parts.arg(), b.w_bar.arg(), table(), at),
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The cell's passes as kernels for graphics cards: value and reverse pass, in the kernel language of Burn (CubeCL).
+//!
+//! The schedule is the CPU's ([`Outline`](rdarts_kernels::outline::Outline)): stages between batch norms, batch norms as
+//! sums over the batch and coefficients per channel. A launch takes all branches of one kind that are ready; what it works
+//! on stands in a table of numbers ([`table`]), a row for each branch. Activations are (n, h, w, c), in one buffer for a
+//! cell. Sums are taken tile by tile and added in a fixed order, so that a card repeats itself.
+#![cfg(feature = "on")]
+
+mod table;
+
+mod kernels;
+
+mod launch;
+
+mod places;
+
+mod forward;
+
+mod backward;
+
+pub use backward::{Gradients, Want, backward};
+pub use cubecl;
+pub use forward::{Saved, fits, forward};
+pub use launch::{Input, Numbers};

@@ -1,0 +1,123 @@
+//! The operations of the network on a graphics card.
+//!
+//! Value and gradient of a cell are the kernels of `rdarts-gpu`; everything else, and cells with operations that these do
+//! not have, is the composed body of [`crate::composed`].
+
+use burn::backend::Cube;
+use burn::backend::TensorMetadata;
+use burn::backend::ops::FloatTensorOps;
+use burn::backend::tensor::FloatTensor;
+use burn::tensor::{DType, Shape, Slice};
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::tensor::CubeTensor;
+use rdarts_gpu::{Input, Numbers, Saved, Want, backward, fits, forward};
+use rdarts_kernels::outline::Outline;
+use rdarts_kernels::spec::{CellDims, CellSpec};
+
+use crate::calls::{CellCall, CellWant, Statistics};
+use crate::composed;
+use crate::ops::SearchOps;
+
+type T = FloatTensor<Cube>;
+
+impl SearchOps for Cube {
+    fn cell(s0: T, s1: T, p: T, w: T, call: CellCall) -> T {
+        let Some(outline) = outline(&s0, &s1, &call) else {
+            return composed::cell::<Self>(s0, s1, p, w, &call);
+        };
+        let [s0, s1, p, w] = [s0, s1, p, w].map(into_contiguous);
+        let client = s0.client.clone();
+        let drop = &call.noise.drop_path;
+        let input = Input {
+            states: [numbers(&s0), numbers(&s1)],
+            p: numbers(&p),
+            w: numbers(&w),
+            drop: (!drop.is_empty()).then(|| Numbers::upload(&client, drop)),
+        };
+        let running: Option<Vec<f32>> = match &call.mode.statistics {
+            Statistics::Given(running) => Some(running.iter().map(|v| *v as f32).collect()),
+            Statistics::OfBatch(_) => None,
+        };
+        let (out, saved) = forward(&client, &outline, input, running.as_deref());
+        if let Statistics::OfBatch(slot) = &call.mode.statistics
+            && slot.is_open()
+        {
+            slot.put(saved.statistics(&client));
+        }
+        let [h, w] = outline.side_out;
+        call.mode.slot.put(saved);
+        concat(&call.spec, tensor(&s0, out, vec![outline.n, h, w, outline.nodes * outline.c]))
+    }
+
+    fn cell_vjp(s0: T, s1: T, p: T, w: T, g: T, call: CellCall, want: CellWant) -> (T, T, T, T) {
+        let Some(saved) = call.mode.slot.take::<Saved>() else {
+            return composed::cell_vjp::<Self>([s0, s1, p, w], g, &call, want);
+        };
+        let client = g.client.clone();
+        let g = into_contiguous(spread(&call.spec, g));
+        let wanted = Want { states: [want.s0, want.s1], p: want.p, w: want.w };
+        let made = backward(&client, &saved, &numbers(&g), wanted);
+        let nothing = || tensor(&g, Numbers::upload(&client, &[0.0]), vec![1]);
+        let [d0, d1] = made.states;
+        let state = |like: &T, of: Option<Numbers>| of.map_or_else(nothing, |of| tensor(&g, of, sizes(like)));
+        (
+            state(&s0, d0),
+            state(&s1, d1),
+            tensor(&g, made.p, sizes(&p)),
+            made.w.map_or_else(nothing, |of| tensor(&g, of, sizes(&w))),
+        )
+    }
+}
+
+/// The cell as our kernels run it, if they do.
+fn outline(s0: &T, s1: &T, call: &CellCall) -> Option<Outline> {
+    if s0.dtype() != DType::F32 || call.mode.dual {
+        return None;
+    }
+    let ([n, h0, w0, _], [_, h1, w1, _]) = (s0.shape().dims::<4>(), s1.shape().dims::<4>());
+    let outline = Outline::new(&call.spec, CellDims { n, side0: [h0, w0], side1: [h1, w1] });
+    fits(&outline).then_some(outline)
+}
+
+fn numbers(t: &CubeTensor) -> Numbers {
+    Numbers { handle: t.handle.clone(), len: t.shape().num_elements() }
+}
+
+fn tensor(like: &CubeTensor, numbers: Numbers, sizes: Vec<usize>) -> CubeTensor {
+    let shape = Shape::from(sizes);
+    CubeTensor::new_contiguous(like.client.clone(), like.device.clone(), shape, numbers.handle, DType::F32)
+}
+
+fn sizes(t: &CubeTensor) -> Vec<usize> {
+    t.shape().iter().copied().collect()
+}
+
+/// The output of a cell, given all its nodes.
+fn concat(spec: &CellSpec, nodes: T) -> T {
+    let Some(concat) = spec.concat() else { return nodes };
+    let node = |at: &usize| part(nodes.clone(), at * spec.c, spec.c);
+    Cube::float_cat(concat.iter().map(node).collect(), 3)
+}
+
+/// The gradient of all nodes of a cell, given that of its output.
+fn spread(spec: &CellSpec, g: T) -> T {
+    let Some(concat) = spec.concat() else { return g };
+    let node = |node: usize| {
+        let at = concat.iter().position(|at| *at == node);
+        match at {
+            Some(at) => part(g.clone(), at * spec.c, spec.c),
+            None => {
+                let one = part(g.clone(), 0, spec.c);
+                Cube::float_mul_scalar(one, 0f32.into())
+            }
+        }
+    };
+    Cube::float_cat((0..spec.nodes).map(node).collect(), 3)
+}
+
+/// Channels `from..from + n`.
+fn part(t: T, from: usize, n: usize) -> T {
+    let [images, h, w, _] = t.shape().dims::<4>();
+    let ranges: Vec<Slice> = vec![(0..images).into(), (0..h).into(), (0..w).into(), (from..from + n).into()];
+    Cube::float_slice(t, &ranges)
+}

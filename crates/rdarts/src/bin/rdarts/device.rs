@@ -1,0 +1,227 @@
+//! What computes: the CPU, or a graphics card that was found to compute right.
+
+use std::path::PathBuf;
+
+use rdarts::data::shown;
+use rdarts::kernels::Isa;
+use rdarts::net::Engine;
+use rdarts::net::contract::{Compared, compare, subjects};
+use rdarts::net::devices::{Gpu, HAS_GPUS, gpus};
+use serde_json::{Value, json};
+
+use crate::exit::{Exit, say};
+
+/// The device of a verb.
+#[derive(clap::Args)]
+pub struct OnDevice {
+    /// What computes: cpu, gpu, or gpu:1 for the second graphics card of `rdarts devices`
+    #[arg(long, value_name = "DEVICE", value_parser = choice)]
+    device: Option<Choice>,
+}
+
+/// A device, as it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The CPU.
+    Cpu,
+    /// The card with this number.
+    Gpu(usize),
+}
+
+/// Reads `cpu`, `gpu` or `gpu:1`.
+pub fn choice(text: &str) -> Result<Choice, String> {
+    let number = match text {
+        "cpu" => return Ok(Choice::Cpu),
+        "gpu" => Some(0),
+        _ => text.strip_prefix("gpu:").and_then(|number| number.parse().ok()),
+    };
+    number.map(Choice::Gpu).ok_or_else(|| "cpu, gpu, or gpu:1 for the second graphics card".to_string())
+}
+
+impl OnDevice {
+    /// What was asked for, else the CPU.
+    ///
+    /// # Errors
+    /// One sentence if the device cannot be used or computes wrong.
+    pub fn engine(&self) -> Result<Engine, Exit> {
+        self.engine_or("cpu")
+    }
+
+    /// What was asked for, else what a run was computed on before.
+    ///
+    /// # Errors
+    /// As for `engine`.
+    pub fn engine_or(&self, before: &str) -> Result<Engine, Exit> {
+        let recorded = choice(before).unwrap_or(Choice::Cpu);
+        match self.device.unwrap_or(recorded) {
+            Choice::Cpu => Ok(Engine::cpu_with(isa()?)),
+            Choice::Gpu(_) if !HAS_GPUS && self.device.is_none() => Err(Exit::Input(format!(
+                "this run was computed on a graphics card ({before}), and {NOT_BUILT}; --device cpu goes on with it here"
+            ))),
+            Choice::Gpu(_) if !HAS_GPUS => Err(Exit::Input(format!("--device gpu: {NOT_BUILT}"))),
+            Choice::Gpu(number) => trusted(&found(number)?),
+        }
+    }
+}
+
+/// Said in a build without graphics cards.
+pub const NOT_BUILT: &str =
+    "this program was built without graphics cards: `cargo build --release --features gpu` builds it with them";
+
+/// The instruction set that RDARTS_ISA names, else the fastest; an unknown name is refused.
+pub fn isa() -> Result<Isa, Exit> {
+    let available = Isa::available();
+    let names: Vec<&str> = available.iter().map(|isa| isa.name()).collect();
+    let wanted = std::env::var("RDARTS_ISA").unwrap_or_default();
+    match available.iter().find(|isa| wanted.is_empty() || isa.name() == wanted) {
+        Some(isa) => Ok(*isa),
+        None => {
+            let names = names.join(", ");
+            Err(Exit::Input(format!("RDARTS_ISA is `{wanted}`, but must be one that this processor has: {names}")))
+        }
+    }
+}
+
+fn found(number: usize) -> Result<Gpu, Exit> {
+    let gpus = gpus();
+    let n = gpus.len();
+    gpus.into_iter().nth(number).ok_or_else(|| {
+        Exit::Input(match n {
+            0 => "--device gpu: no graphics card with a driver for Vulkan, Metal or DirectX 12 was found".into(),
+            1 => format!("--device gpu:{number}: there is one graphics card, gpu:0"),
+            n => format!("--device gpu:{number}: there are {n} graphics cards, gpu:0 to gpu:{}", n - 1),
+        })
+    })
+}
+
+/// A card that computes right, checked once for every driver and version of the program.
+fn trusted(gpu: &Gpu) -> Result<Engine, Exit> {
+    let verdict = match Verdict::kept(gpu) {
+        Some(verdict) => verdict,
+        None => {
+            say!("checking once that {} computes right", described(gpu));
+            let verdict = Verdict::of(gpu);
+            verdict.keep(gpu);
+            verdict
+        }
+    };
+    if let Some(wrong) = verdict.wrong {
+        return Err(Exit::Failed(format!(
+            "{} is not used: {wrong}; `rdarts devices --check` tries again, --device cpu does without it",
+            described(gpu)
+        )));
+    }
+    opened(gpu).map_err(|why| Exit::Failed(format!("{} cannot be used: {why}", described(gpu))))
+}
+
+/// `gpu:0 (NVIDIA H100, driver 550.1)`.
+pub fn described(gpu: &Gpu) -> String {
+    format!("gpu:{} ({}, driver {})", gpu.number, gpu.name, gpu.driver)
+}
+
+#[cfg(feature = "gpu")]
+fn opened(gpu: &Gpu) -> Result<Engine, String> {
+    Ok(Engine { kernels: Engine::cpu_with(isa().map_err(|e| e.to_string())?).kernels, ..Engine::gpu(gpu)? })
+}
+
+#[cfg(not(feature = "gpu"))]
+fn opened(_: &Gpu) -> Result<Engine, String> {
+    Err(NOT_BUILT.into())
+}
+
+/// Whether a card computes right.
+pub struct Verdict {
+    /// What is wrong, if anything is.
+    pub wrong: Option<String>,
+    /// The largest error of all that was compared, in units of the largest entry of a tensor.
+    pub worst: f64,
+    /// How many results were compared.
+    pub n: usize,
+}
+
+impl Verdict {
+    /// Compares every operation on the card with double precision on the CPU.
+    pub fn of(gpu: &Gpu) -> Self {
+        let engine = match opened(gpu) {
+            Ok(engine) => engine,
+            Err(why) => return Self { wrong: Some(format!("it cannot be opened: {why}")), worst: f64::NAN, n: 0 },
+        };
+        let mut verdict = Self { wrong: None, worst: 0.0, n: 0 };
+        for subject in subjects() {
+            let compared: Vec<Compared> = match engine.guarded(|| compare(&subject, &engine)) {
+                Ok(compared) => compared,
+                Err(why) => {
+                    verdict.wrong = Some(format!("it fails at {}: {why}", subject.operation()));
+                    return verdict;
+                }
+            };
+            verdict.n += compared.len();
+            verdict.worst = compared.iter().map(|one| one.error).fold(verdict.worst, f64::max);
+            if let Some(one) = compared.iter().find(|one| !one.holds()) {
+                let how = match one.error.is_finite() {
+                    true => format!("off by {:.0e} of its largest entry", one.error),
+                    false => "no finite number".into(),
+                };
+                verdict.wrong = Some(format!("it computes {} wrong ({} is {how})", one.operation, one.what));
+                return verdict;
+            }
+        }
+        verdict
+    }
+
+    /// The verdict of an earlier check of this card with this driver by this version.
+    pub fn kept(gpu: &Gpu) -> Option<Self> {
+        let all = read_kept()?;
+        let entry = all.iter().find(|entry| entry["card"] == key(gpu))?;
+        Some(Self {
+            wrong: entry["wrong"].as_str().map(Into::into),
+            worst: entry["worst"].as_f64().unwrap_or(f64::NAN),
+            n: entry["compared"].as_u64()? as usize,
+        })
+    }
+
+    /// Writes it down for the next time; where that is not possible, the next time checks again.
+    pub fn keep(&self, gpu: &Gpu) {
+        let Some(path) = kept_at() else { return };
+        let mut all = read_kept().unwrap_or_default();
+        all.retain(|entry| entry["card"] != key(gpu));
+        all.push(json!({ "card": key(gpu), "wrong": self.wrong, "worst": self.worst, "compared": self.n }));
+        let text = format!("{:#}\n", Value::Array(all));
+        let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
+            let half = path.with_extension(format!("json.{}", std::process::id()));
+            std::fs::write(&half, text).and_then(|()| std::fs::rename(&half, &path))
+        });
+        if let Err(e) = written {
+            say!("warning: cannot write `{}` ({e}): the card is checked again the next time", shown(&path));
+        }
+    }
+}
+
+/// What a verdict is about.
+fn key(gpu: &Gpu) -> Value {
+    json!([gpu.name, gpu.driver, gpu.interface, env!("CARGO_PKG_VERSION")])
+}
+
+fn kept_at() -> Option<PathBuf> {
+    dirs::cache_dir().map(|dir| dir.join("rdarts").join("devices.json"))
+}
+
+fn read_kept() -> Option<Vec<Value>> {
+    serde_json::from_slice(&std::fs::read(kept_at()?).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_read_by_name_and_number() {
+        assert_eq!(
+            [choice("cpu"), choice("gpu"), choice("gpu:3")],
+            [Ok(Choice::Cpu), Ok(Choice::Gpu(0)), Ok(Choice::Gpu(3))]
+        );
+        for wrong in ["", "GPU", "gpu:", "gpu:-1", "gpu:x", "cuda", "gpu:0:1"] {
+            assert!(choice(wrong).is_err(), "{wrong}");
+        }
+    }
+}
