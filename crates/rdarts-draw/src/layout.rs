@@ -18,8 +18,12 @@ use crate::place::{Item, Link, Places, TIGHT, place};
 pub(crate) const TEXT: f64 = 8.0;
 /// Size of indices: the k of c_k.
 pub(crate) const INDEX: f64 = 6.0;
-/// How long the head of an arrow is.
-pub(crate) const ARROW: f64 = 4.0;
+/// The length of the arrow that follows a line to a state.
+pub const ARROW_LENGTH: f64 = 4.0;
+/// A column of a paper, in points: 3.25 inches.
+pub const COLUMN_WIDTH: f64 = 3.25 * 72.0;
+/// The whole width of a page, in points: 6.75 inches.
+pub const PAGE_WIDTH: f64 = 6.75 * 72.0;
 
 /// What the labels say and how the cells are arranged.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,10 +59,10 @@ pub enum Arrange {
 }
 
 impl Form {
-    /// For a column of a paper, 3.25 inches.
-    pub const COLUMN: Form = Form { labels: Labels::Short, arrange: Arrange::Above, room: Some(3.25 * 72.0) };
-    /// For the whole width of a page, 6.75 inches.
-    pub const PAGE: Form = Form { labels: Labels::Short, arrange: Arrange::Beside, room: Some(6.75 * 72.0) };
+    /// For a column of a paper.
+    pub const COLUMN: Form = Form { labels: Labels::Short, arrange: Arrange::Above, room: Some(COLUMN_WIDTH) };
+    /// For the whole width of a page.
+    pub const PAGE: Form = Form { labels: Labels::Short, arrange: Arrange::Beside, room: Some(PAGE_WIDTH) };
     /// For a screen: operations by their full names.
     pub const SCREEN: Form = Form { labels: Labels::Name, arrange: Arrange::Beside, room: None };
 }
@@ -108,9 +112,6 @@ pub struct EdgeLayout {
     pub after: Path,
 }
 
-/// The length of the arrow that follows a line to a state.
-pub const ARROW_LENGTH: f64 = ARROW;
-
 /// Places for everything of a drawing.
 ///
 /// # Errors
@@ -138,7 +139,10 @@ pub fn layout(drawing: &Drawing, form: &Form) -> Result<Layout, DrawError> {
                 corner.y += height + BETWEEN_CELLS;
             }
             Arrange::Beside => {
-                placed.push(cell.moved(Point { y: corner.y + (highest - height) / 2.0, ..corner }));
+                let mut cell = cell.moved(Point { y: corner.y + (highest - height) / 2.0, ..corner });
+                // Titles stand on one line.
+                cell.title.iter_mut().for_each(|(_, at)| at.y = corner.y + TITLE_BASE);
+                placed.push(cell);
                 corner.x += width + BETWEEN_CELLS;
             }
         }
@@ -152,8 +156,8 @@ pub fn layout(drawing: &Drawing, form: &Form) -> Result<Layout, DrawError> {
 }
 
 impl Layout {
-    /// The same places for a drawing of another moment: other operations, weights and titles on the same edges.
-    /// `None` where the edges are others, or a label has no room.
+    /// The same places for a drawing of another moment: other operations and weights on the same edges, below the same
+    /// titles of cells. `None` where the edges are others, or a label has no room.
     pub fn showing(&self, drawing: &Drawing) -> Option<Layout> {
         let mut layout = self.clone();
         if layout.cells.len() != drawing.cells.len() {
@@ -202,6 +206,8 @@ const MARGIN: f64 = 3.0;
 const BETWEEN_CELLS: f64 = 16.0;
 /// Between a title and its cell.
 const BELOW_TITLE: f64 = 5.0;
+/// From the top of a cell to the base line of its title.
+const TITLE_BASE: f64 = 0.75 * TEXT;
 /// Between a label's text and its border.
 const PADDING: f64 = 3.0;
 /// How high a label is.
@@ -214,6 +220,8 @@ const PORT: f64 = 5.0;
 const BESIDE_PORTS: f64 = 3.0;
 /// The narrowest and the widest room between two columns.
 const GAP: [f64; 2] = [10.0, 26.0];
+/// How far from a column a line begins to bend, so that a steep one keeps clear of the boxes beside it.
+const LEVEL: f64 = 1.5;
 /// How much of such a room is left at least where there is little.
 const TIGHTEST: f64 = 0.55;
 /// How much wider such a room gets for each point that a line climbs in it.
@@ -276,7 +284,10 @@ impl<'a> Placed<'a> {
         let n_outgoing = |state: usize| picture.edges.iter().filter(|edge| edge.input == state).count();
         let input_width = font::width("c", TEXT) + font::width("k−2", INDEX) + 2.0 * PADDING;
         let state = |state| {
-            let ports = n_incoming(state).max(n_outgoing(state) / 2);
+            // Lines without weights are thin and may begin closer to each other.
+            let n_outgoing =
+                n_outgoing(state) / if picture.edges.iter().any(|edge| edge.weight.is_some()) { 1 } else { 2 };
+            let ports = n_incoming(state).max(n_outgoing);
             Item {
                 width: if state < 2 { input_width } else { STATE },
                 height: STATE.max(PORT * ports.saturating_sub(1) as f64 + 2.0 * BESIDE_PORTS),
@@ -338,7 +349,7 @@ impl<'a> Placed<'a> {
         let concat = picture.concat.iter().enumerate().map(|(i, state)| (*state, path(2 * picture.edges.len() + i)));
         let size = [right.max(font::width(&title, TEXT)), self.places.extent[1] - up];
         let cell = CellLayout {
-            title: (!title.is_empty()).then(|| (title, Point { x: 0.0, y: 0.75 * TEXT })),
+            title: (!title.is_empty()).then(|| (title, Point { x: 0.0, y: TITLE_BASE })),
             states: (0..=output).map(rect).collect(),
             edges: edges.collect(),
             concat: concat.collect(),
@@ -350,15 +361,16 @@ impl<'a> Placed<'a> {
     fn path(&self, l: usize, columns: &[Column], rect: impl Fn(usize) -> Rect, up: f64) -> Path {
         let link = self.links[l];
         let (from, to) = (rect(link.from), rect(link.to));
-        let arrow = if link.to < 3 + self.picture.nodes { ARROW } else { 0.0 };
+        let arrow = if link.to < 3 + self.picture.nodes { ARROW_LENGTH } else { 0.0 };
         let (first, last) = (self.places.column[link.from], self.places.column[link.to]);
         let [start, end] = [from.middle.y + self.ports[l][0], to.middle.y + self.ports[l][1]];
-        let mut through = vec![Point { x: from.right(), y: start }, Point { x: columns[first].right, y: start }];
+        let mut through =
+            vec![Point { x: from.right(), y: start }, Point { x: columns[first].right + LEVEL, y: start }];
         for (column, lane) in (first + 1..last).zip(&self.places.lanes[l]) {
-            through.push(Point { x: columns[column].left, y: lane - up });
-            through.push(Point { x: columns[column].right, y: lane - up });
+            through.push(Point { x: columns[column].left - LEVEL, y: lane - up });
+            through.push(Point { x: columns[column].right + LEVEL, y: lane - up });
         }
-        through.push(Point { x: columns[last].left - arrow, y: end });
+        through.push(Point { x: columns[last].left - LEVEL.max(arrow), y: end });
         through.push(Point { x: to.left() - arrow, y: end });
         Path::new(through)
     }
@@ -392,7 +404,7 @@ fn columns(items: &[Item], links: &[Link], places: &Places, output: usize) -> (V
             climbs[before] = climbs[before].max((pair[1] - pair[0]).abs());
         }
         if link.to <= output {
-            arrows[places.column[link.to] - 1] = ARROW;
+            arrows[places.column[link.to] - 1] = ARROW_LENGTH;
         }
     }
     let room = |column: usize| if column + 1 < n { (GAP[0] + CLIMB * climbs[column]).min(GAP[1]) } else { 0.0 };

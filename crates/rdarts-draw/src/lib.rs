@@ -50,7 +50,9 @@ mod pdf;
 pub use dot::dot;
 pub use error::DrawError;
 pub use kind::{KINDS, Kind, KindRow, short_name};
-pub use layout::{Arrange, CellLayout, Form, Labels, Layout, layout};
+pub use layout::{
+    ARROW_LENGTH, Arrange, COLUMN_WIDTH, CellLayout, EdgeLayout, Form, Labels, Layout, PAGE_WIDTH, layout,
+};
 #[cfg(feature = "pdf")]
 pub use pdf::pdf;
 pub use picture::{CellPicture, Drawing, Edge, MAX_DRAWN_NODES};

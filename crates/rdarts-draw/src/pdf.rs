@@ -22,7 +22,7 @@ pub fn pdf(layout: &Layout, style: &Style) -> Result<Vec<u8>, DrawError> {
     let text = svg(layout, &Style { colors, width: Width::Points(points) });
     let tree = parse(&text).map_err(DrawError::Render)?;
     let [width, height] = [tree.size().width() * 0.75, tree.size().height() * 0.75];
-    let none = || DrawError::Size { width: width.into(), height: height.into(), max: 0 };
+    let none = || DrawError::Render(format!("no page is {width} points wide and {height} high"));
     let size = Size::from_wh(width, height).ok_or_else(none)?;
     let mut document = Document::new();
     let settings = PageSettings::from_wh(width, height).ok_or_else(none)?;

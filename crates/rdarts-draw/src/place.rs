@@ -51,16 +51,24 @@ pub(crate) const TIGHT: i32 = 64;
 ///
 /// What dagre finds depends on the order in which it is told, so it is told in several and the best is taken.
 pub(crate) fn place(items: &[Item], links: &[Link], middle: usize) -> Places {
-    // Large cells take long and come out much the same.
-    let tries = if links.len() > 80 { 1 } else { TRIES };
-    let found = (0..tries).map(|n| {
-        let mut places = attempt(items, links, n);
-        tidy(&mut places, items, links, middle);
-        (cost(&places, links), places)
-    });
-    // The first of the best.
-    let best = found.reduce(|best, other| if other.0 < best.0 { other } else { best });
-    best.map_or(Places { column: Vec::new(), y: Vec::new(), lanes: Vec::new(), extent: [0.0; 2] }, |(_, places)| places)
+    // A large cell takes long: about the square of its links.
+    let tries = (TRIES * LINKS * LINKS / links.len().max(1).pow(2)).clamp(1, TRIES);
+    let mut best: Option<(Cost, Places)> = None;
+    for n in 0..tries {
+        let places = attempt(items, links, n);
+        let upside_down = places.upside_down();
+        for mut places in [places, upside_down] {
+            tidy(&mut places, items, links, middle);
+            let cost = Cost::of(&places, links, middle);
+            if best.as_ref().is_none_or(|(least, _)| cost.sum < least.sum) {
+                best = Some((cost, places));
+            }
+        }
+        if best.as_ref().is_some_and(|(cost, _)| cost.n_crossings == 0) {
+            break;
+        }
+    }
+    best.expect("there is at least one try").1
 }
 
 /// Places by dagre, which is told of boxes and links in the `n`-th order.
@@ -113,8 +121,11 @@ fn attempt(items: &[Item], links: &[Link], n: usize) -> Places {
     Places { lanes: lanes.collect(), y: (0..items.len()).map(|i| at(i)[1]).collect(), column, extent: [0.0; 2] }
 }
 
-/// How many orders are tried.
-const TRIES: usize = 16;
+/// How many orders are tried. Over 40 random cells of the DARTS space, 1, 8, 24 and 64 leave a mean cost of 846, 696, 600 and
+/// 532, for 4 ms each.
+const TRIES: usize = 24;
+/// Up to how many links all of them are.
+const LINKS: usize = 32;
 
 /// The `n`-th order of `len` things: as they are, then shuffled in ways that are always the same.
 fn order(len: usize, n: usize) -> Vec<usize> {
@@ -128,23 +139,40 @@ fn order(len: usize, n: usize) -> Vec<usize> {
     order
 }
 
-/// How bad places are: links that cross, then how much they climb, then height.
-fn cost(places: &Places, links: &[Link]) -> f64 {
-    let mut segments: Vec<(usize, f64, f64)> = Vec::new();
-    for (l, link) in links.iter().enumerate() {
-        let heights = places.heights(link, l);
-        let first = places.column[link.from];
-        segments.extend(heights.windows(2).enumerate().map(|(i, pair)| (first + i, pair[0], pair[1])));
+/// How bad places are: links that cross, then how much they climb and how high it all is, then boxes before `middle` that
+/// come in another order than that of their numbers.
+#[derive(Clone, Copy, Debug)]
+struct Cost {
+    n_crossings: usize,
+    sum: f64,
+}
+
+impl Cost {
+    fn of(places: &Places, links: &[Link], middle: usize) -> Self {
+        let mut segments: Vec<(usize, f64, f64)> = Vec::new();
+        for (l, link) in links.iter().enumerate() {
+            let heights = places.heights(link, l);
+            let first = places.column[link.from];
+            segments.extend(heights.windows(2).enumerate().map(|(i, pair)| (first + i, pair[0], pair[1])));
+        }
+        let crosses = |a: &(usize, f64, f64), b: &(usize, f64, f64)| a.0 == b.0 && (a.1 - b.1) * (a.2 - b.2) < 0.0;
+        let pairs = segments.iter().enumerate().flat_map(|(i, a)| segments[..i].iter().map(move |b| (a, b)));
+        let n_crossings = pairs.filter(|(a, b)| crosses(a, b)).count();
+        let climb: f64 = segments.iter().map(|(_, from, to)| (to - from).abs()).sum();
+        let is_turned =
+            |i: usize, before: usize| places.column[i] == places.column[before] && places.y[i] < places.y[before];
+        let n_turned =
+            (0..middle).flat_map(|i| (0..i).map(move |before| (i, before))).filter(|&(i, b)| is_turned(i, b)).count();
+        let height = places.extent[1] - places.extent[0];
+        let sum = CROSSING * n_crossings as f64 + climb + height + TURNED * n_turned as f64;
+        Self { n_crossings, sum }
     }
-    let crosses = |a: &(usize, f64, f64), b: &(usize, f64, f64)| a.0 == b.0 && (a.1 - b.1) * (a.2 - b.2) < 0.0;
-    let pairs = segments.iter().enumerate().flat_map(|(i, a)| segments[..i].iter().map(move |b| (a, b)));
-    let n_crossings = pairs.filter(|(a, b)| crosses(a, b)).count();
-    let climb: f64 = segments.iter().map(|(_, from, to)| (to - from).abs()).sum();
-    CROSSING * n_crossings as f64 + climb + places.extent[1] - places.extent[0]
 }
 
 /// How far a link may climb to avoid a crossing.
 const CROSSING: f64 = 60.0;
+/// And to have two boxes in order.
+const TURNED: f64 = 8.0;
 
 /// Distance of ranks for dagre, which only has to be larger than what it rounds.
 const RANK_SEP: f64 = 40.0;
@@ -220,6 +248,11 @@ fn keep_apart(places: &mut Places, items: &[Item], links: &[Link]) {
 }
 
 impl Places {
+    fn upside_down(&self) -> Self {
+        let flip = |ys: &Vec<f64>| ys.iter().map(|y| -y).collect();
+        Self { column: self.column.clone(), y: flip(&self.y), lanes: self.lanes.iter().map(flip).collect(), ..*self }
+    }
+
     /// The y of a link in every column that it passes, from its first box to its last.
     pub(crate) fn heights(&self, link: &Link, l: usize) -> Vec<f64> {
         let lanes = self.lanes[l].iter().copied();

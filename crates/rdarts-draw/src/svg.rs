@@ -13,7 +13,7 @@ use std::fmt::Write;
 use crate::escape::{visible, xml};
 use crate::font;
 use crate::kind::{KINDS, Kind};
-use crate::layout::{ARROW, CellLayout, EdgeLayout, INDEX, Layout, TEXT};
+use crate::layout::{ARROW_LENGTH, COLUMN_WIDTH, CellLayout, EdgeLayout, INDEX, Layout, PAGE_WIDTH, TEXT};
 use crate::path::{Path, Point, Rect};
 
 /// How a picture is written.
@@ -50,10 +50,10 @@ pub enum Width {
 }
 
 impl Style {
-    /// A column of a paper, 3.25 inches.
-    pub const COLUMN: Style = Style { colors: Colors::Light, width: Width::Points(3.25 * 72.0) };
-    /// The whole width of a page, 6.75 inches.
-    pub const PAGE: Style = Style { colors: Colors::Light, width: Width::Points(6.75 * 72.0) };
+    /// A column of a paper.
+    pub const COLUMN: Style = Style { colors: Colors::Light, width: Width::Points(COLUMN_WIDTH) };
+    /// The whole width of a page.
+    pub const PAGE: Style = Style { colors: Colors::Light, width: Width::Points(PAGE_WIDTH) };
 }
 
 impl Width {
@@ -175,9 +175,9 @@ impl Paint {
 /// How thick a line without a weight is.
 const LINE: f64 = 1.1;
 /// How thick lines are whose weights are 0 and 1.
-const LINES: [f64; 2] = [0.5, 3.5];
-/// How strongly edges are drawn that do not belong to the architecture.
-const FAINT: f64 = 0.4;
+const LINES: [f64; 2] = [0.5, 3.0];
+/// How strongly lines and text of edges are drawn that do not belong to the architecture.
+const FAINT: [f64; 2] = [0.45, 0.7];
 
 /// What has been written, and with which colors.
 struct Pen {
@@ -232,10 +232,14 @@ impl Pen {
         let row = Kind::of(edge.edge.op).row();
         let paint = Paint::Kind(row.kind);
         let thick = edge.edge.weight.map_or(LINE, |weight| LINES[0] + f64::from(weight) * (LINES[1] - LINES[0]));
-        let faint = if edge.edge.is_kept { String::new() } else { format!(" opacity=\"{}\"", Number(FAINT)) };
-        self.line(format_args!("<g data-edge=\"{i}\"{faint}>"));
+        let faint = FAINT.map(|faint| match edge.edge.is_kept {
+            true => String::new(),
+            false => format!(" opacity=\"{}\"", Number(faint)),
+        });
+        self.line(format_args!("<g data-edge=\"{i}\">"));
         let weight = edge.edge.weight.map_or(String::new(), |weight| format!(", weight {weight:.3}"));
         self.line(format_args!("<title>{}{weight}</title>", xml(edge.edge.op.as_str())));
+        self.line(format_args!("<g{}>", faint[0]));
         self.wire(&edge.before, paint, thick, row.dash);
         self.wire(&edge.after, paint, thick, row.dash);
         self.arrow(&edge.after, paint, thick);
@@ -251,13 +255,14 @@ impl Pen {
             Number(3.0)
         );
         self.line(format_args!("<rect {place}{fill} fill-opacity=\".13\"/>"));
-        self.line(format_args!("<rect {place}{stroke} fill=\"none\" stroke-width=\".5\"/>"));
+        self.line(format_args!("<rect {place}{stroke} fill=\"none\" stroke-width=\".5\"/></g>"));
         let ink = self.fill(Paint::Ink);
         let long = Number(font::width(&visible(&edge.text), TEXT));
         self.line(format_args!(
-            "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\" textLength=\"{long}\"{ink}>{}</text>",
+            "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\" textLength=\"{long}\"{}{ink}>{}</text>",
             Number(middle.x),
             Number(middle.y + BASE * TEXT),
+            faint[1],
             xml(&edge.text)
         ));
         self.out.push_str("</g>\n");
@@ -297,7 +302,8 @@ impl Pen {
         let dash = match dash {
             [] => String::new(),
             dash => {
-                let lengths: Vec<String> = dash.iter().map(|length| Number(*length).to_string()).collect();
+                let unit = (thick / LINE).max(1.0);
+                let lengths: Vec<String> = dash.iter().map(|length| Number(unit * length).to_string()).collect();
                 format!(" stroke-dasharray=\"{}\"", lengths.join(" "))
             }
         };
@@ -317,9 +323,9 @@ impl Pen {
             "<path d=\"M{} {}l{} {}l{} {}z\"{fill}/>",
             Number(x),
             Number(y - half),
-            Number(ARROW),
+            Number(ARROW_LENGTH),
             Number(half),
-            Number(-ARROW),
+            Number(-ARROW_LENGTH),
             Number(half)
         ));
     }
