@@ -349,7 +349,7 @@ impl<'a> Placed<'a> {
         let concat = picture.concat.iter().enumerate().map(|(i, state)| (*state, path(2 * picture.edges.len() + i)));
         let size = [right.max(font::width(&title, TEXT)), self.places.extent[1] - up];
         let cell = CellLayout {
-            title: (!title.is_empty()).then(|| (title, Point { x: 0.0, y: TITLE_BASE })),
+            title: (!title.is_empty()).then_some((title, Point { x: 0.0, y: TITLE_BASE })),
             states: (0..=output).map(rect).collect(),
             edges: edges.collect(),
             concat: concat.collect(),
@@ -415,7 +415,7 @@ fn columns(items: &[Item], links: &[Link], places: &Places, output: usize) -> (V
 /// How far from the middle of its boxes a link begins and ends.
 fn ports(items: &[Item], links: &[Link], places: &Places, output: usize) -> Vec<[f64; 2]> {
     let mut ports = vec![[0.0; 2]; links.len()];
-    for state in 0..=output {
+    for (state, item) in items.iter().enumerate().take(output + 1) {
         for side in 0..2 {
             let mut met: Vec<(f64, usize)> = Vec::new();
             for (l, link) in links.iter().enumerate().filter(|(_, link)| [link.from, link.to][side] == state) {
@@ -424,7 +424,7 @@ fn ports(items: &[Item], links: &[Link], places: &Places, output: usize) -> Vec<
                 met.push((if side == 0 { heights[1] } else { heights[heights.len() - 2] }, l));
             }
             met.sort_by(|a, b| a.0.total_cmp(&b.0));
-            let room = items[state].height - 2.0 * BESIDE_PORTS;
+            let room = item.height - 2.0 * BESIDE_PORTS;
             let step = PORT.min(room / met.len().saturating_sub(1).max(1) as f64);
             for (i, (_, l)) in met.iter().enumerate() {
                 ports[*l][side] = step * (i as f64 - (met.len() - 1) as f64 / 2.0);

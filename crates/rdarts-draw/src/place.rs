@@ -139,8 +139,7 @@ fn order(len: usize, n: usize) -> Vec<usize> {
     order
 }
 
-/// How bad places are: links that cross, then how much they climb and how high it all is, then boxes before `middle` that
-/// come in another order than that of their numbers.
+/// How bad places are.
 #[derive(Clone, Copy, Debug)]
 struct Cost {
     n_crossings: usize,
@@ -148,6 +147,8 @@ struct Cost {
 }
 
 impl Cost {
+    /// Links that cross, then how much they climb and how high it all is, then boxes before `middle` that come in another
+    /// order than that of their numbers.
     fn of(places: &Places, links: &[Link], middle: usize) -> Self {
         let mut segments: Vec<(usize, f64, f64)> = Vec::new();
         for (l, link) in links.iter().enumerate() {
@@ -188,11 +189,11 @@ enum Thing {
 /// Puts the first boxes and `middle` at the height of their links, and then makes sure that the things of every column
 /// keep their distance, moving down what does not.
 fn tidy(places: &mut Places, items: &[Item], links: &[Link], middle: usize) {
-    for i in 0..items.len() {
+    for (i, item) in items.iter().enumerate() {
         let is_alone = places.column.iter().filter(|column| **column == places.column[i]).count() == 1;
         let met = links.iter().enumerate().filter_map(|(l, link)| {
             let heights = places.heights(link, l);
-            match [link.from == i && items[i].is_first, link.to == i && i == middle && is_alone] {
+            match [link.from == i && item.is_first, link.to == i && i == middle && is_alone] {
                 [true, _] => Some(heights[1]),
                 [_, true] => Some(heights[heights.len() - 2]),
                 _ => None,

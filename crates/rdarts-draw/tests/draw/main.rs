@@ -227,7 +227,7 @@ fn a_pdf_has_a_page_as_large_as_the_picture_with_text_in_it() {
     let layout = layout(&Drawing::of_genotype(&named("DARTS_V2").unwrap()).unwrap(), &Form::COLUMN).unwrap();
     let bytes = rdarts_draw::pdf(&layout, &Style::COLUMN).unwrap();
     let text = String::from_utf8_lossy(&bytes);
-    assert!(text.starts_with("%PDF-") && text.contains("/MediaBox [0 0 234 "), "{text}");
+    assert!(text.starts_with("%PDF-") && text.contains("/MediaBox[0 0 234 "), "{text}");
     assert!(text.contains("Arimo"), "letters are in the font of the file");
     assert_eq!(bytes, rdarts_draw::pdf(&layout, &Style::COLUMN).unwrap());
 }
