@@ -1,0 +1,216 @@
+//! What is drawn: cells as plain data.
+//!
+//! States are numbered as in a genotype: 0 and 1 are the cell's inputs, 2 + j is node j.
+
+use std::fmt::Write;
+
+use rdarts_space::{CellType, Genotype, Op, Space, edges};
+
+use crate::error::DrawError;
+
+/// The most nodes of a cell: twice what a space may have, and still drawn within a second.
+pub const MAX_DRAWN_NODES: usize = 24;
+
+/// One picture: a few cells.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drawing {
+    /// What the picture is called, for those who cannot see it; not drawn.
+    pub title: String,
+    /// The cells, from first to last.
+    pub cells: Vec<CellPicture>,
+}
+
+/// A cell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CellPicture {
+    /// What stands above the cell; may be empty.
+    pub title: String,
+    /// Intermediate nodes.
+    pub nodes: usize,
+    /// The edges into the nodes.
+    pub edges: Vec<Edge>,
+    /// The states that make up the output.
+    pub concat: Vec<usize>,
+}
+
+/// An edge with its operation. Several may lead from one state to one node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Edge {
+    /// The state that it reads.
+    pub input: usize,
+    /// The node that it leads to.
+    pub node: usize,
+    /// The operation.
+    pub op: Op,
+    /// How much it counts, between 0 and 1: the thickness of the line.
+    pub weight: Option<f32>,
+    /// Whether it belongs to the architecture; others are drawn faintly.
+    pub is_kept: bool,
+    /// What else may come to stand here: the label has room for each, so that places do not depend on which it is.
+    pub offers: Vec<Op>,
+}
+
+impl Drawing {
+    /// Both cells of a genotype, or the one that it has.
+    ///
+    /// # Errors
+    /// If the genotype is not sound, or has more than [`MAX_DRAWN_NODES`] nodes.
+    pub fn of_genotype(genotype: &Genotype) -> Result<Self, DrawError> {
+        genotype.check()?;
+        let has_cell = |cell: &CellType| !genotype.cell(*cell).is_empty();
+        let cells = CellType::ALL.into_iter().filter(has_cell);
+        let cells = cells.map(|cell| CellPicture::of_genotype(genotype, cell)).collect::<Result<_, _>>()?;
+        Ok(Self { title: "Genotype".to_owned(), cells })
+    }
+
+    /// The cells in words: what a reader of screens says.
+    pub fn description(&self) -> String {
+        self.cells.iter().map(CellPicture::description).collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl CellPicture {
+    /// A cell type of a genotype.
+    ///
+    /// # Errors
+    /// If the genotype is not sound or lacks the cell, or if it has more than [`MAX_DRAWN_NODES`] nodes.
+    pub fn of_genotype(genotype: &Genotype, cell: CellType) -> Result<Self, DrawError> {
+        genotype.check()?;
+        let entries = genotype.cell(cell);
+        if entries.is_empty() {
+            return Err(DrawError::NoCell { cell });
+        }
+        let edge = |(i, &(op, input)): (usize, &(Op, usize))| Edge {
+            input,
+            node: i / 2,
+            op,
+            weight: None,
+            is_kept: true,
+            offers: Vec::new(),
+        };
+        let picture = Self {
+            title: title(cell).to_owned(),
+            nodes: genotype.n_nodes(cell),
+            edges: entries.iter().enumerate().map(edge).collect(),
+            concat: genotype.concat(cell).to_vec(),
+        };
+        picture.check().map(|()| picture)
+    }
+
+    /// A cell type of a supernet: every edge with its strongest operation other than `none`, and the edges that DARTS
+    /// would keep (Liu et al. 2019, section 2.4) drawn strongly. `weights` are softmax(alpha), flat and ragged like the
+    /// alphas. Whatever the weights, everything has the same place.
+    ///
+    /// # Errors
+    /// If a weight does not lie between 0 and 1, or if there are too few or too many.
+    pub fn of_supernet(space: &Space, cell: CellType, weights: &[f32]) -> Result<Self, DrawError> {
+        if weights.len() != space.n_alphas(cell) {
+            return Err(DrawError::Weights { needed: space.n_alphas(cell), given: weights.len() });
+        }
+        check_weights(weights)?;
+        let mut drawn: Vec<Edge> = Vec::with_capacity(space.n_edges());
+        for (edge, node, input) in edges(space.nodes) {
+            let ops = &space.cell(cell)[edge];
+            let weights = &weights[space.offset(cell, edge)..][..ops.len()];
+            let mut strongest: Option<(Op, f32)> = None;
+            for (&op, &weight) in ops.iter().zip(weights).filter(|(op, _)| **op != Op::None) {
+                if strongest.is_none_or(|(_, most)| weight > most) {
+                    strongest = Some((op, weight));
+                }
+            }
+            let (op, weight) = strongest.unwrap_or((Op::None, 0.0));
+            drawn.push(Edge { input, node, op, weight: Some(weight), is_kept: false, offers: ops.clone() });
+        }
+        for incoming in drawn.chunk_by_mut(|a, b| a.node == b.node) {
+            let mut order: Vec<usize> = (0..incoming.len()).collect();
+            // A stable sort leaves equally strong edges in their order, as the derivation does.
+            order.sort_by(|&a, &b| incoming[b].weight.unwrap_or(0.0).total_cmp(&incoming[a].weight.unwrap_or(0.0)));
+            order.into_iter().take(2).for_each(|i| incoming[i].is_kept = true);
+        }
+        let concat = (2..2 + space.nodes).collect();
+        let picture = Self { title: title(cell).to_owned(), nodes: space.nodes, edges: drawn, concat };
+        picture.check().map(|()| picture)
+    }
+
+    /// The same cell with a weight for each edge.
+    ///
+    /// # Errors
+    /// If a weight does not lie between 0 and 1, or if there is not one for every edge.
+    pub fn with_weights(mut self, weights: &[f32]) -> Result<Self, DrawError> {
+        if weights.len() != self.edges.len() {
+            return Err(DrawError::Weights { needed: self.edges.len(), given: weights.len() });
+        }
+        check_weights(weights)?;
+        self.edges.iter_mut().zip(weights).for_each(|(edge, weight)| edge.weight = Some(*weight));
+        Ok(self)
+    }
+
+    /// Whether all states that are named exist.
+    ///
+    /// # Errors
+    /// The first that does not.
+    pub fn check(&self) -> Result<(), DrawError> {
+        let nodes = self.nodes;
+        if nodes > MAX_DRAWN_NODES || self.edges.len() > MAX_DRAWN_NODES * (MAX_DRAWN_NODES + 3) / 2 {
+            return Err(DrawError::TooManyNodes { given: nodes.max(self.edges.len() / 2), max: MAX_DRAWN_NODES });
+        }
+        if let Some(edge) = self.edges.iter().find(|edge| edge.node >= nodes || edge.input >= 2 + edge.node) {
+            return Err(DrawError::Edge { input: edge.input, node: edge.node, nodes });
+        }
+        let is_node = |i: usize, state: usize| (2..2 + nodes).contains(&state) && !self.concat[..i].contains(&state);
+        if let Some((_, &state)) = self.concat.iter().enumerate().find(|&(i, &state)| !is_node(i, state)) {
+            return Err(DrawError::Concat { state, nodes });
+        }
+        for (at, given) in self.edges.iter().enumerate().filter_map(|(at, edge)| Some((at, edge.weight?))) {
+            check_weight(at, given)?;
+        }
+        Ok(())
+    }
+
+    /// The cell in words.
+    fn description(&self) -> String {
+        let mut text = match self.title.as_str() {
+            "" => String::new(),
+            title => format!("{title}: "),
+        };
+        for node in 0..self.nodes {
+            let reads = self.edges.iter().filter(|edge| edge.node == node && edge.is_kept).map(|edge| {
+                let weight = edge.weight.map_or(String::new(), |weight| format!(" with weight {weight:.2}"));
+                format!("{} through {}{weight}", state_name(edge.input), edge.op)
+            });
+            let reads: Vec<String> = reads.collect();
+            // Writing to a string cannot fail.
+            let _ = match reads.is_empty() {
+                true => write!(text, "node {node} reads nothing; "),
+                false => write!(text, "node {node} reads {}; ", reads.join(" and ")),
+            };
+        }
+        let outputs: Vec<String> = self.concat.iter().map(|state| state_name(*state)).collect();
+        text.push_str(&format!("the output is made of {}.", outputs.join(", ")));
+        text
+    }
+}
+
+/// What a state is called in plain text.
+pub(crate) fn state_name(state: usize) -> String {
+    match state {
+        0 => "c_{k-2}".to_owned(),
+        1 => "c_{k-1}".to_owned(),
+        state => format!("node {}", state - 2),
+    }
+}
+
+fn title(cell: CellType) -> &'static str {
+    match cell {
+        CellType::Normal => "Normal cell",
+        CellType::Reduce => "Reduction cell",
+    }
+}
+
+fn check_weights(weights: &[f32]) -> Result<(), DrawError> {
+    weights.iter().enumerate().try_for_each(|(at, &given)| check_weight(at, given))
+}
+
+fn check_weight(at: usize, given: f32) -> Result<(), DrawError> {
+    if (0.0..=1.0).contains(&given) { Ok(()) } else { Err(DrawError::Weight { at, given }) }
+}
