@@ -12,7 +12,7 @@ use rdarts_text::escaped;
 use sha2::{Digest, Sha256};
 
 use crate::figure::Figure;
-use crate::table::{Content, Head, Report, RunTable};
+use crate::table::{Content, Head, Report, RunTable, SpecTable};
 
 mod data;
 
@@ -128,12 +128,15 @@ struct Section {
     /// Texts to copy, each with what it is.
     codes: Vec<(Text, Text)>,
     pictures: Vec<Picture>,
+    /// Sentences of a list.
+    lines: Vec<Paragraph>,
 }
 
 impl Section {
     fn is_empty(&self) -> bool {
-        let Section { paragraphs, figures, tables, codes, pictures, .. } = self;
-        paragraphs.is_empty() && figures.is_empty() && tables.is_empty() && codes.is_empty() && pictures.is_empty()
+        let Section { paragraphs, figures, tables, codes, pictures, lines, .. } = self;
+        let texts = paragraphs.is_empty() && codes.is_empty() && lines.is_empty();
+        texts && figures.is_empty() && tables.is_empty() && pictures.is_empty()
     }
 }
 
@@ -269,14 +272,6 @@ fn end(head: &Head) -> Vec<Section> {
     }
     if let Some(spec) = &head.spec {
         let n = spec.rows.iter().filter(|row| row.preset.is_some()).count();
-        let row = |row: &crate::table::SpecRow| Row {
-            is_marked: row.preset.is_some(),
-            cells: vec![
-                code(row.key.as_str()),
-                code(row.value.as_str()),
-                code(row.preset.as_ref().map_or(String::new(), |preset| format!("\u{2260} {preset}"))),
-            ],
-        };
         let about = match spec.is_compared {
             true => format!(
                 "{n} of {} values differ from the preset `{}`, by the user's choice or for the data set; they are marked.",
@@ -292,15 +287,30 @@ fn end(head: &Head) -> Vec<Section> {
             id: "spec",
             title: "The whole spec",
             paragraphs: vec![about.into()],
-            tables: vec![Table {
-                caption: "Every value that can change the result".into(),
-                headers: vec!["Key".into(), "Value".into(), "Preset".into()],
-                rows: spec.rows.iter().map(row).collect(),
-            }],
+            tables: spec_tables(spec),
             ..Section::default()
         });
     }
     sections
+}
+
+/// One table a section of the spec.
+fn spec_tables(spec: &SpecTable) -> Vec<Table> {
+    let mut tables: Vec<Table> = Vec::new();
+    for row in &spec.rows {
+        let (section, key) = row.key.split_once('.').unwrap_or(("", &row.key));
+        let caption = if section.is_empty() { "The whole".to_string() } else { format!("[{section}]") };
+        if tables.last().is_none_or(|table| table.caption.0 != caption) {
+            let headers = vec!["Key".into(), "Value".into(), "Preset".into()];
+            tables.push(Table { caption: caption.into(), headers, rows: Vec::new() });
+        }
+        let preset = row.preset.as_ref().map_or(String::new(), |preset| format!("\u{2260} {preset}"));
+        let cells = vec![code(key), code(row.value.as_str()), code(preset)];
+        if let Some(table) = tables.last_mut() {
+            table.rows.push(Row { is_marked: row.preset.is_some(), cells });
+        }
+    }
+    tables
 }
 
 #[cfg(test)]

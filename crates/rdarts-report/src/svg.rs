@@ -154,9 +154,9 @@ impl Panel {
             write(&mut body, format_args!("<text class=\"mid\" x=\"{at:.1}\" y=\"{below:.1}\">{label}</text>"));
         }
         if !y.label.is_empty() {
-            let (at, above) = (left - 38.0, top - 8.0);
+            let above = top - 8.0;
             let label = escape(&y.label);
-            write(&mut body, format_args!("<text x=\"{:.1}\" y=\"{above:.1}\">{label}</text>", at.max(2.0)));
+            write(&mut body, format_args!("<text x=\"2\" y=\"{above:.1}\">{label}</text>"));
         }
         Panel { frame, x, y, body }
     }

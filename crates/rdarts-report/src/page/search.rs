@@ -34,21 +34,16 @@ pub(super) fn body(head: &Head, table: &SearchTable, figures: &[Figure]) -> Body
                 .into(),
         );
         rules.tables.push(rule_table(table));
+        rules.lines = table.rules.iter().map(|outcome| outcome.sentence.as_str().into()).collect();
     }
     let acts = table.decisions.iter().map(|decision| decision.reason.as_str().into()).collect::<Vec<_>>();
-    let curvature = Section {
-        id: "curvature",
-        title: "Curvature",
-        // More sentences than these nobody reads; the figure marks them all.
+    let trajectory = Section {
+        id: "trajectory",
+        title: "Curvature, accuracy and loss",
+        // More sentences than these nobody reads; a table has them all.
         paragraphs: if acts.len() <= 6 { acts } else { Vec::new() },
-        figures: chosen(figures, &["eigenvalue", "spectrum", "spectrum-epoch"]),
+        figures: chosen(figures, &["eigenvalue", "accuracy", "loss", "spectrum", "spectrum-epoch"]),
         tables: if table.decisions.len() > 6 { vec![decisions(table)] } else { Vec::new() },
-        ..Section::default()
-    };
-    let accuracy = Section {
-        id: "accuracy",
-        title: "Accuracy and loss",
-        figures: chosen(figures, &["accuracy", "loss"]),
         ..Section::default()
     };
     let architecture = Section {
@@ -79,7 +74,7 @@ pub(super) fn body(head: &Head, table: &SearchTable, figures: &[Figure]) -> Body
     if head.time.total > 0.0 {
         time.paragraphs.push(format!("It took {} in all.", duration(head.time.total)).into());
     }
-    let mut sections = vec![found, rules, curvature, accuracy, architecture, time];
+    let mut sections = vec![found, trajectory, rules, architecture, time];
     sections.extend(end(head));
     sections.retain(|section| !section.is_empty());
     let title = match table.space.is_empty() {
@@ -132,17 +127,16 @@ fn rule_table(table: &SearchTable) -> Table {
         is_marked: false,
         cells: vec![
             words(outcome.rule.as_str()),
-            words(outcome.numbers.as_str()),
             number(outcome.acts_after.map(|epoch| epoch.to_string())),
             number(outcome.returns.map(|epoch| epoch.to_string())),
             number(outcome.skips_normal.map(|n| n.to_string())),
             number(outcome.skips_reduce.map(|n| n.to_string())),
-            words(outcome.sentence.as_str()),
+            words(outcome.numbers.as_str()),
         ],
     };
     Table {
         caption: "Each rule on the first attempt of this search".into(),
-        headers: ["Rule", "Numbers", "Stops after", "Returns", "Skips, normal", "Skips, reduction", "In words"]
+        headers: ["Rule", "Stops after epoch", "Returns epoch", "Skips, normal", "Skips, reduction", "Its numbers"]
             .map(Into::into)
             .to_vec(),
         rows: table.rules.iter().map(row).collect(),
@@ -153,7 +147,7 @@ fn decisions(table: &SearchTable) -> Table {
     let row = |decision: &rdarts_run::Decision| Row {
         is_marked: false,
         cells: vec![
-            number(Some(decision.attempt.to_string())),
+            number(Some((decision.attempt + 1).to_string())),
             number(Some(decision.epoch.to_string())),
             number(Some(decision.return_to.to_string())),
             number(Some(short(decision.ratio))),
