@@ -22,6 +22,26 @@ pub(crate) fn percent(fraction: f64) -> String {
     if fraction.is_finite() { minus(format!("{:.2} %", 100.0 * fraction)) } else { short(fraction) }
 }
 
+/// A mean and its deviation, in as many digits as the deviation makes sense of: two of its own.
+pub(crate) fn spread(mean: f64, deviation: Option<f64>) -> String {
+    match deviation.filter(|deviation| deviation.is_finite() && *deviation > 0.0) {
+        Some(deviation) if mean.abs().max(deviation) < 1e6 && 1e-6 <= deviation => {
+            let places = (1.0 - deviation.log10().floor()).clamp(0.0, 8.0) as usize;
+            minus(format!("{mean:.places$} \u{b1} {deviation:.places$}"))
+        }
+        Some(deviation) => format!("{} \u{b1} {}", short(mean), short(deviation)),
+        None => short(mean),
+    }
+}
+
+/// The same of fractions as percent.
+pub(crate) fn spread_percent(mean: f64, deviation: Option<f64>) -> String {
+    match deviation {
+        Some(_) => format!("{} %", spread(100.0 * mean, deviation.map(|deviation| 100.0 * deviation))),
+        None => percent(mean),
+    }
+}
+
 /// A whole number with thin spaces between thousands.
 pub(crate) fn count(value: u64) -> String {
     let digits = value.to_string();
@@ -85,6 +105,16 @@ mod tests {
         for (value, text) in rows {
             assert_eq!(short(value), text);
         }
+    }
+
+    #[test]
+    fn a_deviation_says_how_many_digits_make_sense() {
+        assert_eq!(spread(2.431, Some(0.066_48)), "2.431 \u{b1} 0.066");
+        assert_eq!(spread(7.75, Some(0.5)), "7.75 \u{b1} 0.50");
+        assert_eq!(spread(1234.5, Some(56.0)), "1234 \u{b1} 56");
+        assert_eq!(spread(3.0, Some(0.0)), "3");
+        assert_eq!(spread_percent(0.1237, Some(0.0114)), "12.4 \u{b1} 1.1 %");
+        assert_eq!(spread_percent(0.1237, None), "12.37 %");
     }
 
     #[test]

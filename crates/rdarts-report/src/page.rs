@@ -124,6 +124,8 @@ struct Section {
     title: &'static str,
     paragraphs: Vec<Paragraph>,
     figures: Vec<FigureView>,
+    /// A small table beside the figures.
+    aside: Option<Table>,
     tables: Vec<Table>,
     /// Texts to copy, each with what it is.
     codes: Vec<(Text, Text)>,
@@ -136,7 +138,7 @@ impl Section {
     fn is_empty(&self) -> bool {
         let Section { paragraphs, figures, tables, codes, pictures, lines, .. } = self;
         let texts = paragraphs.is_empty() && codes.is_empty() && lines.is_empty();
-        texts && figures.is_empty() && tables.is_empty() && pictures.is_empty()
+        texts && figures.is_empty() && tables.is_empty() && pictures.is_empty() && self.aside.is_none()
     }
 }
 
@@ -169,6 +171,13 @@ struct Field {
     text: Text,
     is_number: bool,
     is_code: bool,
+}
+
+impl Field {
+    /// Whether it is too short to be broken into lines.
+    fn is_whole(&self) -> bool {
+        self.is_number || self.text.0.chars().count() < 24
+    }
 }
 
 /// A test picture that the network is wrong about.

@@ -2,7 +2,6 @@
 
 use super::{Figure, frame};
 use crate::csv::{Cell, csv};
-use crate::number::short;
 use crate::svg::{Axis, Entry, N_MARKS, Panel, Shape, chart, key};
 use crate::table::ManyTable;
 use crate::table::many::{Scatter, ScatterPoint};
@@ -25,7 +24,11 @@ fn figure(many: &ManyTable, scatter: &Scatter) -> Figure {
     };
     let (key, key_height) = key(&methods.iter().enumerate().map(entry).collect::<Vec<_>>(), 0.0);
     let (frame, height) = frame(key_height);
-    let x = Axis::of(scatter.x, scatter.points.iter().map(|p| p.x), None);
+    // Eigenvalues of searches that degenerate are many times those of others.
+    let values = scatter.points.iter().map(|p| p.x);
+    let (low, high) = values.clone().fold((f64::INFINITY, 0.0), |(low, high), x| (x.min(low), x.max(high)));
+    let is_log = low > 0.0 && 10.0 * low < high;
+    let x = if is_log { Axis::log(scatter.x, values) } else { Axis::of(scatter.x, values, None) };
     let y = Axis::of(&format!("{}, %", scatter.y), scatter.points.iter().map(|p| p.y), None).percent();
     let mut panel = Panel::new(frame, x, y);
     for (i, method) in methods.iter().enumerate() {
@@ -37,8 +40,8 @@ fn figure(many: &ManyTable, scatter: &Scatter) -> Figure {
         Some(found) => {
             let interval = found
                 .interval
-                .map_or(String::new(), |(low, high)| format!(", 95 % interval {} to {}", short(low), short(high)));
-            format!("Pearson's r = {}{interval}, n = {} runs.", short(found.r), found.n)
+                .map_or(String::new(), |(low, high)| format!(", 95 % interval {low:.2} to {high:.2}"));
+            format!("Pearson's r = {:.2}{interval}, n = {} runs.", found.r, found.n)
         }
         None => format!("{} runs, too few for a correlation.", scatter.points.len()),
     };

@@ -5,7 +5,7 @@ use rdarts_space::CellType;
 use super::Figure;
 use crate::cells::cell_svg;
 use crate::csv::{Cell, csv};
-use crate::number::{short, some};
+use crate::number::{some, spread};
 use crate::table::ManyTable;
 use crate::table::many::SpaceRow;
 
@@ -18,8 +18,7 @@ fn figure(many: &ManyTable, i: usize, row: &SpaceRow) -> Figure {
     let skips = row.genotype.n_uses(CellType::Normal, rdarts_space::Op::SkipConnect);
     let run = many.rows.get(row.run).map_or("", |row| &row.name);
     let mean = row.skips_normal.map_or(String::new(), |s| {
-        let deviation = s.deviation.map_or(String::new(), |d| format!(" \u{b1} {}", short(d)));
-        format!(", mean {}{deviation}, n = {} searches", short(s.mean), s.n)
+        format!(", mean {}, n = {} searches", spread(s.mean, s.deviation), s.n)
     });
     let ops = row.genotype.cell(CellType::Normal).iter().enumerate();
     Figure {

@@ -48,7 +48,7 @@ pub(super) fn over_epochs(table: &SearchTable) -> Option<Figure> {
         svg: chart("spectrum", &title, &description, height, &key, &[panel]),
         csv: csv(&["epoch", "rank", "eigenvalue"], rows),
         title,
-        caption: format!("{description} Measured on {} of {} batches, mode {}.", last.images, last.batches, last.mode),
+        caption: format!("{description} Measured on {}, images `{}`, mode `{}`.", if last.batches == 1 { "one batch".to_string() } else { format!("{} batches", last.batches) }, last.images, last.mode),
     })
 }
 

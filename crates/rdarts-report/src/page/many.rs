@@ -2,7 +2,7 @@
 
 use super::{Body, Field, FigureView, Row, Section, Table, data, number, view, words};
 use crate::figure::{Figure, figures_of_many};
-use crate::number::{percent, short, some};
+use crate::number::{percent, short, some, spread_percent};
 use crate::read::State;
 use crate::statistics::Summary;
 use crate::table::many::{GroupRow, RunRow};
@@ -44,7 +44,13 @@ pub(super) fn body(many: &ManyTable, runs: &[RunTable]) -> Body {
     let faults = runs.iter().flat_map(|run| run.head.faults.iter().map(|fault| fault.as_str().into())).collect();
     Body {
         title: some(runs.len(), "run").into(),
-        verdict: format!("{} runs in {} groups; {n_finished} have finished.", runs.len(), many.groups.len()).into(),
+        verdict: format!(
+            "{} in {}, {n_finished} of them finished{}.",
+            some(runs.len(), "run"),
+            some(many.groups.len(), "group"),
+            many.best().map_or(String::new(), |best| format!("; {best}"))
+        )
+        .into(),
         faults,
         sections: sections.into_iter().filter(|section| !section.is_empty()).collect(),
         missing: many.missing.iter().map(|line| line.as_str().into()).collect(),
@@ -71,11 +77,11 @@ fn groups(many: &ManyTable) -> Table {
         ("L2", differs(|g| g.l2), Box::new(|g| number(g.l2.map(short)))),
         ("Drop path", differs(|g| g.drop_path), Box::new(|g| number(g.drop_path.map(short)))),
         ("Runs", true, Box::new(|g| number(Some(g.n.to_string())))),
-        ("Test error", has(|g| g.test_error.is_some()), Box::new(|g| spread(&g.test_error, percent))),
-        ("Supernet error", has(|g| g.supernet_error.is_some()), Box::new(|g| spread(&g.supernet_error, percent))),
-        ("Drop", has(|g| g.drop.is_some()), Box::new(|g| spread(&g.drop, percent))),
-        ("Eigenvalue", has(|g| g.eigenvalue.is_some()), Box::new(|g| spread(&g.eigenvalue, short))),
-        ("Skips, normal", has(|g| g.skips_normal.is_some()), Box::new(|g| spread(&g.skips_normal, short))),
+        ("Test error", has(|g| g.test_error.is_some()), Box::new(|g| spread(&g.test_error, spread_percent))),
+        ("Supernet error", has(|g| g.supernet_error.is_some()), Box::new(|g| spread(&g.supernet_error, spread_percent))),
+        ("Drop", has(|g| g.drop.is_some()), Box::new(|g| spread(&g.drop, spread_percent))),
+        ("Eigenvalue", has(|g| g.eigenvalue.is_some()), Box::new(|g| spread(&g.eigenvalue, crate::number::spread))),
+        ("Skips, normal", has(|g| g.skips_normal.is_some()), Box::new(|g| spread(&g.skips_normal, crate::number::spread))),
     ];
     let has_chosen = chosen_errors.iter().any(Option::is_some);
     let shown: Vec<&Column> = columns.iter().filter(|column| column.1).collect();
@@ -97,11 +103,8 @@ fn groups(many: &ManyTable) -> Table {
     }
 }
 
-fn spread(summary: &Option<Summary>, text: fn(f64) -> String) -> Field {
-    number(summary.map(|s| match s.deviation {
-        Some(deviation) => format!("{} \u{b1} {}", text(s.mean), text(deviation)),
-        None => text(s.mean),
-    }))
+fn spread(summary: &Option<Summary>, text: fn(f64, Option<f64>) -> String) -> Field {
+    number(summary.map(|s| text(s.mean, s.deviation)))
 }
 
 fn rows(many: &ManyTable) -> Table {

@@ -25,7 +25,7 @@ pub(super) fn body(head: &Head, table: &SearchTable, figures: &[Figure]) -> Body
         found.paragraphs.push(finished.reason.as_str().into());
         found.codes.push(("Genotype".into(), finished.genotype.as_str().into()));
     }
-    found.tables.extend(result(table));
+    found.aside = result(table);
     let mut rules = Section { id: "rules", title: "What every rule would have done", ..Section::default() };
     if !table.rules.is_empty() {
         rules.paragraphs.push(

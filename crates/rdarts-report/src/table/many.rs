@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{Content, RunTable};
 use crate::csv::{Cell, csv};
+use crate::number::{short, spread_percent};
 use crate::read::State;
 use crate::statistics::{Correlation, Summary, correlation, summary};
 
@@ -211,6 +212,20 @@ impl ManyTable {
         table
     }
 
+    /// The group with the lowest mean test error, in words; `None` if none has one.
+    pub(crate) fn best(&self) -> Option<String> {
+        let trained = self.groups.iter().filter_map(|group| Some((group, group.test_error?)));
+        let (group, error) = trained.min_by(|a, b| a.1.mean.total_cmp(&b.1.mean))?;
+        Some(format!(
+            "the lowest mean test error is {}, of {} in {} on {} (n = {})",
+            spread_percent(error.mean, error.deviation),
+            group.method,
+            group.space,
+            group.data,
+            error.n
+        ))
+    }
+
     fn what_is_missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
         let searches = || self.rows.iter().filter(|row| is_search(row));
@@ -371,8 +386,9 @@ fn groups(rows: &[RunRow]) -> Vec<GroupRow> {
 }
 
 fn trajectories(runs: &[RunTable], rows: &[RunRow]) -> Vec<Trajectories> {
-    // Space and data set, then label, then epoch.
-    let mut found: BTreeMap<(String, String), BTreeMap<String, BTreeMap<usize, Vec<f64>>>> = BTreeMap::new();
+    // Space and data set, then method with its values, which tell its label, then epoch.
+    type Lines = BTreeMap<(String, u64, u64), (String, BTreeMap<usize, Vec<f64>>)>;
+    let mut found: BTreeMap<(String, String), Lines> = BTreeMap::new();
     for (run, row) in runs.iter().zip(rows) {
         let Content::Search(table) = &run.content else { continue };
         let is_same = |value: fn(&RunRow) -> Option<f64>| {
@@ -381,12 +397,14 @@ fn trajectories(runs: &[RunTable], rows: &[RunRow]) -> Vec<Trajectories> {
         };
         let mut label = row.method.clone();
         if !is_same(l2_of) {
-            label += &format!(", L2 {}", crate::number::short(row.l2.unwrap_or(0.0)));
+            label += &format!(", L2 {}", short(row.l2.unwrap_or(0.0)));
         }
         if !is_same(drop_path_of) {
-            label += &format!(", drop path {}", crate::number::short(row.drop_path.unwrap_or(0.0)));
+            label += &format!(", drop path {}", short(row.drop_path.unwrap_or(0.0)));
         }
-        let line = found.entry((row.space.clone(), row.data.clone())).or_default().entry(label).or_default();
+        let lines = found.entry((row.space.clone(), row.data.clone())).or_default();
+        let key = (row.method.clone(), bits(row.l2), bits(row.drop_path));
+        let (_, line) = lines.entry(key).or_insert_with(|| (label, BTreeMap::new()));
         for epoch in table.kept() {
             if let Some(value) = epoch.eigenvalue {
                 line.entry(epoch.epoch).or_default().push(value);
@@ -402,7 +420,7 @@ fn trajectories(runs: &[RunTable], rows: &[RunRow]) -> Vec<Trajectories> {
         .map(|((space, data), lines)| Trajectories {
             space,
             data,
-            lines: lines.into_iter().map(line).filter(|line| !line.epochs.is_empty()).collect(),
+            lines: lines.into_values().map(line).filter(|line| !line.epochs.is_empty()).collect(),
         })
         .filter(|trajectories| !trajectories.lines.is_empty())
         .collect()
