@@ -22,7 +22,11 @@
 
   const text = {
     percent: (x) => `${(100 * x).toFixed(2)} %`,
-    short: (x) => (x !== 0 && Math.abs(x) < 1e-3 ? x.toExponential(2) : String(Number(x.toPrecision(4)))),
+    short: (x) => {
+      const size = Math.abs(x);
+      const number = x !== 0 && (size < 1e-3 || size >= 1e6) ? Number(x.toPrecision(3)).toExponential() : String(Number(x.toPrecision(4)));
+      return number.replaceAll("-", "\u2212").replace("+", "");
+    },
     count: (x) => String(x),
   };
 

@@ -44,7 +44,7 @@ pub(super) fn figure(table: &TrainTable) -> Option<Figure> {
                      fill-opacity=\"{:.2}\"/>",
                     side - 0.5,
                     side - 0.5,
-                    0.08 + 0.72 * share
+                    0.12 + 0.48 * share
                 ),
             );
             if n <= MOST_NUMBERS {

@@ -8,7 +8,7 @@ use super::{Body, Readout, Row, Section, Table, begin, chosen, data, end, number
 use crate::cells::cell_svg;
 use crate::figure::{Figure, every};
 use crate::number::{count, duration, percent, short};
-use crate::table::{Head, SearchTable};
+use crate::table::{Head, RuleOutcome, SearchTable};
 
 /// Pictures of cells may take so many bytes of a page.
 const MOST_CELL_BYTES: usize = 500_000;
@@ -123,11 +123,16 @@ fn result(table: &SearchTable) -> Option<Table> {
 }
 
 fn rule_table(table: &SearchTable) -> Table {
-    let row = |outcome: &crate::table::RuleOutcome| Row {
+    let acts = |outcome: &RuleOutcome| match (outcome.acts_after, outcome.is_whole) {
+        (Some(epoch), _) => epoch.to_string(),
+        (None, true) => "never".to_string(),
+        (None, false) => format!("not up to {}", outcome.judged_to),
+    };
+    let row = |outcome: &RuleOutcome| Row {
         is_marked: false,
         cells: vec![
             words(outcome.rule.as_str()),
-            number(outcome.acts_after.map(|epoch| epoch.to_string())),
+            number(Some(acts(outcome))),
             number(outcome.returns.map(|epoch| epoch.to_string())),
             number(outcome.skips_normal.map(|n| n.to_string())),
             number(outcome.skips_reduce.map(|n| n.to_string())),

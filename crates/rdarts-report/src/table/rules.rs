@@ -18,6 +18,10 @@ pub struct RuleOutcome {
     pub rule: String,
     /// Its numbers.
     pub numbers: String,
+    /// The last epoch that it was judged on.
+    pub judged_to: usize,
+    /// Whether that is the last one of the search, so that a rule that has not acted never would.
+    pub is_whole: bool,
     /// The epoch after which it would have acted; `None` if it would not, or not within what is known.
     pub acts_after: Option<usize>,
     /// The epoch whose architecture it would have returned.
@@ -60,6 +64,8 @@ fn plain(table: &SearchTable, last: &EpochRow) -> RuleOutcome {
     let mut outcome = RuleOutcome {
         rule: "DARTS".to_string(),
         numbers: "none".to_string(),
+        judged_to: last.epoch,
+        is_whole,
         acts_after: None,
         returns: None,
         genotype: None,
@@ -96,6 +102,8 @@ fn stopping(table: &SearchTable, name: &str, rule: &Rule, rows: &[&EpochRow]) ->
     let mut outcome = RuleOutcome {
         rule: name.to_string(),
         numbers,
+        judged_to: 0,
+        is_whole: false,
         acts_after: None,
         returns: None,
         genotype: None,
@@ -107,6 +115,7 @@ fn stopping(table: &SearchTable, name: &str, rule: &Rule, rows: &[&EpochRow]) ->
     for row in rows {
         let Some(eigenvalue) = row.eigenvalue else { continue };
         history.push(Measurement { epoch: row.epoch, eigenvalue });
+        (outcome.judged_to, outcome.is_whole) = (row.epoch, row.epoch + 1 >= table.n_epochs);
         let decision =
             decide(Method::Es, rule, &AdaRule::released(), &history, row.epoch, table.n_epochs.max(1), row.l2);
         if let Decision::Stop { return_to, growth } = decision {
@@ -125,11 +134,11 @@ fn stopping(table: &SearchTable, name: &str, rule: &Rule, rows: &[&EpochRow]) ->
             return outcome;
         }
     }
-    let judged_to = history.last().map_or(0, |measured| measured.epoch);
-    outcome.sentence = if judged_to + 1 >= table.n_epochs {
-        format!("{name}, would not have stopped.")
-    } else {
-        format!("{name}, would not have stopped up to epoch {judged_to}, where its trajectory ends.")
+    outcome.sentence = match outcome.is_whole {
+        true => format!("{name}, would not have stopped."),
+        false => {
+            format!("{name}, would not have stopped up to epoch {}, where its trajectory ends.", outcome.judged_to)
+        }
     };
     outcome
 }
