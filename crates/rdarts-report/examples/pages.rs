@@ -51,9 +51,8 @@ fn main() -> std::io::Result<()> {
     write("many", &samples::many(&at("many")))
 }
 
-const CLASSES: [&str; 10] = [
-    "T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
-];
+const CLASSES: [&str; 10] =
+    ["T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"];
 
 fn damage(log: &Path) -> std::io::Result<()> {
     let mut lines: Vec<String> = std::fs::read_to_string(log)?.lines().map(str::to_string).collect();

@@ -24,7 +24,8 @@ pub fn cell_svg(genotype: &Genotype, cell: CellType, weights: Option<&[f64]>, na
         write(&mut body, format_args!("<text class=\"strong\" x=\"4\" y=\"{:.0}\">node {node}</text>", y + 20.0));
         for (i, (op, input)) in pair.iter().enumerate() {
             let middle = y + 10.0 + 18.0 * i as f64;
-            let width = weights.and_then(|weights| weights.get(2 * node + i)).map_or(2.0, |weight| 1.0 + 3.0 * weight);
+            let weight = weights.and_then(|weights| weights.get(2 * node + i)).filter(|weight| weight.is_finite());
+            let width = weight.map_or(2.0, |weight| 1.0 + 3.0 * weight.clamp(0.0, 1.0));
             let class = op_class(*op);
             write(
                 &mut body,

@@ -25,6 +25,8 @@ mod time;
 
 mod found;
 
+mod frames;
+
 mod curves;
 
 mod confusion;
@@ -38,6 +40,8 @@ mod scatter;
 mod sweep;
 
 mod spaces;
+
+pub use frames::frames;
 
 /// A figure: a picture, what it shows in words, and its numbers.
 #[derive(Clone, Debug, Serialize)]
@@ -109,12 +113,12 @@ pub(crate) fn of_run(run: &RunTable) -> Vec<Figure> {
         Content::Search(table) => vec![
             found::figure(table, rdarts_space::CellType::Normal),
             found::figure(table, rdarts_space::CellType::Reduce),
-            eigenvalue::figure(table),
-            accuracy::accuracy(table),
+            eigenvalue::figure(table, None),
+            accuracy::accuracy(table, None),
             accuracy::loss(table),
             operations::figure(table),
             spectrum::over_epochs(table),
-            spectrum::at_epoch(table),
+            spectrum::at_epoch(table, None),
             weights::figure(table, rdarts_space::CellType::Normal),
             weights::figure(table, rdarts_space::CellType::Reduce),
             regularisation::figure(table),

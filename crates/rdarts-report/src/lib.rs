@@ -38,7 +38,7 @@ pub mod figure;
 
 pub mod page;
 
-pub use figure::{Figure, figures, tables};
+pub use figure::{Figure, figures, frames, tables};
 pub use page::page;
 pub use read::{Run, read};
 pub use table::{Report, RuleOutcome, SearchTable, rules};

@@ -1,7 +1,7 @@
 //! The page: one file of HTML that asks nothing of anyone.
 //!
 //! A kind of run says which sections its page has (`search`, `training`, `portfolio`, `many`), one template sets them. Every
-//! text goes through [`Text`], which shows what would turn or part it, and the template escapes it. The page holds one
+//! text goes through `Text`, which shows what would turn or part it, and the template escapes it. The page holds one
 //! style and one script and names their digests, so that a browser runs nothing else; it loads nothing. Without the script
 //! it shows the result; with it, a slider steps through the epochs by the data that the page holds as JSON.
 

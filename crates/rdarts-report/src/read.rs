@@ -100,7 +100,16 @@ fn read_one(path: &Path) -> Run {
     };
     let faults = &mut run.faults;
     if let Some((events, fault)) = kept(view.good_events(), faults) {
+        let good = events.iter().position(|event| !is_plausible(event)).unwrap_or(events.len());
+        if good < events.len() {
+            let log = rdarts_text::shown(view.events_path());
+            faults.push(format!(
+                "`{log}`, line {}, has a number that no run has; it and what follows are left out",
+                good + 1
+            ));
+        }
         run.events = events;
+        run.events.truncate(good);
         if let Some(fault) = fault {
             faults.push(format!("{fault}; what follows that line is left out"));
         }
@@ -144,6 +153,26 @@ fn robust(view: &RunView, events: &[Event], faults: &mut Vec<String>) -> Kind {
         spec,
         searches: (0..n).map(|i| member(&format!("search-{i}"))).collect(),
         chosen: member("chosen").map(Box::new),
+    }
+}
+
+/// Whether the whole numbers of an event are some that a run can have, so that tables may count with them.
+fn is_plausible(event: &Event) -> bool {
+    // More epochs than any spec may have, and more images than any set has.
+    let all = |numbers: &[usize]| numbers.iter().all(|&n| n < 1 << 40);
+    match event {
+        Event::Epoch(e) => {
+            let in_cells =
+                [e.skip_connects_reduce, e.parameterless_normal, e.parameterless_reduce].map(|n| n.unwrap_or(0));
+            all(&[e.attempt, e.epoch, e.skip_connects_normal]) && all(&in_cells)
+        }
+        Event::Decision(decision) => all(&[decision.attempt, decision.epoch, decision.return_to]),
+        Event::Finished(finished) => all(&[finished.attempt, finished.epoch]),
+        Event::TrainEpoch(epoch) => all(&[epoch.attempt, epoch.epoch]),
+        Event::TrainFinished(finished) => {
+            all(&[finished.epoch, finished.n_test]) && finished.confusion.iter().all(|row| all(row))
+        }
+        _ => true,
     }
 }
 

@@ -318,6 +318,14 @@ impl Panel {
         write(&mut self.body, format_args!("<path class=\"line {class}\" d=\"M{x:.1} {top:.1}v{height:.1}\"/>"));
     }
 
+    /// A line at the value of an epoch, or one that the page's script moves there, if that is not given.
+    pub fn cursor_at(&mut self, column: &str, value: Option<usize>) {
+        match value {
+            Some(value) => self.vertical("c0 d2", value as f64),
+            None => self.cursor(column),
+        }
+    }
+
     /// A line that the page's script moves along the horizontal axis: it stands at the value of `column` of an epoch.
     pub fn cursor(&mut self, column: &str) {
         let (left, top, width, height) = self.frame;
@@ -408,11 +416,20 @@ pub(crate) fn standalone(svg: &str) -> String {
     let mm = 84.0 / WIDTH;
     let begin = format!("<svg width=\"{:.1}mm\" height=\"{:.1}mm\" ", mm * width, mm * height);
     let styled = svg.replacen("<svg ", &begin, 1);
-    styled.replacen(
-        "<title",
-        &format!("<style>{STYLE}</style><rect class=\"paper\" width=\"100%\" height=\"100%\"/><title"),
-        1,
-    ) + "\n"
+    let style =
+        format!("<style>{}</style><rect class=\"paper\" width=\"100%\" height=\"100%\"/><title", resolved_style());
+    styled.replacen("<title", &style, 1) + "\n"
+}
+
+/// The style with its variables put in: programs other than browsers know none.
+fn resolved_style() -> String {
+    let mut style = STYLE.to_string();
+    for definition in STYLE.split(['{', ';', '}']) {
+        if let Some((name, value)) = definition.split_once(':').filter(|(name, _)| name.starts_with("--")) {
+            style = style.replace(&format!("{definition};"), "").replace(&format!("var({name})"), value);
+        }
+    }
+    style
 }
 
 /// Text inside of elements and attributes; what would turn or part it is shown instead.
@@ -487,6 +504,13 @@ mod tests {
         for axis in [Axis::of("", [f64::NAN], None), Axis::log("", [0.0, -1.0]), Axis::of("", [3.0], None)] {
             assert!(axis.range.0 < axis.range.1 && !axis.ticks(5.0).is_empty(), "{axis:?}");
         }
+    }
+
+    #[test]
+    fn a_file_needs_no_variables_of_style() {
+        let svg = standalone(&picture("x", "t", "d", (360.0, 200.0), ""));
+        assert!(svg.starts_with("<svg width=\"84.0mm\" height=\"46.7mm\" xmlns="), "{}", &svg[..80]);
+        assert!(!svg.contains("var(") && !svg.contains("--") && svg.contains(".chart .line.c4,"), "{svg}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rdarts_report::read::State;
 use rdarts_report::table::Content;
-use rdarts_report::{Report, SearchTable, figures, page, read, rules, tables};
+use rdarts_report::{Report, SearchTable, figures, frames, page, read, rules, tables};
 use rdarts_run::{Event, RunView};
 use serde_json::Value;
 
@@ -205,8 +205,9 @@ fn what_is_damaged_is_told_and_the_rest_is_shown() {
     assert_eq!((n, whole.runs[0].head.faults.len()), (12, 0));
     let files = ["spec.toml", "space.toml", "env.json", "events.jsonl", "timings.jsonl", "spectra.jsonl"];
     let kept: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(path.join(file)).unwrap()).collect();
-    let damages: [fn(&[u8]) -> Vec<u8>; 4] = [
-        |_| b"\xff\xfe\0not this".to_vec(),
+    type Damage = fn(&[u8]) -> Vec<u8>;
+    let damages: [Damage; 4] = [
+        |_| b"\xff\xfe\0not this\n".to_vec(),
         |_| Vec::new(),
         |bytes| [&bytes[..bytes.len() / 2], b"\n{\"half\":"].concat(),
         |bytes| bytes.iter().map(|&b| if b"=:".contains(&b) { b'x' } else { b }).collect(),
@@ -231,7 +232,64 @@ fn what_is_damaged_is_told_and_the_rest_is_shown() {
     std::fs::write(path.join("events.jsonl"), damages[2](&kept[3])).unwrap();
     let half = report(std::slice::from_ref(&path));
     assert!((3..n).contains(&search_of(&half).epochs.len()));
-    assert!(half.runs[0].head.faults[0].contains("this is not a record of this program"), "{:?}", half.runs[0].head.faults);
+    assert!(
+        half.runs[0].head.faults[0].contains("this is not a record of this program"),
+        "{:?}",
+        half.runs[0].head.faults
+    );
+}
+
+#[test]
+fn damaged_trainings_and_portfolios_are_pages() {
+    let dir = tempfile::tempdir().unwrap();
+    let (training, portfolio) = (dir.path().join("training"), dir.path().join("portfolio"));
+    samples::training(&training, "DARTS_V2", "fashion-mini", &["boot", "coat"], 0.2);
+    samples::portfolio(&portfolio);
+    let whole = page(&report(std::slice::from_ref(&portfolio)));
+    assert!(whole.contains("Of 3 members the portfolio chose L2 0.0009") && whole.contains("\u{2605} chosen"));
+    for file in ["events.jsonl", "spec.toml"] {
+        for path in [&training, &portfolio] {
+            let kept = std::fs::read_to_string(path.join(file)).unwrap();
+            let lines: Vec<&str> = kept.split_inclusive('\n').collect();
+            for i in 0..lines.len() {
+                let without: String =
+                    lines.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, line)| *line).collect();
+                std::fs::write(path.join(file), without).unwrap();
+                let report = report(std::slice::from_ref(path));
+                assert!(page(&report).trim_end().ends_with("</html>") && report.to_json().starts_with('{'));
+                let _ = (figures(&report), tables(&report));
+            }
+            std::fs::write(path.join(file), kept).unwrap();
+        }
+    }
+    std::fs::remove_dir_all(portfolio.join("members")).unwrap();
+    let html = page(&report(std::slice::from_ref(&portfolio)));
+    assert!(html.contains("since their directories below <code>members</code> are gone"));
+    std::fs::write(training.join("mistakes/03.png"), "<svg onload='alert(1)'>").unwrap();
+    let html = page(&report(&[training]));
+    assert!(html.contains("03.png` is no PNG file") && !html.contains("<img"));
+}
+
+#[test]
+fn numbers_that_no_run_has_are_a_damage() {
+    let (_dir, path, _) = of_search(&Search { method: "darts-ada", decay: 0.4, ..SEARCH });
+    let log = std::fs::read_to_string(path.join("events.jsonl")).unwrap();
+    for key in ["epoch", "attempt", "return_to", "skip_connects_normal", "parameterless_reduce"] {
+        let begin = log.rfind(&format!("\"{key}\":")).unwrap() + key.len() + 3;
+        let end = begin + log[begin..].find(',').unwrap();
+        let changed = format!("{}18446744073709551615{}", &log[..begin], &log[end..]);
+        std::fs::write(path.join("events.jsonl"), changed).unwrap();
+        let report = report(std::slice::from_ref(&path));
+        let _ = (page(&report), figures(&report));
+        assert!(report.runs[0].head.faults[0].contains("a number that no run has"), "{key}");
+    }
+    let training = path.with_file_name("training");
+    samples::training(&training, "DARTS_V2", "fashion-mini", &["boot", "coat"], 0.2);
+    let log = std::fs::read_to_string(training.join("events.jsonl")).unwrap();
+    let changed = log.replace("[80,20]", "[18446744073709551615,18446744073709551615]");
+    assert!(changed != log);
+    std::fs::write(training.join("events.jsonl"), changed).unwrap();
+    assert!(report(&[training]).runs[0].head.faults[0].contains("a number that no run has"));
 }
 
 #[test]
@@ -240,6 +298,11 @@ fn numbers_that_are_none_leave_gaps() {
     let log = std::fs::read_to_string(path.join("events.jsonl")).unwrap();
     let mut lines: Vec<String> = log.lines().map(str::to_string).collect();
     for (line, word) in [(4, "\"nan\""), (5, "\"inf\""), (6, "1e308"), (7, "-1e308")] {
+        // An alpha too.
+        lines[line] = lines[line].replace("\"alphas_normal\":[", &format!("\"alphas_normal\":[{word},"));
+        let second = lines[line].find("\"alphas_normal\":[").unwrap() + 17 + word.len() + 1;
+        let comma = second + lines[line][second..].find(',').unwrap();
+        lines[line].replace_range(second..=comma, "");
         for key in ["train_loss", "valid_accuracy", "child_accuracy", "eigenvalue", "l2", "lr"] {
             let begin = lines[line].find(&format!("\"{key}\":")).unwrap() + key.len() + 3;
             let end = begin + lines[line][begin..].find(',').unwrap();
@@ -263,12 +326,15 @@ fn the_rules_are_judged_on_the_first_attempt() {
     let first = table.decisions.first().expect("it went back");
     let outcomes = rules(table);
     let names: Vec<&str> = outcomes.iter().map(|outcome| &outcome.rule[..]).collect();
-    assert_eq!(names, [
-        "DARTS",
-        "DARTS-ES, the rule of the paper",
-        "DARTS-ES, the rule of the released code",
-        "DARTS-ES, the rule of this spec",
-    ]);
+    assert_eq!(
+        names,
+        [
+            "DARTS",
+            "DARTS-ES, the rule of the paper",
+            "DARTS-ES, the rule of the released code",
+            "DARTS-ES, the rule of this spec",
+        ]
+    );
     let own = &outcomes[3];
     assert_eq!((own.acts_after, own.returns), (Some(first.epoch), Some(first.return_to)));
     assert_eq!(outcomes[0].returns, None, "{}", outcomes[0].sentence);
@@ -278,9 +344,11 @@ fn the_rules_are_judged_on_the_first_attempt() {
     assert_eq!((plain[3].acts_after, plain[3].returns), (own.acts_after, own.returns));
     assert_eq!((plain[0].returns, plain[0].is_whole), (Some(11), true));
     assert_eq!(plain[1].acts_after, Some(9));
-    assert!(plain[1].sentence.starts_with(
-        "DARTS-ES, the rule of the paper, would have stopped after epoch 9 and returned epoch 4, with "
-    ));
+    assert!(
+        plain[1].sentence.starts_with(
+            "DARTS-ES, the rule of the paper, would have stopped after epoch 9 and returned epoch 4, with "
+        )
+    );
     assert_eq!((plain[2].acts_after, plain[2].is_whole), (None, true), "the code decides at epoch 22 at the earliest");
 }
 
@@ -288,7 +356,10 @@ fn the_rules_are_judged_on_the_first_attempt() {
 fn verdicts_tell_healthy_from_degenerate() {
     let verdict = |of: &Search<'_>| of_search(of).2.runs[0].head.verdict.clone();
     let healthy = verdict(&Search { decay: 0.01, ..SEARCH });
-    assert!(healthy.contains("it stayed healthy") && healthy.ends_with("the monitor has no say in method darts."), "{healthy}");
+    assert!(
+        healthy.contains("it stayed healthy") && healthy.ends_with("the monitor has no say in method darts."),
+        "{healthy}"
+    );
     let degenerate = verdict(&Search { decay: 2.0, ..SEARCH });
     assert!(degenerate.contains("it has degenerated, since no operation"), "{degenerate}");
     let stopped = verdict(&Search { method: "darts-es", decay: 0.4, ..SEARCH });
@@ -364,18 +435,31 @@ fn a_search_of_600_epochs_stays_below_two_megabytes() {
 #[test]
 fn two_hundred_runs_of_fifty_epochs_are_a_page() {
     let dir = tempfile::tempdir().unwrap();
-    let paths: Vec<PathBuf> = (0..200)
-        .map(|seed| {
-            let path = dir.path().join(format!("run-{seed}"));
-            let space = ["s1", "s2", "s3", "s4"][seed as usize % 4];
-            drop(samples::search(&path, &Search { space, seed, epochs: 50, done: 50, decay: 0.03, ..SEARCH }));
-            path
-        })
-        .collect();
+    let paths: Vec<PathBuf> = (0..200).map(|i| dir.path().join(format!("run-{i}"))).collect();
+    for (i, path) in paths.iter().enumerate() {
+        if let Some(space) = ["s1", "s2", "s3", "s4"].get(i) {
+            drop(samples::search(path, &Search { space, epochs: 50, done: 50, decay: 0.03, ..SEARCH }));
+            continue;
+        }
+        // Writing takes far longer than reading, so the others are copies.
+        std::fs::create_dir(path).unwrap();
+        for file in ["format", "spec.toml", "space.toml", "env.json", "events.jsonl", "timings.jsonl", "DONE"] {
+            std::fs::copy(paths[i % 4].join(file), path.join(file)).unwrap();
+        }
+    }
     let begin = std::time::Instant::now();
     let html = page(&report(&paths));
     println!("{} bytes in {:.2} s", html.len(), begin.elapsed().as_secs_f64());
     assert!(html.len() < 2_000_000, "{} bytes", html.len());
+}
+
+#[test]
+fn frames_are_of_one_size_and_move() {
+    let (_dir, _, report) = of_search(&Search { spectra: 3, ..SEARCH });
+    let frames = frames(search_of(&report), 5);
+    assert_eq!(frames.len(), 5, "every third of twelve, and the last");
+    assert!(frames.windows(2).all(|pair| pair[0] != pair[1] && pair[0][..90] == pair[1][..90]));
+    assert!(frames[0].contains("epoch 0, L2 3e\u{2212}4") && frames[4].contains("epoch 11,"));
 }
 
 #[test]

@@ -12,7 +12,8 @@ type Value = fn(&EpochRow) -> Option<f64>;
 /// A series: its name, its class, and its value.
 type Series = (&'static str, &'static str, Value);
 
-pub(super) fn accuracy(table: &SearchTable) -> Option<Figure> {
+/// The figure of the accuracy; with a line at an epoch if one is given.
+pub(super) fn accuracy(table: &SearchTable, at: Option<usize>) -> Option<Figure> {
     let series: [Series; 3] = [
         ("supernet, weight steps", "c7 d1", |row| Some(row.train_accuracy)),
         ("supernet, validation", "c4", |row| row.valid_accuracy),
@@ -20,7 +21,7 @@ pub(super) fn accuracy(table: &SearchTable) -> Option<Figure> {
     ];
     let caption = "The child has the operations that the alphas would choose now and the weights of the supernet; its \
                    distance from the supernet is the drop at discretisation.";
-    figure(table, "accuracy", "Accuracy of the supernet and of its child", caption, &series, true)
+    figure(table, "accuracy", "Accuracy of the supernet and of its child", (caption, true), &series, at)
 }
 
 pub(super) fn loss(table: &SearchTable) -> Option<Figure> {
@@ -31,16 +32,16 @@ pub(super) fn loss(table: &SearchTable) -> Option<Figure> {
         ("discretised child, validation", "c5 d2", |row| row.child_loss),
     ];
     let caption = "Mean cross-entropy of each epoch.";
-    figure(table, "loss", "Loss of the supernet and of its child", caption, &series, false)
+    figure(table, "loss", "Loss of the supernet and of its child", (caption, false), &series, None)
 }
 
 fn figure(
     table: &SearchTable,
     name: &str,
     title: &str,
-    caption: &str,
+    (caption, is_percent): (&str, bool),
     series: &[Series],
-    is_percent: bool,
+    at: Option<usize>,
 ) -> Option<Figure> {
     table.epochs.first()?;
     let has = |value: &Value| table.epochs.iter().any(|row| value(row).is_some_and(f64::is_finite));
@@ -61,7 +62,7 @@ fn figure(
         }
         panel.line(class, &points_of(table, value));
     }
-    panel.cursor("epoch");
+    panel.cursor_at("epoch", at);
     let last = table.epochs.last()?;
     let show = |value: f64| if is_percent { percent(value) } else { short(value) };
     let ends: Vec<String> =

@@ -8,7 +8,8 @@ use crate::svg::{Axis, Entry, Panel, Shape, chart, key};
 use crate::table::SearchTable;
 use crate::table::search::EpochRow;
 
-pub(super) fn figure(table: &SearchTable) -> Option<Figure> {
+/// The figure; with a line at an epoch if one is given.
+pub(super) fn figure(table: &SearchTable, at: Option<usize>) -> Option<Figure> {
     let measured = || table.epochs.iter().filter(|row| row.eigenvalue.is_some());
     measured().next()?;
     let raw = points_of(table, |row| row.eigenvalue);
@@ -69,7 +70,7 @@ pub(super) fn figure(table: &SearchTable) -> Option<Figure> {
             panel.arc(class, from, (decision.return_to as f64, decision.smoothed_before));
         }
     }
-    panel.cursor("epoch");
+    panel.cursor_at("epoch", at);
     let title = "Dominant eigenvalue of the alpha-Hessian".to_string();
     let what = if has_error {
         "Bars are its standard error over the batches that it was measured on."

@@ -38,9 +38,8 @@ fn figure(many: &ManyTable, scatter: &Scatter) -> Figure {
     }
     let caption = match &scatter.correlation {
         Some(found) => {
-            let interval = found
-                .interval
-                .map_or(String::new(), |(low, high)| format!(", 95 % interval {low:.2} to {high:.2}"));
+            let interval =
+                found.interval.map_or(String::new(), |(low, high)| format!(", 95 % interval {low:.2} to {high:.2}"));
             format!("Pearson's r = {:.2}{interval}, n = {} runs.", found.r, found.n)
         }
         None => format!("{} runs, too few for a correlation.", scatter.points.len()),

@@ -17,9 +17,9 @@ fn figure(many: &ManyTable, i: usize, row: &SpaceRow) -> Figure {
     let name = format!("space-{}", i + 1);
     let skips = row.genotype.n_uses(CellType::Normal, rdarts_space::Op::SkipConnect);
     let run = many.rows.get(row.run).map_or("", |row| &row.name);
-    let mean = row.skips_normal.map_or(String::new(), |s| {
-        format!(", mean {}, n = {} searches", spread(s.mean, s.deviation), s.n)
-    });
+    let mean = row
+        .skips_normal
+        .map_or(String::new(), |s| format!(", mean {}, n = {} searches", spread(s.mean, s.deviation), s.n));
     let ops = row.genotype.cell(CellType::Normal).iter().enumerate();
     Figure {
         svg: cell_svg(&row.genotype, CellType::Normal, None, &name),

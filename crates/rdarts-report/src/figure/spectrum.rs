@@ -48,13 +48,20 @@ pub(super) fn over_epochs(table: &SearchTable) -> Option<Figure> {
         svg: chart("spectrum", &title, &description, height, &key, &[panel]),
         csv: csv(&["epoch", "rank", "eigenvalue"], rows),
         title,
-        caption: format!("{description} Measured on {}, images `{}`, mode `{}`.", if last.batches == 1 { "one batch".to_string() } else { format!("{} batches", last.batches) }, last.images, last.mode),
+        caption: format!(
+            "{description} Measured on {}, images `{}`, mode `{}`.",
+            if last.batches == 1 { "one batch".to_string() } else { format!("{} batches", last.batches) },
+            last.images,
+            last.mode
+        ),
     })
 }
 
-/// The spectrum of the last epoch that has one; a page's script puts that of another in its place.
-pub(super) fn at_epoch(table: &SearchTable) -> Option<Figure> {
-    let spectrum = table.spectra.last()?;
+/// The spectrum of the last epoch that has one, up to an epoch if that is given; a page's script puts that of another in
+/// its place.
+pub(super) fn at_epoch(table: &SearchTable, at: Option<usize>) -> Option<Figure> {
+    let upto = table.spectra.iter().rev().find(|spectrum| at.is_none_or(|at| spectrum.epoch <= at));
+    let spectrum = upto.or(table.spectra.first())?;
     let (frame, height) = frame(0.0);
     // The axes are those of all epochs, so that a page can move through them.
     let n = table.spectra.iter().map(|s| s.eigenvalues.len()).max().unwrap_or(1);

@@ -78,10 +78,18 @@ fn groups(many: &ManyTable) -> Table {
         ("Drop path", differs(|g| g.drop_path), Box::new(|g| number(g.drop_path.map(short)))),
         ("Runs", true, Box::new(|g| number(Some(g.n.to_string())))),
         ("Test error", has(|g| g.test_error.is_some()), Box::new(|g| spread(&g.test_error, spread_percent))),
-        ("Supernet error", has(|g| g.supernet_error.is_some()), Box::new(|g| spread(&g.supernet_error, spread_percent))),
+        (
+            "Supernet error",
+            has(|g| g.supernet_error.is_some()),
+            Box::new(|g| spread(&g.supernet_error, spread_percent)),
+        ),
         ("Drop", has(|g| g.drop.is_some()), Box::new(|g| spread(&g.drop, spread_percent))),
         ("Eigenvalue", has(|g| g.eigenvalue.is_some()), Box::new(|g| spread(&g.eigenvalue, crate::number::spread))),
-        ("Skips, normal", has(|g| g.skips_normal.is_some()), Box::new(|g| spread(&g.skips_normal, crate::number::spread))),
+        (
+            "Skips, normal",
+            has(|g| g.skips_normal.is_some()),
+            Box::new(|g| spread(&g.skips_normal, crate::number::spread)),
+        ),
     ];
     let has_chosen = chosen_errors.iter().any(Option::is_some);
     let shown: Vec<&Column> = columns.iter().filter(|column| column.1).collect();

@@ -273,8 +273,9 @@ pub(crate) fn is_search(row: &RunRow) -> bool {
 }
 
 fn rows(runs: &[RunTable]) -> Vec<RunRow> {
-    // What trainings say of a genotype on a data set; of several trainings their mean.
-    let mut trained: BTreeMap<(String, String), Vec<(Option<f64>, f64)>> = BTreeMap::new();
+    // What trainings say of a genotype on a data set, of held-out and of test images; of several trainings their mean.
+    type Errors = (Option<f64>, f64);
+    let mut trained: BTreeMap<(String, String), Vec<Errors>> = BTreeMap::new();
     let key = |genotype: &Genotype, data: &str| (genotype.clone().canonical().to_string(), data.to_string());
     for run in runs {
         let Content::Train(table) = &run.content else { continue };

@@ -142,7 +142,7 @@ fn confusions(matrix: &[Vec<usize>]) -> Vec<Confusion> {
         })
         .filter(|confusion| confusion.n > 0 && confusion.truth != confusion.given)
         .collect();
-    found.sort_by(|a, b| b.n.cmp(&a.n));
+    found.sort_by_key(|confusion| std::cmp::Reverse(confusion.n));
     found.truncate(10);
     found
 }

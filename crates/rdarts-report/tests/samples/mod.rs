@@ -232,7 +232,8 @@ fn record(of: &Search<'_>, space: &Space, attempt: usize, epoch: usize, l2: f64)
 
 /// Makes the directory of a finished training of a genotype, with classes of these names.
 pub fn training(path: &Path, genotype: &str, data: &str, classes: &[&str], error: f64) {
-    let overrides = [format!("network.genotype=\"{genotype}\""), format!("data.name='{data}'"), "train.epochs=20".into()];
+    let overrides =
+        [format!("network.genotype=\"{genotype}\""), format!("data.name='{data}'"), "train.epochs=20".into()];
     let spec = TrainSpec::resolve_text(Some("train-demo"), None, &overrides, &NoSets).unwrap();
     let mut run = RunDir::create(path, &spec).unwrap();
     run.write_environment(&environment()).unwrap();
@@ -277,7 +278,7 @@ pub fn training(path: &Path, genotype: &str, data: &str, classes: &[&str], error
         .map(|truth| {
             let mut row = vec![0; n];
             row[(truth + 1) % n] += wrong - wrong / 3;
-            row[(truth + 2) % n] += wrong / 3;
+            row[(truth + if n > 2 { 2 } else { 1 }) % n] += wrong / 3;
             row[truth] += 100 - wrong;
             row
         })
@@ -341,7 +342,15 @@ pub fn portfolio(path: &Path) {
         let (n_params, macs) = (100_000 + 9000 * member, 20_000_000 + 1_000_000 * member as u64);
         let reason = "All 12 epochs are done.".to_string();
         let (label, epoch) = (labels[member].clone(), 11);
-        write(Event::MemberFound(MemberFound { member, label, genotype: genotype.clone(), epoch, reason, n_params, macs }));
+        write(Event::MemberFound(MemberFound {
+            member,
+            label,
+            genotype: genotype.clone(),
+            epoch,
+            reason,
+            n_params,
+            macs,
+        }));
         genotypes.push(genotype);
     }
     for (member, valid_accuracy) in [0.781, 0.823, 0.802].into_iter().enumerate() {
@@ -374,7 +383,13 @@ pub fn portfolio(path: &Path) {
 /// Sixty searches of five methods in three spaces, and trainings of what some of them found.
 pub fn many(dir: &Path) -> Vec<std::path::PathBuf> {
     let mut paths = Vec::new();
-    let kinds = [("darts", 3e-4, 0.3), ("darts-es", 3e-4, 0.3), ("darts-ada", 3e-4, 0.3), ("darts", 27e-4, 0.3), ("darts", 243e-4, 0.3)];
+    let kinds = [
+        ("darts", 3e-4, 0.3),
+        ("darts-es", 3e-4, 0.3),
+        ("darts-ada", 3e-4, 0.3),
+        ("darts", 27e-4, 0.3),
+        ("darts", 243e-4, 0.3),
+    ];
     for (s, space) in ["s1", "s2", "s3"].into_iter().enumerate() {
         for (k, (method, l2, decay)) in kinds.into_iter().enumerate() {
             for seed in 1..=4 {
