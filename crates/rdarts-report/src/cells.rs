@@ -29,7 +29,7 @@ pub fn cell_svg(genotype: &Genotype, cell: CellType, weights: Option<&[f64]>, na
             let class = op_class(*op);
             write(
                 &mut body,
-                format_args!("<path class=\"line {class}\" stroke-width=\"{width:.1}\" d=\"M58 {middle:.1}h26\"/>"),
+                format_args!("<path class=\"edge {class}\" stroke-width=\"{width:.1}\" d=\"M58 {middle:.1}h26\"/>"),
             );
             let (at, from) = (middle + 3.5, state(*input));
             write(&mut body, format_args!("<text x=\"92\" y=\"{at:.1}\">{op}</text>"));

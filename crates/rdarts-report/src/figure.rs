@@ -134,6 +134,7 @@ pub(crate) fn of_run(run: &RunTable) -> Vec<Figure> {
         ],
         Content::Robust(table) => {
             let mut figures = vec![members::accuracies(table), members::trajectories(table)];
+            figures.extend(members::cells(table));
             if let Some(training) = &table.training {
                 figures.extend([curves::accuracy(training), curves::loss(training), confusion::figure(training)]);
             }

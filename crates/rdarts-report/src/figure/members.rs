@@ -1,6 +1,9 @@
 //! The members of a portfolio: how good their short trainings are, and how their searches went.
 
+use rdarts_space::CellType;
+
 use super::{Figure, epochs_axis, frame};
+use crate::cells::cell_svg;
 use crate::csv::{Cell, csv};
 use crate::number::{percent, short};
 use crate::svg::{Axis, Entry, Panel, Shape, chart, key, picture, write};
@@ -75,6 +78,25 @@ pub(super) fn accuracies(table: &PortfolioTable) -> Option<Figure> {
         title,
         caption,
     })
+}
+
+/// The normal cell of every member that found one.
+pub(super) fn cells(table: &PortfolioTable) -> Vec<Option<Figure>> {
+    let figure = |(i, member): (usize, &MemberRow)| {
+        let genotype = member.cells.as_ref()?;
+        let name = format!("member-cell-{i}");
+        let star = if member.is_chosen { " \u{2605}" } else { "" };
+        let ops = genotype.cell(CellType::Normal).iter().enumerate();
+        let rows = ops.map(|(i, (op, input))| vec![(i / 2).into(), (*input).into(), Cell::from(op.as_str())]);
+        Some(Figure {
+            svg: cell_svg(genotype, CellType::Normal, None, &name),
+            name,
+            title: format!("{}{star}", member.label),
+            caption: "Its normal cell.".to_string(),
+            csv: csv(&["node", "input", "operation"], rows),
+        })
+    };
+    table.members.iter().enumerate().map(figure).collect()
 }
 
 pub(super) fn trajectories(table: &PortfolioTable) -> Option<Figure> {

@@ -22,6 +22,7 @@ pub(super) fn body(many: &ManyTable, runs: &[RunTable]) -> Body {
         );
         results.tables.push(groups(many));
     }
+    let below = (!many.base.is_empty()).then(|| format!("Their names are those below `{}`.", many.base).into());
     let sections = [
         results,
         Section {
@@ -38,7 +39,13 @@ pub(super) fn body(many: &ManyTable, runs: &[RunTable]) -> Body {
         },
         Section { id: "sweeps", title: "Sweeps", figures: of("sweep"), ..Section::default() },
         Section { id: "spaces", title: "Skip connections in each space", figures: of("space"), ..Section::default() },
-        Section { id: "runs", title: "The runs", tables: vec![rows(many)], ..Section::default() },
+        Section {
+            id: "runs",
+            title: "The runs",
+            paragraphs: below.into_iter().collect(),
+            tables: vec![rows(many)],
+            ..Section::default()
+        },
     ];
     let n_finished = many.rows.iter().filter(|row| row.state == State::Finished).count();
     let faults = runs.iter().flat_map(|run| run.head.faults.iter().map(|fault| fault.as_str().into())).collect();

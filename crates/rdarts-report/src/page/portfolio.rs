@@ -1,9 +1,6 @@
 //! The page of a portfolio.
 
-use rdarts_space::CellType;
-
-use super::{Body, FigureView, Row, Section, Table, begin, chosen, end, number, training, words};
-use crate::cells::cell_svg;
+use super::{Body, Row, Section, Table, begin, chosen, end, number, training, view, words};
 use crate::figure::Figure;
 use crate::number::{count, percent};
 use crate::table::portfolio::MemberRow;
@@ -22,7 +19,8 @@ pub(super) fn body(head: &Head, table: &PortfolioTable, figures: &[Figure]) -> B
     if !table.members.is_empty() {
         members.tables.push(member_table(table));
     }
-    let cells = Section { id: "cells", title: "What they found", figures: cells(table), ..Section::default() };
+    let cells = figures.iter().filter(|figure| figure.name.starts_with("member-cell")).map(view).collect();
+    let cells = Section { id: "cells", title: "What they found", figures: cells, ..Section::default() };
     let searches = Section {
         id: "searches",
         title: "How their searches went",
@@ -125,22 +123,6 @@ fn baselines(table: &PortfolioTable) -> Section {
         });
     }
     section
-}
-
-/// The normal cell of every member that found one.
-fn cells(table: &PortfolioTable) -> Vec<FigureView> {
-    let view = |(i, member): (usize, &MemberRow)| {
-        let genotype = member.cells.as_ref()?;
-        let name = format!("member-{i}");
-        let star = if member.is_chosen { " \u{2605}" } else { "" };
-        Some(FigureView {
-            svg: cell_svg(genotype, CellType::Normal, None, &name),
-            name,
-            title: format!("{}{star}", member.label).into(),
-            caption: "Its normal cell.".into(),
-        })
-    };
-    table.members.iter().enumerate().filter_map(view).collect()
 }
 
 fn searches(table: &PortfolioTable) -> Option<Table> {

@@ -18,6 +18,8 @@ use crate::statistics::{Correlation, Summary, correlation, summary};
 /// Many runs together.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ManyTable {
+    /// The directory that all runs are in; empty if there is none.
+    pub base: String,
     /// The runs, one row each.
     pub rows: Vec<RunRow>,
     /// The groups of runs that differ in their seed alone.
@@ -37,7 +39,7 @@ pub struct ManyTable {
 /// A run among many.
 #[derive(Clone, Debug, Serialize)]
 pub struct RunRow {
-    /// The directory, in one line of text.
+    /// The directory below the base, in one line of text.
     pub name: String,
     /// How far it is.
     pub state: State,
@@ -197,8 +199,10 @@ pub struct SpaceRow {
 
 impl ManyTable {
     pub(super) fn new(runs: &[RunTable]) -> ManyTable {
-        let rows = rows(runs);
+        let base = base(runs);
+        let rows = rows(runs, base.len());
         let mut table = ManyTable {
+            base,
             groups: groups(&rows),
             trajectories: trajectories(runs, &rows),
             scatters: scatters(&rows),
@@ -272,7 +276,21 @@ pub(crate) fn is_search(row: &RunRow) -> bool {
     row.l2.is_some()
 }
 
-fn rows(runs: &[RunTable]) -> Vec<RunRow> {
+/// The directory that all runs are in, with a slash at its end.
+fn base(runs: &[RunTable]) -> String {
+    let parent = |name: &str| name.rfind('/').map_or(0, |slash| slash + 1);
+    let Some(first) = runs.first().map(|run| &run.head.name) else { return String::new() };
+    let mut base = &first[..parent(first)];
+    for run in runs {
+        while !run.head.name.starts_with(base) {
+            base = &base[..parent(&base[..base.len() - 1])];
+        }
+    }
+    base.to_string()
+}
+
+/// One row a run; names begin after so many bytes.
+fn rows(runs: &[RunTable], base: usize) -> Vec<RunRow> {
     // What trainings say of a genotype on a data set, of held-out and of test images; of several trainings their mean.
     type Errors = (Option<f64>, f64);
     let mut trained: BTreeMap<(String, String), Vec<Errors>> = BTreeMap::new();
@@ -287,7 +305,7 @@ fn rows(runs: &[RunTable]) -> Vec<RunRow> {
     }
     let row = |run: &RunTable| {
         let mut row = RunRow {
-            name: run.head.name.clone(),
+            name: run.head.name[base..].to_string(),
             state: run.head.state,
             method: String::new(),
             space: String::new(),
