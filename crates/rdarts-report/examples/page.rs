@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rdarts_report::{Report, figures, page, read, tables};
+use rdarts_report::{Report, figures, page, read, sheets};
 
 fn main() -> std::io::Result<()> {
     let mut paths = std::env::args_os().skip(1).map(PathBuf::from);
@@ -17,7 +17,7 @@ fn main() -> std::io::Result<()> {
             std::fs::write(dir.join(format!("{}.svg", figure.name)), figure.file())?;
             std::fs::write(dir.join(format!("{}.csv", figure.name)), figure.csv)?;
         }
-        for (name, csv) in tables(&report) {
+        for (name, csv) in sheets(&report) {
             std::fs::write(dir.join(format!("{name}.csv")), csv)?;
         }
     }

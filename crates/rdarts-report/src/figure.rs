@@ -4,7 +4,6 @@
 
 use serde::Serialize;
 
-use crate::csv::{Cell, csv};
 use crate::svg::{Axis, standalone};
 use crate::table::search::EpochRow;
 use crate::table::{Content, ManyTable, Report, RunTable, SearchTable};
@@ -72,39 +71,6 @@ pub fn figures(report: &Report) -> Vec<Figure> {
         (None, [run]) => of_run(run),
         (None, _) => Vec::new(),
     }
-}
-
-/// The tables that are no figures, as CSV: the name of each file and its text.
-pub fn tables(report: &Report) -> Vec<(String, String)> {
-    if let Some(many) = &report.many {
-        return vec![("runs".to_string(), many.runs_csv()), ("groups".to_string(), many.groups_csv())];
-    }
-    let Some(run) = report.runs.first() else { return Vec::new() };
-    let mut tables = Vec::new();
-    if let Content::Search(table) = &run.content {
-        let row = |o: &crate::table::RuleOutcome| {
-            vec![
-                Cell::from(&o.rule[..]),
-                Cell::from(&o.numbers[..]),
-                o.acts_after.into(),
-                o.returns.into(),
-                o.skips_normal.into(),
-                o.skips_reduce.into(),
-                o.genotype.as_deref().into(),
-            ]
-        };
-        let headers =
-            ["rule", "numbers", "acts after epoch", "returns epoch", "skips normal", "skips reduce", "genotype"];
-        tables.push(("rules".to_string(), csv(&headers, table.rules.iter().map(row))));
-    }
-    if let Some(spec) = &run.head.spec {
-        let rows = spec
-            .rows
-            .iter()
-            .map(|row| vec![Cell::from(&row.key[..]), Cell::from(&row.value[..]), Cell::from(row.preset.as_deref())]);
-        tables.push(("spec".to_string(), csv(&["key", "value", "value of the preset"], rows)));
-    }
-    tables
 }
 
 /// The figures of one run.

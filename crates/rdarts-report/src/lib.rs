@@ -16,6 +16,7 @@
 //! - [`table`]: the tables of one run and of many
 //! - [`cells`]: the cells of a genotype as pictures
 //! - [`figure`]: one file a figure
+//! - [`sheets`](mod@sheets): the tables that are no figures, as CSV
 //! - [`page`](mod@page): the page
 //!
 //! What a user can cause, a damaged directory too, is a sentence in the tables and never an error of this crate.
@@ -36,9 +37,12 @@ pub mod cells;
 
 pub mod figure;
 
+pub mod sheets;
+
 pub mod page;
 
-pub use figure::{Figure, figures, frames, tables};
+pub use figure::{Figure, figures, frames};
 pub use page::page;
 pub use read::{Run, read};
+pub use sheets::sheets;
 pub use table::{Report, RuleOutcome, SearchTable, rules};

@@ -57,7 +57,7 @@ struct Body {
     /// How far the run is.
     state: Option<Paragraph>,
     verdict: Paragraph,
-    faults: Vec<Text>,
+    faults: Vec<Paragraph>,
     /// What the bar at the lower edge tells of an epoch, if there are epochs to step through.
     readouts: Vec<Readout>,
     sections: Vec<Section>,

@@ -149,6 +149,16 @@ impl RunTable {
             Content::Robust(table) => table.verdict(),
             Content::Nothing => "This directory cannot be read as a run.".to_string(),
         };
+        let is_cut = match &content {
+            Content::Search(table) => table.found.is_none(),
+            Content::Train(table) => table.result.is_none(),
+            Content::Robust(table) => table.result.is_none(),
+            Content::Nothing => false,
+        };
+        let verdict = match is_cut && run.state == State::Finished {
+            true => format!("The log of this run cannot be read to its end, where its result stands. {verdict}"),
+            false => verdict,
+        };
         let verb = match content {
             Content::Search(_) => Some("search"),
             Content::Train(_) => Some("train"),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rdarts_report::read::State;
 use rdarts_report::table::Content;
-use rdarts_report::{Report, SearchTable, figures, frames, page, read, rules, tables};
+use rdarts_report::{Report, SearchTable, figures, frames, page, read, rules, sheets};
 use rdarts_run::{Event, RunView};
 use serde_json::Value;
 
@@ -154,7 +154,7 @@ fn hostile_names_are_text_everywhere() {
         assert!(figure.file().starts_with("<svg width=\""));
     }
     let texts: Vec<String> = figures(&one).into_iter().map(|figure| figure.csv).collect();
-    let texts = texts.into_iter().chain([tables(&one), tables(&report)].concat().into_iter().map(|table| table.1));
+    let texts = texts.into_iter().chain([sheets(&one), sheets(&report)].concat().into_iter().map(|table| table.1));
     for csv in texts {
         assert!(!csv.contains('\u{202e}'));
         for line in csv.lines() {
@@ -257,7 +257,7 @@ fn damaged_trainings_and_portfolios_are_pages() {
                 std::fs::write(path.join(file), without).unwrap();
                 let report = report(std::slice::from_ref(path));
                 assert!(page(&report).trim_end().ends_with("</html>") && report.to_json().starts_with('{'));
-                let _ = (figures(&report), tables(&report));
+                let _ = (figures(&report), sheets(&report));
             }
             std::fs::write(path.join(file), kept).unwrap();
         }
@@ -267,7 +267,30 @@ fn damaged_trainings_and_portfolios_are_pages() {
     assert!(html.contains("since their directories below <code>members</code> are gone"));
     std::fs::write(training.join("mistakes/03.png"), "<svg onload='alert(1)'>").unwrap();
     let html = page(&report(&[training]));
-    assert!(html.contains("03.png` is no PNG file") && !html.contains("<img"));
+    assert!(html.contains("03.png</code> is no PNG file") && !html.contains("<img"));
+}
+
+#[test]
+fn no_bytes_of_a_directory_make_a_report_panic() {
+    let (_dir, path, _) =
+        of_search(&Search { method: "darts-ada", decay: 0.4, epochs: 8, done: 8, spectra: 2, ..SEARCH });
+    for file in ["events.jsonl", "timings.jsonl", "spectra.jsonl", "spec.toml", "space.toml", "env.json", "format"] {
+        let kept = std::fs::read(path.join(file)).unwrap();
+        for seed in 0..60 {
+            let draw = |i: u64| ((samples::noise(97 * seed + i) + 1.0) / 2.0 * (1 << 30) as f64) as usize;
+            let mut bytes = kept.clone();
+            for i in 0..1 + seed % 3 {
+                let at = draw(3 * i) % bytes.len();
+                // Letters of numbers and of JSON do more harm than any others.
+                bytes[at] = b"0123456789-.e{}[]\",:nul\n\0\xff"[draw(3 * i + 1) % 26];
+            }
+            std::fs::write(path.join(file), bytes).unwrap();
+            let report = report(std::slice::from_ref(&path));
+            let _ = (page(&report), figures(&report), sheets(&report), report.to_json());
+            let _ = Report::new(&read(&[path.clone(), path.clone()])).many.map(|many| many.groups.len());
+        }
+        std::fs::write(path.join(file), kept).unwrap();
+    }
 }
 
 #[test]
@@ -333,6 +356,7 @@ fn the_rules_are_judged_on_the_first_attempt() {
             "DARTS-ES, the rule of the paper",
             "DARTS-ES, the rule of the released code",
             "DARTS-ES, the rule of this spec",
+            "DARTS-ADA, the rule of the paper",
         ]
     );
     let own = &outcomes[3];
@@ -349,7 +373,14 @@ fn the_rules_are_judged_on_the_first_attempt() {
             "DARTS-ES, the rule of the paper, would have stopped after epoch 9 and returned epoch 4, with "
         )
     );
-    assert_eq!((plain[2].acts_after, plain[2].is_whole), (None, true), "the code decides at epoch 22 at the earliest");
+    // The code decides at epoch 22 at the earliest.
+    assert_eq!((plain[2].acts_after, plain[2].returns), (None, Some(11)));
+    assert_eq!((plain[4].acts_after, plain[4].returns), (Some(9), None));
+    assert_eq!(
+        plain[4].sentence,
+        "DARTS-ADA, the rule of the paper, would have gone back after epoch 9 to epoch 4 and raised L2 from 3e\u{2212}4 to \
+         0.003."
+    );
 }
 
 #[test]

@@ -141,7 +141,7 @@ fn rule_table(table: &SearchTable) -> Table {
     };
     Table {
         caption: "Each rule on the first attempt of this search".into(),
-        headers: ["Rule", "Stops after epoch", "Returns epoch", "Skips, normal", "Skips, reduction", "Its numbers"]
+        headers: ["Rule", "Acts after epoch", "Returns epoch", "Skips, normal", "Skips, reduction", "Its numbers"]
             .map(Into::into)
             .to_vec(),
         rows: table.rules.iter().map(row).collect(),

@@ -10,7 +10,6 @@ use rdarts_space::Genotype;
 use serde::Serialize;
 
 use super::{Content, RunTable};
-use crate::csv::{Cell, csv};
 use crate::number::{short, spread_percent};
 use crate::read::State;
 use crate::statistics::{Correlation, Summary, correlation, summary};
@@ -536,100 +535,4 @@ fn drop_path_of(row: &RunRow) -> Option<f64> {
 /// A value as a key: the same number is the same key.
 fn bits(value: Option<f64>) -> u64 {
     value.map_or(0, |value| (value + 0.0).to_bits())
-}
-
-impl ManyTable {
-    /// The runs as CSV.
-    pub(crate) fn runs_csv(&self) -> String {
-        let headers = [
-            "run",
-            "state",
-            "method",
-            "space",
-            "data",
-            "seed",
-            "L2",
-            "drop path",
-            "supernet error",
-            "child error",
-            "drop at discretisation",
-            "eigenvalue",
-            "skips normal",
-            "validation error trained",
-            "test error",
-            "genotype",
-        ];
-        let state = |state: State| match state {
-            State::Finished => "finished",
-            State::Running => "running",
-            State::Stopped => "stopped",
-            State::Unreadable => "unreadable",
-        };
-        let row = |row: &RunRow| {
-            vec![
-                Cell::from(&row.name[..]),
-                state(row.state).into(),
-                row.method[..].into(),
-                row.space[..].into(),
-                row.data[..].into(),
-                Cell::Text(row.seed.to_string()),
-                row.l2.into(),
-                row.drop_path.into(),
-                row.supernet_error.into(),
-                row.child_error.into(),
-                row.drop.into(),
-                row.eigenvalue.into(),
-                row.skips_normal.into(),
-                row.trained_valid_error.into(),
-                row.test_error.into(),
-                row.genotype.as_ref().map(|genotype| Cell::Text(genotype.to_string())).unwrap_or(Cell::Empty),
-            ]
-        };
-        csv(&headers, self.rows.iter().map(row))
-    }
-
-    /// The groups as CSV.
-    pub(crate) fn groups_csv(&self) -> String {
-        let headers = [
-            "method",
-            "space",
-            "data",
-            "L2",
-            "drop path",
-            "runs",
-            "finished",
-            "supernet error",
-            "its deviation",
-            "drop at discretisation",
-            "its deviation",
-            "eigenvalue",
-            "its deviation",
-            "skips normal",
-            "its deviation",
-            "test error",
-            "its deviation",
-            "chosen run",
-            "its test error",
-        ];
-        let row = |group: &GroupRow| {
-            let mut cells = vec![
-                Cell::from(&group.method[..]),
-                group.space[..].into(),
-                group.data[..].into(),
-                group.l2.into(),
-                group.drop_path.into(),
-                group.n.into(),
-                group.n_finished.into(),
-            ];
-            for summary in [group.supernet_error, group.drop, group.eigenvalue, group.skips_normal, group.test_error] {
-                cells.push(summary.map(|s| s.mean).into());
-                cells.push(summary.and_then(|s| s.deviation).into());
-            }
-            let chosen = group.chosen.map(|i| &self.rows[i]);
-            cells.push(chosen.map(|row| &row.name[..]).into());
-            cells.push(chosen.and_then(|row| row.test_error).into());
-            cells
-        };
-        csv(&headers, self.groups.iter().map(row))
-    }
 }

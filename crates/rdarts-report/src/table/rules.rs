@@ -37,7 +37,7 @@ pub struct RuleOutcome {
 }
 
 /// What every rule would have done on the trajectory of a search: plain DARTS, DARTS-ES in both forms and, where it is
-/// neither, in that of the spec.
+/// neither, in that of the spec, and what DARTS-ADA would have done first.
 pub fn rules(table: &SearchTable) -> Vec<RuleOutcome> {
     let first: Vec<&EpochRow> = table.epochs.iter().filter(|row| row.attempt == 0).collect();
     let Some(last) = first.last() else { return Vec::new() };
@@ -55,7 +55,35 @@ pub fn rules(table: &SearchTable) -> Vec<RuleOutcome> {
     if let Some(rule) = table.rule.filter(|rule| *rule != Rule::paper() && *rule != Rule::released()) {
         outcomes.push(es("DARTS-ES, the rule of this spec", &rule, &first));
     }
+    outcomes.push(adaptive(table, &first));
     outcomes
+}
+
+/// DARTS-ADA as the paper has it, up to what it would have done first: what would have come then is not known.
+fn adaptive(table: &SearchTable, rows: &[&EpochRow]) -> RuleOutcome {
+    let (rule, ada) = (Rule::paper(), AdaRule::released());
+    let mut outcome = stopping(table, "DARTS-ADA, the rule of the paper", &rule, rows);
+    let acts = rows.iter().find(|row| Some(row.epoch) == outcome.acts_after);
+    if let (Some(row), Some(back)) = (acts, outcome.returns) {
+        let (returns, genotype, skips) = (None, None, None);
+        outcome.sentence = match ada.raised(row.l2) {
+            Some(raised) => format!(
+                "{}, would have gone back after epoch {} to epoch {back} and raised L2 from {} to {}.",
+                outcome.rule,
+                row.epoch,
+                short(row.l2),
+                short(raised)
+            ),
+            None => format!(
+                "{}, would have acted after epoch {}, but L2 {} may not be raised further.",
+                outcome.rule,
+                row.epoch,
+                short(row.l2)
+            ),
+        };
+        outcome = RuleOutcome { returns, genotype, skips_normal: skips, skips_reduce: skips, ..outcome };
+    }
+    outcome
 }
 
 /// Plain DARTS, which returns the last epoch.
@@ -134,9 +162,13 @@ fn stopping(table: &SearchTable, name: &str, rule: &Rule, rows: &[&EpochRow]) ->
             return outcome;
         }
     }
-    outcome.sentence = match outcome.is_whole {
-        true => format!("{name}, would not have stopped."),
-        false => {
+    outcome.sentence = match (outcome.is_whole, rows.last()) {
+        (true, Some(last)) => {
+            outcome.take(table, last);
+            let skips = outcome.skips_in_words();
+            format!("{name}, would not have stopped and returned the last epoch, {}{skips}.", last.epoch)
+        }
+        _ => {
             format!("{name}, would not have stopped up to epoch {}, where its trajectory ends.", outcome.judged_to)
         }
     };

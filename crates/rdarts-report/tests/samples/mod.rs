@@ -122,7 +122,9 @@ pub fn search(path: &Path, of: &Search<'_>) -> RunDir {
     let mut result = None;
     while epoch < of.done && result.is_none() {
         let record = record(of, &space, attempt, epoch, l2);
-        history.push(Measurement { epoch, eigenvalue: record.eigenvalue.unwrap() });
+        if let Some(eigenvalue) = record.eigenvalue {
+            history.push(Measurement { epoch, eigenvalue });
+        }
         run.append_event(&Event::Epoch(Box::new(record.clone()))).unwrap();
         let seconds = [("eigenvalue", 0.7), ("supernet accuracy", 0.2), ("train", 30.0), ("waiting for data", 0.5)];
         let seconds =
@@ -203,7 +205,7 @@ fn record(of: &Search<'_>, space: &Space, attempt: usize, epoch: usize, l2: f64)
     let genotype = derive(space, &alphas_normal, &alphas_reduce);
     let accuracy = 0.45 + 0.4 * (1.0 - (-3.0 * t).exp()) + 0.01 * noise(key(1));
     let child = accuracy - 0.05 - 0.5 * decay * t + 0.02 * noise(key(2));
-    EpochRecord {
+    let mut record = EpochRecord {
         attempt,
         epoch,
         lr: 0.001 + 0.012 * (1.0 + (std::f64::consts::PI * t).cos()),
@@ -227,7 +229,20 @@ fn record(of: &Search<'_>, space: &Space, attempt: usize, epoch: usize, l2: f64)
         genotype: genotype.to_string(),
         alphas_normal,
         alphas_reduce,
+    };
+    if of.method == "rs-ws" {
+        // No alphas, so that there is neither a curvature nor a child, and mixing weights in place of alphas.
+        (record.eigenvalue, record.eigenvalue_bound, record.eigenvalue_error) = (None, None, None);
+        (record.child_loss, record.child_accuracy, record.alpha_loss) = (None, None, f64::NAN);
+        for (cell, alphas) in CellType::ALL.into_iter().zip([&mut record.alphas_normal, &mut record.alphas_reduce]) {
+            for edge in 0..space.n_edges() {
+                let (offset, n) = (space.offset(cell, edge), space.cell(cell)[edge].len());
+                let drawn = ((noise(key(50 + edge as u64)) + 1.0) / 2.0 * n as f64) as usize;
+                (0..n).for_each(|i| alphas[offset + i] = if i == drawn { 1.0 } else { 0.0 });
+            }
+        }
     }
+    record
 }
 
 /// Makes the directory of a finished training of a genotype, with classes of these names.
