@@ -1,8 +1,8 @@
 //! Run directories as tables, figures and one page.
 //!
-//! Data flows one way: a directory is read ([`read()`]), what it says becomes tables ([`Report`]: plain structs with public
-//! fields), tables become figures (pure functions to SVG) and one page of HTML. No figure knows a file, and no page
-//! computes a number. The same tables are the JSON and the CSV files.
+//! Data flows one way: a directory is read ([`read()`]), what it says becomes tables ([`Report`]: plain structs with
+//! public fields), tables become figures (pure functions to SVG) and one page of HTML. No figure knows a file, and no
+//! page computes a number. The same tables are the JSON and the CSV files.
 //!
 //! ```no_run
 //! let runs = rdarts_report::read(&["runs/first".into()]);

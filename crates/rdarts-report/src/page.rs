@@ -1,9 +1,9 @@
 //! The page: one file of HTML that asks nothing of anyone.
 //!
-//! A kind of run says which sections its page has (`search`, `training`, `portfolio`, `many`), one template sets them. Every
-//! text goes through `Text`, which shows what would turn or part it, and the template escapes it. The page holds one
-//! style and one script and names their digests, so that a browser runs nothing else; it loads nothing. Without the script
-//! it shows the result; with it, a slider steps through the epochs by the data that the page holds as JSON.
+//! A kind of run says which sections its page has (`search`, `training`, `portfolio`, `many`), one template sets them.
+//! Every text goes through `Text`, which shows what would turn or part it, and the template escapes it. The page holds
+//! one style and one script and names their digests, so that a browser runs nothing else; it loads nothing. Without the
+//! script it shows the result; with it, a slider steps through the epochs by the data that the page holds as JSON.
 
 use askama::Template;
 use base64::Engine as _;
@@ -283,7 +283,8 @@ fn end(head: &Head) -> Vec<Section> {
         let n = spec.rows.iter().filter(|row| row.preset.is_some()).count();
         let about = match spec.is_compared {
             true => format!(
-                "{n} of {} values differ from the preset `{}`, by the user's choice or for the data set; they are marked.",
+                "{n} of {} values differ from the preset `{}`, by the user's choice or for the data set; they are \
+                 marked.",
                 spec.rows.len(),
                 spec.preset
             ),

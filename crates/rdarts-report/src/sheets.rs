@@ -106,6 +106,7 @@ fn groups(many: &ManyTable) -> String {
         "data",
         "L2",
         "drop path",
+        "setting",
         "runs",
         "finished",
         "supernet error",
@@ -128,6 +129,7 @@ fn groups(many: &ManyTable) -> String {
             group.data[..].into(),
             group.l2.into(),
             group.drop_path.into(),
+            group.setting[..].into(),
             group.n.into(),
             group.n_finished.into(),
         ];

@@ -22,8 +22,8 @@ pub struct Correlation {
     pub n: usize,
     /// Pearson's coefficient.
     pub r: f64,
-    /// The ends of its 95 % interval by Fisher's transformation: tanh(atanh(r) -+ 1.96 / sqrt(n - 3)); none of fewer than
-    /// four pairs.
+    /// The ends of its 95 % interval by Fisher's transformation: tanh(atanh(r) -+ 1.96 / sqrt(n - 3)); none of fewer
+    /// than four pairs.
     pub interval: Option<(f64, f64)>,
 }
 

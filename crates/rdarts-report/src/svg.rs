@@ -1,8 +1,8 @@
 //! Charts as SVG text: scales, axes, lines, points, bands and a key, in the size of a column of a paper.
 //!
 //! Nothing here has a colour: shapes have classes, and `svg.css` gives them the colours of Okabe and Ito, lighter ones
-//! where the reader prefers dark. Series differ by dashes and marks too, never by colour alone. A chart over epochs says in
-//! `data-` attributes where its horizontal axis lies, so that the page's script can move a cursor over it.
+//! where the reader prefers dark. Series differ by dashes and marks too, never by colour alone. A chart over epochs
+//! says in `data-` attributes where its horizontal axis lies, so that the page's script can move a cursor over it.
 
 use std::fmt::Write as _;
 
@@ -189,6 +189,10 @@ impl Panel {
 
     /// A line through points, thinned to what the eye can tell apart; it has a gap where a value is not finite.
     pub fn line(&mut self, class: &str, points: &[(f64, f64)]) {
+        // A line of a single point would not be seen.
+        if let [only] = points {
+            return self.marks(class, 0, &[*only]);
+        }
         let mut path = String::new();
         let mut is_drawn = false;
         for &(x, y) in &thinned(points, self.frame.2 as usize) {

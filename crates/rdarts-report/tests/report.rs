@@ -378,8 +378,8 @@ fn the_rules_are_judged_on_the_first_attempt() {
     assert_eq!((plain[4].acts_after, plain[4].returns), (Some(9), None));
     assert_eq!(
         plain[4].sentence,
-        "DARTS-ADA, the rule of the paper, would have gone back after epoch 9 to epoch 4 and raised L2 from 3e\u{2212}4 to \
-         0.003."
+        "DARTS-ADA, the rule of the paper, would have gone back after epoch 9 to epoch 4 and raised L2 from \
+         3e\u{2212}4 to 0.003."
     );
 }
 
@@ -448,6 +448,27 @@ fn groups_of_many_runs_have_the_means_and_deviations_of_their_runs() {
     assert_eq!((many.sweeps.len(), many.sweeps[0].rows.len(), many.spaces.len()), (3, 3, 3));
     assert!(many.missing.iter().any(|line| line.contains("sweep of drop path")), "{:?}", many.missing);
     assert!(page(&report).len() < 2_000_000);
+}
+
+#[test]
+fn runs_that_differ_in_more_than_their_seed_are_no_group() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let kinds = [("a", 1, 12), ("b", 2, 12), ("c", 1, 8)];
+    for (name, seed, epochs) in kinds {
+        drop(samples::search(&at(name), &Search { seed, epochs, done: epochs, ..SEARCH }));
+    }
+    drop(samples::search(&at("d"), &SEARCH));
+    std::fs::write(at("d/spec.toml"), "kind = 'search'\n").unwrap();
+    let report = report(&["a", "b", "c", "d"].map(at));
+    let groups = &report.many.as_ref().unwrap().groups;
+    let mut found: Vec<(usize, &str)> = groups.iter().map(|group| (group.n, &group.setting[..])).collect();
+    found.sort_unstable();
+    assert_eq!(found, [(1, "search.epochs 8"), (2, "search.epochs 12")]);
+    let names: Vec<&str> = report.many.as_ref().unwrap().rows.iter().map(|row| &row.name[..]).collect();
+    assert_eq!(names, ["a", "b", "c", "d"]);
+    let lines = &report.many.as_ref().unwrap().trajectories[0].lines;
+    assert!(lines.iter().any(|line| line.label == "darts, search.epochs 8"), "{lines:?}");
 }
 
 #[test]

@@ -66,7 +66,8 @@ pub(super) fn figure(table: &TrainTable) -> Option<Figure> {
             write(
                 &mut body,
                 format_args!(
-                    "<text class=\"end\" x=\"{x:.1}\" y=\"{y:.1}\" transform=\"rotate(-60 {x:.1} {y:.1})\">{name}</text>"
+                    "<text class=\"end\" x=\"{x:.1}\" y=\"{y:.1}\" \
+                     transform=\"rotate(-60 {x:.1} {y:.1})\">{name}</text>"
                 ),
             );
         }

@@ -78,8 +78,8 @@ pub(super) fn figure(table: &SearchTable, at: Option<usize>) -> Option<Figure> {
         "Bars are the bound of its numerical error; measured on one batch, its noise is not known."
     };
     let caption = format!(
-        "{what} The rule acts where the smoothed value is above its limit, which is that of the earlier window times the \
-         growth allowed."
+        "{what} The rule acts where the smoothed value is above its limit, which is that of the earlier window times \
+         the growth allowed."
     );
     let description = describe(table);
     Some(Figure {

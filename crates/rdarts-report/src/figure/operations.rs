@@ -57,8 +57,8 @@ pub(super) fn figure(table: &SearchTable) -> Option<Figure> {
         ),
         title,
         caption: format!(
-            "Of the {most} operations of each cell, were the supernet discretised after that epoch. Lines of equal value \
-             are drawn a little apart."
+            "Of the {most} operations of each cell, were the supernet discretised after that epoch. Lines of equal \
+             value are drawn a little apart."
         ),
     })
 }

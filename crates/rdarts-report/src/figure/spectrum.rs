@@ -57,8 +57,8 @@ pub(super) fn over_epochs(table: &SearchTable) -> Option<Figure> {
     })
 }
 
-/// The spectrum of the last epoch that has one, up to an epoch if that is given; a page's script puts that of another in
-/// its place.
+/// The spectrum of the last epoch that has one, up to an epoch if that is given; a page's script puts that of another
+/// in its place.
 pub(super) fn at_epoch(table: &SearchTable, at: Option<usize>) -> Option<Figure> {
     let upto = table.spectra.iter().rev().find(|spectrum| at.is_none_or(|at| spectrum.epoch <= at));
     let spectrum = upto.or(table.spectra.first())?;

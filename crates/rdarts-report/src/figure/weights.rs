@@ -84,7 +84,8 @@ pub(super) fn figure(table: &SearchTable, cell: CellType) -> Option<Figure> {
         name,
         title,
         caption: format!(
-            "Each panel is an edge, from an input of the cell (a, b) or a node to a node; epochs {} to {}, weights 0 to 1.",
+            "Each panel is an edge, from an input of the cell (a, b) or a node to a node; epochs {} to {}, weights 0 \
+             to 1.",
             table.epochs[kept[0]].epoch, table.epochs[last].epoch
         ),
     })

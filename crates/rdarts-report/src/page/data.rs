@@ -1,7 +1,7 @@
 //! The numbers of a page as JSON: those of `events.jsonl`, as they stand there.
 //!
-//! A column is one list over the epochs. Of long runs of large spaces, alphas and spectra are kept for every so many epochs
-//! only, with the epochs that they are of, so that the page stays small; a column never lacks an epoch.
+//! A column is one list over the epochs. Of long runs of large spaces, alphas and spectra are kept for every so many
+//! epochs only, with the epochs that they are of, so that the page stays small; a column never lacks an epoch.
 
 use rdarts_run::{Spectrum, TrainEpoch};
 use serde::Serialize;

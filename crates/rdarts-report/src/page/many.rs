@@ -16,8 +16,8 @@ pub(super) fn body(many: &ManyTable, runs: &[RunTable]) -> Body {
     let mut results = Section { id: "results", title: "Methods, spaces and data sets", ..Section::default() };
     if !many.groups.is_empty() {
         results.paragraphs.push(
-            "Mean and standard deviation over runs that differ in their seed alone. The chosen run is the one with the best \
-             held-out accuracy after training, as in the paper's tables."
+            "Mean and standard deviation over runs whose specs differ in their seed alone. The chosen run is the one \
+             with the best held-out accuracy after training, as in the paper's tables."
                 .into(),
         );
         results.tables.push(groups(many));
@@ -83,6 +83,7 @@ fn groups(many: &ManyTable) -> Table {
         ("Data set", true, Box::new(|g| words(g.data.as_str()))),
         ("L2", differs(|g| g.l2), Box::new(|g| number(g.l2.map(short)))),
         ("Drop path", differs(|g| g.drop_path), Box::new(|g| number(g.drop_path.map(short)))),
+        ("Setting", has(|g| !g.setting.is_empty()), Box::new(|g| words(g.setting.as_str()))),
         ("Runs", true, Box::new(|g| number(Some(g.n.to_string())))),
         ("Test error", has(|g| g.test_error.is_some()), Box::new(|g| spread(&g.test_error, spread_percent))),
         (

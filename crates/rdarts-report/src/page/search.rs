@@ -29,8 +29,8 @@ pub(super) fn body(head: &Head, table: &SearchTable, figures: &[Figure]) -> Body
     let mut rules = Section { id: "rules", title: "What every rule would have done", ..Section::default() };
     if !table.rules.is_empty() {
         rules.paragraphs.push(
-            "On this trajectory, whatever method ran. A rule is judged up to the first time that the search went back; what \
-             came after had another L2 factor, and no other rule would have seen it."
+            "On this trajectory, whatever method ran. A rule is judged up to the first time that the search went \
+             back; what came after had another L2 factor, and no other rule would have seen it."
                 .into(),
         );
         rules.tables.push(rule_table(table));
@@ -61,8 +61,8 @@ pub(super) fn body(head: &Head, table: &SearchTable, figures: &[Figure]) -> Body
     if !table.epochs.is_empty() {
         time.paragraphs.push(
             format!(
-                "{} weights and {} architecture parameters; {} images train the weights and {} the alphas. How much memory it \
-                 took is not recorded in a run directory.",
+                "{} weights and {} architecture parameters; {} images train the weights and {} the alphas. How much \
+                 memory it took is not recorded in a run directory.",
                 count(table.n_weights as u64),
                 count(table.n_alphas as u64),
                 count(table.n_train as u64),

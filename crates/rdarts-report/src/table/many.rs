@@ -1,18 +1,22 @@
 //! Many runs together: what methods reach in spaces on data sets, and what goes with what.
 //!
-//! Runs that differ in their seed alone are a group. The test error of what a search found comes from a training of the
-//! same genotype on the same data set, if one is among the runs; a portfolio has its own.
+//! Runs whose specs differ in their seed alone are a group; what else of their specs differs is said. The test error of
+//! what a search found comes from a training of the same genotype on the same data set, if one is among the runs; a
+//! portfolio has its own.
 
 use std::collections::BTreeMap;
 
-use rdarts_run::Vary;
 use rdarts_space::Genotype;
 use serde::Serialize;
 
 use super::{Content, RunTable};
-use crate::number::{short, spread_percent};
+use crate::number::spread_percent;
 use crate::read::State;
 use crate::statistics::{Correlation, Summary, correlation, summary};
+
+mod rows;
+
+use rows::{alike, base, bits, differing, drop_path_of, fingerprint, in_words, is_of_cutout, l2_of, label_of, rows};
 
 /// Many runs together.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -70,6 +74,11 @@ pub struct RunRow {
     pub test_error: Option<f64>,
     /// What was found.
     pub genotype: Option<Genotype>,
+    /// Whether it is a search.
+    pub is_search: bool,
+    /// Every other value of the spec that can change what is found, by key; empty if the spec is damaged.
+    #[serde(skip)]
+    pub settings: BTreeMap<String, String>,
 }
 
 /// Runs that differ in their seed alone.
@@ -85,6 +94,9 @@ pub struct GroupRow {
     pub l2: Option<f64>,
     /// Drop path probability of the last epoch.
     pub drop_path: Option<f64>,
+    /// In what other values of the spec it differs from groups of the same method, space and data set; empty if in
+    /// none.
+    pub setting: String,
     /// Number of runs.
     pub n: usize,
     /// Number of them that have finished.
@@ -99,7 +111,8 @@ pub struct GroupRow {
     pub skips_normal: Option<Summary>,
     /// Test error after training.
     pub test_error: Option<Summary>,
-    /// The run with the best validation error after training, by its place among the rows: the one that the paper reports.
+    /// The run with the best validation error after training, by its place among the rows: the one that the paper
+    /// reports.
     pub chosen: Option<usize>,
 }
 
@@ -237,15 +250,25 @@ impl ManyTable {
         }
         if searches().all(|row| row.test_error.is_none()) {
             missing.push(
-                "Test errors, the chosen run of each group and what goes with them are left out: trainings (`rdarts train`) \
-                 of what the searches found, added to this command, show them."
+                "Test errors, the chosen run of each group and what goes with them are left out: trainings (`rdarts \
+                 train`) of what the searches found, added to this command, show them."
                     .to_string(),
             );
         }
+        let trainings: Vec<&RunRow> = self.rows.iter().filter(|row| row.method == "train").collect();
+        let keys = differing(&trainings);
+        if !keys.is_empty() {
+            missing.push(format!(
+                "The trainings are not all alike (`{}`), so that test errors of one table may not be comparable: \
+                 trainings of one spec are.",
+                keys.join("`, `")
+            ));
+        }
         if searches().all(|row| row.child_error.is_none()) {
             missing.push(
-                "The drop at discretisation is left out: searches with `eval.child=true` and `eval.oneshot=true` show it."
-                    .to_string(),
+                "The drop at discretisation is left out: searches with `eval.child=true` and `eval.oneshot=true` show \
+                 it."
+                .to_string(),
             );
         }
         if searches().all(|row| row.eigenvalue.is_none()) {
@@ -272,109 +295,14 @@ impl ManyTable {
 
 /// Whether a row is that of a search.
 pub(crate) fn is_search(row: &RunRow) -> bool {
-    row.l2.is_some()
-}
-
-/// The directory that all runs are in, with a slash at its end.
-fn base(runs: &[RunTable]) -> String {
-    let parent = |name: &str| name.rfind('/').map_or(0, |slash| slash + 1);
-    let Some(first) = runs.first().map(|run| &run.head.name) else { return String::new() };
-    let mut base = &first[..parent(first)];
-    for run in runs {
-        while !run.head.name.starts_with(base) {
-            base = &base[..parent(&base[..base.len() - 1])];
-        }
-    }
-    base.to_string()
-}
-
-/// One row a run; names begin after so many bytes.
-fn rows(runs: &[RunTable], base: usize) -> Vec<RunRow> {
-    // What trainings say of a genotype on a data set, of held-out and of test images; of several trainings their mean.
-    type Errors = (Option<f64>, f64);
-    let mut trained: BTreeMap<(String, String), Vec<Errors>> = BTreeMap::new();
-    let key = |genotype: &Genotype, data: &str| (genotype.clone().canonical().to_string(), data.to_string());
-    for run in runs {
-        let Content::Train(table) = &run.content else { continue };
-        let (Some(started), Some(result)) = (&table.started, &table.result) else { continue };
-        if let Ok(genotype) = started.genotype.parse::<Genotype>() {
-            let errors = (result.valid_accuracy.map(|accuracy| 1.0 - accuracy), 1.0 - result.test_accuracy);
-            trained.entry(key(&genotype, &started.data)).or_default().push(errors);
-        }
-    }
-    let row = |run: &RunTable| {
-        let mut row = RunRow {
-            name: run.head.name[base..].to_string(),
-            state: run.head.state,
-            method: String::new(),
-            space: String::new(),
-            data: String::new(),
-            seed: 0,
-            l2: None,
-            drop_path: None,
-            supernet_error: None,
-            child_error: None,
-            drop: None,
-            eigenvalue: None,
-            skips_normal: None,
-            trained_valid_error: None,
-            test_error: None,
-            genotype: None,
-        };
-        match &run.content {
-            Content::Search(table) => {
-                (row.method, row.space, row.data) = (table.method.clone(), table.space.clone(), table.data.clone());
-                row.seed = table.seed;
-                (row.l2, row.drop_path) = (Some(table.l2), Some(table.drop_path));
-                if let Some(result) = table.result() {
-                    row.supernet_error = result.valid_accuracy.map(|accuracy| 1.0 - accuracy);
-                    row.child_error = result.child_accuracy.map(|accuracy| 1.0 - accuracy);
-                    row.drop = row.child_error.zip(row.supernet_error).map(|(child, supernet)| child - supernet);
-                    row.eigenvalue = result.smoothed.or(result.eigenvalue);
-                    row.skips_normal = Some(result.skip_connects_normal);
-                }
-                row.genotype = table.genotype();
-                if let Some(found) = row.genotype.as_ref().and_then(|g| trained.get(&key(g, &row.data))) {
-                    row.trained_valid_error = summary(found.iter().filter_map(|errors| errors.0)).map(|s| s.mean);
-                    row.test_error = summary(found.iter().map(|errors| errors.1)).map(|s| s.mean);
-                }
-            }
-            Content::Train(table) => {
-                row.method = "train".to_string();
-                if let Some(started) = &table.started {
-                    (row.data, row.seed) = (started.data.clone(), started.seed);
-                    row.genotype = started.genotype.parse().ok();
-                }
-                row.test_error = table.result.as_ref().map(|result| 1.0 - result.test_accuracy);
-                let valid = table.result.as_ref().and_then(|result| result.valid_accuracy);
-                row.trained_valid_error = valid.map(|accuracy| 1.0 - accuracy);
-            }
-            Content::Robust(table) => {
-                row.method = match table.vary {
-                    Some(Vary::L2) => "r-darts(l2)",
-                    Some(Vary::DropPath) => "r-darts(dp)",
-                    Some(Vary::Seed) => "r-darts(seed)",
-                    None => "",
-                }
-                .to_string();
-                (row.space, row.data, row.seed) = (table.space.clone(), table.data.clone(), table.seed);
-                row.test_error = table.result.as_ref().map(|result| 1.0 - result.test_accuracy);
-                row.trained_valid_error = table.result.as_ref().map(|result| 1.0 - result.valid_accuracy);
-                row.genotype = table.result.as_ref().and_then(|result| result.genotype.parse().ok());
-                let chosen = table.members.iter().find(|member| member.is_chosen);
-                row.skips_normal = chosen.and_then(|member| member.skips_normal);
-            }
-            Content::Nothing => {}
-        }
-        row
-    };
-    runs.iter().map(row).collect()
+    row.is_search
 }
 
 fn groups(rows: &[RunRow]) -> Vec<GroupRow> {
     let mut groups: BTreeMap<_, Vec<usize>> = BTreeMap::new();
     for (i, row) in rows.iter().enumerate().filter(|(_, row)| !row.method.is_empty() && row.method != "train") {
-        let key = (row.space.clone(), row.data.clone(), row.method.clone(), bits(row.l2), bits(row.drop_path));
+        let names = (row.space.clone(), row.data.clone(), row.method.clone());
+        let key = (names, bits(row.l2), bits(row.drop_path), fingerprint(row, false));
         groups.entry(key).or_default().push(i);
     }
     groups
@@ -390,6 +318,7 @@ fn groups(rows: &[RunRow]) -> Vec<GroupRow> {
                 data: first.data.clone(),
                 l2: first.l2,
                 drop_path: first.drop_path,
+                setting: in_words(first, &differing(&alike(rows, first))),
                 n: members.len(),
                 n_finished: members.iter().filter(|&&i| rows[i].state == State::Finished).count(),
                 supernet_error: of(|row| row.supernet_error),
@@ -405,24 +334,13 @@ fn groups(rows: &[RunRow]) -> Vec<GroupRow> {
 
 fn trajectories(runs: &[RunTable], rows: &[RunRow]) -> Vec<Trajectories> {
     // Space and data set, then method with its values, which tell its label, then epoch.
-    type Lines = BTreeMap<(String, u64, u64), (String, BTreeMap<usize, Vec<f64>>)>;
+    type Lines = BTreeMap<(String, u64, u64, String), (String, BTreeMap<usize, Vec<f64>>)>;
     let mut found: BTreeMap<(String, String), Lines> = BTreeMap::new();
     for (run, row) in runs.iter().zip(rows) {
         let Content::Search(table) = &run.content else { continue };
-        let is_same = |value: fn(&RunRow) -> Option<f64>| {
-            let mut others = rows.iter().filter(|other| is_search(other) && other.method == row.method);
-            others.all(|other| bits(value(other)) == bits(value(row)))
-        };
-        let mut label = row.method.clone();
-        if !is_same(l2_of) {
-            label += &format!(", L2 {}", short(row.l2.unwrap_or(0.0)));
-        }
-        if !is_same(drop_path_of) {
-            label += &format!(", drop path {}", short(row.drop_path.unwrap_or(0.0)));
-        }
         let lines = found.entry((row.space.clone(), row.data.clone())).or_default();
-        let key = (row.method.clone(), bits(row.l2), bits(row.drop_path));
-        let (_, line) = lines.entry(key).or_insert_with(|| (label, BTreeMap::new()));
+        let key = (row.method.clone(), bits(row.l2), bits(row.drop_path), fingerprint(row, false));
+        let (_, line) = lines.entry(key).or_insert_with(|| (label_of(row, rows), BTreeMap::new()));
         for epoch in table.kept() {
             if let Some(value) = epoch.eigenvalue {
                 line.entry(epoch.epoch).or_default().push(value);
@@ -474,17 +392,18 @@ fn sweeps(
     other: fn(&RunRow) -> Option<f64>,
 ) -> Vec<Sweep> {
     let mut found: BTreeMap<_, BTreeMap<u64, Vec<&RunRow>>> = BTreeMap::new();
-    for row in rows.iter().filter(|row| is_search(row)) {
-        let key = (row.space.clone(), row.data.clone(), row.method.clone(), bits(other(row)));
+    for row in rows.iter().filter(|row| is_search(row) && value(row).is_some()) {
+        let names = (row.space.clone(), row.data.clone(), row.method.clone());
+        let key = (names, bits(other(row)), fingerprint(row, what != "L2"));
         // Values are not negative, so that their bits have their order.
         found.entry(key).or_default().entry(bits(value(row))).or_default().push(row);
     }
     found
         .into_iter()
         .filter(|(_, values)| 1 < values.len())
-        .map(|((space, data, method, _), values)| Sweep {
+        .map(|(((space, data, method), ..), values)| Sweep {
             what,
-            label: format!("{method} in {space} on {data}"),
+            label: format!("{method} in {space} on {data}{}", setting_of_sweep(&values, rows)),
             rows: values
                 .into_iter()
                 .map(|(bits, rows)| {
@@ -501,6 +420,15 @@ fn sweeps(
                 .collect(),
         })
         .collect()
+}
+
+/// What tells a sweep from others of the same method in the same space on the same data set.
+fn setting_of_sweep(values: &BTreeMap<u64, Vec<&RunRow>>, rows: &[RunRow]) -> String {
+    let Some(row) = values.values().flatten().next() else { return String::new() };
+    let mut keys = differing(&alike(rows, row));
+    keys.retain(|key| !is_of_cutout(key));
+    let setting = in_words(row, &keys);
+    if setting.is_empty() { setting } else { format!(", {setting}") }
 }
 
 fn spaces(rows: &[RunRow]) -> Vec<SpaceRow> {
@@ -522,17 +450,4 @@ fn spaces(rows: &[RunRow]) -> Vec<SpaceRow> {
         })
     };
     found.into_iter().filter_map(row).collect()
-}
-
-fn l2_of(row: &RunRow) -> Option<f64> {
-    row.l2
-}
-
-fn drop_path_of(row: &RunRow) -> Option<f64> {
-    row.drop_path
-}
-
-/// A value as a key: the same number is the same key.
-fn bits(value: Option<f64>) -> u64 {
-    value.map_or(0, |value| (value + 0.0).to_bits())
 }

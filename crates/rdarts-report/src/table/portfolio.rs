@@ -114,8 +114,8 @@ impl PortfolioTable {
             );
         }
         if table.baselines.is_empty() && table.result.is_some() {
-            let sentence = "What the search gained over chance is not known: a portfolio with `portfolio.baselines=true` \
-                            trains a random cell too.";
+            let sentence = "What the search gained over chance is not known: a portfolio with \
+                            `portfolio.baselines=true` trains a random cell too.";
             table.missing.push(sentence.to_string());
         }
         table

@@ -1,8 +1,8 @@
 //! What every stopping rule would have done on the trajectory of a search, whatever its method.
 //!
-//! A rule is judged on the first attempt alone, which no rule has touched: up to the first time that the search went back
-//! it is the search that plain DARTS would have made. What came after had another L2 factor and is the trajectory of no
-//! other rule.
+//! A rule is judged on the first attempt alone, which no rule has touched: up to the first time that the search went
+//! back it is the search that plain DARTS would have made. What came after had another L2 factor and is the trajectory
+//! of no other rule.
 
 use rdarts_monitor::{AdaRule, Decision, Form, Measurement, Method, Rule, decide};
 use rdarts_space::{CellType, Genotype, Op};
@@ -152,8 +152,8 @@ fn stopping(table: &SearchTable, name: &str, rule: &Rule, rows: &[&EpochRow]) ->
                 outcome.take(table, returned);
             }
             outcome.sentence = format!(
-                "{name}, would have stopped after epoch {} and returned epoch {return_to}{}: the smoothed eigenvalue had \
-                 grown {}-fold (limit {}).",
+                "{name}, would have stopped after epoch {} and returned epoch {return_to}{}: the smoothed eigenvalue \
+                 had grown {}-fold (limit {}).",
                 row.epoch,
                 outcome.skips_in_words(),
                 short(growth.ratio),

@@ -153,7 +153,8 @@ pub struct Health {
     pub is_degenerate: bool,
     /// Parameterless operations among those of the normal cell.
     pub parameterless: Option<(usize, usize)>,
-    /// The largest growth of the smoothed eigenvalue that the rule of the spec saw on the line that counts, and its limit.
+    /// The largest growth of the smoothed eigenvalue that the rule of the spec saw on the line that counts, and its
+    /// limit.
     pub growth: Option<(f64, f64)>,
     /// The first epoch of that line at which the growth was beyond the limit.
     pub grew_after: Option<usize>,
@@ -399,8 +400,8 @@ impl SearchTable {
                 short(limit)
             ),
             (Some((ratio, limit)), Some(epoch)) => format!(
-                "it did not stay healthy, since the smoothed dominant eigenvalue outgrew its limit at epoch {epoch} (up to \
-                 {}-fold, limit {})",
+                "it did not stay healthy, since the smoothed dominant eigenvalue outgrew its limit at epoch {epoch} \
+                 (up to {}-fold, limit {})",
                 short(ratio),
                 short(limit)
             ),

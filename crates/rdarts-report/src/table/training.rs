@@ -87,8 +87,8 @@ impl TrainTable {
             table.missing.push(sentence.to_string());
         }
         if table.epochs.iter().all(|epoch| epoch.valid_accuracy.is_none()) && !table.epochs.is_empty() {
-            let sentence = "No images were held out: a training with `data.valid_fraction=0.1` shows its accuracy on them \
-                            and takes the best epoch.";
+            let sentence = "No images were held out: a training with `data.valid_fraction=0.1` shows its accuracy on \
+                            them and takes the best epoch.";
             table.missing.push(sentence.to_string());
         }
         table
@@ -112,7 +112,8 @@ impl TrainTable {
                     format!("; it most often takes {truth} for {given} ({} of {})", worst.n, worst.of)
                 });
                 format!(
-                    "The network of {n} weights classifies {} of {} test images correctly, with the weights of epoch {}{worst}.",
+                    "The network of {n} weights classifies {} of {} test images correctly, with the weights of epoch \
+                     {}{worst}.",
                     percent(result.test_accuracy),
                     count(result.n_test as u64),
                     result.epoch
