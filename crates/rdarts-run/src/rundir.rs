@@ -17,12 +17,13 @@
 //! owner                   there while a process works here, for those who get no lock from their system
 //! ```
 //!
-//! Invariants: one process writes at a time; every file except the two appended ones is replaced as a whole; a failed
-//! append is taken back; each checkpoint records how many bytes of `events.jsonl` belong to it and what its lines are,
-//! and [`RunDir::recover`] cuts the file there, so that a resumed run goes on as if nothing had happened. A run without
-//! checkpoints goes on from its events: each is on the disk before anything counts on it, and [`RunDir::open`] cuts
-//! away a half-written last one. A directory whose files do not fit each other is refused and left as it is, and a
-//! start that is refused leaves nothing behind.
+//! Invariants: one process writes at a time; every file except the two appended ones is replaced as a whole; a
+//! failed append is taken back; each checkpoint records how many bytes of `events.jsonl` belong to it and what its
+//! lines are, and [`RunDir::recover`] cuts the file there, so that a resumed run goes on as if nothing had happened. A run
+//! without checkpoints goes on from its events: each is on the disk before anything counts on it, and [`RunDir::open`]
+//! cuts away a half-written last one.
+//! A directory whose files do not fit each other is refused and left as it is, and a start that is refused leaves
+//! nothing behind.
 //!
 //! [`RunView`] reads, also while a run goes on; [`RunDir`] holds the lock and writes.
 
@@ -191,8 +192,8 @@ impl RunView {
         mistakes.into_iter().take(MOST_MISTAKES).enumerate().map(picture).collect()
     }
 
-    /// Whether a process seems to work here. It looks at no lock, which would keep others out meanwhile: a process that
-    /// was killed seems to work for some minutes more.
+    /// Whether a process seems to work here. It looks at no lock, which would keep others out meanwhile: a process that was
+    /// killed seems to work for some minutes more.
     pub fn seems_at_work(&self) -> bool {
         let renewed = std::fs::metadata(self.path.join(OWNER)).and_then(|owner| owner.modified());
         renewed.is_ok_and(|at| at.elapsed().is_ok_and(|since| since < STALE_AFTER)) && !self.is_done()
@@ -348,8 +349,8 @@ impl RunDir {
         Reservation::new(path)?.fill(spec)
     }
 
-    /// Opens the directory of a kind of run for going on, takes its lock, finds what to go on from and clears away what
-    /// a killed writer left half-written. Of a kind without checkpoints, what to go on from is all events.
+    /// Opens the directory of a kind of run for going on, takes its lock, finds what to go on from and clears away what a
+    /// killed writer left half-written. Of a kind without checkpoints, what to go on from is all events.
     ///
     /// Refuses a directory whose files do not fit each other, with nothing changed there.
     pub fn open<S: Spec>(path: &Path) -> Result<RunDir, RunError> {
@@ -423,9 +424,8 @@ impl RunDir {
 
     /// Takes the state to go on from and cuts `events.jsonl` to what belongs to it.
     ///
-    /// Newer checkpoints that are damaged are renamed to `*.damaged`. A run that was stopped before its first
-    /// checkpoint has its events emptied and starts from the beginning. A run of a kind without checkpoints keeps its
-    /// events.
+    /// Newer checkpoints that are damaged are renamed to `*.damaged`. A run that was stopped before its first checkpoint
+    /// has its events emptied and starts from the beginning. A run of a kind without checkpoints keeps its events.
     pub fn recover(&mut self) -> Result<Recovered, RunError> {
         if self.view.is_done() {
             return Err(RunError::Finished { path: self.view.path.clone() });
