@@ -82,7 +82,7 @@ pub(crate) fn of_run(run: &RunTable) -> Vec<Figure> {
             eigenvalue::figure(table, None),
             accuracy::accuracy(table, None),
             accuracy::loss(table),
-            operations::figure(table),
+            operations::figure(table, None),
             spectrum::over_epochs(table),
             spectrum::at_epoch(table, None),
             weights::figure(table, rdarts_space::CellType::Normal),
@@ -151,12 +151,33 @@ fn points_given_up(table: &SearchTable, value: impl Fn(&EpochRow) -> Option<f64>
     lines.into_iter().map(|(_, line)| line).collect()
 }
 
-/// Every so many of some epochs, so that no more than `most` are left; the last one always is.
+/// The places of every so many of `n` things, so that no more than `most` are left; the last one always is.
 pub(crate) fn every(n: usize, most: usize) -> Vec<usize> {
-    let step = n.div_ceil(most.max(1)).max(1);
+    let Some(last) = n.checked_sub(1) else { return Vec::new() };
+    if most < 2 {
+        return vec![last];
+    }
+    let step = last.div_ceil(most - 1).max(1);
     let mut kept: Vec<usize> = (0..n).step_by(step).collect();
-    if n > 0 && kept.last() != Some(&(n - 1)) {
-        kept.push(n - 1);
+    if !last.is_multiple_of(step) {
+        kept.push(last);
     }
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_things_no_more_than_wanted_are_left_with_the_last() {
+        assert_eq!(every(12, 5), [0, 3, 6, 9, 11]);
+        assert_eq!((every(0, 5), every(3, 5), every(7, 0)), (vec![], vec![0, 1, 2], vec![6]));
+        for n in 1..60 {
+            for most in 1..20 {
+                let kept = every(n, most);
+                assert!(kept.len() <= most && kept.last() == Some(&(n - 1)), "{n} {most} {kept:?}");
+            }
+        }
+    }
 }

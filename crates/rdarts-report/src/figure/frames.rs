@@ -1,8 +1,9 @@
-//! The search as frames of an animation: at each epoch its normal cell beside curvature, accuracy and spectrum.
+//! The search as frames of an animation: at each epoch its normal cell beside curvature, accuracy and spectrum, or
+//! parameterless operations where no spectrum was computed.
 
 use rdarts_space::CellType;
 
-use super::{accuracy, eigenvalue, every, spectrum};
+use super::{accuracy, eigenvalue, every, operations, spectrum};
 use crate::cells::cell_svg;
 use crate::number::short;
 use crate::svg::{WIDTH, escape, picture, standalone, write};
@@ -27,7 +28,7 @@ fn frame(table: &SearchTable, step: usize) -> String {
         cell,
         eigenvalue::figure(table, at).map(|figure| figure.svg),
         accuracy::accuracy(table, at).map(|figure| figure.svg),
-        spectrum::at_epoch(table, at).map(|figure| figure.svg),
+        spectrum::at_epoch(table, at).or(operations::figure(table, at)).map(|figure| figure.svg),
     ];
     let title = format!("{} on {}, {}", table.space, table.data, table.method);
     let words = format!("epoch {}, L2 {}", row.epoch, short(row.l2));

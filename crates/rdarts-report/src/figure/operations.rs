@@ -16,7 +16,8 @@ const SERIES: [Series; 4] = [
     ("skip connections, reduction", "c1 d1", |row| row.skip_connects_reduce),
 ];
 
-pub(super) fn figure(table: &SearchTable) -> Option<Figure> {
+/// The figure; with a line at an epoch if one is given.
+pub(super) fn figure(table: &SearchTable, at: Option<usize>) -> Option<Figure> {
     let last = table.epochs.last()?;
     let series: Vec<&Series> =
         SERIES.iter().filter(|(_, _, value)| table.epochs.iter().any(|row| value(row).is_some())).collect();
@@ -34,7 +35,7 @@ pub(super) fn figure(table: &SearchTable) -> Option<Figure> {
         let points: Vec<(f64, f64)> = points_of(table, |row| value(row).map(|n| n as f64 + shift));
         panel.steps(class, &points);
     }
-    panel.cursor("epoch");
+    panel.cursor_at("epoch", at);
     let title = "Parameterless operations of the cells".to_string();
     let ends: Vec<String> =
         series.iter().filter_map(|(label, _, value)| Some(format!("{} {label}", value(last)?))).collect();
