@@ -27,7 +27,9 @@ pub(super) fn figure(table: &TimeTable) -> Option<Figure> {
     let (key, key_height) = key(&entries, 0.0);
     let (frame, height) = frame(key_height);
     let totals = table.rows.iter().map(|row| row.seconds.iter().sum::<f64>());
-    let mut panel = Panel::new(frame, Axis::whole("epochs done", 0, n - 1), Axis::of("seconds", totals, Some(0.0)));
+    // The outer columns need half of their width.
+    let x = Axis { range: (-0.6, n as f64 - 0.4), ..Axis::whole("epochs done", 0, n - 1) };
+    let mut panel = Panel::new(frame, x, Axis::of("seconds", totals, Some(0.0)));
     // Columns on top of each other, of every so many epochs if there are many.
     let shown = every(n, 150);
     let width = 0.8 * (n as f64 / shown.len() as f64).max(1.0);

@@ -83,7 +83,7 @@ pub(super) fn mistakes(table: &TrainTable, figures: &[Figure]) -> Section {
         url: mistake.url.clone(),
         truth: mistake.truth.as_str().into(),
         given: mistake.given.as_str().into(),
-        probability: percent(mistake.probability).into(),
+        probability: format!("{:.0} %", 100.0 * mistake.probability).into(),
     };
     Section {
         id: "mistakes",
