@@ -300,6 +300,23 @@ pub fn decide(
     }
 }
 
+/// What a rule compares at a measurement.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Compared {
+    /// The smoothed eigenvalue; `None` where its window is too short or gives no value.
+    pub smoothed: Option<f64>,
+    /// The smoothed eigenvalue beyond which the rule acts; `None` where there is no earlier window.
+    pub limit: Option<f64>,
+}
+
+/// What the rule compares at the last measurement of a history, whether it may decide there or not.
+pub fn compared(rule: &Rule, history: &[Measurement]) -> Compared {
+    let at = |i: usize| if i + 1 < rule.least() { None } else { smoothed(history, i, rule.window) };
+    let Some(i) = history.len().checked_sub(1) else { return Compared::default() };
+    let before = i.checked_sub(rule.lag).and_then(at);
+    Compared { smoothed: at(i), limit: before.map(|before| before * rule.growth_limit()) }
+}
+
 impl Decision {
     /// Whether it changes the search, or would if it could.
     pub fn is_news(&self) -> bool {
@@ -568,6 +585,19 @@ mod tests {
         assert_eq!(ada.check().unwrap_err().to_string(), "`l2_factor` of the stopping rule must be a number above 1");
         assert_eq!(ada.raised(0.1), None);
         assert!(AdaRule { l2_max: f64::NAN, ..AdaRule::released() }.check().is_err());
+    }
+
+    #[test]
+    fn what_is_compared_is_what_decides() {
+        let values = [1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0];
+        let history = measured(1, &values);
+        let rule = Rule::paper();
+        assert_eq!(compared(&rule, &[]), Compared::default());
+        assert_eq!(compared(&rule, &history[..4]), Compared::default());
+        assert_eq!(compared(&rule, &history[..5]), Compared { smoothed: Some(1.0), limit: None });
+        let last = compared(&rule, &history);
+        assert_eq!(last.smoothed, Some(2.0));
+        assert!((last.limit.unwrap() - 4.0 / 3.0).abs() < 1e-12);
     }
 
     #[test]

@@ -130,6 +130,14 @@ pub enum RunError {
         /// The file.
         path: PathBuf,
     },
+    /// A picture of a run directory that is none.
+    #[error("`{}` is no PNG file of at most {most} bytes: delete it and the others beside it", shown(path))]
+    Picture {
+        /// The file.
+        path: PathBuf,
+        /// The largest size of such a picture in bytes.
+        most: u64,
+    },
     /// A run cannot write any more.
     #[error("{reason}: {remedy}, then `rdarts resume {}` goes on", for_shell(path))]
     Stopped {

@@ -290,6 +290,18 @@ pub fn read_events(path: &Path, last_line: LastLine) -> Result<Vec<Event>, Event
     parse_lines(path, &bytes, last_line)
 }
 
+/// Reads as much of `events.jsonl` as is right: all events before the first bad line, and what is wrong with that.
+///
+/// For those who show a damaged run; whoever goes on with one needs [`read_events`].
+///
+/// # Errors
+/// If the file cannot be read, or a newer program wrote it.
+pub fn read_good_events(path: &Path) -> Result<(Vec<Event>, Option<EventError>), EventError> {
+    let bytes = read(path)?;
+    refuse_newer(path, &bytes)?;
+    Ok(parse_good_lines(path, &bytes, LastLine::MayBeHalf))
+}
+
 /// Refuses the events of a newer program.
 pub(crate) fn refuse_newer(path: &Path, bytes: &[u8]) -> Result<(), EventError> {
     // A later format may have other fields, so its number is looked at before anything else is.
@@ -319,26 +331,41 @@ fn read(path: &Path) -> Result<Vec<u8>, EventError> {
     std::fs::read(path).map_err(|source| EventError::Read { path: path.to_path_buf(), source })
 }
 
-fn parse_lines<T: DeserializeOwned>(path: &Path, bytes: &[u8], last_line: LastLine) -> Result<Vec<T>, EventError> {
+pub(crate) fn parse_lines<T: DeserializeOwned>(
+    path: &Path,
+    bytes: &[u8],
+    last_line: LastLine,
+) -> Result<Vec<T>, EventError> {
+    match parse_good_lines(path, bytes, last_line) {
+        (records, None) => Ok(records),
+        (_, Some(err)) => Err(err),
+    }
+}
+
+/// The records before the first bad line, and what is wrong with that.
+fn parse_good_lines<T: DeserializeOwned>(
+    path: &Path,
+    bytes: &[u8],
+    last_line: LastLine,
+) -> (Vec<T>, Option<EventError>) {
     let bad = |line: usize, problem: String| EventError::Line { path: path.to_path_buf(), line, problem };
     let mut records = Vec::new();
     for (index, line) in bytes.split_inclusive(|&b| b == b'\n').enumerate() {
         let Some(line) = line.strip_suffix(b"\n") else {
-            match last_line {
-                LastLine::MayBeHalf => break,
-                LastLine::MustBeWhole => {
-                    return Err(bad(index + 1, "the last line was not written to its end".to_string()));
-                }
-            }
+            let problem = "the last line was not written to its end".to_string();
+            return (records, (last_line == LastLine::MustBeWhole).then(|| bad(index + 1, problem)));
         };
-        let record = serde_json::from_slice(line).map_err(|err| {
-            // The parser counts lines within this one line, so only its column means something.
-            let column = if err.column() > 0 { format!(", from column {} on", err.column()) } else { String::new() };
-            bad(index + 1, format!("this is not a record of this program{column}"))
-        })?;
-        records.push(record);
+        match serde_json::from_slice(line) {
+            Ok(record) => records.push(record),
+            Err(err) => {
+                // The parser counts lines within this one line, so only its column means something.
+                let column =
+                    if err.column() > 0 { format!(", from column {} on", err.column()) } else { String::new() };
+                return (records, Some(bad(index + 1, format!("this is not a record of this program{column}"))));
+            }
+        }
     }
-    Ok(records)
+    (records, None)
 }
 
 /// A number that may be infinite or not a number.
@@ -488,6 +515,17 @@ pub(crate) mod tests {
         let path = dir.path().join("events.jsonl");
         std::fs::write(&path, text).unwrap();
         (dir, path)
+    }
+
+    #[test]
+    fn the_good_lines_of_a_damaged_file_are_told_with_its_fault() {
+        let lines: Vec<String> = [started(EVENT_FORMAT), epoch(0), epoch(1)].iter().map(to_line).collect();
+        let (_dir, path) = file(format!("{}{}{{\"event\":3}}\n{}", lines[0], lines[1], lines[2]).as_bytes());
+        let (events, fault) = read_good_events(&path).unwrap();
+        assert_eq!(events, [started(EVENT_FORMAT), epoch(0)]);
+        assert!(fault.unwrap().to_string().contains("line 3: this is not a record"), "the third line is bad");
+        let (_dir, path) = file(&lines.concat().as_bytes()[..lines.concat().len() - 1]);
+        assert!(matches!(read_good_events(&path).unwrap(), (events, None) if events.len() == 2));
     }
 
     #[test]

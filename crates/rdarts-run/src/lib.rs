@@ -20,6 +20,8 @@ pub mod spec;
 
 pub mod event;
 
+mod extras;
+
 mod log;
 
 pub mod checkpoint;
@@ -40,8 +42,9 @@ pub use error::RunError;
 pub use event::{
     BaselineTrained, Chosen, Decision, DecisionKind, EVENT_FORMAT, EpochRecord, Event, EventError, Finished, LastLine,
     MemberFound, MemberRefused, MemberTrained, ROBUST_EVENT_FORMAT, RobustFinished, RobustStarted, Started,
-    TRAIN_EVENT_FORMAT, Timing, TrainEpoch, TrainFinished, TrainStarted, read_events,
+    TRAIN_EVENT_FORMAT, Timing, TrainEpoch, TrainFinished, TrainStarted, read_events, read_good_events,
 };
+pub use extras::{Mistake, Spectrum};
 pub use log::checksum;
 pub use rundir::{Reservation, RunDir, RunView, write_file};
 pub use spec::{

@@ -10,6 +10,8 @@
 //! checkpoints/            00000012-epoch-3.safetensors, ...: one whole state each; none in a portfolio
 //! members/                the searches and trainings of a portfolio, each a run directory
 //! genotype.txt, .json     what a search has found
+//! spectra.jsonl           whole spectra of the curvature, if they were computed; not compared
+//! mistakes/               test pictures that a trained network is most wrong about; not compared
 //! DONE                    the run has finished
 //! lock                    held by the process that works here; the text is its process number and its machine
 //! owner                   there while a process works here, for those who get no lock from their system
@@ -25,7 +27,7 @@
 //!
 //! [`RunView`] reads, also while a run goes on; [`RunDir`] holds the lock and writes.
 
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use rdarts_text::shown;
@@ -35,8 +37,9 @@ use crate::atomic;
 use crate::checkpoint::{self, Checkpoint, CheckpointError, CheckpointName, Newest};
 use crate::environment::Environment;
 use crate::error::{RunError, io_error};
-use crate::event::{self, Event, LastLine, Timing};
-use crate::lock::{self, LOCK, Lock, Means, OWNER};
+use crate::event::{self, Event, EventError, LastLine, Timing};
+use crate::extras::{MISTAKES, MISTAKES_LIST, MOST_MISTAKES, MOST_PICTURE_BYTES, Mistake, SPECTRA, Spectrum};
+use crate::lock::{self, LOCK, Lock, Means, OWNER, STALE_AFTER};
 use crate::log;
 use crate::spec::{self, DataSets, Spec};
 use crate::text::{TextError, for_shell, read_text};
@@ -149,6 +152,51 @@ impl RunView {
     /// All events so far; a line that is just being written is left out.
     pub fn events(&self) -> Result<Vec<Event>, RunError> {
         Ok(event::read_events(&self.events_path(), LastLine::MayBeHalf)?)
+    }
+
+    /// All events before the first line that is damaged, and what is wrong with that; for those who only show them.
+    ///
+    /// # Errors
+    /// If there is no log, or a newer program wrote it.
+    pub fn good_events(&self) -> Result<(Vec<Event>, Option<EventError>), RunError> {
+        Ok(event::read_good_events(&self.events_path())?)
+    }
+
+    /// The whole spectra that were computed, in the order of the file; none if there is no such file.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is damaged.
+    pub fn spectra(&self) -> Result<Vec<Spectrum>, RunError> {
+        let path = self.path.join(SPECTRA);
+        Ok(event::parse_lines(&path, &read_log(&path)?, LastLine::MayBeHalf)?)
+    }
+
+    /// The pictures that a trained network is most wrong about, each as a PNG file; none if a training left none.
+    ///
+    /// # Errors
+    /// If the list or a picture cannot be read or is damaged.
+    pub fn mistakes(&self) -> Result<Vec<(Mistake, Vec<u8>)>, RunError> {
+        let dir = self.path.join(MISTAKES);
+        let list = dir.join(MISTAKES_LIST);
+        let mistakes: Vec<Mistake> = event::parse_lines(&list, &read_log(&list)?, LastLine::MayBeHalf)?;
+        let picture = |(i, mistake): (usize, Mistake)| {
+            let path = dir.join(format!("{i:02}.png"));
+            let mut bytes = Vec::new();
+            let file = std::fs::File::open(&path).map_err(io_error("read", &path))?;
+            file.take(MOST_PICTURE_BYTES + 1).read_to_end(&mut bytes).map_err(io_error("read", &path))?;
+            if !bytes.starts_with(b"\x89PNG\r\n\x1a\n") || bytes.len() as u64 > MOST_PICTURE_BYTES {
+                return Err(RunError::Picture { path, most: MOST_PICTURE_BYTES });
+            }
+            Ok((mistake, bytes))
+        };
+        mistakes.into_iter().take(MOST_MISTAKES).enumerate().map(picture).collect()
+    }
+
+    /// Whether a process seems to work here. It looks at no lock, which would keep others out meanwhile: a process that was
+    /// killed seems to work for some minutes more.
+    pub fn seems_at_work(&self) -> bool {
+        let renewed = std::fs::metadata(self.path.join(OWNER)).and_then(|owner| owner.modified());
+        renewed.is_ok_and(|at| at.elapsed().is_ok_and(|since| since < STALE_AFTER)) && !self.is_done()
     }
 
     /// All durations so far.

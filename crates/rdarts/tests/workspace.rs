@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 mod skip;
 
 /// Arrows between crates; ARCHITECTURE.md shows the same table.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("rdarts-text", &[]),
     ("rdarts-rng", &[]),
     ("rdarts-space", &["rdarts-rng", "rdarts-text"]),
@@ -19,6 +19,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("rdarts-monitor", &[]),
     ("rdarts-data", &["rdarts-rng", "rdarts-text"]),
     ("rdarts-run", &["rdarts-text"]),
+    ("rdarts-report", &["rdarts-text", "rdarts-space", "rdarts-draw", "rdarts-monitor", "rdarts-run"]),
     ("rdarts-gpu", &["rdarts-kernels"]),
     ("rdarts-net", &["rdarts-rng", "rdarts-space", "rdarts-kernels", "rdarts-gpu"]),
     ("rdarts-train", &["rdarts-rng", "rdarts-space", "rdarts-net", "rdarts-data", "rdarts-run"]),
@@ -44,12 +45,14 @@ const ARROWS: [(&str, &[&str]); 14] = [
             "rdarts-search",
             "rdarts-study",
             "rdarts-export",
+            "rdarts-draw",
+            "rdarts-report",
         ],
     ),
 ];
 
 /// Crates that declare their modules in the order in which they can be read: each uses only those before it.
-const IN_ORDER: [&str; 12] = [
+const IN_ORDER: [&str; 14] = [
     "rdarts-text",
     "rdarts-rng",
     "rdarts-space",
@@ -58,6 +61,7 @@ const IN_ORDER: [&str; 12] = [
     "rdarts-monitor",
     "rdarts-data",
     "rdarts-run",
+    "rdarts-report",
     "rdarts-gpu",
     "rdarts-net",
     "rdarts-train",

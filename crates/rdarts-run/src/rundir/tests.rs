@@ -663,3 +663,37 @@ fn the_runs_of_a_portfolio_are_run_directories_within_its_own() {
     let err = RunDir::open::<SearchSpec>(&path).unwrap_err().to_string();
     assert!(err.ends_with("holds a run of kind `robust`, but this needs one of kind `search`"), "{err}");
 }
+
+#[test]
+fn spectra_and_mistakes_are_read_if_they_are_there() {
+    let (_parent, path, run) = new_run();
+    let view = run.view();
+    assert_eq!((view.spectra().unwrap(), view.mistakes().unwrap()), (Vec::new(), Vec::new()));
+    let spectrum = "{\"attempt\":0,\"epoch\":3,\"mode\":\"plain\",\"batches\":4,\"images\":\"fixed\",\
+                    \"eigenvalues\":[0.5,-0.25]}\n";
+    std::fs::write(path.join("spectra.jsonl"), spectrum).unwrap();
+    let spectra = view.spectra().unwrap();
+    assert_eq!((spectra[0].epoch, &spectra[0].eigenvalues[..]), (3, &[0.5, -0.25][..]));
+    assert_eq!(serde_json::to_string(&spectra[0]).unwrap() + "\n", spectrum);
+    std::fs::create_dir(path.join("mistakes")).unwrap();
+    let mistake = "{\"image\":17,\"truth\":0,\"given\":2,\"probability\":0.75}\n";
+    std::fs::write(path.join("mistakes/mistakes.jsonl"), mistake).unwrap();
+    assert!(view.mistakes().unwrap_err().to_string().contains("cannot read"));
+    std::fs::write(path.join("mistakes/00.png"), "GIF89a").unwrap();
+    assert!(view.mistakes().unwrap_err().to_string().contains("00.png` is no PNG file of at most 65536 bytes"));
+    std::fs::write(path.join("mistakes/00.png"), b"\x89PNG\r\n\x1a\n...").unwrap();
+    let mistakes = view.mistakes().unwrap();
+    assert_eq!((mistakes.len(), mistakes[0].0.given, mistakes[0].1.len()), (1, 2, 11));
+}
+
+#[test]
+fn a_run_seems_at_work_while_its_owner_is_renewed() {
+    let (_parent, path, mut run) = new_run();
+    let view = RunView::open(&path).unwrap();
+    assert!(view.seems_at_work());
+    run.mark_done("done").unwrap();
+    assert!(!view.seems_at_work());
+    drop(run);
+    std::fs::remove_file(path.join("DONE")).unwrap();
+    assert!(!view.seems_at_work(), "its owner has gone");
+}

@@ -1,0 +1,35 @@
+//! The cells that a search found.
+
+use rdarts_space::CellType;
+
+use super::Figure;
+use crate::cells::cell_svg;
+use crate::csv::{Cell, csv};
+use crate::table::SearchTable;
+
+pub(super) fn figure(table: &SearchTable, cell: CellType) -> Option<Figure> {
+    let genotype = table.genotype()?;
+    let weights: Option<Vec<f64>> = table.weights_of(&genotype, cell);
+    let name = format!("cell-{cell}");
+    let svg = cell_svg(&genotype, cell, weights.as_deref(), &name);
+    if svg.is_empty() {
+        return None;
+    }
+    let rows = genotype.cell(cell).iter().enumerate().map(|(i, (op, input))| {
+        let weight = weights.as_ref().map(|weights| weights[i]);
+        vec![(i / 2).into(), (*input).into(), Cell::from(op.as_str()), weight.into()]
+    });
+    let title = match cell {
+        CellType::Normal => "Normal cell",
+        CellType::Reduce => "Reduction cell",
+    };
+    let caption = match (&table.found, weights.is_some()) {
+        (Some(found), true) => {
+            format!("As found, of epoch {}; thickness is the softmax weight of the operation.", found.epoch)
+        }
+        (Some(found), false) => format!("As found, of epoch {}.", found.epoch),
+        (None, _) => "As it stands after the last epoch.".to_string(),
+    };
+    let csv = csv(&["node", "input", "operation", "weight"], rows);
+    Some(Figure { name, title: title.to_string(), caption, svg, csv })
+}

@@ -1,0 +1,45 @@
+//! The search as frames of an animation: at each epoch its normal cell beside curvature, accuracy and spectrum, or
+//! parameterless operations where no spectrum was computed.
+
+use rdarts_space::CellType;
+
+use super::{accuracy, eigenvalue, every, operations, spectrum};
+use crate::cells::cell_svg;
+use crate::number::short;
+use crate::svg::{WIDTH, escape, picture, standalone, write};
+use crate::table::SearchTable;
+
+/// Height of one of the four pictures of a frame.
+const HEIGHT: f64 = 240.0;
+
+/// One picture an epoch of the line that the search ended with, each a whole SVG file of the same size; no more than
+/// `most`.
+pub fn frames(table: &SearchTable, most: usize) -> Vec<String> {
+    let kept: Vec<usize> = (0..table.epochs.len()).filter(|&i| table.epochs[i].is_kept).collect();
+    every(kept.len(), most).into_iter().map(|i| frame(table, kept[i])).collect()
+}
+
+fn frame(table: &SearchTable, step: usize) -> String {
+    let row = &table.epochs[step];
+    let at = Some(row.epoch);
+    let genotype = table.genotypes.get(row.genotype).and_then(|row| row.genotype.as_ref());
+    let cell = genotype.map(|genotype| cell_svg(genotype, CellType::Normal, None, "frame-cell"));
+    let pictures = [
+        cell,
+        eigenvalue::figure(table, at).map(|figure| figure.svg),
+        accuracy::accuracy(table, at).map(|figure| figure.svg),
+        spectrum::at_epoch(table, at).or(operations::figure(table, at)).map(|figure| figure.svg),
+    ];
+    let title = format!("{} on {}, {}", table.space, table.data, table.method);
+    let words = format!("epoch {}, L2 {}", row.epoch, short(row.l2));
+    let mut body = String::new();
+    let heading = format!("{}: {words}", escape(&title));
+    write(&mut body, format_args!("<text class=\"strong\" x=\"10\" y=\"20\">{heading}</text>"));
+    for (i, svg) in pictures.iter().flatten().enumerate() {
+        let (x, y) = (10.0 + (WIDTH + 20.0) * (i % 2) as f64, 32.0 + (HEIGHT + 10.0) * (i / 2) as f64);
+        let place = format!("<svg x=\"{x:.0}\" y=\"{y:.0}\" width=\"{WIDTH:.0}\" height=\"{HEIGHT:.0}\" ");
+        body += &svg.replacen("<svg ", &place, 1);
+    }
+    let size = (2.0 * WIDTH + 40.0, 2.0 * HEIGHT + 60.0);
+    standalone(&picture("frame", &title, &words, size, &body))
+}

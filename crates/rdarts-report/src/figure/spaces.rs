@@ -1,0 +1,36 @@
+//! The normal cell with the most skip connections in each space, side by side: the paper's figure 1 out of these runs.
+
+use rdarts_space::CellType;
+
+use super::Figure;
+use crate::cells::cell_svg;
+use crate::csv::{Cell, csv};
+use crate::number::{some, spread};
+use crate::table::ManyTable;
+use crate::table::many::SpaceRow;
+
+pub(super) fn figures(many: &ManyTable) -> Vec<Figure> {
+    many.spaces.iter().enumerate().map(|(i, row)| figure(many, i, row)).collect()
+}
+
+fn figure(many: &ManyTable, i: usize, row: &SpaceRow) -> Figure {
+    let name = format!("space-{}", i + 1);
+    let skips = row.genotype.n_uses(CellType::Normal, rdarts_space::Op::SkipConnect);
+    let run = many.rows.get(row.run).map_or("", |row| &row.name);
+    let mean = row
+        .skips_normal
+        .map_or(String::new(), |s| format!(", mean {}, n = {} searches", spread(s.mean, s.deviation), s.n));
+    let ops = row.genotype.cell(CellType::Normal).iter().enumerate();
+    Figure {
+        svg: cell_svg(&row.genotype, CellType::Normal, None, &name),
+        csv: csv(
+            &["space", "run", "node", "input", "operation"],
+            ops.map(|(i, (op, input))| {
+                vec![Cell::from(&row.space[..]), Cell::from(run), (i / 2).into(), (*input).into(), op.as_str().into()]
+            }),
+        ),
+        name,
+        title: format!("Most skip connections in {}", row.space),
+        caption: format!("{} in the normal cell of {run}{mean}.", some(skips, "skip connection")),
+    }
+}

@@ -1,0 +1,172 @@
+//! The page of many runs.
+
+use super::{Body, Field, FigureView, Row, Section, Table, data, number, view, words};
+use crate::figure::{Figure, figures_of_many};
+use crate::number::{percent, short, some, spread_percent};
+use crate::read::State;
+use crate::statistics::Summary;
+use crate::table::many::{GroupRow, RunRow};
+use crate::table::{ManyTable, RunTable};
+
+pub(super) fn body(many: &ManyTable, runs: &[RunTable]) -> Body {
+    let figures = figures_of_many(many);
+    let of = |prefix: &str| -> Vec<FigureView> {
+        figures.iter().filter(|figure: &&Figure| figure.name.starts_with(prefix)).map(view).collect()
+    };
+    let mut results = Section { id: "results", title: "Methods, spaces and data sets", ..Section::default() };
+    if !many.groups.is_empty() {
+        results.paragraphs.push(
+            "Mean and standard deviation over runs whose specs differ in their seed alone. The chosen run is the one \
+             with the best held-out accuracy after training, as in the paper's tables."
+                .into(),
+        );
+        results.tables.push(groups(many));
+    }
+    let below = (!many.base.is_empty()).then(|| format!("Their names are those below `{}`.", many.base).into());
+    let sections = [
+        results,
+        Section {
+            id: "trajectories",
+            title: "Trajectories by method",
+            figures: of("trajectories"),
+            ..Section::default()
+        },
+        Section {
+            id: "goes-with",
+            title: "What goes with the eigenvalue",
+            figures: of("eigenvalue"),
+            ..Section::default()
+        },
+        Section { id: "sweeps", title: "Sweeps", figures: of("sweep"), ..Section::default() },
+        Section { id: "spaces", title: "Skip connections in each space", figures: of("space"), ..Section::default() },
+        Section {
+            id: "runs",
+            title: "The runs",
+            paragraphs: below.into_iter().collect(),
+            tables: vec![rows(many)],
+            ..Section::default()
+        },
+    ];
+    let n_finished = many.rows.iter().filter(|row| row.state == State::Finished).count();
+    let faults = runs.iter().flat_map(|run| run.head.faults.iter().map(|fault| fault.as_str().into())).collect();
+    Body {
+        title: some(runs.len(), "run").into(),
+        verdict: format!(
+            "{} in {}, {n_finished} of them finished{}.",
+            some(runs.len(), "run"),
+            some(many.groups.len(), "group"),
+            many.best().map_or(String::new(), |best| format!("; {best}"))
+        )
+        .into(),
+        faults,
+        sections: sections.into_iter().filter(|section| !section.is_empty()).collect(),
+        missing: many.missing.iter().map(|line| line.as_str().into()).collect(),
+        data: data::of_many(many),
+        ..Body::default()
+    }
+}
+
+fn groups(many: &ManyTable) -> Table {
+    let differs = |value: fn(&GroupRow) -> Option<f64>| {
+        many.groups.windows(2).any(|pair| value(&pair[0]).map(f64::to_bits) != value(&pair[1]).map(f64::to_bits))
+    };
+    let has = |value: fn(&GroupRow) -> bool| many.groups.iter().any(value);
+    type Column = (&'static str, bool, Box<dyn Fn(&GroupRow) -> Field>);
+    let chosen = |many: &ManyTable, group: &GroupRow| {
+        let row = &many.rows[group.chosen?];
+        Some(row.test_error.map_or("chosen".to_string(), percent))
+    };
+    let chosen_errors: Vec<Option<String>> = many.groups.iter().map(|group| chosen(many, group)).collect();
+    let columns: Vec<Column> = vec![
+        ("Method", true, Box::new(|g| words(g.method.as_str()))),
+        ("Space", true, Box::new(|g| words(g.space.as_str()))),
+        ("Data set", true, Box::new(|g| words(g.data.as_str()))),
+        ("L2", differs(|g| g.l2), Box::new(|g| number(g.l2.map(short)))),
+        ("Drop path", differs(|g| g.drop_path), Box::new(|g| number(g.drop_path.map(short)))),
+        ("Setting", has(|g| !g.setting.is_empty()), Box::new(|g| words(g.setting.as_str()))),
+        ("Runs", true, Box::new(|g| number(Some(g.n.to_string())))),
+        ("Test error", has(|g| g.test_error.is_some()), Box::new(|g| spread(&g.test_error, spread_percent))),
+        (
+            "Supernet error",
+            has(|g| g.supernet_error.is_some()),
+            Box::new(|g| spread(&g.supernet_error, spread_percent)),
+        ),
+        ("Drop", has(|g| g.drop.is_some()), Box::new(|g| spread(&g.drop, spread_percent))),
+        ("Eigenvalue", has(|g| g.eigenvalue.is_some()), Box::new(|g| spread(&g.eigenvalue, crate::number::spread))),
+        (
+            "Skips, normal",
+            has(|g| g.skips_normal.is_some()),
+            Box::new(|g| spread(&g.skips_normal, crate::number::spread)),
+        ),
+    ];
+    let has_chosen = chosen_errors.iter().any(Option::is_some);
+    let shown: Vec<&Column> = columns.iter().filter(|column| column.1).collect();
+    let mut headers: Vec<super::Text> = shown.iter().map(|column| column.0.into()).collect();
+    if has_chosen {
+        headers.push("Test error of the chosen".into());
+    }
+    let row = |(group, chosen): (&GroupRow, &Option<String>)| {
+        let mut cells: Vec<Field> = shown.iter().map(|column| column.2(group)).collect();
+        if has_chosen {
+            cells.push(number(chosen.clone()));
+        }
+        Row { is_marked: false, cells }
+    };
+    Table {
+        caption: "Mean \u{b1} standard deviation".into(),
+        headers,
+        rows: many.groups.iter().zip(&chosen_errors).map(row).collect(),
+    }
+}
+
+fn spread(summary: &Option<Summary>, text: fn(f64, Option<f64>) -> String) -> Field {
+    number(summary.map(|s| text(s.mean, s.deviation)))
+}
+
+fn rows(many: &ManyTable) -> Table {
+    let state = |state: State| match state {
+        State::Finished => "finished",
+        State::Running => "running",
+        State::Stopped => "stopped",
+        State::Unreadable => "unreadable",
+    };
+    let row = |row: &RunRow| Row {
+        is_marked: false,
+        cells: vec![
+            words(row.name.as_str()),
+            words(state(row.state)),
+            words(row.method.as_str()),
+            words(row.space.as_str()),
+            words(row.data.as_str()),
+            number(Some(row.seed.to_string())),
+            number(row.l2.map(short)),
+            number(row.drop_path.map(short)),
+            number(row.supernet_error.map(percent)),
+            number(row.drop.map(percent)),
+            number(row.eigenvalue.map(short)),
+            number(row.skips_normal.map(|n| n.to_string())),
+            number(row.test_error.map(percent)),
+        ],
+    };
+    Table {
+        caption: "Every run".into(),
+        headers: [
+            "Run",
+            "State",
+            "Method",
+            "Space",
+            "Data set",
+            "Seed",
+            "L2",
+            "Drop path",
+            "Supernet error",
+            "Drop",
+            "Eigenvalue",
+            "Skips, normal",
+            "Test error",
+        ]
+        .map(Into::into)
+        .to_vec(),
+        rows: many.rows.iter().map(row).collect(),
+    }
+}

@@ -1,0 +1,183 @@
+//! What a run directory holds, as far as it can be read.
+//!
+//! A report shows every directory that it is given: one that is damaged shows what is still there and says what is not.
+//! So nothing here fails; what is wrong stands in [`Run::faults`], one sentence each.
+
+use std::path::{Path, PathBuf};
+
+use rdarts_run::{Environment, Event, Mistake, RobustSpec, RunView, SearchSpec, Spectrum, Timing, TrainSpec};
+use rdarts_space::Space;
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It has ended by itself.
+    Finished,
+    /// A process seems to work on it.
+    Running,
+    /// It can go on, but no process works on it.
+    Stopped,
+    /// The directory cannot be read as a run.
+    Unreadable,
+}
+
+/// A run directory as it was read.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The directory, as it was named.
+    pub path: PathBuf,
+    /// How far the run is.
+    pub state: State,
+    /// What could not be read, one sentence each.
+    pub faults: Vec<String>,
+    /// The kind of run, and what only that kind has; `None` if it cannot be told.
+    pub kind: Option<Kind>,
+    /// What happened, up to the first damaged line.
+    pub events: Vec<Event>,
+    /// How long it took.
+    pub timings: Vec<Timing>,
+    /// The machine that it last ran on.
+    pub environment: Option<Environment>,
+}
+
+/// The kinds of run, and what only one of them has.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// A search.
+    Search {
+        /// Its spec; `None` if it is damaged.
+        spec: Option<Box<SearchSpec>>,
+        /// Its search space; `None` if it was stopped before it was recorded, or is damaged.
+        space: Option<Space>,
+        /// Whole spectra of the curvature, where they were computed.
+        spectra: Vec<Spectrum>,
+    },
+    /// A training from scratch.
+    Train {
+        /// Its spec; `None` if it is damaged.
+        spec: Option<Box<TrainSpec>>,
+        /// The test pictures that the network is most wrong about, each as a PNG file.
+        mistakes: Vec<(Mistake, Vec<u8>)>,
+    },
+    /// A portfolio.
+    Robust {
+        /// Its spec; `None` if it is damaged.
+        spec: Option<Box<RobustSpec>>,
+        /// The searches of its members as far as they were begun, by member.
+        searches: Vec<Option<Run>>,
+        /// The whole training of what was chosen.
+        chosen: Option<Box<Run>>,
+    },
+}
+
+/// Reads run directories, in their order.
+pub fn read(paths: &[PathBuf]) -> Vec<Run> {
+    paths.iter().map(|path| read_one(path)).collect()
+}
+
+fn read_one(path: &Path) -> Run {
+    let mut run = Run {
+        path: path.to_path_buf(),
+        state: State::Unreadable,
+        faults: Vec::new(),
+        kind: None,
+        events: Vec::new(),
+        timings: Vec::new(),
+        environment: None,
+    };
+    let view = match RunView::open(path) {
+        Ok(view) => view,
+        Err(err) => {
+            run.faults.push(err.to_string());
+            return run;
+        }
+    };
+    run.state = match view.is_done() {
+        true => State::Finished,
+        false if view.seems_at_work() => State::Running,
+        false => State::Stopped,
+    };
+    let faults = &mut run.faults;
+    if let Some((events, fault)) = kept(view.good_events(), faults) {
+        let good = events.iter().position(|event| !is_plausible(event)).unwrap_or(events.len());
+        if good < events.len() {
+            let log = rdarts_text::shown(view.events_path());
+            faults.push(format!(
+                "`{log}`, line {}, has a number that no run has; it and what follows are left out",
+                good + 1
+            ));
+        }
+        run.events = events;
+        run.events.truncate(good);
+        if let Some(fault) = fault {
+            faults.push(format!("{fault}; what follows that line is left out"));
+        }
+    }
+    // A run that was stopped at once has none of these files yet.
+    run.timings =
+        if view.timings_path().exists() { kept(view.timings(), faults).unwrap_or_default() } else { Vec::new() };
+    run.environment = kept(view.environment(), faults).flatten();
+    run.kind = match view.kind() {
+        "search" => Some(Kind::Search {
+            spec: kept(view.spec(), faults).map(Box::new),
+            space: kept(view.space(), faults).flatten().and_then(|text| {
+                let file = rdarts_text::shown(path.join("space.toml"));
+                kept(Space::from_toml(&text, &file), faults)
+            }),
+            spectra: kept(view.spectra(), faults).unwrap_or_default(),
+        }),
+        "train" => Some(Kind::Train {
+            spec: kept(view.spec(), faults).map(Box::new),
+            mistakes: kept(view.mistakes(), faults).unwrap_or_default(),
+        }),
+        "robust" => Some(robust(&view, &run.events, faults)),
+        other => {
+            faults
+                .push(format!("this program shows no runs of kind {}: use a newer rdarts", rdarts_text::quote(other)));
+            None
+        }
+    };
+    run
+}
+
+fn robust(view: &RunView, events: &[Event], faults: &mut Vec<String>) -> Kind {
+    let spec: Option<Box<RobustSpec>> = kept(view.spec(), faults).map(Box::new);
+    let members = events.iter().find_map(|event| match event {
+        Event::RobustStarted(started) => Some(started.members.len()),
+        _ => None,
+    });
+    let member = |name: &str| Some(view.member_path(name)).filter(|path| path.exists()).map(|path| read_one(&path));
+    let n = members.or(spec.as_ref().map(|spec| spec.members())).unwrap_or(0);
+    Kind::Robust {
+        spec,
+        searches: (0..n).map(|i| member(&format!("search-{i}"))).collect(),
+        chosen: member("chosen").map(Box::new),
+    }
+}
+
+/// Whether the whole numbers of an event are some that a run can have, so that tables may count with them.
+fn is_plausible(event: &Event) -> bool {
+    // More epochs than any spec may have, and more images than any set has.
+    let all = |numbers: &[usize]| numbers.iter().all(|&n| n < 1 << 40);
+    match event {
+        Event::Epoch(e) => {
+            let in_cells =
+                [e.skip_connects_reduce, e.parameterless_normal, e.parameterless_reduce].map(|n| n.unwrap_or(0));
+            all(&[e.attempt, e.epoch, e.skip_connects_normal]) && all(&in_cells)
+        }
+        Event::Decision(decision) => all(&[decision.attempt, decision.epoch, decision.return_to]),
+        Event::Finished(finished) => all(&[finished.attempt, finished.epoch]),
+        Event::TrainEpoch(epoch) => all(&[epoch.attempt, epoch.epoch]),
+        Event::TrainFinished(finished) => {
+            all(&[finished.epoch, finished.n_test]) && finished.confusion.iter().all(|row| all(row))
+        }
+        _ => true,
+    }
+}
+
+/// What could be read; what is wrong goes to the faults.
+fn kept<T, E: std::fmt::Display>(result: Result<T, E>, faults: &mut Vec<String>) -> Option<T> {
+    // The page says it in its own line, so line ends within a message would part it.
+    result.map_err(|err| faults.push(err.to_string().replace('\n', " "))).ok()
+}

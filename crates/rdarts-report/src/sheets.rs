@@ -1,0 +1,146 @@
+//! The tables that are no figures, as CSV files.
+
+use crate::csv::{Cell, csv};
+use crate::read::State;
+use crate::table::many::{GroupRow, RunRow};
+use crate::table::{Content, ManyTable, Report, RuleOutcome};
+
+/// The tables of a report that are no figures: the name of each file, without its ending, and its text.
+pub fn sheets(report: &Report) -> Vec<(String, String)> {
+    if let Some(many) = &report.many {
+        return vec![("runs".to_string(), runs(many)), ("groups".to_string(), groups(many))];
+    }
+    let Some(run) = report.runs.first() else { return Vec::new() };
+    let mut sheets = Vec::new();
+    if let Content::Search(table) = &run.content {
+        sheets.push(("rules".to_string(), rules(&table.rules)));
+    }
+    if let Some(spec) = &run.head.spec {
+        let rows = spec
+            .rows
+            .iter()
+            .map(|row| vec![Cell::from(&row.key[..]), Cell::from(&row.value[..]), Cell::from(row.preset.as_deref())]);
+        sheets.push(("spec".to_string(), csv(&["key", "value", "value of the preset"], rows)));
+    }
+    sheets
+}
+
+fn rules(rules: &[RuleOutcome]) -> String {
+    let row = |outcome: &RuleOutcome| {
+        vec![
+            Cell::from(&outcome.rule[..]),
+            Cell::from(&outcome.numbers[..]),
+            outcome.judged_to.into(),
+            outcome.acts_after.into(),
+            outcome.returns.into(),
+            outcome.skips_normal.into(),
+            outcome.skips_reduce.into(),
+            outcome.genotype.as_deref().into(),
+        ]
+    };
+    let headers = [
+        "rule",
+        "numbers",
+        "judged to epoch",
+        "acts after epoch",
+        "returns epoch",
+        "skips normal",
+        "skips reduce",
+        "genotype",
+    ];
+    csv(&headers, rules.iter().map(row))
+}
+
+fn runs(many: &ManyTable) -> String {
+    let headers = [
+        "run",
+        "state",
+        "method",
+        "space",
+        "data",
+        "seed",
+        "L2",
+        "drop path",
+        "supernet error",
+        "child error",
+        "drop at discretisation",
+        "eigenvalue",
+        "skips normal",
+        "validation error trained",
+        "test error",
+        "genotype",
+    ];
+    let state = |state: State| match state {
+        State::Finished => "finished",
+        State::Running => "running",
+        State::Stopped => "stopped",
+        State::Unreadable => "unreadable",
+    };
+    let row = |row: &RunRow| {
+        vec![
+            Cell::from(&row.name[..]),
+            state(row.state).into(),
+            row.method[..].into(),
+            row.space[..].into(),
+            row.data[..].into(),
+            Cell::Text(row.seed.to_string()),
+            row.l2.into(),
+            row.drop_path.into(),
+            row.supernet_error.into(),
+            row.child_error.into(),
+            row.drop.into(),
+            row.eigenvalue.into(),
+            row.skips_normal.into(),
+            row.trained_valid_error.into(),
+            row.test_error.into(),
+            row.genotype.as_ref().map(|genotype| Cell::Text(genotype.to_string())).unwrap_or(Cell::Empty),
+        ]
+    };
+    csv(&headers, many.rows.iter().map(row))
+}
+
+fn groups(many: &ManyTable) -> String {
+    let headers = [
+        "method",
+        "space",
+        "data",
+        "L2",
+        "drop path",
+        "setting",
+        "runs",
+        "finished",
+        "supernet error",
+        "its deviation",
+        "drop at discretisation",
+        "its deviation",
+        "eigenvalue",
+        "its deviation",
+        "skips normal",
+        "its deviation",
+        "test error",
+        "its deviation",
+        "chosen run",
+        "its test error",
+    ];
+    let row = |group: &GroupRow| {
+        let mut cells = vec![
+            Cell::from(&group.method[..]),
+            group.space[..].into(),
+            group.data[..].into(),
+            group.l2.into(),
+            group.drop_path.into(),
+            group.setting[..].into(),
+            group.n.into(),
+            group.n_finished.into(),
+        ];
+        for summary in [group.supernet_error, group.drop, group.eigenvalue, group.skips_normal, group.test_error] {
+            cells.push(summary.map(|s| s.mean).into());
+            cells.push(summary.and_then(|s| s.deviation).into());
+        }
+        let chosen = group.chosen.map(|i| &many.rows[i]);
+        cells.push(chosen.map(|row| &row.name[..]).into());
+        cells.push(chosen.and_then(|row| row.test_error).into());
+        cells
+    };
+    csv(&headers, many.groups.iter().map(row))
+}

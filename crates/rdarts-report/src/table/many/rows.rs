@@ -1,0 +1,197 @@
+//! The rows of many runs, and in what they differ.
+
+use std::collections::BTreeMap;
+
+use rdarts_run::Vary;
+use rdarts_space::Genotype;
+
+use super::RunRow;
+use crate::number::short;
+use crate::statistics::summary;
+use crate::table::{Content, RunTable};
+
+/// The directory that all runs are in, with a slash at its end.
+pub(super) fn base(runs: &[RunTable]) -> String {
+    let parent = |name: &str| name.rfind('/').map_or(0, |slash| slash + 1);
+    let Some(first) = runs.first().map(|run| &run.head.name) else { return String::new() };
+    let mut base = &first[..parent(first)];
+    for run in runs {
+        while !run.head.name.starts_with(base) {
+            base = &base[..parent(&base[..base.len() - 1])];
+        }
+    }
+    base.to_string()
+}
+
+/// One row a run; names begin after so many bytes.
+pub(super) fn rows(runs: &[RunTable], base: usize) -> Vec<RunRow> {
+    // What trainings say of a genotype on a data set, of held-out and of test images; of several trainings their mean.
+    type Errors = (Option<f64>, f64);
+    let mut trained: BTreeMap<(String, String), Vec<Errors>> = BTreeMap::new();
+    let key = |genotype: &Genotype, data: &str| (genotype.clone().canonical().to_string(), data.to_string());
+    for run in runs {
+        let Content::Train(table) = &run.content else { continue };
+        let (Some(started), Some(result)) = (&table.started, &table.result) else { continue };
+        if let Ok(genotype) = started.genotype.parse::<Genotype>() {
+            let errors = (result.valid_accuracy.map(|accuracy| 1.0 - accuracy), 1.0 - result.test_accuracy);
+            trained.entry(key(&genotype, &started.data)).or_default().push(errors);
+        }
+    }
+    let row = |run: &RunTable| {
+        let mut row = RunRow {
+            name: run.head.name[base..].to_string(),
+            state: run.head.state,
+            method: String::new(),
+            space: String::new(),
+            data: String::new(),
+            seed: 0,
+            l2: None,
+            drop_path: None,
+            supernet_error: None,
+            child_error: None,
+            drop: None,
+            eigenvalue: None,
+            skips_normal: None,
+            trained_valid_error: None,
+            test_error: None,
+            genotype: None,
+            is_search: matches!(run.content, Content::Search(_)),
+            settings: settings(run),
+        };
+        match &run.content {
+            Content::Search(table) => {
+                (row.method, row.space, row.data) = (table.method.clone(), table.space.clone(), table.data.clone());
+                row.seed = table.seed;
+                // A damaged spec tells neither.
+                let known = table.rule.is_some();
+                (row.l2, row.drop_path) = (known.then_some(table.l2), known.then_some(table.drop_path));
+                if let Some(result) = table.result() {
+                    row.supernet_error = result.valid_accuracy.map(|accuracy| 1.0 - accuracy);
+                    row.child_error = result.child_accuracy.map(|accuracy| 1.0 - accuracy);
+                    row.drop = row.child_error.zip(row.supernet_error).map(|(child, supernet)| child - supernet);
+                    row.eigenvalue = result.smoothed.or(result.eigenvalue);
+                    row.skips_normal = Some(result.skip_connects_normal);
+                }
+                row.genotype = table.genotype();
+                if let Some(found) = row.genotype.as_ref().and_then(|g| trained.get(&key(g, &row.data))) {
+                    row.trained_valid_error = summary(found.iter().filter_map(|errors| errors.0)).map(|s| s.mean);
+                    row.test_error = summary(found.iter().map(|errors| errors.1)).map(|s| s.mean);
+                }
+            }
+            Content::Train(table) => {
+                row.method = "train".to_string();
+                if let Some(started) = &table.started {
+                    (row.data, row.seed) = (started.data.clone(), started.seed);
+                    row.genotype = started.genotype.parse().ok();
+                }
+                row.test_error = table.result.as_ref().map(|result| 1.0 - result.test_accuracy);
+                let valid = table.result.as_ref().and_then(|result| result.valid_accuracy);
+                row.trained_valid_error = valid.map(|accuracy| 1.0 - accuracy);
+            }
+            Content::Robust(table) => {
+                row.method = match table.vary {
+                    Some(Vary::L2) => "r-darts(l2)",
+                    Some(Vary::DropPath) => "r-darts(dp)",
+                    Some(Vary::Seed) => "r-darts(seed)",
+                    None => "",
+                }
+                .to_string();
+                (row.space, row.data, row.seed) = (table.space.clone(), table.data.clone(), table.seed);
+                row.test_error = table.result.as_ref().map(|result| 1.0 - result.test_accuracy);
+                row.trained_valid_error = table.result.as_ref().map(|result| 1.0 - result.valid_accuracy);
+                row.genotype = table.result.as_ref().and_then(|result| result.genotype.parse().ok());
+                let chosen = table.members.iter().find(|member| member.is_chosen);
+                row.skips_normal = chosen.and_then(|member| member.skips_normal);
+            }
+            Content::Nothing => {}
+        }
+        row
+    };
+    runs.iter().map(row).collect()
+}
+
+/// Keys that have a column of their own, name a place, or change only what is shown of a run.
+const NO_SETTINGS: [&str; 11] = [
+    "kind",
+    "preset",
+    "seed",
+    "data.name",
+    "data.dir",
+    "data.cache",
+    "space.name",
+    "search.method",
+    "weights.l2",
+    "search.drop_path",
+    "network.genotype",
+];
+
+fn settings(run: &RunTable) -> BTreeMap<String, String> {
+    let rows = run.head.spec.iter().flat_map(|spec| &spec.rows);
+    let is_setting = |key: &str| !NO_SETTINGS.contains(&key) && !key.starts_with("eval.");
+    rows.filter(|row| is_setting(&row.key)).map(|row| (row.key.clone(), row.value.clone())).collect()
+}
+
+/// The keys whose values are not the same in all of some runs.
+pub(super) fn differing<'a>(rows: &[&'a RunRow]) -> Vec<&'a str> {
+    let Some(first) = rows.first() else { return Vec::new() };
+    // A run whose spec is damaged has no values to differ in.
+    let known = || rows.iter().filter(|row| !row.settings.is_empty());
+    let first = known().next().unwrap_or(first);
+    let differs = |key: &&String| known().any(|row| row.settings.get(*key) != first.settings.get(*key));
+    first.settings.keys().filter(differs).map(String::as_str).collect()
+}
+
+/// The values of some keys in words.
+pub(super) fn in_words(row: &RunRow, keys: &[&str]) -> String {
+    if row.settings.is_empty() {
+        return "its spec is damaged".to_string();
+    }
+    let value = |key: &&str| Some(format!("{key} {}", row.settings.get(*key)?));
+    keys.iter().filter_map(value).collect::<Vec<_>>().join(", ")
+}
+
+/// All settings as one key, but for those of Cutout if `but_cutout`: it goes with drop path.
+pub(super) fn fingerprint(row: &RunRow, but_cutout: bool) -> String {
+    let is_used = |key: &str| !(but_cutout && is_of_cutout(key));
+    row.settings.iter().filter(|(key, _)| is_used(key)).map(|(key, value)| format!("{key}={value};")).collect()
+}
+
+/// Whether a key is one of Cutout's.
+pub(super) fn is_of_cutout(key: &str) -> bool {
+    key.starts_with("augment.cutout")
+}
+
+/// The runs of the same method in the same space on the same data set as one of them.
+pub(super) fn alike<'a>(rows: &'a [RunRow], of: &RunRow) -> Vec<&'a RunRow> {
+    let is_alike = |row: &&RunRow| row.method == of.method && row.space == of.space && row.data == of.data;
+    rows.iter().filter(is_alike).collect()
+}
+
+/// The method of a run, with what tells it from others of the same method in the same space on the same data set.
+pub(super) fn label_of(row: &RunRow, rows: &[RunRow]) -> String {
+    let alike = alike(rows, row);
+    let differs = |value: fn(&RunRow) -> Option<f64>| alike.iter().any(|other| bits(value(other)) != bits(value(row)));
+    let mut label = vec![row.method.clone()];
+    if differs(l2_of) {
+        label.push(format!("L2 {}", row.l2.map_or("unknown".to_string(), short)));
+    }
+    if differs(drop_path_of) {
+        label.push(format!("drop path {}", row.drop_path.map_or("unknown".to_string(), short)));
+    }
+    label.push(in_words(row, &differing(&alike)));
+    label.retain(|part| !part.is_empty());
+    label.join(", ")
+}
+
+pub(super) fn l2_of(row: &RunRow) -> Option<f64> {
+    row.l2
+}
+
+pub(super) fn drop_path_of(row: &RunRow) -> Option<f64> {
+    row.drop_path
+}
+
+/// A value as a key: the same number is the same key.
+pub(super) fn bits(value: Option<f64>) -> u64 {
+    value.map_or(0, |value| (value + 0.0).to_bits())
+}

@@ -1,0 +1,544 @@
+//! A search: its epochs, what the monitor did, what was found, and whether it stayed healthy.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use rdarts_monitor::{AdaRule, Compared, Decision, Measurement, Method as Acts, Rule, compared, decide};
+use rdarts_run::{
+    Decision as Decided, DecisionKind, EpochRecord, Event, Finished, Method, MonitorForm, SearchSpec, Spectrum,
+};
+use rdarts_space::{CellType, Genotype, Space, edges};
+use serde::Serialize;
+
+use super::rules::{RuleOutcome, rules};
+use crate::number::{short, some};
+use crate::read::{Run, State};
+
+/// A search.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SearchTable {
+    /// Name of the search space; empty if nothing was written yet.
+    pub space: String,
+    /// Name of the data set.
+    pub data: String,
+    /// Seed of all random streams.
+    pub seed: u64,
+    /// `darts`, `darts-es`, `darts-ada` or `rs-ws`; empty if the spec is damaged.
+    pub method: String,
+    /// How the gradient of the alphas was computed.
+    pub order: String,
+    /// The L2 factor of the weights that the search began with.
+    pub l2: f64,
+    /// Drop path probability of the last epoch.
+    pub drop_path: f64,
+    /// Number of architecture parameters.
+    pub n_alphas: usize,
+    /// Number of network weights.
+    pub n_weights: usize,
+    /// Number of images that train the weights.
+    pub n_train: usize,
+    /// Number of images that train the alphas.
+    pub n_valid: usize,
+    /// Epochs that the search was to have; 0 if the spec is damaged.
+    pub n_epochs: usize,
+    /// The stopping rule of the spec; `None` if that is damaged.
+    pub rule: Option<Rule>,
+    /// The epochs in the order in which they were done, those that were given up too.
+    pub epochs: Vec<EpochRow>,
+    /// What the monitor did.
+    pub decisions: Vec<Decided>,
+    /// What was found; `None` while the search goes on.
+    pub found: Option<Finished>,
+    /// The different genotypes, in the order in which they first came up.
+    pub genotypes: Vec<GenotypeRow>,
+    /// The edges of both cells.
+    pub edges: Vec<EdgeTable>,
+    /// Alphas of the normal cell, one list an epoch.
+    pub alphas_normal: Vec<Vec<f32>>,
+    /// Alphas of the reduction cell, one list an epoch.
+    pub alphas_reduce: Vec<Vec<f32>>,
+    /// Whole spectra of the curvature, by epoch, of the epochs that count.
+    pub spectra: Vec<Spectrum>,
+    /// Whether the search stayed healthy.
+    pub health: Health,
+    /// What every stopping rule would have done.
+    pub rules: Vec<RuleOutcome>,
+    /// What this run cannot show, one sentence each on what would show it.
+    pub missing: Vec<String>,
+}
+
+/// An epoch.
+#[derive(Clone, Debug, Serialize)]
+pub struct EpochRow {
+    /// How often the search had gone back before.
+    pub attempt: usize,
+    /// The epoch, counted from 0.
+    pub epoch: usize,
+    /// Whether it belongs to the line that the search ended with, or was given up by going back.
+    pub is_kept: bool,
+    /// Learning rate of the weights.
+    pub lr: f64,
+    /// L2 factor of the weights.
+    pub l2: f64,
+    /// Drop path probability.
+    pub drop_path: f64,
+    /// Probability of Cutout.
+    pub cutout_prob: f64,
+    /// Mean loss of the weight steps.
+    pub train_loss: f64,
+    /// Fraction of the images of the weight steps that were classified correctly.
+    pub train_accuracy: f64,
+    /// Mean loss of the alpha steps.
+    pub alpha_loss: f64,
+    /// Loss of the supernet on the split of the alphas.
+    pub valid_loss: Option<f64>,
+    /// Its accuracy there.
+    pub valid_accuracy: Option<f64>,
+    /// Loss of the discretised child there.
+    pub child_loss: Option<f64>,
+    /// Its accuracy there.
+    pub child_accuracy: Option<f64>,
+    /// Dominant eigenvalue of the alpha-Hessian.
+    pub eigenvalue: Option<f64>,
+    /// Bound of its numerical error.
+    pub eigenvalue_bound: Option<f64>,
+    /// Its standard error over batches.
+    pub eigenvalue_error: Option<f64>,
+    /// The mean that the stopping rule compares.
+    pub smoothed: Option<f64>,
+    /// The smoothed eigenvalue beyond which the rule acts.
+    pub limit: Option<f64>,
+    /// Skip connections of the normal cell.
+    pub skip_connects_normal: usize,
+    /// Skip connections of the reduction cell.
+    pub skip_connects_reduce: Option<usize>,
+    /// Parameterless operations of the normal cell.
+    pub parameterless_normal: Option<usize>,
+    /// Parameterless operations of the reduction cell.
+    pub parameterless_reduce: Option<usize>,
+    /// Which of the genotypes the alphas stand for.
+    pub genotype: usize,
+}
+
+/// A genotype that came up.
+#[derive(Clone, Debug, Serialize)]
+pub struct GenotypeRow {
+    /// In the notation of the DARTS code.
+    pub text: String,
+    /// The same as data; `None` if the text is damaged.
+    pub genotype: Option<Genotype>,
+}
+
+/// An edge of a cell, and the weight of each of its operations over the epochs.
+#[derive(Clone, Debug, Serialize)]
+pub struct EdgeTable {
+    /// The cell type.
+    pub cell: CellType,
+    /// The node that it leads to, counted from 0.
+    pub node: usize,
+    /// What it reads: 0 and 1 are the inputs of the cell, 2 + i is node i.
+    pub input: usize,
+    /// Its operations.
+    pub ops: Vec<String>,
+    /// For each operation its softmax weight after each epoch; with method `rs-ws` its mixing weight.
+    pub weights: Vec<Vec<f64>>,
+}
+
+/// Whether a search stayed healthy.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Health {
+    /// Whether it did; `None` if nothing shows it.
+    pub is_healthy: Option<bool>,
+    /// Whether all operations of the normal cell that was found are parameterless.
+    pub is_degenerate: bool,
+    /// Parameterless operations among those of the normal cell.
+    pub parameterless: Option<(usize, usize)>,
+    /// The largest growth of the smoothed eigenvalue that the rule of the spec saw on the line that counts, and its
+    /// limit.
+    pub growth: Option<(f64, f64)>,
+    /// The first epoch of that line at which the growth was beyond the limit.
+    pub grew_after: Option<usize>,
+}
+
+impl SearchTable {
+    pub(super) fn new(
+        run: &Run,
+        spec: Option<&SearchSpec>,
+        space: Option<&Space>,
+        spectra: &[Spectrum],
+    ) -> SearchTable {
+        let mut table = SearchTable::default();
+        if let Some(spec) = spec {
+            table.space.clone_from(&spec.space.name);
+            table.data.clone_from(&spec.data.images.name);
+            table.seed = spec.seed;
+            table.method = spec.search.method.to_string();
+            table.order = spec.search.order.to_string();
+            (table.l2, table.drop_path) = (spec.weights.l2, spec.search.drop_path);
+            table.n_epochs = spec.search.epochs;
+            table.rule = Some(rule_of(spec));
+        }
+        let mut known = HashMap::new();
+        for event in &run.events {
+            match event {
+                Event::Started(started) => {
+                    table.space.clone_from(&started.space);
+                    table.data.clone_from(&started.data);
+                    table.seed = started.seed;
+                    (table.n_alphas, table.n_weights) = (started.n_alphas, started.n_weights);
+                    (table.n_train, table.n_valid) = (started.n_train, started.n_valid);
+                }
+                Event::Epoch(record) => table.push(record, &mut known),
+                Event::Decision(decision) => table.decisions.push(decision.clone()),
+                Event::Finished(finished) => table.found = Some(finished.clone()),
+                _ => {}
+            }
+        }
+        table.mark_kept();
+        table.compare(spec);
+        if let Some(space) = space {
+            table.edges = edge_tables(space, &table);
+        }
+        table.spectra = table.of_kept_line(spectra);
+        table.health = table.judge();
+        table.rules = rules(&table);
+        table.missing = table.what_is_missing(run, spec);
+        table
+    }
+
+    /// The row of the architecture that was found, or of the last epoch of a search that goes on.
+    pub fn result(&self) -> Option<&EpochRow> {
+        let Some(found) = &self.found else { return self.epochs.last() };
+        let is_found = |row: &&EpochRow| row.epoch == found.epoch && row.is_kept;
+        self.epochs.iter().rev().find(is_found).or(self.epochs.last())
+    }
+
+    /// The genotype that was found, or that of the last epoch of a search that goes on.
+    pub fn genotype(&self) -> Option<Genotype> {
+        match &self.found {
+            Some(found) => found.genotype.parse().ok(),
+            None => self.genotypes.get(self.epochs.last()?.genotype)?.genotype.clone(),
+        }
+    }
+
+    /// The weight of each operation of a cell after the epoch that the result is from; `None` where that is not known.
+    pub fn weights_of(&self, genotype: &Genotype, cell: CellType) -> Option<Vec<f64>> {
+        let result = self.result()?;
+        let row = self.epochs.iter().position(|row| std::ptr::eq(row, result))?;
+        let weight = |(i, (op, input)): (usize, &(rdarts_space::Op, usize))| {
+            let is_edge = |edge: &&EdgeTable| edge.cell == cell && edge.node == i / 2 && edge.input == *input;
+            let edge = self.edges.iter().find(is_edge)?;
+            let op = edge.ops.iter().position(|name| name == op.as_str())?;
+            Some(edge.weights[op][row])
+        };
+        genotype.cell(cell).iter().enumerate().map(weight).collect()
+    }
+
+    /// What came of it, in one sentence.
+    pub fn verdict(&self) -> String {
+        let Some(last) = self.epochs.last() else { return "The search has not ended its first epoch.".to_string() };
+        let cell = match self.genotype() {
+            Some(genotype) => cell_in_words(&genotype),
+            None => "a genotype that cannot be read".to_string(),
+        };
+        let begin = match &self.found {
+            Some(found) => format!("The search found {cell}, as of epoch {}", found.epoch),
+            None => format!("The search stands at epoch {} of {} with {cell}", last.epoch, self.n_epochs),
+        };
+        format!("{begin}; {}; {}.", self.health_in_words(), self.monitor_in_words())
+    }
+
+    /// The epochs of the line that the search ended with.
+    pub fn kept(&self) -> impl Iterator<Item = &EpochRow> {
+        self.epochs.iter().filter(|row| row.is_kept)
+    }
+
+    fn push(&mut self, record: &EpochRecord, known: &mut HashMap<String, usize>) {
+        let n = self.genotypes.len();
+        let genotype = match known.entry(record.genotype.clone()) {
+            Entry::Occupied(entry) => *entry.get(),
+            Entry::Vacant(entry) => {
+                let text = record.genotype.clone();
+                self.genotypes.push(GenotypeRow { genotype: text.parse().ok(), text });
+                *entry.insert(n)
+            }
+        };
+        self.epochs.push(EpochRow {
+            attempt: record.attempt,
+            epoch: record.epoch,
+            is_kept: false,
+            lr: record.lr,
+            l2: record.l2,
+            drop_path: record.drop_path,
+            cutout_prob: record.cutout_prob,
+            train_loss: record.train_loss,
+            train_accuracy: record.train_accuracy,
+            alpha_loss: record.alpha_loss,
+            valid_loss: record.valid_loss,
+            valid_accuracy: record.valid_accuracy,
+            child_loss: record.child_loss,
+            child_accuracy: record.child_accuracy,
+            eigenvalue: record.eigenvalue,
+            eigenvalue_bound: record.eigenvalue_bound,
+            eigenvalue_error: record.eigenvalue_error,
+            smoothed: None,
+            limit: None,
+            skip_connects_normal: record.skip_connects_normal,
+            skip_connects_reduce: record.skip_connects_reduce,
+            parameterless_normal: record.parameterless_normal,
+            parameterless_reduce: record.parameterless_reduce,
+            genotype,
+        });
+        self.alphas_normal.push(record.alphas_normal.clone());
+        self.alphas_reduce.push(record.alphas_reduce.clone());
+    }
+
+    /// Marks the epochs that no later one took the place of.
+    fn mark_kept(&mut self) {
+        // A search that went back and was stopped at once has given up what it went back from.
+        let last = match self.decisions.last() {
+            Some(d)
+                if d.kind == DecisionKind::Rollback && self.epochs.last().is_some_and(|e| e.attempt == d.attempt) =>
+            {
+                d.return_to
+            }
+            _ => usize::MAX,
+        };
+        let mut next = last.saturating_add(1);
+        for row in self.epochs.iter_mut().rev() {
+            row.is_kept = row.epoch < next;
+            next = next.min(row.epoch);
+        }
+    }
+
+    /// What the rule compared after each epoch.
+    fn compare(&mut self, spec: Option<&SearchSpec>) {
+        let Some(rule) = self.rule else { return };
+        let mut history: Vec<Measurement> = Vec::new();
+        let mut attempt = 0;
+        for row in &mut self.epochs {
+            if row.attempt != attempt {
+                attempt = row.attempt;
+                history.retain(|measured| measured.epoch < row.epoch);
+            }
+            let is_measured = spec.is_some_and(|spec| is_measured(spec, row.epoch));
+            if let Some(eigenvalue) = row.eigenvalue.or(is_measured.then_some(f64::NAN)) {
+                history.push(Measurement { epoch: row.epoch, eigenvalue });
+                Compared { smoothed: row.smoothed, limit: row.limit } = compared(&rule, &history);
+            }
+        }
+    }
+
+    /// The last spectrum of each epoch that counts.
+    fn of_kept_line(&self, spectra: &[Spectrum]) -> Vec<Spectrum> {
+        let last_of = |row: &EpochRow| {
+            let is_of = |s: &&Spectrum| s.epoch == row.epoch && s.attempt == row.attempt && !s.eigenvalues.is_empty();
+            spectra.iter().rev().find(is_of).cloned()
+        };
+        self.kept().filter_map(last_of).collect()
+    }
+
+    fn judge(&self) -> Health {
+        let mut health = Health::default();
+        if let Some(genotype) = self.genotype() {
+            let n = genotype.cell(CellType::Normal).len();
+            let parameterless = genotype.n_parameterless(CellType::Normal);
+            health.parameterless = Some((parameterless, n));
+            health.is_degenerate = parameterless == n;
+        }
+        let Some(rule) = self.rule else { return health };
+        let mut history = Vec::new();
+        let upto = self.found.as_ref().map_or(usize::MAX, |found| found.epoch);
+        for row in self.kept() {
+            let Some(eigenvalue) = row.eigenvalue else { continue };
+            history.push(Measurement { epoch: row.epoch, eigenvalue });
+            // One epoch more than there are, since the growth at the last one counts in either form.
+            let n_epochs = row.epoch + 2;
+            let rule = Rule { first_return: 0, ..rule };
+            let decision = decide(Acts::Es, &rule, &AdaRule::released(), &history, row.epoch, n_epochs, 0.0);
+            let growth = match decision {
+                Decision::Stop { growth, .. } => {
+                    health.grew_after.get_or_insert(row.epoch);
+                    growth
+                }
+                Decision::Continue(rdarts_monitor::Why::Steady(growth)) => growth,
+                _ => continue,
+            };
+            if health.growth.is_none_or(|(ratio, _)| growth.ratio > ratio) {
+                health.growth = Some((growth.ratio, growth.limit));
+            }
+        }
+        let has_grown = health.grew_after.is_some_and(|epoch| epoch <= upto);
+        health.is_healthy = match (health.is_degenerate, health.growth) {
+            (true, _) => Some(false),
+            (false, Some(_)) => Some(!has_grown),
+            (false, None) => None,
+        };
+        health
+    }
+
+    fn health_in_words(&self) -> String {
+        let health = &self.health;
+        if health.is_degenerate {
+            return "it has degenerated, since no operation of its normal cell is a convolution".to_string();
+        }
+        let upto = self.found.as_ref().map_or(usize::MAX, |found| found.epoch);
+        match (health.growth, health.grew_after) {
+            _ if self.method == Method::RsWs.as_str() => {
+                "it has no alphas whose curvature could be watched".to_string()
+            }
+            (None, _) => "its curvature was measured too seldom to tell whether it stayed healthy".to_string(),
+            (Some((ratio, limit)), None) => format!(
+                "it stayed healthy, since the smoothed dominant eigenvalue grew at most {}-fold (limit {})",
+                short(ratio),
+                short(limit)
+            ),
+            (Some((ratio, limit)), Some(epoch)) if epoch > upto => format!(
+                "it was healthy up to there, and at epoch {epoch} the smoothed dominant eigenvalue had grown {}-fold \
+                 (limit {})",
+                short(ratio),
+                short(limit)
+            ),
+            (Some((ratio, limit)), Some(epoch)) => format!(
+                "it did not stay healthy, since the smoothed dominant eigenvalue outgrew its limit at epoch {epoch} \
+                 (up to {}-fold, limit {})",
+                short(ratio),
+                short(limit)
+            ),
+        }
+    }
+
+    fn monitor_in_words(&self) -> String {
+        let of_kind = |kind| self.decisions.iter().filter(move |decision| decision.kind == kind);
+        let mut words = Vec::new();
+        let back: Vec<&Decided> = of_kind(DecisionKind::Rollback).collect();
+        if let (Some(first), Some(last)) = (back.first(), back.last()) {
+            let times = if back.len() == 1 { "once".to_string() } else { format!("{} times", back.len()) };
+            let from = if back.len() == 1 { "" } else { "first " };
+            words.push(format!(
+                "went back {times}, {from}after epoch {} to epoch {}, and raised L2 from {} to {}",
+                first.epoch,
+                first.return_to,
+                short(first.l2_old),
+                short(last.l2_new)
+            ));
+        }
+        if let Some(stop) = of_kind(DecisionKind::Stop).next() {
+            words.push(format!("stopped it after epoch {} and returned epoch {}", stop.epoch, stop.return_to));
+        }
+        let has_no_say = [Method::Darts, Method::RsWs].iter().any(|method| self.method == method.as_str());
+        match words.is_empty() {
+            false => format!("the monitor {}", words.join(" and ")),
+            true if has_no_say => format!("the monitor has no say in method {}", self.method),
+            true => "the monitor did not act".to_string(),
+        }
+    }
+
+    fn what_is_missing(&self, run: &Run, spec: Option<&SearchSpec>) -> Vec<String> {
+        let mut missing = Vec::new();
+        if self.epochs.is_empty() {
+            return missing;
+        }
+        let has = |value: fn(&EpochRow) -> Option<f64>| self.epochs.iter().any(|row| value(row).is_some());
+        let has_alphas = self.method != Method::RsWs.as_str();
+        if !has(|row| row.eigenvalue) && has_alphas {
+            missing.push("The dominant eigenvalue was not measured: a search with `hessian.every=1` does.".to_string());
+        }
+        if !has(|row| row.valid_accuracy) {
+            missing.push(
+                "The accuracy of the supernet was not taken: a search with `eval.oneshot=true` does.".to_string(),
+            );
+        }
+        if !has(|row| row.child_accuracy) && has_alphas {
+            missing.push(
+                "The accuracy of the discretised child was not taken: a search with `eval.child=true` does."
+                    .to_string(),
+            );
+        }
+        if self.spectra.is_empty() && has_alphas {
+            let keeps = spec.is_some_and(|spec| spec.eval.keep_checkpoints);
+            let first = if keeps { "" } else { ", of a search with `eval.keep_checkpoints=true`," };
+            missing.push(format!(
+                "Whole spectra were not computed: `rdarts hessian {} --full --epochs all`{first} does.",
+                rdarts_run::for_shell(&run.path)
+            ));
+        }
+        if self.edges.is_empty() {
+            missing.push("The weights of the edges are left out, since the search space was not recorded.".to_string());
+        }
+        if run.timings.is_empty() {
+            missing.push("How long it took was not recorded.".to_string());
+        }
+        if run.state == State::Finished {
+            missing.push(
+                "How good the found network is: `rdarts train` of this directory's genotype shows it.".to_string(),
+            );
+        }
+        missing
+    }
+}
+
+/// The stopping rule of a spec, as the search has it.
+fn rule_of(spec: &SearchSpec) -> Rule {
+    let monitor = &spec.monitor;
+    match monitor.form {
+        MonitorForm::Paper => {
+            Rule { window: monitor.window, lag: monitor.window, threshold: monitor.threshold, ..Rule::paper() }
+        }
+        MonitorForm::Released => Rule { window: monitor.window, threshold: monitor.growth, ..Rule::released() },
+    }
+}
+
+/// Whether a search measures the eigenvalue after an epoch.
+fn is_measured(spec: &SearchSpec, epoch: usize) -> bool {
+    let every = spec.hessian.every;
+    let has_alphas = spec.search.method != Method::RsWs;
+    has_alphas && every > 0 && (epoch.is_multiple_of(every) || epoch + 1 == spec.search.epochs)
+}
+
+/// The normal cell in a few words.
+fn cell_in_words(genotype: &Genotype) -> String {
+    let ops = genotype.cell(CellType::Normal);
+    let skips = genotype.n_uses(CellType::Normal, rdarts_space::Op::SkipConnect);
+    let convolutions = ops.len() - genotype.n_parameterless(CellType::Normal);
+    format!(
+        "a normal cell of {} with {} and {}",
+        some(ops.len(), "operation"),
+        some(convolutions, "convolution"),
+        some(skips, "skip connection")
+    )
+}
+
+fn edge_tables(space: &Space, table: &SearchTable) -> Vec<EdgeTable> {
+    // The mixing weights of random search are weights already.
+    let is_mixed = table.method != Method::RsWs.as_str();
+    let mut tables = Vec::new();
+    for cell in CellType::ALL {
+        let alphas = match cell {
+            CellType::Normal => &table.alphas_normal,
+            CellType::Reduce => &table.alphas_reduce,
+        };
+        // Of another length they belong to another space, and a network without reduction cells has none.
+        if alphas.is_empty() || alphas.iter().any(|row| row.len() != space.n_alphas(cell)) {
+            continue;
+        }
+        for (edge, node, input) in edges(space.nodes) {
+            let (ops, offset) = (&space.cell(cell)[edge], space.offset(cell, edge));
+            let mut weights = vec![Vec::with_capacity(alphas.len()); ops.len()];
+            for row in alphas {
+                let alphas = &row[offset..offset + ops.len()];
+                let p = if is_mixed { softmax(alphas) } else { alphas.iter().map(|&a| f64::from(a)).collect() };
+                weights.iter_mut().zip(p).for_each(|(weights, p)| weights.push(p));
+            }
+            tables.push(EdgeTable { cell, node, input, ops: ops.iter().map(ToString::to_string).collect(), weights });
+        }
+    }
+    tables
+}
+
+fn softmax(alphas: &[f32]) -> Vec<f64> {
+    let max = alphas.iter().fold(f64::NEG_INFINITY, |max, &a| max.max(f64::from(a)));
+    let exponentials: Vec<f64> = alphas.iter().map(|&a| (f64::from(a) - max).exp()).collect();
+    let sum: f64 = exponentials.iter().sum();
+    exponentials.iter().map(|e| e / sum).collect()
+}

@@ -1,0 +1,529 @@
+//! What a report says of run directories: all of them made up, but for `samples/went-back`, which a program wrote.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use rdarts_report::read::State;
+use rdarts_report::table::Content;
+use rdarts_report::{Report, SearchTable, figures, frames, page, read, rules, sheets};
+use rdarts_run::{Event, RunView};
+use serde_json::Value;
+
+mod samples;
+
+use samples::{SEARCH, Search};
+
+fn went_back() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/samples/went-back")
+}
+
+fn report(paths: &[PathBuf]) -> Report {
+    Report::new(&read(paths))
+}
+
+/// The report of a made-up search.
+fn of_search(of: &Search<'_>) -> (tempfile::TempDir, PathBuf, Report) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run");
+    drop(samples::search(&path, of));
+    let report = report(std::slice::from_ref(&path));
+    (dir, path, report)
+}
+
+fn search_of(report: &Report) -> &SearchTable {
+    match &report.runs[0].content {
+        Content::Search(table) => table,
+        other => panic!("no search: {other:?}"),
+    }
+}
+
+/// The JSON that a page holds.
+fn data(page: &str) -> Value {
+    let begin = "<script type=\"application/json\" id=\"data\">";
+    let json = page.split(begin).nth(1).unwrap().split("</script>").next().unwrap();
+    serde_json::from_str(json).unwrap()
+}
+
+fn numbers(columns: &Value, name: &str) -> Vec<Option<f64>> {
+    columns[name].as_array().unwrap_or_else(|| panic!("{name}")).iter().map(Value::as_f64).collect()
+}
+
+#[test]
+fn the_numbers_of_a_page_are_those_of_the_log() {
+    for path in [went_back(), of_search(&Search { method: "darts-ada", decay: 0.4, ..SEARCH }).0.keep().join("run")] {
+        let data = data(&page(&report(std::slice::from_ref(&path))));
+        let columns = &data["columns"];
+        let events = RunView::open(&path).unwrap().events().unwrap();
+        let records: Vec<_> =
+            events.iter().filter_map(|e| if let Event::Epoch(record) = e { Some(record) } else { None }).collect();
+        assert!(records.len() > 5);
+        let check = |name: &str, value: &dyn Fn(&rdarts_run::EpochRecord) -> Option<f64>| {
+            let expected: Vec<Option<f64>> = records.iter().map(|record| value(record)).collect();
+            assert_eq!(numbers(columns, name), expected, "{name}");
+        };
+        check("attempt", &|r| Some(r.attempt as f64));
+        check("epoch", &|r| Some(r.epoch as f64));
+        check("lr", &|r| Some(r.lr));
+        check("l2", &|r| Some(r.l2));
+        check("drop_path", &|r| Some(r.drop_path));
+        check("cutout_prob", &|r| Some(r.cutout_prob));
+        check("train_loss", &|r| Some(r.train_loss));
+        check("train_accuracy", &|r| Some(r.train_accuracy));
+        check("alpha_loss", &|r| Some(r.alpha_loss));
+        check("valid_loss", &|r| r.valid_loss);
+        check("valid_accuracy", &|r| r.valid_accuracy);
+        check("child_loss", &|r| r.child_loss);
+        check("child_accuracy", &|r| r.child_accuracy);
+        check("eigenvalue", &|r| r.eigenvalue);
+        check("eigenvalue_bound", &|r| r.eigenvalue_bound);
+        check("eigenvalue_error", &|r| r.eigenvalue_error);
+        check("skip_connects_normal", &|r| Some(r.skip_connects_normal as f64));
+        check("skip_connects_reduce", &|r| r.skip_connects_reduce.map(|n| n as f64));
+        check("parameterless_normal", &|r| r.parameterless_normal.map(|n| n as f64));
+        check("parameterless_reduce", &|r| r.parameterless_reduce.map(|n| n as f64));
+        for (i, record) in records.iter().enumerate() {
+            let genotype = columns["genotype"][i].as_u64().unwrap() as usize;
+            assert_eq!(data["genotypes"][genotype], record.genotype.as_str());
+            for (name, alphas) in [("normal", &record.alphas_normal), ("reduce", &record.alphas_reduce)] {
+                let found: Vec<f32> =
+                    data["alphas"][name][i].as_array().unwrap().iter().map(|a| a.as_f64().unwrap() as f32).collect();
+                assert_eq!(&found, alphas, "{name} of epoch {i}");
+            }
+        }
+        // What the monitor recorded is what the table computes.
+        for decision in events.iter().filter_map(|e| if let Event::Decision(d) = e { Some(d) } else { None }) {
+            let row = records
+                .iter()
+                .position(|r| (r.attempt, r.epoch) == (decision.attempt, decision.epoch))
+                .expect("the epoch of the decision");
+            assert_eq!(numbers(columns, "smoothed")[row], Some(decision.smoothed_now));
+            assert!(numbers(columns, "limit")[row].unwrap() < decision.smoothed_now);
+        }
+    }
+}
+
+#[test]
+fn the_numbers_of_a_training_are_those_of_its_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("training");
+    samples::training(&path, "DARTS_V2", "fashion-mini", &["boot", "coat", "bag"], 0.2);
+    let html = page(&report(std::slice::from_ref(&path)));
+    let data = data(&html);
+    let events = RunView::open(&path).unwrap().events().unwrap();
+    let epochs: Vec<_> =
+        events.iter().filter_map(|e| if let Event::TrainEpoch(epoch) = e { Some(epoch) } else { None }).collect();
+    assert_eq!(epochs.len(), 20);
+    let check = |name: &str, value: &dyn Fn(&rdarts_run::TrainEpoch) -> Option<f64>| {
+        let expected: Vec<Option<f64>> = epochs.iter().map(|epoch| value(epoch)).collect();
+        assert_eq!(numbers(&data["columns"], name), expected, "{name}");
+    };
+    check("lr", &|e| Some(e.lr));
+    check("train_loss", &|e| Some(e.train_loss));
+    check("train_accuracy", &|e| Some(e.train_accuracy));
+    check("valid_loss", &|e| e.valid_loss);
+    check("valid_accuracy", &|e| e.valid_accuracy);
+    assert_eq!(data["result"]["test_accuracy"].as_f64(), Some(0.8));
+    assert_eq!(html.matches("<img src=\"data:image/png;base64,").count(), 24);
+}
+
+#[test]
+fn a_page_holds_one_script_and_one_style_and_names_their_digests() {
+    let html = page(&report(&[went_back()]));
+    assert!(html.contains("content=\"default-src &#39;none&#39;; style-src &#39;sha256-"), "{}", &html[..600]);
+    assert_eq!((html.matches("<script>").count(), html.matches("<style>").count()), (1, 1));
+    for outside in ["http:", "https:", "src=\"/", "@import", " style=", " onclick", "javascript:"] {
+        let found = html.replace("http://www.w3.org/2000/svg", "");
+        assert!(!found.contains(outside), "{outside}");
+    }
+}
+
+#[test]
+fn hostile_names_are_text_everywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("it's \"<script>alert(1)</script>\"\n\u{202e}=1+1");
+    let classes = ["<script>alert(2)</script>", "=1+1", "a\u{202e}b", "\"q\" & 'q'", "two\nlines", "@x", "-x", "+x"];
+    samples::training(&path, "DARTS_V2", "folder", &classes, 0.3);
+    let report = report(&[path.clone(), path.with_file_name("absent\n<b>")]);
+    let one = Report { runs: report.runs[..1].to_vec(), many: None };
+    for html in [page(&report), page(&one)] {
+        assert!(!html.contains("<script>alert") && !html.contains("<b>\n") && !html.contains('\u{202e}'));
+        assert!(html.contains("&lt;script&gt;alert(") || html.contains("&#60;script&#62;alert("));
+    }
+    for figure in figures(&one) {
+        assert!(!figure.svg.contains("<script") && !figure.svg.contains('\u{202e}'), "{}", figure.name);
+        assert!(figure.file().starts_with("<svg width=\""));
+    }
+    let texts: Vec<String> = figures(&one).into_iter().map(|figure| figure.csv).collect();
+    let texts = texts.into_iter().chain([sheets(&one), sheets(&report)].concat().into_iter().map(|table| table.1));
+    for csv in texts {
+        assert!(!csv.contains('\u{202e}'));
+        for line in csv.lines() {
+            // Numbers may be negative, and are read as such.
+            let cell = line.split(',').next().unwrap();
+            let is_number = cell.parse::<f64>().is_ok();
+            assert!(is_number || !cell.trim_start_matches('"').starts_with(['=', '+', '-', '@']), "{line}");
+        }
+    }
+}
+
+#[test]
+fn every_state_of_a_run_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let running = samples::search(&at("running"), &Search { done: 4, ..SEARCH });
+    drop(samples::search(&at("stopped"), &Search { done: 4, ..SEARCH }));
+    drop(samples::search(&at("begun"), &Search { done: 0, ..SEARCH }));
+    drop(samples::search(&at("silent"), &Search { done: 0, ..SEARCH }));
+    std::fs::write(at("silent").join("events.jsonl"), "").unwrap();
+    std::fs::create_dir(at("bare")).unwrap();
+    let expected = [
+        ("running", State::Running, "a process seems to be at work on it"),
+        ("stopped", State::Stopped, "The run was stopped before its end"),
+        ("begun", State::Stopped, "The search has not ended its first epoch."),
+        ("silent", State::Stopped, "before its first event was written"),
+        ("bare", State::Unreadable, "is not a run directory"),
+        ("absent", State::Unreadable, "there is no such directory"),
+    ];
+    for (name, state, sentence) in expected {
+        let report = report(&[at(name)]);
+        assert_eq!(report.runs[0].head.state, state, "{name}");
+        let html = page(&report);
+        assert!(html.contains(sentence), "{name}: {}", report.runs[0].head.faults.join("; "));
+    }
+    drop(running);
+    // All together they are a page too.
+    let paths: Vec<PathBuf> = expected.iter().map(|(name, ..)| at(name)).collect();
+    let html = page(&report(&paths));
+    assert!(html.contains("6 runs") && html.contains("unreadable") && html.contains("What could not be read"));
+    assert!(page(&report(&[])).contains("No run was given."));
+}
+
+#[test]
+fn what_is_damaged_is_told_and_the_rest_is_shown() {
+    let (_dir, path, whole) = of_search(&Search { spectra: 2, ..SEARCH });
+    let n = search_of(&whole).epochs.len();
+    assert_eq!((n, whole.runs[0].head.faults.len()), (12, 0));
+    let files = ["spec.toml", "space.toml", "env.json", "events.jsonl", "timings.jsonl", "spectra.jsonl"];
+    let kept: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(path.join(file)).unwrap()).collect();
+    type Damage = fn(&[u8]) -> Vec<u8>;
+    let damages: [Damage; 4] = [
+        |_| b"\xff\xfe\0not this\n".to_vec(),
+        |_| Vec::new(),
+        |bytes| [&bytes[..bytes.len() / 2], b"\n{\"half\":"].concat(),
+        |bytes| bytes.iter().map(|&b| if b"=:".contains(&b) { b'x' } else { b }).collect(),
+    ];
+    for (file, bytes) in files.iter().zip(&kept) {
+        for (i, damage) in damages.iter().enumerate() {
+            std::fs::write(path.join(file), damage(bytes)).unwrap();
+            let report = report(std::slice::from_ref(&path));
+            let (html, _) = (page(&report), figures(&report));
+            let head = &report.runs[0].head;
+            // An empty log, record of durations or of spectra is one of nothing.
+            let may_be_empty = i == 1 && file.ends_with("jsonl");
+            assert!(may_be_empty || !head.faults.is_empty(), "{file}, damage {i}");
+            assert!(html.contains("What could not be read") || may_be_empty);
+            assert!(head.faults.iter().all(|fault| !fault.contains('\n')), "{:?}", head.faults);
+        }
+        std::fs::remove_file(path.join(file)).unwrap();
+        let _ = page(&report(std::slice::from_ref(&path)));
+        std::fs::write(path.join(file), bytes).unwrap();
+    }
+    // Half of the log is half of the search.
+    std::fs::write(path.join("events.jsonl"), damages[2](&kept[3])).unwrap();
+    let half = report(std::slice::from_ref(&path));
+    assert!((3..n).contains(&search_of(&half).epochs.len()));
+    assert!(
+        half.runs[0].head.faults[0].contains("this is not a record of this program"),
+        "{:?}",
+        half.runs[0].head.faults
+    );
+}
+
+#[test]
+fn damaged_trainings_and_portfolios_are_pages() {
+    let dir = tempfile::tempdir().unwrap();
+    let (training, portfolio) = (dir.path().join("training"), dir.path().join("portfolio"));
+    samples::training(&training, "DARTS_V2", "fashion-mini", &["boot", "coat"], 0.2);
+    samples::portfolio(&portfolio);
+    let whole = page(&report(std::slice::from_ref(&portfolio)));
+    assert!(whole.contains("Of 3 members the portfolio chose L2 0.0009") && whole.contains("\u{2605} chosen"));
+    for file in ["events.jsonl", "spec.toml"] {
+        for path in [&training, &portfolio] {
+            let kept = std::fs::read_to_string(path.join(file)).unwrap();
+            let lines: Vec<&str> = kept.split_inclusive('\n').collect();
+            for i in 0..lines.len() {
+                let without: String =
+                    lines.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, line)| *line).collect();
+                std::fs::write(path.join(file), without).unwrap();
+                let report = report(std::slice::from_ref(path));
+                assert!(page(&report).trim_end().ends_with("</html>") && report.to_json().starts_with('{'));
+                let _ = (figures(&report), sheets(&report));
+            }
+            std::fs::write(path.join(file), kept).unwrap();
+        }
+    }
+    std::fs::remove_dir_all(portfolio.join("members")).unwrap();
+    let html = page(&report(std::slice::from_ref(&portfolio)));
+    assert!(html.contains("since their directories below <code>members</code> are gone"));
+    std::fs::write(training.join("mistakes/03.png"), "<svg onload='alert(1)'>").unwrap();
+    let html = page(&report(&[training]));
+    assert!(html.contains("03.png</code> is no PNG file") && !html.contains("<img"));
+}
+
+#[test]
+fn no_bytes_of_a_directory_make_a_report_panic() {
+    let (_dir, path, _) =
+        of_search(&Search { method: "darts-ada", decay: 0.4, epochs: 8, done: 8, spectra: 2, ..SEARCH });
+    for file in ["events.jsonl", "timings.jsonl", "spectra.jsonl", "spec.toml", "space.toml", "env.json", "format"] {
+        let kept = std::fs::read(path.join(file)).unwrap();
+        for seed in 0..60 {
+            let draw = |i: u64| ((samples::noise(97 * seed + i) + 1.0) / 2.0 * (1 << 30) as f64) as usize;
+            let mut bytes = kept.clone();
+            for i in 0..1 + seed % 3 {
+                let at = draw(3 * i) % bytes.len();
+                // Letters of numbers and of JSON do more harm than any others.
+                bytes[at] = b"0123456789-.e{}[]\",:nul\n\0\xff"[draw(3 * i + 1) % 26];
+            }
+            std::fs::write(path.join(file), bytes).unwrap();
+            let report = report(std::slice::from_ref(&path));
+            let _ = (page(&report), figures(&report), sheets(&report), report.to_json());
+            let _ = Report::new(&read(&[path.clone(), path.clone()])).many.map(|many| many.groups.len());
+        }
+        std::fs::write(path.join(file), kept).unwrap();
+    }
+}
+
+#[test]
+fn numbers_that_no_run_has_are_a_damage() {
+    let (_dir, path, _) = of_search(&Search { method: "darts-ada", decay: 0.4, ..SEARCH });
+    let log = std::fs::read_to_string(path.join("events.jsonl")).unwrap();
+    for key in ["epoch", "attempt", "return_to", "skip_connects_normal", "parameterless_reduce"] {
+        let begin = log.rfind(&format!("\"{key}\":")).unwrap() + key.len() + 3;
+        let end = begin + log[begin..].find(',').unwrap();
+        let changed = format!("{}18446744073709551615{}", &log[..begin], &log[end..]);
+        std::fs::write(path.join("events.jsonl"), changed).unwrap();
+        let report = report(std::slice::from_ref(&path));
+        let _ = (page(&report), figures(&report));
+        assert!(report.runs[0].head.faults[0].contains("a number that no run has"), "{key}");
+    }
+    let training = path.with_file_name("training");
+    samples::training(&training, "DARTS_V2", "fashion-mini", &["boot", "coat"], 0.2);
+    let log = std::fs::read_to_string(training.join("events.jsonl")).unwrap();
+    let changed = log.replace("[80,20]", "[18446744073709551615,18446744073709551615]");
+    assert!(changed != log);
+    std::fs::write(training.join("events.jsonl"), changed).unwrap();
+    assert!(report(&[training]).runs[0].head.faults[0].contains("a number that no run has"));
+}
+
+#[test]
+fn numbers_that_are_none_leave_gaps() {
+    let (_dir, path, _) = of_search(&SEARCH);
+    let log = std::fs::read_to_string(path.join("events.jsonl")).unwrap();
+    let mut lines: Vec<String> = log.lines().map(str::to_string).collect();
+    for (line, word) in [(4, "\"nan\""), (5, "\"inf\""), (6, "1e308"), (7, "-1e308")] {
+        // An alpha too.
+        lines[line] = lines[line].replace("\"alphas_normal\":[", &format!("\"alphas_normal\":[{word},"));
+        let second = lines[line].find("\"alphas_normal\":[").unwrap() + 17 + word.len() + 1;
+        let comma = second + lines[line][second..].find(',').unwrap();
+        lines[line].replace_range(second..=comma, "");
+        for key in ["train_loss", "valid_accuracy", "child_accuracy", "eigenvalue", "l2", "lr"] {
+            let begin = lines[line].find(&format!("\"{key}\":")).unwrap() + key.len() + 3;
+            let end = begin + lines[line][begin..].find(',').unwrap();
+            lines[line].replace_range(begin..end, word);
+        }
+    }
+    std::fs::write(path.join("events.jsonl"), lines.join("\n") + "\n").unwrap();
+    let report = report(&[path]);
+    assert_eq!(search_of(&report).epochs.len(), 12);
+    let html = page(&report);
+    for bad in ["NaN", "inf ", "M-inf"] {
+        assert!(figures(&report).iter().all(|figure| !figure.svg.contains(bad)), "{bad}");
+    }
+    assert!(data(&html)["columns"]["train_loss"][3].is_null());
+}
+
+#[test]
+fn the_rules_are_judged_on_the_first_attempt() {
+    let (_dir, _, report) = of_search(&Search { method: "darts-ada", decay: 0.4, ..SEARCH });
+    let table = search_of(&report);
+    let first = table.decisions.first().expect("it went back");
+    let outcomes = rules(table);
+    let names: Vec<&str> = outcomes.iter().map(|outcome| &outcome.rule[..]).collect();
+    assert_eq!(
+        names,
+        [
+            "DARTS",
+            "DARTS-ES, the rule of the paper",
+            "DARTS-ES, the rule of the released code",
+            "DARTS-ES, the rule of this spec",
+            "DARTS-ADA, the rule of the paper",
+        ]
+    );
+    let own = &outcomes[3];
+    assert_eq!((own.acts_after, own.returns), (Some(first.epoch), Some(first.return_to)));
+    assert_eq!(outcomes[0].returns, None, "{}", outcomes[0].sentence);
+    // The same search without the rule is judged to its end.
+    let (_dir, _, plain) = of_search(&Search { decay: 0.4, ..SEARCH });
+    let plain = rules(search_of(&plain));
+    assert_eq!((plain[3].acts_after, plain[3].returns), (own.acts_after, own.returns));
+    assert_eq!((plain[0].returns, plain[0].is_whole), (Some(11), true));
+    assert_eq!(plain[1].acts_after, Some(9));
+    assert!(
+        plain[1].sentence.starts_with(
+            "DARTS-ES, the rule of the paper, would have stopped after epoch 9 and returned epoch 4, with "
+        )
+    );
+    // The code decides at epoch 22 at the earliest.
+    assert_eq!((plain[2].acts_after, plain[2].returns), (None, Some(11)));
+    assert_eq!((plain[4].acts_after, plain[4].returns), (Some(9), None));
+    assert_eq!(
+        plain[4].sentence,
+        "DARTS-ADA, the rule of the paper, would have gone back after epoch 9 to epoch 4 and raised L2 from \
+         3e\u{2212}4 to 0.003."
+    );
+}
+
+#[test]
+fn verdicts_tell_healthy_from_degenerate() {
+    let verdict = |of: &Search<'_>| of_search(of).2.runs[0].head.verdict.clone();
+    let healthy = verdict(&Search { decay: 0.01, ..SEARCH });
+    assert!(
+        healthy.contains("it stayed healthy") && healthy.ends_with("the monitor has no say in method darts."),
+        "{healthy}"
+    );
+    let degenerate = verdict(&Search { decay: 2.0, ..SEARCH });
+    assert!(degenerate.contains("it has degenerated, since no operation"), "{degenerate}");
+    let stopped = verdict(&Search { method: "darts-es", decay: 0.4, ..SEARCH });
+    assert!(stopped.contains("the monitor stopped it after epoch 5 and returned epoch 2"), "{stopped}");
+    let went_back = verdict(&Search { method: "darts-ada", decay: 0.4, ..SEARCH });
+    assert!(went_back.contains("the monitor went back 2 times, first after epoch 5 to epoch 2"), "{went_back}");
+    let random = verdict(&Search { method: "rs-ws", ..SEARCH });
+    assert!(random.contains("no alphas whose curvature"), "{random}");
+}
+
+#[test]
+fn the_kept_epochs_are_the_line_that_the_search_ended_with() {
+    let report = report(&[went_back()]);
+    let table = search_of(&report);
+    let kept: Vec<usize> = table.kept().map(|row| row.epoch).collect();
+    assert_eq!(kept, [0, 1, 2, 3, 4, 5]);
+    let numbers: BTreeSet<usize> = table.epochs.iter().map(|row| row.attempt).collect();
+    assert_eq!(numbers.len(), table.decisions.len() + 1);
+    // Each kept epoch is the last of its number.
+    for row in table.kept() {
+        let last = table.epochs.iter().rev().find(|other| other.epoch == row.epoch).unwrap();
+        assert_eq!(last.attempt, row.attempt);
+    }
+}
+
+#[test]
+fn groups_of_many_runs_have_the_means_and_deviations_of_their_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = samples::many(dir.path());
+    let report = report(&paths);
+    let many = report.many.as_ref().unwrap();
+    assert_eq!((many.rows.len(), many.groups.len()), (80, 15));
+    for group in &many.groups {
+        let rows: Vec<_> = many
+            .rows
+            .iter()
+            .filter(|row| (&row.method, &row.space, row.l2) == (&group.method, &group.space, group.l2))
+            .collect();
+        assert_eq!((rows.len(), group.n, group.n_finished), (4, 4, 4));
+        let drops: Vec<f64> = rows.iter().map(|row| row.child_error.unwrap() - row.supernet_error.unwrap()).collect();
+        let mean = drops.iter().sum::<f64>() / 4.0;
+        let deviation = (drops.iter().map(|drop| (drop - mean).powi(2)).sum::<f64>() / 3.0).sqrt();
+        let found = group.drop.unwrap();
+        assert!((found.mean - mean).abs() < 1e-12 && (found.deviation.unwrap() - deviation).abs() < 1e-12);
+        if group.space == "s2" {
+            let best = rows.iter().map(|row| row.trained_valid_error.unwrap()).fold(f64::INFINITY, f64::min);
+            assert_eq!(many.rows[group.chosen.unwrap()].trained_valid_error, Some(best));
+        } else {
+            assert_eq!((group.chosen, group.test_error), (None, None));
+        }
+    }
+    let names: Vec<&str> = many.scatters.iter().map(|scatter| scatter.name).collect();
+    assert_eq!(names, ["eigenvalue-test", "eigenvalue-drop"]);
+    assert_eq!(many.scatters[1].correlation.unwrap().n, 60);
+    assert_eq!((many.sweeps.len(), many.sweeps[0].rows.len(), many.spaces.len()), (3, 3, 3));
+    assert!(many.missing.iter().any(|line| line.contains("sweep of drop path")), "{:?}", many.missing);
+    assert!(page(&report).len() < 2_000_000);
+}
+
+#[test]
+fn runs_that_differ_in_more_than_their_seed_are_no_group() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let kinds = [("a", 1, 12), ("b", 2, 12), ("c", 1, 8)];
+    for (name, seed, epochs) in kinds {
+        drop(samples::search(&at(name), &Search { seed, epochs, done: epochs, ..SEARCH }));
+    }
+    drop(samples::search(&at("d"), &SEARCH));
+    std::fs::write(at("d/spec.toml"), "kind = 'search'\n").unwrap();
+    let report = report(&["a", "b", "c", "d"].map(at));
+    let groups = &report.many.as_ref().unwrap().groups;
+    let mut found: Vec<(usize, &str)> = groups.iter().map(|group| (group.n, &group.setting[..])).collect();
+    found.sort_unstable();
+    assert_eq!(found, [(1, "search.epochs 8"), (2, "search.epochs 12")]);
+    let names: Vec<&str> = report.many.as_ref().unwrap().rows.iter().map(|row| &row.name[..]).collect();
+    assert_eq!(names, ["a", "b", "c", "d"]);
+    let lines = &report.many.as_ref().unwrap().trajectories[0].lines;
+    assert!(lines.iter().any(|line| line.label == "darts, search.epochs 8"), "{lines:?}");
+}
+
+#[test]
+fn a_search_of_600_epochs_stays_below_two_megabytes() {
+    for space in ["s2", "darts"] {
+        let epochs = 600;
+        let (_dir, _, report) = of_search(&Search { space, epochs, done: epochs, decay: 0.005, spectra: 1, ..SEARCH });
+        let html = page(&report);
+        assert!(html.len() < 2_000_000, "{space}: {} bytes", html.len());
+        // No epoch is left out of the columns.
+        assert_eq!(numbers(&data(&html)["columns"], "eigenvalue").len(), epochs);
+        println!("{space}: {} bytes", html.len());
+    }
+}
+
+#[test]
+fn two_hundred_runs_of_fifty_epochs_are_a_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths: Vec<PathBuf> = (0..200).map(|i| dir.path().join(format!("run-{i}"))).collect();
+    for (i, path) in paths.iter().enumerate() {
+        if let Some(space) = ["s1", "s2", "s3", "s4"].get(i) {
+            drop(samples::search(path, &Search { space, epochs: 50, done: 50, decay: 0.03, ..SEARCH }));
+            continue;
+        }
+        // Writing takes far longer than reading, so the others are copies.
+        std::fs::create_dir(path).unwrap();
+        for file in ["format", "spec.toml", "space.toml", "env.json", "events.jsonl", "timings.jsonl", "DONE"] {
+            std::fs::copy(paths[i % 4].join(file), path.join(file)).unwrap();
+        }
+    }
+    let begin = std::time::Instant::now();
+    let html = page(&report(&paths));
+    println!("{} bytes in {:.2} s", html.len(), begin.elapsed().as_secs_f64());
+    assert!(html.len() < 2_000_000, "{} bytes", html.len());
+}
+
+#[test]
+fn frames_are_of_one_size_and_move() {
+    let (_dir, _, report) = of_search(&Search { spectra: 3, ..SEARCH });
+    let frames = frames(search_of(&report), 5);
+    assert_eq!(frames.len(), 5, "every third of twelve, and the last");
+    assert!(frames.windows(2).all(|pair| pair[0] != pair[1] && pair[0][..90] == pair[1][..90]));
+    assert!(frames[0].contains("epoch 0, L2 3e\u{2212}4") && frames[4].contains("epoch 11,"));
+}
+
+#[test]
+fn the_tables_and_figures_of_a_search_look_as_they_did() {
+    let mut report = report(&[went_back()]);
+    report.runs[0].head.name = "went-back".to_string();
+    let table = search_of(&report);
+    insta::assert_snapshot!("verdict", report.runs[0].head.verdict);
+    insta::assert_snapshot!("rules", table.rules.iter().map(|rule| rule.sentence.clone() + "\n").collect::<String>());
+    insta::assert_json_snapshot!("epochs", &table.epochs[..3]);
+    for figure in figures(&report).iter().filter(|figure| !figure.name.starts_with("weights")) {
+        insta::assert_snapshot!(format!("{}-svg", figure.name), figure.file().replace("><", ">\n<"));
+        insta::assert_snapshot!(format!("{}-csv", figure.name), figure.csv);
+    }
+}

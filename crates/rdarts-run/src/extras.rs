@@ -1,0 +1,60 @@
+//! What may be added to a run directory beside its log: spectra of the curvature, and pictures that a network is wrong
+//! about. Nothing goes on from them, so a run is whole without.
+//!
+//! ```text
+//! spectra.jsonl           one Spectrum a line, appended by `rdarts hessian RUN --full`
+//! mistakes/mistakes.jsonl one Mistake a line, the worst first, written at the end of a training
+//! mistakes/00.png, ...    the picture of each line, as the network saw it, without augmentation
+//! ```
+//!
+//! The pictures are files of their own so that anyone can look at them; they are named by the number of their line, so
+//! that no name in a file leads anywhere.
+
+use serde::{Deserialize, Serialize};
+
+/// The file of the spectra.
+pub(crate) const SPECTRA: &str = "spectra.jsonl";
+
+/// The directory of the pictures.
+pub(crate) const MISTAKES: &str = "mistakes";
+
+/// The file that describes them.
+pub(crate) const MISTAKES_LIST: &str = "mistakes.jsonl";
+
+/// No more pictures than this are read, and none of more bytes: a page shows them all.
+pub(crate) const MOST_MISTAKES: usize = 24;
+pub(crate) const MOST_PICTURE_BYTES: u64 = 64 << 10;
+
+/// All eigenvalues of the alpha-Hessian after an epoch.
+///
+/// Of several lines of one epoch and attempt, the last one counts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spectrum {
+    /// How often the search had gone back before this epoch.
+    pub attempt: usize,
+    /// The epoch, counted from 0.
+    pub epoch: usize,
+    /// Which matrix was measured: `hessian.mode` of the spec or of the command.
+    pub mode: String,
+    /// On how many batches.
+    pub batches: usize,
+    /// On which images.
+    pub images: String,
+    /// The eigenvalues, the largest first.
+    pub eigenvalues: Vec<f64>,
+}
+
+/// A test picture that the trained network is wrong about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mistake {
+    /// The number of the picture in the test set.
+    pub image: usize,
+    /// The label of its class.
+    pub truth: usize,
+    /// The label that the network gives it.
+    pub given: usize,
+    /// The probability that the network gives that label.
+    pub probability: f64,
+}
