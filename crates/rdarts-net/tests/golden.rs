@@ -19,6 +19,7 @@ use rdarts_net::{
 use rdarts_space::Space;
 use safetensors::{Dtype, SafeTensors};
 
+#[path = "../../../tests/engine.rs"]
 mod engine;
 
 #[path = "../../../tests/skip.rs"]

@@ -3,6 +3,7 @@
 
 use rdarts_net::contract::{Compared, compare, subjects};
 
+#[path = "../../../tests/engine.rs"]
 mod engine;
 
 #[path = "../../../tests/skip.rs"]

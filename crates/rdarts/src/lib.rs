@@ -170,15 +170,19 @@
 //! | [`search`] | the bilevel search, the dominant eigenvalue |
 //! | [`study`] | portfolios of searches and trainings (R-DARTS) |
 //! | [`export`] | trained networks for other programs, and checkpoints of theirs |
+//! | [`draw`] | genotypes as pictures |
+//! | [`report`] | run directories as tables, figures and a page |
 //! | [`monitor`] | the stopping rules |
 //! | [`run`] | specs, events, run directories, checkpoints |
 //! | [`rng`] | named random streams |
 
 pub use rdarts_data as data;
+pub use rdarts_draw as draw;
 pub use rdarts_export as export;
 pub use rdarts_kernels as kernels;
 pub use rdarts_monitor as monitor;
 pub use rdarts_net as net;
+pub use rdarts_report as report;
 pub use rdarts_rng as rng;
 pub use rdarts_run as run;
 pub use rdarts_search as search;

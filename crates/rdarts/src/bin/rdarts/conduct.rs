@@ -10,6 +10,7 @@ use rdarts::train::{Outcome, TrainError};
 use serde_json::json;
 
 use crate::exit::{Exit, INTERRUPTED, out, say};
+use crate::pages::Pages;
 use crate::progress::Shown;
 use crate::signals::stop_flag;
 
@@ -77,6 +78,7 @@ pub fn conduct<C: Conducted>(
     dir: &mut RunDir,
     threads: usize,
     json: bool,
+    pages: &Pages,
     body: impl FnOnce(&mut RunDir, &mut Shown, &AtomicBool) -> Result<Outcome<C::Found>, TrainError>,
 ) -> Result<ExitCode, Exit> {
     let here = Environment::detect(threads, run.engine().kernels.isa().name(), run.engine().place());
@@ -115,6 +117,7 @@ pub fn conduct<C: Conducted>(
             } else {
                 run.tell(dir.path(), &found, &events)
             }
+            pages.finish(dir.path(), json);
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Interrupted { epoch, step } => {

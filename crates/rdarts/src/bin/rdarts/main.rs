@@ -10,6 +10,8 @@ mod progress;
 
 mod device;
 
+mod pages;
+
 mod conduct;
 
 mod given;
@@ -30,7 +32,9 @@ use clap::{Parser, Subcommand};
 use rdarts::net::engine::is_guarded;
 
 use crate::exit::{Exit, lost_output, say};
-use crate::verbs::{bench, data, devices, export, hessian, import, predict, resume, robust, search, test, train};
+use crate::verbs::{
+    bench, data, devices, draw, export, hessian, import, predict, report, resume, robust, search, test, train,
+};
 
 // Activations are large and short-lived: the system's allocator gives them back and faults them in again.
 #[global_allocator]
@@ -59,6 +63,8 @@ enum Verb {
     Train(train::Args),
     Resume(resume::Args),
     Hessian(hessian::Args),
+    Report(report::Args),
+    Draw(draw::Args),
     Bench(bench::Args),
     Devices(devices::Args),
     Data(data::Args),
@@ -83,6 +89,8 @@ fn main() -> std::process::ExitCode {
         Verb::Train(args) => train::run(args),
         Verb::Resume(args) => resume::run(args),
         Verb::Hessian(args) => hessian::run(args),
+        Verb::Report(args) => report::run(args),
+        Verb::Draw(args) => draw::run(args),
         Verb::Bench(args) => bench::run(args),
         Verb::Devices(args) => devices::run(args),
         Verb::Data(args) => data::run(args),

@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::conduct::{Conducted, conduct, count};
 use crate::exit::{Exit, out, say};
 use crate::given::data_name;
+use crate::pages::Pages;
 use crate::progress::{Named, Reading, Shown};
 use crate::trainings::millions;
 
@@ -106,7 +107,13 @@ pub fn reopen(view: &RunView, data_dir: Option<&Path>, engine: Engine, quiet: bo
 }
 
 /// Carries a portfolio out in its directory and tells how it ended.
-pub fn carry_out(portfolio: &Portfolio, dir: &mut RunDir, hands: Hands, json: bool) -> Result<ExitCode, Exit> {
+pub fn carry_out(
+    portfolio: &Portfolio,
+    dir: &mut RunDir,
+    hands: Hands,
+    json: bool,
+    pages: &Pages,
+) -> Result<ExitCode, Exit> {
     let stage = Stage { quiet: json, together: hands.jobs > 1 };
     let body = |dir: &mut RunDir, _: &mut Shown, stop: &AtomicBool| -> Result<Outcome<Report>, TrainError> {
         if dir.view().space()?.is_none() {
@@ -117,7 +124,7 @@ pub fn carry_out(portfolio: &Portfolio, dir: &mut RunDir, hands: Hands, json: bo
             None => Outcome::Interrupted { epoch: 0, step: 0 },
         })
     };
-    conduct(&PortfolioRun(portfolio), dir, hands.threads, json, body)
+    conduct(&PortfolioRun(portfolio), dir, hands.threads, json, pages, body)
 }
 
 /// Wilson's interval of 95 % for a share of n.

@@ -10,6 +10,10 @@ pub mod resume;
 
 pub mod hessian;
 
+pub mod report;
+
+pub mod draw;
+
 pub mod bench;
 
 pub mod devices;

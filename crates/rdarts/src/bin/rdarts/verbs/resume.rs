@@ -12,6 +12,7 @@ use crate::conduct::{conduct, jobs, set_threads};
 use crate::device::OnDevice;
 use crate::exit::{Exit, say};
 use crate::given::data_name;
+use crate::pages::Pages;
 use crate::portfolios;
 use crate::searches::{Searching, reopen};
 use crate::trainings::{self, TrainingRun};
@@ -32,6 +33,8 @@ pub struct Args {
     threads: Option<usize>,
     #[command(flatten)]
     on: OnDevice,
+    #[command(flatten)]
+    pages: Pages,
     /// Runs of a portfolio side by side, each with its share of the threads
     #[arg(long, default_value_t = 1, value_parser = jobs)]
     jobs: usize,
@@ -72,7 +75,7 @@ fn robust(args: Args) -> Result<ExitCode, Exit> {
     if !args.json {
         say!("Portfolio on {}: resuming {}", data_name(&portfolio.spec.data.images), shown(&args.dir));
     }
-    portfolios::carry_out(&portfolio, &mut dir, Hands { jobs: args.jobs, threads }, args.json)
+    portfolios::carry_out(&portfolio, &mut dir, Hands { jobs: args.jobs, threads }, args.json, &args.pages)
 }
 
 fn training(args: Args) -> Result<ExitCode, Exit> {
@@ -83,7 +86,7 @@ fn training(args: Args) -> Result<ExitCode, Exit> {
     if !args.json {
         say!("Training on {}: resuming {}", data_name(&training.spec.data.images), shown(&args.dir));
     }
-    conduct(&TrainingRun(&training), &mut dir, threads, args.json, |dir, shown, stop| {
+    conduct(&TrainingRun(&training), &mut dir, threads, args.json, &args.pages, |dir, shown, stop| {
         let say_above = shown.say_above();
         resume(&training, dir, shown, stop, &mut |text| say_above(text))
     })
@@ -106,7 +109,7 @@ fn search(args: Args) -> Result<ExitCode, Exit> {
     if dir.view().space()?.is_none() {
         dir.write_space(&search.space.to_toml())?;
     }
-    conduct(&Searching(&search), &mut dir, threads, args.json, |dir, shown, stop| {
+    conduct(&Searching(&search), &mut dir, threads, args.json, &args.pages, |dir, shown, stop| {
         let say_above = shown.say_above();
         resume(&search, dir, shown, stop, &mut |text| say_above(text))
     })

@@ -19,6 +19,7 @@ use crate::given::{
     Flag, cache_file, data, data_directory, data_help, data_name, decide_shape, flag_of, is_within, no_spec,
     preset_help, quote, reserve, set,
 };
+use crate::pages::Pages;
 use crate::portfolios::carry_out;
 use crate::progress::{Reading, duration};
 
@@ -88,6 +89,8 @@ pub struct Args {
     threads: Option<usize>,
     #[command(flatten)]
     on: OnDevice,
+    #[command(flatten)]
+    pages: Pages,
     /// The run directory itself, new or empty [default: runs/robust-DATA-SEED, numbered if taken]
     #[arg(long)]
     out: Option<PathBuf>,
@@ -145,7 +148,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     if !args.json {
         announce(&portfolio, &path, threads);
     }
-    carry_out(&portfolio, &mut dir, Hands { jobs: args.jobs, threads }, args.json)
+    carry_out(&portfolio, &mut dir, Hands { jobs: args.jobs, threads }, args.json, &args.pages)
 }
 
 /// The keys that say how long a portfolio is.

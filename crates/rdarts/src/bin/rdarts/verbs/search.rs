@@ -16,6 +16,7 @@ use crate::given::{
     Flag, cache_file, data, data_directory, data_help, data_name, decide_shape, flag_of, images, is_within, no_spec,
     preset_help, quote, reserve, set,
 };
+use crate::pages::Pages;
 use crate::progress::Reading;
 use crate::searches::Searching;
 
@@ -73,6 +74,8 @@ pub struct Args {
     threads: Option<usize>,
     #[command(flatten)]
     on: OnDevice,
+    #[command(flatten)]
+    pages: Pages,
     /// The run directory itself, new or empty [default: runs/SPACE-DATA-METHOD-SEED, numbered if taken]
     #[arg(long)]
     out: Option<PathBuf>,
@@ -136,7 +139,9 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
             );
         }
     }
-    conduct(&Searching(&search), &mut dir, threads, args.json, |dir, shown, stop| start(&search, dir, shown, stop))
+    conduct(&Searching(&search), &mut dir, threads, args.json, &args.pages, |dir, shown, stop| {
+        start(&search, dir, shown, stop)
+    })
 }
 
 /// What the flags set, the last one counts.

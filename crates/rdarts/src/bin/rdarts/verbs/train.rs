@@ -16,6 +16,7 @@ use crate::given::{
     Flag, cache_file, data, data_directory, data_help, data_name, decide_shape, flag_of, is_within, preset_help, quote,
     reserve, set,
 };
+use crate::pages::Pages;
 use crate::progress::Reading;
 use crate::trainings::{TrainingRun, announce};
 
@@ -70,6 +71,8 @@ pub struct Args {
     threads: Option<usize>,
     #[command(flatten)]
     on: OnDevice,
+    #[command(flatten)]
+    pages: Pages,
     /// The run directory itself, new or empty [default: runs/train-DATA-SEED, numbered if taken]
     #[arg(long)]
     out: Option<PathBuf>,
@@ -110,7 +113,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     if !args.json {
         announce(&training, &path, threads);
     }
-    conduct(&TrainingRun(&training), &mut dir, threads, args.json, |dir, shown, stop| {
+    conduct(&TrainingRun(&training), &mut dir, threads, args.json, &args.pages, |dir, shown, stop| {
         start(&training, dir, shown, stop)
     })
 }

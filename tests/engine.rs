@@ -1,6 +1,6 @@
-//! What the tests compute on: the CPU, or the graphics card that RDARTS_TEST_DEVICE names.
+//! What the tests compute on: the CPU, or the graphics card that RDARTS_TEST_DEVICE names; test files take it in by `#[path]`.
 
-use burn::tensor::DType;
+use rdarts_net::burn::tensor::DType;
 use rdarts_net::{Engine, Real};
 
 /// In single precision the device of RDARTS_TEST_DEVICE (`gpu:0`), if it is set; cards have no double precision.

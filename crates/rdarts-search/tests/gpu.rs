@@ -1,0 +1,145 @@
+//! A search and a training on the graphics card that RDARTS_TEST_DEVICE names, beside the same on the CPU.
+#![cfg(feature = "gpu")]
+
+use std::sync::atomic::AtomicBool;
+
+use rdarts_net::Engine;
+use rdarts_run::{Event, RunDir, SearchSpec, Spec, TrainSpec};
+use rdarts_search::{Search, open_space};
+use rdarts_space::published;
+use rdarts_train::training::assess;
+use rdarts_train::{Job, KnownSets, Model, Observer, Outcome, Progress, Training, resume, start};
+
+#[path = "../../../tests/engine.rs"]
+mod engine;
+
+#[path = "../../../tests/skip.rs"]
+mod skip;
+
+const SEARCH: &str = r#"
+preset = "demo"
+[data]
+limit = 512
+valid_limit = 64
+[network]
+channels = 4
+cells = 3
+[search]
+epochs = 2
+batch = 16
+[hessian]
+every = 2
+batches = 1
+images = "last"
+"#;
+
+/// Rounding that 20 steps make larger.
+const TOLERANCE: f64 = 1e-3;
+
+/// The losses of the steps.
+#[derive(Default)]
+struct Losses(Vec<f64>);
+
+impl Observer for Losses {
+    fn step(&mut self, progress: &Progress) {
+        self.0.extend([Some(progress.last.loss), progress.last.side_loss].into_iter().flatten());
+    }
+}
+
+fn card() -> Option<Engine> {
+    if std::env::var_os("RDARTS_TEST_DEVICE").is_none() {
+        skip::skip("RDARTS_TEST_DEVICE unset", "it names the graphics card to test, such as gpu:0");
+        return None;
+    }
+    Some(engine::engine::<f32>())
+}
+
+fn check_near(got: &[f64], expected: &[f64]) {
+    assert!(got.len() >= 20 && got.len() == expected.len(), "{} losses, {} on the CPU", got.len(), expected.len());
+    for (step, (a, b)) in got.iter().zip(expected).enumerate().take(20) {
+        assert!((a - b).abs() < TOLERANCE * b.abs(), "loss {step} is {a}, on the CPU {b}");
+    }
+}
+
+fn run<J: Job, S: Spec>(job: &J, spec: &S) -> (J::Found, Vec<f64>, RunDir, tempfile::TempDir) {
+    let tmp = tempfile::tempdir().unwrap();
+    let mut dir = RunDir::create(&tmp.path().join("run"), spec).unwrap();
+    let mut losses = Losses::default();
+    let Outcome::Finished(found) = start(job, &mut dir, &mut losses, &AtomicBool::new(false)).unwrap() else {
+        unreachable!("nobody sets the flag");
+    };
+    (found, losses.0, dir, tmp)
+}
+
+#[test]
+fn a_search_has_the_losses_of_the_cpu() {
+    let Some(card) = card() else { return };
+    let of = |engine: Engine| {
+        let spec = SearchSpec::resolve(None, Some(("spec", SEARCH)), &[], &KnownSets).unwrap();
+        let search = Search::new(spec, open_space("s2").unwrap(), engine).unwrap();
+        let (_, losses, dir, _tmp) = run(&search, &search.spec);
+        let events = dir.view().events().unwrap();
+        let records = events.into_iter().filter_map(|e| if let Event::Epoch(record) = e { Some(record) } else { None });
+        (losses, records.collect::<Vec<_>>(), dir.view().timings().unwrap())
+    };
+    let ((got, records, timings), (expected, exact, _)) = (of(card), of(Engine::cpu()));
+    check_near(&got, &expected);
+    assert!(timings.iter().all(|timing| timing.device.starts_with("gpu:")), "{timings:?}");
+    // By then rounding has moved the weights a little apart.
+    let [a, b] = [&records, &exact].map(|records| records.iter().find_map(|r| r.eigenvalue).unwrap());
+    assert!((a - b).abs() < 0.05 * b.abs(), "the dominant eigenvalue is {a}, on the CPU {b}");
+}
+
+#[test]
+fn a_training_has_the_losses_of_the_cpu_and_its_model_the_accuracy_it_reported() {
+    let Some(card) = card() else { return };
+    let of = |engine: &Engine| {
+        let keys = ["network.channels=4", "network.cells=3", "data.limit=512", "train.epochs=2", "train.batch=32"];
+        let genotype = format!("network.genotype=\"{}\"", published("DARTS_V2").unwrap());
+        let keys: Vec<String> = std::iter::once(genotype).chain(keys.map(String::from)).collect();
+        let spec = TrainSpec::resolve(Some("train-demo"), None, &keys, &KnownSets).unwrap();
+        let training = Training::new(spec, engine.clone()).unwrap();
+        let (trained, losses, dir, tmp) = run(&training, &training.spec);
+        (losses, trained.finished.test_accuracy, dir, tmp)
+    };
+    let (got, reported, dir, _tmp) = of(&card);
+    let (expected, ..) = of(&Engine::cpu());
+    check_near(&got, &expected);
+    // The same model on both devices.
+    let model = Model::load(&dir.view().model_path()).unwrap();
+    let data = rdarts_data::open(&model.about.data, None).unwrap();
+    for engine in [card, Engine::cpu()] {
+        let (evaluator, stop) = (model.evaluator(&engine), AtomicBool::new(false));
+        let test = assess(&evaluator, (&data.test, 0..data.test.n), 100, &data.norm(), data.classes.len(), &stop);
+        let accuracy = test.unwrap().unwrap().accuracy();
+        assert!((accuracy - reported).abs() <= 2.0 / data.test.n as f64, "{accuracy}, reported {reported}");
+    }
+}
+
+#[test]
+fn a_run_may_change_its_device() {
+    let Some(card) = card() else { return };
+    let small = SEARCH.replace("limit = 512", "limit = 96").replace("every = 2", "every = 0");
+    let search = |engine: Engine| {
+        let spec = SearchSpec::resolve(None, Some(("spec", small.as_str())), &[], &KnownSets).unwrap();
+        Search::new(spec, open_space("s2").unwrap(), engine).unwrap()
+    };
+    /// Stops after some steps.
+    struct Until<'a>(usize, &'a AtomicBool);
+    impl Observer for Until<'_> {
+        fn step(&mut self, _: &Progress) {
+            self.0 -= 1;
+            self.1.store(self.0 == 0, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+    let tmp = tempfile::tempdir().unwrap();
+    let on_card = search(card);
+    let mut dir = RunDir::create(&tmp.path().join("run"), &on_card.spec).unwrap();
+    let stop = AtomicBool::new(false);
+    let outcome = start(&on_card, &mut dir, &mut Until(4, &stop), &stop).unwrap();
+    assert!(matches!(outcome, Outcome::Interrupted { epoch: 1, step: 1 }), "{outcome:?}");
+    let outcome = resume(&search(Engine::cpu()), &mut dir, &mut (), &AtomicBool::new(false), &mut |_| {}).unwrap();
+    assert!(matches!(outcome, Outcome::Finished(_)));
+    let devices: Vec<String> = dir.view().timings().unwrap().into_iter().map(|timing| timing.device).collect();
+    assert!(devices[0].starts_with("gpu:") && devices[1] == "cpu", "{devices:?}");
+}

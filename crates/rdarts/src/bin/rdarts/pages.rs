@@ -1,0 +1,56 @@
+//! The page that a run ends with.
+
+use std::path::Path;
+
+use rdarts::report::table::Content;
+use rdarts::report::{Report, page, read};
+use rdarts::run::{for_shell, write_file};
+
+use crate::exit::{Exit, out, say};
+
+/// Its name in a run directory.
+pub const PAGE: &str = "report.html";
+
+/// Whether a run ends with its page.
+#[derive(clap::Args)]
+pub struct Pages {
+    /// Do not write report.html, the page of the run, at its end
+    #[arg(long)]
+    no_report: bool,
+}
+
+impl Pages {
+    /// Writes the page of a finished run, and tells of it and of what other rules would have done; what fails here is a
+    /// warning, as the run itself is done.
+    pub fn finish(&self, dir: &Path, quiet: bool) {
+        let report = Report::new(&read(&[dir.to_path_buf()]));
+        if !quiet {
+            tell_rules(&report);
+        }
+        if self.no_report {
+            return;
+        }
+        let path = dir.join(PAGE);
+        match write_page(&path, &page(&report)) {
+            Ok(()) if quiet => {}
+            Ok(()) => out!("Page: {}", for_shell(&path)),
+            Err(e) => say!("warning: the page of the run was not written: {e}"),
+        }
+    }
+}
+
+/// Writes a page whole or not at all.
+pub fn write_page(path: &Path, page: &str) -> Result<(), Exit> {
+    Ok(write_file(path, page.as_bytes())?)
+}
+
+fn tell_rules(report: &Report) {
+    let [run] = &report.runs[..] else { return };
+    let Content::Search(search) = &run.content else { return };
+    if search.rules.is_empty() {
+        return;
+    }
+    out!("");
+    out!("What each rule would have done on this trajectory:");
+    search.rules.iter().for_each(|rule| out!("  {}", rule.sentence));
+}

@@ -1,0 +1,135 @@
+//! `rdarts draw`: a genotype as a picture.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use rdarts::data::{escaped, shown};
+use rdarts::draw::{Arrange, Colors, Drawing, Form, Labels, Style, dot, layout, png, svg};
+use rdarts::run::{for_shell, write_file};
+use rdarts::space::CellType;
+use serde_json::json;
+
+use crate::conduct::one_of;
+use crate::exit::{Exit, out};
+use crate::genotypes::{genotype, names};
+
+/// The cells of a genotype as a picture
+///
+/// The kind of file follows from its name: SVG, PNG, DOT, and PDF if the program was
+/// built with the feature pdf.
+///
+/// Examples:
+///   rdarts draw DARTS_V2
+///   rdarts draw runs/search-s2-1 --out cells.png --width page
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    #[arg(help = format!("A genotype, a run directory, a file, or one of {}", names()))]
+    genotype: String,
+    /// The picture: a name that ends in .svg, .png, .dot or .pdf
+    #[arg(long, value_name = "FILE", default_value = "cells.svg")]
+    out: PathBuf,
+    #[arg(long, default_value = "column", help = format!("How wide: {}", one_of(&WIDTHS)))]
+    width: String,
+    #[arg(long, default_value = "both", help = format!("Which cells: {}", one_of(&CELLS)))]
+    cell: String,
+    /// Light lines on dark paper
+    #[arg(long)]
+    dark: bool,
+    /// Operations by their full names
+    #[arg(long)]
+    names: bool,
+    /// Replaces a file that is there
+    #[arg(long)]
+    force: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Of a column of a paper, and of its page.
+const WIDTHS: [&str; 2] = ["column", "page"];
+const CELLS: [&str; 3] = ["both", "normal", "reduce"];
+
+/// Pixels of a picture in print: 300 an inch, where SVG has 96.
+const PRINT: f64 = 300.0 / 96.0;
+
+/// Runs the verb.
+pub fn run(args: Args) -> Result<ExitCode, Exit> {
+    let kind = kind_of(&args.out)?;
+    if !WIDTHS.contains(&args.width.as_str()) {
+        return Err(Exit::Input(format!("--width is `{}`, but must be {}", escaped(&args.width), one_of(&WIDTHS))));
+    }
+    if !CELLS.contains(&args.cell.as_str()) {
+        return Err(Exit::Input(format!("--cell is `{}`, but must be {}", escaped(&args.cell), one_of(&CELLS))));
+    }
+    let found = genotype(&args.genotype, "GENOTYPE")?;
+    if args.out.exists() && !args.force {
+        return Err(Exit::Input(format!("{} is there already: --force replaces it", shown(&args.out))));
+    }
+    let mut drawing = Drawing::of_genotype(&found).map_err(Exit::input)?;
+    let wanted = match args.cell.as_str() {
+        "normal" => Some(CellType::Normal),
+        "reduce" => Some(CellType::Reduce),
+        _ => None,
+    };
+    if let Some(wanted) = wanted {
+        if found.n_nodes(wanted) == 0 {
+            return Err(Exit::Input(format!("this genotype has no cell of the type {}", args.cell)));
+        }
+        // A genotype without a cell of some type has no picture of it.
+        let at = CellType::ALL.into_iter().filter(|cell| found.n_nodes(*cell) > 0).position(|cell| cell == wanted);
+        drawing.cells = at.map(|at| vec![drawing.cells.swap_remove(at)]).unwrap_or_default();
+    }
+    let (form, style) = match args.width.as_str() {
+        "page" => (Form { arrange: Arrange::Beside, ..Form::PAGE }, Style::PAGE),
+        _ => (Form::COLUMN, Style::COLUMN),
+    };
+    let form = if args.names { Form { labels: Labels::Name, ..form } } else { form };
+    let style = if args.dark { Style { colors: Colors::Dark, ..style } } else { style };
+    let bytes = match kind {
+        "dot" => dot(&drawing).into_bytes(),
+        _ => {
+            let layout = layout(&drawing, &form).map_err(Exit::input)?;
+            match kind {
+                "svg" => svg(&layout, &style).into_bytes(),
+                "png" => png(&layout, &style, PRINT).map_err(Exit::input)?,
+                _ => as_pdf(&layout, &style)?,
+            }
+        }
+    };
+    write_file(&args.out, &bytes)?;
+    match args.json {
+        true => out!("{}", json!({ "path": args.out.display().to_string(), "genotype": found.to_string() })),
+        false => out!("Picture: {}", for_shell(&args.out)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the name of a file says that it is.
+fn kind_of(path: &Path) -> Result<&'static str, Exit> {
+    let kinds: &[&str] = if cfg!(feature = "pdf") { &["svg", "png", "dot", "pdf"] } else { &["svg", "png", "dot"] };
+    let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
+    if ending == "pdf" && !cfg!(feature = "pdf") {
+        return Err(Exit::Input(
+            "PDF is not in this program: `cargo build --release --features pdf` builds it with it; SVG and PNG are"
+                .into(),
+        ));
+    }
+    let known = kinds.iter().find(|kind| **kind == ending);
+    known.copied().ok_or_else(|| {
+        let endings: Vec<String> = kinds.iter().map(|kind| format!(".{kind}")).collect();
+        let endings: Vec<&str> = endings.iter().map(String::as_str).collect();
+        Exit::Input(format!("--out is {}, but its name must end in {}", shown(path), one_of(&endings)))
+    })
+}
+
+#[cfg(feature = "pdf")]
+fn as_pdf(layout: &rdarts::draw::Layout, style: &Style) -> Result<Vec<u8>, Exit> {
+    rdarts::draw::pdf(layout, style).map_err(Exit::input)
+}
+
+#[cfg(not(feature = "pdf"))]
+fn as_pdf(_: &rdarts::draw::Layout, _: &Style) -> Result<Vec<u8>, Exit> {
+    unreachable!("the name of the file was looked at before")
+}

@@ -1,0 +1,91 @@
+//! `rdarts report`: the page of one run or of many.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use rdarts::data::shown;
+use rdarts::report::{Report, figures, page, read, sheets};
+use rdarts::run::{for_shell, write_file};
+
+use crate::exit::{Exit, out, say};
+use crate::pages::{PAGE, write_page};
+
+/// One page that shows what runs did and why they can be trusted, and their figures for papers
+///
+/// Of one run the page says what came of it, with its cells, curves and decisions, the
+/// epochs to step through, and how to make the same run again. Of several it compares
+/// methods, spaces and data sets. It is one file that needs no network.
+///
+/// Examples:
+///   rdarts report runs/search-s2-1
+///   rdarts report runs/* --out comparison.html
+///   rdarts report runs/search-s2-1 --figures figures
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// Run directories: searches, trainings, portfolios, finished or not
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// The page [default: report.html in the directory of a single run, else here]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// A directory for every figure as SVG and its numbers as CSV, in the width of a column
+    #[arg(long, value_name = "DIR")]
+    figures: Option<PathBuf>,
+    /// Print the tables behind the page as one JSON object, and write no page unless --out says where
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the verb.
+pub fn run(args: Args) -> Result<ExitCode, Exit> {
+    if let Some(none) = args.runs.iter().find(|run| !run.exists()) {
+        return Err(Exit::Input(format!("there is no run directory {}", shown(none))));
+    }
+    let report = Report::new(&read(&args.runs));
+    if let Some(dir) = &args.figures {
+        write_figures(&report, dir)?;
+    }
+    let path = match (&args.out, &args.runs[..]) {
+        (Some(path), _) => path.clone(),
+        (None, [run]) if run.is_dir() => run.join(PAGE),
+        _ => PathBuf::from(PAGE),
+    };
+    if args.json {
+        out!("{}", report.to_json());
+        if args.out.is_none() {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    if path.is_dir() {
+        return Err(Exit::Input(format!("--out is the directory {}, but must be a file", shown(&path))));
+    }
+    write_page(&path, &page(&report))?;
+    for run in &report.runs {
+        for fault in &run.head.faults {
+            say!("warning: {}: {fault}", run.head.name);
+        }
+    }
+    if !args.json {
+        if let [run] = &report.runs[..] {
+            out!("{}", run.head.verdict);
+        }
+        out!("Page: {}", for_shell(&path));
+        if let Some(dir) = &args.figures {
+            out!("Figures: {}", for_shell(dir));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write_figures(report: &Report, dir: &Path) -> Result<(), Exit> {
+    std::fs::create_dir_all(dir).map_err(|e| Exit::Failed(format!("cannot make the directory {}: {e}", shown(dir))))?;
+    for figure in figures(report) {
+        write_file(&dir.join(format!("{}.svg", figure.name)), figure.file().as_bytes())?;
+        write_file(&dir.join(format!("{}.csv", figure.name)), figure.csv.as_bytes())?;
+    }
+    for (name, csv) in sheets(report) {
+        write_file(&dir.join(format!("{name}.csv")), csv.as_bytes())?;
+    }
+    Ok(())
+}
