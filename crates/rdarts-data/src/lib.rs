@@ -67,6 +67,6 @@ pub use crate::memory::available as available_memory;
 pub use crate::prefetch::Prefetch;
 pub use crate::sets::FileCheck;
 pub use crate::sets::folder::{pictures, read_picture, shape};
-pub use crate::sheet::contact_sheet;
+pub use crate::sheet::{contact_sheet, png_of};
 pub use crate::split::{Split, hold_out, split};
 pub use crate::statistics::{Norm, channel_statistics, imbalance};

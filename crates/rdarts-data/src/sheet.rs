@@ -28,6 +28,9 @@ use crate::images::Images;
 
 /// Side of a shown image in pixels, if its shape allows: large enough to see 28x28, small enough for ten in a row.
 const SHOWN: u32 = 64;
+
+/// The largest side of a picture that stands in a page.
+const LARGE: u32 = 96;
 /// Rows of one sheet: a picture of more is for no eye.
 const MAX_ROWS: usize = 250;
 /// Letters of a class name.
@@ -177,6 +180,28 @@ impl DrawTarget for Canvas {
         }
         Ok(())
     }
+}
+
+/// One image as a PNG file, as a network sees it, but no larger than [`LARGE`]; `None` if it has neither one channel nor
+/// three.
+///
+/// # Errors
+/// One sentence if the images are in a file that cannot be read any more.
+pub fn png_of(images: &Images, index: usize) -> Result<Option<Vec<u8>>, DataError> {
+    let (width, height, pixels) = (images.width as u32, images.height as u32, images.image(index)?.into_owned());
+    let picture = match images.channels {
+        1 => image::GrayImage::from_raw(width, height, pixels).map(image::DynamicImage::ImageLuma8),
+        3 => RgbImage::from_raw(width, height, pixels).map(image::DynamicImage::ImageRgb8),
+        _ => None,
+    };
+    let mut png = Cursor::new(Vec::new());
+    let small = picture.map(|picture| match picture.width().max(picture.height()) > LARGE {
+        true => picture.resize(LARGE, LARGE, FilterType::Triangle),
+        false => picture,
+    });
+    // A picture in memory has nothing that could fail.
+    let encoded = small.map(|picture| picture.write_to(&mut png, ImageFormat::Png));
+    Ok(matches!(encoded, Some(Ok(()))).then(|| png.into_inner()))
 }
 
 #[cfg(test)]

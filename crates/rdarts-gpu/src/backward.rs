@@ -37,22 +37,7 @@ pub struct Gradients {
 /// The gradients of a cell, given that of its nodes, (n, h, w, nodes * c).
 pub fn backward(client: &Client, saved: &Saved, g: &Numbers, want: Want) -> Gradients {
     let (o, input) = (&saved.outline, &saved.input);
-    let mut b = Back {
-        o,
-        places: &saved.places,
-        program: Program::new(client),
-        want,
-        n_gradients: 0,
-        states: Vec::new(),
-        inner: vec![usize::MAX; o.branches.len()],
-        mids: 0,
-        n_mids: 0,
-        n_partials: 0,
-        n_parts: 0,
-        reduce: Vec::new(),
-        has_drop: input.drop.is_some(),
-    };
-    b.all();
+    let b = Back::of(o, &saved.places, want, input.drop.is_some());
     let Back { program, mut n_gradients, mids, n_mids, n_partials, n_parts, .. } = b;
     debug_assert_eq!(mids, n_gradients);
     n_gradients += n_mids;
@@ -66,24 +51,32 @@ pub fn backward(client: &Client, saved: &Saved, g: &Numbers, want: Want) -> Grad
         Numbers::empty(client, if want.states[i] { o.n * px(stage.side) * stage.c_in } else { 1 })
     });
     let drop = input.drop.clone().unwrap_or_else(|| dummy.clone());
-    program.run(&Buffers {
-        input,
-        arena: &saved.arena,
-        coefs: &saved.coefs,
-        partials: &Numbers::empty(client, n_partials),
-        drop: &drop,
-        output: g,
-        gradients: &Numbers::empty(client, n_gradients),
-        to_input: to_input.each_ref(),
-        p_bar: &p_bar,
-        w_bar: &w_bar,
-        parts: &Numbers::empty(client, n_parts),
-        dummy: &dummy,
-        n_images: o.n as u32,
-    });
+    program.run(
+        client,
+        &Buffers {
+            input,
+            arena: &saved.arena,
+            coefs: &saved.coefs,
+            partials: &Numbers::empty(client, n_partials),
+            drop: &drop,
+            output: g,
+            gradients: &Numbers::empty(client, n_gradients),
+            to_input: to_input.each_ref(),
+            p_bar: &p_bar,
+            w_bar: &w_bar,
+            parts: &Numbers::empty(client, n_parts),
+            dummy: &dummy,
+            n_images: o.n as u32,
+        },
+    );
     let [s0, s1] = to_input;
     let states = [want.states[0].then_some(s0), want.states[1].then_some(s1)];
     Gradients { states, p: p_bar, w: want.w.then_some(w_bar) }
+}
+
+/// How many launches the reverse pass of a cell is.
+pub fn n_launches(outline: &Outline, want: Want) -> usize {
+    Back::of(outline, &Places::new(outline), want, false).program.len()
 }
 
 fn has_factors(o: &Outline) -> bool {
@@ -94,7 +87,7 @@ fn has_factors(o: &Outline) -> bool {
 struct Back<'a> {
     o: &'a Outline,
     places: &'a Places,
-    program: Program<'a>,
+    program: Program,
     want: Want,
     n_gradients: usize,
     /// Of each state, and behind the first of two stages of each branch.
@@ -124,7 +117,28 @@ struct Way {
     to: usize,
 }
 
-impl Back<'_> {
+impl<'a> Back<'a> {
+    /// All of them.
+    fn of(o: &'a Outline, places: &'a Places, want: Want, has_drop: bool) -> Self {
+        let mut b = Back {
+            o,
+            places,
+            program: Program::default(),
+            want,
+            n_gradients: 0,
+            states: Vec::new(),
+            inner: vec![usize::MAX; o.branches.len()],
+            mids: 0,
+            n_mids: 0,
+            n_partials: 0,
+            n_parts: 0,
+            reduce: Vec::new(),
+            has_drop,
+        };
+        b.all();
+        b
+    }
+
     fn take(&mut self, len: usize) -> usize {
         self.n_gradients += len;
         self.n_gradients - len
@@ -384,5 +398,31 @@ impl Back<'_> {
         self.n_parts += n * len;
         self.reduce.push((vec![at, n, len, to], Vec::new()));
         at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdarts_kernels::spec::{CellDims, CellSpec};
+
+    use super::*;
+    use crate::forward;
+
+    #[test]
+    fn launches_are_as_many_whatever_the_number_of_branches_of_a_kind() {
+        // The cell of a supernet of four nodes, with a skip connection and a separable convolution on every edge.
+        let cell = |ops: &[rdarts_space::Op], reduction: bool| {
+            let edges = vec![ops.to_vec(); 14];
+            let (nodes, c, c_prev_prev, c_prev) = (4, 16, 64, 64);
+            let spec =
+                CellSpec { nodes, c, c_prev_prev, c_prev, reduction, reduction_prev: false, edges, discrete: None };
+            Outline::new(&spec, CellDims { n: 64, side0: [32; 2], side1: [32; 2] })
+        };
+        use rdarts_space::Op::{SepConv3x3, SkipConnect};
+        let want = |p: bool| Want { states: [true; 2], p, w: !p };
+        let count = |o: &Outline| [forward::n_launches(o), n_launches(o, want(false)), n_launches(o, want(true))];
+        let [one, two] = [&[SepConv3x3][..], &[SkipConnect, SepConv3x3]].map(|ops| count(&cell(ops, false)));
+        assert_eq!(one, two);
+        println!("normal {two:?}, reduction {:?}", count(&cell(&[SkipConnect, SepConv3x3], true)));
     }
 }

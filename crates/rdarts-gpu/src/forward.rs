@@ -35,37 +35,43 @@ pub fn forward(client: &Client, outline: &Outline, input: Input, running: Option
         None => Numbers::empty(client, places.n_coefs),
         Some(running) => given(client, o, &places, &input, running),
     };
-    let mut f = Forward {
-        o,
-        places: &places,
-        program: Program::new(client),
-        n_partials: 0,
-        learns: running.is_none(),
-        has_drop: input.drop.is_some(),
-    };
-    f.pre();
-    f.branches();
-    let (program, n_partials) = (f.program, f.n_partials);
+    let (program, n_partials) = launches(o, &places, running.is_none(), input.drop.is_some());
     let (partials, dummy) = (Numbers::empty(client, n_partials), Numbers::empty(client, 1));
     let drop = input.drop.clone().unwrap_or_else(|| dummy.clone());
-    program.run(&Buffers {
-        input: &input,
-        arena: &arena,
-        coefs: &coefs,
-        partials: &partials,
-        drop: &drop,
-        output: &dummy,
-        gradients: &dummy,
-        to_input: [&dummy; 2],
-        p_bar: &dummy,
-        w_bar: &dummy,
-        parts: &dummy,
-        dummy: &dummy,
-        n_images: o.n as u32,
-    });
+    program.run(
+        client,
+        &Buffers {
+            input: &input,
+            arena: &arena,
+            coefs: &coefs,
+            partials: &partials,
+            drop: &drop,
+            output: &dummy,
+            gradients: &dummy,
+            to_input: [&dummy; 2],
+            p_bar: &dummy,
+            w_bar: &dummy,
+            parts: &dummy,
+            dummy: &dummy,
+            n_images: o.n as u32,
+        },
+    );
     let len = o.n * px(o.side_out) * o.nodes * o.c;
     let out = Numbers { handle: arena.handle.clone().offset_end(((arena.len - len) * size_of::<f32>()) as u64), len };
     (out, Saved { outline: outline.clone(), input, arena, coefs, places })
+}
+
+/// The launches of a value, and the length of its partial sums.
+fn launches(o: &Outline, places: &Places, learns: bool, has_drop: bool) -> (Program, usize) {
+    let mut f = Forward { o, places, program: Program::default(), n_partials: 0, learns, has_drop };
+    f.pre();
+    f.branches();
+    (f.program, f.n_partials)
+}
+
+/// How many launches the value of a cell is, with the statistics of its batch.
+pub fn n_launches(outline: &Outline) -> usize {
+    launches(outline, &Places::new(outline), true, false).0.len()
 }
 
 /// Coefficients of given statistics: scale and shift are on the card.
@@ -116,7 +122,7 @@ impl Saved {
 struct Forward<'a> {
     o: &'a Outline,
     places: &'a Places,
-    program: Program<'a>,
+    program: Program,
     n_partials: usize,
     /// Whether statistics are those of the batch.
     learns: bool,

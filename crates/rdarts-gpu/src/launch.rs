@@ -63,8 +63,8 @@ pub struct Input {
 pub(crate) const FROM_ARENA: usize = usize::MAX;
 
 /// Launches of one cell, as they are put together.
-pub(crate) struct Program<'a> {
-    client: &'a Client,
+#[derive(Default)]
+pub(crate) struct Program {
     table: Table,
     launches: Vec<Launch>,
 }
@@ -117,9 +117,10 @@ pub(crate) struct Buffers<'a> {
 
 pub(crate) type Row = (Vec<usize>, Vec<usize>);
 
-impl<'a> Program<'a> {
-    pub fn new(client: &'a Client) -> Self {
-        Self { client, table: Table::default(), launches: Vec::new() }
+impl Program {
+    /// How many launches it is.
+    pub fn len(&self) -> usize {
+        self.launches.len()
     }
 
     pub fn add(&mut self, kernel: Kernel, cubes: usize, n_px: usize, c: usize, rows: Vec<Row>) {
@@ -130,12 +131,12 @@ impl<'a> Program<'a> {
         self.launches.push(Launch { kernel, cubes, rows, n_px, c });
     }
 
-    pub fn run(self, b: &Buffers<'_>) {
-        let (handle, len) = self.table.upload(self.client);
+    pub fn run(self, client: &Client, b: &Buffers<'_>) {
+        let (handle, len) = self.table.upload(client);
         for launch in &self.launches {
             // SAFETY: the table has this many numbers.
             let table = || unsafe { BufferArg::from_raw_parts(handle.clone(), len) };
-            launch.run(self.client, b, table);
+            launch.run(client, b, table);
         }
     }
 }

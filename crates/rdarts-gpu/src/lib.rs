@@ -18,7 +18,7 @@ mod forward;
 
 mod backward;
 
-pub use backward::{Gradients, Want, backward};
+pub use backward::{Gradients, Want, backward, n_launches as n_backward_launches};
 pub use cubecl;
-pub use forward::{Saved, fits, forward};
+pub use forward::{Saved, fits, forward, n_launches};
 pub use launch::{Input, Numbers};

@@ -18,6 +18,8 @@ pub mod presets;
 
 pub mod spec;
 
+mod environment;
+
 pub mod event;
 
 mod extras;
@@ -25,8 +27,6 @@ mod extras;
 mod log;
 
 pub mod checkpoint;
-
-mod environment;
 
 mod error;
 

@@ -27,7 +27,7 @@
 //!
 //! [`RunView`] reads, also while a run goes on; [`RunDir`] holds the lock and writes.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use rdarts_text::shown;
@@ -169,6 +169,17 @@ impl RunView {
     pub fn spectra(&self) -> Result<Vec<Spectrum>, RunError> {
         let path = self.path.join(SPECTRA);
         Ok(event::parse_lines(&path, &read_log(&path)?, LastLine::MayBeHalf)?)
+    }
+
+    /// Adds a spectrum, in one piece: the run may be going on, and others may add theirs.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn add_spectrum(&self, spectrum: &Spectrum) -> Result<(), RunError> {
+        let path = self.path.join(SPECTRA);
+        let line = format!("{}\n", serde_json::to_string(spectrum).expect("a spectrum is JSON"));
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(&path);
+        file.and_then(|mut file| file.write_all(line.as_bytes())).map_err(io_error("write", &path))
     }
 
     /// The pictures that a trained network is most wrong about, each as a PNG file; none if a training left none.
@@ -539,6 +550,22 @@ impl RunDir {
     /// Writes a trained network.
     pub fn write_model(&mut self, bytes: &[u8]) -> Result<(), RunError> {
         write(&self.view.path.join(MODEL), bytes).map_err(|err| err.stopped(&self.view.path))
+    }
+
+    /// Writes the pictures that a trained network is most wrong about, the worst first, each as a PNG file.
+    pub fn write_mistakes(&mut self, mistakes: &[(Mistake, Vec<u8>)]) -> Result<(), RunError> {
+        let dir = self.view.path.join(MISTAKES);
+        let all = || {
+            std::fs::create_dir_all(&dir).map_err(io_error("create", &dir))?;
+            let mut list = String::new();
+            for (i, (mistake, png)) in mistakes.iter().enumerate().take(MOST_MISTAKES) {
+                list.push_str(&serde_json::to_string(mistake).expect("a mistake is JSON"));
+                list.push('\n');
+                write(&dir.join(format!("{i:02}.png")), png)?;
+            }
+            write(&dir.join(MISTAKES_LIST), list.as_bytes())
+        };
+        all().map_err(|err: RunError| err.stopped(&self.view.path))
     }
 
     /// Marks the run as finished; the last thing that is written.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rdarts_data::{Images, Norm};
 use rdarts_net::{Evaluator, Targets};
+use rdarts_run::Mistake;
 
 use crate::error::TrainError;
 
@@ -19,7 +20,12 @@ pub struct Assessment {
     pub in_five: usize,
     /// Images by true class (the row) and by the class that they were given.
     pub confusion: Vec<Vec<usize>>,
+    /// The images that it is most wrong about, the surest first: at most [`MOST_MISTAKES`].
+    pub mistakes: Vec<Mistake>,
 }
+
+/// How many mistakes are kept.
+pub const MOST_MISTAKES: usize = 24;
 
 impl Assessment {
     /// Fraction of the images that are classified correctly.
@@ -42,6 +48,22 @@ impl Assessment {
     }
 }
 
+impl Assessment {
+    /// Keeps a mistake if it is among the surest; of equal ones the first.
+    fn add(&mut self, mistake: Mistake) {
+        let at = self.mistakes.partition_point(|other| other.probability >= mistake.probability);
+        if at < MOST_MISTAKES {
+            self.mistakes.insert(at, mistake);
+            self.mistakes.truncate(MOST_MISTAKES);
+        }
+    }
+}
+
+/// The probability of a class, by the softmax of the logits.
+fn likelihood(z: &[f64], class: usize) -> f64 {
+    1.0 / z.iter().map(|other| (other - z[class]).exp()).sum::<f64>()
+}
+
 /// Assesses a network of so many classes on a range of images, a batch at a time; `None` if `stop` was set meanwhile.
 ///
 /// # Errors
@@ -58,7 +80,9 @@ pub fn assess(
     stop: &AtomicBool,
 ) -> Result<Option<Assessment>, TrainError> {
     assert!(!range.is_empty(), "an assessment needs images");
-    let mut total = Assessment { n: 0, loss: 0.0, in_five: 0, confusion: vec![vec![0; classes]; classes] };
+    let confusion = vec![vec![0; classes]; classes];
+    let mut total = Assessment { n: 0, loss: 0.0, in_five: 0, confusion, mistakes: Vec::new() };
+    let first = range.start;
     for images in rdarts_data::eval_batches(images, range, batch, norm) {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
@@ -66,9 +90,13 @@ pub fn assess(
         let images = images.map_err(TrainError::failed)?;
         let outputs = evaluator.outputs(&images.images, images.n, [images.height, images.width]);
         total.loss += Targets::Labels(&images.labels).loss(&outputs).value() * images.n as f64;
-        for (z, label) in outputs.chunks(classes).zip(&images.labels) {
+        for (i, (z, label)) in outputs.chunks(classes).zip(&images.labels).enumerate() {
             let label = *label as usize;
             let order = ranked(z);
+            if order[0] != label {
+                let image = first + total.n + i;
+                total.add(Mistake { image, truth: label, given: order[0], probability: likelihood(z, order[0]) });
+            }
             total.confusion[label][order[0]] += 1;
             total.in_five += usize::from(order.iter().take(5).any(|k| *k == label));
         }
@@ -92,9 +120,15 @@ mod tests {
     #[test]
     fn accuracies_follow_from_the_confusion_matrix() {
         let confusion = vec![vec![3, 1, 0], vec![0, 0, 0], vec![1, 0, 5]];
-        let made = Assessment { n: 10, loss: 0.5, in_five: 10, confusion };
+        let mut made = Assessment { n: 10, loss: 0.5, in_five: 10, confusion, mistakes: Vec::new() };
         assert_eq!((made.accuracy(), made.top5()), (0.8, None));
         assert_eq!(made.per_class(), [Some(0.75), None, Some(5.0 / 6.0)]);
         assert_eq!(ranked(&[1.0, 3.0, 3.0, -1.0]), [1, 2, 0, 3]);
+        for image in 0..40 {
+            made.add(Mistake { image, truth: 0, given: 1, probability: f64::from((image * 7 % 40) as u32 / 2) / 20.0 });
+        }
+        let kept: Vec<f64> = made.mistakes.iter().map(|m| m.probability).collect();
+        assert!(kept.len() == MOST_MISTAKES && kept.is_sorted_by(|a, b| a >= b) && kept[0] == 0.95, "{kept:?}");
+        assert!((likelihood(&[0.0, 3f64.ln()], 1) - 0.75).abs() < 1e-12);
     }
 }

@@ -1,6 +1,6 @@
 //! A training as the epoch loop runs it.
 
-use rdarts_data::{Batch, DataError, Loader};
+use rdarts_data::{Batch, DataError, Loader, png_of};
 use rdarts_net::{Engine, Evaluator, Real, training_gradient};
 use rdarts_run::{Event, RunDir, Spec, TRAIN_EVENT_FORMAT, TrainEpoch, TrainFinished, TrainSpec, TrainStarted};
 
@@ -283,6 +283,13 @@ impl Job for Training {
         dir.write_model(&model.to_bytes()).map_err(TrainError::failed)?;
         let json = serde_json::to_value(&self.genotype).expect("a genotype is JSON");
         dir.write_genotype(&self.genotype.to_string(), &json).map_err(TrainError::failed)?;
+        let mut pictures = Vec::new();
+        for mistake in &test.mistakes {
+            if let Some(png) = png_of(&data.test, mistake.image).map_err(TrainError::failed)? {
+                pictures.push((mistake.clone(), png));
+            }
+        }
+        dir.write_mistakes(&pictures).map_err(TrainError::failed)?;
         dir.append_event(&Event::TrainFinished(finished.clone())).map_err(TrainError::failed)?;
         dir.mark_done(&reason).map_err(TrainError::failed)?;
         Ok(Some(Trained { model, test, finished }))

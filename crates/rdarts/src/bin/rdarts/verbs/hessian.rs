@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicBool;
 
 use rdarts::data::shown;
 use rdarts::monitor::{Decision, Why};
-use rdarts::run::{CheckpointName, HessianImages, HessianSpec, RunView, SearchSpec};
+use rdarts::net::{Engine, FullHessian};
+use rdarts::run::{CheckpointName, HessianImages, HessianSpec, RunView, SearchSpec, Spectrum, for_shell};
 use rdarts::search::hessian::{Curvature, MeanHessian, diagonal, eigenvalue};
 use rdarts::search::lanczos::spectrum;
 use rdarts::search::rules::decide_after;
@@ -16,7 +17,7 @@ use serde_json::json;
 
 use crate::conduct::{one_of, set_threads};
 use crate::device::OnDevice;
-use crate::exit::{Exit, out};
+use crate::exit::{Exit, out, say};
 use crate::plot::{self, Point};
 use crate::searches::{measured_on, reopen, trajectory};
 
@@ -36,9 +37,12 @@ pub struct Args {
     /// Epoch, counted from 0 [default: the newest with a checkpoint]
     #[arg(long)]
     epoch: Option<usize>,
-    /// The full matrix and its spectrum
+    /// The full matrix and its spectrum, which is added to the run directory for its page
     #[arg(long)]
     full: bool,
+    /// With `all` the spectra of all epochs that have a checkpoint, for the page of the run
+    #[arg(long, value_name = "all", requires = "full", conflicts_with = "epoch", value_parser = ["all"])]
+    epochs: Option<String>,
     /// Relative error of the dominant eigenvalue [default: hessian.tolerance of the run]
     #[arg(long, conflicts_with = "full")]
     tolerance: Option<f64>,
@@ -73,6 +77,9 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let view = RunView::open(&args.dir)?;
     view.spec::<SearchSpec>()?;
     set_threads(args.threads)?;
+    if args.epochs.is_some() {
+        return all_spectra(&view, &args, engine);
+    }
     let name = choose(&view, args.epoch)?;
     // Before the images are read: a search that is running deletes what it needs no more.
     let checkpoint = view.load_checkpoint(&name)?;
@@ -117,7 +124,14 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         );
     }
     let value = if args.full {
-        full(&search, &state, epoch, &args, &mut out)?
+        let value = full(&search, &state, epoch, &args, &mut out)?;
+        if value.is_finite() {
+            let values = out["spectrum"].as_array().into_iter().flatten().filter_map(|v| v.as_f64()).collect();
+            if let Err(e) = view.add_spectrum(&of(&search, &state, epoch, values)) {
+                say!("warning: the spectrum was not added to the run directory: {e}");
+            }
+        }
+        value
     } else {
         dominant(&search, &state, epoch, &args, &mut out)?
     };
@@ -151,6 +165,57 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         out!("The monitor's word after it: {word}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The spectra of all whole epochs that have a checkpoint, into the run directory.
+fn all_spectra(view: &RunView, args: &Args, engine: Engine) -> Result<ExitCode, Exit> {
+    let mut names: Vec<CheckpointName> = view.checkpoints()?.into_iter().filter(|n| n.step.is_none()).collect();
+    names.sort_by_key(|n| n.sequence);
+    if names.is_empty() {
+        return Err(Exit::Input(format!("`{}` has no checkpoint of a whole epoch yet", shown(view.path()))));
+    }
+    let mut search = reopen(view, args.data_dir.as_deref(), engine, args.json)?;
+    let wanted = hessian_spec(&search.spec.hessian, args)?;
+    search.measure_on(wanted)?;
+    let (n, mut spectra) = (names.len(), Vec::new());
+    for (k, name) in names.iter().enumerate() {
+        let state = State::from_checkpoint(&search, &name.to_string(), view.load_checkpoint(name)?)?;
+        let (values, _) = values_of(&search, &state, name.epoch)?;
+        if !values.iter().all(|v| v.is_finite()) {
+            say!("warning: the Hessian after epoch {} has entries that are not finite", name.epoch);
+            continue;
+        }
+        let found = of(&search, &state, name.epoch, values);
+        view.add_spectrum(&found)?;
+        if !args.json {
+            let [first, last] = [0, found.eigenvalues.len() - 1].map(|i| found.eigenvalues[i]);
+            out!("epoch {:>4}  {first:>12.6} to {last:.6}  ({} of {n})", name.epoch, k + 1);
+        }
+        spectra.push(found);
+    }
+    if args.json {
+        out!("{:#}", json!({ "directory": args.dir.display().to_string(), "spectra": spectra }));
+    } else {
+        out!(
+            "Spectra: {} (`rdarts report {}` shows them)",
+            shown(view.path().join("spectra.jsonl")),
+            for_shell(view.path())
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A spectrum as the run directory has it.
+fn of(search: &Search, state: &State, epoch: usize, eigenvalues: Vec<f64>) -> Spectrum {
+    let hessian = &search.spec.hessian;
+    Spectrum {
+        attempt: state.at.trained_attempt,
+        epoch,
+        mode: hessian.mode.as_str().into(),
+        batches: hessian.batches,
+        images: hessian.images.as_str().into(),
+        eigenvalues,
+    }
 }
 
 /// The images of the run's spec, or those that the flags name.
@@ -232,14 +297,19 @@ fn dominant(
     Ok(found.value)
 }
 
-fn full(search: &Search, state: &State, epoch: usize, args: &Args, out: &mut serde_json::Value) -> Result<f64, Exit> {
+/// The eigenvalues, the largest first, and the matrix.
+fn values_of(search: &Search, state: &State, epoch: usize) -> Result<(Vec<f64>, FullHessian), Exit> {
     let never = AtomicBool::new(false);
     let hessian = MeanHessian::after_epoch(search, state, epoch, &never)?.expect("nothing stops it");
     let mut matrix = hessian.full().expect("nothing stops it");
     for i in 0..matrix.n {
         matrix.values[i * matrix.n + i] += diagonal(&search.spec);
     }
-    let values = spectrum(matrix.n, &matrix.values);
+    Ok((spectrum(matrix.n, &matrix.values), matrix))
+}
+
+fn full(search: &Search, state: &State, epoch: usize, args: &Args, out: &mut serde_json::Value) -> Result<f64, Exit> {
+    let (values, matrix) = values_of(search, state, epoch)?;
     let rows: Vec<&[f64]> = matrix.values.chunks(matrix.n).collect();
     out["eigenvalue"] = json!(values[0]);
     out["spectrum"] = json!(values);
