@@ -1,8 +1,8 @@
 //! What the terminal shows: a pure function of the tables and the size.
 //!
-//! Above stands a list of the runs, below it the chosen one: charts where there is room for them, and in words what came
-//! of it, what the monitor decided, and the genotype that it stands at. Everything fits into 40 columns and 12 lines;
-//! below that as much is shown as fits. Colors are the sixteen of the terminal, and nothing is told by a color alone.
+//! Above stands a list of the runs, below it the chosen one: charts where there is room for them, and in words what the
+//! monitor decided, the genotype that it stands at, and what came of it; a key leaves the whole room to the words. From 40
+//! columns and 12 lines on there is something of everything; below that as much is shown as fits. Colors are the sixteen of the terminal, and nothing is told by a color alone.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -16,19 +16,28 @@ use rdarts_report::read::State;
 use rdarts_report::table::{Content, Head, PortfolioTable, RunTable, TrainTable};
 use rdarts_text::escaped;
 
+/// What is shown of the chosen run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Charts, and words in what they leave.
+    Charts,
+    /// Words alone.
+    Words,
+}
+
 /// Draws the runs, one of which is chosen.
-pub fn draw(frame: &mut Frame<'_>, runs: &[RunTable], chosen: usize) {
+pub fn draw(frame: &mut Frame<'_>, runs: &[RunTable], chosen: usize, shown: Shown) {
     let area = frame.area();
-    let most = (area.height / 3).max(3);
+    let most = (area.height.saturating_mul(3) / 10).max(3);
     let list = u16::try_from(runs.len() + 1).map_or(most, |n| n.min(most));
     let [top, list, run, keys] =
         Layout::vertical([Constraint::Length(1), Constraint::Length(list), Constraint::Fill(1), Constraint::Length(1)])
             .areas(area);
     frame.render_widget(Paragraph::new(summary(runs)).style(BAR), top);
-    frame.render_widget(Paragraph::new(" \u{2191}\u{2193} choose   q quit").style(BAR), keys);
+    frame.render_widget(Paragraph::new(" \u{2191}\u{2193} choose   Tab charts/words   q quit").style(BAR), keys);
     let Some(table) = runs.get(chosen) else { return };
     draw_list(frame, list, runs, chosen);
-    draw_run(frame, run, table);
+    draw_run(frame, run, table, shown);
 }
 
 /// The bars above and below.
@@ -180,8 +189,8 @@ fn ending(name: &str, width: usize) -> String {
 }
 
 /// The chosen run: charts and words side by side, above one another, or what there is room for.
-fn draw_run(frame: &mut Frame<'_>, area: Rect, table: &RunTable) {
-    let plots = plots(&table.content);
+fn draw_run(frame: &mut Frame<'_>, area: Rect, table: &RunTable, shown: Shown) {
+    let plots = if shown == Shown::Charts { plots(&table.content) } else { Vec::new() };
     let words = Paragraph::new(words(table)).wrap(Wrap { trim: true });
     let (width, height) = (area.width, area.height);
     if plots.is_empty() || height < 7 || width < 30 {
@@ -204,13 +213,17 @@ fn draw_run(frame: &mut Frame<'_>, area: Rect, table: &RunTable) {
         true => Layout::vertical(shares).split(charts),
         false => Layout::horizontal(shares).spacing(2).split(charts),
     };
-    plots.iter().zip(places.iter()).for_each(|(plot, place)| draw_plot(frame, *place, plot));
+    // One scale of epochs for all of them.
+    let points = plots.iter().flat_map(|plot| &plot.curves).flat_map(|curve| &curve.points);
+    let last = points.map(|(epoch, _)| *epoch).fold(1.0, f64::max);
+    plots.iter().zip(places.iter()).for_each(|(plot, place)| draw_plot(frame, *place, plot, last));
     frame.render_widget(words, text);
 }
 
 /// A chart over the epochs.
 struct Plot {
     title: &'static str,
+    /// In the order of their explanation.
     curves: Vec<Curve>,
     format: fn(f64) -> String,
 }
@@ -259,11 +272,11 @@ fn plots_of_search(table: &SearchTable) -> Vec<Plot> {
     let mut given_up = table.epochs.iter().filter(|row| !row.is_kept).map(|row| (row.epoch, row.eigenvalue));
     let mut decisions = table.decisions.iter().map(|d| (d.epoch, Some(d.smoothed_now)));
     let curvature = vec![
-        line("smoothed", Color::Cyan, &mut kept().map(|row| (row.epoch, row.smoothed))),
+        dots("", '\u{2022}', Color::Blue, &mut kept().map(|row| (row.epoch, row.eigenvalue))),
+        line("mean", Color::Cyan, &mut kept().map(|row| (row.epoch, row.smoothed))),
         dots("limit", '-', Color::Red, &mut kept().map(|row| (row.epoch, row.limit))),
-        dots("given up", '\u{d7}', Color::DarkGray, &mut given_up),
-        dots("eigenvalue", '\u{2022}', Color::Blue, &mut kept().map(|row| (row.epoch, row.eigenvalue))),
         dots("decision", '*', Color::Yellow, &mut decisions),
+        dots("given up", '\u{d7}', Color::DarkGray, &mut given_up),
     ];
     let accuracy = vec![
         line("supernet", Color::Cyan, &mut kept().map(|row| (row.epoch, row.valid_accuracy))),
@@ -291,20 +304,24 @@ fn plots_of_training(table: &TrainTable) -> Vec<Plot> {
     ]
 }
 
-fn draw_plot(frame: &mut Frame<'_>, area: Rect, plot: &Plot) {
+fn draw_plot(frame: &mut Frame<'_>, area: Rect, plot: &Plot, last: f64) {
     let mut title = vec![Span::styled(plot.title, Modifier::BOLD)];
     for curve in &plot.curves {
-        title.push(format!("  {} ", curve.mark.unwrap_or('\u{2500}')).fg(curve.color));
-        title.push(curve.name.into());
+        title.push(format!(" {}", curve.mark.unwrap_or('\u{2500}')).fg(curve.color));
+        // What the title names already needs no name.
+        if !curve.name.is_empty() {
+            title.push(format!(" {}", curve.name).into());
+        }
     }
     let points = || plot.curves.iter().flat_map(|curve| &curve.points);
-    let last = points().map(|(epoch, _)| *epoch).fold(1.0, f64::max);
     let (low, high) =
         points().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &(_, y)| (low.min(y), high.max(y)));
     // A curve that is level lies in the middle.
     let margin = if low < high { 0.05 * (high - low) } else { low.abs().max(1.0) };
     let (low, high) = (low - margin, high + margin);
-    let curves = plot.curves.iter().map(|curve| {
+    // What is drawn later hides what was there: marks hide lines, and what is explained first hides the rest.
+    let (lines, marks): (Vec<&Curve>, Vec<&Curve>) = plot.curves.iter().rev().partition(|curve| curve.mark.is_none());
+    let curves = lines.into_iter().chain(marks).map(|curve| {
         let (marker, kind) = match curve.mark {
             Some(mark) => (Marker::Custom(mark), GraphType::Scatter),
             None => (Marker::Braille, GraphType::Line),
@@ -322,21 +339,26 @@ fn draw_plot(frame: &mut Frame<'_>, area: Rect, plot: &Plot) {
 fn words(table: &RunTable) -> Vec<Line<'static>> {
     let mut lines: Vec<Line<'static>> = Vec::new();
     lines.extend(table.head.faults.iter().map(|fault| Line::from(escaped(fault)).fg(Color::Red)));
-    lines.push(escaped(&table.head.verdict).into());
+    let verdict = Line::from(escaped(&table.head.verdict));
     match &table.content {
         Content::Search(search) => {
-            // The newest first, since it may be the last one that there is room for.
-            lines.extend(search.decisions.iter().rev().map(|decision| about("Monitor", &decision.reason)));
-            if let Some(row) = search.epochs.last().and_then(|row| search.genotypes.get(row.genotype)) {
-                let found = search.found.as_ref().map(|found| found.genotype.as_str());
-                lines.push(about("Genotype", found.unwrap_or(&row.text)));
-            }
+            let mut decisions = search.decisions.iter().rev().map(|decision| about("Monitor", &decision.reason));
+            lines.extend(decisions.next());
+            let now = search.epochs.last().and_then(|row| search.genotypes.get(row.genotype)).map(|row| &row.text);
+            let found = search.found.as_ref().map(|found| &found.genotype);
+            lines.extend(found.or(now).map(|genotype| about("Genotype", genotype)));
+            lines.push(verdict);
+            lines.extend(decisions);
         }
         Content::Train(train) => {
+            lines.push(verdict);
             lines.extend(train.started.iter().map(|started| about("Genotype", &started.genotype)));
         }
-        Content::Robust(robust) => lines.extend(words_of_members(robust)),
-        Content::Nothing => {}
+        Content::Robust(robust) => {
+            lines.push(verdict);
+            lines.extend(words_of_members(robust));
+        }
+        Content::Nothing => lines.push(verdict),
     }
     if table.head.state != State::Finished {
         lines.push(escaped(&table.head.state_sentence).into());

@@ -18,7 +18,7 @@ use rdarts_report::table::RunTable;
 
 use crate::error::WatchError;
 use crate::runs::Runs;
-use crate::screen::draw;
+use crate::screen::{Shown, draw};
 
 /// How often the runs are looked at: an epoch takes seconds at least.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -58,6 +58,8 @@ pub enum Wish {
     Quit,
     /// To see this run.
     Choose(usize),
+    /// To see charts instead of words, or the other way round.
+    Turn,
 }
 
 /// What a key asks for where one of `n` runs is chosen; `None`: nothing.
@@ -70,6 +72,7 @@ pub fn wish(key: KeyEvent, chosen: usize, n: usize) -> Option<Wish> {
         KeyCode::Char('c' | 'd') if is_control => return Some(Wish::Quit),
         _ if is_control => return None,
         KeyCode::Char('q') | KeyCode::Esc => return Some(Wish::Quit),
+        KeyCode::Tab => return Some(Wish::Turn),
         KeyCode::Down | KeyCode::Right | KeyCode::Char('j') => chosen + 1,
         KeyCode::Up | KeyCode::Left | KeyCode::Char('k') => chosen.saturating_sub(1),
         KeyCode::PageDown => chosen + PAGE,
@@ -100,7 +103,8 @@ fn show(
     stop: &AtomicBool,
 ) -> Result<(), WatchError> {
     let fault = |source| WatchError::Terminal { source };
-    let (mut runs, mut chosen, mut is_changed) = (Vec::<RunTable>::new(), 0, true);
+    let (mut runs, mut is_changed) = (Vec::<RunTable>::new(), true);
+    let (mut chosen, mut shown) = (0, Shown::Charts);
     while !stop.load(Ordering::SeqCst) {
         match news.try_recv() {
             Ok(tables) => {
@@ -116,7 +120,7 @@ fn show(
             Err(TryRecvError::Disconnected) => return Err(WatchError::Reader),
         }
         if is_changed {
-            screen.draw(|frame| draw(frame, &runs, chosen)).map_err(fault)?;
+            screen.draw(|frame| draw(frame, &runs, chosen, shown)).map_err(fault)?;
             is_changed = false;
         }
         if !event::poll(KEY_EVERY).map_err(fault)? {
@@ -128,6 +132,10 @@ fn show(
                 Some(Wish::Choose(run)) => {
                     is_changed = run != chosen;
                     chosen = run;
+                }
+                Some(Wish::Turn) => {
+                    is_changed = true;
+                    shown = if shown == Shown::Charts { Shown::Words } else { Shown::Charts };
                 }
                 None => {}
             },
@@ -187,6 +195,7 @@ mod tests {
             assert_eq!(plain(code), Some(Wish::Choose(run)), "{code:?}");
         }
         assert_eq!([KeyCode::Esc, KeyCode::Char('q')].map(plain), [Some(Wish::Quit); 2]);
+        assert_eq!(plain(KeyCode::Tab), Some(Wish::Turn));
         assert_eq!([KeyCode::Enter, KeyCode::Char('c')].map(plain), [None; 2]);
         let control = |c| wish(KeyEvent::new(KeyCode::Char(c), KeyModifiers::CONTROL), 0, 0);
         assert_eq!((control('c'), control('q')), (Some(Wish::Quit), None));

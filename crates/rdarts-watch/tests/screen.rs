@@ -5,17 +5,23 @@ use std::path::PathBuf;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use rdarts_report::read;
-use rdarts_report::table::{Content, MemberRow, PortfolioTable, RunTable};
-use rdarts_watch::screen::draw;
+use rdarts_report::table::portfolio::MemberRow;
+use rdarts_report::table::{Content, PortfolioTable, RunTable};
+use rdarts_watch::screen::{Shown, draw};
 
 mod samples;
 
 use samples::{LINES, append, search};
 
 fn screen(runs: &[RunTable], chosen: usize, width: u16, height: u16) -> String {
+    screen_of(Shown::Charts, runs, chosen, width, height)
+}
+
+fn screen_of(shown: Shown, runs: &[RunTable], chosen: usize, width: u16, height: u16) -> String {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-    terminal.draw(|frame| draw(frame, runs, chosen)).unwrap();
-    terminal.backend().to_string()
+    terminal.draw(|frame| draw(frame, runs, chosen, shown)).unwrap();
+    // A screen in memory without columns cannot be printed.
+    if width == 0 { String::new() } else { terminal.backend().to_string() }
 }
 
 /// Runs in several states, with names that do not depend on where they lie.
@@ -51,6 +57,7 @@ fn the_screen_shows_the_runs_and_the_chosen_one() {
             insta::assert_snapshot!(format!("{width}x{height}-{name}"), screen(&runs, chosen, width, height));
         }
     }
+    insta::assert_snapshot!("80x24-words", screen_of(Shown::Words, &runs, 0, 80, 24));
     insta::assert_snapshot!("80x24-nothing", screen(&[], 0, 80, 24));
     let mut portfolio = runs[1].clone();
     let label = |i: usize| format!("L2 0.000{i}");
@@ -72,8 +79,8 @@ fn the_screen_shows_the_runs_and_the_chosen_one() {
 fn every_size_is_drawn_and_the_chosen_run_is_in_sight() {
     let runs = runs();
     for width in [0, 1, 2, 7, 20, 29, 30, 39, 40, 69, 70, 99, 100, 250] {
-        for height in 0..40 {
-            for chosen in [0, 1, 5, 6, usize::MAX] {
+        for height in (0..=16).chain([24, 40]) {
+            for chosen in [0, 5, usize::MAX] {
                 let shown = screen(&runs, chosen, width, height);
                 if 40 <= width && 12 <= height && chosen < runs.len() {
                     let name = ["went-back", "running", "stopped", "not-begun", "damaged", "absent"][chosen];
