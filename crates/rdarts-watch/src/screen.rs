@@ -247,6 +247,9 @@ fn dots(name: &'static str, mark: char, color: Color, points: Points<'_>) -> Cur
     Curve { name, mark: Some(mark), color, points: known(points) }
 }
 
+/// The mark of a decision.
+const DECISION: char = '*';
+
 /// Numbers beyond this are no places on a chart.
 const MOST: f64 = 1e100;
 
@@ -275,7 +278,7 @@ fn plots_of_search(table: &SearchTable) -> Vec<Plot> {
         dots("", '\u{2022}', Color::Blue, &mut kept().map(|row| (row.epoch, row.eigenvalue))),
         line("mean", Color::Cyan, &mut kept().map(|row| (row.epoch, row.smoothed))),
         dots("limit", '-', Color::Red, &mut kept().map(|row| (row.epoch, row.limit))),
-        dots("decision", '*', Color::Yellow, &mut decisions),
+        dots("decision", DECISION, Color::Yellow, &mut decisions),
         dots("given up", '\u{d7}', Color::DarkGray, &mut given_up),
     ];
     let accuracy = vec![
@@ -319,9 +322,10 @@ fn draw_plot(frame: &mut Frame<'_>, area: Rect, plot: &Plot, last: f64) {
     // A curve that is level lies in the middle.
     let margin = if low < high { 0.05 * (high - low) } else { low.abs().max(1.0) };
     let (low, high) = (low - margin, high + margin);
-    // What is drawn later hides what was there: marks hide lines, and what is explained first hides the rest.
-    let (lines, marks): (Vec<&Curve>, Vec<&Curve>) = plot.curves.iter().rev().partition(|curve| curve.mark.is_none());
-    let curves = lines.into_iter().chain(marks).map(|curve| {
+    // What is drawn later hides what was there: decisions hide other marks, and these hide lines.
+    let mut in_order: Vec<&Curve> = plot.curves.iter().rev().collect();
+    in_order.sort_by_key(|curve| (curve.mark.is_some(), curve.mark == Some(DECISION)));
+    let curves = in_order.into_iter().map(|curve| {
         let (marker, kind) = match curve.mark {
             Some(mark) => (Marker::Custom(mark), GraphType::Scatter),
             None => (Marker::Braille, GraphType::Line),
