@@ -21,8 +21,8 @@ pub enum WatchError {
     },
     /// Input or output is no terminal.
     #[error(
-        "the view in the terminal needs one for both input and output, and {stream} is none: use `--port` for a page \
-         in a browser, or `rdarts report` for a file"
+        "the view in the terminal needs one for both input and output, and {stream} is none: leave out `--tui` for a \
+         page in a browser, or write one with `rdarts report`"
     )]
     NoTerminal {
         /// Which one is none.

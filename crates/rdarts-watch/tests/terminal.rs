@@ -126,8 +126,8 @@ fn without_a_terminal_it_is_one_sentence() {
     let line = said.lines().find_map(|line| line.strip_prefix("It says: ")).unwrap_or_else(|| panic!("{said:?}"));
     assert_eq!(
         line,
-        "the view in the terminal needs one for both input and output, and input is none: use `--port` for a page in a \
-         browser, or `rdarts report` for a file."
+        "the view in the terminal needs one for both input and output, and input is none: leave out `--tui` for a page \
+         in a browser, or write one with `rdarts report`."
     );
     assert!(!said.contains('\u{1b}'), "{said:?}");
 }
