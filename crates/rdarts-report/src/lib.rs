@@ -12,6 +12,7 @@
 //! ```
 //!
 //! - [`statistics`]: mean, deviation, correlation with its interval
+//! - [`number`]: numbers as text
 //! - [`read`](mod@read): what a run directory holds, whole or damaged
 //! - [`table`]: the tables of one run and of many
 //! - [`cells`]: the cells of a genotype as pictures
@@ -23,7 +24,7 @@
 
 pub mod statistics;
 
-mod number;
+pub mod number;
 
 mod csv;
 
@@ -42,7 +43,7 @@ pub mod sheets;
 pub mod page;
 
 pub use figure::{Figure, figures, frames};
-pub use page::page;
+pub use page::{LivePage, live_page, page};
 pub use read::{Run, read};
 pub use sheets::sheets;
 pub use table::{Report, RuleOutcome, SearchTable, rules};

@@ -1,7 +1,7 @@
 //! Numbers as text: few digits for people, all digits for files.
 
 /// A number in at most four digits that count.
-pub(crate) fn short(value: f64) -> String {
+pub fn short(value: f64) -> String {
     if !value.is_finite() {
         return if value.is_nan() { "not a number" } else { "infinite" }.to_string();
     }
@@ -18,7 +18,7 @@ pub(crate) fn short(value: f64) -> String {
 }
 
 /// A fraction as percent.
-pub(crate) fn percent(fraction: f64) -> String {
+pub fn percent(fraction: f64) -> String {
     if fraction.is_finite() { minus(format!("{:.2} %", 100.0 * fraction)) } else { short(fraction) }
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn count(value: u64) -> String {
 }
 
 /// A time in the largest unit that leaves a number above one.
-pub(crate) fn duration(seconds: f64) -> String {
+pub fn duration(seconds: f64) -> String {
     match seconds {
         s if !s.is_finite() => short(s),
         s if s < 120.0 => format!("{s:.1} s"),
@@ -67,7 +67,7 @@ pub(crate) fn duration(seconds: f64) -> String {
 }
 
 /// How many of something there are, in words.
-pub(crate) fn some(n: usize, one: &str) -> String {
+pub fn some(n: usize, one: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
 }
 

@@ -26,6 +26,25 @@ mod many;
 
 /// The page of a report.
 pub fn page(report: &Report) -> String {
+    render(report, None).html
+}
+
+/// The page for a server that follows runs: it holds one more script, which may ask that server, and a word by which the
+/// script tells this page from a later one.
+pub fn live_page(report: &Report, script: &'static str, version: &str) -> LivePage {
+    render(report, Some(Live { script, version: version.to_string() }))
+}
+
+/// A page, and the policy that it states about itself, for the header of a server's answer.
+#[derive(Clone, Debug)]
+pub struct LivePage {
+    /// The page.
+    pub html: String,
+    /// Its content security policy.
+    pub policy: String,
+}
+
+fn render(report: &Report, live: Option<Live>) -> LivePage {
     let style = concat!(include_str!("../templates/page.css"), include_str!("../templates/svg.css"));
     let script = include_str!("../templates/page.js");
     let digest = |text: &str| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)));
@@ -34,18 +53,25 @@ pub fn page(report: &Report) -> String {
         (None, [run]) => of_run(run),
         (None, _) => Body { title: "No runs".into(), verdict: "No run was given.".into(), ..Body::default() },
     };
-    let page = Page {
-        policy: format!(
-            "default-src 'none'; style-src {}; script-src {}; img-src data:; base-uri 'none'; form-action 'none'",
-            digest(style),
-            digest(script)
-        ),
-        style,
-        script,
-        version: env!("CARGO_PKG_VERSION"),
-        body,
+    let (more, connect) = match &live {
+        Some(live) => (format!(" {}", digest(live.script)), " connect-src 'self';"),
+        None => (String::new(), ""),
     };
-    page.render().expect("rendering into a string cannot fail")
+    let policy = format!(
+        "default-src 'none'; style-src {}; script-src {}{more};{connect} img-src data:; base-uri 'none'; form-action \
+         'none'",
+        digest(style),
+        digest(script)
+    );
+    let page = Page { policy, style, script, live, version: env!("CARGO_PKG_VERSION"), body };
+    let html = page.render().expect("rendering into a string cannot fail");
+    LivePage { html, policy: page.policy }
+}
+
+/// What only a page has that follows runs.
+struct Live {
+    script: &'static str,
+    version: String,
 }
 
 /// Everything on the page that is not the same on every page.
@@ -75,6 +101,7 @@ struct Page {
     policy: String,
     style: &'static str,
     script: &'static str,
+    live: Option<Live>,
     version: &'static str,
     body: Body,
 }

@@ -172,6 +172,7 @@
 //! | [`export`] | trained networks for other programs, and checkpoints of theirs |
 //! | [`draw`] | genotypes as pictures |
 //! | [`report`] | run directories as tables, figures and a page |
+//! | [`watch`] | that page while runs go on, and a view for terminals |
 //! | [`monitor`] | the stopping rules |
 //! | [`run`] | specs, events, run directories, checkpoints |
 //! | [`rng`] | named random streams |
@@ -189,3 +190,4 @@ pub use rdarts_search as search;
 pub use rdarts_space as space;
 pub use rdarts_study as study;
 pub use rdarts_train as train;
+pub use rdarts_watch as watch;

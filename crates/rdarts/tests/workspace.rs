@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 mod skip;
 
 /// Arrows between crates; ARCHITECTURE.md shows the same table.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("rdarts-text", &[]),
     ("rdarts-rng", &[]),
     ("rdarts-space", &["rdarts-rng", "rdarts-text"]),
@@ -20,6 +20,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("rdarts-data", &["rdarts-rng", "rdarts-text"]),
     ("rdarts-run", &["rdarts-text"]),
     ("rdarts-report", &["rdarts-text", "rdarts-space", "rdarts-draw", "rdarts-monitor", "rdarts-run"]),
+    ("rdarts-watch", &["rdarts-text", "rdarts-run", "rdarts-report"]),
     ("rdarts-gpu", &["rdarts-kernels"]),
     ("rdarts-net", &["rdarts-rng", "rdarts-space", "rdarts-kernels", "rdarts-gpu"]),
     ("rdarts-train", &["rdarts-rng", "rdarts-space", "rdarts-net", "rdarts-data", "rdarts-run"]),
@@ -47,12 +48,13 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "rdarts-export",
             "rdarts-draw",
             "rdarts-report",
+            "rdarts-watch",
         ],
     ),
 ];
 
 /// Crates that declare their modules in the order in which they can be read: each uses only those before it.
-const IN_ORDER: [&str; 14] = [
+const IN_ORDER: [&str; 15] = [
     "rdarts-text",
     "rdarts-rng",
     "rdarts-space",
@@ -62,6 +64,7 @@ const IN_ORDER: [&str; 14] = [
     "rdarts-data",
     "rdarts-run",
     "rdarts-report",
+    "rdarts-watch",
     "rdarts-gpu",
     "rdarts-net",
     "rdarts-train",

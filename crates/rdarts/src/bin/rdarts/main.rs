@@ -33,7 +33,7 @@ use rdarts::net::engine::is_guarded;
 
 use crate::exit::{Exit, lost_output, say};
 use crate::verbs::{
-    bench, data, devices, draw, export, hessian, import, predict, report, resume, robust, search, test, train,
+    bench, data, devices, draw, export, hessian, import, predict, report, resume, robust, search, test, train, watch,
 };
 
 // Activations are large and short-lived: the system's allocator gives them back and faults them in again.
@@ -64,6 +64,7 @@ enum Verb {
     Resume(resume::Args),
     Hessian(hessian::Args),
     Report(report::Args),
+    Watch(watch::Args),
     Draw(draw::Args),
     Bench(bench::Args),
     Devices(devices::Args),
@@ -90,6 +91,7 @@ fn main() -> std::process::ExitCode {
         Verb::Resume(args) => resume::run(args),
         Verb::Hessian(args) => hessian::run(args),
         Verb::Report(args) => report::run(args),
+        Verb::Watch(args) => watch::run(args),
         Verb::Draw(args) => draw::run(args),
         Verb::Bench(args) => bench::run(args),
         Verb::Devices(args) => devices::run(args),

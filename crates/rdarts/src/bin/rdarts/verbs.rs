@@ -12,6 +12,8 @@ pub mod hessian;
 
 pub mod report;
 
+pub mod watch;
+
 pub mod draw;
 
 pub mod bench;

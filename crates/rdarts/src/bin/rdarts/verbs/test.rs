@@ -121,6 +121,8 @@ fn both(a: Assessment, b: Assessment) -> Assessment {
         loss: (a.loss * a.n as f64 + b.loss * b.n as f64) / n as f64,
         in_five: a.in_five + b.in_five,
         confusion: a.confusion.into_iter().zip(b.confusion).map(sum).collect(),
+        // Their numbers would be those of two sets.
+        mistakes: Vec::new(),
     }
 }
 
