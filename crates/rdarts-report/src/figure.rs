@@ -2,8 +2,10 @@
 //!
 //! A figure that its table cannot fill is `None`; what would fill it stands in the table's `missing`.
 
+use rdarts_draw::Layout;
 use serde::Serialize;
 
+use crate::cells::as_file;
 use crate::svg::{Axis, standalone};
 use crate::table::search::EpochRow;
 use crate::table::{Content, ManyTable, Report, RunTable, SearchTable};
@@ -53,6 +55,9 @@ pub struct Figure {
     pub caption: String,
     /// The picture for a page, which has its style.
     pub svg: String,
+    /// The same with all its places, if it is a cell.
+    #[serde(skip)]
+    pub drawing: Option<Layout>,
     /// Its numbers.
     pub csv: String,
 }
@@ -60,7 +65,10 @@ pub struct Figure {
 impl Figure {
     /// The picture as a file, with its own style and the width of a column.
     pub fn file(&self) -> String {
-        standalone(&self.svg)
+        match &self.drawing {
+            Some(layout) => as_file(layout),
+            None => standalone(&self.svg),
+        }
     }
 }
 

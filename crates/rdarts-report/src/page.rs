@@ -12,6 +12,7 @@ use rdarts_text::escaped;
 use sha2::{Digest, Sha256};
 
 use crate::figure::Figure;
+use crate::svg;
 use crate::table::{Content, Head, Report, RunTable, SpecTable};
 
 mod data;
@@ -26,7 +27,7 @@ mod many;
 
 /// The page of a report.
 pub fn page(report: &Report) -> String {
-    let style = concat!(include_str!("../templates/page.css"), include_str!("../templates/svg.css"));
+    let style = style();
     let script = include_str!("../templates/page.js");
     let digest = |text: &str| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)));
     let body = match (&report.many, &report.runs[..]) {
@@ -37,7 +38,7 @@ pub fn page(report: &Report) -> String {
     let page = Page {
         policy: format!(
             "default-src 'none'; style-src {}; script-src {}; img-src data:; base-uri 'none'; form-action 'none'",
-            digest(style),
+            digest(&style),
             digest(script)
         ),
         style,
@@ -46,6 +47,19 @@ pub fn page(report: &Report) -> String {
         body,
     };
     page.render().expect("rendering into a string cannot fail")
+}
+
+/// The one style: that of the page, of charts, of cells, and the colours of operations in the dark and in print.
+fn style() -> String {
+    format!(
+        "{}{}{}@media(prefers-color-scheme:dark){{body .chart{{{}}}}}\n@media print{{body .chart,body \
+         .rdarts-drawing{{{}}}}}\n",
+        include_str!("../templates/page.css"),
+        svg::style(),
+        rdarts_draw::css(),
+        svg::kind_colors(|row| row.dark),
+        svg::kind_colors(|row| row.light)
+    )
 }
 
 /// Everything on the page that is not the same on every page.
@@ -63,7 +77,7 @@ struct Body {
     sections: Vec<Section>,
     /// What cannot be shown.
     missing: Vec<Paragraph>,
-    /// Pictures of the cells at other epochs, for the script.
+    /// Pictures of the cells with all that they have at any epoch, of which the script shows what an epoch has.
     cells: Vec<String>,
     /// The data, as JSON that no tag can end.
     data: String,
@@ -73,7 +87,7 @@ struct Body {
 #[template(path = "page.html")]
 struct Page {
     policy: String,
-    style: &'static str,
+    style: String,
     script: &'static str,
     version: &'static str,
     body: Body,
@@ -342,12 +356,7 @@ mod tests {
 
     #[test]
     fn the_style_and_the_script_load_nothing() {
-        let texts = [
-            include_str!("../templates/page.css"),
-            include_str!("../templates/svg.css"),
-            include_str!("../templates/page.js"),
-        ];
-        for text in texts {
+        for text in [&style(), include_str!("../templates/page.js")] {
             for word in ["http", "url(", "@import", "fetch", "XMLHttp", "innerHTML", "</"] {
                 assert!(!text.contains(word), "{word}");
             }

@@ -7,6 +7,7 @@ use rdarts_report::read::State;
 use rdarts_report::table::Content;
 use rdarts_report::{Report, SearchTable, figures, frames, page, read, rules, sheets};
 use rdarts_run::{Event, RunView};
+use rdarts_space::CellType;
 use serde_json::Value;
 
 mod samples;
@@ -84,6 +85,16 @@ fn the_numbers_of_a_page_are_those_of_the_log() {
         for (i, record) in records.iter().enumerate() {
             let genotype = columns["genotype"][i].as_u64().unwrap() as usize;
             assert_eq!(data["genotypes"][genotype], record.genotype.as_str());
+            let parsed: rdarts_space::Genotype = record.genotype.parse().unwrap();
+            for cell in CellType::ALL {
+                let moving = &data["cells"][cell.to_string()];
+                let shown = moving["shown"][genotype].as_array().unwrap().iter();
+                let says: Vec<&str> =
+                    shown.map(|i| moving["says"][i.as_u64().unwrap() as usize].as_str().unwrap()).collect();
+                let expected = parsed.cell(cell).iter().map(|(op, _)| format!(" through {op}"));
+                assert_eq!(says.len(), parsed.cell(cell).len());
+                assert!(says.iter().zip(expected).all(|(says, op)| says.ends_with(&op)), "{says:?}");
+            }
             for (name, alphas) in [("normal", &record.alphas_normal), ("reduce", &record.alphas_reduce)] {
                 let found: Vec<f32> =
                     data["alphas"][name][i].as_array().unwrap().iter().map(|a| a.as_f64().unwrap() as f32).collect();
