@@ -2,10 +2,11 @@
 //!
 //! A figure that its table cannot fill is `None`; what would fill it stands in the table's `missing`.
 
-use rdarts_draw::Layout;
+use rdarts_draw::{DrawError, Layout};
 use serde::Serialize;
 
 use crate::cells::as_file;
+use crate::pixels::{PRINT, still};
 use crate::svg::{Axis, standalone};
 use crate::table::search::EpochRow;
 use crate::table::{Content, ManyTable, Report, RunTable, SearchTable};
@@ -42,7 +43,7 @@ mod sweep;
 
 mod spaces;
 
-pub use frames::frames;
+pub use frames::{animation, frames};
 
 /// A figure: a picture, what it shows in words, and its numbers.
 #[derive(Clone, Debug, Serialize)]
@@ -69,6 +70,14 @@ impl Figure {
             Some(layout) => as_file(layout),
             None => standalone(&self.svg),
         }
+    }
+
+    /// The same as PNG, with 300 dots an inch.
+    ///
+    /// # Errors
+    /// If the figure is too large for pixels, as one of very many members would be.
+    pub fn png(&self) -> Result<Vec<u8>, DrawError> {
+        still(&self.file(), PRINT)
     }
 }
 

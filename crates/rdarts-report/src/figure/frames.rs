@@ -1,12 +1,13 @@
 //! The search as frames of an animation: at each epoch its normal cell beside curvature, accuracy and spectrum, or
 //! parameterless operations where no spectrum was computed.
 
-use rdarts_draw::{COLUMN_WIDTH, Layout};
+use rdarts_draw::{COLUMN_WIDTH, DrawError, Layout};
 use rdarts_space::CellType;
 
 use super::{accuracy, eigenvalue, every, operations, spectrum};
 use crate::cells::{Moving, as_file};
 use crate::number::short;
+use crate::pixels::animated;
 use crate::svg::{WIDTH, escape, picture, standalone, write};
 use crate::table::SearchTable;
 
@@ -20,6 +21,17 @@ pub fn frames(table: &SearchTable, most: usize) -> Vec<String> {
     let cell = Moving::new(table.genotypes.iter().map(|row| row.genotype.as_ref()), CellType::Normal);
     every(kept.len(), most).into_iter().map(|i| frame(table, kept[i], cell.as_ref())).collect()
 }
+
+/// The search as an animated PNG for slides, 1200 pixels wide, of no more than 60 epochs.
+///
+/// # Errors
+/// If no epoch is done.
+pub fn animation(table: &SearchTable) -> Result<Vec<u8>, DrawError> {
+    animated(&frames(table, 60), SLIDE, 180, 2500)
+}
+
+/// Pixels of a slide for each of a screen: a frame is two columns wide and what is between them.
+const SLIDE: f64 = 1.79;
 
 fn frame(table: &SearchTable, step: usize, cell: Option<&Moving>) -> String {
     let row = &table.epochs[step];
