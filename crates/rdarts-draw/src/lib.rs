@@ -1,7 +1,7 @@
 //! Cells as pictures: a genotype, or a supernet with its mixing weights.
 //!
 //! A [`Drawing`] says what is drawn: plain data, made from a genotype or from a space. [`layout()`] says where it goes,
-//! and [`svg()`], [`png()`] and [`dot()`] write it down:
+//! and [`svg()`], [`png()`] and [`dot()`] write it down; [`raster()`] makes pixels of any SVG:
 //!
 //! ```
 //! use rdarts_draw::{Drawing, Form, Style, layout, svg};
@@ -56,5 +56,5 @@ pub use layout::{
 #[cfg(feature = "pdf")]
 pub use pdf::pdf;
 pub use picture::{CellPicture, Drawing, Edge, MAX_DRAWN_NODES};
-pub use png::png;
+pub use png::{Raster, png, raster};
 pub use svg::{Colors, Style, Width, css, svg};

@@ -1,9 +1,9 @@
-//! PNG, drawn by resvg with the crate's own font.
+//! Pixels and PNG, drawn by resvg with the crate's own font.
 
 use std::sync::{Arc, LazyLock};
 
 use resvg::tiny_skia::{Pixmap, Transform};
-use resvg::usvg::{Options, Tree, fontdb::Database};
+use resvg::usvg::{ImageHrefResolver, Options, Tree, fontdb::Database};
 
 use crate::error::DrawError;
 use crate::font;
@@ -12,6 +12,17 @@ use crate::svg::{Colors, Style, svg};
 
 /// The most pixels of a picture: 256 MiB of them.
 const MAX_PIXELS: u32 = 1 << 26;
+
+/// A picture as pixels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Raster {
+    /// Pixels in a row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// Red, green, blue and alpha of each pixel, row after row; the colors are not multiplied by alpha.
+    pub rgba: Vec<u8>,
+}
 
 /// The picture as PNG, with `scale` pixels for each pixel of a screen, of which an inch has 96: 3.125 makes 300 dots an
 /// inch.
@@ -25,8 +36,33 @@ pub fn png(layout: &Layout, style: &Style, scale: f64) -> Result<Vec<u8>, DrawEr
         Colors::Page | Colors::PageStyle | Colors::Light => Colors::Light,
         Colors::Dark => Colors::Dark,
     };
-    let render = |text: String| DrawError::Render(text);
-    let tree = parse(&svg(layout, &Style { colors, ..*style })).map_err(render)?;
+    let pixels = pixels(&svg(layout, &Style { colors, ..*style }), scale)?;
+    pixels.encode_png().map_err(|e| DrawError::Render(e.to_string()))
+}
+
+/// Any SVG as pixels, with `scale` of them for each pixel of a screen, of which an inch has 96.
+///
+/// All its text is written in the crate's font, whatever it asks for, and pictures outside of it are left out.
+///
+/// # Errors
+/// If it is no SVG, or would have no pixels, or far too many.
+pub fn raster(svg: &str, scale: f64) -> Result<Raster, DrawError> {
+    let pixels = pixels(svg, scale)?;
+    Ok(Raster { width: pixels.width(), height: pixels.height(), rgba: pixels.take_demultiplied() })
+}
+
+/// An SVG as shapes, its letters from the crate's font.
+pub(crate) fn parse(svg: &str) -> Result<Tree, String> {
+    let no_files = ImageHrefResolver {
+        resolve_data: ImageHrefResolver::default_data_resolver(),
+        resolve_string: Box::new(|_, _| None),
+    };
+    let options = Options { fontdb: FONTS.clone(), image_href_resolver: no_files, ..Options::default() };
+    Tree::from_str(svg, &options).map_err(|e| e.to_string())
+}
+
+fn pixels(svg: &str, scale: f64) -> Result<Pixmap, DrawError> {
+    let tree = parse(svg).map_err(DrawError::Render)?;
     let [width, height] = [tree.size().width(), tree.size().height()].map(|side| (f64::from(side) * scale).round());
     if !(width >= 1.0 && height >= 1.0 && width * height <= f64::from(MAX_PIXELS)) {
         return Err(DrawError::Size { width, height, max: MAX_PIXELS });
@@ -38,17 +74,17 @@ pub fn png(layout: &Layout, style: &Style, scale: f64) -> Result<Vec<u8>, DrawEr
         (height / f64::from(tree.size().height())) as f32,
     );
     resvg::render(&tree, transform, &mut pixels.as_mut());
-    pixels.encode_png().map_err(|e| render(e.to_string()))
-}
-
-/// An SVG of ours as shapes, its letters from the crate's font.
-pub(crate) fn parse(svg: &str) -> Result<Tree, String> {
-    let options = Options { fontdb: FONTS.clone(), ..Options::default() };
-    Tree::from_str(svg, &options).map_err(|e| e.to_string())
+    Ok(pixels)
 }
 
 static FONTS: LazyLock<Arc<Database>> = LazyLock::new(|| {
     let mut fonts = Database::new();
     fonts.load_font_data(font::FILE.to_vec());
+    // A text whose families are all unknown falls back to the serif one, and vanishes if that is unknown too.
+    let families: Vec<String> = fonts.faces().flat_map(|face| face.families.iter().map(|f| f.0.clone())).collect();
+    for family in families {
+        fonts.set_sans_serif_family(&family);
+        fonts.set_serif_family(&family);
+    }
     Arc::new(fonts)
 });

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rdarts_report::{Report, figures, page, read, sheets};
+use rdarts_report::{Report, page, read, write_figures};
 
 fn main() -> std::io::Result<()> {
     let mut paths = std::env::args_os().skip(1).map(PathBuf::from);
@@ -11,15 +11,7 @@ fn main() -> std::io::Result<()> {
     let report = Report::new(&read(&paths.collect::<Vec<_>>()));
     std::fs::write(out, page(&report))?;
     if let Some(dir) = std::env::var_os("FIGURES") {
-        let dir = Path::new(&dir);
-        std::fs::create_dir_all(dir)?;
-        for figure in figures(&report) {
-            std::fs::write(dir.join(format!("{}.svg", figure.name)), figure.file())?;
-            std::fs::write(dir.join(format!("{}.csv", figure.name)), figure.csv)?;
-        }
-        for (name, csv) in sheets(&report) {
-            std::fs::write(dir.join(format!("{name}.csv")), csv)?;
-        }
+        write_figures(&report, Path::new(&dir))?;
     }
     Ok(())
 }

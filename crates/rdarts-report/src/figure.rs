@@ -2,8 +2,11 @@
 //!
 //! A figure that its table cannot fill is `None`; what would fill it stands in the table's `missing`.
 
+use rdarts_draw::{DrawError, Layout};
 use serde::Serialize;
 
+use crate::cells::as_file;
+use crate::pixels::{PRINT, still};
 use crate::svg::{Axis, standalone};
 use crate::table::search::EpochRow;
 use crate::table::{Content, ManyTable, Report, RunTable, SearchTable};
@@ -40,7 +43,7 @@ mod sweep;
 
 mod spaces;
 
-pub use frames::frames;
+pub use frames::{animation, frames};
 
 /// A figure: a picture, what it shows in words, and its numbers.
 #[derive(Clone, Debug, Serialize)]
@@ -53,6 +56,9 @@ pub struct Figure {
     pub caption: String,
     /// The picture for a page, which has its style.
     pub svg: String,
+    /// The same with all its places, if it is a cell.
+    #[serde(skip)]
+    pub drawing: Option<Layout>,
     /// Its numbers.
     pub csv: String,
 }
@@ -60,7 +66,18 @@ pub struct Figure {
 impl Figure {
     /// The picture as a file, with its own style and the width of a column.
     pub fn file(&self) -> String {
-        standalone(&self.svg)
+        match &self.drawing {
+            Some(layout) => as_file(layout),
+            None => standalone(&self.svg),
+        }
+    }
+
+    /// The same as PNG, with 300 dots an inch.
+    ///
+    /// # Errors
+    /// If the figure is too large for pixels, as one of very many members would be.
+    pub fn png(&self) -> Result<Vec<u8>, DrawError> {
+        still(&self.file(), PRINT)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Run directories as tables, figures and one page.
 //!
 //! Data flows one way: a directory is read ([`read()`]), what it says becomes tables ([`Report`]: plain structs with
-//! public fields), tables become figures (pure functions to SVG) and one page of HTML. No figure knows a file, and no
+//! public fields), tables become figures (pure functions to SVG, and PNG by way of it) and one page of HTML. No figure knows a file, and no
 //! page computes a number. The same tables are the JSON and the CSV files.
 //!
 //! ```no_run
@@ -18,6 +18,7 @@
 //! - [`cells`]: the cells of a genotype as pictures
 //! - [`figure`]: one file a figure
 //! - [`sheets`](mod@sheets): the tables that are no figures, as CSV
+//! - [`folder`]: all of them in a folder, with pictures for print and slides
 //! - [`page`](mod@page): the page
 //!
 //! What a user can cause, a damaged directory too, is a sentence in the tables and never an error of this crate.
@@ -36,13 +37,18 @@ mod svg;
 
 pub mod cells;
 
+mod pixels;
+
 pub mod figure;
 
 pub mod sheets;
 
+pub mod folder;
+
 pub mod page;
 
-pub use figure::{Figure, figures, frames};
+pub use figure::{Figure, animation, figures, frames};
+pub use folder::write_figures;
 pub use page::{LivePage, live_page, page};
 pub use read::{Run, read};
 pub use sheets::sheets;

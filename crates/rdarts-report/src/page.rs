@@ -12,6 +12,7 @@ use rdarts_text::escaped;
 use sha2::{Digest, Sha256};
 
 use crate::figure::Figure;
+use crate::svg;
 use crate::table::{Content, Head, Report, RunTable, SpecTable};
 
 mod data;
@@ -45,7 +46,7 @@ pub struct LivePage {
 }
 
 fn render(report: &Report, live: Option<Live>) -> LivePage {
-    let style = concat!(include_str!("../templates/page.css"), include_str!("../templates/svg.css"));
+    let style = style();
     let script = include_str!("../templates/page.js");
     let digest = |text: &str| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)));
     let body = match (&report.many, &report.runs[..]) {
@@ -60,7 +61,7 @@ fn render(report: &Report, live: Option<Live>) -> LivePage {
     let policy = format!(
         "default-src 'none'; style-src {}; script-src {}{more};{connect} img-src data:; base-uri 'none'; form-action \
          'none'",
-        digest(style),
+        digest(&style),
         digest(script)
     );
     let page = Page { policy, style, script, live, version: env!("CARGO_PKG_VERSION"), body };
@@ -72,6 +73,19 @@ fn render(report: &Report, live: Option<Live>) -> LivePage {
 struct Live {
     script: &'static str,
     version: String,
+}
+
+/// The one style: that of the page, of charts, of cells, and the colours of operations in the dark and in print.
+fn style() -> String {
+    format!(
+        "{}{}{}@media(prefers-color-scheme:dark){{body .chart{{{}}}}}\n@media print{{body .chart,body \
+         .rdarts-drawing{{{}}}}}\n",
+        include_str!("../templates/page.css"),
+        svg::style(),
+        rdarts_draw::css(),
+        svg::kind_colors(|row| row.dark),
+        svg::kind_colors(|row| row.light)
+    )
 }
 
 /// Everything on the page that is not the same on every page.
@@ -89,7 +103,7 @@ struct Body {
     sections: Vec<Section>,
     /// What cannot be shown.
     missing: Vec<Paragraph>,
-    /// Pictures of the cells at other epochs, for the script.
+    /// Pictures of the cells with all that they have at any epoch, of which the script shows what an epoch has.
     cells: Vec<String>,
     /// The data, as JSON that no tag can end.
     data: String,
@@ -99,7 +113,7 @@ struct Body {
 #[template(path = "page.html")]
 struct Page {
     policy: String,
-    style: &'static str,
+    style: String,
     script: &'static str,
     live: Option<Live>,
     version: &'static str,
@@ -369,12 +383,7 @@ mod tests {
 
     #[test]
     fn the_style_and_the_script_load_nothing() {
-        let texts = [
-            include_str!("../templates/page.css"),
-            include_str!("../templates/svg.css"),
-            include_str!("../templates/page.js"),
-        ];
-        for text in texts {
+        for text in [&style(), include_str!("../templates/page.js")] {
             for word in ["http", "url(", "@import", "fetch", "XMLHttp", "innerHTML", "</"] {
                 assert!(!text.contains(word), "{word}");
             }

@@ -1,16 +1,19 @@
 //! Charts as SVG text: scales, axes, lines, points, bands and a key, in the size of a column of a paper.
 //!
 //! Nothing here has a colour: shapes have classes, and `svg.css` gives them the colours of Okabe and Ito, lighter ones
-//! where the reader prefers dark. Series differ by dashes and marks too, never by colour alone. A chart over epochs
+//! where the reader prefers dark. Operations have the colours of their kinds, as in the cells. Series differ by dashes and marks too, never by colour alone. A chart over epochs
 //! says in `data-` attributes where its horizontal axis lies, so that the page's script can move a cursor over it.
 
 use std::fmt::Write as _;
 
+use rdarts_draw::{KINDS, Kind, KindRow};
+use rdarts_space::Op;
+
 /// Width of every chart; as a file it is 84 mm, a column, in which the letters are those of 7.5 pt.
 pub(crate) const WIDTH: f64 = 360.0;
 
-/// The style of a chart that stands alone.
-const STYLE: &str = include_str!("../templates/svg.css");
+/// The style of all shapes but those in the colors of operations.
+const SHAPES: &str = include_str!("../templates/svg.css");
 
 /// Letters as wide as this on average, in the size of labels.
 const LETTER: f64 = 5.7;
@@ -425,10 +428,43 @@ pub(crate) fn standalone(svg: &str) -> String {
     styled.replacen("<title", &style, 1) + "\n"
 }
 
+/// The style of charts.
+pub(crate) fn style() -> String {
+    let rule = |row: &KindRow| {
+        let name = row.css;
+        let dash: Vec<String> = row.dash.iter().map(ToString::to_string).collect();
+        let dash = match dash.is_empty() {
+            true => String::new(),
+            false => format!(".chart .op-{name}{{stroke-dasharray:{}}}\n", dash.join(" ")),
+        };
+        format!(".chart .line.op-{name}{{stroke:var(--rdarts-{name})}}\n{dash}")
+    };
+    let rules: String = KINDS.iter().map(rule).collect();
+    // The dashes of `svg.css`, which tell operations of a kind from each other, come after those of the kind.
+    format!(".chart{{{}}}\n{rules}{SHAPES}", kind_colors(|row| row.light))
+}
+
+/// The colours of kinds of operations as variables of CSS.
+pub(crate) fn kind_colors(color: fn(&KindRow) -> &'static str) -> String {
+    KINDS.iter().map(|row| format!("--rdarts-{}:{};", row.css, color(row))).collect()
+}
+
+/// The classes of an operation's line: that of its kind, and a pattern of dashes among its kind.
+pub(crate) fn op_class(op: Op) -> String {
+    let kind = Kind::of(op).row().css;
+    let dash = match op {
+        Op::SepConv5x5 | Op::DilConv5x5 | Op::AvgPool3x3 => " d1",
+        Op::SepConv7x7 => " d2",
+        _ => "",
+    };
+    format!("op-{kind}{dash}")
+}
+
 /// The style with its variables put in: programs other than browsers know none.
 fn resolved_style() -> String {
-    let mut style = STYLE.to_string();
-    for definition in STYLE.split(['{', ';', '}']) {
+    let whole = style();
+    let mut style = whole.clone();
+    for definition in whole.split(['{', ';', '}']) {
         if let Some((name, value)) = definition.split_once(':').filter(|(name, _)| name.starts_with("--")) {
             style = style.replace(&format!("{definition};"), "").replace(&format!("var({name})"), value);
         }
@@ -515,6 +551,17 @@ mod tests {
         let svg = standalone(&picture("x", "t", "d", (360.0, 200.0), ""));
         assert!(svg.starts_with("<svg width=\"84.0mm\" height=\"46.7mm\" xmlns="), "{}", &svg[..80]);
         assert!(!svg.contains("var(") && !svg.contains("--") && svg.contains(".chart .line.c4"), "{svg}");
+        assert!(svg.contains(&format!(".chart .line.op-sep{{stroke:{}}}", KINDS[0].light)), "{svg}");
+    }
+
+    #[test]
+    fn no_two_operations_look_alike() {
+        let style = style();
+        let looks: std::collections::BTreeSet<String> = Op::ALL.into_iter().map(op_class).collect();
+        assert_eq!(looks.len(), Op::ALL.len());
+        for class in looks.iter().flat_map(|look| look.split(' ')) {
+            assert!(style.contains(&format!(".{class}{{")), "{class}");
+        }
     }
 
     #[test]

@@ -15,7 +15,11 @@
   const moving = document.querySelector("[data-moving]");
   const found = ["normal", "reduce"].map((cell) => {
     const picture = document.querySelector(`#figure-cell-${cell} .picture`);
-    return picture && { picture, own: picture.firstElementChild, shown: null };
+    const moving = data.cells?.[cell];
+    if (!picture || !moving) return null;
+    // Every edge that the cell has at any epoch, on top of each other.
+    const drawn = stock.children[moving.picture].cloneNode(true);
+    return { picture, moving, drawn, own: picture.firstElementChild, edges: [...drawn.querySelectorAll("[data-edge]")] };
   });
   const start = data.start ?? last;
   let timer = null;
@@ -55,15 +59,16 @@
   };
 
   const showCells = (step) => {
-    found.forEach((cell, side) => {
-      if (!cell) return;
+    for (const cell of found.filter(Boolean)) {
       // The result has a picture of its own, with the weights of its edges.
-      const index = step === start ? null : (data.pictures[step][side] ?? null);
-      if (index === cell.shown) return;
-      cell.shown = index;
-      const picture = index === null ? cell.own : stock.children[index].cloneNode(true);
-      cell.picture.replaceChildren(picture);
-    });
+      const wanted = step === start ? cell.own : cell.drawn;
+      if (cell.picture.firstElementChild !== wanted) cell.picture.replaceChildren(wanted);
+      if (wanted === cell.own) continue;
+      const { says, shown } = cell.moving;
+      const has = new Set(shown[columns.genotype[step]]);
+      for (const edge of cell.edges) edge.setAttribute("display", has.has(Number(edge.dataset.edge)) ? "inline" : "none");
+      cell.drawn.querySelector("desc").textContent = says.filter((_, i) => has.has(i)).join("; ");
+    }
   };
 
   const showSpectrum = (epoch, attempt) => {

@@ -1,12 +1,15 @@
 //! What a report says of run directories: all of them made up, but for `samples/went-back`, which a program wrote.
 
 use std::collections::BTreeSet;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
+use image::AnimationDecoder as _;
 use rdarts_report::read::State;
 use rdarts_report::table::Content;
-use rdarts_report::{Report, SearchTable, figures, frames, page, read, rules, sheets};
+use rdarts_report::{Report, SearchTable, animation, figures, frames, page, read, rules, sheets, write_figures};
 use rdarts_run::{Event, RunView};
+use rdarts_space::CellType;
 use serde_json::Value;
 
 mod samples;
@@ -84,6 +87,16 @@ fn the_numbers_of_a_page_are_those_of_the_log() {
         for (i, record) in records.iter().enumerate() {
             let genotype = columns["genotype"][i].as_u64().unwrap() as usize;
             assert_eq!(data["genotypes"][genotype], record.genotype.as_str());
+            let parsed: rdarts_space::Genotype = record.genotype.parse().unwrap();
+            for cell in CellType::ALL {
+                let moving = &data["cells"][cell.to_string()];
+                let shown = moving["shown"][genotype].as_array().unwrap().iter();
+                let says: Vec<&str> =
+                    shown.map(|i| moving["says"][i.as_u64().unwrap() as usize].as_str().unwrap()).collect();
+                let expected = parsed.cell(cell).iter().map(|(op, _)| format!(" through {op}"));
+                assert_eq!(says.len(), parsed.cell(cell).len());
+                assert!(says.iter().zip(expected).all(|(says, op)| says.ends_with(&op)), "{says:?}");
+            }
             for (name, alphas) in [("normal", &record.alphas_normal), ("reduce", &record.alphas_reduce)] {
                 let found: Vec<f32> =
                     data["alphas"][name][i].as_array().unwrap().iter().map(|a| a.as_f64().unwrap() as f32).collect();
@@ -512,6 +525,67 @@ fn frames_are_of_one_size_and_move() {
     assert_eq!(frames.len(), 5, "every third of twelve, and the last");
     assert!(frames.windows(2).all(|pair| pair[0] != pair[1] && pair[0][..90] == pair[1][..90]));
     assert!(frames[0].contains("epoch 0, L2 3e\u{2212}4") && frames[4].contains("epoch 11,"));
+}
+
+#[test]
+fn the_animation_has_a_frame_an_epoch_and_each_is_what_its_svg_shows() {
+    let (_dir, _, report) = of_search(&Search { spectra: 3, ..SEARCH });
+    let table = search_of(&report);
+    let bytes = animation(table).unwrap();
+    let decoder = image::codecs::png::PngDecoder::new(Cursor::new(&bytes)).unwrap();
+    let decoded = decoder.apng().unwrap().into_frames().collect_frames().unwrap();
+    let frames = frames(table, 60);
+    assert_eq!((decoded.len(), frames.len()), (12, 12));
+    for (decoded, svg) in decoded.iter().zip(&frames) {
+        let whole = rdarts_draw::raster(svg, 1.79).unwrap();
+        assert_eq!(decoded.buffer().dimensions(), (whole.width, whole.height));
+        assert!((1199..=1201).contains(&whole.width));
+        // What is put over the frame before gives the whole frame to the last pixel.
+        assert!(decoded.buffer().as_raw() == &whole.rgba);
+    }
+    let delays: Vec<u32> = decoded.iter().map(|frame| frame.delay().numer_denom_ms().0).collect();
+    assert_eq!((delays[0], delays[10], delays[11]), (180, 180, 2500));
+    assert!(matches!(animation(&SearchTable::default()), Err(rdarts_draw::DrawError::Nothing)));
+}
+
+#[test]
+fn an_animation_of_a_long_search_is_small() {
+    let (_dir, _, report) =
+        of_search(&Search { space: "darts", epochs: 200, done: 200, decay: 0.02, spectra: 1, ..SEARCH });
+    let bytes = animation(search_of(&report)).unwrap();
+    println!("{} bytes", bytes.len());
+    assert!(bytes.len() < 3_000_000, "{} bytes", bytes.len());
+}
+
+#[test]
+fn a_folder_of_figures_has_pictures_for_print_with_their_labels() {
+    let (dir, _, report) = of_search(&Search { epochs: 4, done: 4, ..SEARCH });
+    let folder = dir.path().join("a \n b/figures");
+    write_figures(&report, &folder).unwrap();
+    for figure in figures(&report) {
+        let bytes = std::fs::read(folder.join(format!("{}.png", figure.name))).unwrap();
+        let picture = image::load_from_memory_with_format(&bytes, image::ImageFormat::Png).unwrap().to_luma8();
+        // 84 mm, or 3.25 inches of a cell, of 300 dots an inch.
+        let is_cell = figure.drawing.is_some();
+        assert_eq!(picture.width(), if is_cell { 975 } else { 992 }, "{}", figure.name);
+        assert!(bytes.windows(13).any(|w| w == b"pHYs\0\0\x2e\x23\0\0\x2e\x23\x01"), "{}", figure.name);
+        assert_eq!(picture.get_pixel(0, 0)[0], 255);
+        // Without its texts the picture has less ink.
+        let svg = std::fs::read_to_string(folder.join(format!("{}.svg", figure.name))).unwrap();
+        let bare = svg.replace("<text ", "<text display=\"none\" ");
+        let bare = rdarts_draw::raster(&bare, 3.125).unwrap();
+        let ink = |values: &mut dyn Iterator<Item = u8>| values.map(|value| 255 - usize::from(value)).sum::<usize>();
+        let whole = ink(&mut rdarts_draw::raster(&svg, 3.125).unwrap().rgba.chunks(4).map(|p| p[0]));
+        let n_texts = svg.matches("<text ").count();
+        let bare = ink(&mut bare.rgba.chunks(4).map(|p| p[0]));
+        assert!(n_texts > 4 && whole > bare + 40_000 * n_texts / 2, "{}: {whole} {bare} {n_texts}", figure.name);
+        assert!(folder.join(format!("{}.csv", figure.name)).exists());
+    }
+    assert!(folder.join("epochs.png").exists() && folder.join("rules.csv").exists());
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let err = write_figures(&report, &file.join("below")).unwrap_err().to_string();
+    assert!(err.starts_with("cannot write `") && !err.contains('\n'), "{err}");
 }
 
 #[test]

@@ -6,7 +6,8 @@ mod sound;
 use proptest::prelude::*;
 
 use rdarts_draw::{
-    Arrange, COLUMN_WIDTH, CellPicture, Colors, DrawError, Drawing, Form, Labels, Style, Width, dot, layout, png, svg,
+    Arrange, COLUMN_WIDTH, CellPicture, Colors, DrawError, Drawing, Form, Labels, Style, Width, dot, layout, png,
+    raster, svg,
 };
 use rdarts_rng::Stream;
 use rdarts_space::{CellType, Genotype, MAX_NODES, Op, Space, named, sample, uniform};
@@ -210,6 +211,26 @@ fn a_png_has_the_size_that_was_asked_for_and_its_labels_are_rendered() {
     }
     let dark = pixels(&layout, &Style { colors: Colors::Dark, width: Width::Pixels(200.0) }, 2.0);
     assert_eq!((dark.width(), dark.get_pixel(0, 0)[0] < 40), (400, true));
+}
+
+#[test]
+fn any_svg_becomes_pixels_with_text_of_any_family() {
+    let svg = |text: &str| {
+        format!(
+            "<svg xmlns='http://www.w3.org/2000/svg' xmlns:xlink='http://www.w3.org/1999/xlink' width='40' height='20'>\
+             <style>.a{{font:16px system-ui,\"Helvetica Neue\"}}</style><rect width='20' height='20' fill='#f008'/>\
+             <image href='{0}/Cargo.toml' width='9' height='9'/><text class='a' x='22' y='16'>{text}</text></svg>",
+            env!("CARGO_MANIFEST_DIR")
+        )
+    };
+    let picture = raster(&svg("W"), 2.0).unwrap();
+    assert_eq!((picture.width, picture.height, picture.rgba.len()), (80, 40, 80 * 40 * 4));
+    assert_eq!(picture.rgba[..4], [255, 0, 0, 136], "color is not multiplied by alpha");
+    let blank = raster(&svg(""), 2.0).unwrap();
+    let changed = picture.rgba.chunks(4).zip(blank.rgba.chunks(4)).filter(|(a, b)| a != b).count();
+    assert!(changed > 150, "{changed} pixels of a letter");
+    assert!(matches!(raster("no picture", 1.0), Err(DrawError::Render(_))));
+    assert!(matches!(raster(&svg("W"), f64::NAN), Err(DrawError::Size { .. })));
 }
 
 #[test]

@@ -74,6 +74,7 @@ fn figure(
         begin.chain(series.iter().map(|(_, _, value)| value(row).into())).collect()
     });
     Some(Figure {
+        drawing: None,
         name: name.to_string(),
         title: title.to_string(),
         caption: caption.to_string(),

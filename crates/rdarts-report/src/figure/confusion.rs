@@ -86,6 +86,7 @@ pub(super) fn figure(table: &TrainTable) -> Option<Figure> {
         [Cell::from(&names[truth][..])].into_iter().chain(row.iter().map(|&count| count.into())).collect()
     });
     Some(Figure {
+        drawing: None,
         name: "confusion".to_string(),
         svg: picture("confusion", &title, &format!("Most often {}.", description.join("; ")), (WIDTH, height), &body),
         csv: csv(&headers, rows),
@@ -136,6 +137,7 @@ pub(super) fn per_class(table: &TrainTable) -> Option<Figure> {
         percent(worst.1)
     );
     Some(Figure {
+        drawing: None,
         name: "classes".to_string(),
         svg: picture("classes", &title, &description, (WIDTH, 12.0 + step * classes.len() as f64), &body),
         csv: csv(

@@ -58,6 +58,7 @@ pub(super) fn regularisation(table: &TrainTable) -> Option<Figure> {
         short(last.cutout_prob)
     );
     Some(Figure {
+        drawing: None,
         name: "training-regularisation".to_string(),
         svg: chart("training-regularisation", &title, &description, top + 236.0, &key, &[upper, lower]),
         csv: csv(
@@ -117,6 +118,7 @@ fn curves(
     });
     let description = format!("After epoch {}: {}.", last.epoch, ends.join(", "));
     Some(Figure {
+        drawing: None,
         name: name.to_string(),
         title: title.to_string(),
         caption: caption.to_string(),

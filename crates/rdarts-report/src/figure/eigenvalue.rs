@@ -83,6 +83,7 @@ pub(super) fn figure(table: &SearchTable, at: Option<usize>) -> Option<Figure> {
     );
     let description = describe(table);
     Some(Figure {
+        drawing: None,
         name: "eigenvalue".to_string(),
         svg: chart("eigenvalue", &title, &description, height, &key, &[panel]),
         csv: csv(

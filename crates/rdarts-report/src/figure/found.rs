@@ -3,7 +3,7 @@
 use rdarts_space::CellType;
 
 use super::Figure;
-use crate::cells::cell_svg;
+use crate::cells;
 use crate::csv::{Cell, csv};
 use crate::table::SearchTable;
 
@@ -11,10 +11,7 @@ pub(super) fn figure(table: &SearchTable, cell: CellType) -> Option<Figure> {
     let genotype = table.genotype()?;
     let weights: Option<Vec<f64>> = table.weights_of(&genotype, cell);
     let name = format!("cell-{cell}");
-    let svg = cell_svg(&genotype, cell, weights.as_deref(), &name);
-    if svg.is_empty() {
-        return None;
-    }
+    let drawing = cells::cell(&genotype, cell, weights.as_deref())?;
     let rows = genotype.cell(cell).iter().enumerate().map(|(i, (op, input))| {
         let weight = weights.as_ref().map(|weights| weights[i]);
         vec![(i / 2).into(), (*input).into(), Cell::from(op.as_str()), weight.into()]
@@ -31,5 +28,5 @@ pub(super) fn figure(table: &SearchTable, cell: CellType) -> Option<Figure> {
         (None, _) => "As it stands after the last epoch.".to_string(),
     };
     let csv = csv(&["node", "input", "operation", "weight"], rows);
-    Some(Figure { name, title: title.to_string(), caption, svg, csv })
+    Some(Figure { name, title: title.to_string(), caption, svg: cells::in_page(&drawing), csv, drawing: Some(drawing) })
 }

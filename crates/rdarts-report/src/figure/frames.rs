@@ -1,11 +1,13 @@
 //! The search as frames of an animation: at each epoch its normal cell beside curvature, accuracy and spectrum, or
 //! parameterless operations where no spectrum was computed.
 
+use rdarts_draw::{COLUMN_WIDTH, DrawError, Layout};
 use rdarts_space::CellType;
 
 use super::{accuracy, eigenvalue, every, operations, spectrum};
-use crate::cells::cell_svg;
+use crate::cells::{Moving, as_file};
 use crate::number::short;
+use crate::pixels::animated;
 use crate::svg::{WIDTH, escape, picture, standalone, write};
 use crate::table::SearchTable;
 
@@ -16,16 +18,26 @@ const HEIGHT: f64 = 240.0;
 /// `most`.
 pub fn frames(table: &SearchTable, most: usize) -> Vec<String> {
     let kept: Vec<usize> = (0..table.epochs.len()).filter(|&i| table.epochs[i].is_kept).collect();
-    every(kept.len(), most).into_iter().map(|i| frame(table, kept[i])).collect()
+    let cell = Moving::new(table.genotypes.iter().map(|row| row.genotype.as_ref()), CellType::Normal);
+    every(kept.len(), most).into_iter().map(|i| frame(table, kept[i], cell.as_ref())).collect()
 }
 
-fn frame(table: &SearchTable, step: usize) -> String {
+/// The search as an animated PNG for slides, 1200 pixels wide, of no more than 60 epochs.
+///
+/// # Errors
+/// If no epoch is done.
+pub fn animation(table: &SearchTable) -> Result<Vec<u8>, DrawError> {
+    animated(&frames(table, 60), SLIDE, 180, 2500)
+}
+
+/// Pixels of a slide for each of a screen: a frame is two columns wide and what is between them.
+const SLIDE: f64 = 1.79;
+
+fn frame(table: &SearchTable, step: usize, cell: Option<&Moving>) -> String {
     let row = &table.epochs[step];
     let at = Some(row.epoch);
-    let genotype = table.genotypes.get(row.genotype).and_then(|row| row.genotype.as_ref());
-    let cell = genotype.map(|genotype| cell_svg(genotype, CellType::Normal, None, "frame-cell"));
     let pictures = [
-        cell,
+        cell.map(|cell| inside(&cell.of(row.genotype))),
         eigenvalue::figure(table, at).map(|figure| figure.svg),
         accuracy::accuracy(table, at).map(|figure| figure.svg),
         spectrum::at_epoch(table, at).or(operations::figure(table, at)).map(|figure| figure.svg),
@@ -42,4 +54,16 @@ fn frame(table: &SearchTable, step: usize) -> String {
     }
     let size = (2.0 * WIDTH + 40.0, 2.0 * HEIGHT + 60.0);
     standalone(&picture("frame", &title, &words, size, &body))
+}
+
+/// A cell as large as its picture of a frame allows.
+fn inside(layout: &Layout) -> String {
+    // As a file it has a size of its own, in points: three for every four units.
+    let size = [COLUMN_WIDTH, layout.height * (COLUMN_WIDTH / layout.width).min(1.0)].map(|points| points / 0.75);
+    let scale = (WIDTH / size[0]).min(HEIGHT / size[1]);
+    let shift = (WIDTH - scale * size[0]) / 2.0;
+    format!(
+        "<svg viewBox=\"0 0 {WIDTH:.0} {HEIGHT:.0}\"><g transform=\"translate({shift:.1} 0) scale({scale:.4})\">{}</g></svg>",
+        as_file(layout)
+    )
 }

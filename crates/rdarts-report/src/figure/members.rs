@@ -3,7 +3,7 @@
 use rdarts_space::CellType;
 
 use super::{Figure, epochs_axis, frame};
-use crate::cells::cell_svg;
+use crate::cells;
 use crate::csv::{Cell, csv};
 use crate::number::{percent, short};
 use crate::svg::{Axis, Entry, Panel, Shape, chart, key, picture, write};
@@ -43,6 +43,7 @@ pub(super) fn accuracies(table: &PortfolioTable) -> Option<Figure> {
     let list: Vec<String> =
         trained.iter().map(|m| format!("{} {}", m.label, m.valid_accuracy.map_or(String::new(), percent))).collect();
     Some(Figure {
+        drawing: None,
         name: "members".to_string(),
         svg: picture(
             "members",
@@ -85,11 +86,13 @@ pub(super) fn cells(table: &PortfolioTable) -> Vec<Option<Figure>> {
     let figure = |(i, member): (usize, &MemberRow)| {
         let genotype = member.cells.as_ref()?;
         let name = format!("member-cell-{i}");
+        let drawing = cells::cell(genotype, CellType::Normal, None)?;
         let star = if member.is_chosen { " \u{2605}" } else { "" };
         let ops = genotype.cell(CellType::Normal).iter().enumerate();
         let rows = ops.map(|(i, (op, input))| vec![(i / 2).into(), (*input).into(), Cell::from(op.as_str())]);
         Some(Figure {
-            svg: cell_svg(genotype, CellType::Normal, None, &name),
+            svg: cells::in_page(&drawing),
+            drawing: Some(drawing),
             name,
             title: format!("{}{star}", member.label),
             caption: "Its normal cell.".to_string(),
@@ -131,6 +134,7 @@ pub(super) fn trajectories(table: &PortfolioTable) -> Option<Figure> {
         .filter_map(|(member, points)| Some(format!("{} ends at {}", member.label, short(points.last()?.1))))
         .collect();
     Some(Figure {
+        drawing: None,
         name: "member-eigenvalues".to_string(),
         svg: chart("member-eigenvalues", &title, &ends.join(", "), height, &key, &[panel]),
         csv: csv(

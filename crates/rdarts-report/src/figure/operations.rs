@@ -11,9 +11,9 @@ type Series = (&'static str, &'static str, fn(&EpochRow) -> Option<usize>);
 
 const SERIES: [Series; 4] = [
     ("parameterless, normal", "c4", |row| row.parameterless_normal),
-    ("skip connections, normal", "c5 d1", |row| Some(row.skip_connects_normal)),
+    ("skip connections, normal", "op-skip", |row| Some(row.skip_connects_normal)),
     ("parameterless, reduction", "c2", |row| row.parameterless_reduce),
-    ("skip connections, reduction", "c1 d1", |row| row.skip_connects_reduce),
+    ("skip connections, reduction", "op-skip d2", |row| row.skip_connects_reduce),
 ];
 
 /// The figure; with a line at an epoch if one is given.
@@ -40,6 +40,7 @@ pub(super) fn figure(table: &SearchTable, at: Option<usize>) -> Option<Figure> {
     let ends: Vec<String> =
         series.iter().filter_map(|(label, _, value)| Some(format!("{} {label}", value(last)?))).collect();
     Some(Figure {
+        drawing: None,
         name: "operations".to_string(),
         svg: chart(
             "operations",

@@ -39,6 +39,7 @@ pub(super) fn figure(table: &SearchTable) -> Option<Figure> {
         short(last.cutout_prob)
     );
     Some(Figure {
+        drawing: None,
         name: "regularisation".to_string(),
         svg: chart("regularisation", &title, &description, top + 236.0, &key, &[upper, lower]),
         csv: csv(

@@ -50,6 +50,7 @@ fn figure(many: &ManyTable, scatter: &Scatter) -> Figure {
         vec![Cell::from(run), Cell::from(&point.method[..]), point.x.into(), point.y.into()]
     });
     Figure {
+        drawing: None,
         name: scatter.name.to_string(),
         svg: chart(scatter.name, &title, &caption, height, &key, &[panel]),
         csv: csv(&["run", "method", scatter.x, scatter.y], rows),

@@ -3,17 +3,18 @@
 use rdarts_space::CellType;
 
 use super::Figure;
-use crate::cells::cell_svg;
+use crate::cells;
 use crate::csv::{Cell, csv};
 use crate::number::{some, spread};
 use crate::table::ManyTable;
 use crate::table::many::SpaceRow;
 
 pub(super) fn figures(many: &ManyTable) -> Vec<Figure> {
-    many.spaces.iter().enumerate().map(|(i, row)| figure(many, i, row)).collect()
+    many.spaces.iter().enumerate().filter_map(|(i, row)| figure(many, i, row)).collect()
 }
 
-fn figure(many: &ManyTable, i: usize, row: &SpaceRow) -> Figure {
+fn figure(many: &ManyTable, i: usize, row: &SpaceRow) -> Option<Figure> {
+    let drawing = cells::cell(&row.genotype, CellType::Normal, None)?;
     let name = format!("space-{}", i + 1);
     let skips = row.genotype.n_uses(CellType::Normal, rdarts_space::Op::SkipConnect);
     let run = many.rows.get(row.run).map_or("", |row| &row.name);
@@ -21,8 +22,9 @@ fn figure(many: &ManyTable, i: usize, row: &SpaceRow) -> Figure {
         .skips_normal
         .map_or(String::new(), |s| format!(", mean {}, n = {} searches", spread(s.mean, s.deviation), s.n));
     let ops = row.genotype.cell(CellType::Normal).iter().enumerate();
-    Figure {
-        svg: cell_svg(&row.genotype, CellType::Normal, None, &name),
+    Some(Figure {
+        svg: cells::in_page(&drawing),
+        drawing: Some(drawing),
         csv: csv(
             &["space", "run", "node", "input", "operation"],
             ops.map(|(i, (op, input))| {
@@ -32,5 +34,5 @@ fn figure(many: &ManyTable, i: usize, row: &SpaceRow) -> Figure {
         name,
         title: format!("Most skip connections in {}", row.space),
         caption: format!("{} in the normal cell of {run}{mean}.", some(skips, "skip connection")),
-    }
+    })
 }

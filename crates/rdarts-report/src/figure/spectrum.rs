@@ -44,6 +44,7 @@ pub(super) fn over_epochs(table: &SearchTable) -> Option<Figure> {
         s.eigenvalues.iter().enumerate().map(|(rank, value)| vec![s.epoch.into(), rank.into(), (*value).into()])
     });
     Some(Figure {
+        drawing: None,
         name: "spectrum".to_string(),
         svg: chart("spectrum", &title, &description, height, &key, &[panel]),
         csv: csv(&["epoch", "rank", "eigenvalue"], rows),
@@ -73,6 +74,7 @@ pub(super) fn at_epoch(table: &SearchTable, at: Option<usize>) -> Option<Figure>
     let description = format!("All eigenvalues after epoch {}, the largest first.", spectrum.epoch);
     let rows = spectrum.eigenvalues.iter().enumerate().map(|(rank, value)| vec![rank.into(), (*value).into()]);
     Some(Figure {
+        drawing: None,
         name: "spectrum-epoch".to_string(),
         svg: chart("spectrum-epoch", &title, &description, height, "", &[panel]),
         csv: csv(&["rank", "eigenvalue"], rows),

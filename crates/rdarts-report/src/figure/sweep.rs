@@ -67,6 +67,7 @@ fn figure(i: usize, sweep: &Sweep) -> Option<Figure> {
         cells
     });
     Some(Figure {
+        drawing: None,
         svg: chart(&name, &title, &description.join(", "), height, &key, &[panel]),
         csv: csv(
             &[

@@ -57,6 +57,7 @@ pub(super) fn figure(table: &TimeTable) -> Option<Figure> {
         begin.chain(row.seconds.iter().map(|seconds| (*seconds).into())).collect()
     });
     Some(Figure {
+        drawing: None,
         name: "time".to_string(),
         svg: chart("time", &title, &description, height, &key, &[panel]),
         csv: csv(&headers, rows),

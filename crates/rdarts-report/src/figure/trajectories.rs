@@ -62,6 +62,7 @@ fn figure(i: usize, of: &Trajectories) -> Figure {
         })
     });
     Figure {
+        drawing: None,
         svg: chart(&name, &title, &ends.join(", "), height, &key, &[panel]),
         csv: csv(&["method", "epoch", "runs", "mean", "standard deviation"], rows),
         name,

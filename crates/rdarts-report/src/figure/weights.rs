@@ -3,9 +3,8 @@
 use rdarts_space::{CellType, Op};
 
 use super::{Figure, every};
-use crate::cells::op_class;
 use crate::csv::{Cell, csv};
-use crate::svg::{Axis, Entry, Panel, Shape, WIDTH, chart, key};
+use crate::svg::{Axis, Entry, Panel, Shape, WIDTH, chart, key, op_class};
 use crate::table::SearchTable;
 use crate::table::search::EdgeTable;
 
@@ -19,8 +18,8 @@ pub(super) fn figure(table: &SearchTable, cell: CellType) -> Option<Figure> {
     let mut ops: Vec<&str> = edges.iter().flat_map(|edge| edge.ops.iter().map(String::as_str)).collect();
     ops.sort_by_key(|op| op.parse::<Op>().ok());
     ops.dedup();
-    let class = |op: &str| op.parse().map_or("c7", op_class);
-    let entry = |op: &&str| Entry { label: (*op).into(), class: class(op).into(), shape: Shape::Line };
+    let class = |op: &str| op.parse().map_or("c7".to_string(), op_class);
+    let entry = |op: &&str| Entry { label: (*op).into(), class: class(op), shape: Shape::Line };
     let (key, key_height) = key(&ops.iter().map(entry).collect::<Vec<_>>(), 0.0);
 
     // Rows are nodes and columns their inputs, as long as there is room for so many columns.
@@ -79,6 +78,7 @@ pub(super) fn figure(table: &SearchTable, cell: CellType) -> Option<Figure> {
         })
     });
     Some(Figure {
+        drawing: None,
         svg: chart(&name, &title, &format!("Strongest at the end: {}.", description.join("; ")), height, &key, &panels),
         csv: csv(&["node", "input", "operation", "attempt", "epoch", "weight"], numbers),
         name,

@@ -7,6 +7,7 @@ use rdarts_run::{Spectrum, TrainEpoch};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::cells::Moving;
 use crate::figure::every;
 use crate::table::search::EpochRow;
 use crate::table::{ManyTable, SearchTable, TrainTable};
@@ -26,8 +27,8 @@ struct Alphas<'a> {
     reduce: Vec<&'a [f32]>,
 }
 
-/// The data of a search; `pictures` says for every epoch which picture shows its cells.
-pub(super) fn of_search(table: &SearchTable, pictures: &[[Option<usize>; 2]]) -> String {
+/// The data of a search and of its cells, each with its place among the pictures of cells.
+pub(super) fn of_search(table: &SearchTable, cells: &[Option<Moving>; 2]) -> String {
     let rows = &table.epochs;
     let mut columns = Map::new();
     let mut column = |name: &str, value: &dyn Fn(&EpochRow) -> Value| {
@@ -73,6 +74,11 @@ pub(super) fn of_search(table: &SearchTable, pictures: &[[Option<usize>; 2]]) ->
         .map(|&i| &table.spectra[i])
         .collect();
     let start = table.result().and_then(|row| rows.iter().position(|other| std::ptr::eq(row, other)));
+    let moving = |side: usize| {
+        let cell: Option<&Moving> = cells[side].as_ref();
+        let picture = cells[..side].iter().flatten().count();
+        cell.map(|cell| json!({ "picture": picture, "says": cell.says, "shown": cell.shown }))
+    };
     let value = json!({
         "kind": "search",
         "start": start,
@@ -80,7 +86,7 @@ pub(super) fn of_search(table: &SearchTable, pictures: &[[Option<usize>; 2]]) ->
         "genotypes": table.genotypes.iter().map(|genotype| &genotype.text).collect::<Vec<_>>(),
         "alphas": raw(&alphas),
         "spectra": spectra,
-        "pictures": pictures,
+        "cells": json!({ "normal": moving(0), "reduce": moving(1) }),
     });
     inside_of_html(&value)
 }

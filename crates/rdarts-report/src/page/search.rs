@@ -1,20 +1,15 @@
 //! The page of a search.
 
-use std::collections::BTreeMap;
-
 use rdarts_space::CellType;
 
 use super::{Body, Readout, Row, Section, Table, begin, chosen, data, end, number, words};
-use crate::cells::cell_svg;
-use crate::figure::{Figure, every};
+use crate::cells::{Moving, in_page};
+use crate::figure::Figure;
 use crate::number::{count, duration, percent, short};
 use crate::table::{Head, RuleOutcome, SearchTable};
 
-/// Pictures of cells may take so many bytes of a page.
-const MOST_CELL_BYTES: usize = 500_000;
-
 pub(super) fn body(head: &Head, table: &SearchTable, figures: &[Figure]) -> Body {
-    let (cells, pictures) = pictures(table);
+    let cells = CellType::ALL.map(|cell| Moving::new(table.genotypes.iter().map(|row| row.genotype.as_ref()), cell));
     let mut found = Section {
         id: "found",
         title: "What was found",
@@ -86,8 +81,8 @@ pub(super) fn body(head: &Head, table: &SearchTable, figures: &[Figure]) -> Body
         readouts: readouts(table),
         sections,
         missing: table.missing.iter().map(|line| line.as_str().into()).collect(),
-        data: data::of_search(table, &pictures),
-        cells,
+        data: data::of_search(table, &cells),
+        cells: cells.iter().flatten().map(|cell| in_page(&cell.layout)).collect(),
         ..begin(head)
     }
 }
@@ -185,42 +180,4 @@ fn readouts(table: &SearchTable) -> Vec<Readout> {
     readout(true, "skips", "skip_connects_normal", "count");
     readout(true, "L2", "l2", "short");
     readouts
-}
-
-/// Pictures of the cells that came up, and for every epoch which of them shows its normal and its reduction cell.
-///
-/// Where all of them would be too large, epochs between show those of the epoch before.
-fn pictures(table: &SearchTable) -> (Vec<String>, Vec<[Option<usize>; 2]>) {
-    let mut cells: Vec<String> = Vec::new();
-    let mut of_epochs = vec![[None, None]; table.epochs.len()];
-    for (side, cell) in CellType::ALL.into_iter().enumerate() {
-        // Different genotypes may have the same cell.
-        let mut known: BTreeMap<Vec<(rdarts_space::Op, usize)>, usize> = BTreeMap::new();
-        let mut of_genotypes: Vec<Option<usize>> = Vec::new();
-        let mut first: Vec<&rdarts_space::Genotype> = Vec::new();
-        for row in &table.genotypes {
-            let place = row.genotype.as_ref().filter(|genotype| !genotype.cell(cell).is_empty()).map(|genotype| {
-                *known.entry(genotype.cell(cell).to_vec()).or_insert_with(|| {
-                    first.push(genotype);
-                    first.len() - 1
-                })
-            });
-            of_genotypes.push(place);
-        }
-        let name = format!("at-{cell}");
-        let Some(sample) = first.first().map(|genotype| cell_svg(genotype, cell, None, &name)) else { continue };
-        let most = (MOST_CELL_BYTES / 2 / sample.len().max(1)).max(2);
-        let mut drawn: Vec<Option<usize>> = vec![None; first.len()];
-        for i in every(first.len(), most) {
-            drawn[i] = Some(cells.len());
-            cells.push(cell_svg(first[i], cell, None, &name));
-        }
-        let mut last = None;
-        for (row, places) in table.epochs.iter().zip(&mut of_epochs) {
-            let place = of_genotypes.get(row.genotype).copied().flatten().and_then(|place| drawn[place]);
-            last = place.or(last);
-            places[side] = last;
-        }
-    }
-    (cells, of_epochs)
 }

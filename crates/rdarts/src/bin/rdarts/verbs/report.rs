@@ -1,11 +1,11 @@
 //! `rdarts report`: the page of one run or of many.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use rdarts::data::shown;
-use rdarts::report::{Report, figures, page, read, sheets};
-use rdarts::run::{for_shell, write_file};
+use rdarts::report::{Report, page, read, write_figures};
+use rdarts::run::for_shell;
 
 use crate::exit::{Exit, out, say};
 use crate::pages::{PAGE, write_page};
@@ -29,7 +29,8 @@ pub struct Args {
     /// The page [default: report.html in the directory of a single run, else here]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// A directory for every figure as SVG and its numbers as CSV, in the width of a column
+    /// A directory for every figure as SVG and PNG in the width of a column, its numbers as CSV, and the epochs of a search
+    /// as an animated PNG
     #[arg(long, value_name = "DIR")]
     figures: Option<PathBuf>,
     /// Print the tables behind the page as one JSON object, and write no page unless --out says where
@@ -44,7 +45,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     }
     let report = Report::new(&read(&args.runs));
     if let Some(dir) = &args.figures {
-        write_figures(&report, dir)?;
+        write_figures(&report, dir).map_err(|e| Exit::Failed(e.to_string()))?;
     }
     let path = match (&args.out, &args.runs[..]) {
         (Some(path), _) => path.clone(),
@@ -76,16 +77,4 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn write_figures(report: &Report, dir: &Path) -> Result<(), Exit> {
-    std::fs::create_dir_all(dir).map_err(|e| Exit::Failed(format!("cannot make the directory {}: {e}", shown(dir))))?;
-    for figure in figures(report) {
-        write_file(&dir.join(format!("{}.svg", figure.name)), figure.file().as_bytes())?;
-        write_file(&dir.join(format!("{}.csv", figure.name)), figure.csv.as_bytes())?;
-    }
-    for (name, csv) in sheets(report) {
-        write_file(&dir.join(format!("{name}.csv")), csv.as_bytes())?;
-    }
-    Ok(())
 }
