@@ -4,7 +4,7 @@
 use std::sync::atomic::AtomicBool;
 
 use rdarts_net::Engine;
-use rdarts_run::{Event, RunDir, SearchSpec, Spec, TrainSpec};
+use rdarts_run::{RunDir, SearchSpec, Spec, TrainSpec};
 use rdarts_search::{Search, open_space};
 use rdarts_space::published;
 use rdarts_train::training::assess;
@@ -19,18 +19,20 @@ mod skip;
 const SEARCH: &str = r#"
 preset = "demo"
 [data]
-limit = 512
-valid_limit = 64
+limit = 256
+valid_limit = 32
 [network]
 channels = 4
 cells = 3
 [search]
+method = "darts"
 epochs = 2
 batch = 16
 [hessian]
-every = 2
-batches = 1
-images = "last"
+every = 0
+[eval]
+oneshot = false
+child = false
 "#;
 
 /// Rounding that 20 steps make larger.
@@ -75,26 +77,21 @@ fn run<J: Job, S: Spec>(job: &J, spec: &S) -> (J::Found, Vec<f64>, RunDir, tempf
 fn a_search_has_the_losses_of_the_cpu() {
     let Some(card) = card() else { return };
     let of = |engine: Engine| {
-        let spec = SearchSpec::resolve(None, Some(("spec", SEARCH)), &[], &KnownSets).unwrap();
+        let spec = SearchSpec::resolve_text(None, Some(("spec", SEARCH)), &[], &KnownSets).unwrap();
         let search = Search::new(spec, open_space("s2").unwrap(), engine).unwrap();
         let (_, losses, dir, _tmp) = run(&search, &search.spec);
-        let events = dir.view().events().unwrap();
-        let records = events.into_iter().filter_map(|e| if let Event::Epoch(record) = e { Some(record) } else { None });
-        (losses, records.collect::<Vec<_>>(), dir.view().timings().unwrap())
+        (losses, dir.view().timings().unwrap())
     };
-    let ((got, records, timings), (expected, exact, _)) = (of(card), of(Engine::cpu()));
+    let ((got, timings), (expected, _)) = (of(card), of(Engine::cpu()));
     check_near(&got, &expected);
     assert!(timings.iter().all(|timing| timing.device.starts_with("gpu:")), "{timings:?}");
-    // By then rounding has moved the weights a little apart.
-    let [a, b] = [&records, &exact].map(|records| records.iter().find_map(|r| r.eigenvalue).unwrap());
-    assert!((a - b).abs() < 0.05 * b.abs(), "the dominant eigenvalue is {a}, on the CPU {b}");
 }
 
 #[test]
 fn a_training_has_the_losses_of_the_cpu_and_its_model_the_accuracy_it_reported() {
     let Some(card) = card() else { return };
     let of = |engine: &Engine| {
-        let keys = ["network.channels=4", "network.cells=3", "data.limit=512", "train.epochs=2", "train.batch=32"];
+        let keys = ["network.channels=4", "network.cells=3", "data.limit=320", "train.epochs=2", "train.batch=32"];
         let genotype = format!("network.genotype=\"{}\"", published("DARTS_V2").unwrap());
         let keys: Vec<String> = std::iter::once(genotype).chain(keys.map(String::from)).collect();
         let spec = TrainSpec::resolve(Some("train-demo"), None, &keys, &KnownSets).unwrap();
@@ -119,9 +116,9 @@ fn a_training_has_the_losses_of_the_cpu_and_its_model_the_accuracy_it_reported()
 #[test]
 fn a_run_may_change_its_device() {
     let Some(card) = card() else { return };
-    let small = SEARCH.replace("limit = 512", "limit = 96").replace("every = 2", "every = 0");
+    let small = SEARCH.replace("limit = 256", "limit = 96");
     let search = |engine: Engine| {
-        let spec = SearchSpec::resolve(None, Some(("spec", small.as_str())), &[], &KnownSets).unwrap();
+        let spec = SearchSpec::resolve_text(None, Some(("spec", small.as_str())), &[], &KnownSets).unwrap();
         Search::new(spec, open_space("s2").unwrap(), engine).unwrap()
     };
     /// Stops after some steps.
