@@ -19,6 +19,7 @@
 //! - [`figure`]: one file a figure
 //! - [`sheets`](mod@sheets): the tables that are no figures, as CSV
 //! - [`folder`]: all of them in a folder, with pictures for print and slides
+//! - [`tensorboard`]: runs for TensorBoard
 //! - [`page`](mod@page): the page
 //!
 //! What a user can cause, a damaged directory too, is a sentence in the tables and never an error of this crate.
@@ -44,6 +45,8 @@ pub mod figure;
 pub mod sheets;
 
 pub mod folder;
+
+pub mod tensorboard;
 
 pub mod page;
 

@@ -11,7 +11,11 @@ const SCREEN: f64 = 96.0;
 
 /// An SVG file on paper as PNG, with so many dots an inch.
 pub(crate) fn still(svg: &str, dots: f64) -> Result<Vec<u8>, DrawError> {
-    let picture = raster(svg, dots / SCREEN)?;
+    encoded(&raster(svg, dots / SCREEN)?, dots)
+}
+
+/// A picture on paper as PNG, with so many dots an inch.
+pub(crate) fn encoded(picture: &Raster, dots: f64) -> Result<Vec<u8>, DrawError> {
     let per_meter = (dots / 0.0254).round() as u32;
     let encode = || {
         let mut out = Vec::new();

@@ -19,7 +19,8 @@
     if (!picture || !moving) return null;
     // Every edge that the cell has at any epoch, on top of each other.
     const drawn = stock.children[moving.picture].cloneNode(true);
-    return { picture, moving, drawn, own: picture.firstElementChild, edges: [...drawn.querySelectorAll("[data-edge]")] };
+    const caption = picture.parentElement.querySelector("figcaption").lastChild;
+    return { picture, moving, drawn, caption, words: caption.textContent, own: picture.firstElementChild, edges: [...drawn.querySelectorAll("[data-edge]")] };
   });
   const start = data.start ?? last;
   let timer = null;
@@ -63,6 +64,7 @@
       // The result has a picture of its own, with the weights of its edges.
       const wanted = step === start ? cell.own : cell.drawn;
       if (cell.picture.firstElementChild !== wanted) cell.picture.replaceChildren(wanted);
+      cell.caption.textContent = wanted === cell.own ? cell.words : ` As it stood after epoch ${columns.epoch[step]}.`;
       if (wanted === cell.own) continue;
       const { says, shown } = cell.moving;
       const has = new Set(shown[columns.genotype[step]]);

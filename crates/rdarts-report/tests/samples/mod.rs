@@ -259,7 +259,7 @@ pub fn training(path: &Path, genotype: &str, data: &str, classes: &[&str], error
         rdarts: "0.1.0".into(),
         data: data.into(),
         seed: 1,
-        genotype: genotype.into(),
+        genotype: rdarts_space::named(genotype).map_or(genotype.into(), |genotype| genotype.to_string()),
         n_weights: 300_000,
         n_weights_without_auxiliary: 254_321,
         macs: 41_000_000,

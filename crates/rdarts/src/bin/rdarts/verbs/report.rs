@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use rdarts::data::shown;
-use rdarts::report::{Report, page, read, write_figures};
+use rdarts::report::{Report, page, read, tensorboard, write_figures};
 use rdarts::run::for_shell;
 
 use crate::exit::{Exit, out, say};
@@ -33,6 +33,9 @@ pub struct Args {
     /// as an animated PNG
     #[arg(long, value_name = "DIR")]
     figures: Option<PathBuf>,
+    /// A directory for TensorBoard: scalars, histograms of the alphas and cells of every run
+    #[arg(long, value_name = "DIR")]
+    tensorboard: Option<PathBuf>,
     /// Print the tables behind the page as one JSON object, and write no page unless --out says where
     #[arg(long)]
     json: bool,
@@ -43,7 +46,11 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     if let Some(none) = args.runs.iter().find(|run| !run.exists()) {
         return Err(Exit::Input(format!("there is no run directory {}", shown(none))));
     }
-    let report = Report::new(&read(&args.runs));
+    let runs = read(&args.runs);
+    let report = Report::new(&runs);
+    if let Some(dir) = &args.tensorboard {
+        tensorboard::export(&runs, dir).map_err(|e| Exit::Failed(e.to_string()))?;
+    }
     if let Some(dir) = &args.figures {
         write_figures(&report, dir).map_err(|e| Exit::Failed(e.to_string()))?;
     }
@@ -74,6 +81,9 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         out!("Page: {}", for_shell(&path));
         if let Some(dir) = &args.figures {
             out!("Figures: {}", for_shell(dir));
+        }
+        if let Some(dir) = &args.tensorboard {
+            out!("TensorBoard: tensorboard --logdir {}", for_shell(dir));
         }
     }
     Ok(ExitCode::SUCCESS)
