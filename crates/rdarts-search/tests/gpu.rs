@@ -28,6 +28,9 @@ cells = 3
 method = "darts"
 epochs = 2
 batch = 32
+[weights]
+lr = 0.005
+lr_min = 0.001
 [hessian]
 every = 0
 batches = 1
@@ -36,7 +39,8 @@ oneshot = false
 child = false
 "#;
 
-/// Rounding that 20 steps make larger.
+/// A card sums batch norms in single precision: its gradients are some 1e-6 off, and every step makes that larger, by ten
+/// times at the learning rates of the presets, which is why those here are small.
 const TOLERANCE: f64 = 1e-3;
 
 /// The losses of the steps.
@@ -59,11 +63,9 @@ fn card() -> Option<Engine> {
 
 fn check_near(got: &[f64], expected: &[f64]) {
     assert!(got.len() >= 20 && got.len() == expected.len(), "{} losses, {} on the CPU", got.len(), expected.len());
-    let off: Vec<f64> = got.iter().zip(expected).map(|(a, b)| (a - b).abs() / b.abs()).collect();
-    println!("relative differences of the losses: {off:.1e?}");
-    for (step, (a, b)) in got.iter().zip(expected).enumerate().take(20) {
-        assert!((a - b).abs() < TOLERANCE * b.abs(), "loss {step} is {a}, on the CPU {b}");
-    }
+    let off: Vec<f64> = got.iter().zip(expected).map(|(a, b)| (a - b).abs() / b.abs()).take(20).collect();
+    println!("off by {}", off.iter().map(|v| format!("{v:.0e}")).collect::<Vec<_>>().join(" "));
+    assert!(off[0] < 1e-6 && off.iter().all(|off| *off < TOLERANCE), "{off:?}");
 }
 
 fn run<J: Job, S: Spec>(job: &J, spec: &S) -> (J::Found, Vec<f64>, RunDir, tempfile::TempDir) {
@@ -85,8 +87,8 @@ fn a_search_has_the_losses_of_the_cpu() {
         let (_, losses, dir, _tmp) = run(&search, &search.spec);
         (losses, dir.view().timings().unwrap())
     };
-    let ((got, timings), (expected, _)) = (of(card), of(Engine::cpu()));
-    check_near(&got, &expected);
+    let (got, timings) = of(card);
+    check_near(&got, &of(Engine::cpu()).0);
     assert!(timings.iter().all(|timing| timing.device.starts_with("gpu:")), "{timings:?}");
 }
 
@@ -94,7 +96,14 @@ fn a_search_has_the_losses_of_the_cpu() {
 fn a_training_has_the_losses_of_the_cpu_and_its_model_the_accuracy_it_reported() {
     let Some(card) = card() else { return };
     let of = |engine: &Engine| {
-        let keys = ["network.channels=4", "network.cells=3", "data.limit=352", "train.epochs=2", "train.batch=32"];
+        let keys = [
+            "network.channels=4",
+            "network.cells=3",
+            "data.limit=352",
+            "train.epochs=2",
+            "train.batch=32",
+            "weights.lr=0.002",
+        ];
         let genotype = format!("network.genotype=\"{}\"", published("DARTS_V2").unwrap());
         let keys: Vec<String> = std::iter::once(genotype).chain(keys.map(String::from)).collect();
         let spec = TrainSpec::resolve(Some("train-demo"), None, &keys, &KnownSets).unwrap();
@@ -103,8 +112,7 @@ fn a_training_has_the_losses_of_the_cpu_and_its_model_the_accuracy_it_reported()
         (losses, trained.finished.test_accuracy, dir, tmp)
     };
     let (got, reported, dir, _tmp) = of(&card);
-    let (expected, ..) = of(&Engine::cpu());
-    check_near(&got, &expected);
+    check_near(&got, &of(&Engine::cpu()).0);
     // The same model on both devices.
     let model = Model::load(&dir.view().model_path()).unwrap();
     let data = rdarts_data::open(&model.about.data, None).unwrap();
@@ -136,8 +144,8 @@ fn a_run_may_change_its_device() {
     let on_card = search(card);
     let mut dir = RunDir::create(&tmp.path().join("run"), &on_card.spec).unwrap();
     let stop = AtomicBool::new(false);
-    let outcome = start(&on_card, &mut dir, &mut Until(3, &stop), &stop).unwrap();
-    assert!(matches!(outcome, Outcome::Interrupted { epoch: 0, step: 3 }), "{outcome:?}");
+    let outcome = start(&on_card, &mut dir, &mut Until(5, &stop), &stop).unwrap();
+    assert!(matches!(outcome, Outcome::Interrupted { epoch: 1, step: 1 }), "{outcome:?}");
     let outcome = resume(&search(Engine::cpu()), &mut dir, &mut (), &AtomicBool::new(false), &mut |_| {}).unwrap();
     assert!(matches!(outcome, Outcome::Finished(_)));
     let devices: Vec<String> = dir.view().timings().unwrap().into_iter().map(|timing| timing.device).collect();
