@@ -182,7 +182,7 @@ impl DrawTarget for Canvas {
     }
 }
 
-/// One image as a PNG file, as a network sees it, but no larger than [`LARGE`]; `None` if it has neither one channel nor
+/// One image as a PNG file, as a network sees it, but no larger than 96 pixels; `None` if it has neither one channel nor
 /// three.
 ///
 /// # Errors

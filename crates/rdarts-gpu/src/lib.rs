@@ -2,7 +2,7 @@
 //!
 //! The schedule is the CPU's ([`Outline`](rdarts_kernels::outline::Outline)): stages between batch norms, batch norms as
 //! sums over the batch and coefficients per channel. A launch takes all branches of one kind that are ready; what it works
-//! on stands in a table of numbers ([`table`]), a row for each branch. Activations are (n, h, w, c), in one buffer for a
+//! on stands in a table of numbers (`table.rs`), a row for each branch. Activations are (n, h, w, c), in one buffer for a
 //! cell. Sums are taken tile by tile and added in a fixed order, so that a card repeats itself.
 #![cfg(feature = "on")]
 

@@ -20,7 +20,7 @@ pub struct Assessment {
     pub in_five: usize,
     /// Images by true class (the row) and by the class that they were given.
     pub confusion: Vec<Vec<usize>>,
-    /// The images that it is most wrong about, the surest first: at most [`MOST_MISTAKES`].
+    /// The images that it is most wrong about, the surest first: at most 24.
     pub mistakes: Vec<Mistake>,
 }
 
