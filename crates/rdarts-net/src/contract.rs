@@ -277,7 +277,10 @@ impl Subject {
         match &self.module {
             Module::Stem(spec) => ops::stem(image(0), w, StemCall { spec: *spec, mode }).flatten(0, 3),
             Module::Cell(spec, noise) => {
-                let call = CellCall { spec: spec.clone(), noise: noise.clone(), mode };
+                // Who gives statistics evaluates: nothing is dropped.
+                let evaluates = matches!(mode.statistics, Statistics::Given(_));
+                let noise = if evaluates { Arc::default() } else { noise.clone() };
+                let call = CellCall { spec: spec.clone(), noise, mode };
                 ops::cell(image(0), image(1), leaves[2].clone(), w, call).flatten(0, 3)
             }
             Module::Head(spec) => ops::head(image(0), w, HeadCall { spec: *spec, mode }).flatten(0, 1),
