@@ -66,6 +66,7 @@ pub fn backward(client: &Client, saved: &Saved, g: &Numbers, want: Want) -> Grad
             w_bar: &w_bar,
             parts: &Numbers::empty(client, n_parts),
             dummy: &dummy,
+            spare: &Numbers::empty(client, 1),
             n_images: o.n as u32,
         },
     );

@@ -53,6 +53,7 @@ pub fn forward(client: &Client, outline: &Outline, input: Input, running: Option
             w_bar: &dummy,
             parts: &dummy,
             dummy: &dummy,
+            spare: &Numbers::empty(client, 1),
             n_images: o.n as u32,
         },
     );

@@ -112,6 +112,8 @@ pub(crate) struct Buffers<'a> {
     pub w_bar: &'a Numbers,
     pub parts: &'a Numbers,
     pub dummy: &'a Numbers,
+    /// Another one, to write to: nothing is bound to be read and to be written at once.
+    pub spare: &'a Numbers,
     pub n_images: u32,
 }
 
@@ -151,7 +153,7 @@ impl Launch {
         let dim = CubeDim::new_1d(UNITS as u32);
         let (at, n_px, c) = (self.rows.at, self.n_px as u32, self.c);
         let state = |input: usize| b.input.states.get(input).unwrap_or(b.dummy).arg();
-        let to = |input: usize| b.to_input.get(input).map_or(b.dummy.arg(), |to| to.arg());
+        let to = |input: usize| b.to_input.get(input).map_or(b.spare.arg(), |to| to.arg());
         let w = || b.input.w.arg();
         match self.kernel {
             Kernel::Half { s, input } => half::forward::launch(

@@ -88,6 +88,10 @@ mod listed {
             let (interface, memory) = (format!("{:?}", info.backend), memory_of(&info));
             gpus.push(Gpu { number: 0, name: info.name, kind, driver, interface, memory, at });
         }
+        // The framework opens one of another kind only as the default card, which it is if it is alone.
+        if gpus.len() > 1 {
+            gpus.retain(|gpu| gpu.kind != GpuKind::Other);
+        }
         gpus.sort_by_key(|gpu| gpu.kind);
         for (number, gpu) in gpus.iter_mut().enumerate() {
             gpu.number = number;

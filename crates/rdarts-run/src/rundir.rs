@@ -178,8 +178,17 @@ impl RunView {
     pub fn add_spectrum(&self, spectrum: &Spectrum) -> Result<(), RunError> {
         let path = self.path.join(SPECTRA);
         let line = format!("{}\n", serde_json::to_string(spectrum).expect("a spectrum is JSON"));
-        let file = std::fs::OpenOptions::new().append(true).create(true).open(&path);
-        file.and_then(|mut file| file.write_all(line.as_bytes())).map_err(io_error("write", &path))
+        let add = || {
+            let mut file = std::fs::OpenOptions::new().append(true).create(true).open(&path)?;
+            // What a writer left that was killed ends nowhere.
+            let there = std::fs::read(&path)?;
+            let whole = there.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            if whole < there.len() {
+                file.set_len(whole as u64)?;
+            }
+            file.write_all(line.as_bytes())
+        };
+        add().map_err(io_error("write", &path))
     }
 
     /// The pictures that a trained network is most wrong about, each as a PNG file; none if a training left none.

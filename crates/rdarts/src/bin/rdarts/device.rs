@@ -137,6 +137,8 @@ pub struct Verdict {
     pub worst: f64,
     /// How many results were compared.
     pub n: usize,
+    /// Whether everything was compared, or something was wrong: a card that had no memory left may have some later.
+    pub is_final: bool,
 }
 
 impl Verdict {
@@ -144,14 +146,18 @@ impl Verdict {
     pub fn of(gpu: &Gpu) -> Self {
         let engine = match opened(gpu) {
             Ok(engine) => engine,
-            Err(why) => return Self { wrong: Some(format!("it cannot be opened: {why}")), worst: f64::NAN, n: 0 },
+            Err(why) => {
+                let wrong = Some(format!("it cannot be opened: {why}"));
+                return Self { wrong, worst: f64::NAN, n: 0, is_final: false };
+            }
         };
-        let mut verdict = Self { wrong: None, worst: 0.0, n: 0 };
+        let mut verdict = Self { wrong: None, worst: 0.0, n: 0, is_final: true };
         for subject in subjects() {
             let compared: Vec<Compared> = match engine.guarded(|| compare(&subject, &engine)) {
                 Ok(compared) => compared,
                 Err(why) => {
                     verdict.wrong = Some(format!("it fails at {}: {why}", subject.operation()));
+                    verdict.is_final = false;
                     return verdict;
                 }
             };
@@ -177,12 +183,13 @@ impl Verdict {
             wrong: entry["wrong"].as_str().map(Into::into),
             worst: entry["worst"].as_f64().unwrap_or(f64::NAN),
             n: entry["compared"].as_u64()? as usize,
+            is_final: true,
         })
     }
 
     /// Writes it down for the next time; where that is not possible, the next time checks again.
     pub fn keep(&self, gpu: &Gpu) {
-        let Some(path) = kept_at() else { return };
+        let Some(path) = kept_at().filter(|_| self.is_final) else { return };
         let mut all = read_kept().unwrap_or_default();
         all.retain(|entry| entry["card"] != key(gpu));
         all.push(json!({ "card": key(gpu), "wrong": self.wrong, "worst": self.worst, "compared": self.n }));

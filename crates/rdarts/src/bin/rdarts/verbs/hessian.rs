@@ -179,7 +179,15 @@ fn all_spectra(view: &RunView, args: &Args, engine: Engine) -> Result<ExitCode, 
     search.measure_on(wanted)?;
     let (n, mut spectra) = (names.len(), Vec::new());
     for (k, name) in names.iter().enumerate() {
-        let state = State::from_checkpoint(&search, &name.to_string(), view.load_checkpoint(name)?)?;
+        let checkpoint = match view.load_checkpoint(name) {
+            Ok(checkpoint) => checkpoint,
+            // A search that goes on deletes what it needs no more.
+            Err(e) => {
+                say!("warning: epoch {} is left out: {e}", name.epoch);
+                continue;
+            }
+        };
+        let state = State::from_checkpoint(&search, &name.to_string(), checkpoint)?;
         let (values, _) = values_of(&search, &state, name.epoch)?;
         if !values.iter().all(|v| v.is_finite()) {
             say!("warning: the Hessian after epoch {} has entries that are not finite", name.epoch);
