@@ -217,11 +217,14 @@ impl Subject {
         if !self.running.is_empty() {
             let of_batch = statistics.take::<Vec<f64>>().map_or_else(Vec::new, |values| (*values).clone());
             results.push(("statistics of the batch".into(), of_batch));
-            let given = Mode {
-                statistics: Statistics::Given(Arc::new(self.running.clone())),
-                ..Mode::plain(kernels(), Slot::closed())
-            };
-            self.pass(engine, dtype, &given, &[], ["value with given statistics", ""], &mut results);
+            // The auxiliary head is left out of evaluations.
+            if !matches!(self.module, Module::Auxiliary(_)) {
+                let given = Mode {
+                    statistics: Statistics::Given(Arc::new(self.running.clone())),
+                    ..Mode::plain(kernels(), Slot::closed())
+                };
+                self.pass(engine, dtype, &given, &[], ["value with given statistics", ""], &mut results);
+            }
         }
         if !self.is_discrete {
             // Second derivatives end in the mixing weights: there is no gradient of the weights.
