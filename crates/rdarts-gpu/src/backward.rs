@@ -6,7 +6,7 @@ use rdarts_kernels::outline::{Outline, OutlineBranch, OutlineMap, OutlineNorm, O
 use crate::forward::Saved;
 use crate::kernels::{SUM_TILE, Shape, UNITS};
 use crate::launch::{Buffers, FROM_ARENA, Kernel, Numbers, Program, Row};
-use crate::places::{Places, px, scale_of, shape, side_out};
+use crate::places::{Places, Tensor, px, scale_of, shape, side_out};
 use crate::table::or_none;
 
 /// The most parts of a weight gradient.
@@ -45,7 +45,7 @@ pub fn backward(client: &Client, saved: &Saved, g: &Numbers, want: Want) -> Grad
     let zeros = |len: usize| Numbers::upload(client, &vec![0f32; len]);
     let p_bar = zeros(o.n_alphas);
     // Scales and shifts are written where there are any, other weights where they have a part.
-    let w_bar = if want.w { zeros(o.n_weights) } else { zeros(if has_factors(o) { o.n_weights } else { 1 }) };
+    let w_bar = zeros(if want.w || has_factors(o) { o.n_weights } else { 1 });
     let to_input = [0, 1].map(|i| {
         let stage = &o.pre[i];
         Numbers::empty(client, if want.states[i] { o.n * px(stage.side) * stage.c_in } else { 1 })
@@ -107,8 +107,8 @@ struct Back<'a> {
 #[derive(Clone, Copy)]
 struct Way {
     stage: OutlineStage,
-    /// Its input: where, the distance of its pixels, its norm's coefficients.
-    from: (usize, usize, Option<usize>),
+    /// Its input.
+    from: Tensor,
     /// The coefficients of the gradient at its norm.
     of_norm: usize,
     /// The gradient behind its norm, and the drop path it takes.
@@ -236,17 +236,11 @@ impl<'a> Back<'a> {
         let into = || o.branches.iter().enumerate().filter(move |(_, b)| b.node == node);
         let (mut sums, mut learned) = (Vec::new(), Vec::new());
         for (at, b) in into() {
-            let (from, pitch, coef, stage) = match b.adds {
-                OutlineSummand::Nothing | OutlineSummand::Noise => continue,
-                OutlineSummand::State => {
-                    let (from, pitch, coef) = self.places.state(o, b.state);
-                    (from, pitch, coef, None)
-                }
-                OutlineSummand::Last => {
-                    let stage = &b.stages[b.stages.len() - 1];
-                    (self.places.buffers[stage.norm], o.c, self.places.coef(o, stage.norm), Some(stage))
-                }
-            };
+            let Some(((from, pitch, coef), stage)) = self.places.summand(o, b) else { continue };
+            // The sums of a skip connection only its mixing weight needs.
+            if stage.is_none() && !self.want.p {
+                continue;
+            }
             let (part, tiles) = self.partial(n_px);
             sums.push((vec![g, o.c, from, pitch, self.path(b), part], Vec::new()));
             let to = stage.map(|_| self.places.outer[at]);

@@ -6,7 +6,7 @@ use rdarts_kernels::spec::BN_EPS;
 
 use crate::kernels::UNITS;
 use crate::launch::{Buffers, FROM_ARENA, Input, Kernel, Numbers, Program, Row};
-use crate::places::{Places, px, scale_of, shape, side_out};
+use crate::places::{Places, Tensor, px, scale_of, shape, side_out};
 use crate::table::or_none;
 
 /// What a forward pass leaves.
@@ -175,7 +175,7 @@ impl Forward<'_> {
     }
 
     /// Stages of one or several kinds, all of the same number of pixels.
-    fn stages(&mut self, work: &[(OutlineStage, (usize, usize, Option<usize>))], input: usize, learned: &mut Vec<Row>) {
+    fn stages(&mut self, work: &[(OutlineStage, Tensor)], input: usize, learned: &mut Vec<Row>) {
         let mut rest: Vec<_> = work.to_vec();
         while let Some((first, _)) = rest.first().copied() {
             let s = shape(&first, input != FROM_ARENA);
@@ -218,15 +218,7 @@ impl Forward<'_> {
         let (o, places) = (self.o, self.places);
         let mut list = Vec::new();
         for b in o.branches.iter().filter(|b| b.node == node) {
-            let (from, pitch, coef) = match b.adds {
-                OutlineSummand::Nothing => continue,
-                OutlineSummand::State => places.state(o, b.state),
-                OutlineSummand::Last => {
-                    let norm = b.stages[b.stages.len() - 1].norm;
-                    (places.buffers[norm], o.c, places.coef(o, norm))
-                }
-                OutlineSummand::Noise => unreachable!("cells with noise have a composed body"),
-            };
+            let Some(((from, pitch, coef), _)) = places.summand(o, b) else { continue };
             let path = if self.has_drop { b.path } else { usize::MAX };
             list.extend([from, pitch, or_none(coef), b.alpha, path]);
         }

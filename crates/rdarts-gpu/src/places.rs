@@ -1,6 +1,6 @@
 //! Where the tensors and coefficients of a cell lie.
 
-use rdarts_kernels::outline::{Outline, OutlineMap, OutlineNorm, OutlineStage};
+use rdarts_kernels::outline::{Outline, OutlineBranch, OutlineMap, OutlineNorm, OutlineStage, OutlineSummand};
 
 use crate::kernels::Shape;
 
@@ -9,6 +9,9 @@ const SHARED: usize = 4096;
 
 /// The most pixels of a tile.
 const TILE: usize = 64;
+
+/// A tensor: where, the distance of its pixels, its norm's coefficients.
+pub(crate) type Tensor = (usize, usize, Option<usize>);
 
 /// Where everything lies.
 #[derive(Clone, Debug)]
@@ -52,11 +55,24 @@ impl Places {
         (o.norms[norm].0 != OutlineNorm::Identity).then_some(self.coefs[norm])
     }
 
-    /// A state: where, the distance of its pixels, its norm's coefficients.
-    pub fn state(&self, o: &Outline, state: usize) -> (usize, usize, Option<usize>) {
+    /// A state.
+    pub fn state(&self, o: &Outline, state: usize) -> Tensor {
         match state {
             0 | 1 => (self.buffers[state], o.c, Some(self.coefs[state])),
             _ => ((state - 2) * o.c, o.nodes * o.c, None),
+        }
+    }
+
+    /// What a branch adds to its node, the same way, and the stage that makes it.
+    pub fn summand<'a>(&self, o: &Outline, b: &'a OutlineBranch) -> Option<(Tensor, Option<&'a OutlineStage>)> {
+        match b.adds {
+            OutlineSummand::Nothing => None,
+            OutlineSummand::State => Some((self.state(o, b.state), None)),
+            OutlineSummand::Last => {
+                let stage = b.stages.last()?;
+                Some(((self.buffers[stage.norm], o.c, self.coef(o, stage.norm)), Some(stage)))
+            }
+            OutlineSummand::Noise => unreachable!("cells with noise have a composed body"),
         }
     }
 }

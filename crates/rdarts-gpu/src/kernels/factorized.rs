@@ -4,8 +4,42 @@
 use cubecl::prelude::*;
 
 use super::{Shape, UNITS, cube};
-use crate::kernels::norm::moments;
+use crate::kernels::norm::{before_norm, moments};
 use crate::table::{NONE, ROW};
+
+/// An even pixel of the input, or an odd one, of a pixel of the output, behind relu; the last odd ones may lie outside.
+#[cube]
+fn pixel(
+    input: &[f32],
+    arena: &[f32],
+    coefs: &[f32],
+    table: &[u32],
+    row: usize,
+    px: usize,
+    odd: usize,
+    ch: usize,
+    #[comptime] s: Shape,
+) -> f32 {
+    let from = table[row] as usize;
+    let pitch = table[row + 1] as usize;
+    let coef = table[row + 2];
+    let h = table[row + 3] as usize;
+    let wd = table[row + 4] as usize;
+    let ho = table[row + 6] as usize;
+    let wo = table[row + 7] as usize;
+    let x = 2 * (px % wo) + odd;
+    let y = 2 * ((px / wo) % ho) + odd;
+    let image = px / (wo * ho);
+    let mut v = 0.0f32;
+    if y < h && x < wd {
+        let at = from + ((image * h + y) * wd + x) * pitch + ch;
+        v = if comptime!(s.from_input) { input[at] } else { arena[at] };
+        if coef != NONE {
+            v = coefs[coef as usize + 2 * s.c_in + ch] * v + coefs[coef as usize + 3 * s.c_in + ch];
+        }
+    }
+    max(v, 0.0f32)
+}
 
 /// The output before the batch norm, and the moments of every tile.
 #[cube(launch)]
@@ -21,13 +55,6 @@ pub fn forward(
     #[comptime] s: Shape,
 ) {
     let row = rows_at as usize + CUBE_POS_Y as usize * ROW;
-    let from = table[row] as usize;
-    let pitch = table[row + 1] as usize;
-    let coef = table[row + 2];
-    let h = table[row + 3] as usize;
-    let wd = table[row + 4] as usize;
-    let ho = table[row + 6] as usize;
-    let wo = table[row + 7] as usize;
     let w_at = table[row + 8] as usize;
     let dst = table[row + 9] as usize;
     let part = table[row + 10] as usize;
@@ -41,20 +68,11 @@ pub fn forward(
     for i in range_stepped(UNIT_POS as usize, comptime!(2 * s.tile * s.c_in), UNITS) {
         let odd = i / comptime!(s.tile * s.c_in);
         let px = first + (i / s.c_in) % s.tile;
-        let ch = i % s.c_in;
-        let x = 2 * (px % wo) + odd;
-        let y = 2 * ((px / wo) % ho) + odd;
-        let image = px / (wo * ho);
         let mut v = 0.0f32;
-        if px < n_px && y < h && x < wd {
-            let at = from + ((image * h + y) * wd + x) * pitch + ch;
-            let raw = if comptime!(s.from_input) { input[at] } else { arena[at] };
-            v = raw;
-            if coef != NONE {
-                v = coefs[coef as usize + 2 * s.c_in + ch] * raw + coefs[coef as usize + 3 * s.c_in + ch];
-            }
+        if px < n_px {
+            v = pixel(input, &*arena, coefs, table, row, px, odd, i % s.c_in, s);
         }
-        mid[i] = max(v, 0.0f32);
+        mid[i] = v;
     }
     sync_cube();
     for i in range_stepped(UNIT_POS as usize, comptime!(s.tile * s.c_out), UNITS) {
@@ -97,19 +115,7 @@ pub fn back_product(
     #[comptime] s: Shape,
 ) {
     let row = rows_at as usize + CUBE_POS_Y as usize * ROW;
-    let from = table[row] as usize;
-    let pitch = table[row + 1] as usize;
-    let coef = table[row + 2];
-    let h = table[row + 3] as usize;
-    let wd = table[row + 4] as usize;
-    let ho = table[row + 6] as usize;
-    let wo = table[row + 7] as usize;
-    let y_at = table[row + 9] as usize;
     let part = table[row + 10] as usize;
-    let of_norm = table[row + 11] as usize;
-    let g_at = table[row + 12] as usize;
-    let g_pitch = table[row + 13] as usize;
-    let path = table[row + 14];
     let list = table[row + ROW - 1] as usize;
     let to = table[list] as usize;
     let n_px = n_px as usize;
@@ -133,13 +139,7 @@ pub fn back_product(
             let co = i % s.c_out;
             let mut v = 0.0f32;
             if px < n_px {
-                let mut m = 1.0f32;
-                if path != NONE {
-                    m = drop[path as usize * n_images as usize + px / (wo * ho)];
-                }
-                v = coefs[of_norm + co] * m * gradients[g_at + px * g_pitch + co]
-                    + coefs[of_norm + s.c_out + co] * arena[y_at + px * s.c_out + co]
-                    + coefs[of_norm + 2 * s.c_out + co];
+                v = before_norm(arena, &*gradients, coefs, drop, table, row, px, co, n_images, s);
                 gradients[to + px * s.c_out + co] = v;
             }
             ghat[i] = v;
@@ -148,20 +148,11 @@ pub fn back_product(
             for i in range_stepped(unit, comptime!(2 * s.tile * s.c_in), UNITS) {
                 let odd = i / comptime!(s.tile * s.c_in);
                 let px = first + (i / s.c_in) % s.tile;
-                let ch = i % s.c_in;
-                let x = 2 * (px % wo) + odd;
-                let y = 2 * ((px / wo) % ho) + odd;
-                let image = px / (wo * ho);
                 let mut v = 0.0f32;
-                if px < n_px && y < h && x < wd {
-                    let at = from + ((image * h + y) * wd + x) * pitch + ch;
-                    let raw = if comptime!(s.from_input) { input[at] } else { arena[at] };
-                    v = raw;
-                    if coef != NONE {
-                        v = coefs[coef as usize + 2 * s.c_in + ch] * raw + coefs[coef as usize + 3 * s.c_in + ch];
-                    }
+                if px < n_px {
+                    v = pixel(input, arena, coefs, table, row, px, odd, i % s.c_in, s);
                 }
-                mid[i] = max(v, 0.0f32);
+                mid[i] = v;
             }
             sync_cube();
             // The two products lie behind one another.

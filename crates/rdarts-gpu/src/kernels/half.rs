@@ -8,8 +8,59 @@
 use cubecl::prelude::*;
 
 use super::{Shape, UNITS, cube};
-use crate::kernels::norm::moments;
+use crate::kernels::norm::{before_norm, moments};
 use crate::table::{NONE, ROW};
+
+/// A value behind the depthwise window, or behind relu without one: of a pixel of the output, from the input of a row.
+#[cube]
+fn behind_window(
+    input: &[f32],
+    arena: &[f32],
+    coefs: &[f32],
+    w: &[f32],
+    table: &[u32],
+    row: usize,
+    px: usize,
+    ch: usize,
+    #[comptime] s: Shape,
+) -> f32 {
+    let from = table[row] as usize;
+    let pitch = table[row + 1] as usize;
+    let coef = table[row + 2];
+    let h = table[row + 3] as usize;
+    let wd = table[row + 4] as usize;
+    let stride = table[row + 5] as usize;
+    let ho = table[row + 6] as usize;
+    let wo = table[row + 7] as usize;
+    let w_at = table[row + 8] as usize;
+    let k = comptime!(if s.k == 0 { 1 } else { s.k });
+    let pad = comptime!(if s.k == 0 { 0 } else { s.dilation * (s.k - 1) / 2 });
+    let mut scale = 1.0f32;
+    let mut shift = 0.0f32;
+    if coef != NONE {
+        scale = coefs[coef as usize + 2 * s.c_in + ch];
+        shift = coefs[coef as usize + 3 * s.c_in + ch];
+    }
+    let x = px % wo;
+    let y = (px / wo) % ho;
+    let image = px / (wo * ho);
+    let mut sum = 0.0f32;
+    for tap in 0..comptime!(k * k) {
+        let iy = y * stride + (tap / k) * s.dilation;
+        let ix = x * stride + (tap % k) * s.dilation;
+        if iy >= pad && iy < h + pad && ix >= pad && ix < wd + pad {
+            let at = from + ((image * h + iy - pad) * wd + ix - pad) * pitch + ch;
+            let raw = if comptime!(s.from_input) { input[at] } else { arena[at] };
+            let v = max(scale * raw + shift, 0.0f32);
+            if comptime!(s.k == 0) {
+                sum += v;
+            } else {
+                sum += v * w[w_at + tap * s.c_in + ch];
+            }
+        }
+    }
+    sum
+}
 
 /// The output of a stage before its batch norm, and the moments of every tile: means, then sums of squared deviations.
 #[cube(launch)]
@@ -25,14 +76,6 @@ pub fn forward(
     #[comptime] s: Shape,
 ) {
     let row = rows_at as usize + CUBE_POS_Y as usize * ROW;
-    let from = table[row] as usize;
-    let pitch = table[row + 1] as usize;
-    let coef = table[row + 2];
-    let h = table[row + 3] as usize;
-    let wd = table[row + 4] as usize;
-    let stride = table[row + 5] as usize;
-    let ho = table[row + 6] as usize;
-    let wo = table[row + 7] as usize;
     let w_at = table[row + 8] as usize;
     let dst = table[row + 9] as usize;
     let part = table[row + 10] as usize;
@@ -41,36 +84,12 @@ pub fn forward(
     let unit = UNIT_POS as usize;
     let mut mid = Shared::<[f32]>::new_slice(comptime!(s.tile * s.c_in));
     let mut out = Shared::<[f32]>::new_slice(comptime!(s.tile * s.c_out));
-    let k = comptime!(if s.k == 0 { 1 } else { s.k });
-    let pad = comptime!(if s.k == 0 { 0 } else { s.dilation * (s.k - 1) / 2 });
     for i in range_stepped(unit, comptime!(s.tile * s.c_in), UNITS) {
         let px = first + i / s.c_in;
         let ch = i % s.c_in;
         let mut sum = 0.0f32;
         if px < n_px {
-            let mut scale = 1.0f32;
-            let mut shift = 0.0f32;
-            if coef != NONE {
-                scale = coefs[coef as usize + 2 * s.c_in + ch];
-                shift = coefs[coef as usize + 3 * s.c_in + ch];
-            }
-            let x = px % wo;
-            let y = (px / wo) % ho;
-            let image = px / (wo * ho);
-            for tap in 0..comptime!(k * k) {
-                let iy = y * stride + (tap / k) * s.dilation;
-                let ix = x * stride + (tap % k) * s.dilation;
-                if iy >= pad && iy < h + pad && ix >= pad && ix < wd + pad {
-                    let at = from + ((image * h + iy - pad) * wd + ix - pad) * pitch + ch;
-                    let raw = if comptime!(s.from_input) { input[at] } else { arena[at] };
-                    let v = max(scale * raw + shift, 0.0f32);
-                    if comptime!(s.k == 0) {
-                        sum += v;
-                    } else {
-                        sum += v * w[w_at + tap * s.c_in + ch];
-                    }
-                }
-            }
+            sum = behind_window(input, &*arena, coefs, w, table, row, px, ch, s);
         }
         mid[i] = sum;
     }
@@ -110,29 +129,14 @@ pub fn back_product(
     #[comptime] s: Shape,
 ) {
     let row = rows_at as usize + CUBE_POS_Y as usize * ROW;
-    let from = table[row] as usize;
-    let pitch = table[row + 1] as usize;
-    let coef = table[row + 2];
-    let h = table[row + 3] as usize;
-    let wd = table[row + 4] as usize;
-    let stride = table[row + 5] as usize;
-    let ho = table[row + 6] as usize;
-    let wo = table[row + 7] as usize;
     let w_at = table[row + 8] as usize;
-    let y_at = table[row + 9] as usize;
     let part = table[row + 10] as usize;
-    let of_norm = table[row + 11] as usize;
-    let g_at = table[row + 12] as usize;
-    let g_pitch = table[row + 13] as usize;
-    let path = table[row + 14];
     let list = table[row + ROW - 1] as usize;
     let to = table[list] as usize;
     let n_px = n_px as usize;
     let unit = UNIT_POS as usize;
     let mut ghat = Shared::<[f32]>::new_slice(comptime!(s.tile * s.c_out));
     let mut mid = Shared::<[f32]>::new_slice(comptime!(if s.weights { s.tile * s.c_in } else { 1 }));
-    let k = comptime!(if s.k == 0 { 1 } else { s.k });
-    let pad = comptime!(if s.k == 0 { 0 } else { s.dilation * (s.k - 1) / 2 });
     let pw = w_at + comptime!(s.k * s.k * s.c_in);
     let n_tiles = (n_px + comptime!(s.tile - 1)) / s.tile;
     let own = part + CUBE_POS_X as usize * comptime!(s.c_in * s.c_out);
@@ -149,13 +153,7 @@ pub fn back_product(
             let co = i % s.c_out;
             let mut v = 0.0f32;
             if px < n_px {
-                let mut m = 1.0f32;
-                if path != NONE {
-                    m = drop[path as usize * n_images as usize + px / (wo * ho)];
-                }
-                v = coefs[of_norm + co] * m * gradients[g_at + px * g_pitch + co]
-                    + coefs[of_norm + s.c_out + co] * arena[y_at + px * s.c_out + co]
-                    + coefs[of_norm + 2 * s.c_out + co];
+                v = before_norm(arena, &*gradients, coefs, drop, table, row, px, co, n_images, s);
             }
             ghat[i] = v;
         }
@@ -165,29 +163,7 @@ pub fn back_product(
                 let ch = i % s.c_in;
                 let mut sum = 0.0f32;
                 if px < n_px {
-                    let mut scale = 1.0f32;
-                    let mut shift = 0.0f32;
-                    if coef != NONE {
-                        scale = coefs[coef as usize + 2 * s.c_in + ch];
-                        shift = coefs[coef as usize + 3 * s.c_in + ch];
-                    }
-                    let x = px % wo;
-                    let y = (px / wo) % ho;
-                    let image = px / (wo * ho);
-                    for tap in 0..comptime!(k * k) {
-                        let iy = y * stride + (tap / k) * s.dilation;
-                        let ix = x * stride + (tap % k) * s.dilation;
-                        if iy >= pad && iy < h + pad && ix >= pad && ix < wd + pad {
-                            let at = from + ((image * h + iy - pad) * wd + ix - pad) * pitch + ch;
-                            let raw = if comptime!(s.from_input) { input[at] } else { arena[at] };
-                            let v = max(scale * raw + shift, 0.0f32);
-                            if comptime!(s.k == 0) {
-                                sum += v;
-                            } else {
-                                sum += v * w[w_at + tap * s.c_in + ch];
-                            }
-                        }
-                    }
+                    sum = behind_window(input, arena, coefs, w, table, row, px, ch, s);
                 }
                 mid[i] = sum;
             }

@@ -5,7 +5,7 @@
 
 use cubecl::prelude::*;
 
-use super::{UNITS, cube};
+use super::{Shape, UNITS, cube};
 use crate::table::{NONE, ROW};
 
 /// Of a tile: the mean of every channel, then the sum of its squared deviations.
@@ -37,6 +37,35 @@ pub fn moments(
             partials[at + c + ch] = squares;
         }
     }
+}
+
+/// The gradient at the input of the norm behind a stage, for a pixel and a channel of its output. Row: as in `half`.
+#[cube]
+pub fn before_norm(
+    arena: &[f32],
+    gradients: &[f32],
+    coefs: &[f32],
+    drop: &[f32],
+    table: &[u32],
+    row: usize,
+    px: usize,
+    ch: usize,
+    n_images: u32,
+    #[comptime] s: Shape,
+) -> f32 {
+    let y_at = table[row + 9] as usize;
+    let of_norm = table[row + 11] as usize;
+    let g_at = table[row + 12] as usize;
+    let g_pitch = table[row + 13] as usize;
+    let path = table[row + 14];
+    let mut m = 1.0f32;
+    if path != NONE {
+        let px_of_image = table[row + 6] as usize * table[row + 7] as usize;
+        m = drop[path as usize * n_images as usize + px / px_of_image];
+    }
+    coefs[of_norm + ch] * m * gradients[g_at + px * g_pitch + ch]
+        + coefs[of_norm + s.c_out + ch] * arena[y_at + px * s.c_out + ch]
+        + coefs[of_norm + 2 * s.c_out + ch]
 }
 
 /// Merges the moments of the tiles: lane by lane, then the lanes in their order.

@@ -23,6 +23,9 @@ impl Pages {
     /// Writes the page of a finished run, and tells of it and of what other rules would have done; what fails here is a
     /// warning, as the run itself is done.
     pub fn finish(&self, dir: &Path, quiet: bool) {
+        if self.no_report && quiet {
+            return;
+        }
         let report = Report::new(&read(&[dir.to_path_buf()]));
         if !quiet {
             tell_rules(&report);
