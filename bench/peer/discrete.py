@@ -21,6 +21,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from peer import synchronize, timed
+
 Genotype = collections.namedtuple("Genotype", "normal normal_concat reduce reduce_concat")
 
 
@@ -68,7 +70,7 @@ class Cell(nn.Module):
             for op, j in zip(self._ops[i:i + 2], self.inputs[i:i + 2]):
                 y = op(states[j])
                 if drop > 0 and self.training and not isinstance(op, nn.Identity):
-                    y = y / (1 - drop) * torch.empty(y.shape[0], 1, 1, 1).bernoulli_(1 - drop)
+                    y = y / (1 - drop) * torch.empty(y.shape[0], 1, 1, 1, device=y.device).bernoulli_(1 - drop)
                 total = total + y
             states.append(total)
         return torch.cat([states[k] for k in self.concat], 1)
@@ -164,8 +166,8 @@ def learn(a, net):
         net.train()
         losses, right = [], 0
         for part in torch.randperm(len(train_x)).split(a.batch):
-            x = augmented(train_x[part], 16).contiguous(memory_format=torch.channels_last)
-            loss, ok = step(net, net, sgd, x, train_y[part], 0.2 * epoch / a.epochs)
+            x = augmented(train_x[part], 16).to(device=a.device, memory_format=torch.channels_last)
+            loss, ok = step(net, net, sgd, x, train_y[part].to(a.device), 0.2 * epoch / a.epochs)
             losses.append(loss * len(part))
             right += ok
         net.eval()
@@ -174,10 +176,48 @@ def learn(a, net):
         with torch.no_grad():
             parts = torch.arange(len(test_x)).split(500)
             if epoch + 1 == a.epochs:
-                right_of = lambda p: (net(test_x[p].contiguous(memory_format=torch.channels_last))[0].argmax(1) == test_y[p]).sum()
+                shown = lambda p: test_x[p].to(device=a.device, memory_format=torch.channels_last)
+                right_of = lambda p: (net(shown(p))[0].argmax(1).cpu() == test_y[p]).sum()
                 test = sum(right_of(p).item() for p in parts) / len(test_x)
         print(json.dumps({"epoch": epoch, "train_loss": sum(losses) / len(train_x), "train_accuracy": right / len(train_x),
                           "test_accuracy": test, "seconds": time.perf_counter() - begin}), flush=True)
+
+
+def prepare(work, mode, genotype, channels=16, cells=8, batch=96, size=32, device="cpu"):
+    """A function that does the work once, and waits until the device has done it."""
+    layout = torch.contiguous_format if mode == "eager" else torch.channels_last
+    net = Network(of_text(genotype), channels, cells).to(device=device, memory_format=layout)
+    n = 1 if work == "one" else batch
+    x = torch.randn(n, 3, size, size).to(device=device, memory_format=layout)
+    y = torch.randint(0, 10, (n,)).to(device)
+    forward = torch.compile(net) if mode == "compile" else net
+    sgd = torch.optim.SGD(net.parameters(), 0.025, momentum=0.9, weight_decay=3e-4)
+    net.train(work == "training")
+
+    def outputs():
+        with torch.inference_mode():
+            forward(x)
+
+    def once():
+        if work == "training":
+            step(net, forward, sgd, x, y, 0.1)
+        else:
+            outputs()
+        synchronize(device)
+
+    return once
+
+
+def in_onnxruntime(path, images, threads):
+    import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda: session.run(None, {session.get_inputs()[0].name: images.numpy()})
+
+
+def of_text(genotype):
+    return eval(genotype, {"Genotype": Genotype, "range": range})
 
 
 def main():
@@ -187,43 +227,23 @@ def main():
     p.add_argument("--genotype", required=True)
     p.add_argument("--data")
     p.add_argument("--onnx")
+    p.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     for name, value in [("channels", 16), ("cells", 8), ("batch", 96), ("size", 32), ("threads", 2), ("steps", 5),
                         ("epochs", 10), ("seed", 1), ("limit", 0)]:
         p.add_argument(f"--{name}", type=int, default=value)
     a = p.parse_args()
     torch.set_num_threads(a.threads)
     torch.manual_seed(a.seed)
-    layout = torch.contiguous_format if a.mode == "eager" else torch.channels_last
-    net = Network(eval(a.genotype, {"Genotype": Genotype, "range": range}), a.channels, a.cells).to(memory_format=layout)
+    # Single precision throughout, as the CPU's.
+    torch.backends.cudnn.allow_tf32 = False
     if a.work == "learn":
-        return learn(a, net)
-    n = 1 if a.work == "one" else a.batch
-    x, y = torch.randn(n, 3, a.size, a.size).to(memory_format=layout), torch.randint(0, 10, (n,))
-    forward = torch.compile(net) if a.mode == "compile" else net
-    sgd = torch.optim.SGD(net.parameters(), 0.025, momentum=0.9, weight_decay=3e-4)
-
-    def outputs():
-        with torch.inference_mode():
-            forward(x)
-
-    net.train(a.work == "training")
-    work = (lambda: step(net, forward, sgd, x, y, 0.1)) if a.work == "training" else outputs
+        net = Network(of_text(a.genotype), a.channels, a.cells)
+        return learn(a, net.to(device=a.device, memory_format=torch.channels_last))
     if a.mode == "onnxruntime":
-        import onnxruntime
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = a.threads
-        session = onnxruntime.InferenceSession(a.onnx, options, providers=["CPUExecutionProvider"])
-        images = {session.get_inputs()[0].name: x.contiguous().numpy()}
-        work = lambda: session.run(None, images)
-    begin = time.perf_counter()
-    work()
-    work()
-    warm = time.perf_counter() - begin
-    seconds = []
-    for _ in range(a.steps):
-        begin = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - begin)
+        once = in_onnxruntime(a.onnx, torch.randn(1 if a.work == "one" else a.batch, 3, a.size, a.size), a.threads)
+    else:
+        once = prepare(a.work, a.mode, a.genotype, a.channels, a.cells, a.batch, a.size, a.device)
+    warm, seconds = timed(once, a.steps)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"seconds": seconds, "warm_up": warm, "peak_bytes": peak, "torch": torch.__version__}))
 

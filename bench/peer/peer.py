@@ -122,27 +122,25 @@ SPACES = {"s1": (S1, 4), "s2": (([[S, P3]] * 14,) * 2, 4), "s3": (([["none", S, 
           "s4": (([["noise", P3]] * 14,) * 2, 4), "darts": (([DARTS] * 14,) * 2, 4)}
 
 
-def main():
-    p = argparse.ArgumentParser()
-    p.add_argument("--mode", choices=["eager", "channels_last", "compile"], required=True)
-    p.add_argument("--work", choices=["first", "second", "hessian"], required=True)
-    p.add_argument("--space", choices=list(SPACES), default="s2")
-    for name, value in [("channels", 16), ("cells", 8), ("batch", 64), ("size", 32), ("threads", 2), ("steps", 5)]:
-        p.add_argument(f"--{name}", type=int, default=value)
-    a = p.parse_args()
-    torch.set_num_threads(a.threads)
+def synchronize(device):
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def prepare(work, mode, space="s2", channels=16, cells=8, batch=64, size=32, device="cpu"):
+    """A function that does the work once, and waits until the device has done it."""
     torch.manual_seed(1)
-    (normal, reduce), nodes = SPACES[a.space]
-    net = Supernet(normal, reduce, nodes, a.channels, a.cells)
-    layout = torch.contiguous_format if a.mode == "eager" else torch.channels_last
-    net = net.to(memory_format=layout)
-    alpha = [[(1e-3 * torch.randn(len(e))).requires_grad_() for e in kind] for kind in (normal, reduce)]
+    (normal, reduce), nodes = SPACES[space]
+    net = Supernet(normal, reduce, nodes, channels, cells)
+    layout = torch.contiguous_format if mode == "eager" else torch.channels_last
+    net = net.to(device=device, memory_format=layout)
+    alpha = [[(1e-3 * torch.randn(len(e))).to(device).requires_grad_() for e in kind] for kind in (normal, reduce)]
     flat = [x for kind in alpha for x in kind]
     ws = list(net.parameters())
-    images = lambda: torch.randn(a.batch, 3, a.size, a.size).to(memory_format=layout)
+    images = lambda: torch.randn(batch, 3, size, size).to(device=device, memory_format=layout)
     xt, xv = images(), images()
-    yt, yv = torch.randint(0, 10, (a.batch,)), torch.randint(0, 10, (a.batch,))
-    forward = torch.compile(net) if a.mode == "compile" else net
+    yt, yv = torch.randint(0, 10, (batch,)).to(device), torch.randint(0, 10, (batch,)).to(device)
+    forward = torch.compile(net) if mode == "compile" else net
     loss = lambda x, y: F.cross_entropy(forward(x, alpha), y)
     lr = 0.025
     sgd = torch.optim.SGD(ws, lr, momentum=0.9, weight_decay=3e-4)
@@ -198,17 +196,41 @@ def main():
         rows = [torch.cat([r.reshape(-1) for r in torch.autograd.grad(x, flat, retain_graph=True)]) for x in g]
         return torch.stack(rows)
 
-    work = {"first": first, "second": second, "hessian": hessian}[a.work]
+    chosen = {"first": first, "second": second, "hessian": hessian}[work]
+
+    def once():
+        chosen()
+        synchronize(device)
+
+    return once
+
+
+def timed(once, steps, warm_up=2):
+    """(seconds of warming up, seconds of each step)."""
     begin = time.perf_counter()
-    if a.work != "hessian":
-        work()
-        work()
+    for _ in range(warm_up):
+        once()
     warm = time.perf_counter() - begin
     seconds = []
-    for _ in range(1 if a.work == "hessian" else a.steps):
+    for _ in range(steps):
         begin = time.perf_counter()
-        work()
+        once()
         seconds.append(time.perf_counter() - begin)
+    return warm, seconds
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--mode", choices=["eager", "channels_last", "compile"], required=True)
+    p.add_argument("--work", choices=["first", "second", "hessian"], required=True)
+    p.add_argument("--space", choices=list(SPACES), default="s2")
+    for name, value in [("channels", 16), ("cells", 8), ("batch", 64), ("size", 32), ("threads", 2), ("steps", 5)]:
+        p.add_argument(f"--{name}", type=int, default=value)
+    a = p.parse_args()
+    torch.set_num_threads(a.threads)
+    once = prepare(a.work, a.mode, a.space, a.channels, a.cells, a.batch, a.size)
+    # A full Hessian is measured once, and not warmed up: it is as long as hundreds of steps.
+    warm, seconds = timed(once, 1 if a.work == "hessian" else a.steps, 0 if a.work == "hessian" else 2)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"seconds": seconds, "warm_up": warm, "peak_bytes": peak, "torch": torch.__version__}))
 

@@ -18,7 +18,10 @@ mod forward;
 
 mod backward;
 
+mod counted;
+
 pub use backward::{Gradients, Want, backward, n_launches as n_backward_launches};
+pub use counted::{AllLaunches, Launches, counted};
 pub use cubecl;
 pub use forward::{Saved, fits, forward, n_launches};
 pub use launch::{Input, Numbers};

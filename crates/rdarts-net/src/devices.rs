@@ -18,10 +18,12 @@ pub struct Gpu {
     pub driver: String,
     /// The interface it is reached by: `Vulkan`.
     pub interface: String,
+    /// Where it is plugged in, if the driver tells: `0000:65:00.0`.
+    pub bus: String,
     /// Bytes of its own memory, or of the machine's if it has none of its own; `None` if no one says.
     pub memory: Option<u64>,
     /// Its place among those of its kind.
-    pub(crate) at: usize,
+    pub at: usize,
 }
 
 /// What kind of card one is.
@@ -66,6 +68,9 @@ pub fn gpus() -> Vec<Gpu> {
 pub(crate) use listed::open;
 
 #[cfg(feature = "gpu")]
+pub use rdarts_gpu::{AllLaunches, Launches, counted};
+
+#[cfg(feature = "gpu")]
 mod listed {
     use std::process::Command;
     use std::sync::{Mutex, PoisonError};
@@ -86,7 +91,8 @@ mod listed {
             }
             let driver = format!("{} {}", info.driver, info.driver_info).trim().to_string();
             let (interface, memory) = (format!("{:?}", info.backend), memory_of(&info));
-            gpus.push(Gpu { number: 0, name: info.name, kind, driver, interface, memory, at });
+            let (name, bus) = (info.name, info.device_pci_bus_id);
+            gpus.push(Gpu { number: 0, name, kind, driver, interface, bus, memory, at });
         }
         // The framework opens one of another kind only as the default card, which it is if it is alone.
         if gpus.len() > 1 {

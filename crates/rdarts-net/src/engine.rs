@@ -1,5 +1,6 @@
 //! What computes.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -54,9 +55,9 @@ impl Engine {
         self.gpu.is_none()
     }
 
-    /// `cpu`, or `gpu:0`.
+    /// `cpu`, or `gpu:0 (NVIDIA H100 PCIe)`.
     pub fn place(&self) -> String {
-        self.gpu.as_ref().map_or_else(|| "cpu".into(), |gpu| format!("gpu:{}", gpu.number))
+        self.gpu.as_ref().map_or_else(|| "cpu".into(), |gpu| format!("gpu:{} ({})", gpu.number, gpu.name))
     }
 
     /// Runs work on this engine; a card that was lost meanwhile, or has no memory left, is an error and no panic.
@@ -70,17 +71,20 @@ impl Engine {
         let before = IS_GUARDED.replace(true);
         let done = catch_unwind(AssertUnwindSafe(work));
         IS_GUARDED.set(before);
-        done.map_err(|panic| {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).into()));
-            text.unwrap_or_else(|| "no reason given".into())
-        })
+        done.map_err(|panic| text_of(panic.as_ref()))
     }
 
     /// The same with a tape.
     pub(crate) fn tracked(&self) -> Self {
         Self { device: self.device.clone().autodiff(), ..self.clone() }
     }
+}
+
+/// What a panic says.
+pub fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).into()));
+    text.unwrap_or_else(|| "no reason given".into())
 }
 
 thread_local! {

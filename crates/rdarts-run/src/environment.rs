@@ -18,7 +18,7 @@ pub struct Environment {
     pub threads: usize,
     /// Instruction set of the kernels; another one rounds differently.
     pub isa: String,
-    /// What computes: `cpu`, or `gpu:0`.
+    /// What computes: `cpu`, or `gpu:0 (NVIDIA H100 PCIe)`.
     #[serde(default = "cpu")]
     pub device: String,
 }

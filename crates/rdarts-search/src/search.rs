@@ -77,7 +77,7 @@ impl Search {
             ..SupernetSpec::from_space(&space, spec.network.cells, spec.network.channels, channels, classes)
         });
         let search = Self { spec, space, images, net, engine };
-        search.memory().check()?;
+        search.memory().check(&search.engine)?;
         Ok(search)
     }
 
@@ -144,7 +144,7 @@ impl Search {
         }
         self.spec.hessian = hessian;
         check_hessian_batches(&self.spec, &self.images.split)?;
-        self.memory().check()
+        self.memory().check(&self.engine)
     }
 
     /// What a step and a measurement of the curvature need.

@@ -133,7 +133,7 @@ impl Portfolio {
     pub fn check_jobs(&self, jobs: usize) -> Result<(), TrainError> {
         let bytes = self.needed.bytes.saturating_mul(jobs as u64);
         let what = if jobs > 1 { "--jobs".to_string() } else { self.needed.what.clone() };
-        Needed { bytes, what }.check()
+        Needed { bytes, what }.check(&self.engine)
     }
 
     /// Refuses bounds that no cell of the space keeps.

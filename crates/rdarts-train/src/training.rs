@@ -83,7 +83,7 @@ impl Training {
         });
         let loss = class_loss(&spec, &images);
         let training = Self { spec, genotype, images, net, engine, loss };
-        training.memory().check()?;
+        training.memory().check(&training.engine)?;
         Ok(training)
     }
 

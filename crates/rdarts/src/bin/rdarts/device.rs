@@ -1,12 +1,15 @@
 //! What computes: the CPU, or a graphics card that was found to compute right.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use rdarts::data::shown;
 use rdarts::kernels::Isa;
 use rdarts::net::Engine;
 use rdarts::net::contract::{Compared, compare, subjects};
 use rdarts::net::devices::{Gpu, HAS_GPUS, gpus};
+use rdarts::net::engine::text_of;
 use serde_json::{Value, json};
 
 use crate::exit::{Exit, say};
@@ -52,7 +55,7 @@ impl OnDevice {
     /// # Errors
     /// As for `engine`.
     pub fn engine_or(&self, before: &str) -> Result<Engine, Exit> {
-        let recorded = choice(before).unwrap_or(Choice::Cpu);
+        let recorded = recorded(before, &gpus());
         match self.device.unwrap_or(recorded) {
             Choice::Cpu => Ok(Engine::cpu_with(isa()?)),
             Choice::Gpu(_) if !HAS_GPUS && self.device.is_none() => Err(Exit::Input(format!(
@@ -62,6 +65,18 @@ impl OnDevice {
             Choice::Gpu(number) => trusted(&found(number)?),
         }
     }
+}
+
+/// What a run was computed on before, as it wrote it down: the card of that name, wherever it stands in the list now, else
+/// the one in its place.
+fn recorded(before: &str, gpus: &[Gpu]) -> Choice {
+    let (place, name) = before.split_once(" (").unwrap_or((before, ""));
+    let name = name.strip_suffix(')').unwrap_or(name);
+    let recorded = choice(place).unwrap_or(Choice::Cpu);
+    let Choice::Gpu(number) = recorded else { return recorded };
+    let is_it = |gpu: &&Gpu| gpu.name == name;
+    let found = gpus.iter().filter(is_it).find(|gpu| gpu.number == number).or_else(|| gpus.iter().find(is_it));
+    Choice::Gpu(found.map_or(number, |gpu| gpu.number))
 }
 
 /// Said in a build without graphics cards.
@@ -111,7 +126,9 @@ fn trusted(gpu: &Gpu) -> Result<Engine, Exit> {
             described(gpu)
         )));
     }
-    opened(gpu).map_err(|why| Exit::Failed(format!("{} cannot be used: {why}", described(gpu))))
+    let engine = opened(gpu).map_err(|why| Exit::Failed(format!("{} cannot be used: {why}", described(gpu))))?;
+    let _ = IN_USE.set(described(gpu));
+    Ok(engine)
 }
 
 /// `gpu:0 (NVIDIA H100, driver 550.1)`.
@@ -127,6 +144,53 @@ fn opened(gpu: &Gpu) -> Result<Engine, String> {
 #[cfg(not(feature = "gpu"))]
 fn opened(_: &Gpu) -> Result<Engine, String> {
     Err(NOT_BUILT.into())
+}
+
+/// The card that this process computes on, if it does.
+static IN_USE: OnceLock<String> = OnceLock::new();
+
+/// Whether this process computes on a card.
+pub fn uses_card() -> bool {
+    IN_USE.get().is_some()
+}
+
+/// Runs a verb; a card that fails, where no run directory stands behind the work, is an error and no panic.
+///
+/// # Errors
+/// Those of the verb, and what the framework or the driver says.
+pub fn guarded<T>(verb: impl FnOnce() -> Result<T, Exit>) -> Result<T, Exit> {
+    catch_unwind(AssertUnwindSafe(verb)).unwrap_or_else(|panic| match IN_USE.get() {
+        None => resume_unwind(panic),
+        Some(card) => Err(Exit::Failed(format!(
+            "the graphics card {card} failed ({}): --device cpu does without it; if its memory was full, fewer images at \
+             once, fewer channels or fewer cells need less",
+            text_of(panic.as_ref())
+        ))),
+    })
+}
+
+/// What kernels some work launches on a card: how many, and of each name how many and the seconds that the card itself
+/// gives for them, if it tells. Nothing on the CPU.
+#[cfg(feature = "gpu")]
+pub fn launches(engine: &Engine, work: impl FnOnce()) -> Option<Value> {
+    if engine.is_cpu() {
+        return None;
+    }
+    let all = rdarts::net::devices::counted(work);
+    let n: usize = all.values().map(|of| of.n).sum();
+    let seconds: f64 = all.values().map(|of| of.seconds).sum();
+    let is_timed = all.values().any(|of| of.n_timed > 0);
+    let kernels: serde_json::Map<String, Value> = all
+        .into_iter()
+        .map(|(name, of)| (name, json!({ "n": of.n, "seconds": (of.n_timed > 0).then_some(of.seconds) })))
+        .collect();
+    Some(json!({ "all": n, "seconds": is_timed.then_some(seconds), "kernels": kernels }))
+}
+
+/// Nothing in a build without graphics cards.
+#[cfg(not(feature = "gpu"))]
+pub fn launches(_: &Engine, _: impl FnOnce()) -> Option<Value> {
+    None
 }
 
 /// Whether a card computes right.
@@ -206,7 +270,7 @@ impl Verdict {
 
 /// What a verdict is about.
 fn key(gpu: &Gpu) -> Value {
-    json!([gpu.name, gpu.driver, gpu.interface, env!("CARGO_PKG_VERSION")])
+    json!([gpu.name, gpu.bus, gpu.driver, gpu.interface, env!("CARGO_PKG_VERSION")])
 }
 
 fn kept_at() -> Option<PathBuf> {
@@ -220,6 +284,26 @@ fn read_kept() -> Option<Vec<Value>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_goes_on_on_the_card_that_it_began_on() {
+        let card = |number: usize, name: &str| Gpu {
+            number,
+            name: name.into(),
+            kind: rdarts::net::devices::GpuKind::Discrete,
+            driver: String::new(),
+            interface: String::new(),
+            bus: String::new(),
+            memory: None,
+            at: number,
+        };
+        let cards = [card(0, "Large"), card(1, "Small (old)"), card(2, "Large")];
+        for (before, now) in [("gpu:0 (Large)", 0), ("gpu:2 (Large)", 2), ("gpu:0 (Small (old))", 1), ("gpu:1", 1)] {
+            assert_eq!(recorded(before, &cards), Choice::Gpu(now), "{before}");
+        }
+        assert_eq!(recorded("gpu:5 (Gone)", &cards), Choice::Gpu(5));
+        assert_eq!(recorded("cpu", &cards), Choice::Cpu);
+    }
 
     #[test]
     fn devices_are_read_by_name_and_number() {

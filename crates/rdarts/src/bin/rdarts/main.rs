@@ -31,6 +31,7 @@ mod verbs;
 use clap::{Parser, Subcommand};
 use rdarts::net::engine::is_guarded;
 
+use crate::device::{guarded, uses_card};
 use crate::exit::{Exit, lost_output, say};
 use crate::verbs::{
     bench, data, devices, draw, export, hessian, import, predict, report, resume, robust, search, test, train, watch,
@@ -80,26 +81,28 @@ fn main() -> std::process::ExitCode {
     // A lost card is told in a sentence, where it is noticed.
     let tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if !is_guarded() {
+        if !is_guarded() && !uses_card() {
             tell(panic);
         }
     }));
-    let done = signals::fail_writes_beyond_the_limit().and_then(|()| match verb {
-        Verb::Robust(args) => robust::run(args),
-        Verb::Search(args) => search::run(args),
-        Verb::Train(args) => train::run(args),
-        Verb::Resume(args) => resume::run(args),
-        Verb::Hessian(args) => hessian::run(args),
-        Verb::Report(args) => report::run(args),
-        Verb::Watch(args) => watch::run(args),
-        Verb::Draw(args) => draw::run(args),
-        Verb::Bench(args) => bench::run(args),
-        Verb::Devices(args) => devices::run(args),
-        Verb::Data(args) => data::run(args),
-        Verb::Predict(args) => predict::run(args),
-        Verb::Test(args) => test::run(args),
-        Verb::Export(args) => export::run(args),
-        Verb::Import(args) => import::run(args),
+    let done = signals::fail_writes_beyond_the_limit().and_then(|()| {
+        guarded(|| match verb {
+            Verb::Robust(args) => robust::run(args),
+            Verb::Search(args) => search::run(args),
+            Verb::Train(args) => train::run(args),
+            Verb::Resume(args) => resume::run(args),
+            Verb::Hessian(args) => hessian::run(args),
+            Verb::Report(args) => report::run(args),
+            Verb::Watch(args) => watch::run(args),
+            Verb::Draw(args) => draw::run(args),
+            Verb::Bench(args) => bench::run(args),
+            Verb::Devices(args) => devices::run(args),
+            Verb::Data(args) => data::run(args),
+            Verb::Predict(args) => predict::run(args),
+            Verb::Test(args) => test::run(args),
+            Verb::Export(args) => export::run(args),
+            Verb::Import(args) => import::run(args),
+        })
     });
     // Nobody has seen a result that could not be written.
     let done = match (done, lost_output()) {

@@ -31,7 +31,7 @@ use rdarts::train::optim::{Adam, Sgd, clip_global_norm};
 use serde_json::{Value, json};
 
 use crate::conduct::{count, set_threads};
-use crate::device::OnDevice;
+use crate::device::{OnDevice, described, launches};
 use crate::exit::{Exit, out, say};
 use crate::genotypes::{genotype, names};
 use crate::progress::duration;
@@ -111,6 +111,8 @@ struct Row {
     /// Of one of them.
     cost: Cost,
     peak_bytes: Option<u64>,
+    /// Of kernels on a card, see [`launches`].
+    launches: Option<Value>,
 }
 
 /// Runs the verb.
@@ -130,7 +132,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         Work::Gradient
     };
     let needed = net.memory_estimate(n, [side; 2], largest);
-    check_memory(needed, "--batch, --channels, --cells or --size")?;
+    check_memory(&engine, needed, "--batch, --channels, --cells or --size")?;
     let genotype = genotype(&args.genotype, "--genotype")?;
     let forward = net.macs([side; 2]) as f64 * n as f64;
     let steps = args.steps as usize;
@@ -140,12 +142,12 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         let mut world = World::new(&net, &engine, n, side);
         if asked(Kind::First) {
             let cost = net.step_cost(n, [side; 2], false);
-            rows.push(measure("search step, first order", steps, n, cost, || world.step(false)));
+            rows.push(measure(&engine, "search step, first order", steps, n, cost, || world.step(false)));
         }
         if asked(Kind::Second) {
             let cost = net.step_cost(n, [side; 2], true);
             world.forget();
-            rows.push(measure("search step, second order", steps, n, cost, || world.step(true)));
+            rows.push(measure(&engine, "search step, second order", steps, n, cost, || world.step(true)));
         }
     }
     let (mut products, mut columns) = (0, 0);
@@ -156,11 +158,11 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         let hessian = world.hessian();
         let mut stream = Stream::new(2, "bench", 0);
         let v: Vec<f64> = (0..n_alphas).map(|_| stream.normal()).collect();
-        rows.push(measure("Hessian-vector product", steps, n, product, || drop(hessian.apply(&v))));
+        rows.push(measure(&engine, "Hessian-vector product", steps, n, product, || drop(hessian.apply(&v))));
     }
     if asked(Kind::Eigenvalue) {
         world.forget();
-        let row = measure("dominant eigenvalue to 1e-3", steps, n, Cost::default(), || {
+        let row = measure(&engine, "dominant eigenvalue to 1e-3", steps, n, Cost::default(), || {
             products = largest_eigenvalue(&world.hessian(), 1e-3, &mut Stream::new(1, "lanczos", 0)).n_products;
         });
         rows.push(Row { cost: begin + product.times(products as u64), ..row });
@@ -168,7 +170,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     if asked(Kind::Hessian) {
         let cost = begin + net.full_hessian_cost(n, [side; 2]);
         world.forget();
-        rows.push(measure("full alpha-Hessian", 1, n, cost, || columns = world.hessian().full().n_products));
+        rows.push(measure(&engine, "full alpha-Hessian", 1, n, cost, || columns = world.hessian().full().n_products));
     }
     let discrete = Discrete::new(&args, genotype, &engine);
     let own = &discrete.net.without_auxiliary();
@@ -176,22 +178,23 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         world.forget();
         let mut training = discrete.clone();
         let cost = discrete.net.training_cost(n, [side; 2]);
-        rows.push(measure("training step", steps, n, cost, || training.step(n)));
+        rows.push(measure(&engine, "training step", steps, n, cost, || training.step(n)));
     }
     for (kind, name, n) in [(Kind::One, "outputs of one image", 1), (Kind::Many, "outputs of a batch", n)] {
         if asked(kind) {
             let evaluator = discrete.evaluator();
             let images = &discrete.images.0[..n * side * side * 3];
             let cost = own.forward_cost(n, [side; 2]);
-            rows.push(measure(name, steps, n, cost, || drop(evaluator.outputs(images, n, [side; 2]))));
+            rows.push(measure(&engine, name, steps, n, cost, || drop(evaluator.outputs(images, n, [side; 2]))));
         }
     }
-    // Last: its memory would count as the steps'.
-    let peak = peak::measure(&engine.kernels, threads);
+    // Last: its memory would count as the steps'. A card has other limits.
+    let peak = engine.is_cpu().then(|| peak::measure(&engine.kernels, threads));
     let machine = json!({
-        "program": env!("CARGO_PKG_VERSION"), "isa": isa.name(), "threads": threads,
-        "threads_ran": peak.threads_ran,
-        "peak_gmac_per_s": peak.macs / 1e9, "bandwidth_gb_per_s": peak.bytes / 1e9,
+        "program": env!("CARGO_PKG_VERSION"), "isa": isa.name(), "threads": threads, "device": engine.place(),
+        "card": engine.gpu.as_ref().map(|gpu| described(gpu)),
+        "threads_ran": peak.and_then(|peak| peak.threads_ran),
+        "peak_gmac_per_s": peak.map(|peak| peak.macs / 1e9), "bandwidth_gb_per_s": peak.map(|peak| peak.bytes / 1e9),
     });
     let work = json!({
         "space": space.name, "channels": args.channels, "cells": args.cells, "batch": args.batch, "size": args.size,
@@ -200,7 +203,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         "weights_with_auxiliary": discrete.net.n_parameters(), "macs_of_an_image": own.macs([side; 2]),
     });
     if args.json {
-        let results: Vec<Value> = rows.iter().map(|r| r.json(&peak)).collect();
+        let results: Vec<Value> = rows.iter().map(|r| r.json(peak.as_ref())).collect();
         out!("{:#}", json!({ "machine": machine, "work": work, "results": results }));
         return Ok(ExitCode::SUCCESS);
     }
@@ -213,8 +216,13 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         isa.name(),
         digits(forward / 1e9)
     );
-    out!("this machine: {:.0} GMAC/s on registers, {:.1} GB/s to and from memory", peak.macs / 1e9, peak.bytes / 1e9);
-    if let Some(ran) = peak.threads_ran.filter(|ran| *ran < QUIET) {
+    match (&peak, &engine.gpu) {
+        (Some(peak), _) => {
+            out!("this machine: {:.0} GMAC/s on registers, {:.1} GB/s to and from memory", peak.macs / 1e9, peak.bytes / 1e9);
+        }
+        (None, gpu) => out!("computed on {}", gpu.as_ref().map_or_else(String::new, |gpu| described(gpu))),
+    }
+    if let Some(ran) = peak.and_then(|peak| peak.threads_ran).filter(|ran| *ran < QUIET) {
         out!(
             "warning: threads waited for a processor {:.0} % of their time, as {}: times and shares are not those of the \
              machine alone",
@@ -239,14 +247,17 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         "of memory"
     );
     for row in &rows {
-        row.print(&peak);
+        row.print(peak.as_ref());
     }
     out!("");
-    out!(
-        "Of peak: the multiply-adds that a row needs against the registers' rate. Of memory: the bytes that its passes move"
-    );
-    out!("where no cache keeps anything from one to the next, against the memory's rate.");
-    out!("");
+    if peak.is_some() {
+        out!(
+            "Of peak: the multiply-adds that a row needs against the registers' rate. Of memory: the bytes that its passes move"
+        );
+        out!("where no cache keeps anything from one to the next, against the memory's rate.");
+        out!("");
+    }
+    rows.iter().for_each(Row::print_launches);
     if products > 0 {
         out!("The eigenvalue took {} and the passes before the first.", count(products, "product"));
     }
@@ -418,7 +429,7 @@ fn batch((images, labels): &(Vec<f32>, Vec<u32>), side: usize) -> Batch<'_, f32>
 }
 
 /// Times `body`, after one run that warms up unless it is asked for once.
-fn measure(name: &'static str, steps: usize, images: usize, cost: Cost, mut body: impl FnMut()) -> Row {
+fn measure(engine: &Engine, name: &'static str, steps: usize, images: usize, cost: Cost, mut body: impl FnMut()) -> Row {
     // Writing 5 sets the peak of the resident set back to its present size (Linux).
     let can_measure = std::fs::write("/proc/self/clear_refs", "5").is_ok();
     if steps > 1 {
@@ -437,7 +448,10 @@ fn measure(name: &'static str, steps: usize, images: usize, cost: Cost, mut body
             begin.elapsed().as_secs_f64()
         })
         .collect::<Vec<f64>>();
-    let row = Row { name, seconds, images, cost, peak_bytes: peak_resident().filter(|_| can_measure) };
+    let peak_bytes = peak_resident().filter(|_| can_measure);
+    // What is measured once is too long to be done again.
+    let launches = if steps > 1 { launches(engine, body) } else { None };
+    let row = Row { name, seconds, images, cost, peak_bytes, launches };
     // The table comes last, as its shares do: this says what is going on.
     let of = if steps > 1 { format!(", the median of {steps}") } else { String::new() };
     say!("{name}: {} s{of}", digits(row.spread().0));
@@ -469,25 +483,27 @@ impl Row {
     }
 
     /// Of the multiply-adds and of the bytes that the machine could do in this time.
-    fn shares(&self, peak: &peak::Peak) -> [f64; 2] {
+    fn shares(&self, peak: Option<&peak::Peak>) -> [Option<f64>; 2] {
         let seconds = self.spread().0;
-        [self.cost.macs as f64 / seconds / peak.macs, self.cost.bytes as f64 / seconds / peak.bytes]
+        let share = |done: u64, most: f64| Some(done as f64 / seconds / most);
+        peak.map_or([None; 2], |peak| [share(self.cost.macs, peak.macs), share(self.cost.bytes, peak.bytes)])
     }
 
-    fn json(&self, peak: &peak::Peak) -> Value {
+    fn json(&self, peak: Option<&peak::Peak>) -> Value {
         let ((median, fastest, slowest), [of_peak, of_memory]) = (self.spread(), self.shares(peak));
         json!({
             "name": self.name, "seconds": median, "fastest": fastest, "slowest": slowest, "n": self.seconds.len(),
             "images_per_second": self.images as f64 / median, "peak_bytes": self.peak_bytes,
             "share_of_peak": of_peak, "share_of_bandwidth": of_memory,
             "gmac": self.cost.macs as f64 / 1e9, "bytes": self.cost.bytes,
+            "launches": self.launches,
         })
     }
 
-    fn print(&self, peak: &peak::Peak) {
+    fn print(&self, peak: Option<&peak::Peak>) {
         let (median, fastest, slowest) = self.spread();
         let [gmac, gb] = [self.cost.macs, self.cost.bytes].map(|v| v as f64 / 1e9);
-        let [of_peak, of_memory] = self.shares(peak).map(|s| format!("{:.0} %", 100.0 * s));
+        let [of_peak, of_memory] = self.shares(peak).map(|s| s.map_or("-".into(), |s| format!("{:.0} %", 100.0 * s)));
         out!(
             "{:<30} {:>10} {:>20} {:>11.0} {:>11} {:>9} {of_peak:>8} {:>8} {of_memory:>10}",
             self.name,
@@ -499,7 +515,23 @@ impl Row {
             digits(gb),
         );
     }
+
+    /// How many kernels it launched on a card, and which of them took most of its time.
+    fn print_launches(&self) {
+        let Some(all) = &self.launches else { return };
+        let time = |of: &Value| of["seconds"].as_f64().map_or(String::new(), |s| format!(", {:.2} ms", 1e3 * s));
+        out!("{}: {} launches{} by the card's clock", self.name, all["all"], time(all));
+        let mut kernels: Vec<(&String, &Value)> = all["kernels"].as_object().into_iter().flatten().collect();
+        let weight = |of: &Value| (of["seconds"].as_f64().unwrap_or(0.0), of["n"].as_u64());
+        kernels.sort_by(|a, b| weight(b.1).partial_cmp(&weight(a.1)).unwrap_or(std::cmp::Ordering::Equal));
+        for (name, of) in kernels.iter().take(KERNELS) {
+            out!("  {:>5} {name}{}", of["n"].as_u64().unwrap_or(0), time(of));
+        }
+    }
 }
+
+/// The kernels that are named.
+const KERNELS: usize = 12;
 
 #[cfg(test)]
 mod tests {
