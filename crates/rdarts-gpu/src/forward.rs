@@ -4,9 +4,9 @@ use cubecl::client::Client;
 use rdarts_kernels::outline::{Outline, OutlineBranch, OutlineMap, OutlineNorm, OutlineStage, OutlineSummand};
 use rdarts_kernels::spec::BN_EPS;
 
-use crate::kernels::UNITS;
-use crate::launch::{Buffers, FROM_ARENA, Input, Kernel, Numbers, Program, Row};
-use crate::places::{Places, Tensor, px, scale_of, shape, side_out};
+use crate::kernels::{PART, UNITS};
+use crate::launch::{Buffers, FROM_ARENA, Input, Kernel, Numbers, Program};
+use crate::places::{self, Places, Tensor, parts, px, scale_of, shape, side_out};
 use crate::table::or_none;
 
 /// What a forward pass leaves.
@@ -21,9 +21,9 @@ pub struct Saved {
 
 /// Whether the kernels here run a cell; the others have composed bodies.
 pub fn fits(outline: &Outline) -> bool {
-    let maps = outline.branches.iter().flat_map(|b| &b.stages).map(|stage| stage.map);
-    let is_here = |map| map != OutlineMap::Seven;
-    outline.branches.iter().all(|b| b.adds != OutlineSummand::Noise) && maps.into_iter().all(is_here)
+    let is_here = |stage: &OutlineStage| stage.map != OutlineMap::Seven && places::fits(stage, false);
+    outline.branches.iter().all(|b| b.adds != OutlineSummand::Noise && b.stages.iter().all(is_here))
+        && outline.pre.iter().all(|stage| places::fits(stage, true))
 }
 
 /// The value of a cell, (n, h, w, nodes * c), and what its reverse pass needs. With `running` (means, then variances of each
@@ -64,7 +64,15 @@ pub fn forward(client: &Client, outline: &Outline, input: Input, running: Option
 
 /// The launches of a value, and the length of its partial sums.
 fn launches(o: &Outline, places: &Places, learns: bool, has_drop: bool) -> (Program, usize) {
-    let mut f = Forward { o, places, program: Program::default(), n_partials: 0, learns, has_drop };
+    let mut f = Forward {
+        o,
+        places,
+        program: Program::default(),
+        n_partials: 0,
+        part_of: vec![None; o.norms.len()],
+        learns,
+        has_drop,
+    };
     f.pre();
     f.branches();
     (f.program, f.n_partials)
@@ -106,17 +114,23 @@ impl Saved {
             if !matches!(kind, OutlineNorm::Affine { .. }) {
                 continue;
             }
-            let own = &coefs[self.places.coefs[at]..][..2 * c];
             // Of the preprocess blocks the states' pixels, of all others the nodes'.
-            let count = (o.n * px(if at < 2 { o.side_in } else { o.side_out })) as f64;
-            all.extend(own[..*c].iter().map(|mean| f64::from(*mean)));
-            all.extend(own[*c..].iter().map(|inv| {
-                let variance = 1.0 / (f64::from(*inv) * f64::from(*inv)) - BN_EPS;
-                variance.max(0.0) * count / (count - 1.0).max(1.0)
-            }));
+            let count = o.n * px(if at < 2 { o.side_in } else { o.side_out });
+            all.extend(statistics(&coefs[self.places.coefs[at]..], *c, count));
         }
         all
     }
+}
+
+/// Mean and unbiased variance of each channel, from a norm's coefficients.
+pub(crate) fn statistics(coefs: &[f32], c: usize, n_px: usize) -> Vec<f64> {
+    let count = n_px as f64;
+    let unbiased = |inv: &f32| {
+        let variance = 1.0 / (f64::from(*inv) * f64::from(*inv)) - BN_EPS;
+        variance.max(0.0) * count / (count - 1.0).max(1.0)
+    };
+    let means = coefs[..c].iter().map(|mean| f64::from(*mean));
+    means.chain(coefs[c..2 * c].iter().map(unbiased)).collect()
 }
 
 /// The launches of a value.
@@ -125,6 +139,8 @@ struct Forward<'a> {
     places: &'a Places,
     program: Program,
     n_partials: usize,
+    /// Of each norm whose coefficients are to be made from its parts: where they begin, and how many.
+    part_of: Vec<Option<(usize, usize)>>,
     /// Whether statistics are those of the batch.
     learns: bool,
     has_drop: bool,
@@ -132,12 +148,12 @@ struct Forward<'a> {
 
 impl Forward<'_> {
     fn pre(&mut self) {
-        let mut learned = Vec::new();
         for i in 0..2 {
             let stage = self.o.pre[i];
-            self.stages(&[(stage, (0, stage.c_in, None))], i, &mut learned);
+            self.stages(&[(stage, (0, stage.c_in, None), None)], i);
         }
-        self.learn(self.o.n * px(self.o.side_in), learned);
+        // Everything begins with these two.
+        self.learn([self.o.pre[0].norm, self.o.pre[1].norm]);
     }
 
     fn branches(&mut self) {
@@ -153,18 +169,16 @@ impl Forward<'_> {
                 for b in &fresh {
                     let Some(stage) = b.stages.get(at).filter(|stage| !is_run[stage.norm]) else { continue };
                     is_run[stage.norm] = true;
-                    let from = match at {
-                        0 => self.places.state(o, b.state),
+                    let (from, norm) = match at {
+                        0 => (self.places.state(o, b.state), None),
                         _ => {
                             let before = b.stages[0].norm;
-                            (self.places.buffers[before], o.c, self.places.coef(o, before))
+                            ((self.places.buffers[before], o.c, self.places.coef(o, before)), Some(before))
                         }
                     };
-                    work.push((*stage, from));
+                    work.push((*stage, from, norm));
                 }
-                let mut learned = Vec::new();
-                self.stages(&work, FROM_ARENA, &mut learned);
-                self.learn(o.n * px(o.side_out), learned);
+                self.stages(&work, FROM_ARENA);
             }
             if n_there == 2 + o.nodes {
                 return;
@@ -174,27 +188,28 @@ impl Forward<'_> {
         }
     }
 
-    /// Stages of one or several kinds, all of the same number of pixels.
-    fn stages(&mut self, work: &[(OutlineStage, Tensor)], input: usize, learned: &mut Vec<Row>) {
+    /// Stages of one or several kinds, all of the same number of pixels; a norm that was learned by none before is learned
+    /// with them.
+    fn stages(&mut self, work: &[(OutlineStage, Tensor, Option<usize>)], input: usize) {
         let mut rest: Vec<_> = work.to_vec();
-        while let Some((first, _)) = rest.first().copied() {
+        while let Some((first, _, _)) = rest.first().copied() {
             let s = shape(&first, input != FROM_ARENA);
             let same = |stage: &OutlineStage| stage.map == first.map && shape(stage, input != FROM_ARENA) == s;
-            let (now, later): (Vec<_>, Vec<_>) = rest.into_iter().partition(|(stage, _)| same(stage));
+            let (now, later): (Vec<_>, Vec<_>) = rest.into_iter().partition(|(stage, _, _)| same(stage));
             rest = later;
             let n_px = self.o.n * px(side_out(&first));
-            let tiles = n_px.div_ceil(s.tile);
+            let cubes = parts(n_px, &s);
             let mut rows = Vec::new();
-            for (stage, (from, pitch, coef)) in now {
-                let ([h, w], [ho, wo]) = (stage.side, side_out(&stage));
+            for (stage, (from, pitch, coef), norm) in now {
+                let learned = norm.and_then(|norm| self.part_of[norm].take().map(|part| (norm, part)));
+                let [in_part, in_n, factors] = self.learning(learned);
                 let part = self.n_partials;
-                self.n_partials += tiles * 2 * stage.c_out;
+                self.n_partials += cubes * PART * stage.c_out;
                 let dst = self.places.buffers[stage.norm];
-                let row = vec![from, pitch, or_none(coef), h, w, stage.stride, ho, wo, stage.weights, dst, part];
+                let row = vec![from, pitch, or_none(coef), in_part, in_n, factors, stage.weights, dst, part];
                 rows.push((row, Vec::new()));
-                if self.o.norms[stage.norm].0 != OutlineNorm::Identity {
-                    let to = self.places.coefs[stage.norm];
-                    learned.push((vec![part, tiles, to, or_none(scale_of(self.o, stage.norm)), s.tile], Vec::new()));
+                if self.learns && self.o.norms[stage.norm].0 != OutlineNorm::Identity {
+                    self.part_of[stage.norm] = Some((part, cubes));
                 }
             }
             let kernel = match first.map {
@@ -204,27 +219,57 @@ impl Forward<'_> {
                 OutlineMap::AvgPool => Kernel::Pool { s, is_max: false },
                 OutlineMap::Seven => unreachable!("cells with it have a composed body"),
             };
-            self.program.add(kernel, tiles, n_px, s.c_out, rows);
+            self.program.add(kernel, cubes, n_px, s.c_out, rows);
         }
     }
 
-    fn learn(&mut self, n_px: usize, learned: Vec<Row>) {
-        if self.learns {
-            self.program.add(Kernel::Learn, 1, n_px, self.o.c, learned);
+    /// Where a norm's parts begin, how many they are, where its scale is.
+    fn learning(&self, learned: Option<(usize, (usize, usize))>) -> [usize; 3] {
+        let of = |(norm, (part, n)): (usize, (usize, usize))| [part, n, or_none(scale_of(self.o, norm))];
+        learned.map_or([usize::MAX; 3], of)
+    }
+
+    /// Makes coefficients of norms, those that are not made yet, by a launch.
+    fn learn(&mut self, norms: impl IntoIterator<Item = usize>) {
+        let mut rows = Vec::new();
+        for norm in norms {
+            let Some((part, n)) = self.part_of[norm].take() else { continue };
+            rows.push((vec![part, n, self.places.coefs[norm], or_none(scale_of(self.o, norm))], Vec::new()));
         }
+        self.program.add(Kernel::Learn, 1, 0, self.o.c, rows);
     }
 
     fn node(&mut self, node: usize) {
         let (o, places) = (self.o, self.places);
-        let mut list = Vec::new();
-        for b in o.branches.iter().filter(|b| b.node == node) {
-            let Some(((from, pitch, coef), _)) = places.summand(o, b) else { continue };
-            let path = if self.has_drop { b.path } else { usize::MAX };
-            list.extend([from, pitch, or_none(coef), b.alpha, path]);
+        let terms: Vec<_> = o
+            .branches
+            .iter()
+            .filter(|b| b.node == node)
+            .filter_map(|b| places.summand(o, b).map(|(from, stage)| (b, from, stage.map(|stage| stage.norm))))
+            .collect();
+        // A cube keeps the coefficients of all, if they fit.
+        let learns = self.learns && 2 * terms.len() * o.c <= TERMS;
+        if !learns {
+            self.learn(terms.iter().filter_map(|(_, _, norm)| *norm));
         }
-        let row = vec![list.len() / 5, node * o.c, o.nodes * o.c];
+        let mut list = Vec::new();
+        for (b, (from, pitch, coef), norm) in &terms {
+            let path = if self.has_drop { b.path } else { usize::MAX };
+            list.extend([*from, *pitch, or_none(*coef), b.alpha, path]);
+            let learned = norm.and_then(|norm| self.part_of[norm].take().map(|part| (norm, part)));
+            list.extend(self.learning(learned));
+        }
+        let row = vec![terms.len(), node * o.c, o.nodes * o.c];
         let n_px = o.n * px(o.side_out);
-        let cubes = (n_px * o.c).div_ceil(UNITS);
-        self.program.add(Kernel::Node { px_of_image: px(o.side_out) }, cubes, n_px, o.c, vec![(row, list)]);
+        let cubes = (n_px * o.c).div_ceil(UNITS * EACH).min(NODE_CUBES);
+        let kernel = Kernel::Node { px_of_image: px(o.side_out), terms: if learns { terms.len() } else { 0 } };
+        self.program.add(kernel, cubes, n_px, o.c, vec![(row, list)]);
     }
 }
+
+/// The most values that a cube keeps for the coefficients of all that leads to a node.
+const TERMS: usize = 2048;
+
+/// Values that a unit sums at a node, and the most cubes that do.
+const EACH: usize = 4;
+const NODE_CUBES: usize = 256;

@@ -5,8 +5,8 @@ use cubecl::prelude::*;
 use cubecl::server::Handle;
 use rdarts_kernels::spec::BN_EPS;
 
-use crate::kernels::{ACROSS, SUM_TILE, Shape, UNITS, factorized, half, node, norm, pool, weights};
-use crate::table::{Rows, Table};
+use crate::kernels::{ACROSS, Shape, UNITS, factorized, gather, half, node, norm, pool, weights};
+use crate::table::{Placed, Rows, Table};
 
 /// Numbers on the card.
 #[derive(Clone, Debug)]
@@ -40,8 +40,15 @@ impl Numbers {
         f32::from_bytes(&bytes)[..self.len].to_vec()
     }
 
-    fn arg(&self) -> BufferArg {
+    pub(crate) fn arg(&self) -> BufferArg {
         // SAFETY: the handle was made for this many values, or for more.
+        unsafe { BufferArg::from_raw_parts(self.handle.clone(), self.len) }
+    }
+}
+
+impl Placed {
+    pub(crate) fn arg(&self) -> BufferArg {
+        // SAFETY: the table has this many numbers.
         unsafe { BufferArg::from_raw_parts(self.handle.clone(), self.len) }
     }
 }
@@ -85,13 +92,10 @@ pub(crate) enum Kernel {
     Factorized { s: Shape, input: usize },
     Pool { s: Shape, is_max: bool },
     Learn,
-    Node { px_of_image: usize },
-    Begin { px_of_image: usize },
-    Sums { px_of_image: usize },
+    Node { px_of_image: usize, terms: usize },
+    Gather { s: Shape, stretch: usize },
     LearnGradient,
     HalfProduct { s: Shape, input: usize },
-    HalfWindow { s: Shape, input: usize },
-    WindowWeights { s: Shape },
     FactorizedProduct { s: Shape, input: usize },
     FactorizedPixels { s: Shape, input: usize },
     PoolBack { s: Shape, is_max: bool },
@@ -134,11 +138,9 @@ impl Program {
     }
 
     pub fn run(self, client: &Client, b: &Buffers<'_>) {
-        let (handle, len) = self.table.upload(client);
+        let table = self.table.upload(client);
         for launch in &self.launches {
-            // SAFETY: the table has this many numbers.
-            let table = || unsafe { BufferArg::from_raw_parts(handle.clone(), len) };
-            launch.run(client, b, table);
+            launch.run(client, b, || table.arg());
         }
     }
 }
@@ -155,19 +157,23 @@ impl Launch {
         let state = |input: usize| b.input.states.get(input).unwrap_or(b.dummy).arg();
         let to = |input: usize| b.to_input.get(input).map_or(b.spare.arg(), |to| to.arg());
         let w = || b.input.w.arg();
+        let (arena, coefs, partials) = (|| b.arena.arg(), || b.coefs.arg(), || b.partials.arg());
+        let (p, drop, gradients, parts) = (|| b.input.p.arg(), || b.drop.arg(), || b.gradients.arg(), || b.parts.arg());
+        let (eps, n_images) = (BN_EPS as f32, b.n_images);
         match self.kernel {
             Kernel::Half { s, input } => half::forward::launch(
                 client,
                 count,
                 dim,
                 state(input),
-                b.arena.arg(),
-                b.coefs.arg(),
+                arena(),
+                coefs(),
                 w(),
                 table(),
-                b.partials.arg(),
+                partials(),
                 at,
                 n_px,
+                eps,
                 s,
             ),
             Kernel::Factorized { s, input } => factorized::forward::launch(
@@ -175,94 +181,75 @@ impl Launch {
                 count,
                 dim,
                 state(input),
-                b.arena.arg(),
-                b.coefs.arg(),
+                arena(),
+                coefs(),
                 w(),
                 table(),
-                b.partials.arg(),
+                partials(),
                 at,
                 n_px,
+                eps,
                 s,
             ),
             Kernel::Pool { s, is_max } => pool::forward::launch(
                 client,
                 count,
                 dim,
-                b.arena.arg(),
-                b.coefs.arg(),
+                arena(),
+                coefs(),
                 table(),
-                b.partials.arg(),
+                partials(),
                 at,
                 n_px,
                 is_max,
                 s,
             ),
-            Kernel::Learn => norm::learn::launch(
+            Kernel::Learn => norm::learn::launch(client, count, dim, partials(), coefs(), w(), table(), at, eps, c),
+            Kernel::Node { px_of_image, terms } => node::sum::launch(
                 client,
                 count,
                 dim,
-                b.partials.arg(),
-                b.coefs.arg(),
+                arena(),
+                coefs(),
+                p(),
                 w(),
+                drop(),
                 table(),
-                at,
-                n_px,
-                BN_EPS as f32,
-                c,
-            ),
-            Kernel::Node { px_of_image } => node::sum::launch(
-                client,
-                count,
-                dim,
-                b.arena.arg(),
-                b.coefs.arg(),
-                b.input.p.arg(),
-                b.drop.arg(),
-                table(),
+                partials(),
                 at,
                 n_px,
                 px_of_image as u32,
-                b.n_images,
+                n_images,
+                eps,
+                terms,
                 c,
             ),
-            Kernel::Begin { px_of_image } => node::begin::launch(
+            Kernel::Gather { s, stretch } => gather::gather::launch(
                 client,
                 count,
                 dim,
                 b.output.arg(),
-                b.gradients.arg(),
-                b.input.p.arg(),
-                b.drop.arg(),
+                arena(),
+                gradients(),
+                coefs(),
+                p(),
+                w(),
+                drop(),
                 table(),
+                partials(),
                 at,
                 n_px,
-                px_of_image as u32,
-                b.n_images,
-                c,
-            ),
-            Kernel::Sums { px_of_image } => norm::sums::launch(
-                client,
-                count,
-                dim,
-                b.arena.arg(),
-                b.gradients.arg(),
-                b.drop.arg(),
-                table(),
-                b.partials.arg(),
-                at,
-                n_px,
-                px_of_image as u32,
-                b.n_images,
-                c,
-                SUM_TILE,
+                n_images,
+                stretch as u32,
+                s,
             ),
             Kernel::LearnGradient => norm::learn_gradient::launch(
                 client,
                 count,
                 dim,
-                b.partials.arg(),
-                b.coefs.arg(),
-                b.input.p.arg(),
+                partials(),
+                coefs(),
+                p(),
                 w(),
                 table(),
                 b.p_bar.arg(),
@@ -276,44 +263,19 @@ impl Launch {
                 count,
                 dim,
                 state(input),
-                b.arena.arg(),
-                b.gradients.arg(),
-                b.coefs.arg(),
-                w(),
-                b.drop.arg(),
-                table(),
-                b.parts.arg(),
-                at,
-                n_px,
-                b.n_images,
-                s,
-            ),
-            Kernel::HalfWindow { s, input } => half::back_window::launch(
-                client,
-                count,
-                dim,
-                state(input),
-                b.arena.arg(),
-                b.gradients.arg(),
+                arena(),
+                gradients(),
                 to(input),
-                b.coefs.arg(),
+                coefs(),
+                partials(),
+                p(),
                 w(),
+                drop(),
                 table(),
+                parts(),
                 at,
                 n_px,
-                s,
-            ),
-            Kernel::WindowWeights { s } => half::window_weights::launch(
-                client,
-                count,
-                dim,
-                b.arena.arg(),
-                b.gradients.arg(),
-                b.coefs.arg(),
-                table(),
-                b.parts.arg(),
-                at,
-                n_px,
+                n_images,
                 s,
             ),
             Kernel::FactorizedProduct { s, input } => factorized::back_product::launch(
@@ -321,15 +283,18 @@ impl Launch {
                 count,
                 dim,
                 state(input),
-                b.arena.arg(),
-                b.gradients.arg(),
-                b.coefs.arg(),
-                b.drop.arg(),
+                arena(),
+                gradients(),
+                coefs(),
+                partials(),
+                p(),
+                w(),
+                drop(),
                 table(),
-                b.parts.arg(),
+                parts(),
                 at,
                 n_px,
-                b.n_images,
+                n_images,
                 s,
             ),
             Kernel::FactorizedPixels { s, input } => factorized::back_pixels::launch(
@@ -337,10 +302,10 @@ impl Launch {
                 count,
                 dim,
                 state(input),
-                b.arena.arg(),
-                b.gradients.arg(),
+                arena(),
+                gradients(),
                 to(input),
-                b.coefs.arg(),
+                coefs(),
                 w(),
                 table(),
                 at,
@@ -351,18 +316,18 @@ impl Launch {
                 client,
                 count,
                 dim,
-                b.arena.arg(),
-                b.gradients.arg(),
-                b.coefs.arg(),
-                b.drop.arg(),
+                arena(),
+                gradients(),
+                coefs(),
+                drop(),
                 table(),
                 at,
                 n_px,
-                b.n_images,
+                n_images,
                 is_max,
                 s,
             ),
-            Kernel::Reduce => weights::reduce::launch(client, count, dim, b.parts.arg(), b.w_bar.arg(), table(), at),
+            Kernel::Reduce => weights::reduce::launch(client, count, dim, parts(), b.w_bar.arg(), table(), at),
         }
     }
 }

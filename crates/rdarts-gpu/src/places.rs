@@ -2,10 +2,13 @@
 
 use rdarts_kernels::outline::{Outline, OutlineBranch, OutlineMap, OutlineNorm, OutlineStage, OutlineSummand};
 
-use crate::kernels::Shape;
+use crate::kernels::{PARTS, Shape, UNITS, WEIGHT_PARTS};
 
 /// Values that a cube keeps: 16 KiB, what every card has.
 const SHARED: usize = 4096;
+
+/// Of these what sums over lanes take, at most.
+const LANES: usize = 6 * UNITS;
 
 /// The most pixels of a tile.
 const TILE: usize = 64;
@@ -20,10 +23,8 @@ pub(crate) struct Places {
     pub buffers: Vec<usize>,
     /// Of the coefficients of norms.
     pub coefs: Vec<usize>,
-    /// Of those of gradients: at the last norm of a branch, at the first of two, at the preprocess blocks.
+    /// Of those of gradients at the last norm of each branch; of pools alone they lie in memory.
     pub outer: Vec<usize>,
-    pub inner: Vec<usize>,
-    pub pre: [usize; 2],
     pub n_arena: usize,
     pub n_coefs: usize,
 }
@@ -45,9 +46,7 @@ impl Places {
         };
         let coefs = o.norms.iter().map(|(_, c)| take(4 * c)).collect();
         let outer = o.branches.iter().map(|_| take(3 * o.c)).collect();
-        let inner = o.branches.iter().map(|_| take(3 * o.c)).collect();
-        let pre = [take(3 * o.c), take(3 * o.c)];
-        Self { buffers, coefs, outer, inner, pre, n_arena, n_coefs }
+        Self { buffers, coefs, outer, n_arena, n_coefs }
     }
 
     /// A norm's coefficients, unless it changes nothing.
@@ -92,14 +91,79 @@ pub(crate) fn scale_of(o: &Outline, norm: usize) -> Option<usize> {
     }
 }
 
-/// What a stage is compiled for.
-pub(crate) fn shape(stage: &OutlineStage, from_input: bool) -> Shape {
+/// A window and where it is.
+fn sized(stage: &OutlineStage) -> Shape {
     let (k, dilation) = match stage.map {
         OutlineMap::Half { k, dilation } => (k, dilation),
         _ => (0, 1),
     };
+    let ([h, wd], [ho, wo]) = (stage.side, side_out(stage));
+    let stride = stage.stride;
+    let (c_in, c_out) = (stage.c_in, stage.c_out);
+    Shape { k, dilation, stride, h, wd, ho, wo, c_in, c_out, tile: 1, from_input: false, weights: false, input: false }
+}
+
+/// Pixels of a tile that keeps `values` of each, beside `fixed` others.
+fn tile(values: usize, fixed: usize) -> usize {
+    let fits = SHARED.saturating_sub(LANES + fixed) / values;
+    if fits >= 1 { TILE.min(1 << fits.ilog2()) } else { 1 }
+}
+
+/// What the value of a stage is compiled for.
+pub(crate) fn shape(stage: &OutlineStage, from_input: bool) -> Shape {
     let copies = if stage.map == OutlineMap::Factorized { 2 } else { 1 };
-    let fits = SHARED / (copies * stage.c_in + stage.c_out);
-    let tile = if fits >= 1 { TILE.min(1 << fits.ilog2()) } else { 1 };
-    Shape { k, dilation, c_in: stage.c_in, c_out: stage.c_out, tile, from_input, weights: false, input: false }
+    let fixed = if from_input { 2 } else { 2 * stage.c_in };
+    Shape { tile: tile(copies * stage.c_in, fixed), from_input, ..sized(stage) }
+}
+
+/// What its way back is compiled for.
+pub(crate) fn shape_back(stage: &OutlineStage, from_input: bool, weights: bool, input: bool) -> Shape {
+    let copies = if stage.map == OutlineMap::Factorized { 2 } else { 1 };
+    let values = stage.c_out + if weights { copies * stage.c_in } else { 0 };
+    Shape { tile: tile(values, 3 * stage.c_out), from_input, weights, input, ..sized(stage) }
+}
+
+/// What the gradient of a state is gathered with, through the windows behind it or through none.
+pub(crate) fn shape_gather(window: Option<&OutlineStage>, [h, wd]: [usize; 2], c: usize) -> Shape {
+    let none = Shape {
+        k: 0,
+        dilation: 1,
+        stride: 1,
+        h,
+        wd,
+        ho: h,
+        wo: wd,
+        c_in: c,
+        c_out: c,
+        tile: 1,
+        from_input: false,
+        weights: false,
+        input: false,
+    };
+    window.map_or(none, sized)
+}
+
+/// Whether a tile of one pixel fits, and a channel for each unit: what the kernels need.
+pub(crate) fn fits(stage: &OutlineStage, from_input: bool) -> bool {
+    let copies = if stage.map == OutlineMap::Factorized { 2 } else { 1 };
+    let forward = copies * stage.c_in + if from_input { 2 } else { 2 * stage.c_in };
+    let back = 4 * stage.c_out + copies * stage.c_in;
+    stage.c_out <= UNITS && forward.max(back) + LANES <= SHARED
+}
+
+/// Cubes that sum moments of a stage, each in one part.
+pub(crate) fn parts(n_px: usize, s: &Shape) -> usize {
+    n_px.div_ceil(s.tile).min(PARTS)
+}
+
+/// Cubes that sum weight gradients, or that need not.
+pub(crate) fn parts_back(n_px: usize, s: &Shape) -> usize {
+    n_px.div_ceil(s.tile).min(if s.weights { WEIGHT_PARTS } else { 2 * WEIGHT_PARTS })
+}
+
+/// Pixels of each of the parts that sums of a gradient are taken in, and how many parts.
+pub(crate) fn stretches(n_px: usize, c: usize) -> (usize, usize) {
+    let lanes = (UNITS / c).max(1);
+    let stretch = n_px.div_ceil(PARTS).max(2 * lanes).min(n_px.max(1));
+    (stretch, n_px.div_ceil(stretch))
 }

@@ -42,10 +42,18 @@ impl Table {
         Rows { at: number(at), n: number(n) }
     }
 
-    /// The table on the card, and its length.
-    pub fn upload(self, client: &Client) -> (Handle, usize) {
-        (client.create_from_slice(u32::as_bytes(&self.numbers)), self.numbers.len())
+    /// The table on the card.
+    pub fn upload(self, client: &Client) -> Placed {
+        Placed { handle: client.create_from_slice(u32::as_bytes(&self.numbers)), len: self.numbers.len() }
     }
+}
+
+/// A table on the card.
+pub(crate) struct Placed {
+    /// Where it lies.
+    pub handle: Handle,
+    /// How many numbers it has.
+    pub len: usize,
 }
 
 fn number(value: usize) -> u32 {

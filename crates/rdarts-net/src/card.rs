@@ -1,7 +1,7 @@
 //! The operations of the network on a graphics card.
 //!
-//! Value and gradient of a cell are the kernels of `rdarts-gpu`; everything else, and cells with operations that these do
-//! not have, is the composed body of [`crate::composed`].
+//! Value and gradient of a cell and of the stem are the kernels of `rdarts-gpu`; everything else, and cells with operations
+//! that these do not have, is the composed body of [`crate::composed`].
 
 use burn::backend::Cube;
 use burn::backend::TensorMetadata;
@@ -10,17 +10,46 @@ use burn::backend::tensor::FloatTensor;
 use burn::tensor::{DType, Shape, Slice};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
-use rdarts_gpu::{Input, Numbers, Saved, Want, backward, fits, forward};
+use rdarts_gpu::{Input, Numbers, Saved, Stem, StemSaved, Want, backward, fits, forward};
 use rdarts_kernels::outline::Outline;
 use rdarts_kernels::spec::{CellDims, CellSpec};
 
-use crate::calls::{CellCall, CellWant, Statistics};
+use crate::calls::{CellCall, CellWant, Statistics, StemCall};
 use crate::composed;
 use crate::ops::SearchOps;
 
 type T = FloatTensor<Cube>;
 
 impl SearchOps for Cube {
+    fn stem(x: T, w: T, call: StemCall) -> T {
+        let [n, h, wd, _] = x.shape().dims::<4>();
+        let stem = Stem { spec: call.spec, n, side: [h, wd] };
+        if x.dtype() != DType::F32 || call.mode.dual || !stem.fits() {
+            return composed::stem::<Self>(x, w, &call);
+        }
+        let [x, w] = [x, w].map(into_contiguous);
+        let client = x.client.clone();
+        let (out, saved) = stem.forward(&client, &numbers(&x), &numbers(&w), running(&call.mode.statistics).as_deref());
+        if let Statistics::OfBatch(slot) = &call.mode.statistics
+            && slot.is_open()
+        {
+            slot.put(saved.statistics(&client));
+        }
+        call.mode.slot.put(saved);
+        tensor(&x, out, vec![n, h, wd, call.spec.c_out])
+    }
+
+    fn stem_vjp(x: T, w: T, g: T, call: StemCall) -> T {
+        let Some(saved) = call.mode.slot.take::<StemSaved>() else {
+            return composed::stem_vjp::<Self>(x, w, g, &call);
+        };
+        let [x, w, g] = [x, w, g].map(into_contiguous);
+        let client = g.client.clone();
+        let made = saved.backward(&client, &numbers(&x), &numbers(&w), &numbers(&g));
+        let sizes = sizes(&w);
+        tensor(&g, made, sizes)
+    }
+
     fn cell(s0: T, s1: T, p: T, w: T, call: CellCall) -> T {
         let Some(outline) = outline(&s0, &s1, &call) else {
             return composed::cell::<Self>(s0, s1, p, w, &call);
@@ -34,11 +63,7 @@ impl SearchOps for Cube {
             w: numbers(&w),
             drop: (!drop.is_empty()).then(|| Numbers::upload(&client, drop)),
         };
-        let running: Option<Vec<f32>> = match &call.mode.statistics {
-            Statistics::Given(running) => Some(running.iter().map(|v| *v as f32).collect()),
-            Statistics::OfBatch(_) => None,
-        };
-        let (out, saved) = forward(&client, &outline, input, running.as_deref());
+        let (out, saved) = forward(&client, &outline, input, running(&call.mode.statistics).as_deref());
         if let Statistics::OfBatch(slot) = &call.mode.statistics
             && slot.is_open()
         {
@@ -66,6 +91,14 @@ impl SearchOps for Cube {
             tensor(&g, made.p, sizes(&p)),
             made.w.map_or_else(nothing, |of| tensor(&g, of, sizes(&w))),
         )
+    }
+}
+
+/// Means and variances, if they are given.
+fn running(statistics: &Statistics) -> Option<Vec<f32>> {
+    match statistics {
+        Statistics::Given(running) => Some(running.iter().map(|v| *v as f32).collect()),
+        Statistics::OfBatch(_) => None,
     }
 }
 

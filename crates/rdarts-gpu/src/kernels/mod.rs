@@ -1,7 +1,8 @@
 //! The kernels, a file for each kind of stage as on the CPU, and for what lies between stages.
 //!
-//! A launch has cubes (tile of pixels, row of the table). A tile is a stretch of the pixels of all images; a unit of a cube
-//! takes every [`UNITS`]th value of it.
+//! A launch has cubes (tiles of pixels, row of the table). A tile is a stretch of the pixels of all images. The units of a
+//! cube stand in lanes, each as long as there are channels: a unit keeps its channel, and takes the pixels of its lane.
+//! Sizes of images are known when a kernel is compiled, since a card divides slowly.
 
 use cubecl::prelude::*;
 
@@ -11,17 +12,28 @@ pub mod factorized;
 
 pub mod pool;
 
+pub mod gather;
+
 pub mod norm;
 
 pub mod node;
+
+pub mod stem;
 
 pub mod weights;
 
 /// Units of a cube: what every card has.
 pub const UNITS: usize = 256;
 
-/// Pixels of a tile whose sums are taken alone.
-pub const SUM_TILE: usize = 512;
+/// The most parts that sums over all pixels are taken in.
+pub const PARTS: usize = 128;
+
+/// Values of such a part for each channel: count, mean, sum of squares; on the way back two sums.
+pub const PART: usize = 3;
+pub const PART_BACK: usize = 2;
+
+/// The most parts of a weight gradient.
+pub const WEIGHT_PARTS: usize = 128;
 
 /// The most cubes of a launch along its first axis; there may be fewer than a card allows (65,535).
 pub const ACROSS: usize = 1 << 15;
@@ -39,6 +51,14 @@ pub struct Shape {
     pub k: usize,
     /// Distance of its taps.
     pub dilation: usize,
+    /// Step from one output to the next.
+    pub stride: usize,
+    /// Rows and columns in.
+    pub h: usize,
+    pub wd: usize,
+    /// Rows and columns out.
+    pub ho: usize,
+    pub wo: usize,
     /// Channels in.
     pub c_in: usize,
     /// Channels out.
