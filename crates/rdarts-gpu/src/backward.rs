@@ -232,8 +232,7 @@ impl<'a> Back<'a> {
         let of = |state: usize, ways: &[Way]| ways.iter().any(|way| way.to == self.states[state]);
         // What else than windows there is comes first, and what each state begins with before it.
         let has_others = |state| of(state, &factorized) || pools.iter().any(|(_, other, _)| *other == state);
-        let kinds: Vec<(usize, bool, bool)> =
-            states.iter().map(|s| (*s, has_others(*s), of(*s, &windows))).collect();
+        let kinds: Vec<(usize, bool, bool)> = states.iter().map(|s| (*s, has_others(*s), of(*s, &windows))).collect();
         let (mut begun, mut rows) = (Vec::new(), Vec::new());
         for &(state, others, windowed) in kinds.iter().filter(|(_, others, windowed)| *others || !windowed) {
             rows.push(self.gathered(state, None, true, !others && !windowed));
@@ -304,7 +303,8 @@ impl<'a> Back<'a> {
             let is_identity = stage.is_some_and(|stage| o.norms[stage.norm].0 == OutlineNorm::Identity);
             let is_pool = stage.is_some_and(|s| matches!(s.map, OutlineMap::MaxPool | OutlineMap::AvgPool));
             let to = if is_pool { self.places.outer[at] } else { usize::MAX };
-            let row = (vec![part, n, or_none(coef), to, b.alpha, or_none(factors), usize::from(is_identity)], Vec::new());
+            let row =
+                (vec![part, n, or_none(coef), to, b.alpha, or_none(factors), usize::from(is_identity)], Vec::new());
             if is_pool {
                 pools.push(row);
             } else if self.want.p || factors.is_some() {
@@ -532,8 +532,7 @@ fn gather_row(
     sums: Vec<Summed>,
 ) -> Row {
     let (n_branches, n_skips, added) = (list.len() / 2, skips.len() / 3, usize::from(is_added));
-    let row =
-        vec![from, pitch, or_none(coef), to, added, n_branches, n_skips, output, output_pitch, sums.len()];
+    let row = vec![from, pitch, or_none(coef), to, added, n_branches, n_skips, output, output_pitch, sums.len()];
     list.extend(skips);
     list.extend(sums.into_iter().flat_map(|s| [s.from, s.pitch, s.path, s.part]));
     (row, list)

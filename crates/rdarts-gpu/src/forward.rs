@@ -103,27 +103,39 @@ fn given(client: &Client, o: &Outline, places: &Places, input: &Input, running: 
 }
 
 impl Saved {
-    /// Means and unbiased variances of the batch norms that have running statistics, in their order.
+    /// What its batch norms have learned of the batch, to be read when nothing waits for it.
+    pub fn norms(&self) -> Norms {
+        let o = &self.outline;
+        let affine = |(at, (kind, c)): (usize, &(OutlineNorm, usize))| {
+            // Of the preprocess blocks the states' pixels, of all others the nodes'.
+            let n_px = o.n * px(if at < 2 { o.side_in } else { o.side_out });
+            matches!(kind, OutlineNorm::Affine { .. }).then(|| (self.places.coefs[at], *c, n_px))
+        };
+        Norms { coefs: self.coefs.clone(), all: o.norms.iter().enumerate().filter_map(affine).collect() }
+    }
+}
+
+/// The batch norms of a cell, or of a stem, that have running statistics.
+#[derive(Clone, Debug)]
+pub struct Norms {
+    pub(crate) coefs: Numbers,
+    /// Where the coefficients of each begin, its channels, its pixels.
+    pub(crate) all: Vec<(usize, usize, usize)>,
+}
+
+impl Norms {
+    /// Means and unbiased variances, norm by norm.
     ///
     /// # Panics
     /// If the card was lost.
     pub fn statistics(&self, client: &Client) -> Vec<f64> {
-        let (o, coefs) = (&self.outline, self.coefs.download(client));
-        let mut all = Vec::new();
-        for (at, (kind, c)) in o.norms.iter().enumerate() {
-            if !matches!(kind, OutlineNorm::Affine { .. }) {
-                continue;
-            }
-            // Of the preprocess blocks the states' pixels, of all others the nodes'.
-            let count = o.n * px(if at < 2 { o.side_in } else { o.side_out });
-            all.extend(statistics(&coefs[self.places.coefs[at]..], *c, count));
-        }
-        all
+        let coefs = self.coefs.download(client);
+        self.all.iter().flat_map(|(at, c, n_px)| statistics(&coefs[*at..], *c, *n_px)).collect()
     }
 }
 
 /// Mean and unbiased variance of each channel, from a norm's coefficients.
-pub(crate) fn statistics(coefs: &[f32], c: usize, n_px: usize) -> Vec<f64> {
+fn statistics(coefs: &[f32], c: usize, n_px: usize) -> Vec<f64> {
     let count = n_px as f64;
     let unbiased = |inv: &f32| {
         let variance = 1.0 / (f64::from(*inv) * f64::from(*inv)) - BN_EPS;

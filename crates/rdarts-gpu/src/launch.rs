@@ -191,19 +191,9 @@ impl Launch {
                 eps,
                 s,
             ),
-            Kernel::Pool { s, is_max } => pool::forward::launch(
-                client,
-                count,
-                dim,
-                arena(),
-                coefs(),
-                table(),
-                partials(),
-                at,
-                n_px,
-                is_max,
-                s,
-            ),
+            Kernel::Pool { s, is_max } => {
+                pool::forward::launch(client, count, dim, arena(), coefs(), table(), partials(), at, n_px, is_max, s)
+            }
             Kernel::Learn => norm::learn::launch(client, count, dim, partials(), coefs(), w(), table(), at, eps, c),
             Kernel::Node { px_of_image, terms } => node::sum::launch(
                 client,

@@ -25,6 +25,6 @@ mod stem;
 pub use backward::{Gradients, Want, backward, n_launches as n_backward_launches};
 pub use counted::{AllLaunches, Launches, counted};
 pub use cubecl;
-pub use forward::{Saved, fits, forward, n_launches};
+pub use forward::{Norms, Saved, fits, forward, n_launches};
 pub use launch::{Input, Numbers};
 pub use stem::{Stem, StemSaved};

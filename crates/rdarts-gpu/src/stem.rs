@@ -4,6 +4,7 @@ use cubecl::client::Client;
 use cubecl::prelude::*;
 use rdarts_kernels::spec::{BN_EPS, StemSpec};
 
+use crate::forward::Norms;
 use crate::kernels::{PART, PART_BACK, PARTS, Shape, UNITS, WEIGHT_PARTS, norm, stem, weights};
 use crate::launch::Numbers;
 use crate::table::{ROW, Table};
@@ -67,7 +68,13 @@ impl Stem {
 
     /// The value, (n, h, w, c_out), of images (n, h, w, c_in). With `running`, means, then variances, in place of the
     /// batch's statistics nothing else may be used.
-    pub fn forward(self, client: &Client, images: &Numbers, w: &Numbers, running: Option<&[f32]>) -> (Numbers, StemSaved) {
+    pub fn forward(
+        self,
+        client: &Client,
+        images: &Numbers,
+        w: &Numbers,
+        running: Option<&[f32]>,
+    ) -> (Numbers, StemSaved) {
         let (s, n_px, c) = (self.shape(), self.n_px(), self.spec.c_out);
         let n_parts = n_px.div_ceil(TILE).min(PARTS);
         let (y, out) = (Numbers::empty(client, n_px * c), Numbers::empty(client, n_px * c));
@@ -116,12 +123,9 @@ impl Stem {
 }
 
 impl StemSaved {
-    /// Mean and unbiased variance of each channel of the convolution.
-    ///
-    /// # Panics
-    /// If the card was lost.
-    pub fn statistics(&self, client: &Client) -> Vec<f64> {
-        crate::forward::statistics(&self.coefs.download(client), self.stem.spec.c_out, self.stem.n_px())
+    /// What its batch norm has learned of the batch.
+    pub fn norms(&self) -> Norms {
+        Norms { coefs: self.coefs.clone(), all: vec![(0, self.stem.spec.c_out, self.stem.n_px())] }
     }
 
     /// The gradient of the weights for the gradient g of the value.

@@ -91,10 +91,37 @@ impl Ledger {
     }
 }
 
+/// Statistics of a batch, of each norm the means, then the unbiased variances. Those of a card are read when they are asked
+/// for: to read is to wait for all that was launched before.
+pub struct OfBatch(Box<dyn Fn() -> Vec<f64> + Send + Sync>);
+
+impl OfBatch {
+    /// Statistics that are there.
+    pub fn of(values: Vec<f64>) -> Self {
+        Self::later(move || values.clone())
+    }
+
+    /// Statistics that are read later.
+    pub fn later(read: impl Fn() -> Vec<f64> + Send + Sync + 'static) -> Self {
+        Self(Box::new(read))
+    }
+
+    /// The statistics.
+    pub fn read(&self) -> Vec<f64> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for OfBatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OfBatch")
+    }
+}
+
 /// Which statistics the batch norms of a discrete network's module use.
 #[derive(Clone, Debug)]
 pub enum Statistics {
-    /// Those of the batch. They are left here as a vector of f64, of each norm the means, then the unbiased variances.
+    /// Those of the batch. They are left here as [`OfBatch`].
     OfBatch(Arc<Slot>),
     /// These, in the same order.
     Given(Arc<Vec<f64>>),

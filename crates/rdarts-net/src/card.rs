@@ -10,11 +10,12 @@ use burn::backend::tensor::FloatTensor;
 use burn::tensor::{DType, Shape, Slice};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
-use rdarts_gpu::{Input, Numbers, Saved, Stem, StemSaved, Want, backward, fits, forward};
+use rdarts_gpu::cubecl::client::Client;
+use rdarts_gpu::{Input, Norms, Numbers, Saved, Stem, StemSaved, Want, backward, fits, forward};
 use rdarts_kernels::outline::Outline;
 use rdarts_kernels::spec::{CellDims, CellSpec};
 
-use crate::calls::{CellCall, CellWant, Statistics, StemCall};
+use crate::calls::{CellCall, CellWant, OfBatch, Slot, Statistics, StemCall};
 use crate::composed;
 use crate::ops::SearchOps;
 
@@ -33,7 +34,7 @@ impl SearchOps for Cube {
         if let Statistics::OfBatch(slot) = &call.mode.statistics
             && slot.is_open()
         {
-            slot.put(saved.statistics(&client));
+            leave(slot, saved.norms(), &client);
         }
         call.mode.slot.put(saved);
         tensor(&x, out, vec![n, h, wd, call.spec.c_out])
@@ -67,7 +68,7 @@ impl SearchOps for Cube {
         if let Statistics::OfBatch(slot) = &call.mode.statistics
             && slot.is_open()
         {
-            slot.put(saved.statistics(&client));
+            leave(slot, saved.norms(), &client);
         }
         let [h, w] = outline.side_out;
         call.mode.slot.put(saved);
@@ -92,6 +93,12 @@ impl SearchOps for Cube {
             made.w.map_or_else(nothing, |of| tensor(&g, of, sizes(&w))),
         )
     }
+}
+
+/// Leaves the statistics of a batch, to be read when the step is done.
+fn leave(slot: &Slot, norms: Norms, client: &Client) {
+    let client = client.clone();
+    slot.put(OfBatch::later(move || norms.statistics(&client)));
 }
 
 /// Means and variances, if they are given.

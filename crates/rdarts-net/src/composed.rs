@@ -24,7 +24,7 @@ use rdarts_kernels::spec::{AuxiliarySpec, BN_EPS, CellDims, Weight, WeightKind, 
 use rdarts_kernels::{Kernels, noise};
 use rdarts_space::Op;
 
-use crate::calls::{AuxiliaryCall, CellCall, CellWant, HeadCall, HeadWant, Mode, Statistics, StemCall};
+use crate::calls::{AuxiliaryCall, CellCall, CellWant, HeadCall, HeadWant, Mode, OfBatch, Statistics, StemCall};
 
 type F<B> = FloatTensor<B>;
 
@@ -326,8 +326,8 @@ impl<'a, B: Backend> Weights<'a, B> {
             && slot.is_open()
         {
             // Read together: each reading waits for the device.
-            let all = if self.seen.is_empty() { Vec::new() } else { read::<B>(B::float_cat(self.seen, 0)) };
-            slot.put(all);
+            let all = (!self.seen.is_empty()).then(|| B::float_cat(self.seen, 0));
+            slot.put(OfBatch::later(move || all.clone().map_or_else(Vec::new, read::<B>)));
         }
     }
 }

@@ -14,7 +14,7 @@ use rdarts_kernels::spec::{
 use rdarts_rng::Stream;
 use rdarts_space::Op;
 
-use crate::calls::{AuxiliaryCall, CellCall, HeadCall, Mode, Slot, Statistics, StemCall};
+use crate::calls::{AuxiliaryCall, CellCall, HeadCall, Mode, OfBatch, Slot, Statistics, StemCall};
 use crate::engine::Engine;
 use crate::ops;
 
@@ -87,6 +87,12 @@ pub fn subjects() -> Vec<Subject> {
     subjects
 }
 
+/// Cells on so many pixels that sums are taken in many parts. They are for tests on a given driver: with so many values one
+/// lies so near to zero that another rounding sends it through the other side of a relu.
+pub fn large_subjects() -> [Subject; 2] {
+    [false, true].map(Subject::large)
+}
+
 /// Compares one operation on an engine in single precision with double precision on the CPU.
 pub fn compare(subject: &Subject, engine: &Engine) -> Vec<Compared> {
     let exact = subject.results(&Engine::cpu_with(engine.kernels.isa()), DType::F64);
@@ -157,6 +163,15 @@ impl Subject {
         Self::of_cell(name, spec, CellNoise { drop_path, noise_key: seed }, [7, 5], [7, 5], seed)
     }
 
+    /// Two nodes, and every kind of stage.
+    fn large(reduction: bool) -> Self {
+        let edges = vec![vec![Op::SkipConnect, Op::MaxPool3x3, Op::SepConv3x3, Op::DilConv3x3]; 5];
+        let (c_prev_prev, c_prev, reduction_prev) = (5, 9, true);
+        let spec = CellSpec { nodes: 2, c: 8, c_prev_prev, c_prev, reduction, reduction_prev, edges, discrete: None };
+        let name = format!("large cell, stride {}", 1 + usize::from(reduction));
+        Self::of_cell(name, spec, CellNoise { drop_path: Vec::new(), noise_key: 0 }, [45, 38], [23, 19], 40)
+    }
+
     /// A discrete cell of two nodes behind a reduction.
     fn discrete(reduction: bool) -> Self {
         let edges =
@@ -215,7 +230,7 @@ impl Subject {
         let mut results = Vec::new();
         self.pass(engine, dtype, &plain, &all, ["value", "gradient"], &mut results);
         if !self.running.is_empty() {
-            let of_batch = statistics.take::<Vec<f64>>().map_or_else(Vec::new, |values| (*values).clone());
+            let of_batch = statistics.take::<OfBatch>().map_or_else(Vec::new, |of| of.read());
             results.push(("statistics of the batch".into(), of_batch));
             // The auxiliary head is left out of evaluations.
             if !matches!(self.module, Module::Auxiliary(_)) {

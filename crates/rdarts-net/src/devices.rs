@@ -65,6 +65,8 @@ pub fn gpus() -> Vec<Gpu> {
 }
 
 #[cfg(feature = "gpu")]
+pub use listed::lose_all;
+#[cfg(feature = "gpu")]
 pub(crate) use listed::open;
 
 #[cfg(feature = "gpu")]
@@ -176,14 +178,28 @@ mod listed {
             GpuKind::Other => DeviceKind::DefaultDevice,
             GpuKind::Software => DeviceKind::Cpu,
         };
-        // The framework opens a card once.
-        static OPENED: Mutex<Vec<(DeviceKind, Device)>> = Mutex::new(Vec::new());
         let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, device)) = opened.iter().find(|(other, _)| *other == kind) {
-            return Ok(device.clone());
+        if let Some(there) = opened.iter().find(|there| there.kind == kind) {
+            return Ok(there.device.clone());
         }
-        let device = Device::wgpu_options().device_kind(kind.clone()).init().map_err(|e| e.to_string())?;
-        opened.push((kind, device.clone()));
+        let options = Device::wgpu_options().device_kind(kind.clone());
+        let (device, setup) = options.init_with_setup().map_err(|e| e.to_string())?;
+        opened.push(Opened { kind, device: device.clone(), handle: setup.device });
         Ok(device)
+    }
+
+    /// The framework opens a card once.
+    static OPENED: Mutex<Vec<Opened>> = Mutex::new(Vec::new());
+
+    struct Opened {
+        kind: DeviceKind,
+        device: Device,
+        handle: wgpu::Device,
+    }
+
+    /// Takes away all cards that this process has opened, as a driver's reset does: to see what happens then.
+    pub fn lose_all() {
+        let opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.iter().for_each(|there| there.handle.destroy());
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rdarts_kernels::spec::{AuxiliarySpec, CellSpec, Discrete, HeadSpec, StemSpec};
 use rdarts_space::{CellType, Genotype, Op};
 
-use crate::calls::{Slot, Statistics};
+use crate::calls::{OfBatch, Slot, Statistics};
 use crate::engine::Engine;
 use crate::graph::{CellModule, Module, Network, Source};
 use crate::point::{Batch, Evaluation};
@@ -140,9 +140,6 @@ pub fn training_gradient<R: Real>(
     let mut forward = Forward::plain(&engine.kernels, net, batch.noise, true);
     forward.statistics = left.iter().cloned().map(Statistics::OfBatch).collect();
     let (logits, auxiliary) = forward.run_both(images, &inputs);
-    let statistics: Vec<f64> =
-        left.iter().filter_map(|slot| slot.take::<Vec<f64>>()).flat_map(|v| (*v).clone()).collect();
-    assert_eq!(statistics.len(), net.n_running(), "every batch norm has left its statistics");
     let (evaluation, loss) = evaluate(&logits, batch.targets);
     let mut total = seeded(logits, loss.gradient());
     let auxiliary_loss = auxiliary.map(|logits| {
@@ -154,5 +151,7 @@ pub fn training_gradient<R: Real>(
     let mut grads = total.backward();
     let gradient = take_w_bar(net, &inputs, &mut grads, workspace);
     inputs.recycle::<R>(&engine);
+    let statistics: Vec<f64> = left.iter().filter_map(|slot| slot.take::<OfBatch>()).flat_map(|of| of.read()).collect();
+    assert_eq!(statistics.len(), net.n_running(), "every batch norm has left its statistics");
     TrainingGradient { evaluation, auxiliary_loss, weights: gradient, statistics }
 }

@@ -26,7 +26,7 @@ use rdarts_kernels::stem::StemSaved;
 use rdarts_kernels::workspace::Workspace;
 use rdarts_kernels::{head, stem};
 
-use crate::calls::{AuxiliaryCall, CellCall, CellWant, HeadCall, HeadWant, Mode, Statistics, StemCall};
+use crate::calls::{AuxiliaryCall, CellCall, CellWant, HeadCall, HeadWant, Mode, OfBatch, Statistics, StemCall};
 use crate::composed;
 use crate::ops::SearchOps;
 
@@ -307,7 +307,7 @@ fn leave(statistics: &Statistics, of_batch: impl FnOnce() -> Vec<f64>) {
     if let Statistics::OfBatch(slot) = statistics
         && slot.is_open()
     {
-        slot.put(of_batch());
+        slot.put(OfBatch::of(of_batch()));
     }
 }
 

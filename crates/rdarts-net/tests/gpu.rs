@@ -1,7 +1,7 @@
 //! The operations on the graphics card that RDARTS_TEST_DEVICE names, a software driver where there is none.
 #![cfg(feature = "gpu")]
 
-use rdarts_net::contract::{Compared, compare, subjects};
+use rdarts_net::contract::{Compared, compare, large_subjects, subjects};
 
 #[path = "../../../tests/engine.rs"]
 mod engine;
@@ -16,7 +16,7 @@ fn every_operation_keeps_its_contract() {
     }
     let engine = engine::engine::<f32>();
     let mut n = 0;
-    for subject in subjects() {
+    for subject in subjects().into_iter().chain(large_subjects()) {
         let compared: Vec<Compared> = compare(&subject, &engine);
         n += compared.len();
         let worst = compared.iter().map(|one| one.error).fold(0.0, f64::max);

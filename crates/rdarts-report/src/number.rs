@@ -66,6 +66,19 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// Bytes as `641 MB` or `1.20 GB`.
+pub fn bytes(bytes: u64) -> String {
+    match megabytes(bytes) {
+        mb if mb < 1000.0 => format!("{mb:.0} MB"),
+        mb => format!("{:.2} GB", mb / 1000.0),
+    }
+}
+
+/// Millions of bytes.
+pub fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
 /// How many of something there are, in words.
 pub fn some(n: usize, one: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }

@@ -12,8 +12,9 @@ use rdarts_text::escaped;
 use sha2::{Digest, Sha256};
 
 use crate::figure::Figure;
+use crate::number::{bytes, duration};
 use crate::svg;
-use crate::table::{Content, Head, Report, RunTable, SpecTable};
+use crate::table::{Content, Head, Report, RunTable, SpecTable, TimeTable};
 
 mod data;
 
@@ -246,6 +247,12 @@ fn of_run(run: &RunTable) -> Body {
         Content::Robust(table) => portfolio::body(&run.head, table, &figures),
         Content::Nothing => Body { title: "A directory that is no run".into(), ..begin(&run.head) },
     }
+}
+
+/// How long a run took, and how much memory.
+fn took(time: &TimeTable) -> Option<Paragraph> {
+    let memory = time.peak_memory.map_or_else(String::new, |peak| format!(", and {} of memory at most", bytes(peak)));
+    (time.total > 0.0).then(|| format!("It took {} in all{memory}.", duration(time.total)).into())
 }
 
 /// What the page of every kind of run begins with.

@@ -94,6 +94,8 @@ pub struct TimeTable {
     pub totals: Vec<f64>,
     /// Seconds in all.
     pub total: f64,
+    /// The most bytes of memory of all epochs, if they are known of any.
+    pub peak_memory: Option<u64>,
 }
 
 /// How long the parts of an epoch took.
@@ -105,6 +107,8 @@ pub struct TimeRow {
     pub epoch: usize,
     /// Seconds of each part; 0 of one that the epoch does not have.
     pub seconds: Vec<f64>,
+    /// The most bytes of memory during it, if they are known.
+    pub peak_memory: Option<u64>,
 }
 
 impl Report {
@@ -197,10 +201,12 @@ impl TimeTable {
                 attempt: timing.attempt,
                 epoch: timing.epoch,
                 seconds: parts.iter().map(|part| seconds(timing, part)).collect(),
+                peak_memory: timing.peak_memory,
             })
             .collect();
         let totals: Vec<f64> = (0..parts.len()).map(|i| rows.iter().map(|row| row.seconds[i]).sum()).collect();
-        TimeTable { total: totals.iter().sum(), parts, rows, totals }
+        let peak_memory = rows.iter().filter_map(|row| row.peak_memory).max();
+        TimeTable { total: totals.iter().sum(), parts, rows, totals, peak_memory }
     }
 }
 

@@ -37,7 +37,7 @@ mod lock;
 pub mod rundir;
 
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointName, Tensor, TensorData};
-pub use environment::Environment;
+pub use environment::{Environment, peak_memory};
 pub use error::RunError;
 pub use event::{
     BaselineTrained, Chosen, Decision, DecisionKind, EVENT_FORMAT, EpochRecord, Event, EventError, Finished, LastLine,

@@ -5,6 +5,8 @@
 //! images, and its whole training beside baselines. Every search and training is a run of its own in the directory
 //! `members`, which can be read, resumed and trained further by itself.
 //!
+//! A [`table`] is every architecture of a small space, trained alike: the truth that searches are measured against.
+//!
 //! Reading order: `members` (one run within the study), [`plan`] (how long it takes), [`portfolio`].
 
 mod members;
@@ -12,5 +14,7 @@ mod members;
 pub mod plan;
 
 pub mod portfolio;
+
+pub mod table;
 
 pub use portfolio::{Audience, Baseline, Member, Portfolio, Report};

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rdarts_data::Prefetch;
 use rdarts_net::Engine;
-use rdarts_run::{RunDir, Timing};
+use rdarts_run::{RunDir, Timing, peak_memory};
 
 use crate::error::TrainError;
 use crate::job::{Job, Length, Measuring, Next, Observer, Outcome, Progress};
@@ -128,7 +128,7 @@ fn run_from<J: Job>(
         job.keep(&mut state);
         dir.append_event(&measured.event).map_err(TrainError::failed)?;
         let device = job.engine().map_or_else(|| "cpu".into(), Engine::place);
-        let timing = Timing { attempt, epoch, device, seconds };
+        let timing = Timing { attempt, epoch, device, seconds, peak_memory: peak_memory() };
         dir.append_timing(&timing).map_err(TrainError::failed)?;
         observer.event(&measured.event);
         let verdict = job.judge(&state);

@@ -189,5 +189,6 @@ pub use rdarts_run as run;
 pub use rdarts_search as search;
 pub use rdarts_space as space;
 pub use rdarts_study as study;
+pub use rdarts_table as table;
 pub use rdarts_train as train;
 pub use rdarts_watch as watch;

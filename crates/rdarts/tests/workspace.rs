@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 mod skip;
 
 /// Arrows between crates; ARCHITECTURE.md shows the same table.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("rdarts-text", &[]),
     ("rdarts-rng", &[]),
     ("rdarts-space", &["rdarts-rng", "rdarts-text"]),
@@ -20,6 +20,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("rdarts-data", &["rdarts-rng", "rdarts-text"]),
     ("rdarts-run", &["rdarts-text"]),
     ("rdarts-report", &["rdarts-text", "rdarts-space", "rdarts-draw", "rdarts-monitor", "rdarts-run"]),
+    ("rdarts-table", &["rdarts-text", "rdarts-space", "rdarts-run"]),
     ("rdarts-watch", &["rdarts-text", "rdarts-run", "rdarts-report"]),
     ("rdarts-gpu", &["rdarts-kernels"]),
     ("rdarts-net", &["rdarts-rng", "rdarts-space", "rdarts-kernels", "rdarts-gpu"]),
@@ -30,7 +31,16 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ),
     (
         "rdarts-study",
-        &["rdarts-rng", "rdarts-space", "rdarts-net", "rdarts-data", "rdarts-run", "rdarts-train", "rdarts-search"],
+        &[
+            "rdarts-rng",
+            "rdarts-space",
+            "rdarts-net",
+            "rdarts-data",
+            "rdarts-run",
+            "rdarts-table",
+            "rdarts-train",
+            "rdarts-search",
+        ],
     ),
     (
         "rdarts",
@@ -48,13 +58,14 @@ const ARROWS: [(&str, &[&str]); 17] = [
             "rdarts-export",
             "rdarts-draw",
             "rdarts-report",
+            "rdarts-table",
             "rdarts-watch",
         ],
     ),
 ];
 
 /// Crates that declare their modules in the order in which they can be read: each uses only those before it.
-const IN_ORDER: [&str; 15] = [
+const IN_ORDER: [&str; 16] = [
     "rdarts-text",
     "rdarts-rng",
     "rdarts-space",
@@ -64,6 +75,7 @@ const IN_ORDER: [&str; 15] = [
     "rdarts-data",
     "rdarts-run",
     "rdarts-report",
+    "rdarts-table",
     "rdarts-watch",
     "rdarts-gpu",
     "rdarts-net",

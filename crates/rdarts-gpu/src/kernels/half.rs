@@ -281,8 +281,7 @@ pub fn back_product(
                             let weight = w[pw + ci * s.c_out + co];
                             #[unroll]
                             for j in 0..4usize {
-                                of[j] +=
-                                    ghat[min(block + j * lanes_in, comptime!(s.tile - 1)) * s.c_out + co] * weight;
+                                of[j] += ghat[min(block + j * lanes_in, comptime!(s.tile - 1)) * s.c_out + co] * weight;
                             }
                         }
                     }
@@ -313,9 +312,7 @@ pub fn back_product(
                                         let iy = y + (tap / s.k) * s.dilation;
                                         let ix = x + (tap % s.k) * s.dilation;
                                         if iy >= pad && iy < s.h + pad && ix >= pad && ix < s.wd + pad {
-                                            let at = from
-                                                + ((image * s.h + iy - pad) * s.wd + ix - pad) * pitch
-                                                + ci;
+                                            let at = from + ((image * s.h + iy - pad) * s.wd + ix - pad) * pitch + ci;
                                             let v = max(a * arena[at] + b, 0.0f32);
                                             value += v * taps[tap];
                                             of_taps[tap] += v * of[j];

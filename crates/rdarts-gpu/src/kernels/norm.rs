@@ -13,15 +13,7 @@ use crate::table::{NONE, ROW};
 /// has seen `count` values; `sum` and `square` are of their distances to `pivot`, one of them. All units take part; `at` is
 /// where the part of this cube begins.
 #[cube]
-pub fn part_of(
-    count: f32,
-    pivot: f32,
-    sum: f32,
-    square: f32,
-    partials: &mut [f32],
-    at: usize,
-    #[comptime] c: usize,
-) {
+pub fn part_of(count: f32, pivot: f32, sum: f32, square: f32, partials: &mut [f32], at: usize, #[comptime] c: usize) {
     let lanes = comptime!(UNITS / c);
     let unit = UNIT_POS as usize;
     let mut counts = Shared::<[f32]>::new_slice(UNITS);
@@ -156,21 +148,7 @@ pub fn learn(
     let part = table[row];
     let coef = table[row + 2];
     let factors = table[row + 3];
-    coefficients(
-        partials,
-        coefs,
-        w,
-        &mut scale,
-        &mut shift,
-        0,
-        coef,
-        part,
-        table[row + 1],
-        factors,
-        1u32,
-        eps,
-        c,
-    );
+    coefficients(partials, coefs, w, &mut scale, &mut shift, 0, coef, part, table[row + 1], factors, 1u32, eps, c);
 }
 
 /// The sums of a gradient and of its product with a tensor, merged from their parts, of the channels from `base` on. All

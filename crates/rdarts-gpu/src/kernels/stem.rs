@@ -11,14 +11,7 @@ use crate::table::NONE;
 
 /// The convolution, and each cube's part of the moments.
 #[cube(launch)]
-pub fn forward(
-    images: &[f32],
-    w: &[f32],
-    y: &mut [f32],
-    partials: &mut [f32],
-    n_px: u32,
-    #[comptime] s: Shape,
-) {
+pub fn forward(images: &[f32], w: &[f32], y: &mut [f32], partials: &mut [f32], n_px: u32, #[comptime] s: Shape) {
     let n_px = n_px as usize;
     let unit = UNIT_POS as usize;
     let n_taps = comptime!(9 * s.c_in);
@@ -115,11 +108,7 @@ pub fn sums(g: &[f32], y: &[f32], partials: &mut [f32], n_px: u32, #[comptime] c
     let mut sum = 0.0f32;
     let mut product = 0.0f32;
     if lane < lanes {
-        for px in range_stepped(
-            CUBE_POS_X as usize * lanes + lane,
-            n_px as usize,
-            CUBE_COUNT_X as usize * lanes,
-        ) {
+        for px in range_stepped(CUBE_POS_X as usize * lanes + lane, n_px as usize, CUBE_COUNT_X as usize * lanes) {
             sum += g[px * c + ch];
             product += g[px * c + ch] * y[px * c + ch];
         }

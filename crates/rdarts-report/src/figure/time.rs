@@ -1,10 +1,10 @@
 //! How long the parts of each epoch took.
 
-use super::{Figure, every, frame};
+use super::{Figure, LEFT, WIDTH, every, frame};
 use crate::csv::csv;
-use crate::number::duration;
+use crate::number::{bytes, duration, megabytes};
 use crate::svg::{Axis, Entry, Panel, Shape, chart, key};
-use crate::table::TimeTable;
+use crate::table::{TimeRow, TimeTable};
 
 const CLASSES: [&str; 6] = ["c4", "c1", "c2", "c6", "c5", "c7"];
 
@@ -45,21 +45,41 @@ pub(super) fn figure(table: &TimeTable) -> Option<Figure> {
             .collect();
         panel.columns(CLASSES[i % CLASSES.len()], width, &columns);
     }
-    let title = "Time of each epoch".to_string();
-    let description = format!(
+    let mut description = format!(
         "{} in all, {} an epoch; work that was done again after a stop counts twice.",
         duration(table.total),
         duration(table.total / n as f64)
     );
-    let headers: Vec<&str> = ["attempt", "epoch"].into_iter().chain(table.parts.iter().map(String::as_str)).collect();
+    let mut title = "Time of each epoch".to_string();
+    let mut panels = vec![panel];
+    let mut height = height;
+    if let Some(peak) = table.peak_memory {
+        let known = |(at, row): (usize, &TimeRow)| Some((at as f64, megabytes(row.peak_memory?)));
+        let points: Vec<(f64, f64)> = table.rows.iter().enumerate().filter_map(known).collect();
+        let x = Axis { range: (-0.6, n as f64 - 0.4), ..Axis::whole("epochs done", 0, n - 1) };
+        let y = Axis::of("MB", points.iter().map(|(_, mb)| *mb), Some(0.0));
+        let mut memory = Panel::new((LEFT, height + 16.0, WIDTH, 60.0), x, y);
+        memory.steps("c4", &points);
+        panels.push(memory);
+        height += 116.0;
+        title = "Time and memory of each epoch".to_string();
+        description += &format!(
+            " Below, the most memory that the process held during each; {} at most. A card's own memory is not in it.",
+            bytes(peak)
+        );
+    }
+    let headers = ["attempt", "epoch"].into_iter().chain(table.parts.iter().map(String::as_str));
+    let headers: Vec<&str> = headers.chain(table.peak_memory.map(|_| "peak memory, bytes")).collect();
     let rows = table.rows.iter().map(|row| {
         let begin = [row.attempt.into(), row.epoch.into()].into_iter();
-        begin.chain(row.seconds.iter().map(|seconds| (*seconds).into())).collect()
+        let all = begin.chain(row.seconds.iter().map(|seconds| (*seconds).into()));
+        let memory = table.peak_memory.map(|_| row.peak_memory.map(|bytes| bytes as usize).into());
+        all.chain(memory).collect()
     });
     Some(Figure {
         drawing: None,
         name: "time".to_string(),
-        svg: chart("time", &title, &description, height, &key, &[panel]),
+        svg: chart("time", &title, &description, height, &key, &panels),
         csv: csv(&headers, rows),
         title,
         caption: description,

@@ -2,10 +2,10 @@
 
 use rdarts_space::CellType;
 
-use super::{Body, Readout, Row, Section, Table, begin, chosen, data, end, number, words};
+use super::{Body, Readout, Row, Section, Table, begin, chosen, data, end, number, took, words};
 use crate::cells::{Moving, in_page};
 use crate::figure::Figure;
-use crate::number::{count, duration, percent, short};
+use crate::number::{count, percent, short};
 use crate::table::{Head, RuleOutcome, SearchTable};
 
 pub(super) fn body(head: &Head, table: &SearchTable, figures: &[Figure]) -> Body {
@@ -56,8 +56,7 @@ pub(super) fn body(head: &Head, table: &SearchTable, figures: &[Figure]) -> Body
     if !table.epochs.is_empty() {
         time.paragraphs.push(
             format!(
-                "{} weights and {} architecture parameters; {} images train the weights and {} the alphas. How much \
-                 memory it took is not recorded in a run directory.",
+                "{} weights and {} architecture parameters; {} images train the weights and {} the alphas.",
                 count(table.n_weights as u64),
                 count(table.n_alphas as u64),
                 count(table.n_train as u64),
@@ -66,9 +65,7 @@ pub(super) fn body(head: &Head, table: &SearchTable, figures: &[Figure]) -> Body
             .into(),
         );
     }
-    if head.time.total > 0.0 {
-        time.paragraphs.push(format!("It took {} in all.", duration(head.time.total)).into());
-    }
+    time.paragraphs.extend(took(&head.time));
     let mut sections = vec![found, trajectory, rules, architecture, time];
     sections.extend(end(head));
     sections.retain(|section| !section.is_empty());

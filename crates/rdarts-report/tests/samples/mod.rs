@@ -130,7 +130,8 @@ pub fn search(path: &Path, of: &Search<'_>) -> RunDir {
         let seconds = [("eigenvalue", 0.7), ("supernet accuracy", 0.2), ("train", 30.0), ("waiting for data", 0.5)];
         let seconds =
             seconds.map(|(part, s)| (part.to_string(), s * (1.0 + 0.1 * noise(epoch as u64 + of.seed)))).into();
-        run.append_timing(&Timing { attempt, epoch, device: "cpu".into(), seconds }).unwrap();
+        run.append_timing(&Timing { attempt, epoch, device: "cpu".into(), seconds, peak_memory: Some(700 << 20) })
+            .unwrap();
         records.retain(|old| old.epoch < epoch);
         records.push(record);
         let says = decide(method, &rule, &ada, &history, epoch, of.epochs, l2);
@@ -287,7 +288,8 @@ pub fn training(path: &Path, genotype: &str, data: &str, classes: &[&str], error
         }))
         .unwrap();
         let seconds = [("train".to_string(), 12.0), ("held-out accuracy".to_string(), 0.8)].into();
-        run.append_timing(&Timing { attempt: 0, epoch, device: "cpu".into(), seconds }).unwrap();
+        run.append_timing(&Timing { attempt: 0, epoch, device: "cpu".into(), seconds, peak_memory: Some(700 << 20) })
+            .unwrap();
     }
     let wrong = (100.0 * error) as usize;
     let confusion: Vec<Vec<usize>> = (0..n)

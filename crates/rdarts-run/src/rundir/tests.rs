@@ -361,8 +361,13 @@ fn names_with_control_characters_stay_on_one_line() {
 #[test]
 fn a_half_written_duration_does_not_run_into_the_next() {
     let (_parent, path, mut run) = new_run();
-    let timing =
-        Timing { attempt: 0, epoch: 0, device: "cpu".into(), seconds: BTreeMap::from([("weights".to_string(), 0.1)]) };
+    let timing = Timing {
+        attempt: 0,
+        epoch: 0,
+        device: "cpu".into(),
+        seconds: BTreeMap::from([("weights".to_string(), 0.1)]),
+        peak_memory: None,
+    };
     run.append_timing(&timing).unwrap();
     drop(run);
     let mut file = OpenOptions::new().append(true).open(path.join("timings.jsonl")).unwrap();
@@ -379,8 +384,13 @@ fn a_finished_run_is_whole_and_not_resumed() {
     let environment = Environment::detect(2, "portable", "cpu".into());
     run.write_environment(&environment).unwrap();
     run.write_genotype("genotype text\n", &json!({ "normal": [1] })).unwrap();
-    let timing =
-        Timing { attempt: 0, epoch: 0, device: "cpu".into(), seconds: BTreeMap::from([("weights".to_string(), 0.1)]) };
+    let timing = Timing {
+        attempt: 0,
+        epoch: 0,
+        device: "cpu".into(),
+        seconds: BTreeMap::from([("weights".to_string(), 0.1)]),
+        peak_memory: None,
+    };
     run.append_timing(&timing).unwrap();
     run.mark_done("all epochs done").unwrap();
     drop(run);

@@ -9,6 +9,7 @@ use rdarts::run::{Environment, Event, RunDir, for_shell};
 use rdarts::train::{Outcome, TrainError};
 use serde_json::json;
 
+use crate::boards::Board;
 use crate::exit::{Exit, INTERRUPTED, out, say};
 use crate::pages::Pages;
 use crate::progress::Shown;
@@ -89,6 +90,9 @@ pub fn conduct<C: Conducted>(
     };
     let again = format!("rdarts resume {}{moved}", for_shell(dir.path()));
     let mut shown = Shown::new(json, run.steps());
+    if let Some(to) = pages.board_dir(dir.path()) {
+        shown.write_to(Board::create(&to));
+    }
     let stop = stop_flag(&again, shown.say_above())?;
     if let Ok(Some(before)) = dir.view().environment() {
         let changes = [
@@ -112,6 +116,7 @@ pub fn conduct<C: Conducted>(
     match outcome? {
         Outcome::Finished(found) => {
             let events = dir.view().events()?;
+            shown.end_board(&events);
             if json {
                 out!("{}", run.as_json(dir.path(), &found, &events))
             } else {

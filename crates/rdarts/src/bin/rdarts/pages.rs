@@ -1,6 +1,6 @@
 //! The page that a run ends with.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rdarts::report::table::Content;
 use rdarts::report::{Report, page, read};
@@ -11,15 +11,26 @@ use crate::exit::{Exit, out, say};
 /// Its name in a run directory.
 pub const PAGE: &str = "report.html";
 
-/// Whether a run ends with its page.
+/// The directory for TensorBoard in a run directory.
+const BOARD: &str = "tensorboard";
+
+/// Whether a run ends with its page, and whether TensorBoard can follow it.
 #[derive(clap::Args)]
 pub struct Pages {
     /// Do not write report.html, the page of the run, at its end
     #[arg(long)]
     no_report: bool,
+    /// Write for TensorBoard while the run goes on, into its directory: `tensorboard --logdir RUN/tensorboard`
+    #[arg(long)]
+    tensorboard: bool,
 }
 
 impl Pages {
+    /// Where a run in `dir` is written for TensorBoard, if it is.
+    pub fn board_dir(&self, dir: &Path) -> Option<PathBuf> {
+        self.tensorboard.then(|| dir.join(BOARD))
+    }
+
     /// Writes the page of a finished run, and tells of it and of what other rules would have done; what fails here is a
     /// warning, as the run itself is done.
     pub fn finish(&self, dir: &Path, quiet: bool) {

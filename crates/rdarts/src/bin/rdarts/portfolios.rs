@@ -1,6 +1,6 @@
 //! A portfolio as the program tells of it: opened again, carried out, and how it ended.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
@@ -13,6 +13,7 @@ use rdarts::study::{Audience, Portfolio, Report};
 use rdarts::train::{ImageSet, KnownSets, Observer, Outcome, TrainError};
 use serde_json::json;
 
+use crate::boards::Board;
 use crate::conduct::{Conducted, conduct, count};
 use crate::exit::{Exit, out, say};
 use crate::given::data_name;
@@ -66,18 +67,23 @@ struct Stage {
     quiet: bool,
     /// Whether runs go side by side: then their lines carry their names.
     together: bool,
+    /// Where they are written for TensorBoard, each in a directory of its own.
+    boards: Option<PathBuf>,
 }
 
 impl Audience for Stage {
     fn begin(&self, name: &str, steps: usize) -> Box<dyn Observer + Send + '_> {
+        let board = || self.boards.as_ref().map_or_else(Board::default, |dir| Board::create(&dir.join(plain(name))));
         if self.together {
-            return Box::new(Named::new(name, self.quiet));
+            return Box::new(Named::new(name, self.quiet, board()));
         }
         if !self.quiet {
             say!("");
             say!("{name}");
         }
-        Box::new(Shown::new(self.quiet, Some(steps)))
+        let mut shown = Shown::new(self.quiet, Some(steps));
+        shown.write_to(board());
+        Box::new(shown)
     }
 
     fn say(&self, text: &str) {
@@ -85,6 +91,13 @@ impl Audience for Stage {
             say!("{text}");
         }
     }
+}
+
+/// A name in letters that every system knows in the names of files.
+fn plain(name: &str) -> String {
+    let letter = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+') { c } else { '-' };
+    let plain: String = name.chars().map(letter).collect();
+    plain.trim_matches(['-', '.']).to_string()
 }
 
 /// The portfolio of a run as the run recorded it, with its images from `data_dir` if they are not where they were.
@@ -114,7 +127,7 @@ pub fn carry_out(
     json: bool,
     pages: &Pages,
 ) -> Result<ExitCode, Exit> {
-    let stage = Stage { quiet: json, together: hands.jobs > 1 };
+    let stage = Stage { quiet: json, together: hands.jobs > 1, boards: pages.board_dir(dir.path()) };
     let body = |dir: &mut RunDir, _: &mut Shown, stop: &AtomicBool| -> Result<Outcome<Report>, TrainError> {
         if dir.view().space()?.is_none() {
             dir.write_space(&portfolio.space.to_toml())?;

@@ -9,6 +9,7 @@ use rdarts::data::Watch;
 use rdarts::run::{EpochRecord, Event, TrainEpoch};
 use rdarts::train::{Observer, Progress};
 
+use crate::boards::Board;
 use crate::exit::say;
 
 /// Writes to standard error; results go to standard output.
@@ -30,6 +31,8 @@ pub struct Shown {
     table_begun: bool,
     /// When something was last shown without a terminal.
     shown_at: Instant,
+    /// Where events go besides.
+    board: Board,
 }
 
 /// How many of something took how long together.
@@ -77,7 +80,18 @@ impl Shown {
             epochs_left: 0,
             table_begun: false,
             shown_at: Instant::now(),
+            board: Board::default(),
         }
+    }
+
+    /// Writes events for TensorBoard too.
+    pub fn write_to(&mut self, board: Board) {
+        self.board = board;
+    }
+
+    /// Writes there what the run ended with.
+    pub fn end_board(&mut self, events: &[Event]) {
+        self.board.end(events);
     }
 
     /// A line that stays.
@@ -161,6 +175,7 @@ impl Observer for Shown {
     }
 
     fn event(&mut self, event: &Event) {
+        self.board.event(event);
         match event {
             Event::Epoch(record) => self.epoch(record),
             Event::TrainEpoch(record) => self.train_epoch(record),
@@ -229,12 +244,13 @@ impl Shown {
 pub struct Named {
     name: String,
     quiet: bool,
+    board: Board,
 }
 
 impl Named {
     /// For the run of a name.
-    pub fn new(name: &str, quiet: bool) -> Self {
-        Self { name: name.into(), quiet }
+    pub fn new(name: &str, quiet: bool, board: Board) -> Self {
+        Self { name: name.into(), quiet, board }
     }
 
     fn line(&self, text: &str) {
@@ -250,6 +266,7 @@ impl Observer for Named {
     fn phase(&mut self, _: &'static str) {}
 
     fn event(&mut self, event: &Event) {
+        self.board.event(event);
         match event {
             Event::Epoch(r) => self.line(&format!(
                 "epoch {}, loss {:.4}, eigenvalue {}",

@@ -29,3 +29,5 @@ pub mod test;
 pub mod export;
 
 pub mod import;
+
+pub mod table;

@@ -218,7 +218,11 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     );
     match (&peak, &engine.gpu) {
         (Some(peak), _) => {
-            out!("this machine: {:.0} GMAC/s on registers, {:.1} GB/s to and from memory", peak.macs / 1e9, peak.bytes / 1e9);
+            out!(
+                "this machine: {:.0} GMAC/s on registers, {:.1} GB/s to and from memory",
+                peak.macs / 1e9,
+                peak.bytes / 1e9
+            );
         }
         (None, gpu) => out!("computed on {}", gpu.as_ref().map_or_else(String::new, |gpu| described(gpu))),
     }
@@ -429,7 +433,14 @@ fn batch((images, labels): &(Vec<f32>, Vec<u32>), side: usize) -> Batch<'_, f32>
 }
 
 /// Times `body`, after one run that warms up unless it is asked for once.
-fn measure(engine: &Engine, name: &'static str, steps: usize, images: usize, cost: Cost, mut body: impl FnMut()) -> Row {
+fn measure(
+    engine: &Engine,
+    name: &'static str,
+    steps: usize,
+    images: usize,
+    cost: Cost,
+    mut body: impl FnMut(),
+) -> Row {
     // Writing 5 sets the peak of the resident set back to its present size (Linux).
     let can_measure = std::fs::write("/proc/self/clear_refs", "5").is_ok();
     if steps > 1 {
