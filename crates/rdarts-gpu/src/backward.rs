@@ -121,7 +121,7 @@ struct Way {
     /// The gradient behind its norm, and the drop path it takes.
     g: usize,
     path: usize,
-    /// Where the gradient of its input goes.
+    /// Where the gradient of its input goes; of a preprocess block which input that is.
     to: usize,
 }
 
@@ -361,8 +361,9 @@ impl<'a> Back<'a> {
 
     /// Through the preprocess blocks.
     fn preprocess(&mut self, states: &[usize]) {
-        for &state in states {
+        let way = |state: usize| {
             let stage = self.o.pre[state];
+            let s = shape_back(&stage, true, self.want.w, self.want.states[state]);
             let way = Way {
                 stage,
                 from: (0, stage.c_in, None),
@@ -370,13 +371,25 @@ impl<'a> Back<'a> {
                 alpha: usize::MAX,
                 g: self.states[state],
                 path: usize::MAX,
-                to: 0,
+                to: state,
             };
-            let s = shape_back(&stage, true, self.want.w, self.want.states[state]);
-            let mids = self.products(s, &[way], state);
-            if stage.map == OutlineMap::Factorized && self.want.states[state] {
-                self.pixels(s, state, false, &[way], &mids);
+            (s, way)
+        };
+        let ways: Vec<(Shape, Way)> = states.iter().map(|&state| way(state)).collect();
+        match ways[..] {
+            [(a, first), (b, second)] if a == b && first.stage.map == second.stage.map => {
+                self.into_inputs(a, &[first, second])
             }
+            _ => ways.into_iter().for_each(|(s, way)| self.into_inputs(s, &[way])),
+        }
+    }
+
+    /// Preprocess blocks of one kind; of a factorized one there is only one.
+    fn into_inputs(&mut self, s: Shape, ways: &[Way]) {
+        let input = ways[0].to;
+        let mids = self.products(s, ways, input);
+        if ways[0].stage.map == OutlineMap::Factorized && s.input {
+            self.pixels(s, input, false, ways, &mids);
         }
     }
 
@@ -497,14 +510,14 @@ impl<'a> Back<'a> {
             let window = if s.k > 0 { self.part(cubes, s.k * s.k * s.c_in, stage.weights) } else { 0 };
             let (from, pitch, coef) = way.from;
             let y = self.places.buffers[stage.norm];
-            let row = vec![from, pitch, or_none(coef), stage.weights, y, way.g, way.path, mid, part, window];
+            let mut row = vec![from, pitch, or_none(coef), stage.weights, y, way.g, way.path, mid, part, window];
+            row.push(if input == FROM_ARENA { usize::MAX } else { way.to });
             let norm = or_none(self.places.coef(o, stage.norm));
             let is_identity = usize::from(o.norms[stage.norm].0 == OutlineNorm::Identity);
             let (part, n) = way.sums;
             rows.push((row, vec![part, n, norm, way.alpha, or_none(scale_of(o, stage.norm)), is_identity]));
         }
-        let kernel =
-            if is_factorized { Kernel::FactorizedProduct { s, input } } else { Kernel::HalfProduct { s, input } };
+        let kernel = if is_factorized { Kernel::FactorizedProduct { s, input } } else { Kernel::HalfProduct { s } };
         self.program.add(kernel, cubes, n_px, s.c_out, rows);
         mids
     }

@@ -158,14 +158,37 @@ struct Forward<'a> {
     has_drop: bool,
 }
 
+/// A stage to be run.
+#[derive(Clone, Copy)]
+struct Work {
+    stage: OutlineStage,
+    from: Tensor,
+    /// The norm before it, which it learns if that was not done.
+    norm: Option<usize>,
+    /// Which input of the cell it starts from, if it does.
+    input: Option<usize>,
+}
+
+impl Work {
+    fn of(stage: OutlineStage, from: Tensor) -> Self {
+        Self { stage, from, norm: None, input: None }
+    }
+}
+
 impl Forward<'_> {
     fn pre(&mut self) {
-        for i in 0..2 {
-            let stage = self.o.pre[i];
-            self.stages(&[(stage, (0, stage.c_in, None), None)], i);
+        let work = [0, 1].map(|i| Work { input: Some(i), ..Work::of(self.o.pre[i], (0, self.o.pre[i].c_in, None)) });
+        self.stages(&work);
+        // Everything begins with these two: stages learn them as they start, pools and nodes find them learned.
+        let mut alone = Vec::new();
+        for state in 0..2 {
+            let starts = || self.o.branches.iter().filter(move |b| b.state == state).filter_map(|b| b.stages.first());
+            let is_pool = |stage: &OutlineStage| matches!(stage.map, OutlineMap::MaxPool | OutlineMap::AvgPool);
+            if starts().next().is_none() || starts().any(is_pool) {
+                alone.push(self.o.pre[state].norm);
+            }
         }
-        // Everything begins with these two.
-        self.learn([self.o.pre[0].norm, self.o.pre[1].norm]);
+        self.learn(alone);
     }
 
     fn branches(&mut self) {
@@ -182,15 +205,17 @@ impl Forward<'_> {
                     let Some(stage) = b.stages.get(at).filter(|stage| !is_run[stage.norm]) else { continue };
                     is_run[stage.norm] = true;
                     let (from, norm) = match at {
-                        0 => (self.places.state(o, b.state), None),
+                        0 => (self.places.state(o, b.state), (b.state < 2).then(|| o.pre[b.state].norm)),
                         _ => {
                             let before = b.stages[0].norm;
                             ((self.places.buffers[before], o.c, self.places.coef(o, before)), Some(before))
                         }
                     };
-                    work.push((*stage, from, norm));
+                    work.push(Work { norm, ..Work::of(*stage, from) });
                 }
-                self.stages(&work, FROM_ARENA);
+                self.stages(&work);
+                // What a launch has learned is there for all that come after it.
+                work.iter().filter_map(|work| work.norm).for_each(|norm| self.part_of[norm] = None);
             }
             if n_there == 2 + o.nodes {
                 return;
@@ -200,32 +225,35 @@ impl Forward<'_> {
         }
     }
 
-    /// Stages of one or several kinds, all of the same number of pixels; a norm that was learned by none before is learned
-    /// with them.
-    fn stages(&mut self, work: &[(OutlineStage, Tensor, Option<usize>)], input: usize) {
-        let mut rest: Vec<_> = work.to_vec();
-        while let Some((first, _, _)) = rest.first().copied() {
-            let s = shape(&first, input != FROM_ARENA);
-            let same = |stage: &OutlineStage| stage.map == first.map && shape(stage, input != FROM_ARENA) == s;
-            let (now, later): (Vec<_>, Vec<_>) = rest.into_iter().partition(|(stage, _, _)| same(stage));
+    /// Stages of one or several kinds; those of a kind have the same number of pixels.
+    fn stages(&mut self, work: &[Work]) {
+        let mut rest: Vec<Work> = work.to_vec();
+        while let Some(first) = rest.first().copied() {
+            let shape_of = |work: &Work| shape(&work.stage, work.input.is_some());
+            let s = shape_of(&first);
+            let same = |work: &Work| work.stage.map == first.stage.map && shape_of(work) == s;
+            let (now, later): (Vec<_>, Vec<_>) = rest.into_iter().partition(same);
             rest = later;
-            let n_px = self.o.n * px(side_out(&first));
+            let n_px = self.o.n * px(side_out(&first.stage));
             let cubes = parts(n_px, &s);
             let mut rows = Vec::new();
-            for (stage, (from, pitch, coef), norm) in now {
-                let learned = norm.and_then(|norm| self.part_of[norm].take().map(|part| (norm, part)));
+            let now_input = first.input.unwrap_or(FROM_ARENA);
+            for Work { stage, from: (from, pitch, coef), norm, input } in now {
+                let learned = norm.and_then(|norm| self.part_of[norm].map(|part| (norm, part)));
                 let [in_part, in_n, factors] = self.learning(learned);
                 let part = self.n_partials;
                 self.n_partials += cubes * PART * stage.c_out;
                 let dst = self.places.buffers[stage.norm];
-                let row = vec![from, pitch, or_none(coef), in_part, in_n, factors, stage.weights, dst, part];
+                let mut row = vec![from, pitch, or_none(coef), in_part, in_n, factors, stage.weights, dst, part];
+                row.push(or_none(input));
                 rows.push((row, Vec::new()));
                 if self.learns && self.o.norms[stage.norm].0 != OutlineNorm::Identity {
                     self.part_of[stage.norm] = Some((part, cubes));
                 }
             }
+            let (first, input) = (first.stage, now_input);
             let kernel = match first.map {
-                OutlineMap::Half { .. } | OutlineMap::Pointwise => Kernel::Half { s, input },
+                OutlineMap::Half { .. } | OutlineMap::Pointwise => Kernel::Half { s },
                 OutlineMap::Factorized => Kernel::Factorized { s, input },
                 OutlineMap::MaxPool => Kernel::Pool { s, is_max: true },
                 OutlineMap::AvgPool => Kernel::Pool { s, is_max: false },

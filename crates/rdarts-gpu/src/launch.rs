@@ -88,14 +88,14 @@ pub(crate) struct Launch {
 
 #[derive(Clone, Copy)]
 pub(crate) enum Kernel {
-    Half { s: Shape, input: usize },
+    Half { s: Shape },
     Factorized { s: Shape, input: usize },
     Pool { s: Shape, is_max: bool },
     Learn,
     Node { px_of_image: usize, terms: usize },
     Gather { s: Shape, stretch: usize },
     LearnGradient,
-    HalfProduct { s: Shape, input: usize },
+    HalfProduct { s: Shape },
     FactorizedProduct { s: Shape, input: usize },
     FactorizedPixels { s: Shape, input: usize },
     PoolBack { s: Shape, is_max: bool },
@@ -161,11 +161,12 @@ impl Launch {
         let (p, drop, gradients, parts) = (|| b.input.p.arg(), || b.drop.arg(), || b.gradients.arg(), || b.parts.arg());
         let (eps, n_images) = (BN_EPS as f32, b.n_images);
         match self.kernel {
-            Kernel::Half { s, input } => half::forward::launch(
+            Kernel::Half { s } => half::forward::launch(
                 client,
                 count,
                 dim,
-                state(input),
+                state(0),
+                state(1),
                 arena(),
                 coefs(),
                 w(),
@@ -248,14 +249,16 @@ impl Launch {
                 n_px,
                 c,
             ),
-            Kernel::HalfProduct { s, input } => half::back_product::launch(
+            Kernel::HalfProduct { s } => half::back_product::launch(
                 client,
                 count,
                 dim,
-                state(input),
+                state(0),
+                state(1),
                 arena(),
                 gradients(),
-                to(input),
+                b.to_input[0].arg(),
+                b.to_input[1].arg(),
                 coefs(),
                 partials(),
                 p(),

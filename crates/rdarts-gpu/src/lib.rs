@@ -22,9 +22,12 @@ mod counted;
 
 mod stem;
 
+mod head;
+
 pub use backward::{Gradients, Want, backward, n_launches as n_backward_launches};
 pub use counted::{AllLaunches, Launches, counted};
 pub use cubecl;
 pub use forward::{Norms, Saved, fits, forward, n_launches};
+pub use head::{Head, HeadSaved};
 pub use launch::{Input, Numbers};
 pub use stem::{Stem, StemSaved};

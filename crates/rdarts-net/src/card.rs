@@ -1,6 +1,6 @@
 //! The operations of the network on a graphics card.
 //!
-//! Value and gradient of a cell and of the stem are the kernels of `rdarts-gpu`; everything else, and cells with operations
+//! Value and gradient of a cell, of the stem and of the head are the kernels of `rdarts-gpu`; everything else, and cells with operations
 //! that these do not have, is the composed body of [`crate::composed`].
 
 use burn::backend::Cube;
@@ -11,11 +11,11 @@ use burn::tensor::{DType, Shape, Slice};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use rdarts_gpu::cubecl::client::Client;
-use rdarts_gpu::{Input, Norms, Numbers, Saved, Stem, StemSaved, Want, backward, fits, forward};
+use rdarts_gpu::{Head, HeadSaved, Input, Norms, Numbers, Saved, Stem, StemSaved, Want, backward, fits, forward};
 use rdarts_kernels::outline::Outline;
 use rdarts_kernels::spec::{CellDims, CellSpec};
 
-use crate::calls::{CellCall, CellWant, OfBatch, Slot, Statistics, StemCall};
+use crate::calls::{CellCall, CellWant, HeadCall, HeadWant, OfBatch, Slot, Statistics, StemCall};
 use crate::composed;
 use crate::ops::SearchOps;
 
@@ -49,6 +49,33 @@ impl SearchOps for Cube {
         let made = saved.backward(&client, &numbers(&x), &numbers(&w), &numbers(&g));
         let sizes = sizes(&w);
         tensor(&g, made, sizes)
+    }
+
+    fn head(s: T, w: T, call: HeadCall) -> T {
+        let [n, h, wd, _] = s.shape().dims::<4>();
+        let head = Head { spec: call.spec, n, n_px: h * wd };
+        if s.dtype() != DType::F32 || call.mode.dual || !head.fits() {
+            return composed::head::<Self>(s, w, &call);
+        }
+        let [s, w] = [s, w].map(into_contiguous);
+        let (out, saved) = head.forward(&s.client, &numbers(&s), &numbers(&w));
+        call.mode.slot.put(saved);
+        tensor(&s, out, vec![n, call.spec.classes])
+    }
+
+    fn head_vjp(s: T, w: T, g: T, call: HeadCall, want: HeadWant) -> (T, T) {
+        let Some(saved) = call.mode.slot.take::<HeadSaved>() else {
+            return composed::head_vjp::<Self>(s, w, g, &call, want);
+        };
+        let [w, g] = [w, g].map(into_contiguous);
+        let client = g.client.clone();
+        let nothing = || tensor(&g, Numbers::upload(&client, &[0.0]), vec![1]);
+        let of_s = want.s.then(|| saved.backward_state(&client, &numbers(&w), &numbers(&g)));
+        let of_w = want.w.then(|| saved.backward_weights(&client, &numbers(&g)));
+        (
+            of_s.map_or_else(nothing, |of| tensor(&g, of, sizes(&s))),
+            of_w.map_or_else(nothing, |of| tensor(&g, of, sizes(&w))),
+        )
     }
 
     fn cell(s0: T, s1: T, p: T, w: T, call: CellCall) -> T {

@@ -166,10 +166,12 @@ impl Subject {
     /// Two nodes, and every kind of stage.
     fn large(reduction: bool) -> Self {
         let edges = vec![vec![Op::SkipConnect, Op::MaxPool3x3, Op::SepConv3x3, Op::DilConv3x3]; 5];
-        let (c_prev_prev, c_prev, reduction_prev) = (5, 9, true);
+        // Once behind a reduction, once with two inputs of one shape.
+        let (c_prev_prev, side0) = if reduction { (9, [23, 19]) } else { (5, [45, 38]) };
+        let (c_prev, reduction_prev) = (9, !reduction);
         let spec = CellSpec { nodes: 2, c: 8, c_prev_prev, c_prev, reduction, reduction_prev, edges, discrete: None };
         let name = format!("large cell, stride {}", 1 + usize::from(reduction));
-        Self::of_cell(name, spec, CellNoise { drop_path: Vec::new(), noise_key: 0 }, [45, 38], [23, 19], 40)
+        Self::of_cell(name, spec, CellNoise { drop_path: Vec::new(), noise_key: 0 }, side0, [23, 19], 40)
     }
 
     /// A discrete cell of two nodes behind a reduction.

@@ -181,6 +181,9 @@ fn bad_input_is_one_sentence_and_leaves_nothing() {
         &["table", "build", "--out", "small.table", "--seeds", "2"],
         "a table of the others can be built beside it and imported",
     );
-    refused(&["table", "query", "small.table", "DARTS_V2"], "the normal cell has 4 nodes, but a cell of the space `mini` has 1");
+    refused(
+        &["table", "query", "small.table", "DARTS_V2"],
+        "the normal cell has 4 nodes, but a cell of the space `mini` has 1",
+    );
     assert_eq!(std::fs::read(dir.path().join("small.table")).unwrap(), whole);
 }

@@ -10,7 +10,9 @@ use crate::table::ROW;
 /// A value behind the depthwise window, or behind relu without one, of a pixel of the output.
 #[cube]
 fn behind_window(
-    input: &[f32],
+    input0: &[f32],
+    input1: &[f32],
+    which: u32,
     arena: &[f32],
     taps: &Array<f32>,
     from: usize,
@@ -24,8 +26,7 @@ fn behind_window(
     let mut sum = 0.0f32;
     if comptime!(s.k == 0) {
         let at = from + px * pitch + ch;
-        let raw = if comptime!(s.from_input) { input[at] } else { arena[at] };
-        sum = max(a * raw + b, 0.0f32);
+        sum = max(a * raw(input0, input1, which, arena, at, s) + b, 0.0f32);
     } else {
         let pad = comptime!(s.dilation * (s.k - 1) / 2);
         let y = (px / s.wo) % s.ho * s.stride;
@@ -44,6 +45,22 @@ fn behind_window(
     sum
 }
 
+/// A value of the cell's buffers, or of the input that a row names.
+#[cube]
+fn raw(input0: &[f32], input1: &[f32], which: u32, arena: &[f32], at: usize, #[comptime] s: Shape) -> f32 {
+    let mut v = 0.0f32;
+    if comptime!(s.from_input) {
+        if which == 0 {
+            v += input0[at];
+        } else {
+            v += input1[at];
+        }
+    } else {
+        v += arena[at];
+    }
+    v
+}
+
 /// The weights of a window, of one channel.
 #[cube]
 fn load_taps(w: &[f32], at: usize, ch: usize, #[comptime] s: Shape) -> Array<f32> {
@@ -58,10 +75,11 @@ fn load_taps(w: &[f32], at: usize, ch: usize, #[comptime] s: Shape) -> Array<f32
 /// The output of a stage before its batch norm, and each cube's part of the moments.
 ///
 /// Row: 0 input, 1 distance of its pixels, 2 coefficients of its norm or none, 3 their partial sums or none, 4 how many,
-/// 5 scale in the weights or none, 6 weights, 7 output, 8 partial sums.
+/// 5 scale in the weights or none, 6 weights, 7 output, 8 partial sums, 9 which input, if it is one.
 #[cube(launch)]
 pub fn forward(
-    input: &[f32],
+    input0: &[f32],
+    input1: &[f32],
     arena: &mut [f32],
     coefs: &mut [f32],
     w: &[f32],
@@ -78,6 +96,7 @@ pub fn forward(
     let w_at = table[row + 6] as usize;
     let dst = table[row + 7] as usize;
     let part = table[row + 8] as usize;
+    let which = table[row + 9];
     let n_px = n_px as usize;
     let unit = UNIT_POS as usize;
     let mut scale = Shared::<[f32]>::new_slice(comptime!(if s.from_input { 1 } else { s.c_in }));
@@ -129,7 +148,8 @@ pub fn forward(
                 for local in range_stepped(lane_in, s.tile, lanes_in) {
                     let mut v = 0.0f32;
                     if first + local < n_px {
-                        v = behind_window(input, &*arena, &taps, from, pitch, a, b, first + local, ch, s);
+                        let px = first + local;
+                        v = behind_window(input0, input1, which, &*arena, &taps, from, pitch, a, b, px, ch, s);
                     }
                     mid[local * s.c_in + ch] = v;
                 }
@@ -177,13 +197,15 @@ pub fn forward(
 ///
 /// Row: 0 input, 1 distance of its pixels, 2 coefficients of its norm or none, 3 weights, 4 output, 5 gradient of the
 /// node, 6 drop path, 7 gradient behind the window, 8 and 9 parts of the weight gradients, of the product and of the
-/// window. List: as in [`gradient_coefficients`].
+/// window, 10 which input, if it is one. List: as in [`gradient_coefficients`].
 #[cube(launch)]
 pub fn back_product(
-    input: &[f32],
+    input0: &[f32],
+    input1: &[f32],
     arena: &[f32],
     gradients: &mut [f32],
-    to_input: &mut [f32],
+    to_input0: &mut [f32],
+    to_input1: &mut [f32],
     coefs: &[f32],
     partials: &[f32],
     p: &[f32],
@@ -202,6 +224,7 @@ pub fn back_product(
     let coef = table[row + 2];
     let w_at = table[row + 3] as usize;
     let to = table[row + 7] as usize;
+    let which = table[row + 10];
     let unit = UNIT_POS as usize;
     let mut ga = Shared::<[f32]>::new_slice(s.c_out);
     let mut gb = Shared::<[f32]>::new_slice(s.c_out);
@@ -293,10 +316,14 @@ pub fn back_product(
                         if local < s.tile && px < n_px {
                             if comptime!(s.k == 0) {
                                 let at = from + px * pitch + ci;
-                                let raw = if comptime!(s.from_input) { input[at] } else { arena[at] };
-                                value = max(a * raw + b, 0.0f32);
+                                value = max(a * raw(input0, input1, which, arena, at, s) + b, 0.0f32);
                                 if comptime!(s.input) {
-                                    to_input[px * s.c_in + ci] = select(value > 0.0f32, of[j], 0.0f32);
+                                    let gated = select(value > 0.0f32, of[j], 0.0f32);
+                                    if which == 0 {
+                                        to_input0[px * s.c_in + ci] = gated;
+                                    } else {
+                                        to_input1[px * s.c_in + ci] = gated;
+                                    }
                                 }
                             } else {
                                 if comptime!(s.input) {

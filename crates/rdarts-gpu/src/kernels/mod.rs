@@ -20,6 +20,8 @@ pub mod node;
 
 pub mod stem;
 
+pub mod head;
+
 pub mod weights;
 
 /// Units of a cube: what every card has.
