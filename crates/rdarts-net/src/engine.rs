@@ -80,11 +80,25 @@ impl Engine {
     }
 }
 
-/// What a panic says.
+/// What a panic says, in a few words: of a card that was lost, or is full, the framework's own are long.
 pub fn text_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().cloned();
-    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).into()));
-    text.unwrap_or_else(|| "no reason given".into())
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    short(text.unwrap_or("no reason given"))
+}
+
+fn short(text: &str) -> String {
+    let lower = text.to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    if has(&["poisoned", "device is lost", "device was lost", "devicelost"]) {
+        return "it was lost, as by a reset of its driver".into();
+    }
+    if has(&["out of memory", "outofmemory", "out of device memory", "not enough memory"]) {
+        return "its memory is full".into();
+    }
+    const MOST: usize = 200;
+    let line = text.lines().next().unwrap_or_default();
+    let cut: String = line.chars().take(MOST).collect();
+    if cut.len() < line.len() { format!("{cut}…") } else { cut }
 }
 
 thread_local! {
@@ -94,4 +108,18 @@ thread_local! {
 /// Whether a panic of this thread will become an error of [`Engine::guarded`], so that it need not be told twice.
 pub fn is_guarded() -> bool {
     IS_GUARDED.get()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short;
+
+    #[test]
+    fn a_card_that_failed_is_told_in_a_few_words() {
+        let lost = "a tensor reads: StorageAccess(Read(\"The device is poisoned\\nCaused by:\\n  Destroyed\"))";
+        assert_eq!(short(lost), "it was lost, as by a reset of its driver");
+        assert_eq!(short("wgpu error: Out of Memory"), "its memory is full");
+        assert_eq!(short("one\ntwo"), "one");
+        assert_eq!(short(&"x".repeat(300)).chars().count(), 201);
+    }
 }

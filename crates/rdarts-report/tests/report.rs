@@ -435,7 +435,7 @@ fn groups_of_many_runs_have_the_means_and_deviations_of_their_runs() {
     let paths = samples::many(dir.path());
     let report = report(&paths);
     let many = report.many.as_ref().unwrap();
-    assert_eq!((many.rows.len(), many.groups.len()), (80, 15));
+    assert_eq!((many.rows.len(), many.groups.len()), (96, 18));
     for group in &many.groups {
         let rows: Vec<_> = many
             .rows

@@ -55,6 +55,7 @@ fn the_run_ends_with_a_sentence_and_goes_on_from_its_checkpoint() {
     let lost = start(&on_card, &mut dir, &mut Losing, &AtomicBool::new(false)).unwrap_err();
     let TrainError::Failed(sentence) = lost else { panic!("{lost:?}") };
     assert!(sentence.starts_with("the graphics card gpu:0 ("), "{sentence}");
+    assert!(sentence.contains(") failed (it was lost, as by a reset of its driver): "), "{sentence}");
     assert!(sentence.contains("the last checkpoint is whole, and `rdarts resume` goes on from it"), "{sentence}");
     println!("{sentence}");
     // After the first epoch, on the CPU.

@@ -407,12 +407,13 @@ pub fn many(dir: &Path) -> Vec<std::path::PathBuf> {
         ("darts-ada", 3e-4, 0.3),
         ("darts", 27e-4, 0.3),
         ("darts", 243e-4, 0.3),
+        ("rs-ws", 3e-4, 0.3),
     ];
     for (s, space) in ["s1", "s2", "s3"].into_iter().enumerate() {
         for (k, (method, l2, decay)) in kinds.into_iter().enumerate() {
             for seed in 1..=4 {
                 let path = dir.join(format!("{space}-{method}-{k}-{seed}"));
-                let seed = seed + 10 * (k + 5 * s) as u64;
+                let seed = seed + 10 * (k + 6 * s) as u64;
                 let done = search(&path, &Search { space, method, seed, l2, decay, ..SEARCH });
                 let genotype = done.view().events().unwrap().iter().rev().find_map(|event| match event {
                     Event::Finished(finished) => Some(finished.genotype.clone()),
