@@ -21,6 +21,10 @@ pub struct Saved {
 
 /// Whether the kernels here run a cell; the others have composed bodies.
 pub fn fits(outline: &Outline) -> bool {
+    // What one buffer of a card can hold, whatever its memory is.
+    if Places::new(outline).n_arena.saturating_mul(2 * size_of::<f32>()) > u32::MAX as usize {
+        return false;
+    }
     let is_here = |stage: &OutlineStage| stage.map != OutlineMap::Seven && places::fits(stage, false);
     outline.branches.iter().all(|b| b.adds != OutlineSummand::Noise && b.stages.iter().all(is_here))
         && outline.pre.iter().all(|stage| places::fits(stage, true))

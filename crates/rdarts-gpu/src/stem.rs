@@ -9,8 +9,11 @@ use crate::kernels::{PART, PART_BACK, PARTS, Shape, UNITS, WEIGHT_PARTS, norm, s
 use crate::launch::Numbers;
 use crate::table::{ROW, Table};
 
-/// Pixels of a tile.
+/// The most pixels of a tile.
 const TILE: usize = 32;
+
+/// Values that a cube keeps: 16 KiB, what every card has.
+const SHARED: usize = 4096;
 
 /// Values that a unit writes, and the most cubes that do.
 const EACH: usize = 8;
@@ -38,9 +41,14 @@ pub struct StemSaved {
 impl Stem {
     /// Whether the kernels here compute it.
     pub fn fits(&self) -> bool {
+        self.spec.c_out <= UNITS && self.tile() > 0
+    }
+
+    /// Pixels of a tile, whose windows and gradients a cube keeps beside coefficients and the sums over lanes.
+    fn tile(&self) -> usize {
         let StemSpec { c_in, c_out } = self.spec;
-        // Windows and gradients of a tile, coefficients, and the sums over lanes: 16 KiB, what every card has.
-        c_out <= UNITS && TILE * (9 * c_in + c_out) + 3 * c_out + 2 * UNITS <= 4096
+        let fits = SHARED.saturating_sub(3 * c_out + 6 * UNITS) / (9 * c_in + c_out);
+        if fits == 0 { 0 } else { TILE.min(1 << fits.ilog2()) }
     }
 
     fn shape(&self) -> Shape {
@@ -55,7 +63,7 @@ impl Stem {
             wo: wd,
             c_in,
             c_out,
-            tile: TILE,
+            tile: self.tile(),
             from_input: true,
             weights: true,
             input: false,
@@ -76,7 +84,7 @@ impl Stem {
         running: Option<&[f32]>,
     ) -> (Numbers, StemSaved) {
         let (s, n_px, c) = (self.shape(), self.n_px(), self.spec.c_out);
-        let n_parts = n_px.div_ceil(TILE).min(PARTS);
+        let n_parts = n_px.div_ceil(self.tile()).min(PARTS);
         let (y, out) = (Numbers::empty(client, n_px * c), Numbers::empty(client, n_px * c));
         let partials = Numbers::empty(client, n_parts * PART * c);
         let coefs = match running {
@@ -133,7 +141,7 @@ impl StemSaved {
         let (s, n_px, c) = (self.stem.shape(), self.stem.n_px(), self.stem.spec.c_out);
         let len = 9 * self.stem.spec.c_in * c;
         let n_sums = n_px.div_ceil(2 * (UNITS / c)).min(PARTS);
-        let n_parts = n_px.div_ceil(TILE).min(WEIGHT_PARTS);
+        let n_parts = n_px.div_ceil(self.stem.tile()).min(WEIGHT_PARTS);
         let sums = Numbers::empty(client, n_sums * PART_BACK * c);
         let parts = Numbers::empty(client, n_parts * len);
         let w_bar = Numbers::empty(client, len + 2 * c);

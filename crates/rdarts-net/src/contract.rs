@@ -87,10 +87,10 @@ pub fn subjects() -> Vec<Subject> {
     subjects
 }
 
-/// Cells on so many pixels that sums are taken in many parts. They are for tests on a given driver: with so many values one
+/// Cells on so many pixels that sums are taken in many parts, and one of many channels. They are for tests on a given driver: with so many values one
 /// lies so near to zero that another rounding sends it through the other side of a relu.
-pub fn large_subjects() -> [Subject; 2] {
-    [false, true].map(Subject::large)
+pub fn large_subjects() -> Vec<Subject> {
+    vec![Subject::large(false), Subject::large(true), Subject::wide()]
 }
 
 /// Compares one operation on an engine in single precision with double precision on the CPU.
@@ -163,15 +163,26 @@ impl Subject {
         Self::of_cell(name, spec, CellNoise { drop_path, noise_key: seed }, [7, 5], [7, 5], seed)
     }
 
-    /// Two nodes, and every kind of stage.
+    /// Two nodes, and every kind of stage: more than 128 tiles of 64 pixels.
     fn large(reduction: bool) -> Self {
+        const SIDE: [usize; 2] = [61, 46];
         let edges = vec![vec![Op::SkipConnect, Op::MaxPool3x3, Op::SepConv3x3, Op::DilConv3x3]; 5];
         // Once behind a reduction, once with two inputs of one shape.
-        let (c_prev_prev, side0) = if reduction { (9, [23, 19]) } else { (5, [45, 38]) };
+        let (c_prev_prev, side0) = if reduction { (9, SIDE) } else { (5, [2 * SIDE[0], 2 * SIDE[1]]) };
         let (c_prev, reduction_prev) = (9, !reduction);
         let spec = CellSpec { nodes: 2, c: 8, c_prev_prev, c_prev, reduction, reduction_prev, edges, discrete: None };
         let name = format!("large cell, stride {}", 1 + usize::from(reduction));
-        Self::of_cell(name, spec, CellNoise { drop_path: Vec::new(), noise_key: 0 }, side0, [23, 19], 40)
+        Self::of_cell(name, spec, CellNoise { drop_path: Vec::new(), noise_key: 0 }, side0, SIDE, 40)
+    }
+
+    /// Channels that are no power of two, and more inputs than a cube of a card has units.
+    fn wide() -> Self {
+        let edges = vec![vec![Op::SkipConnect, Op::SepConv3x3, Op::AvgPool3x3]; 2];
+        let (c_prev_prev, c_prev) = (260, 48);
+        let (reduction, reduction_prev) = (false, false);
+        let spec = CellSpec { nodes: 1, c: 48, c_prev_prev, c_prev, reduction, reduction_prev, edges, discrete: None };
+        let noise = CellNoise { drop_path: Vec::new(), noise_key: 0 };
+        Self::of_cell("wide cell".into(), spec, noise, [7, 5], [7, 5], 41)
     }
 
     /// A discrete cell of two nodes behind a reduction.

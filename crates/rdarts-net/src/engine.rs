@@ -89,7 +89,7 @@ pub fn text_of(panic: &(dyn Any + Send)) -> String {
 fn short(text: &str) -> String {
     let lower = text.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    if has(&["poisoned", "device is lost", "device was lost", "devicelost"]) {
+    if has(&["device is poisoned", "device is lost", "device was lost", "devicelost"]) {
         return "it was lost, as by a reset of its driver".into();
     }
     if has(&["out of memory", "outofmemory", "out of device memory", "not enough memory"]) {

@@ -107,7 +107,7 @@ pub struct TimeRow {
     pub epoch: usize,
     /// Seconds of each part; 0 of one that the epoch does not have.
     pub seconds: Vec<f64>,
-    /// The most bytes of memory during it, if they are known.
+    /// The most bytes of memory by its end, if they are known.
     pub peak_memory: Option<u64>,
 }
 

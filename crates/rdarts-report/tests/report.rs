@@ -443,6 +443,11 @@ fn groups_of_many_runs_have_the_means_and_deviations_of_their_runs() {
             .filter(|row| (&row.method, &row.space, row.l2) == (&group.method, &group.space, group.l2))
             .collect();
         assert_eq!((rows.len(), group.n, group.n_finished), (4, 4, 4));
+        // Random search with weight sharing has no discretised child, so no drop.
+        if group.method == "rs-ws" {
+            assert!(group.drop.is_none());
+            continue;
+        }
         let drops: Vec<f64> = rows.iter().map(|row| row.child_error.unwrap() - row.supernet_error.unwrap()).collect();
         let mean = drops.iter().sum::<f64>() / 4.0;
         let deviation = (drops.iter().map(|drop| (drop - mean).powi(2)).sum::<f64>() / 3.0).sqrt();

@@ -242,8 +242,8 @@ pub struct Timing {
     pub device: String,
     /// Wall-clock seconds of each part, by name.
     pub seconds: BTreeMap<String, f64>,
-    /// The most bytes of memory that the process held during the epoch, if the system tells; with those of runs beside it
-    /// in the same process, and without a card's.
+    /// The most bytes of memory that the process had held by the end of the epoch, if the system tells; with those of runs
+    /// beside it in the same process, and without a card's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<u64>,
 }

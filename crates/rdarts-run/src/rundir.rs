@@ -27,6 +27,7 @@
 //!
 //! [`RunView`] reads, also while a run goes on; [`RunDir`] holds the lock and writes.
 
+use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -677,12 +678,20 @@ fn find_newest(view: &RunView) -> Result<Newest, RunError> {
     Ok(newest)
 }
 
-/// Writes a file that is there as a whole or not at all.
+/// Writes a file that is there as a whole or not at all. What is no file, such as a pipe or a device, is written to; behind
+/// a link the file is replaced that it leads to.
 ///
 /// # Errors
 /// If it cannot be written.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
-    write(path, bytes)
+    match std::fs::metadata(path) {
+        Ok(there) if !there.is_file() && !there.is_dir() => {
+            let file = OpenOptions::new().write(true).open(path);
+            file.and_then(|mut file| file.write_all(bytes)).map_err(io_error("write", path))
+        }
+        Ok(_) => write(&path.canonicalize().map_err(io_error("write", path))?, bytes),
+        Err(_) => write(path, bytes),
+    }
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), RunError> {

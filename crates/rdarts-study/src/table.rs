@@ -16,6 +16,7 @@ use rdarts_net::{DiscreteSpec, Engine, Network};
 use rdarts_run::{Environment, Event, RunView, TrainSpec};
 use rdarts_space::nth;
 use rdarts_table::{Appender, Entry, Table, TableError};
+use rdarts_train::memory::Needed;
 use rdarts_train::{ImageSet, TrainError, Training};
 
 use crate::members::{Place, carry_out, is_done, side_by_side};
@@ -88,12 +89,32 @@ impl TableBuild {
     /// Writes the table's file, unless it is there.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// If it cannot be written, or if another process began it otherwise.
     pub fn begin(&self) -> Result<(), TrainError> {
-        if !self.path.exists() {
-            self.table.create(&self.path).map_err(of_table)?;
+        if !self.path.exists() && self.table.create(&self.path).map_err(of_table)? {
+            return Ok(());
+        }
+        // Another process may have begun it in the meantime.
+        let there = self.read()?;
+        let (a, b) = (there.header(), self.table.header());
+        if (&a.space, &a.images, &a.seeds) != (&b.space, &b.images, &b.seeds) || there.differs_in(&self.spec).is_some()
+        {
+            return Err(TrainError::Input(format!(
+                "another process has begun {} with other settings in the meantime",
+                rdarts_data::shown(&self.path)
+            )));
         }
         Ok(())
+    }
+
+    /// Refuses more trainings side by side than there is memory for.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub fn check_jobs(&self, jobs: usize) -> Result<(), TrainError> {
+        let one = self.training(0, 1, &self.engine)?.memory();
+        let what = if jobs > 1 { "--jobs".to_string() } else { one.what.clone() };
+        Needed { bytes: one.bytes.saturating_mul(jobs as u64), what }.check(&self.engine)
     }
 
     /// Trainings of the whole table.
@@ -143,14 +164,25 @@ impl TableBuild {
         match table.missing().len() {
             0 => {
                 // In order, and without the lines that were damaged. Nothing is appended to a whole table any more.
-                if !faults.is_empty() || Table::parse(&table.to_text()).is_ok_and(|(sorted, _)| sorted != table) {
+                let text = table.to_text();
+                if !faults.is_empty() || std::fs::read(&self.path).is_ok_and(|there| there != text.as_bytes()) {
                     table.write(&self.path).map_err(of_table)?;
                 }
-                let _ = std::fs::remove_dir_all(&work_dir);
+                self.clear_work();
                 Ok(Ended::Complete)
             }
             n => Ok(Ended::ByOthers(n)),
         }
+    }
+
+    /// Takes away the locks of all trainings, and the directory if nothing else is in it.
+    fn clear_work(&self) {
+        for seed in &self.table.header().seeds {
+            for architecture in 0..self.table.n_architectures() as u64 {
+                let _ = std::fs::remove_file(self.place(architecture, *seed).with_extension("lock"));
+            }
+        }
+        let _ = std::fs::remove_dir(self.work_dir());
     }
 
     fn work_dir(&self) -> PathBuf {
@@ -175,7 +207,11 @@ impl TableBuild {
                 continue;
             }
             let path = self.place(architecture, seed).with_extension("lock");
-            let file = OpenOptions::new().create(true).append(true).open(&path).map_err(|e| io("open", &path, &e))?;
+            let file = match OpenOptions::new().create(true).append(true).open(&path) {
+                // The process that made the table whole has cleared the directory.
+                Err(e) if e.kind() == ErrorKind::NotFound && self.read()?.missing().is_empty() => return Ok(None),
+                file => file.map_err(|e| io("open", &path, &e))?,
+            };
             match file.try_lock() {
                 Err(TryLockError::WouldBlock) => continue,
                 Err(TryLockError::Error(e)) if e.kind() != ErrorKind::Unsupported => return Err(io("lock", &path, &e)),
@@ -214,17 +250,23 @@ impl TableBuild {
         let training = self.training(architecture, seed, engine)?;
         let path = self.place(architecture, seed);
         let place = Place { path: &path, study: &self.path, here, stop };
+        // Of another table of this name, or damaged: it is made again.
+        let is_this = |view: RunView| view.spec::<TrainSpec>().is_ok_and(|spec| spec == training.spec);
+        if path.exists() && !RunView::open(&path).is_ok_and(is_this) {
+            self.clear(architecture, seed)?;
+        }
         if !is_done(&path) {
-            match carry_out(&training, &training.spec, &place, &mut (), |_| Ok(()), &mut |_| {}) {
+            let done = carry_out(&training, &training.spec, &place, &mut (), |_| Ok(()), &mut |_| {});
+            match done.map_err(|e| e.map(|text| text.replace("rdarts resume ", "rdarts table build --out "))) {
                 Ok(true) => {}
                 Ok(false) => return Ok(None),
                 Err(TrainError::Diverged(_)) => {
-                    return Ok(Some(self.entry(&training, architecture, seed, &path, true)?));
+                    return Ok(Some(self.entry(&training, architecture, seed, &path, here, true)?));
                 }
                 Err(e) => return Err(e),
             }
         }
-        self.entry(&training, architecture, seed, &path, false).map(Some)
+        self.entry(&training, architecture, seed, &path, here, false).map(Some)
     }
 
     fn entry(
@@ -233,6 +275,7 @@ impl TableBuild {
         architecture: u64,
         seed: u64,
         path: &Path,
+        here: &Environment,
         has_diverged: bool,
     ) -> Result<Entry, TrainError> {
         let view = RunView::open(path)?;
@@ -263,6 +306,7 @@ impl TableBuild {
             test_accuracy: 1.0 / classes as f64,
             test_loss: None,
             seconds,
+            by: format!("{}, {}, {}", here.rdarts, here.isa, here.device),
         };
         if has_diverged {
             return Ok(entry);

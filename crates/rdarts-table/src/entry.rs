@@ -1,7 +1,8 @@
 //! The lines of a table.
 
-use rdarts_run::{Spec, TrainSpec};
+use rdarts_run::TrainSpec;
 use rdarts_space::{Space, count};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::MOST;
@@ -52,6 +53,8 @@ pub struct Entry {
     pub test_loss: Option<f64>,
     /// Seconds of the training.
     pub seconds: f64,
+    /// What computed it: the version of the program, the instruction set, the device.
+    pub by: String,
 }
 
 impl Entry {
@@ -72,7 +75,6 @@ pub const EACH: &str = "each of the space";
 /// What of a training's spec counts for a table: neither the architecture nor the seed, nor where files are.
 pub fn common(spec: &TrainSpec) -> TrainSpec {
     let mut spec = spec.clone();
-    spec.preset = TrainSpec::PRESETS[0].name.into();
     spec.seed = 0;
     spec.network.genotype = EACH.into();
     spec.data.images.clear_places();
@@ -98,7 +100,7 @@ pub fn n_architectures(space: &Space) -> Result<u64, String> {
 const CHECK: &str = ",\"check\":\"";
 
 /// A line of a table, without its end.
-pub(crate) fn line(entry: &Entry) -> String {
+pub(crate) fn line(entry: &impl Serialize) -> String {
     let mut text = serde_json::to_string(entry).expect("an entry is numbers and text");
     text.pop();
     let check = hash(&text);
@@ -109,14 +111,14 @@ pub(crate) fn line(entry: &Entry) -> String {
 ///
 /// # Errors
 /// What is wrong with it, in a few words.
-pub(crate) fn read(line: &str) -> Result<Entry, String> {
-    let damaged = || "is damaged: its checksum does not fit".to_string();
+pub(crate) fn read<T: DeserializeOwned>(line: &str) -> Result<T, String> {
+    let line = line.trim_end();
     let at = line.rfind(CHECK).ok_or_else(|| "is cut short".to_string())?;
     let (text, check) = (&line[..at], &line[at + CHECK.len()..]);
     if check.strip_suffix("\"}") != Some(hash(text).as_str()) {
-        return Err(damaged());
+        return Err("was changed or damaged: its checksum does not fit".into());
     }
-    serde_json::from_str(&format!("{text}}}")).map_err(|e| format!("is no entry of a table ({e})"))
+    serde_json::from_str(&format!("{text}}}")).map_err(|e| format!("is no line of a table ({e})"))
 }
 
 fn hash(text: &str) -> String {
@@ -141,6 +143,7 @@ pub(crate) mod tests {
             test_accuracy,
             test_loss: Some(0.7),
             seconds: 1.5,
+            by: String::new(),
         }
     }
 
@@ -148,12 +151,13 @@ pub(crate) mod tests {
     fn a_line_is_read_as_it_was_written_and_known_when_it_was_damaged() {
         let one = entry(17, 1, 0.8125);
         let line = line(&one);
-        assert_eq!(read(&line), Ok(one));
+        assert_eq!(read(&line), Ok(one.clone()));
+        assert_eq!(read(&format!("{line}\r")), Ok(one));
         for at in 0..line.len() - 1 {
-            assert!(read(&line[..at]).is_err(), "cut at {at}");
+            assert!(read::<Entry>(&line[..at]).is_err(), "cut at {at}");
             let mut bytes = line.clone().into_bytes();
             bytes[at] ^= 1;
-            assert!(String::from_utf8(bytes).is_ok_and(|text| read(&text).is_err()), "changed at {at}");
+            assert!(String::from_utf8(bytes).is_ok_and(|text| read::<Entry>(&text).is_err()), "changed at {at}");
         }
     }
 }

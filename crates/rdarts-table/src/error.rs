@@ -32,8 +32,8 @@ pub enum TableError {
 }
 
 impl TableError {
-    /// Whether the system is the reason.
+    /// Whether the system is the reason, and not a name that leads nowhere.
     pub fn is_system(&self) -> bool {
-        matches!(self, Self::Io { .. })
+        matches!(self, Self::Io { error, .. } if rdarts_run::is_system(error))
     }
 }

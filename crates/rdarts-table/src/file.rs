@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use rdarts_run::{Spec, TrainSpec, write_file};
+use rdarts_run::{Spec, TrainSpec};
 use rdarts_space::Space;
 
 use crate::FORMAT;
@@ -50,7 +50,7 @@ impl Table {
             None => return Err("is no table: its first line is not the header of one".into()),
         }
         let header: Header =
-            serde_json::from_str(first).map_err(|e| format!("is no table: its header is wrong ({e})"))?;
+            read(first).map_err(|problem| format!("is no table any more: its first line {problem}"))?;
         let space = Space::from_toml(&header.space, "the table's space").map_err(|e| format!("is no table: {e}"))?;
         let spec =
             TrainSpec::from_complete("the table's training", &header.spec).map_err(|e| format!("is no table: {e}"))?;
@@ -58,7 +58,10 @@ impl Table {
         let (mut entries, mut faults, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
         for (at, text) in lines {
             let mut fault = |problem: String| faults.push(Fault { line: at + 1, problem });
-            let entry = match text.strip_suffix('\n').map(read) {
+            if text.trim_end().is_empty() {
+                continue;
+            }
+            let entry: Entry = match text.strip_suffix('\n').map(read) {
                 Some(Ok(entry)) => entry,
                 Some(Err(problem)) => {
                     fault(problem);
@@ -83,7 +86,7 @@ impl Table {
 
     /// The whole table as text.
     pub fn to_text(&self) -> String {
-        let mut text = serde_json::to_string(self.header()).expect("a header is numbers and text");
+        let mut text = line(self.header());
         text.push('\n');
         for entry in self.entries() {
             text.push_str(&line(entry));
@@ -97,10 +100,7 @@ impl Table {
     /// # Errors
     /// If it cannot be written.
     pub fn create(&self, path: &Path) -> Result<bool, TableError> {
-        let mut half = path.as_os_str().to_os_string();
-        half.push(format!(".{}", std::process::id()));
-        let half = PathBuf::from(half);
-        self.write(&half)?;
+        let half = self.half(path)?;
         // A link, unlike a new name, replaces nothing.
         let linked = match std::fs::hard_link(&half, path) {
             Ok(()) => Ok(true),
@@ -118,9 +118,27 @@ impl Table {
     /// # Errors
     /// If it cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), TableError> {
-        let written = write_file(path, self.to_text().as_bytes());
-        let other = |e: rdarts_run::RunError| io::Error::other(e.to_string());
-        written.map_err(|e| TableError::Io { what: "write", path: path.into(), error: other(e) })
+        let half = self.half(path)?;
+        std::fs::rename(&half, path).map_err(|error| {
+            let _ = std::fs::remove_file(&half);
+            TableError::Io { what: "write", path: path.into(), error }
+        })
+    }
+
+    /// The whole table in a file beside `path`.
+    fn half(&self, path: &Path) -> Result<PathBuf, TableError> {
+        let mut half = path.as_os_str().to_os_string();
+        half.push(format!(".unfinished-{}", std::process::id()));
+        let half = PathBuf::from(half);
+        let write = || {
+            let mut file = File::create(&half)?;
+            file.write_all(self.to_text().as_bytes()).and_then(|()| file.sync_all())
+        };
+        write().map_err(|error| {
+            let _ = std::fs::remove_file(&half);
+            TableError::Io { what: "write", path: path.into(), error }
+        })?;
+        Ok(half)
     }
 }
 

@@ -7,7 +7,7 @@
 //! One text file, a line of JSON for each fact. The first line is the [`Header`]:
 //!
 //! ```text
-//! {"table":1,"rdarts":"0.1.0","space":"…","spec":"…","images":"…","seeds":[1,2,3]}
+//! {"table":1,"rdarts":"0.1.0","space":"…","spec":"…","images":"…","seeds":[1,2,3],"check":"…"}
 //! ```
 //!
 //! `space` is the space as TOML, `spec` the training as TOML, with neither genotype nor seed nor the places of files; `images`
@@ -18,7 +18,7 @@
 //! ```
 //!
 //! `architecture` is its number in [`rdarts_space::enumerate`]. `check` is the beginning of the BLAKE3 hash of the line up
-//! to that key: a line that was damaged, or written half, is known by it, and made again.
+//! to that key: a line that was changed, damaged or written half is known by it, and what it held is made again.
 
 mod error;
 

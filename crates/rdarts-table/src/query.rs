@@ -45,7 +45,8 @@ pub struct Spread {
     pub worst: f64,
     /// Standard deviation between seeds of the same architecture, pooled over all; of more than one seed.
     pub between_seeds: Option<f64>,
-    /// How many architectures the seeds do not tell apart from the best: by Welch's t at 5 % their error is not larger.
+    /// How many architectures the seeds do not tell apart from the best, itself included: their error is not larger by more
+    /// than the pooled deviation explains, at a risk of 5 % for all comparisons together.
     pub not_worse: Option<usize>,
 }
 
@@ -135,7 +136,8 @@ impl Table {
         all
     }
 
-    fn is_whole(&self, row: &Row<'_>) -> bool {
+    /// Whether a row was trained with every seed.
+    pub fn is_whole(&self, row: &Row<'_>) -> bool {
         self.header.seeds.iter().all(|seed| row.entries.iter().any(|e| e.seed == *seed))
     }
 
@@ -147,7 +149,11 @@ impl Table {
         let median = if n % 2 == 1 { ranked[n / 2].mean } else { 0.5 * (ranked[n / 2 - 1].mean + ranked[n / 2].mean) };
         let variances: Option<Vec<f64>> = ranked.iter().map(|row| row.deviation.map(|d| d * d)).collect();
         let pooled = variances.map(|all| (all.iter().sum::<f64>() / n as f64).sqrt());
-        let not_worse = pooled.map(|_| ranked.iter().filter(|row| !is_worse(row, best)).count());
+        let not_worse = pooled.map(|deviation| {
+            let seeds = self.header.seeds.len() as f64;
+            let limit = critical(n.saturating_sub(1), n as f64 * (seeds - 1.0)) * deviation * (2.0 / seeds).sqrt();
+            ranked.iter().filter(|row| row.mean - best.mean <= limit).count()
+        });
         Some(Spread { n, best: best.mean, median, worst: worst.mean, between_seeds: pooled, not_worse })
     }
 
@@ -163,7 +169,8 @@ impl Table {
     pub fn merge(&mut self, other: &Table) -> Result<usize, TableError> {
         if self.space != other.space {
             let (a, b) = (&self.space.name, &other.space.name);
-            return Err(TableError::Differ(format!("one is of the space `{a}`, the other of `{b}`")));
+            let how = if a == b { ", with other operations" } else { "" };
+            return Err(TableError::Differ(format!("one is of the space `{a}`, the other of `{b}`{how}")));
         }
         if let Some((key, a, b)) = self.differs_in(&other.spec) {
             return Err(TableError::Differ(format!("their trainings differ in {key}: {a} and {b}")));
@@ -192,13 +199,13 @@ impl Table {
     pub fn to_csv(&self) -> String {
         let mut out = String::from(
             "architecture,genotype,seed,weights,multiply_adds,epoch,train_loss,train_accuracy,valid_accuracy,\
-             test_accuracy,test_loss,seconds\n",
+             test_accuracy,test_loss,seconds,by\n",
         );
         let number = |v: Option<f64>| v.map_or_else(String::new, |v| v.to_string());
         for e in &self.entries {
             let _ = writeln!(
                 out,
-                "{},\"{}\",{},{},{},{},{},{},{},{},{},{}",
+                "{},\"{}\",{},{},{},{},{},{},{},{},{},{},\"{}\"",
                 e.architecture,
                 e.genotype.replace('"', "\"\""),
                 e.seed,
@@ -211,6 +218,7 @@ impl Table {
                 e.test_accuracy,
                 number(e.test_loss),
                 e.seconds,
+                e.by.replace('"', "\"\""),
             );
         }
         out
@@ -236,23 +244,26 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Whether a row's error is larger than that of another by more than their seeds explain (Welch's t, one side, 5 %).
-fn is_worse(row: &Row<'_>, best: &Row<'_>) -> bool {
-    let part = |row: &Row<'_>| row.deviation.unwrap_or(0.0).powi(2) / row.entries.len() as f64;
-    let (a, b) = (part(row), part(best));
-    if row.architecture() == best.architecture() || a + b == 0.0 {
-        return row.mean > best.mean;
-    }
-    let freedom = |part: f64, n: usize| part * part / (n as f64 - 1.0);
-    let degrees = (a + b).powi(2) / (freedom(a, row.entries.len()) + freedom(b, best.entries.len()));
-    (row.mean - best.mean) / (a + b).sqrt() > quantile(degrees)
+/// Student's t that is exceeded, by chance, in one of `n` comparisons with a risk of 5 % for all of them together
+/// (Bonferroni): by the normal quantile and the first terms of its expansion in 1 / degrees (Abramowitz and Stegun, 26.7.5).
+fn critical(n: usize, degrees: f64) -> f64 {
+    let z = normal_quantile(0.05 / n.max(1) as f64);
+    let terms = [
+        z,
+        (z.powi(3) + z) / 4.0,
+        (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / 96.0,
+        (3.0 * z.powi(7) + 19.0 * z.powi(5) + 17.0 * z.powi(3) - 15.0 * z) / 384.0,
+    ];
+    terms.iter().rev().fold(0.0, |sum, term| sum / degrees + term)
 }
 
-/// Student's t that 5 % exceed, for degrees of freedom from 1 on: the tabulated ones, and between them the value of the
-/// fewer degrees, which is the larger.
-fn quantile(degrees: f64) -> f64 {
-    const T: [f64; 10] = [6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812];
-    T[(degrees.floor().max(1.0) as usize).min(T.len()) - 1]
+/// What a standard normal number exceeds with probability p, at most a half (Abramowitz and Stegun, 26.2.23; off by at most
+/// 4.5e-4).
+fn normal_quantile(p: f64) -> f64 {
+    let t = (-2.0 * p.ln()).sqrt();
+    let above = 2.515_517 + t * (0.802_853 + t * 0.010_328);
+    let below = 1.0 + t * (1.432_788 + t * (0.189_269 + t * 0.001_308));
+    t - above / below
 }
 
 /// The first line in which two specs differ: its key and both values.
@@ -273,6 +284,23 @@ fn difference(a: &str, b: &str) -> Option<(String, String, String)> {
     let of = |all: &[(String, String)], key: &str| {
         all.iter().find(|(other, _)| other == key).map_or_else(missing, |(_, value)| value.clone())
     };
-    let keys = a.iter().chain(&b).map(|(key, _)| key.clone());
+    // Which preset a spec was made from says nothing of what it is.
+    let keys = a.iter().chain(&b).map(|(key, _)| key.clone()).filter(|key| key != "preset");
     keys.map(|key| (of(&a, &key), of(&b, &key), key)).find(|(a, b, _)| a != b).map(|(a, b, key)| (key, a, b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_those_of_the_tables() {
+        for (p, z) in [(0.05, 1.6449), (0.001, 3.0902), (0.05 / 80.0, 3.2272)] {
+            assert!((normal_quantile(p) - z).abs() < 1e-3, "{p} {}", normal_quantile(p));
+        }
+        // Student's t: 5 % with 10 and 30 degrees, 0.1 % with 60.
+        for (n, degrees, t) in [(1, 10.0, 1.8125), (1, 30.0, 1.6973), (50, 60.0, 3.2317)] {
+            assert!((critical(n, degrees) - t).abs() < 2e-2, "{n} {degrees} {}", critical(n, degrees));
+        }
+    }
 }

@@ -64,7 +64,7 @@ pub(super) fn figure(table: &TimeTable) -> Option<Figure> {
         height += 116.0;
         title = "Time and memory of each epoch".to_string();
         description += &format!(
-            " Below, the most memory that the process held during each; {} at most. A card's own memory is not in it.",
+            " Below, the most memory that the process had held by its end; {} at most. A card's own memory is not in it.",
             bytes(peak)
         );
     }

@@ -88,7 +88,8 @@ pub fn conduct<C: Conducted>(
         true => String::new(),
         false => format!(" --data-dir {}", for_shell(Path::new(&data_dir))),
     };
-    let again = format!("rdarts resume {}{moved}", for_shell(dir.path()));
+    let board = if pages.board_dir(dir.path()).is_some() { " --tensorboard" } else { "" };
+    let again = format!("rdarts resume {}{moved}{board}", for_shell(dir.path()));
     let mut shown = Shown::new(json, run.steps());
     if let Some(to) = pages.board_dir(dir.path()) {
         shown.write_to(Board::create(&to));

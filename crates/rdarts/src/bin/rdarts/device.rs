@@ -55,8 +55,9 @@ impl OnDevice {
     /// # Errors
     /// As for `engine`.
     pub fn engine_or(&self, before: &str) -> Result<Engine, Exit> {
-        let recorded = recorded(before, &gpus());
-        match self.device.unwrap_or(recorded) {
+        // A run on the CPU asks no driver.
+        let before_choice = || if before == "cpu" { Choice::Cpu } else { recorded(before, &gpus()) };
+        match self.device.unwrap_or_else(before_choice) {
             Choice::Cpu => Ok(Engine::cpu_with(isa()?)),
             Choice::Gpu(_) if !HAS_GPUS && self.device.is_none() => Err(Exit::Input(format!(
                 "this run was computed on a graphics card ({before}), and {NOT_BUILT}; --device cpu goes on with it here"

@@ -80,7 +80,7 @@ fn tell(path: &Path, faults: &[Fault], again: &str) {
 
 /// A table that has something to say.
 fn filled(path: &Path) -> Result<Table, Exit> {
-    let table = read(path, "it is left out, and `rdarts table build` makes it again")?;
+    let table = read(path, "it is left out")?;
     if table.entries().is_empty() {
         let path = shown(path);
         return Err(Exit::Input(format!(

@@ -17,7 +17,7 @@ pub struct Args {
     #[arg(value_name = "TABLE")]
     table: PathBuf,
     /// How many to list
-    #[arg(long, default_value = "10", value_parser = |text: &str| whole(text, 1, 10_000))]
+    #[arg(long, allow_negative_numbers = true, default_value = "10", value_parser = |text: &str| whole(text, 1, 10_000))]
     n: u64,
     /// Print one JSON object
     #[arg(long)]
@@ -33,6 +33,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
             "{:#}",
             json!({
                 "space": table.space().name, "seeds": table.header().seeds, "missing": table.missing().len(),
+                "of": table.n_architectures() * table.header().seeds.len(),
                 "best": table.ranked().iter().take(args.n as usize).map(super::row_json).collect::<Vec<_>>(),
                 "spread": spread.map(|s| json!({
                     "architectures": s.n, "best": s.best, "median": s.median, "worst": s.worst,
@@ -50,9 +51,13 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
 pub fn tell(table: &Table, n: usize) {
     let ranked = table.ranked();
     let Some(spread) = table.spread() else {
-        return out!("No architecture has been trained with every seed yet; {} are missing.", table.missing().len());
+        return out!(
+            "No architecture has been trained with every seed yet; {} of {} trainings are missing.",
+            table.missing().len(),
+            table.n_architectures() * table.header().seeds.len()
+        );
     };
-    out!("{:>4} {:>12} {:>18} {:>10}   skips pools seps", "rank", "architecture", "test error", "weights");
+    out!("{:>4} {:>12} {:>18} {:>10}   skips pools others", "rank", "architecture", "test error", "weights");
     for (at, row) in ranked.iter().take(n).enumerate() {
         print_row(at + 1, row);
     }
@@ -70,15 +75,26 @@ pub fn tell(table: &Table, n: usize) {
         percent(spread.median),
         percent(spread.worst)
     );
+    if spread.n < table.n_architectures() {
+        out!(
+            "The table is not whole: {} of {} architectures are not done yet, and `rdarts table build` goes on with it.",
+            table.n_architectures() - spread.n,
+            table.n_architectures()
+        );
+    }
     match (spread.between_seeds, spread.not_worse) {
         (Some(between), Some(n)) => out!(
-            "Seeds of one architecture deviate by {} points; {} {} not told apart from the best (Welch's t, 5 %).",
-            format!("{:.2}", 100.0 * between),
-            count(n, "architecture"),
-            if n == 1 { "is" } else { "are" }
+            "Seeds of one architecture deviate by {:.2} points; {} not told apart from the best (t of the pooled deviation, 5 % for all comparisons together).",
+            100.0 * between,
+            match n.saturating_sub(1) {
+                0 => "no other is".to_string(),
+                1 => "1 other is".to_string(),
+                n => format!("{n} others are"),
+            }
         ),
         _ => out!("With one seed nothing can be said of how sure the order is."),
     }
+    out!("`rdarts table query TABLE NUMBER` shows an architecture.");
 }
 
 fn print_row(rank: usize, row: &Row<'_>) {
@@ -87,7 +103,7 @@ fn print_row(rank: usize, row: &Row<'_>) {
         let pools = of(Op::MaxPool3x3) + of(Op::AvgPool3x3);
         let all: usize = CellType::ALL.iter().map(|cell| g.cell(*cell).len()).sum();
         let skips = of(Op::SkipConnect);
-        format!("{skips:>5} {pools:>5} {:>4}", all - skips - pools)
+        format!("{skips:>5} {pools:>5} {:>6}", all - skips - pools)
     });
     out!(
         "{rank:>4} {:>12} {:>18} {:>10}   {}",

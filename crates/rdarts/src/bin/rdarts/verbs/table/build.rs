@@ -1,6 +1,6 @@
 //! `rdarts table build`: trains every architecture that is not in the table yet.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 
@@ -52,16 +52,16 @@ pub struct Args {
     #[arg(long)]
     data_dir: Option<String>,
     /// Seeds that each architecture is trained with [default: 1]
-    #[arg(long, value_delimiter = ',', value_name = "SEED,...", value_parser = |text: &str| whole(text, 0, i64::MAX as u64))]
+    #[arg(long, value_delimiter = ',', value_name = "SEED,...", allow_negative_numbers = true, value_parser = seed)]
     seeds: Vec<u64>,
     /// Number of epochs (train.epochs)
-    #[arg(long, value_parser = |text: &str| whole(text, 1, 1_000_000))]
+    #[arg(long, allow_negative_numbers = true, value_parser = |text: &str| whole(text, 1, 1_000_000))]
     epochs: Option<u64>,
     /// Channels of the first cell (network.channels)
-    #[arg(long, value_parser = |text: &str| whole(text, 1, 4096))]
+    #[arg(long, allow_negative_numbers = true, value_parser = |text: &str| whole(text, 1, 4096))]
     channels: Option<u64>,
     /// Number of cells (network.cells)
-    #[arg(long, value_parser = |text: &str| whole(text, 1, 1000))]
+    #[arg(long, allow_negative_numbers = true, value_parser = |text: &str| whole(text, 1, 1000))]
     cells: Option<u64>,
     /// Trainings side by side, each with its share of the threads; changes no result
     #[arg(long, default_value = "1", value_parser = jobs)]
@@ -95,11 +95,17 @@ const FLAGS: [Flag; 5] = [
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let engine = args.on.engine()?;
     let threads = set_threads(args.threads)?;
-    let there = match &args.out {
-        Some(path) if path.exists() => Some(super::read(path, "it is made again")?),
-        _ => None,
-    };
     let mut overrides = overrides(&args)?;
+    // Without a name the table is that of the space and the images.
+    let path = match &args.out {
+        Some(path) => path.clone(),
+        None => {
+            let space = open_space(args.space.as_deref().unwrap_or("tiny"))?;
+            let spec = resolve(&args, None, &overrides)?;
+            PathBuf::from(format!("{}-{}.table", space.name, data_name(&spec.data.images)))
+        }
+    };
+    let there = if path.exists() { Some(super::read(&path, "what it held is made again")?) } else { None };
     let mut spec = resolve(&args, there.as_ref(), &overrides)?;
     if there.is_none() && decide_shape(&mut overrides, &spec.data.images, args.json)? {
         spec = resolve(&args, None, &overrides)?;
@@ -109,14 +115,6 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         (_, name) => open_space(name.as_deref().unwrap_or("tiny"))?,
     };
     n_architectures(&space).map_err(Exit::Input)?;
-    let path = match &args.out {
-        Some(path) => path.clone(),
-        None => PathBuf::from(format!("{}-{}.table", space.name, data_name(&spec.data.images))),
-    };
-    let there = match there {
-        None if path.exists() => Some(super::read(&path, "it is made again")?),
-        there => there,
-    };
     let reading = Reading::new(args.json);
     let images = ImageSet::open(&spec.data.images, &reading)?;
     reading.end();
@@ -131,11 +129,13 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
             Table::begin(space, &spec, images.fingerprint().to_string(), seeds, version).map_err(Exit::Input)?
         }
     };
+    let (dir, gpu) = (spec.data.images.dir.clone(), engine.gpu.as_ref().map(|gpu| gpu.number));
     let n_there = table.entries().len();
     let n_seeds = table.header().seeds.len();
     let (name, n_architectures) = (table.space().name.clone(), table.n_architectures());
     let build = TableBuild::new(path.clone(), table, spec, images, engine)?;
     // Only now: nothing is left behind by what was refused.
+    build.check_jobs(args.jobs)?;
     build.begin()?;
     let all = build.n_trainings();
     if !args.json {
@@ -145,7 +145,16 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
             shown(&path)
         );
     }
-    let again = format!("rdarts table build --out {}", for_shell(&path));
+    let mut again = format!("rdarts table build --out {}", for_shell(&path));
+    if !dir.is_empty() {
+        again += &format!(" --data-dir {}", for_shell(Path::new(&dir)));
+    }
+    if let Some(gpu) = gpu {
+        again += &format!(" --device gpu:{gpu}");
+    }
+    if args.jobs > 1 {
+        again += &format!(" --jobs {}", args.jobs);
+    }
     let stop = stop_flag(&again, |text: &str| say!("{text}"))?;
     let told = Mutex::new(());
     let tell = |built: &Built| {
@@ -179,7 +188,8 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
             return Ok(ExitCode::from(INTERRUPTED));
         }
         Ended::ByOthers(n) if !args.json => {
-            out!("{done} of {all} trainings are done; the other {n} are being done by other processes.");
+            let rest = if n == 1 { "the last one" } else { "the rest" };
+            out!("{done} of {all} trainings are done; other processes are at work on {rest}.");
         }
         Ended::Complete if !args.json => {
             super::best::tell(&table, 5);
@@ -192,13 +202,24 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
 }
 
 /// What the flags say of a table that is there must be what it was begun with.
-fn check(args: &Args, table: &Table, space: &rdarts::space::Space, path: &std::path::Path) -> Result<(), Exit> {
+fn check(args: &Args, table: &Table, space: &rdarts::space::Space, path: &Path) -> Result<(), Exit> {
     let path = shown(path);
     if space != table.space() {
         let (is, was) = (&space.name, &table.space().name);
-        return Err(Exit::Input(format!("{path} is a table of the space {was}, not of {is}")));
+        let how = if is == was { ", which has other operations" } else { "" };
+        return Err(Exit::Input(format!("{path} is a table of the space {was}, not of {is}{how}")));
     }
-    if !args.seeds.is_empty() && args.seeds != table.header().seeds {
+    if args.preset.is_some() {
+        return Err(Exit::Input(format!(
+            "{path} is there already, with all its settings: --preset changes none of them"
+        )));
+    }
+    let sorted = |seeds: &[u64]| {
+        let mut seeds = seeds.to_vec();
+        seeds.sort_unstable();
+        seeds
+    };
+    if !args.seeds.is_empty() && sorted(&args.seeds) != sorted(&table.header().seeds) {
         return Err(Exit::Input(format!(
             "{path} was begun with the seeds {}, not {}: a table of the others can be built beside it and imported",
             list(&table.header().seeds),
@@ -206,6 +227,10 @@ fn check(args: &Args, table: &Table, space: &rdarts::space::Space, path: &std::p
         )));
     }
     Ok(())
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    whole(text, 0, i64::MAX as u64).map_err(|why| format!("{why}, or several as in 1,2,3"))
 }
 
 fn distinct(seeds: &[u64]) -> Result<Vec<u64>, Exit> {
@@ -224,6 +249,12 @@ fn list(seeds: &[u64]) -> String {
 
 fn overrides(args: &Args) -> Result<Vec<String>, Exit> {
     let (name, dir) = data(args.data.as_ref(), args.data_dir.as_ref())?;
+    let is_own = |text: &&String| ["seed=", "network.genotype="].iter().any(|key| text.trim_start().starts_with(key));
+    if let Some(text) = args.overrides.iter().find(is_own) {
+        return Err(Exit::Input(format!(
+            "--set {text}: every training of a table has its own; --seeds names the seeds"
+        )));
+    }
     // Every training is of another; only the table knows.
     let mut all = vec![format!("network.genotype={}", quote(rdarts::table::EACH)), "seed=0".to_string()];
     all.extend(args.overrides.iter().cloned());

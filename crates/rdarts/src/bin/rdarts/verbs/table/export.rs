@@ -17,7 +17,7 @@ pub struct Args {
     /// The file [default: standard output]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Say where it was written as one JSON object
+    /// Say where it was written as one JSON object (with --out)
     #[arg(long, requires = "out")]
     json: bool,
 }
@@ -25,6 +25,10 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let table = super::filled(&args.table)?;
+    let whole = |path: &PathBuf| path.canonicalize().ok();
+    if args.out.as_ref().and_then(whole).is_some_and(|out| Some(out) == whole(&args.table)) {
+        return Err(Exit::Input("--out is the table itself, which CSV would replace".into()));
+    }
     let csv = table.to_csv();
     let Some(path) = &args.out else {
         out!("{}", csv.trim_end());

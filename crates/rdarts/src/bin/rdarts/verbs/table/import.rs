@@ -26,6 +26,14 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
+    let mut work = args.table.as_os_str().to_os_string();
+    work.push(".work");
+    if std::path::Path::new(&work).exists() {
+        return Err(Exit::Input(format!(
+            "{} is being built, or its build was stopped: let `rdarts table build` end first, or import into a copy",
+            shown(&args.table)
+        )));
+    }
     let mut table = super::read(&args.table, "it is left out")?;
     let mut added = 0;
     for path in &args.others {

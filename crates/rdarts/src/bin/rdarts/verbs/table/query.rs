@@ -38,7 +38,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         let mut value = super::row_json(&row);
         value["rank"] = json!(rank);
         value["of"] = json!(ranked.len());
-        value["regret"] = json!(best.map(|best| row.mean - best.mean));
+        value["regret"] = json!(rank.and(best).map(|best| row.mean - best.mean));
         out!("{value:#}");
         return Ok(ExitCode::SUCCESS);
     }
@@ -50,9 +50,15 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         out!("  seed {}: {:.2} %{diverged}", e.seed, 100.0 * e.test_error());
     }
     match (rank, best) {
-        (Some(rank), Some(best)) => {
-            out!("rank {rank} of {}, {:.2} points behind the best", ranked.len(), 100.0 * (row.mean - best.mean))
-        }
+        (Some(rank), Some(best)) => out!(
+            "rank {rank} of {}, {:.2} points behind the best{}",
+            ranked.len(),
+            100.0 * (row.mean - best.mean),
+            match table.n_architectures() - ranked.len() {
+                0 => String::new(),
+                n => format!("; {n} others are not done yet"),
+            }
+        ),
         _ => out!("not all seeds are done: no rank yet"),
     }
     Ok(ExitCode::SUCCESS)

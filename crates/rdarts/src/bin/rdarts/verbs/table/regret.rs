@@ -4,16 +4,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rdarts::data::shown;
-use rdarts::run::{Event, RunView};
+use rdarts::run::{Event, Method, RunView, SearchSpec};
 use rdarts::space::Genotype;
 use rdarts::table::Table;
 use serde_json::{Value, json};
 
-use crate::exit::{Exit, out};
+use crate::exit::{Exit, out, say};
 
 /// How far a search was from the best architecture: at each epoch the true test error of what it held best
 ///
-/// Regret is the mean test error of an architecture less that of the best one, in the table.
+/// Regret is the mean test error of an architecture less that of the best one, in the table. Random search (rs-ws) holds
+/// none best before its end, so only what it returned is measured.
 #[derive(clap::Args)]
 pub struct Args {
     /// The table
@@ -45,23 +46,35 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         return Err(Exit::Input("no architecture of the table has been trained with every seed yet".into()));
     };
     let mut all = Vec::new();
+    let mut shown_any = false;
     for path in &args.runs {
-        let (points, found) = points(&table, best.mean, path)?;
+        let (points, found) = match points(&table, best.mean, path) {
+            Ok(points) => points,
+            // Of many the others are shown all the same.
+            Err(e) if args.runs.len() > 1 => {
+                say!("warning: {e}");
+                continue;
+            }
+            Err(e) => return Err(e),
+        };
+        shown_any = true;
         let least = points.iter().min_by(|a, b| a.regret.total_cmp(&b.regret));
         if args.json {
             all.push(as_json(path, &points, found));
             continue;
         }
         out!("{}", shown(path));
-        out!(
-            "{:>7} {:>6} {:>12} {:>8} {:>12} {:>16}",
-            "attempt",
-            "epoch",
-            "test error",
-            "regret",
-            "eigenvalue",
-            "one-shot accuracy"
-        );
+        if !points.is_empty() {
+            out!(
+                "{:>7} {:>6} {:>12} {:>8} {:>12} {:>16}",
+                "attempt",
+                "epoch",
+                "test error",
+                "regret",
+                "eigenvalue",
+                "one-shot accuracy"
+            );
+        }
         for p in &points {
             let number = |v: Option<f64>, digits: usize| v.map_or("-".into(), |v| format!("{v:.digits$}"));
             let accuracy = p.valid_accuracy.map_or("-".into(), |v| format!("{:.1} %", 100.0 * v));
@@ -88,6 +101,9 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         }
         out!("");
     }
+    if !shown_any {
+        return Err(Exit::Input("none of the runs is a search in the table's space".into()));
+    }
     if args.json {
         let best = super::row_json(best);
         out!("{:#}", json!({ "best": best, "runs": all }));
@@ -97,19 +113,23 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
 
 /// What a search held best after each epoch, and the regret of what it returned.
 fn points(table: &Table, best: f64, path: &Path) -> Result<(Vec<Point>, Option<f64>), Exit> {
-    let events = RunView::open(path)?.events()?;
+    let view = RunView::open(path)?;
+    let events = view.events()?;
+    // It chooses among random architectures at its end; before that it holds none best.
+    let is_random = view.spec::<SearchSpec>().is_ok_and(|spec| spec.search.method == Method::RsWs);
     let error = |text: &str| -> Result<f64, Exit> {
         let genotype: Genotype = text.parse().map_err(|e| Exit::Input(format!("{}: {e}", shown(path))))?;
         let row = table.query(&genotype).map_err(|e| {
             Exit::Input(format!("{} is no search of the table's space {}: {e}", shown(path), table.space().name))
         })?;
-        row.map(|row| row.mean)
-            .ok_or_else(|| Exit::Input(format!("{text} has not been trained yet: build the table further")))
+        row.filter(|row| table.is_whole(row)).map(|row| row.mean).ok_or_else(|| {
+            Exit::Input(format!("{text} has not been trained with every seed yet: build the table further"))
+        })
     };
     let (mut points, mut found) = (Vec::new(), None);
     for event in &events {
         match event {
-            Event::Epoch(e) => {
+            Event::Epoch(e) if !is_random => {
                 let test_error = error(&e.genotype)?;
                 points.push(Point {
                     attempt: e.attempt,
@@ -124,7 +144,7 @@ fn points(table: &Table, best: f64, path: &Path) -> Result<(Vec<Point>, Option<f
             _ => {}
         }
     }
-    if points.is_empty() {
+    if points.is_empty() && found.is_none() {
         return Err(Exit::Input(format!("{} is no search that has finished an epoch", shown(path))));
     }
     Ok((points, found))
