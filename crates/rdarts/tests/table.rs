@@ -136,6 +136,8 @@ fn a_table_answers_and_a_search_is_measured_against_it() {
         let asked = json(&["table", "query", "one.table", row["genotype"].as_str().unwrap()]);
         assert_eq!((&asked["rank"], &asked["seeds"]), (&(at + 1).into(), &row["seeds"]));
     }
+    let by_number = json(&["table", "query", "one.table", "3"]);
+    assert_eq!(by_number["architecture"], 3);
     let csv = run(dir.path(), &["table", "export", "one.table"]);
     assert_eq!(text(&csv.stdout).lines().count(), 33);
 

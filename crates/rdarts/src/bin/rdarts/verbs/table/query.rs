@@ -15,8 +15,8 @@ pub struct Args {
     /// The table
     #[arg(value_name = "TABLE")]
     table: PathBuf,
-    /// A genotype, a file that holds one, or the directory of a finished run
-    #[arg(value_name = "GENOTYPE|RUN|FILE")]
+    /// A genotype, a file that holds one, the directory of a finished run, or the number of an architecture
+    #[arg(value_name = "GENOTYPE|RUN|FILE|NUMBER")]
     genotype: String,
     /// Print one JSON object
     #[arg(long)]
@@ -26,8 +26,17 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let table = super::filled(&args.table)?;
-    let genotype = genotype(&args.genotype, "GENOTYPE")?;
-    let row = table.query(&genotype).map_err(|e| Exit::Input(format!("the table does not hold it: {e}")))?;
+    let row = match args.genotype.parse::<u64>() {
+        Ok(number) if number < table.n_architectures() as u64 => table.of(number),
+        Ok(number) => {
+            let last = table.n_architectures() - 1;
+            return Err(Exit::Input(format!("architecture {number} is none of the table's, which go from 0 to {last}")));
+        }
+        Err(_) => {
+            let genotype = genotype(&args.genotype, "GENOTYPE")?;
+            table.query(&genotype).map_err(|e| Exit::Input(format!("the table does not hold it: {e}")))?
+        }
+    };
     let Some(row) = row else {
         return Err(Exit::Input("this architecture is of the table's space, but has not been trained yet".into()));
     };
