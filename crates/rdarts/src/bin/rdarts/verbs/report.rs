@@ -1,11 +1,12 @@
 //! `rdarts report`: the page of one run or of many.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rdarts::data::shown;
 use rdarts::report::{Report, page, read, tensorboard, write_figures};
-use rdarts::run::for_shell;
+use rdarts::run::{RunError, RunView, for_shell};
 
 use crate::exit::{Exit, out, say};
 use crate::pages::{PAGE, write_page};
@@ -17,9 +18,9 @@ use crate::pages::{PAGE, write_page};
 /// methods, spaces and data sets. It is one file that needs no network.
 ///
 /// Examples:
-///   rdarts report runs/search-s2-1
+///   rdarts report runs/s2-fashion-mini-darts-ada-1
 ///   rdarts report runs/* --out comparison.html
-///   rdarts report runs/search-s2-1 --figures figures
+///   rdarts report runs/s2-fashion-mini-darts-ada-1 --figures figures
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -46,15 +47,28 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     if let Some(none) = args.runs.iter().find(|run| !run.exists()) {
         return Err(Exit::Input(format!("there is no run directory {}", shown(none))));
     }
-    let runs = read(&args.runs);
+    // A directory that is named twice is one run.
+    let mut met = BTreeSet::new();
+    let is_new = |run: &&PathBuf| met.insert(run.canonicalize().unwrap_or_else(|_| (*run).clone()));
+    let paths: Vec<PathBuf> = args.runs.iter().filter(is_new).cloned().collect();
+    let refused = |path: &PathBuf| match RunView::open(path) {
+        Err(e @ RunError::NotARun { .. }) => Some(e),
+        _ => None,
+    };
+    let mut refused: Vec<RunError> = paths.iter().filter_map(refused).collect();
+    if refused.len() == paths.len() {
+        return Err(refused.swap_remove(0).into());
+    }
+    let runs = read(&paths);
     let report = Report::new(&runs);
+    let failed = |dir: &Path, e: std::io::Error| Exit::Failed(format!("cannot write into {}: {e}", shown(dir)));
     if let Some(dir) = &args.tensorboard {
-        tensorboard::export(&runs, dir).map_err(|e| Exit::Failed(e.to_string()))?;
+        tensorboard::export(&runs, dir).map_err(|e| failed(dir, e))?;
     }
     if let Some(dir) = &args.figures {
         write_figures(&report, dir).map_err(|e| Exit::Failed(e.to_string()))?;
     }
-    let path = match (&args.out, &args.runs[..]) {
+    let path = match (&args.out, &paths[..]) {
         (Some(path), _) => path.clone(),
         (None, [run]) if run.is_dir() => run.join(PAGE),
         _ => PathBuf::from(PAGE),

@@ -30,7 +30,9 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         Ok(number) if number < table.n_architectures() as u64 => table.of(number),
         Ok(number) => {
             let last = table.n_architectures() - 1;
-            return Err(Exit::Input(format!("architecture {number} is none of the table's, which go from 0 to {last}")));
+            return Err(Exit::Input(format!(
+                "architecture {number} is none of the table's, which go from 0 to {last}"
+            )));
         }
         Err(_) => {
             let genotype = genotype(&args.genotype, "GENOTYPE")?;

@@ -1,0 +1,59 @@
+//! `rdarts report` and `--tensorboard` as their users run them.
+
+#![cfg(unix)]
+
+mod common;
+
+use common::{run, text};
+
+const SMALL: [&str; 16] = [
+    "--set",
+    "network.channels=2",
+    "--set",
+    "network.cells=3",
+    "--set",
+    "search.batch=16",
+    "--set",
+    "search.epochs=2",
+    "--set",
+    "data.limit=64",
+    "--set",
+    "data.valid_limit=32",
+    "--set",
+    "hessian.batches=1",
+    "--threads",
+    "1",
+];
+
+#[test]
+fn a_run_named_twice_is_one_and_what_is_no_run_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let searched = run(dir.path(), &[&["search", "--out", "one", "--tensorboard"], &SMALL[..]].concat());
+    assert_eq!(searched.status.code(), Some(0), "{}", text(&searched.stderr));
+
+    // What TensorBoard followed holds both epochs.
+    let files: Vec<_> = std::fs::read_dir(dir.path().join("one/tensorboard")).unwrap().collect();
+    assert_eq!(files.len(), 1);
+    let bytes = std::fs::read(files[0].as_ref().unwrap().path()).unwrap();
+    let count = |what: &[u8]| bytes.windows(what.len()).filter(|w| *w == what).count();
+    assert_eq!(count(b"loss/train_loss"), 2);
+
+    let twice = run(dir.path(), &["report", "one", "one/", "--json"]);
+    assert_eq!(twice.status.code(), Some(0), "{}", text(&twice.stderr));
+    let told: serde_json::Value = serde_json::from_slice(&twice.stdout).unwrap();
+    assert_eq!(told["runs"].as_array().unwrap().len(), 1);
+
+    std::fs::create_dir(dir.path().join("none")).unwrap();
+    let refused = run(dir.path(), &["report", "none"]);
+    let said = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(
+        said.starts_with("error: `none` is not a run directory of rdarts: ") && said.lines().count() == 1,
+        "{said}"
+    );
+    assert_eq!(std::fs::read_dir(dir.path().join("none")).unwrap().count(), 0);
+    // Beside a run it is a warning.
+    let both = run(dir.path(), &["report", "one", "none", "--out", "page.html"]);
+    assert_eq!(both.status.code(), Some(0), "{}", text(&both.stderr));
+    assert!(text(&both.stderr).contains("is not a run directory of rdarts"), "{}", text(&both.stderr));
+}
