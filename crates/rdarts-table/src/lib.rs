@@ -17,7 +17,7 @@
 //! {"architecture":17,"genotype":"Genotype(…)","seed":1,"n_params":3112,…,"check":"9f2c41d07a6be815"}
 //! ```
 //!
-//! `architecture` is its number in [`rdarts_space::enumerate`]. `check` is the beginning of the BLAKE3 hash of the line up
+//! `architecture` is its number in [`rdarts_space::enumerate()`]. `check` is the beginning of the BLAKE3 hash of the line up
 //! to that key: a line that was changed, damaged or written half is known by it, and what it held is made again.
 
 mod error;
