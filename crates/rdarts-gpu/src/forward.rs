@@ -94,16 +94,20 @@ fn given(client: &Client, o: &Outline, places: &Places, input: &Input, running: 
     for (at, (kind, c)) in o.norms.iter().enumerate() {
         let OutlineNorm::Affine { at: factors, running: of } = *kind else { continue };
         for ch in 0..*c {
-            let (mean, variance) = (running[of + ch], running[of + c + ch]);
-            let inv = (1.0 / (f64::from(variance) + BN_EPS).sqrt()) as f32;
-            let (scale, shift) = (w[factors + ch], w[factors + c + ch]);
-            let all = [mean, inv, scale * inv, shift - scale * inv * mean];
+            let given = [running[of + ch], running[of + c + ch]];
+            let all = of_given(given, [w[factors + ch], w[factors + c + ch]]);
             for (k, value) in all.into_iter().enumerate() {
                 coefs[places.coefs[at] + k * c + ch] = value;
             }
         }
     }
     Numbers::upload(client, &coefs)
+}
+
+/// A norm's coefficients of a channel, from its mean and variance, its scale and shift.
+pub(crate) fn of_given([mean, variance]: [f32; 2], [scale, shift]: [f32; 2]) -> [f32; 4] {
+    let inv = (1.0 / (f64::from(variance) + BN_EPS).sqrt()) as f32;
+    [mean, inv, scale * inv, shift - scale * inv * mean]
 }
 
 impl Saved {

@@ -4,7 +4,7 @@ use cubecl::client::Client;
 use cubecl::prelude::*;
 use rdarts_kernels::spec::{BN_EPS, StemSpec};
 
-use crate::forward::Norms;
+use crate::forward::{Norms, of_given};
 use crate::kernels::{PART, PART_BACK, PARTS, Shape, UNITS, WEIGHT_PARTS, norm, stem, weights};
 use crate::launch::Numbers;
 use crate::table::{ROW, Table};
@@ -119,9 +119,7 @@ impl Stem {
         let (scale, shift) = w[9 * self.spec.c_in * c..].split_at(c);
         let mut coefs = vec![0f32; 4 * c];
         for ch in 0..c {
-            let (mean, variance) = (running[ch], running[c + ch]);
-            let inv = (1.0 / (f64::from(variance) + BN_EPS).sqrt()) as f32;
-            let all = [mean, inv, scale[ch] * inv, shift[ch] - scale[ch] * inv * mean];
+            let all = of_given([running[ch], running[c + ch]], [scale[ch], shift[ch]]);
             for (k, value) in all.into_iter().enumerate() {
                 coefs[k * c + ch] = value;
             }

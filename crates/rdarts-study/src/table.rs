@@ -186,9 +186,7 @@ impl TableBuild {
     }
 
     fn work_dir(&self) -> PathBuf {
-        let mut name = self.path.as_os_str().to_os_string();
-        name.push(".work");
-        PathBuf::from(name)
+        work_dir(&self.path)
     }
 
     fn place(&self, architecture: u64, seed: u64) -> PathBuf {
@@ -218,7 +216,7 @@ impl TableBuild {
                 _ => {}
             }
             // Another process may have finished it since the table was read.
-            if self.read()?.of(architecture).is_some_and(|row| row.entries.iter().any(|e| e.seed == seed)) {
+            if self.read()?.has(architecture, seed) {
                 continue;
             }
             taken.insert((architecture, seed), file);
@@ -336,6 +334,13 @@ impl TableBuild {
             _ => Ok(()),
         }
     }
+}
+
+/// Where lies what is under way of the table in a file.
+pub fn work_dir(table: &Path) -> PathBuf {
+    let mut name = table.as_os_str().to_os_string();
+    name.push(".work");
+    PathBuf::from(name)
 }
 
 fn of_table(e: TableError) -> TrainError {

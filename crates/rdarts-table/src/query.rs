@@ -103,10 +103,14 @@ impl Table {
 
     /// Trainings that are still to be done, as (architecture, seed): all architectures with the first seed first.
     pub fn missing(&self) -> Vec<(u64, u64)> {
-        let has = |at: u64, seed: u64| self.of(at).is_some_and(|row| row.entries.iter().any(|e| e.seed == seed));
         let all =
             self.header.seeds.iter().flat_map(|&seed| (0..self.n_architectures() as u64).map(move |at| (at, seed)));
-        all.filter(|&(at, seed)| !has(at, seed)).collect()
+        all.filter(|&(at, seed)| !self.has(at, seed)).collect()
+    }
+
+    /// Whether an architecture was trained with a seed.
+    pub fn has(&self, architecture: u64, seed: u64) -> bool {
+        self.of(architecture).is_some_and(|row| row.has(seed))
     }
 
     /// The trainings of an architecture by its number; none if there are none yet.
@@ -138,7 +142,7 @@ impl Table {
 
     /// Whether a row was trained with every seed.
     pub fn is_whole(&self, row: &Row<'_>) -> bool {
-        self.header.seeds.iter().all(|seed| row.entries.iter().any(|e| e.seed == *seed))
+        self.header.seeds.iter().all(|seed| row.has(*seed))
     }
 
     /// How the architectures that were trained with every seed are distributed; none without any.
@@ -231,6 +235,10 @@ impl<'a> Row<'a> {
         let mean = entries.iter().map(Entry::test_error).sum::<f64>() / n;
         let squares: f64 = entries.iter().map(|e| (e.test_error() - mean).powi(2)).sum();
         Self { entries, mean, deviation: (entries.len() > 1).then(|| (squares / (n - 1.0)).sqrt()) }
+    }
+
+    fn has(&self, seed: u64) -> bool {
+        self.entries.iter().any(|e| e.seed == seed)
     }
 
     /// Its number.

@@ -4,7 +4,7 @@
 use cubecl::prelude::*;
 
 use super::{PART, Shape, UNITS, cube};
-use crate::kernels::norm::{before_norm, coefficients, gradient_coefficients, part_of};
+use crate::kernels::norm::{before_norm, coefficients, gradient_coefficients, part_of, see};
 use crate::table::{NONE, ROW};
 
 /// An even pixel of the input, or an odd one, of a pixel of the output, behind relu; the last odd ones may lie outside.
@@ -120,13 +120,7 @@ pub fn forward(
                         v += mid[tile_at + local * s.c_in + ci] * w[w_first + ci * w_step];
                     }
                     arena[dst + (first + local) * s.c_out + co] = v;
-                    if count == 0.0f32 {
-                        pivot = v;
-                    }
-                    let d = v - pivot;
-                    count += 1.0f32;
-                    sum += d;
-                    square += d * d;
+                    see(v, &mut count, &mut pivot, &mut sum, &mut square);
                 }
             }
         }

@@ -4,7 +4,7 @@
 use cubecl::prelude::*;
 
 use super::{PART, Shape, UNITS};
-use crate::kernels::norm::{before_norm, coefficients, gradient_coefficients, part_of};
+use crate::kernels::norm::{before_norm, coefficients, gradient_coefficients, part_of, see};
 use crate::table::ROW;
 
 /// A value behind the depthwise window, or behind relu without one, of a pixel of the output.
@@ -177,13 +177,7 @@ pub fn forward(
                     if local < s.tile && first + local < n_px {
                         let v = of[j];
                         arena[dst + (first + local) * s.c_out + co] = v;
-                        if count == 0.0f32 {
-                            pivot = v;
-                        }
-                        let d = v - pivot;
-                        count += 1.0f32;
-                        sum += d;
-                        square += d * d;
+                        see(v, &mut count, &mut pivot, &mut sum, &mut square);
                     }
                 }
             }

@@ -9,6 +9,18 @@ use cubecl::prelude::*;
 use super::{PART, PART_BACK, Shape, UNITS};
 use crate::table::{NONE, ROW};
 
+/// One value more that a unit has seen of its channel: see [`part_of`].
+#[cube]
+pub fn see(value: f32, count: &mut f32, pivot: &mut f32, sum: &mut f32, square: &mut f32) {
+    if *count == 0.0f32 {
+        *pivot = value;
+    }
+    let d = value - *pivot;
+    *count += 1.0f32;
+    *sum += d;
+    *square += d * d;
+}
+
 /// Merges what the lanes of a cube have seen of their channels into a part: count, mean, sum of squared deviations. A unit
 /// has seen `count` values; `sum` and `square` are of their distances to `pivot`, one of them. All units take part; `at` is
 /// where the part of this cube begins.

@@ -3,7 +3,7 @@
 use cubecl::prelude::*;
 
 use super::{PART, Shape, UNITS, cube};
-use crate::kernels::norm::part_of;
+use crate::kernels::norm::{part_of, see};
 use crate::table::{NONE, ROW};
 
 /// The output before the batch norm, and each cube's part of the moments. What it pools has coefficients in memory, or none.
@@ -65,13 +65,7 @@ pub fn forward(
                 best /= n;
             }
             arena[dst + px * s.c_out + ch] = best;
-            if count == 0.0f32 {
-                pivot = best;
-            }
-            let d = best - pivot;
-            count += 1.0f32;
-            sum += d;
-            square += d * d;
+            see(best, &mut count, &mut pivot, &mut sum, &mut square);
         }
     }
     part_of(count, pivot, sum, square, partials, part + CUBE_POS_X as usize * comptime!(PART * s.c_out), s.c_out);

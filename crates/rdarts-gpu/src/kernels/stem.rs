@@ -6,7 +6,7 @@
 use cubecl::prelude::*;
 
 use super::{PART, PART_BACK, Shape, UNITS};
-use crate::kernels::norm::{coefficients, gradient_coefficients, part_of};
+use crate::kernels::norm::{coefficients, gradient_coefficients, part_of, see};
 use crate::table::NONE;
 
 /// The convolution, and each cube's part of the moments.
@@ -37,13 +37,7 @@ pub fn forward(images: &[f32], w: &[f32], y: &mut [f32], partials: &mut [f32], n
                         v += window[local * n_taps + tap] * w[tap * s.c_out + co];
                     }
                     y[(first + local) * s.c_out + co] = v;
-                    if count == 0.0f32 {
-                        pivot = v;
-                    }
-                    let d = v - pivot;
-                    count += 1.0f32;
-                    sum += d;
-                    square += d * d;
+                    see(v, &mut count, &mut pivot, &mut sum, &mut square);
                 }
             }
         }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use rdarts::data::shown;
+use rdarts::study::table::work_dir;
 use serde_json::json;
 
 use crate::exit::{Exit, out};
@@ -26,9 +27,7 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
-    let mut work = args.table.as_os_str().to_os_string();
-    work.push(".work");
-    if std::path::Path::new(&work).exists() {
+    if work_dir(&args.table).exists() {
         return Err(Exit::Input(format!(
             "{} is being built, or its build was stopped: let `rdarts table build` end first, or import into a copy",
             shown(&args.table)
