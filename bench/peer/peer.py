@@ -93,9 +93,9 @@ class Cell(nn.Module):
 
 
 class Supernet(nn.Module):
-    def __init__(self, normal, reduce, nodes, c, cells, classes=10):
+    def __init__(self, normal, reduce, nodes, c, cells, classes=10, image_channels=3):
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 3 * c, 3, padding=1, bias=False), nn.BatchNorm2d(3 * c))
+        self.stem = nn.Sequential(nn.Conv2d(image_channels, 3 * c, 3, padding=1, bias=False), nn.BatchNorm2d(3 * c))
         c_pp = c_p = 3 * c
         self.cells, previous = nn.ModuleList(), False
         for i in range(cells):
@@ -107,7 +107,9 @@ class Supernet(nn.Module):
 
     def forward(self, x, alpha):
         # Edges have different numbers of operations in S1: one row of alphas each.
-        weights = [[a.softmax(0) for a in kind] for kind in alpha]
+        return self.mixed(x, [[a.softmax(0) for a in kind] for kind in alpha])
+
+    def mixed(self, x, weights):
         s0 = s1 = self.stem(x)
         for cell in self.cells:
             s0, s1 = s1, cell(s0, s1, weights[1 if cell.reduction else 0])

@@ -21,18 +21,24 @@
 //! early stopping too. In the released searches with L2 0.0243, the default of `max_weight_decay`, the rule
 //! does not trigger anyway, so those data neither show nor contradict this; we never ignore a trigger of ES.
 //!
+//! Neither knows how noisy the eigenvalue is. A rule of ours does, [`NoiseRule`]: it acts like one of them, but only on
+//! a growth that the noise of the measurements does not explain at a stated risk.
+//!
 //! Measurements that are not finite are left out of the means; a mean over less than half a window, or one that
 //! is not positive, decides nothing, because the growth of a curvature that is not positive has no meaning.
 
 use std::fmt;
 
 mod earliest;
+mod noise;
+mod student;
 
 #[cfg(test)]
 #[path = "../../../tests/skip.rs"]
 mod skip;
 
 pub use earliest::earliest_return;
+pub use noise::{NoiseRule, NoisyMeasurement};
 use serde::{Deserialize, Serialize};
 
 /// Which of the two forms of the stopping rule is meant.
@@ -192,6 +198,9 @@ pub enum Method {
     Es,
     /// Goes back to that epoch and continues with a larger L2: DARTS-ADA.
     Ada,
+    /// Stops and returns an earlier architecture if the noise does not explain the growth: what
+    /// [`NoiseRule::decide`] says. [`decide`], which knows no noise, says [`Why::NoiseUnknown`].
+    EsNoise,
 }
 
 /// The dominant eigenvalue after an epoch.
@@ -233,8 +242,11 @@ pub enum Why {
     TooEarly,
     /// The released rule never decides at the last epoch.
     LastEpoch,
-    /// A smoothed eigenvalue is not positive, or less than half of its window is finite.
+    /// A smoothed eigenvalue is not positive, or less than half of its window is finite, or their ratio is not.
     NoSmoothedValue,
+    /// The rule asks for the noise of the eigenvalue, and too few measurements of a window, or not the last one, have a
+    /// standard error over at least two batches.
+    NoiseUnknown,
     /// The eigenvalue grows less than the rule allows.
     Steady(Growth),
     /// The rule acts, but L2 is as large as it may become.
@@ -284,15 +296,18 @@ pub fn decide(
     n_epochs: usize,
     current_l2: f64,
 ) -> Decision {
-    if method == Method::Darts {
-        return Decision::Continue(Why::PlainDarts);
+    match method {
+        Method::Darts => return Decision::Continue(Why::PlainDarts),
+        Method::EsNoise => return Decision::Continue(Why::NoiseUnknown),
+        Method::Es | Method::Ada => {}
     }
-    let (return_to, growth) = match triggered(rule, history, epoch, n_epochs) {
-        Ok(trigger) => trigger,
+    let (return_to, growth) = match judged(rule, history, epoch, n_epochs) {
+        Ok(Judged { return_to, growth, acts: true, .. }) => (return_to, growth),
+        Ok(judged) => return Decision::Continue(Why::Steady(judged.growth)),
         Err(why) => return Decision::Continue(why),
     };
     match method {
-        Method::Darts | Method::Es => Decision::Stop { return_to, growth },
+        Method::Darts | Method::Es | Method::EsNoise => Decision::Stop { return_to, growth },
         Method::Ada => match ada.raised(current_l2) {
             Some(new_l2) => Decision::Rollback { return_to, new_l2, growth },
             None => Decision::Continue(Why::L2AtMaximum { growth, l2: current_l2 }),
@@ -361,6 +376,7 @@ impl fmt::Display for Why {
             Why::TooEarly => f.write_str("because it is too early to judge the eigenvalue"),
             Why::LastEpoch => f.write_str("because the rule does not decide at the last epoch"),
             Why::NoSmoothedValue => f.write_str("because the smoothed eigenvalue is not a positive number"),
+            Why::NoiseUnknown => f.write_str("because the noise of the eigenvalue is not known"),
             Why::Steady(growth) => write!(f, "because the dominant eigenvalue is {growth}"),
             Why::L2AtMaximum { growth, l2 } => write!(
                 f,
@@ -370,8 +386,18 @@ impl fmt::Display for Why {
     }
 }
 
-/// The epoch to return and the growth where the rule acts, else why it does not.
-fn triggered(rule: &Rule, history: &[Measurement], epoch: usize, n_epochs: usize) -> Result<(usize, Growth), Why> {
+/// What a rule finds where it may decide.
+struct Judged {
+    /// The epoch to return if it acts.
+    return_to: usize,
+    growth: Growth,
+    acts: bool,
+    /// The measurement with which the earlier window ends.
+    before: usize,
+}
+
+/// The growth after `epoch`, and whether the rule acts on it, else why it cannot decide.
+fn judged(rule: &Rule, history: &[Measurement], epoch: usize, n_epochs: usize) -> Result<Judged, Why> {
     let i = match history {
         [.., last] if last.epoch == epoch => history.len() - 1,
         _ => return Err(Why::NotMeasured),
@@ -397,11 +423,15 @@ fn triggered(rule: &Rule, history: &[Measurement], epoch: usize, n_epochs: usize
         ratio: now / previous,
         limit: rule.growth_limit(),
     };
+    if !growth.ratio.is_finite() {
+        // No file could hold it.
+        return Err(Why::NoSmoothedValue);
+    }
     let acts = match rule.form {
         Form::Paper => previous / now < rule.threshold,
         Form::Released => now / previous > rule.threshold,
     };
-    if acts { Ok((history[return_idx].epoch, growth)) } else { Err(Why::Steady(growth)) }
+    Ok(Judged { return_to: history[return_idx].epoch, growth, acts, before })
 }
 
 /// The mean of the finite ones among the last `window` measurements that end at `end`, if it is positive and at

@@ -158,6 +158,38 @@ pub fn weight_gradient_mixed<R: Real>(
     (evaluation, gradient)
 }
 
+/// dL/dp for mixing weights `p` as they are, without softmax, of all operations: also of those of weight zero.
+pub fn mixing_gradient<R: Real>(
+    net: &Network,
+    engine: &Engine,
+    weights: &[R],
+    p: &Alphas,
+    batch: Batch<R>,
+) -> (Evaluation, Alphas) {
+    let (evaluation, p_bar, _) = mixed_gradients(net, engine, weights, p, batch, Tracked::Alphas);
+    (evaluation, p_bar)
+}
+
+/// Like [`mixing_gradient`], but operations of weight zero are not computed: their part of the gradient is left zero. The
+/// noise of the batch is that of the unpruned cells.
+pub fn drawn_gradient<R: Real>(
+    net: &Network,
+    engine: &Engine,
+    weights: &[R],
+    p: &Alphas,
+    batch: Batch<R>,
+) -> (Evaluation, Alphas) {
+    let workspace = engine.kernels.workspace();
+    let (pruned, pruned_p, kept) = net.pruned(workspace, p, weights);
+    let (evaluation, of_kept, _) = mixed_gradients(&pruned, engine, &kept, &pruned_p, batch, Tracked::Alphas);
+    R::give_back(workspace, kept);
+    let spread = |(p, of_kept): (&Vec<f64>, &Vec<f64>)| {
+        let mut of_kept = of_kept.iter();
+        p.iter().map(|p| if *p == 0.0 { 0.0 } else { *of_kept.next().expect("one for each that is kept") }).collect()
+    };
+    (evaluation, p.each().iter().zip(of_kept.each()).map(spread).collect())
+}
+
 /// dL/dalpha and dL/dw of one pass.
 pub fn both_gradients<R: Real>(at: Point<R>, batch: Batch<R>) -> (Evaluation, Alphas, Vec<R>) {
     gradients(at, batch, Tracked::Both)
@@ -318,6 +350,38 @@ mod tests {
         };
         let (evaluation, _, whole) = mixed_gradients(&net, &engine, &weights, p, batch, Tracked::Weights);
         [wide(weight_gradient_mixed(&net, &engine, &weights, p, batch)), wide((evaluation, whole))]
+    }
+
+    #[test]
+    fn the_gradient_of_what_was_drawn_is_that_of_the_whole_supernet_there() {
+        let (net, engine) = (network(), Engine::cpu());
+        let mut s = Stream::new(6, "test", 0);
+        let weights: Vec<f64> = net.init(5).into_iter().map(f64::from).collect();
+        let images: Vec<f64> = (0..N * SIDE[0] * SIDE[1] * 3).map(|_| s.normal()).collect();
+        let noise = Arc::new(CellNoise { drop_path: vec![1.0; 5 * N], noise_key: 9 });
+        let noise = vec![noise; 3];
+        let batch = Batch { images: &images, side: SIDE, targets: Targets::Labels(&[0, 3, 1]), noise: &noise };
+        let mut p =
+            one_hot([[Some(4), Some(2), Some(3), Some(5), Some(3)], [Some(5), Some(3), Some(4), Some(2), Some(1)]]);
+        p.each_mut()[0][4] = 0.7;
+        let (of_drawn, drawn) = drawn_gradient(&net, &engine, &weights, &p, batch);
+        let (of_whole, whole) = mixing_gradient(&net, &engine, &weights, &p, batch);
+        assert!((of_drawn.loss - of_whole.loss).abs() < 1e-12);
+        for ((drawn, whole), p) in drawn.flat().into_iter().zip(whole.flat()).zip(p.flat()) {
+            let expected = if p == 0.0 { 0.0 } else { whole };
+            assert!((drawn - expected).abs() < 1e-12, "{drawn} for {expected}");
+        }
+        assert!(drawn.flat().iter().filter(|g| **g != 0.0).count() >= 8 && whole.flat().iter().all(|g| g.is_finite()));
+        // And that is the slope of the loss, also where the weight is zero.
+        for i in [4, 8, 20] {
+            let moved = |h: f64| {
+                let mut p = p.clone();
+                p.each_mut()[0][i] += h;
+                mixing_gradient(&net, &engine, &weights, &p, batch).0.loss
+            };
+            let slope = (moved(1e-6) - moved(-1e-6)) / 2e-6;
+            assert!((slope - whole.of(0)[i]).abs() < 1e-5 * slope.abs().max(0.1), "{slope} for {}", whole.of(0)[i]);
+        }
     }
 
     #[test]

@@ -76,8 +76,8 @@ pub use burn::tensor::Device;
 pub use cost::Cost;
 pub use curvature::{AlphaHessian, FullHessian, mixed_hvp};
 pub use derivatives::{
-    Evaluator, InnerStep, PUBLISHED_RADIUS, alpha_gradient, both_gradients, forward, forward_mixed, unrolled_gradient,
-    unrolled_gradient_difference, weight_gradient, weight_gradient_mixed,
+    Evaluator, InnerStep, PUBLISHED_RADIUS, alpha_gradient, both_gradients, drawn_gradient, forward, forward_mixed,
+    mixing_gradient, unrolled_gradient, unrolled_gradient_difference, weight_gradient, weight_gradient_mixed,
 };
 pub use devices::Gpu;
 pub use discrete::{DiscreteSpec, TrainingGradient, training_gradient};

@@ -76,7 +76,7 @@ impl Alphas {
     }
 
     /// a self + b other.
-    pub(crate) fn combined(&self, a: f64, other: &Self, b: f64) -> Self {
+    pub fn combined(&self, a: f64, other: &Self, b: f64) -> Self {
         let line = |(x, y): (&Vec<f64>, &Vec<f64>)| x.iter().zip(y).map(|(x, y)| a * x + b * y).collect();
         self.0.iter().zip(&other.0).map(line).collect()
     }

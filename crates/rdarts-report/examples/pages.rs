@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use rdarts_report::{Report, page, read};
+use rdarts_table::Table;
 
 #[path = "../tests/samples/mod.rs"]
 mod samples;
@@ -48,7 +49,22 @@ fn main() -> std::io::Result<()> {
     let running = samples::search(&at("running"), &Search { done: 5, ..SEARCH });
     write_one("running")?;
     drop(running);
-    write("many", &samples::many(&at("many")))
+    write("many", &samples::many(&at("many")))?;
+
+    // With a table of all architectures: alone, with one search, and with many of which one is of another space.
+    let file = at("tiny.table");
+    samples::table(&file, &[1, 2, 3], 243);
+    let (table, faults) = Table::read(&file).map_err(std::io::Error::other)?;
+    let with_table = |name: &str, paths: &[PathBuf]| {
+        let report = Report::new(&read(paths)).with_table(&table, &file, &faults);
+        std::fs::write(out.join(format!("{name}.html")), page(&report))
+    };
+    with_table("table", &[])?;
+    let mut paths = samples::of_tiny(&at("tiny"));
+    let of_es = paths.iter().find(|path| path.to_string_lossy().contains("-es-")).cloned();
+    with_table("table-search", &of_es.into_iter().collect::<Vec<_>>())?;
+    paths.push(at("healthy"));
+    with_table("table-many", &paths)
 }
 
 const CLASSES: [&str; 10] =

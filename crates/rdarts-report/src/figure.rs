@@ -9,7 +9,7 @@ use crate::cells::as_file;
 use crate::pixels::{PRINT, still};
 use crate::svg::{Axis, standalone};
 use crate::table::search::EpochRow;
-use crate::table::{Content, ManyTable, Report, RunTable, SearchTable};
+use crate::table::{ArchitecturesTable, Content, ManyTable, Report, RunTable, SearchTable};
 
 mod eigenvalue;
 
@@ -42,6 +42,12 @@ mod scatter;
 mod sweep;
 
 mod spaces;
+
+mod architectures;
+
+mod regret;
+
+mod parameterless;
 
 pub use frames::{animation, frames};
 
@@ -81,13 +87,22 @@ impl Figure {
     }
 }
 
-/// All figures of a report: those of its one run, or those of all its runs together.
+/// All figures of a report: those of its one run, or those of all its runs together, and those of the table of all
+/// architectures that it was given.
 pub fn figures(report: &Report) -> Vec<Figure> {
-    match (&report.many, &report.runs[..]) {
+    let mut figures = match (&report.many, &report.runs[..]) {
         (Some(many), _) => figures_of_many(many),
         (None, [run]) => of_run(run),
         (None, _) => Vec::new(),
-    }
+    };
+    figures.extend(report.architectures.iter().flat_map(figures_of_architectures));
+    figures
+}
+
+/// The figures of all architectures of a space.
+pub(crate) fn figures_of_architectures(table: &ArchitecturesTable) -> Vec<Figure> {
+    let figures = [architectures::figure(table), regret::figure(table), parameterless::figure(table)];
+    figures.into_iter().flatten().collect()
 }
 
 /// The figures of one run.

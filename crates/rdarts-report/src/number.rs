@@ -42,6 +42,11 @@ pub(crate) fn spread_percent(mean: f64, deviation: Option<f64>) -> String {
     }
 }
 
+/// The difference of two fractions in points of percent.
+pub fn points(fraction: f64) -> String {
+    if fraction.is_finite() { minus(format!("{:.2}", 100.0 * fraction)) } else { short(fraction) }
+}
+
 /// A whole number with thin spaces between thousands.
 pub(crate) fn count(value: u64) -> String {
     let digits = value.to_string();

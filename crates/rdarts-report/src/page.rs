@@ -1,6 +1,7 @@
 //! The page: one file of HTML that asks nothing of anyone.
 //!
-//! A kind of run says which sections its page has (`search`, `training`, `portfolio`, `many`), one template sets them.
+//! A kind of run says which sections its page has (`search`, `training`, `portfolio`, `many`, and `architectures` of
+//! a table), one template sets them.
 //! Every text goes through `Text`, which shows what would turn or part it, and the template escapes it. The page holds
 //! one style and one script and names their digests, so that a browser runs nothing else; it loads nothing. Without the
 //! script it shows the result; with it, a slider steps through the epochs by the data that the page holds as JSON.
@@ -26,6 +27,8 @@ mod portfolio;
 
 mod many;
 
+mod architectures;
+
 /// The page of a report.
 pub fn page(report: &Report) -> String {
     render(report, None).html
@@ -50,11 +53,16 @@ fn render(report: &Report, live: Option<Live>) -> LivePage {
     let style = style();
     let script = include_str!("../templates/page.js");
     let digest = |text: &str| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)));
-    let body = match (&report.many, &report.runs[..]) {
+    let mut body = match (&report.many, &report.runs[..]) {
         (Some(many), runs) => many::body(many, runs),
         (None, [run]) => of_run(run),
+        (None, _) if let Some(table) = &report.architectures => architectures::body(table),
         (None, _) => Body { title: "No runs".into(), verdict: "No run was given.".into(), ..Body::default() },
     };
+    match &report.architectures {
+        Some(table) => architectures::add(&mut body, table),
+        None => body.missing.extend(table_wanted(report)),
+    }
     let (more, connect) = match &live {
         Some(live) => (format!(" {}", digest(live.script)), " connect-src 'self';"),
         None => (String::new(), ""),
@@ -65,7 +73,12 @@ fn render(report: &Report, live: Option<Live>) -> LivePage {
         digest(&style),
         digest(script)
     );
-    let page = Page { policy, style, script, live, version: env!("CARGO_PKG_VERSION"), body };
+    let source = match (&report.architectures, report.runs.is_empty()) {
+        (None, _) => "the run directory",
+        (Some(_), true) => "the table",
+        (Some(_), false) => "the run directory and the table",
+    };
+    let page = Page { policy, style, script, live, version: env!("CARGO_PKG_VERSION"), source, body };
     let html = page.render().expect("rendering into a string cannot fail");
     LivePage { html, policy: page.policy }
 }
@@ -118,6 +131,8 @@ struct Page {
     script: &'static str,
     live: Option<Live>,
     version: &'static str,
+    /// What it is made from.
+    source: &'static str,
     body: Body,
 }
 
@@ -247,6 +262,21 @@ fn of_run(run: &RunTable) -> Body {
         Content::Robust(table) => portfolio::body(&run.head, table, &figures),
         Content::Nothing => Body { title: "A directory that is no run".into(), ..begin(&run.head) },
     }
+}
+
+/// What a table of all architectures would show, if some run is in a space that is small enough for one.
+fn table_wanted(report: &Report) -> Option<Paragraph> {
+    let (space, n) = report.runs.iter().find_map(|run| match &run.content {
+        Content::Search(table) if !table.epochs.is_empty() => Some((&table.space, table.n_architectures?)),
+        _ => None,
+    })?;
+    Some(
+        format!(
+            "How far what was found is from the best of the {n} architectures of {space}: a table of them all (`rdarts \
+             table build`), added to this command with `--table`, shows it."
+        )
+        .into(),
+    )
 }
 
 /// How long a run took, and how much memory.

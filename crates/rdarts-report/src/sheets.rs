@@ -2,11 +2,20 @@
 
 use crate::csv::{Cell, csv};
 use crate::read::State;
+use crate::table::architectures::EndRow;
 use crate::table::many::{GroupRow, RunRow};
-use crate::table::{Content, ManyTable, Report, RuleOutcome};
+use crate::table::{ArchitecturesTable, Content, ManyTable, Report, RuleOutcome};
 
 /// The tables of a report that are no figures: the name of each file, without its ending, and its text.
 pub fn sheets(report: &Report) -> Vec<(String, String)> {
+    let mut sheets = of_runs(report);
+    if let Some(table) = report.architectures.as_ref().filter(|table| !table.ends.is_empty()) {
+        sheets.push(("ends".to_string(), ends(table)));
+    }
+    sheets
+}
+
+fn of_runs(report: &Report) -> Vec<(String, String)> {
     if let Some(many) = &report.many {
         return vec![("runs".to_string(), runs(many)), ("groups".to_string(), groups(many))];
     }
@@ -23,6 +32,21 @@ pub fn sheets(report: &Report) -> Vec<(String, String)> {
         sheets.push(("spec".to_string(), csv(&["key", "value", "value of the preset"], rows)));
     }
     sheets
+}
+
+fn ends(table: &ArchitecturesTable) -> String {
+    let row = |end: &EndRow| {
+        vec![
+            Cell::from(&end.run[..]),
+            end.label[..].into(),
+            usize::from(end.has_ended).into(),
+            (end.architecture as usize).into(),
+            end.rank.into(),
+            end.test_error.into(),
+            end.regret.into(),
+        ]
+    };
+    csv(&["run", "method", "has ended", "architecture", "rank", "test error", "regret"], table.ends.iter().map(row))
 }
 
 fn rules(rules: &[RuleOutcome]) -> String {

@@ -136,6 +136,11 @@ pub(crate) struct Panel {
 impl Panel {
     /// A panel in a frame (left, top, width, height), with its axes, ticks and labels.
     pub fn new(frame: (f64, f64, f64, f64), x: Axis, y: Axis) -> Panel {
+        Panel::with_ticks(frame, x, y, 52.0)
+    }
+
+    /// The same with a tick on the horizontal axis for about so many units of the picture.
+    pub fn with_ticks(frame: (f64, f64, f64, f64), x: Axis, y: Axis, apart: f64) -> Panel {
         let (left, top, width, height) = frame;
         let mut body = String::new();
         let bottom = top + height;
@@ -145,7 +150,7 @@ impl Panel {
             let right = left - 5.0;
             write(&mut body, format_args!("<text class=\"end\" x=\"{right:.1}\" y=\"{:.1}\">{label}</text>", at + 3.5));
         }
-        for (value, label) in x.ticks(width / 52.0) {
+        for (value, label) in x.ticks(width / apart) {
             let at = left + width * x.place(value);
             write(&mut body, format_args!("<path class=\"axis\" d=\"M{at:.1} {bottom:.1}v4\"/>"));
             let below = bottom + 15.0;
@@ -188,6 +193,11 @@ impl Panel {
     pub fn at(&self, x: f64, y: f64) -> (f64, f64) {
         let (left, top, width, height) = self.frame;
         (left + width * self.x.place(x), top + height - height * self.y.place(y))
+    }
+
+    /// The largest value of its vertical axis.
+    pub fn top(&self) -> f64 {
+        self.y.range.1
     }
 
     /// A line through points, thinned to what the eye can tell apart; it has a gap where a value is not finite.
@@ -316,6 +326,24 @@ impl Panel {
                 "<path class=\"line {class}\" d=\"M{x0:.1} {y0:.1}Q{middle:.1} {above:.1} {x1:.1} {y1:.1}{head}\"/>"
             ),
         );
+    }
+
+    /// A mark so many units of the picture above a point, and a word beside it.
+    pub fn lifted(&mut self, class: &str, mark: usize, (x, y): (f64, f64), by: f64, beside: &str) {
+        let (x, y) = self.at(x, y);
+        let path = mark_path(mark, x, y - by);
+        write(&mut self.body, format_args!("<path class=\"mark {class}\" d=\"{path}\"/>"));
+        if !beside.is_empty() {
+            let (x, y, text) = (x + 5.0, y - by + 3.0, escape(beside));
+            write(&mut self.body, format_args!("<text class=\"small over\" x=\"{x:.1}\" y=\"{y:.1}\">{text}</text>"));
+        }
+    }
+
+    /// A text so many units of the picture from a point; `class` may be `end` or `mid`.
+    pub fn text(&mut self, class: &str, (x, y): (f64, f64), (right, down): (f64, f64), text: &str) {
+        let (x, y) = self.at(x, y);
+        let (x, y, text) = (x + right, y + down, escape(text));
+        write(&mut self.body, format_args!("<text class=\"over {class}\" x=\"{x:.1}\" y=\"{y:.1}\">{text}</text>"));
     }
 
     /// A vertical line over the whole height.

@@ -1,6 +1,9 @@
 //! The tables: what the figures draw, what the page tells, and what the JSON holds. Plain structs, every number once.
 
+use std::path::Path;
+
 use rdarts_run::{Environment, Event, Timing, for_shell};
+use rdarts_table::{Fault, Table};
 use rdarts_text::shown;
 use serde::Serialize;
 
@@ -19,6 +22,9 @@ pub mod portfolio;
 
 pub mod many;
 
+pub mod architectures;
+
+pub use architectures::ArchitecturesTable;
 pub use many::ManyTable;
 pub use portfolio::PortfolioTable;
 pub use rules::{RuleOutcome, rules};
@@ -33,6 +39,8 @@ pub struct Report {
     pub runs: Vec<RunTable>,
     /// What several runs say together; `None` of a single run.
     pub many: Option<ManyTable>,
+    /// All architectures of a space, and where these runs stand among them; `None` without such a table.
+    pub architectures: Option<ArchitecturesTable>,
 }
 
 /// One run.
@@ -116,7 +124,14 @@ impl Report {
     pub fn new(runs: &[Run]) -> Report {
         let tables: Vec<RunTable> = runs.iter().map(RunTable::new).collect();
         let many = (tables.len() > 1).then(|| ManyTable::new(&tables));
-        Report { runs: tables, many }
+        Report { runs: tables, many, architectures: None }
+    }
+
+    /// The same with a table of all architectures of a space, in which the runs are looked up; the lines of its file that
+    /// could not be read are told.
+    pub fn with_table(mut self, table: &Table, path: &Path, faults: &[Fault]) -> Report {
+        self.architectures = Some(ArchitecturesTable::new(table, path, faults, &self.runs));
+        self
     }
 
     /// The tables as JSON.

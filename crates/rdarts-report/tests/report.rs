@@ -157,7 +157,7 @@ fn hostile_names_are_text_everywhere() {
     let classes = ["<script>alert(2)</script>", "=1+1", "a\u{202e}b", "\"q\" & 'q'", "two\nlines", "@x", "-x", "+x"];
     samples::training(&path, "DARTS_V2", "folder", &classes, 0.3);
     let report = report(&[path.clone(), path.with_file_name("absent\n<b>")]);
-    let one = Report { runs: report.runs[..1].to_vec(), many: None };
+    let one = Report { runs: report.runs[..1].to_vec(), many: None, architectures: None };
     for html in [page(&report), page(&one)] {
         assert!(!html.contains("<script>alert") && !html.contains("<b>\n") && !html.contains('\u{202e}'));
         assert!(html.contains("&lt;script&gt;alert(") || html.contains("&#60;script&#62;alert("));

@@ -49,8 +49,8 @@ pub use log::checksum;
 pub use rundir::{Reservation, RunDir, RunView, write_file};
 pub use spec::{
     AlphasSpec, AugmentSpec, CutoutSchedule, DataSets, DataSpec, EvalSpec, HessianImages, HessianMode, HessianSpec,
-    LoopSpec, Method, MonitorForm, MonitorSpec, NetworkSpec, Order, PortfolioSpec, RobustNetworkSpec, RobustSpec,
-    RobustTrainSpec, SearchDataSpec, SearchSpec, SpaceSpec, Spec, SpecError, Statistics, TrainDataSpec, TrainLoopSpec,
-    TrainNetworkSpec, TrainSpec, Vary, WeightsSpec,
+    LoopSpec, Method, MethodSpec, MonitorForm, MonitorSpec, NetworkSpec, Order, PortfolioSpec, RobustNetworkSpec,
+    RobustSpec, RobustTrainSpec, SearchDataSpec, SearchSpec, SpaceSpec, Spec, SpecError, Statistics, TrainDataSpec,
+    TrainLoopSpec, TrainNetworkSpec, TrainSpec, Vary, WeightsSpec, difference,
 };
 pub use text::{TextError, for_shell, is_system, read_text};

@@ -26,6 +26,11 @@ pub const SEARCH: &[Preset] = &[
         about: "a small first-order search on the embedded data set, minutes on two cores",
         text: include_str!("../presets/search/demo.toml"),
     },
+    Preset {
+        name: "collapse",
+        about: "a search that degenerates: S2 on CIFAR-10 at 16x16, half an hour on two cores",
+        text: include_str!("../presets/search/collapse.toml"),
+    },
 ];
 
 /// The presets of a training from scratch; the first is used when none is named.

@@ -49,8 +49,8 @@ mod tests;
 
 pub use robust::{PortfolioSpec, RobustNetworkSpec, RobustSpec, RobustTrainSpec, Vary};
 pub use search::{
-    AlphasSpec, EvalSpec, HessianImages, HessianMode, HessianSpec, LoopSpec, Method, MonitorForm, MonitorSpec,
-    NetworkSpec, Order, SearchDataSpec, SearchSpec, SpaceSpec,
+    AlphasSpec, EvalSpec, HessianImages, HessianMode, HessianSpec, LoopSpec, Method, MethodSpec, MonitorForm,
+    MonitorSpec, NetworkSpec, Order, SearchDataSpec, SearchSpec, SpaceSpec,
 };
 pub use sections::{AugmentSpec, CutoutSchedule, DataSpec, Statistics, WeightsSpec};
 pub use train::{TrainDataSpec, TrainLoopSpec, TrainNetworkSpec, TrainSpec};
@@ -65,6 +65,8 @@ pub trait Spec: Sized + Serialize + DeserializeOwned + PartialEq {
     const CHOICES: &'static [(&'static str, &'static [&'static str])];
     /// Keys that came later than the first recorded specs: the value that stands for what was done then, as TOML.
     const ADDED: &'static [(&'static str, &'static str)];
+    /// Sections that came later as a whole.
+    const ADDED_SECTIONS: &'static [&'static str] = &[];
     /// An override, as the sentence on a bad one shows it.
     const EXAMPLE: &'static str;
     /// Whether such a run writes checkpoints; one that does not goes on from its events.
@@ -150,10 +152,17 @@ pub trait Spec: Sized + Serialize + DeserializeOwned + PartialEq {
             let value: Value = value.parse().expect("a value of TOML");
             let place = match key.split_once('.') {
                 None => Some((&mut layer.table, *key)),
-                Some((section, key)) => match layer.table.get_mut(section) {
-                    Some(Value::Table(table)) => Some((table, key)),
-                    _ => None,
-                },
+                Some((section, key)) => {
+                    // A section that came later is missing as a whole.
+                    let is_new = Self::ADDED_SECTIONS.contains(&section);
+                    if is_new && !layer.table.contains_key(section) {
+                        layer.table.insert(section.to_string(), Value::Table(Table::new()));
+                    }
+                    match layer.table.get_mut(section) {
+                        Some(Value::Table(table)) => Some((table, key)),
+                        _ => None,
+                    }
+                }
             };
             if let Some((table, key)) = place {
                 table.entry(key).or_insert(value);
@@ -169,6 +178,29 @@ pub trait Spec: Sized + Serialize + DeserializeOwned + PartialEq {
     fn validate(&self) -> Result<(), SpecError> {
         self.check().map_err(|bad| bad.at(Origin::Program))
     }
+}
+
+/// The first key in which two complete specs, as TOML, differ, and its value in both.
+pub fn difference(a: &str, b: &str) -> Option<(String, String, String)> {
+    let lines = |text: &str| -> Vec<(String, String)> {
+        let mut section = String::new();
+        let mut all = Vec::new();
+        for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+            match line.split_once(" = ") {
+                Some((key, value)) => all.push((format!("{section}{key}"), value.to_string())),
+                None => section = format!("{}.", line.trim_matches(['[', ']'])),
+            }
+        }
+        all
+    };
+    let (a, b) = (lines(a), lines(b));
+    let missing = || "nothing".to_string();
+    let of = |all: &[(String, String)], key: &str| {
+        all.iter().find(|(other, _)| other == key).map_or_else(missing, |(_, value)| value.clone())
+    };
+    // Which preset a spec was made from says nothing of what it is.
+    let keys = a.iter().chain(&b).map(|(key, _)| key.clone()).filter(|key| key != "preset");
+    keys.map(|key| (of(&a, &key), of(&b, &key), key)).find(|(a, b, _)| a != b).map(|(a, b, key)| (key, a, b))
 }
 
 /// What a spec has to know of data sets; which there are is the caller's to know.

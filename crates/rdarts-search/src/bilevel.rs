@@ -5,8 +5,8 @@
 //! norm clipped.
 
 use rdarts_net::{
-    Batch, Engine, InnerStep, Network, PUBLISHED_RADIUS, Point, Real, alpha_gradient, unrolled_gradient,
-    unrolled_gradient_difference, weight_gradient,
+    Alphas, Batch, Engine, Evaluation, InnerStep, Network, PUBLISHED_RADIUS, Point, Real, alpha_gradient,
+    unrolled_gradient, unrolled_gradient_difference, weight_gradient,
 };
 use rdarts_run::Order;
 use rdarts_train::optim::clip_global_norm;
@@ -36,32 +36,72 @@ impl Bilevel<'_> {
         train: Batch<'_, f32>,
         valid: Batch<'_, f32>,
     ) -> Result<Step, TrainError> {
+        let of_valid = self.alpha_step(state, train, valid)?;
         let alphas = state.extra.for_network();
-        let at = Point { net: self.net, engine: self.engine, weights: &state.weights, alphas: &alphas };
-        let sgd = &state.sgd;
+        let made = weight_gradient(self.at(state, &alphas), train);
+        self.update_weights(state, made, Some(of_valid.loss))
+    }
+
+    /// The alpha step alone, with the loss of the validation batch before it.
+    ///
+    /// # Errors
+    /// As for [`Bilevel::step`].
+    pub(crate) fn alpha_step(
+        &self,
+        state: &mut State,
+        train: Batch<'_, f32>,
+        valid: Batch<'_, f32>,
+    ) -> Result<Evaluation, TrainError> {
+        let alphas = state.extra.for_network();
+        let (at, sgd) = (self.at(state, &alphas), &state.sgd);
         let inner = InnerStep { xi: self.lr, l2: sgd.l2, momentum: sgd.momentum, buffer: Some(&sgd.buffer[..]) };
-        let (of_valid, gradient) = match self.order {
+        let made = match self.order {
             Order::First => alpha_gradient(at, valid),
             Order::Second => unrolled_gradient(at, train, valid, inner),
             Order::SecondFd => unrolled_gradient_difference(at, train, valid, inner, PUBLISHED_RADIUS),
         };
+        self.update_alphas(state, made)
+    }
+
+    /// Moves the alphas along a gradient of the validation loss.
+    ///
+    /// # Errors
+    /// If the loss or the gradient is no number any more.
+    pub(crate) fn update_alphas(
+        &self,
+        state: &mut State,
+        (of_valid, gradient): (Evaluation, Alphas),
+    ) -> Result<Evaluation, TrainError> {
         let gradient: Vec<f32> = gradient.flat().iter().map(|g| *g as f32).collect();
         if !(of_valid.loss.is_finite() && gradient.iter().all(|g| g.is_finite())) {
             return Err(diverged("validation", state));
         }
         let architecture = &mut state.extra;
         architecture.adam.step(&mut architecture.alphas, &gradient);
+        Ok(of_valid)
+    }
 
-        let alphas = state.extra.for_network();
-        let at = Point { net: self.net, engine: self.engine, weights: &state.weights, alphas: &alphas };
-        let (of_train, mut gradient) = weight_gradient(at, train);
+    /// Moves the weights along a gradient of the training loss; `side_loss` is the validation loss of the step.
+    ///
+    /// # Errors
+    /// If the loss or the gradient is no number any more.
+    pub(crate) fn update_weights(
+        &self,
+        state: &mut State,
+        (of_train, mut gradient): (Evaluation, Vec<f32>),
+        side_loss: Option<f64>,
+    ) -> Result<Step, TrainError> {
         let norm = clip_global_norm(&mut [&mut gradient], self.clip);
         if !(of_train.loss + norm).is_finite() {
             return Err(diverged("training", state));
         }
         state.sgd.step(&mut state.weights, &gradient, self.lr);
         f32::give_back(self.engine.kernels.workspace(), gradient);
-        Ok(Step { loss: of_train.loss, count: of_train.count, side_loss: Some(of_valid.loss) })
+        Ok(Step { loss: of_train.loss, count: of_train.count, side_loss })
+    }
+
+    fn at<'b>(&'b self, state: &'b State, alphas: &'b Alphas) -> Point<'b, f32> {
+        Point { net: self.net, engine: self.engine, weights: &state.weights, alphas }
     }
 }
 

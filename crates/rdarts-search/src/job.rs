@@ -16,8 +16,9 @@ use rdarts_train::{Job, Length, Measured, Measuring, Next, Position, Step, Train
 use crate::State;
 use crate::architecture::Architecture;
 use crate::batches::{StepBatches, step_batches};
-use crate::bilevel::{Bilevel, diverged};
+use crate::bilevel::diverged;
 use crate::hessian::eigenvalue;
+use crate::methods;
 use crate::random_ws;
 use crate::rules::{decide_after, earliest_after, is_measured};
 use crate::score::{score_child, score_mixed, score_supernet};
@@ -116,20 +117,14 @@ impl Job for Search {
         let train = as_batch(&train, &train_noise);
         let Some(valid) = valid else { return random_ws::step(self, state, train, position) };
         let valid_noise = noise("noise-valid", valid.n);
-        let bilevel = Bilevel {
-            net: &self.net,
-            engine: &self.engine,
-            order: self.spec.search.order,
-            lr: self.lr(at.epoch),
-            clip: self.spec.weights.clip,
-        };
-        bilevel.step(state, train, as_batch(&valid, &valid_noise))
+        methods::step(self, state, train, as_batch(&valid, &valid_noise), position)
     }
 
     fn measure(&self, state: &State, measuring: &mut Measuring<'_>) -> Result<Option<Measured>, TrainError> {
         let (spec, epoch) = (&self.spec, state.at.epoch);
-        // The architecture of the last step stands for the supernet, as in the released code; it is its own child.
-        let drawn = (spec.search.method == Method::RsWs).then(|| state.extra.for_network());
+        let evaluated = methods::evaluated(self, state);
+        // That of random search is its own child.
+        let is_drawn = spec.search.method == Method::RsWs;
         let (mut found, mut oneshot, mut child) = (None, None, None);
         if is_measured(spec, epoch) {
             found = measuring.phase("eigenvalue", "eigenvalue", |stop| {
@@ -137,12 +132,12 @@ impl Job for Search {
             })?;
         }
         if spec.eval.oneshot {
-            oneshot = measuring.phase("accuracy of the supernet", "supernet accuracy", |stop| match &drawn {
+            oneshot = measuring.phase("accuracy of the supernet", "supernet accuracy", |stop| match &evaluated {
                 Some(p) => score_mixed(self, state, epoch, stop, p),
                 None => score_supernet(self, state, epoch, stop),
             })?;
         }
-        if spec.eval.child && drawn.is_none() {
+        if spec.eval.child && !is_drawn {
             child = measuring
                 .phase("accuracy of its child", "child accuracy", |stop| score_child(self, state, epoch, stop))?;
         }
@@ -150,11 +145,11 @@ impl Job for Search {
             return Ok(None);
         }
         let at = &state.at;
-        let genotype = match drawn {
-            Some(_) => random_ws::genotype(&self.space, state.extra.by_type()),
-            None => state.extra.genotype(&self.space),
+        let genotype = match is_drawn {
+            true => random_ws::genotype(&self.space, state.extra.by_type()),
+            false => state.extra.genotype(&self.space),
         };
-        let alpha_loss = drawn.is_none().then(|| at.side_loss / at.step as f64);
+        let alpha_loss = (!is_drawn).then(|| at.side_loss / at.step as f64);
         let [normal, reduce] = state.extra.by_type().map(<[f32]>::to_vec);
         let record = EpochRecord {
             attempt: at.attempt,
@@ -192,10 +187,14 @@ impl Job for Search {
             return Err(diverged("validation", state));
         }
         let history = is_measured(spec, epoch).then_some(record.eigenvalue);
-        Ok(Some(Measured { event: Event::Epoch(Box::new(record)), history }))
+        let error = record.eigenvalue_error;
+        Ok(Some(Measured { event: Event::Epoch(Box::new(record)), history, error }))
     }
 
     fn judge(&self, state: &State) -> Verdict {
+        if let Some(verdict) = methods::verdict(self, state) {
+            return verdict;
+        }
         let epoch = state.at.epoch;
         let decision = decide_after(&self.spec, state, epoch);
         let told = |kind, return_to, growth: Growth, l2_new| {

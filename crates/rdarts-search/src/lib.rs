@@ -2,9 +2,9 @@
 //! search with weight sharing (RS-ws).
 //!
 //! Reading order: [`architecture`] (what a search learns beside the weights), [`batches`] (which images a step and a
-//! measurement see), [`Search`] (a spec made concrete), `bilevel` (the step), [`score`] (accuracies after an epoch),
+//! measurement see), [`Search`] (a spec made concrete), `bilevel` (the step), [`methods`] (others that share the loop), [`score`] (accuracies after an epoch),
 //! [`random_ws`] (architectures drawn at random, trained and chosen from), [`lanczos`] (the dominant eigenvalue), [`hessian`] (of the mean loss of several batches), [`rules`] (of the monitor,
-//! from a spec), [`job`] (all this for the loop of `rdarts-train`).
+//! from a spec), [`job`] (all this for the loop of `rdarts-train`), [`branch`] (on from what another search has computed).
 
 pub mod architecture;
 
@@ -16,6 +16,8 @@ mod bilevel;
 
 pub mod score;
 
+pub mod methods;
+
 pub mod random_ws;
 
 pub mod lanczos;
@@ -25,6 +27,8 @@ pub mod hessian;
 pub mod rules;
 
 pub mod job;
+
+pub mod branch;
 
 pub use architecture::{Architecture, Scores};
 pub use job::Found;

@@ -26,15 +26,13 @@ use std::cmp::Ordering;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use rdarts_net::{Alphas, Batch, Evaluator, Real, weight_gradient_mixed};
+use rdarts_net::{Alphas, Batch, Evaluator, weight_gradient_mixed};
 use rdarts_rng::Stream;
 use rdarts_space::{CellType, Genotype, Op, Space, edge_index, edges};
-use rdarts_train::optim::clip_global_norm;
 use rdarts_train::{Step, TrainError};
 
 use crate::State;
 use crate::architecture::Scores;
-use crate::bilevel::diverged;
 use crate::score::{Score, score, valid_images};
 use crate::search::Search;
 
@@ -93,14 +91,8 @@ pub(crate) fn step(
     let mut stream = search.streams(state.at.attempt).stream("architecture", position);
     state.extra.alphas = draw(&search.space, &mut stream);
     let p = state.extra.for_network();
-    let (made, mut gradient) = weight_gradient_mixed(&search.net, &search.engine, &state.weights, &p, train);
-    let norm = clip_global_norm(&mut [&mut gradient], search.spec.weights.clip);
-    if !(made.loss + norm).is_finite() {
-        return Err(diverged("training", state));
-    }
-    state.sgd.step(&mut state.weights, &gradient, search.lr(state.at.epoch));
-    f32::give_back(search.engine.kernels.workspace(), gradient);
-    Ok(Step { loss: made.loss, count: made.count, side_loss: None })
+    let made = weight_gradient_mixed(&search.net, &search.engine, &state.weights, &p, train);
+    search.bilevel(state).update_weights(state, made, None)
 }
 
 /// What was chosen, and the sentence for it.

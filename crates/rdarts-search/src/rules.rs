@@ -1,6 +1,8 @@
 //! The monitor's rules and its decision, for a spec.
 
-use rdarts_monitor::{AdaRule, Decision, Measurement, Method, Rule, decide, earliest_return};
+use rdarts_monitor::{
+    AdaRule, Decision, Measurement, Method, NoiseRule, NoisyMeasurement, Rule, decide, earliest_return,
+};
 use rdarts_run::{self as run, MonitorForm, MonitorSpec, SearchSpec};
 
 use crate::State;
@@ -18,10 +20,30 @@ pub fn rule_of(spec: &MonitorSpec) -> Rule {
 /// The monitor's decision after an epoch, from what a state has measured so far.
 pub fn decide_after(spec: &SearchSpec, state: &State, epoch: usize) -> Decision {
     let (method, rule, ada) = of(spec);
+    if method == Method::EsNoise {
+        return noise_rule_of(spec).decide(&noisy(spec, state), epoch, spec.search.epochs);
+    }
     let measurement =
         |(epoch, value): &(usize, Option<f64>)| Measurement { epoch: *epoch, eigenvalue: value.unwrap_or(f64::NAN) };
     let history: Vec<Measurement> = state.at.history.iter().map(measurement).collect();
     decide(method, &rule, &ada, &history, epoch, spec.search.epochs, state.sgd.l2)
+}
+
+/// The stopping rule of a spec that knows the noise.
+pub fn noise_rule_of(spec: &SearchSpec) -> NoiseRule {
+    NoiseRule { growth: rule_of(&spec.monitor), risk: spec.monitor.risk }
+}
+
+/// What a state has measured so far, with its noise.
+fn noisy(spec: &SearchSpec, state: &State) -> Vec<NoisyMeasurement> {
+    let error = |epoch: usize| state.at.errors.iter().find(|(of, _)| *of == epoch).map(|(_, error)| *error);
+    let measurement = |(epoch, value): &(usize, Option<f64>)| NoisyMeasurement {
+        epoch: *epoch,
+        eigenvalue: value.unwrap_or(f64::NAN),
+        error: error(*epoch),
+        batches: spec.hessian.batches,
+    };
+    state.at.history.iter().map(measurement).collect()
 }
 
 /// The earliest epoch that a later decision can ask for.
@@ -39,10 +61,11 @@ pub(crate) fn is_measured(spec: &SearchSpec, epoch: usize) -> bool {
 
 fn of(spec: &SearchSpec) -> (Method, Rule, AdaRule) {
     let method = match spec.search.method {
-        // Neither acts, and the other has nothing measured to act on.
-        run::Method::Darts | run::Method::RsWs => Method::Darts,
         run::Method::DartsEs => Method::Es,
         run::Method::DartsAda => Method::Ada,
+        run::Method::DartsEsNoise => Method::EsNoise,
+        // The others do not act on it.
+        _ => Method::Darts,
     };
     let ada = AdaRule { l2_factor: spec.monitor.l2_factor, l2_max: spec.monitor.l2_max };
     (method, rule_of(&spec.monitor), ada)

@@ -11,7 +11,9 @@ use rdarts_train::memory::Needed;
 use rdarts_train::schedule::{cosine_lr, drop_path_probability};
 use rdarts_train::{ImageSet, SplitImages, Streams, TrainError};
 
+use crate::State;
 use crate::batches::{NoisyBatch, check_hessian_batches, few_hessian_batches, hessian_batches, most_hessian_batches};
+use crate::bilevel::Bilevel;
 
 /// A search: what does not change while it runs.
 pub struct Search {
@@ -113,6 +115,17 @@ impl Search {
     /// Probability of drop path in an epoch.
     pub fn drop_path(&self, epoch: usize) -> f64 {
         drop_path_probability(self.spec.search.drop_path, epoch, self.spec.search.epochs)
+    }
+
+    /// What a step needs beside the state.
+    pub(crate) fn bilevel(&self, state: &State) -> Bilevel<'_> {
+        Bilevel {
+            net: &self.net,
+            engine: &self.engine,
+            order: self.spec.search.order,
+            lr: self.lr(state.at.epoch),
+            clip: self.spec.weights.clip,
+        }
     }
 
     /// The batches that the curvature after an epoch is measured on, each with its noise.

@@ -26,12 +26,15 @@ mod entry;
 
 mod query;
 
+mod regret;
+
 mod file;
 
 pub use entry::{EACH, Entry, Header, n_architectures};
 pub use error::TableError;
 pub use file::{Appender, Fault};
 pub use query::{Row, Spread, Table};
+pub use regret::{Optimum, Standing, Unmeasured};
 
 /// The version of the format.
 pub const FORMAT: u32 = 1;

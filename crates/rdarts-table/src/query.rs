@@ -163,7 +163,7 @@ impl Table {
 
     /// Where a training is none of this table: the first key that differs, its value here and there.
     pub fn differs_in(&self, spec: &TrainSpec) -> Option<(String, String, String)> {
-        difference(&self.header.spec, &crate::entry::common(spec).to_toml())
+        rdarts_run::difference(&self.header.spec, &crate::entry::common(spec).to_toml())
     }
 
     /// Takes over the entries of another table that this one lacks; how many they were.
@@ -272,29 +272,6 @@ fn normal_quantile(p: f64) -> f64 {
     let above = 2.515_517 + t * (0.802_853 + t * 0.010_328);
     let below = 1.0 + t * (1.432_788 + t * (0.189_269 + t * 0.001_308));
     t - above / below
-}
-
-/// The first line in which two specs differ: its key and both values.
-fn difference(a: &str, b: &str) -> Option<(String, String, String)> {
-    let lines = |text: &str| -> Vec<(String, String)> {
-        let mut section = String::new();
-        let mut all = Vec::new();
-        for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
-            match line.split_once(" = ") {
-                Some((key, value)) => all.push((format!("{section}{key}"), value.to_string())),
-                None => section = format!("{}.", line.trim_matches(['[', ']'])),
-            }
-        }
-        all
-    };
-    let (a, b) = (lines(a), lines(b));
-    let missing = || "nothing".to_string();
-    let of = |all: &[(String, String)], key: &str| {
-        all.iter().find(|(other, _)| other == key).map_or_else(missing, |(_, value)| value.clone())
-    };
-    // Which preset a spec was made from says nothing of what it is.
-    let keys = a.iter().chain(&b).map(|(key, _)| key.clone()).filter(|key| key != "preset");
-    keys.map(|key| (of(&a, &key), of(&b, &key), key)).find(|(a, b, _)| a != b).map(|(a, b, key)| (key, a, b))
 }
 
 #[cfg(test)]

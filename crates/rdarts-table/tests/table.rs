@@ -2,7 +2,7 @@
 
 use rdarts_run::{Spec, TrainSpec};
 use rdarts_space::{Genotype, Space, nth};
-use rdarts_table::{Appender, Entry, Table};
+use rdarts_table::{Appender, Entry, Table, Unmeasured};
 
 fn spec(overrides: &[&str]) -> TrainSpec {
     let all = ["network.genotype=DARTS_V2"].iter().chain(overrides).map(|o| (*o).to_string()).collect::<Vec<_>>();
@@ -143,6 +143,15 @@ fn a_genotype_is_found_however_its_entries_are_ordered() {
     let csv = table.to_csv();
     assert_eq!((csv.lines().count(), csv.lines().next().unwrap().split(',').count()), (163, 13));
     assert!(table.query(&rdarts_space::published("DARTS_V2").unwrap()).is_err());
+    let optimum = table.optimum().unwrap();
+    let worst = optimum.standing(&nth(&space, 80).unwrap()).unwrap();
+    assert_eq!((optimum.best.architecture(), worst.architecture), (0, 80));
+    assert_eq!((worst.test_error, worst.regret), (ranked[80].mean, ranked[80].mean - ranked[0].mean));
+    let elsewhere = optimum.standing(&rdarts_space::published("DARTS_V2").unwrap());
+    assert!(matches!(elsewhere, Err(Unmeasured::Elsewhere(_))));
+    let half = Table::parse(&other.lines().take(4).map(|line| format!("{line}\n")).collect::<String>()).unwrap().0;
+    let optimum = half.optimum().unwrap();
+    assert_eq!(optimum.standing(&nth(&space, 1).unwrap()), Err(Unmeasured::Untrained));
 }
 
 #[test]

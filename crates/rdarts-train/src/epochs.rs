@@ -125,6 +125,7 @@ fn run_from<J: Job>(
             return interrupted(job, dir, &state);
         };
         state.at.history.extend(measured.history.map(|value| (epoch, value)));
+        state.at.errors.extend(measured.error.map(|error| (epoch, error)));
         job.keep(&mut state);
         dir.append_event(&measured.event).map_err(TrainError::failed)?;
         let device = job.engine().map_or_else(|| "cpu".into(), Engine::place);
@@ -248,6 +249,7 @@ fn go_back<J: Job>(
     back.at.total_steps = state.at.total_steps;
     back.sgd.l2 = l2;
     back.at.history.retain(|(measured, _)| *measured <= epoch);
+    back.at.errors.retain(|(measured, _)| *measured <= epoch);
     Ok(back)
 }
 

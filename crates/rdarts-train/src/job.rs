@@ -114,6 +114,8 @@ pub struct Measured {
     pub event: Event,
     /// What goes into [`Position::history`], if anything.
     pub history: Option<Option<f64>>,
+    /// What goes into [`Position::errors`], if anything.
+    pub error: Option<f64>,
 }
 
 /// What follows from an epoch.

@@ -52,6 +52,9 @@ pub struct Position {
     pub side_loss: f64,
     /// What was measured after epochs and decides how the run goes on; `None`: it was not a finite number.
     pub history: Vec<(usize, Option<f64>)>,
+    /// Standard errors of the history, by epoch, where they decide too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<(usize, f64)>,
 }
 
 impl Position {

@@ -119,7 +119,7 @@ impl Job for Mean {
             alphas_reduce: Vec::new(),
         };
         let history = Some(record.eigenvalue);
-        Ok(Some(Measured { event: Event::Epoch(Box::new(record)), history }))
+        Ok(Some(Measured { event: Event::Epoch(Box::new(record)), history, error: None }))
     }
 
     fn judge(&self, state: &State<u64>) -> Verdict {

@@ -19,8 +19,8 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("rdarts-monitor", &[]),
     ("rdarts-data", &["rdarts-rng", "rdarts-text"]),
     ("rdarts-run", &["rdarts-text"]),
-    ("rdarts-report", &["rdarts-text", "rdarts-space", "rdarts-draw", "rdarts-monitor", "rdarts-run"]),
     ("rdarts-table", &["rdarts-text", "rdarts-space", "rdarts-run"]),
+    ("rdarts-report", &["rdarts-text", "rdarts-space", "rdarts-draw", "rdarts-monitor", "rdarts-run", "rdarts-table"]),
     ("rdarts-watch", &["rdarts-text", "rdarts-run", "rdarts-report"]),
     ("rdarts-gpu", &["rdarts-kernels"]),
     ("rdarts-net", &["rdarts-rng", "rdarts-space", "rdarts-kernels", "rdarts-gpu"]),
@@ -74,8 +74,8 @@ const IN_ORDER: [&str; 16] = [
     "rdarts-monitor",
     "rdarts-data",
     "rdarts-run",
-    "rdarts-report",
     "rdarts-table",
+    "rdarts-report",
     "rdarts-watch",
     "rdarts-gpu",
     "rdarts-net",
@@ -337,9 +337,8 @@ fn the_readme_names_every_space_method_order_data_set_and_operation() {
     let operations: Vec<&str> = rdarts::space::Op::ALL.iter().map(|op| op.as_str()).collect();
     // A folder is named by its path.
     let sets: Vec<&str> = rdarts::data::NAMES.iter().copied().filter(|name| *name != rdarts::data::FOLDER).collect();
-    let lists: [(&str, &[&str]); 5] = [
+    let lists: [(&str, &[&str]); 4] = [
         ("| `--space` |", &rdarts::space::Space::NAMES),
-        ("| `--method` |", rdarts::run::Method::NAMES),
         ("| `--order` |", rdarts::run::Order::NAMES),
         ("| `--data` |", &sets),
         ("Operations: ", &operations),
@@ -349,6 +348,15 @@ fn the_readme_names_every_space_method_order_data_set_and_operation() {
         let end = readme[at..].find(if begin.starts_with('|') { "\n" } else { "\n\n" }).unwrap();
         let missing: Vec<&&str> = names.iter().filter(|n| !readme[at..at + end].contains(&format!("`{n}`"))).collect();
         assert!(missing.is_empty(), "README.md does not name {missing:?} after `{begin}`");
+    }
+}
+
+#[test]
+fn the_readme_has_the_table_of_methods() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    for method in rdarts::run::Method::ALL {
+        let line = format!("| `{method}` | {} | {} |", method.about(), method.paper());
+        assert!(readme.contains(&line), "README.md lacks the line\n{line}");
     }
 }
 

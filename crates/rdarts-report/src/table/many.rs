@@ -298,6 +298,12 @@ pub(crate) fn is_search(row: &RunRow) -> bool {
     row.is_search
 }
 
+/// The name of each run below the directory of all, and its method with what tells it from others.
+pub(super) fn names(runs: &[RunTable]) -> Vec<(String, String)> {
+    let rows = rows(runs, base(runs).len());
+    rows.iter().map(|row| (row.name.clone(), label_of(row, &rows))).collect()
+}
+
 fn groups(rows: &[RunRow]) -> Vec<GroupRow> {
     let mut groups: BTreeMap<_, Vec<usize>> = BTreeMap::new();
     for (i, row) in rows.iter().enumerate().filter(|(_, row)| !row.method.is_empty() && row.method != "train") {

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use rdarts_monitor::{AdaRule, Compared, Decision, Measurement, Method as Acts, Rule, compared, decide};
+use rdarts_monitor::{
+    AdaRule, Compared, Decision, Measurement, Method as Acts, NoiseRule, NoisyMeasurement, Rule, compared, decide,
+};
 use rdarts_run::{
     Decision as Decided, DecisionKind, EpochRecord, Event, Finished, Method, MonitorForm, SearchSpec, Spectrum,
 };
@@ -19,6 +21,8 @@ use crate::read::{Run, State};
 pub struct SearchTable {
     /// Name of the search space; empty if nothing was written yet.
     pub space: String,
+    /// How many architectures the space has, if a table can hold them all.
+    pub n_architectures: Option<u64>,
     /// Name of the data set.
     pub data: String,
     /// Seed of all random streams.
@@ -197,6 +201,7 @@ impl SearchTable {
         table.mark_kept();
         table.compare(spec);
         if let Some(space) = space {
+            table.n_architectures = rdarts_table::n_architectures(space).ok();
             table.edges = edge_tables(space, &table);
         }
         table.spectra = table.of_kept_line(spectra);
@@ -314,7 +319,9 @@ impl SearchTable {
     /// What the rule compared after each epoch.
     fn compare(&mut self, spec: Option<&SearchSpec>) {
         let Some(rule) = self.rule else { return };
-        let mut history: Vec<Measurement> = Vec::new();
+        // The method whose limit depends on the noise of what it compares.
+        let noisy = spec.filter(|spec| spec.search.method == Method::DartsEsNoise);
+        let (mut history, mut with_noise): (Vec<Measurement>, Vec<NoisyMeasurement>) = Default::default();
         let mut attempt = 0;
         for row in &mut self.epochs {
             if row.attempt != attempt {
@@ -325,6 +332,14 @@ impl SearchTable {
             if let Some(eigenvalue) = row.eigenvalue.or(is_measured.then_some(f64::NAN)) {
                 history.push(Measurement { epoch: row.epoch, eigenvalue });
                 Compared { smoothed: row.smoothed, limit: row.limit } = compared(&rule, &history);
+                if let Some(spec) = noisy {
+                    let (epoch, error, batches) = (row.epoch, row.eigenvalue_error, spec.hessian.batches);
+                    with_noise.push(NoisyMeasurement { epoch, eigenvalue, error, batches });
+                    let rule = NoiseRule { growth: rule, risk: spec.monitor.risk };
+                    let Compared { smoothed, limit } = rule.compared(&with_noise, spec.search.epochs);
+                    // A limit beyond all numbers is none that can be drawn.
+                    (row.smoothed, row.limit) = (smoothed, limit.filter(|limit| *limit < f64::MAX / 2.0));
+                }
             }
         }
     }
@@ -426,9 +441,12 @@ impl SearchTable {
         if let Some(stop) = of_kind(DecisionKind::Stop).next() {
             words.push(format!("stopped it after epoch {} and returned epoch {}", stop.epoch, stop.return_to));
         }
-        let has_no_say = [Method::Darts, Method::RsWs].iter().any(|method| self.method == method.as_str());
+        let of_this = |method: &&Method| self.method == method.as_str();
+        let has_no_say = Method::ALL.iter().find(of_this).is_some_and(|method| !method.needs_eigenvalue());
+        let who = if self.method == Method::DartsPlus.as_str() { "the rule of DARTS+" } else { "the monitor" };
         match words.is_empty() {
-            false => format!("the monitor {}", words.join(" and ")),
+            false => format!("{who} {}", words.join(" and ")),
+            true if who != "the monitor" => "the rule of DARTS+ did not act".to_string(),
             true if has_no_say => format!("the monitor has no say in method {}", self.method),
             true => "the monitor did not act".to_string(),
         }

@@ -10,7 +10,8 @@ use rdarts_run::{
     MemberFound, MemberTrained, Method, ROBUST_EVENT_FORMAT, RobustFinished, RobustSpec, RobustStarted, RunDir,
     SearchSpec, Spec, Started, TRAIN_EVENT_FORMAT, Timing, TrainEpoch, TrainFinished, TrainSpec, TrainStarted,
 };
-use rdarts_space::{CellType, Op, Space, derive};
+use rdarts_space::{CellType, Op, Space, derive, nth};
+use rdarts_table::{Appender, Entry, Table};
 
 /// For specs that ask nothing of their data set.
 pub struct NoSets;
@@ -326,6 +327,55 @@ pub fn training(path: &Path, genotype: &str, data: &str, classes: &[&str], error
     }
     std::fs::write(mistakes.join("mistakes.jsonl"), list).unwrap();
     run.mark_done("All 20 epochs are done.").unwrap();
+}
+
+/// Makes a table of the space `tiny` with these seeds, of which `done` trainings are done: skip connections and pools cost
+/// what they cost in the paper's section 3, and every seed deviates a little.
+pub fn table(path: &Path, seeds: &[u64], done: usize) {
+    let space = Space::builtin("tiny").unwrap();
+    let overrides = ["network.genotype=DARTS_V2", "data.name='fashion-mini'", "train.epochs=20"].map(str::to_string);
+    let spec = TrainSpec::resolve_text(Some("train-demo"), None, &overrides, &NoSets).unwrap();
+    let images = "0123".to_string();
+    let table = Table::begin(space.clone(), &spec, images, seeds.to_vec(), "0.1.0".into()).unwrap();
+    table.write(path).unwrap();
+    let mut appender = Appender::open(path).unwrap();
+    for (architecture, seed) in table.missing().into_iter().take(done) {
+        let genotype = nth(&space, architecture.into()).unwrap();
+        let uses = |op| CellType::ALL.map(|cell| genotype.n_uses(cell, op) as f64);
+        let ([skips, skips_reduce], [pools, pools_reduce]) = (uses(Op::SkipConnect), uses(Op::MaxPool3x3));
+        let cost = 0.02 * skips.powi(2) + 0.012 * skips_reduce + 0.03 * pools + 0.01 * pools_reduce;
+        let error = 0.082 + cost + 0.008 * noise(architecture) + 0.004 * noise(1000 * seed + architecture);
+        appender
+            .append(&Entry {
+                architecture,
+                n_params: 60_000 - 9000 * (skips + skips_reduce + pools + pools_reduce) as usize,
+                macs: 5_000_000,
+                genotype: genotype.to_string(),
+                seed,
+                epoch: 19,
+                train_loss: Some(0.2),
+                train_accuracy: Some(0.93),
+                valid_accuracy: None,
+                test_accuracy: 1.0 - error,
+                test_loss: Some(0.4),
+                seconds: 12.0,
+                by: "0.1.0, avx2, cpu".into(),
+            })
+            .unwrap();
+    }
+}
+
+/// Searches of the space `tiny` by three methods with four seeds each.
+pub fn of_tiny(dir: &Path) -> Vec<std::path::PathBuf> {
+    let mut paths = Vec::new();
+    for (method, decay) in [("darts", 0.5), ("darts-es", 0.5), ("rs-ws", 0.3)] {
+        for seed in 1..=4 {
+            let path = dir.join(format!("tiny-{method}-{seed}"));
+            drop(search(&path, &Search { space: "tiny", method, seed, decay, epochs: 16, done: 16, ..SEARCH }));
+            paths.push(path);
+        }
+    }
+    paths
 }
 
 /// Makes the directory of a finished portfolio of three searches that differ in their L2 factor.

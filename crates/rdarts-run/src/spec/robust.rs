@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::checks::{Bad, count, float, real};
 use super::choice::choice;
 use super::search::{
-    AlphasSpec, EvalSpec, HessianImages, HessianMode, HessianSpec, LoopSpec, Method, MonitorForm, MonitorSpec,
-    NetworkSpec, Order, SearchDataSpec, SearchSpec, SpaceSpec,
+    AlphasSpec, EvalSpec, HessianImages, HessianMode, HessianSpec, LoopSpec, Method, MethodSpec, MonitorForm,
+    MonitorSpec, NetworkSpec, Order, SearchDataSpec, SearchSpec, SpaceSpec,
 };
 use super::sections::{AugmentSpec, CutoutSchedule, DataSpec, Statistics, WeightsSpec};
 use super::train::{TrainDataSpec, TrainLoopSpec, TrainNetworkSpec, TrainSpec};
@@ -47,6 +47,8 @@ pub struct RobustSpec {
     pub network: NetworkSpec,
     /// Method, length and batch of a search.
     pub search: LoopSpec,
+    /// Settings of a search that belong to one method each.
+    pub method: MethodSpec,
     /// The optimiser of the weights of a search: SGD.
     pub weights: WeightsSpec,
     /// The optimiser of the architecture parameters: Adam.
@@ -194,6 +196,7 @@ impl RobustSpec {
             space: self.space.clone(),
             network: self.network.clone(),
             search: self.search.clone(),
+            method: self.method.clone(),
             weights: self.weights.clone(),
             alphas: self.alphas.clone(),
             hessian: self.hessian.clone(),
@@ -218,8 +221,19 @@ impl Spec for RobustSpec {
         ("monitor.form", MonitorForm::NAMES),
         ("train_augment.cutout_schedule", CutoutSchedule::NAMES),
     ];
-    const ADDED: &'static [(&'static str, &'static str)] =
-        &[("search.samples", "1000"), ("search.sample_batches", "10")];
+    const ADDED: &'static [(&'static str, &'static str)] = &[
+        ("search.samples", "1000"),
+        ("search.sample_batches", "10"),
+        ("monitor.risk", "0.05"),
+        ("method.max_skips", "2"),
+        ("method.epsilon_first", "0.03"),
+        ("method.epsilon", "0.3"),
+        ("method.attack_steps", "7"),
+        ("method.temperature_first", "10.0"),
+        ("method.temperature_last", "0.1"),
+        ("method.rho", "0.1"),
+    ];
+    const ADDED_SECTIONS: &'static [&'static str] = &["method"];
     const EXAMPLE: &'static str = "portfolio.values=[0.0003,0.0009]";
     const HAS_CHECKPOINTS: bool = false;
 
@@ -237,6 +251,7 @@ impl Spec for RobustSpec {
         section(&mut out, "space", "The search space: a built-in name or a TOML file.", &self.space);
         section(&mut out, "network", "The size of the supernet.", &self.network);
         section(&mut out, "search", "Method, length and batch of a search.", &self.search);
+        section(&mut out, "method", "Settings that belong to one method each.", &self.method);
         section(&mut out, "weights", "SGD on the weights of the supernet.", &self.weights);
         section(&mut out, "alphas", "Adam on the architecture parameters.", &self.alphas);
         section(&mut out, "hessian", "How the curvature is measured; `every` in epochs.", &self.hessian);

@@ -30,6 +30,8 @@ pub struct SearchSpec {
     pub network: NetworkSpec,
     /// Method, length and batch.
     pub search: LoopSpec,
+    /// Settings that belong to one method each.
+    pub method: MethodSpec,
     /// The optimiser of the network weights: SGD.
     pub weights: WeightsSpec,
     /// The optimiser of the architecture parameters: Adam.
@@ -94,6 +96,26 @@ pub struct LoopSpec {
     pub sample_batches: usize,
 }
 
+/// Section `[method]`: settings that belong to one method each; the others do not look at them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MethodSpec {
+    /// Skip connections in the normal cell that end a search with `darts-plus`.
+    pub max_skips: usize,
+    /// How far `sdarts-rs` and `sdarts-adv` move a mixing weight at first.
+    pub epsilon_first: f64,
+    /// And at last; it grows linearly between.
+    pub epsilon: f64,
+    /// Steps of the attack of `sdarts-adv`.
+    pub attack_steps: usize,
+    /// Temperature at which `gdas` draws at first.
+    pub temperature_first: f64,
+    /// And at last; it falls linearly between.
+    pub temperature_last: f64,
+    /// How far along its gradient `a2m` looks at the validation loss.
+    pub rho: f64,
+}
+
 /// Section `[alphas]`: the optimiser of the architecture parameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -143,6 +165,8 @@ pub struct MonitorSpec {
     pub l2_max: f64,
     /// Form `released` decides when the present mean divided by the earlier one is above this.
     pub growth: f64,
+    /// Method `darts-es-noise` acts in at most so large a share of searches whose curvature does not grow.
+    pub risk: f64,
 }
 
 /// Section `[eval]`: what is evaluated at the end of each epoch.
@@ -166,12 +190,68 @@ choice!(
         DartsEs = "darts-es",
         /// Go back to that epoch, raise the L2 factor and search on (appendix D.1).
         DartsAda = "darts-ada",
+        /// Stop like `darts-es`, but only at a growth that is larger than the noise of the eigenvalue explains.
+        DartsEsNoise = "darts-es-noise",
         /// Random search with weight sharing (RS-ws in table 3): each step trains the weights of one architecture drawn at
         /// random, and the best of [`LoopSpec::samples`] is the result. There are no alphas, so that `search.order` and
         /// the sections `[alphas]`, `[hessian]` and `[monitor]` have no effect.
         RsWs = "rs-ws",
+        /// End when the normal cell has two skip connections (DARTS+).
+        DartsPlus = "darts-plus",
+        /// Train the weights at mixing weights that are moved at random (SDARTS-RS).
+        SdartsRs = "sdarts-rs",
+        /// Train them where the training loss is largest nearby (SDARTS-ADV).
+        SdartsAdv = "sdarts-adv",
+        /// Draw one operation of each edge in each step, the likelier the larger its alpha (GDAS).
+        Gdas = "gdas",
+        /// Take the alphas to where the validation loss is flat (A2M).
+        A2m = "a2m",
     }
 );
+
+impl Method {
+    /// What it does, in one clause.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Darts => "watches only",
+            Self::DartsEs => "stops before the search degenerates",
+            Self::DartsAda => "goes back and regularises harder",
+            Self::DartsEsNoise => "stops at a growth that the noise of the eigenvalue does not explain",
+            Self::RsWs => {
+                "trains architectures drawn at random and chooses the best of `search.samples`: no alphas, no curvature"
+            }
+            Self::DartsPlus => "ends when the normal cell has `method.max_skips` skip connections",
+            Self::SdartsRs => "trains the weights at mixing weights moved at random",
+            Self::SdartsAdv => "trains the weights where the loss is largest near the mixing weights",
+            Self::Gdas => "draws one operation of each edge in each step",
+            Self::A2m => "takes the alphas to where the validation loss is flat",
+        }
+    }
+
+    /// Where it was published.
+    pub fn paper(self) -> &'static str {
+        match self {
+            Self::Darts => "Liu et al. 2019",
+            Self::DartsEs | Self::DartsAda => "Zela et al. 2020",
+            Self::DartsEsNoise => "this project",
+            Self::RsWs => "Li and Talwalkar 2019",
+            Self::DartsPlus => "Liang et al. 2019",
+            Self::SdartsRs | Self::SdartsAdv => "Chen and Hsieh 2020",
+            Self::Gdas => "Dong and Yang 2019",
+            Self::A2m => "Gambella et al. 2025",
+        }
+    }
+
+    /// Whether it needs the eigenvalue to act.
+    pub fn needs_eigenvalue(self) -> bool {
+        matches!(self, Self::DartsEs | Self::DartsAda | Self::DartsEsNoise)
+    }
+
+    /// Whether its alpha step is its own and knows the first order alone.
+    pub fn is_first_order(self) -> bool {
+        matches!(self, Self::Gdas | Self::A2m)
+    }
+}
 
 choice!(
     /// The gradient of the alphas.
@@ -215,6 +295,18 @@ choice!(
     }
 );
 
+impl MethodSpec {
+    fn check(&self) -> Result<(), Bad> {
+        count("method.max_skips", self.max_skips as u64, 1..=1000)?;
+        real("method.epsilon_first", self.epsilon_first, 0.0..=1.0)?;
+        real("method.epsilon", self.epsilon, 0.0..=1.0)?;
+        count("method.attack_steps", self.attack_steps as u64, 1..=1000)?;
+        real("method.temperature_first", self.temperature_first, positive())?;
+        real("method.temperature_last", self.temperature_last, positive())?;
+        real("method.rho", self.rho, 0.0..)
+    }
+}
+
 impl Spec for SearchSpec {
     const KIND: &'static str = "search";
     const PRESETS: &'static [Preset] = SEARCH;
@@ -234,7 +326,16 @@ impl Spec for SearchSpec {
         ("hessian.images", "'last'"),
         ("search.samples", "1000"),
         ("search.sample_batches", "10"),
+        ("monitor.risk", "0.05"),
+        ("method.max_skips", "2"),
+        ("method.epsilon_first", "0.03"),
+        ("method.epsilon", "0.3"),
+        ("method.attack_steps", "7"),
+        ("method.temperature_first", "10.0"),
+        ("method.temperature_last", "0.1"),
+        ("method.rho", "0.1"),
     ];
+    const ADDED_SECTIONS: &'static [&'static str] = &["method"];
     const EXAMPLE: &'static str = "search.epochs=20";
     const HAS_CHECKPOINTS: bool = true;
 
@@ -251,6 +352,7 @@ impl Spec for SearchSpec {
         section(&mut out, "space", "The search space: a built-in name or a TOML file.", &self.space);
         section(&mut out, "network", "The size of the supernet.", &self.network);
         section(&mut out, "search", "Method, length and batch.", &self.search);
+        section(&mut out, "method", "Settings that belong to one method each.", &self.method);
         section(&mut out, "weights", "SGD on the network weights.", &self.weights);
         section(&mut out, "alphas", "Adam on the architecture parameters.", &self.alphas);
         section(&mut out, "hessian", "How the curvature is measured; `every` in epochs.", &self.hessian);
@@ -275,18 +377,29 @@ impl Spec for SearchSpec {
         real("search.drop_path", self.search.drop_path, 0.0..1.0)?;
         count("search.samples", self.search.samples as u64, 1..=1_000_000)?;
         count("search.sample_batches", self.search.sample_batches as u64, 1..=1_000_000)?;
+        self.method.check()?;
         self.weights.check()?;
         real("alphas.lr", self.alphas.lr, positive())?;
         real("alphas.beta1", self.alphas.beta1, 0.0..1.0)?;
         real("alphas.beta2", self.alphas.beta2, 0.0..1.0)?;
         real("alphas.l2", self.alphas.l2, 0.0..)?;
         real("alphas.init_std", self.alphas.init_std, 0.0..)?;
-        if self.hessian.every == 0 && matches!(self.search.method, Method::DartsEs | Method::DartsAda) {
+        if self.search.order != Order::First && self.search.method.is_first_order() {
+            let wanted = format!("\"first\", the only one of method {}", self.search.method);
+            return Err(Bad { key: "search.order", value: format!("\"{}\"", self.search.order), wanted });
+        }
+        if self.hessian.every == 0 && self.search.method.needs_eigenvalue() {
             let wanted = format!("at least 1, since method {} needs the eigenvalue", self.search.method);
             return Err(Bad { key: "hessian.every", value: "0".to_string(), wanted });
         }
         real("hessian.tolerance", self.hessian.tolerance, (Bound::Excluded(0.0), Bound::Excluded(1.0)))?;
         count("hessian.batches", self.hessian.batches as u64, 1..=65_536)?;
+        if self.hessian.batches < 2 && self.search.method == Method::DartsEsNoise {
+            let wanted =
+                format!("at least 2, better 8, since method {} needs the noise of the eigenvalue", self.search.method);
+            return Err(Bad { key: "hessian.batches", value: self.hessian.batches.to_string(), wanted });
+        }
+        real("monitor.risk", self.monitor.risk, (Bound::Excluded(0.0), Bound::Included(0.5)))?;
         count("monitor.window", self.monitor.window as u64, 1..=1_000_000)?;
         real("monitor.threshold", self.monitor.threshold, (Bound::Excluded(0.0), Bound::Included(1.0)))?;
         real("monitor.l2_factor", self.monitor.l2_factor, (Bound::Excluded(1.0), Bound::Unbounded))?;

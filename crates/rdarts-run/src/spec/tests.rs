@@ -384,7 +384,7 @@ prop_compose! {
         more in (1usize..1000, 1usize..=1_000_000, any::<bool>(), any::<bool>(), any::<bool>()),
         unit in proptest::array::uniform8(1e-12f64..0.999_999),
         positive in proptest::array::uniform8(1e-300f64..1e300),
-        picks in (0usize..4, 0usize..3, 0usize..2, 0usize..2, 0usize..2),
+        picks in (0usize..Method::ALL.len(), 0usize..3, 0usize..2, 0usize..2, 0usize..2),
     ) -> SearchSpec {
         SearchSpec {
             kind: SearchSpec::KIND.to_string(),
@@ -416,12 +416,21 @@ prop_compose! {
             network: NetworkSpec { channels: counts.4, cells: counts.5, stem_multiplier: counts.6 },
             search: LoopSpec {
                 method: Method::ALL[picks.0],
-                order: Order::ALL[picks.1],
+                order: if Method::ALL[picks.0].is_first_order() { Order::First } else { Order::ALL[picks.1] },
                 epochs: counts.7,
                 batch: counts.8,
                 drop_path: unit[2],
                 samples: counts.7,
                 sample_batches: more.0,
+            },
+            method: MethodSpec {
+                max_skips: more.0,
+                epsilon_first: unit[3],
+                epsilon: unit[4],
+                attack_steps: more.0,
+                temperature_first: positive[1],
+                temperature_last: positive[2],
+                rho: positive[3],
             },
             weights: WeightsSpec {
                 lr: positive[0],
@@ -441,7 +450,7 @@ prop_compose! {
                 every: more.0,
                 mode: HessianMode::ALL[picks.3],
                 tolerance: unit[6],
-                batches: 1 + more.0,
+                batches: 2 + more.0,
                 images: HessianImages::ALL[picks.3],
             },
             monitor: MonitorSpec {
@@ -451,6 +460,7 @@ prop_compose! {
                 l2_factor: 1.0 + unit[0],
                 l2_max: positive[6],
                 growth: 1.0 + unit[1],
+                risk: unit[2] / 2.0,
             },
             eval: EvalSpec { oneshot: more.3, child: more.4, keep_checkpoints: more.3 != more.4 },
         }

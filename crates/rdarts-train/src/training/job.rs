@@ -209,7 +209,7 @@ impl Job for Training {
         if !finite || !record.train_loss.is_finite() || record.valid_loss.is_some_and(|loss| !loss.is_finite()) {
             return Err(self.diverged(at));
         }
-        Ok(Some(Measured { event: Event::TrainEpoch(record), history: accuracy.map(Some) }))
+        Ok(Some(Measured { event: Event::TrainEpoch(record), history: accuracy.map(Some), error: None }))
     }
 
     fn keep(&self, state: &mut State<Learned>) {

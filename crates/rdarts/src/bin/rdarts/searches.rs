@@ -216,7 +216,7 @@ fn never(search: &Search, measured: usize) -> String {
     let rule = rule_of(&search.spec.monitor);
     let needed = rule.window + rule.lag;
     match search.spec.search.method {
-        Method::Darts => "Method darts only watches.".into(),
+        method if !method.needs_eigenvalue() => format!("Method {method} only watches the eigenvalue."),
         _ if measured < needed => format!(
             "{} {} too few for it to compare: a window of {} needs {needed}.",
             count(measured, "measurement"),

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rdarts::data::shown;
-use rdarts::run::{Method, Order, Reservation, SearchSpec, Spec, SpecError, read_text};
+use rdarts::net::Engine;
+use rdarts::run::{Method, Order, Reservation, RunView, SearchSpec, Spec, SpecError, read_text};
+use rdarts::search::branch::common;
 use rdarts::search::{Search, open_space};
 use rdarts::space::Space;
-use rdarts::train::{KnownSets, start};
+use rdarts::train::{KnownSets, resume, start};
 
 use crate::conduct::{conduct, count, one_of, set_threads};
 use crate::device::OnDevice;
@@ -18,7 +20,7 @@ use crate::given::{
 };
 use crate::pages::Pages;
 use crate::progress::Reading;
-use crate::searches::Searching;
+use crate::searches::{Searching, reopen};
 
 /// Search an architecture; without arguments a small robust search on embedded images
 ///
@@ -36,6 +38,8 @@ use crate::searches::Searching;
 ///   rdarts search my.toml --set search.epochs=20
 ///       your spec, shortened
 ///   rdarts search --method darts --set weights.l2=0.0243
+///   rdarts search --from runs/s2-fashion-mini-darts-1 --method darts-es
+///       what DARTS-ES makes of a search that DARTS has made
 ///
 /// Progress lines give the images a second that have trained the weights since
 /// the program was started, measuring aside; the time left counts both.
@@ -43,12 +47,19 @@ use crate::searches::Searching;
 /// Ctrl-C ends the step, saves and says how to go on; a second Ctrl-C stops at
 /// once.
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(verbatim_doc_comment, after_long_help = methods())]
 pub struct Args {
     /// Spec file (TOML); keys it does not name come from its `preset` (or from `paper`)
     spec: Option<PathBuf>,
     #[arg(long, help = preset_help::<SearchSpec>(DEMO))]
     preset: Option<String>,
+    /// Go on from what another search has computed, under another method; the epochs in common are taken over
+    ///
+    /// The new search has that run's spec, but for --method and keys of [monitor] and [method]. DARTS, DARTS-ES, DARTS-ADA,
+    /// darts-es-noise and darts-plus make the same bits until they act. That run should keep its checkpoints
+    /// (eval.keep_checkpoints).
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["spec", "preset"], verbatim_doc_comment)]
+    from: Option<PathBuf>,
     /// Sets one key of the spec, for example weights.l2=0.0027; may be given often
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
@@ -59,7 +70,7 @@ pub struct Args {
     /// Directory of the data set (data.dir)
     #[arg(long)]
     data_dir: Option<String>,
-    #[arg(long, help = format!("How it searches, and what the curvature does to it: {} (search.method)", one_of(Method::NAMES)))]
+    #[arg(long, help = format!("How it searches: {} (search.method); `rdarts search --help` says what each does", one_of(Method::NAMES)))]
     method: Option<String>,
     #[arg(long, help = format!("Gradient of the alphas: {}; second is exact, second-fd a finite difference (search.order)", one_of(Order::NAMES)))]
     order: Option<String>,
@@ -87,11 +98,21 @@ pub struct Args {
 /// The preset of a search that says nothing.
 const DEMO: &str = "demo";
 
+/// The methods, one a line.
+fn methods() -> String {
+    let width = Method::NAMES.iter().map(|name| name.len()).max().unwrap_or(0);
+    let line = |method: &Method| format!("  {method:width$}  {} ({})\n", method.about(), method.paper());
+    format!("Methods:\n{}", Method::ALL.iter().map(line).collect::<String>())
+}
+
 /// Runs the verb.
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let engine = args.on.engine()?;
     let threads = set_threads(args.threads)?;
     let mut overrides = overrides(&args)?;
+    if let Some(from) = &args.from {
+        return branch(&args, from, &overrides, engine, threads);
+    }
     // Read once: it may be a pipe, or change meanwhile.
     let file = match &args.spec {
         Some(path) if path.is_dir() => return Err(no_spec(path, "search")),
@@ -144,6 +165,36 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     })
 }
 
+/// Goes on from what another search has computed.
+fn branch(args: &Args, from: &Path, overrides: &[String], engine: Engine, threads: usize) -> Result<ExitCode, Exit> {
+    let view = RunView::open(from)?;
+    let other = reopen(&view, args.data_dir.as_deref().map(Path::new), engine.clone(), args.json)?;
+    let text = view.spec::<SearchSpec>()?.to_toml();
+    let name = shown(view.path().join("spec.toml"));
+    let mut spec = resolve(args, Some((&name, &text)), overrides)?;
+    spec.data.images.dir.clone_from(&other.spec.data.images.dir);
+    spec.preset.clone_from(&other.spec.preset);
+    let search = Search::new(spec, other.space.clone(), engine)?;
+    let common = common(&view, &other, &search)?;
+    let reserved = reserve(args.out.as_deref(), &run_name(&search.spec))?;
+    let path = reserved.path().to_path_buf();
+    let mut dir = reserved.fill(&search.spec)?;
+    dir.write_space(&search.space.to_toml())?;
+    common.take_over(&view, &other, &search, &mut dir)?;
+    if !args.json {
+        announce(&search, &path, threads);
+        let acts = match common.acts {
+            Some(epoch) => format!("{} acts after epoch {epoch}", search.spec.search.method),
+            None => format!("{} has not acted in them", search.spec.search.method),
+        };
+        say!("Epochs 0 to {} are those of {}, bit for bit: {acts}.", common.last, shown(from));
+    }
+    conduct(&Searching(&search), &mut dir, threads, args.json, &args.pages, |dir, shown, stop| {
+        let say_above = shown.say_above();
+        resume(&search, dir, shown, stop, &mut |text| say_above(text))
+    })
+}
+
 /// What the flags set, the last one counts.
 fn overrides(args: &Args) -> Result<Vec<String>, Exit> {
     let (name, dir) = data(args.data.as_ref(), args.data_dir.as_ref())?;
@@ -171,7 +222,7 @@ const FLAGS: [Flag; 7] = [
 ];
 
 fn resolve(args: &Args, file: Option<(&str, &str)>, overrides: &[String]) -> Result<SearchSpec, Exit> {
-    let preset = args.preset.as_deref().or(if args.spec.is_none() { Some(DEMO) } else { None });
+    let preset = args.preset.as_deref().or(if file.is_none() { Some(DEMO) } else { None });
     let resolved = SearchSpec::resolve_text(preset, file, overrides, &KnownSets);
     let mut spec = resolved.map_err(|e| e.of_flags(|text| flag_of(&FLAGS, &args.overrides, text)))?;
     spec.data.images.dir = data_directory(&spec.data.images)?;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use rdarts::data::shown;
 use rdarts::run::{Event, Method, RunView, SearchSpec};
 use rdarts::space::Genotype;
-use rdarts::table::Table;
+use rdarts::table::{Optimum, Standing, Unmeasured};
 use serde_json::{Value, json};
 
 use crate::exit::{Exit, out, say};
@@ -41,14 +41,13 @@ struct Point {
 /// Runs the verb.
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let table = super::filled(&args.table)?;
-    let ranked = table.ranked();
-    let Some(best) = ranked.first() else {
+    let Some(optimum) = table.optimum() else {
         return Err(Exit::Input("no architecture of the table has been trained with every seed yet".into()));
     };
     let mut all = Vec::new();
     let mut shown_any = false;
     for path in &args.runs {
-        let (points, found) = match points(&table, best.mean, path) {
+        let (points, found) = match points(&optimum, &table.space().name, path) {
             Ok(points) => points,
             // Of many the others are shown all the same.
             Err(e) if args.runs.len() > 1 => {
@@ -93,7 +92,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
                 100.0 * least.regret,
                 least.epoch,
                 100.0 * last.regret,
-                100.0 * best.mean
+                100.0 * optimum.best.mean
             );
         }
         if let Some(found) = found {
@@ -105,42 +104,44 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         return Err(Exit::Input("none of the runs is a search in the table's space".into()));
     }
     if args.json {
-        let best = super::row_json(best);
+        let best = super::row_json(&optimum.best);
         out!("{:#}", json!({ "best": best, "runs": all }));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// What a search held best after each epoch, and the regret of what it returned.
-fn points(table: &Table, best: f64, path: &Path) -> Result<(Vec<Point>, Option<f64>), Exit> {
+fn points(optimum: &Optimum<'_>, space: &str, path: &Path) -> Result<(Vec<Point>, Option<f64>), Exit> {
     let view = RunView::open(path)?;
     let events = view.events()?;
     // It chooses among random architectures at its end; before that it holds none best.
     let is_random = view.spec::<SearchSpec>().is_ok_and(|spec| spec.search.method == Method::RsWs);
-    let error = |text: &str| -> Result<f64, Exit> {
+    let standing = |text: &str| -> Result<Standing, Exit> {
         let genotype: Genotype = text.parse().map_err(|e| Exit::Input(format!("{}: {e}", shown(path))))?;
-        let row = table.query(&genotype).map_err(|e| {
-            Exit::Input(format!("{} is no search of the table's space {}: {e}", shown(path), table.space().name))
-        })?;
-        row.filter(|row| table.is_whole(row)).map(|row| row.mean).ok_or_else(|| {
-            Exit::Input(format!("{text} has not been trained with every seed yet: build the table further"))
+        optimum.standing(&genotype).map_err(|e| match e {
+            Unmeasured::Elsewhere(e) => {
+                Exit::Input(format!("{} is no search of the table's space {space}: {e}", shown(path)))
+            }
+            Unmeasured::Untrained => {
+                Exit::Input(format!("{text} has not been trained with every seed yet: build the table further"))
+            }
         })
     };
     let (mut points, mut found) = (Vec::new(), None);
     for event in &events {
         match event {
             Event::Epoch(e) if !is_random => {
-                let test_error = error(&e.genotype)?;
+                let Standing { test_error, regret, .. } = standing(&e.genotype)?;
                 points.push(Point {
                     attempt: e.attempt,
                     epoch: e.epoch,
                     test_error,
-                    regret: test_error - best,
+                    regret,
                     eigenvalue: e.eigenvalue,
                     valid_accuracy: e.valid_accuracy,
                 });
             }
-            Event::Finished(f) => found = Some(error(&f.genotype)? - best),
+            Event::Finished(f) => found = Some(standing(&f.genotype)?.regret),
             _ => {}
         }
     }

@@ -1,0 +1,69 @@
+//! Methods that share the loop of DARTS: each a file with its paper, its equation and its settings.
+//!
+//! What a method may have of its own is its step ([`step`]) and its end ([`verdict`]); images, batches, optimisers, measurements,
+//! checkpoints and resume are those of the search. Random search with weight sharing is [`crate::random_ws`].
+//!
+//! | method | step | end |
+//! |---|---|---|
+//! | DARTS, DARTS-ES, DARTS-ADA, DARTS-ES by noise | [`crate::bilevel`] | the monitor's |
+//! | [`sdarts`] | weights at perturbed mixing weights | |
+//! | [`gdas`] | both at one operation drawn for each edge | |
+//! | [`a2m`] | alphas at a flat minimum | |
+//! | [`darts_plus`] | | at so many skip connections |
+//!
+//! All take the gradient of the alphas and of the weights in the order of DARTS: first the alphas on a batch of the one
+//! half of the images, then the weights on a batch of the other half.
+
+use rdarts_net::{Alphas, Batch};
+use rdarts_run::Method;
+use rdarts_train::{Step, TrainError, Verdict};
+
+use crate::State;
+use crate::search::Search;
+
+pub mod a2m;
+pub mod darts_plus;
+pub mod gdas;
+pub mod sdarts;
+
+/// One step of a method that learns alphas; `position` is the number of the step in the whole search.
+///
+/// # Errors
+/// If a loss or a gradient is no number any more.
+pub(crate) fn step(
+    search: &Search,
+    state: &mut State,
+    train: Batch<'_, f32>,
+    valid: Batch<'_, f32>,
+    position: u64,
+) -> Result<Step, TrainError> {
+    match search.spec.search.method {
+        Method::SdartsRs | Method::SdartsAdv => sdarts::step(search, state, train, valid, position),
+        Method::Gdas => gdas::step(search, state, train, valid, position),
+        Method::A2m => a2m::step(search, state, train, valid),
+        Method::Darts
+        | Method::DartsEs
+        | Method::DartsAda
+        | Method::DartsEsNoise
+        | Method::DartsPlus
+        | Method::RsWs => search.bilevel(state).step(state, train, valid),
+    }
+}
+
+/// What a method without the monitor makes of an epoch; `None`: the monitor decides.
+pub(crate) fn verdict(search: &Search, state: &State) -> Option<Verdict> {
+    match search.spec.search.method {
+        Method::DartsPlus => darts_plus::verdict(search, state),
+        _ => None,
+    }
+}
+
+/// The mixing weights that stand for the supernet where it is not the softmax of the alphas.
+pub(crate) fn evaluated(search: &Search, state: &State) -> Option<Alphas> {
+    match search.spec.search.method {
+        // The architecture of the last step stands for the supernet, as in the released code.
+        Method::RsWs => Some(state.extra.for_network()),
+        Method::Gdas => Some(gdas::likeliest(search, state)),
+        _ => None,
+    }
+}

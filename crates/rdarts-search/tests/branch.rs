@@ -1,0 +1,132 @@
+//! A search that goes on from what another one has computed makes, byte for byte, what it would have made alone.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use rdarts_net::Engine;
+use rdarts_run::{Event, RunDir, RunView, SearchSpec, Spec};
+use rdarts_search::branch::common;
+use rdarts_search::{Search, open_space};
+use rdarts_train::{KnownSets, Outcome, resume, start};
+
+/// The rule acts on any growth from one epoch to the next but one.
+const SMALL: &str = r#"
+preset = "demo"
+[data]
+limit = 96
+valid_limit = 32
+[network]
+channels = 2
+cells = 3
+[space]
+name = "s3"
+[search]
+epochs = 8
+batch = 16
+[alphas]
+lr = 0.2
+[hessian]
+batches = 2
+[monitor]
+window = 2
+threshold = 0.97
+[eval]
+keep_checkpoints = true
+"#;
+
+fn search(method: &str, overrides: &[&str]) -> Search {
+    let mut keys = vec![format!("search.method=\"{method}\"")];
+    keys.extend(overrides.iter().map(|key| key.to_string()));
+    let spec = SearchSpec::resolve_text(None, Some(("test", SMALL)), &keys, &KnownSets).unwrap();
+    Search::new(spec, open_space("s3").unwrap(), Engine::cpu()).unwrap()
+}
+
+fn alone(search: &Search, path: &Path) {
+    let mut dir = RunDir::create(path, &search.spec).unwrap();
+    let outcome = start(search, &mut dir, &mut (), &AtomicBool::new(false)).unwrap();
+    assert!(matches!(outcome, Outcome::Finished(_)));
+}
+
+fn events(path: &Path) -> String {
+    std::fs::read_to_string(path.join("events.jsonl")).unwrap()
+}
+
+#[test]
+fn what_is_taken_over_and_what_follows_are_those_of_a_search_of_its_own() {
+    let tmp = tempfile::tempdir().unwrap();
+    let darts = search("darts", &[]);
+    let base = tmp.path().join("darts");
+    alone(&darts, &base);
+    let (mut acted, mut went_on) = (0, 0);
+    let cases: [(&str, &[&str]); 6] = [
+        ("darts-es", &[]),
+        ("darts-ada", &[]),
+        ("darts-es-noise", &["monitor.risk=0.5"]),
+        ("darts-plus", &["method.max_skips=4"]),
+        ("darts-plus", &["method.max_skips=9"]),
+        ("darts-es", &["monitor.threshold=0.01", "eval.keep_checkpoints=false"]),
+    ];
+    for (i, (method, keys)) in cases.into_iter().enumerate() {
+        let search = search(method, keys);
+        let own = tmp.path().join(format!("own-{i}"));
+        alone(&search, &own);
+        let view = RunView::open(&base).unwrap();
+        let taken = tmp.path().join(format!("taken-{i}"));
+        let common = match common(&view, &darts, &search) {
+            Ok(common) => common,
+            // It acts after the first epoch: then nothing is common.
+            Err(e) => {
+                assert!(e.to_string().contains("acts after epoch 0"), "{method}: {e}");
+                continue;
+            }
+        };
+        let mut dir = RunDir::create(&taken, &search.spec).unwrap();
+        common.take_over(&view, &darts, &search, &mut dir).unwrap();
+        drop(dir);
+        let mut dir = RunDir::open::<SearchSpec>(&taken).unwrap();
+        let outcome = resume(&search, &mut dir, &mut (), &AtomicBool::new(false), &mut |_| {}).unwrap();
+        assert!(matches!(outcome, Outcome::Finished(_)), "{method}");
+        assert_eq!(events(&taken), events(&own), "{method} {keys:?}");
+        let decides = events(&own).contains("\"decision\"");
+        assert_eq!(common.acts.is_some(), decides, "{method} {keys:?}");
+        if let Some(acts) = common.acts {
+            assert_eq!(common.last + 1, acts);
+            acted += 1;
+        } else {
+            assert_eq!(common.last, 7);
+            went_on += 1;
+        }
+    }
+    assert!(acted >= 2 && went_on >= 1, "{acted} acted and {went_on} went on: the cases show too little");
+
+    // Back from a search that was stopped: DARTS goes on where it ended.
+    let stopped = (0..).map(|i| tmp.path().join(format!("own-{i}"))).next().unwrap();
+    let es = search("darts-es", &[]);
+    let view = RunView::open(&stopped).unwrap();
+    let common = common(&view, &es, &darts).unwrap();
+    let ends = view.events().unwrap().iter().filter(|event| matches!(event, Event::Epoch(_))).count();
+    assert!(ends < 8 && common.last + 1 == ends && common.acts.is_none());
+    let taken = tmp.path().join("back");
+    let mut dir = RunDir::create(&taken, &darts.spec).unwrap();
+    common.take_over(&view, &es, &darts, &mut dir).unwrap();
+    resume(&darts, &mut dir, &mut (), &AtomicBool::new(false), &mut |_| {}).unwrap();
+    assert_eq!(events(&taken), events(&base));
+}
+
+#[test]
+fn what_does_not_belong_together_is_refused() {
+    let tmp = tempfile::tempdir().unwrap();
+    let path = tmp.path().join("run");
+    let darts = search("darts", &["search.epochs=2"]);
+    alone(&darts, &path);
+    let view = RunView::open(&path).unwrap();
+    let refused = |method: &str, keys: &[&str]| match common(&view, &darts, &search(method, keys)) {
+        Err(e) => e.to_string(),
+        Ok(_) => panic!("{method} {keys:?} was taken"),
+    };
+    assert!(refused("gdas", &["search.epochs=2"]).starts_with("a search with gdas takes steps of its own"));
+    let other = refused("darts-es", &["search.epochs=2", "weights.l2=0.0027"]);
+    assert!(other.contains("was searched with weights.l2 = 0.0003, not 0.0027: only search.method"), "{other}");
+    let longer = refused("darts-es", &["search.epochs=3"]);
+    assert!(longer.contains("search.epochs = 2, not 3"), "{longer}");
+}

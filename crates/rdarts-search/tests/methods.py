@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""One step of a method that shares the loop of DARTS, in PyTorch in double precision, from a state that a test has written.
+
+    python methods.py STATE.json
+
+Prints the alphas and the weights after the step as one JSON object. The supernet is that of bench/peer; each method is
+written here from its paper and its released code.
+"""
+import json
+import pathlib
+import sys
+
+import torch
+import torch.nn.functional as F
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "bench/peer"))
+from peer import Supernet  # noqa: E402
+
+torch.set_default_dtype(torch.float64)
+with open(sys.argv[1]) as file:
+    state = json.load(file)
+METHOD, SETTINGS = state["method"], state["settings"]
+
+
+def rows(flat):
+    """A flat list, normal cell first, as a list of edges for each type of cell."""
+    flat, cells = iter(flat), []
+    for edges in state["edges"]:
+        cells.append([torch.tensor([next(flat) for _ in names]) for names in edges])
+    return cells
+
+
+def images(batch):
+    x = torch.tensor(batch["images"]).reshape(batch["n"], batch["height"], batch["width"], batch["channels"])
+    return x.permute(0, 3, 1, 2).contiguous(), torch.tensor(batch["labels"])
+
+
+net = Supernet(*state["edges"], state["nodes"], state["channels"], state["cells"], 10, state["train"]["channels"])
+mine = lambda name: name.replace(".op.", ".")
+weights = dict(net.named_parameters())
+for name, values in state["weights"].items():
+    with torch.no_grad():
+        weights[mine(name)].copy_(torch.tensor(values).reshape(weights[mine(name)].shape))
+assert len(weights) == len(state["weights"])
+net.train()
+
+alphas = rows(state["alphas"])
+flat = [alpha.requires_grad_() for cell in alphas for alpha in cell]
+adam = torch.optim.Adam(flat, SETTINGS["alpha_lr"], betas=(0.5, 0.999), weight_decay=SETTINGS["alpha_l2"])
+for alpha, m, v in zip(flat, (r for c in rows(state["adam_m"]) for r in c), (r for c in rows(state["adam_v"]) for r in c)):
+    adam.state[alpha] = {"step": torch.tensor(float(state["adam_t"])), "exp_avg": m, "exp_avg_sq": v}
+sgd = torch.optim.SGD(weights.values(), SETTINGS["lr"], momentum=0.9, weight_decay=SETTINGS["l2"])
+for name, values in state["momentum"].items():
+    weight = weights[mine(name)]
+    sgd.state[weight] = {"momentum_buffer": torch.tensor(values).reshape(weight.shape)}
+
+x_train, y_train = images(state["train"])
+x_valid, y_valid = images(state["valid"])
+softmax = lambda cells: [[alpha.softmax(0) for alpha in cell] for cell in cells]
+loss = lambda p, x, y: F.cross_entropy(net.mixed(x, p), y)
+train_loss = lambda p: loss(p, x_train, y_train)
+valid_loss = lambda p: loss(p, x_valid, y_valid)
+
+
+def alpha_step(gradient):
+    for alpha, g in zip(flat, gradient):
+        alpha.grad = g.detach()
+    adam.step()
+
+
+def weight_step(p):
+    net.zero_grad(set_to_none=False)
+    fixed = [[edge.detach() for edge in cell] for cell in p]
+    gradient = torch.autograd.grad(train_loss(fixed), list(weights.values()), allow_unused=True)
+    for weight, g in zip(weights.values(), gradient):
+        weight.grad = torch.zeros_like(weight) if g is None else g
+    torch.nn.utils.clip_grad_norm_(list(weights.values()), SETTINGS["clip"])
+    sgd.step()
+
+
+def darts():
+    alpha_step(torch.autograd.grad(valid_loss(softmax(alphas)), flat))
+    weight_step(softmax(alphas))
+
+
+def clipped(cells):
+    """Back to the simplex, as Network.clip of the released code."""
+    def edge(p):
+        most = int(p.argmax())
+        p = p.clamp(0, 1)
+        if p.sum() == 0:
+            p[most] = 1
+        return p / p.sum()
+    return [[edge(p.detach().clone()) for p in cell] for cell in cells]
+
+
+def sdarts(attack):
+    alpha_step(torch.autograd.grad(valid_loss(softmax(alphas)), flat))
+    clean = [[p.detach() for p in cell] for cell in softmax(alphas)]
+    size, steps = SETTINGS["epsilon"], SETTINGS["attack_steps"]
+    start = rows(state["uniform"])
+    p = clipped([[p + size * d for p, d in zip(*pair)] for pair in zip(clean, start)])
+    if attack:
+        before = train_loss(clean).item()
+        for _ in range(steps):
+            leaves = [[edge.clone().requires_grad_() for edge in cell] for cell in p]
+            list_of = [edge for cell in leaves for edge in cell]
+            gradient = iter(torch.autograd.grad(train_loss(leaves), list_of))
+            moved = [[edge.detach() + 2 * size / steps * next(gradient).sign() for edge in cell] for cell in leaves]
+            p = clipped([[c + (m - c).clamp(-size, size) for m, c in zip(*pair)] for pair in zip(moved, clean)])
+        if before > train_loss(p).item():
+            p = clean
+    weight_step(p)
+
+
+def gdas():
+    def drawn(noise):
+        cells, soft = [], [[((a + g) / SETTINGS["temperature"]).softmax(0) for a, g in zip(*pair)]
+                           for pair in zip(alphas, rows(noise))]
+        for cell in soft:
+            cells.append([F.one_hot(q.argmax(), len(q)).to(q) - q.detach() + q for q in cell])
+        return cells
+
+    def only_the_drawn(cells):
+        """The other branches are not computed: neither their value nor a gradient."""
+        keep = lambda p: torch.where(p.detach() > 0.5, p, torch.zeros_like(p))
+        return [[keep(p) for p in cell] for cell in cells]
+
+    alpha_step(torch.autograd.grad(valid_loss(only_the_drawn(drawn(state["gumbel"][0]))), flat))
+    weight_step([[p.detach().round() for p in cell] for cell in only_the_drawn(drawn(state["gumbel"][1]))])
+
+
+def a2m():
+    uphill = torch.autograd.grad(valid_loss(softmax(alphas)), flat, create_graph=True)
+    ends, at = [len(cell) for cell in alphas], iter(uphill)
+    moved = [[a + SETTINGS["rho"] * next(at) for a in cell] for cell in alphas]
+    assert [len(cell) for cell in moved] == ends
+    alpha_step(torch.autograd.grad(valid_loss(softmax(moved)), flat))
+    weight_step(softmax(alphas))
+
+
+{"darts": darts, "sdarts-rs": lambda: sdarts(False), "sdarts-adv": lambda: sdarts(True), "gdas": gdas, "a2m": a2m}[METHOD]()
+after = {name: weights[mine(name)].detach().reshape(-1).tolist() for name in state["weights"]}
+print(json.dumps({"alphas": torch.cat([a.detach() for a in flat]).tolist(), "weights": after}))

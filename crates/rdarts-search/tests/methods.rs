@@ -1,0 +1,239 @@
+//! One step of each method from one state, beside the same step in PyTorch in double precision (`tests/methods.py`, carried
+//! out by the Python that RDARTS_PYTHON names), and what the methods do over a whole small search.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::AtomicBool;
+
+use rdarts_data::Batch;
+use rdarts_net::Engine;
+use rdarts_rng::Stream;
+use rdarts_run::{DecisionKind, Event, Method, RunDir, SearchSpec, Spec};
+use rdarts_search::methods::{gdas, sdarts};
+use rdarts_search::{Search, State, open_space};
+use rdarts_space::{CellType, Op};
+use rdarts_train::{Job, KnownSets, Outcome, resume, start};
+use serde_json::{Map, Value, json};
+
+#[path = "../../../tests/skip.rs"]
+mod skip;
+
+const SMALL: &str = r#"
+preset = "demo"
+[data]
+limit = 96
+valid_limit = 32
+[network]
+channels = 4
+cells = 3
+[search]
+epochs = 4
+batch = 8
+[hessian]
+every = 0
+batches = 1
+"#;
+
+fn search(space: &str, method: &str, overrides: &[&str]) -> Search {
+    let mut keys = vec![format!("search.method=\"{method}\""), format!("space.name=\"{space}\"")];
+    keys.extend(overrides.iter().map(|key| key.to_string()));
+    let spec = SearchSpec::resolve_text(None, Some(("test", SMALL)), &keys, &KnownSets).unwrap();
+    Search::new(spec, open_space(space).unwrap(), Engine::cpu()).unwrap()
+}
+
+/// A state in the middle of a search, with moments that make the size of a gradient count.
+fn state(search: &Search) -> State {
+    let mut state = search.begin().1;
+    let mut stream = Stream::new(7, "test", 0);
+    (state.at.epoch, state.at.step) = (2, 3);
+    state.extra.alphas.iter_mut().for_each(|alpha| *alpha = 0.5 * stream.normal() as f32);
+    state.extra.adam.t = 20;
+    state.extra.adam.m.iter_mut().for_each(|m| *m = 1e-3 * stream.normal() as f32);
+    state.extra.adam.v.iter_mut().for_each(|v| *v = 1e-4 * (0.5 + stream.uniform()) as f32);
+    state.sgd.buffer.iter_mut().for_each(|b| *b = 1e-2 * stream.normal() as f32);
+    state
+}
+
+fn by_name(search: &Search, flat: &[f32]) -> Map<String, Value> {
+    let of = |name: &String| json!(search.net.read(flat, name).unwrap().0);
+    search.net.weights().iter().map(|weight| (weight.name.clone(), of(&weight.name))).collect()
+}
+
+fn batch(batch: &Batch) -> Value {
+    json!({
+        "n": batch.n, "height": batch.height, "width": batch.width, "channels": batch.channels,
+        "images": batch.images, "labels": batch.labels,
+    })
+}
+
+#[test]
+fn one_step_is_that_of_pytorch() {
+    let Some(python) = std::env::var_os("RDARTS_PYTHON") else {
+        return skip::skip("RDARTS_PYTHON unset", "no Python with torch is named");
+    };
+    let dir = tempfile::tempdir().unwrap();
+    for (space, method) in [
+        ("s2", "darts"),
+        ("s1", "sdarts-rs"),
+        ("s2", "sdarts-adv"),
+        ("darts", "sdarts-adv"),
+        ("s3", "gdas"),
+        ("darts", "gdas"),
+        ("s1", "a2m"),
+        ("s2", "a2m"),
+    ] {
+        // Steps of the alphas that single precision does not hide.
+        let search = search(space, method, &["alphas.lr=0.05"]);
+        let mut state = state(&search);
+        let (train, valid) = search.batches(&state.at).next().unwrap().unwrap();
+        let valid = valid.unwrap();
+        let position = (state.at.epoch * search.steps_per_epoch() + state.at.step) as u64;
+        let n = state.extra.alphas.len();
+        let mut uniform = search.streams(0).stream("mixing-weights", position);
+        let mut gumbel = search.streams(0).stream("gumbel", position);
+        let mut gumbels = || (0..n).map(|_| -(-gumbel.uniform().ln()).ln()).collect::<Vec<f64>>();
+        let names = |cell: CellType| -> Vec<Vec<&str>> {
+            search.space.cell(cell).iter().map(|ops| ops.iter().map(|op| op.as_str()).collect()).collect()
+        };
+        let before = json!({
+            "method": method, "edges": CellType::ALL.map(names), "nodes": search.space.nodes,
+            "channels": search.spec.network.channels, "cells": search.spec.network.cells,
+            "settings": {
+                "lr": search.lr(2), "l2": state.sgd.l2, "clip": search.spec.weights.clip,
+                "alpha_lr": search.spec.alphas.lr, "alpha_l2": search.spec.alphas.l2,
+                "epsilon": sdarts::epsilon(&search, 2), "attack_steps": 7,
+                "temperature": gdas::temperature(&search, 2), "rho": search.spec.method.rho,
+            },
+            "alphas": state.extra.alphas, "adam_t": state.extra.adam.t, "adam_m": state.extra.adam.m,
+            "adam_v": state.extra.adam.v, "weights": by_name(&search, &state.weights),
+            "momentum": by_name(&search, &state.sgd.buffer), "train": batch(&train), "valid": batch(&valid),
+            "uniform": (0..n).map(|_| 2.0 * uniform.uniform() - 1.0).collect::<Vec<f64>>(),
+            "gumbel": [gumbels(), gumbels()],
+        });
+        let path = dir.path().join("state.json");
+        std::fs::write(&path, before.to_string()).unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/methods.py");
+        let out = Command::new(&python).arg(script).arg(&path).output().unwrap();
+        assert!(out.status.success(), "{method}: {}", String::from_utf8_lossy(&out.stderr));
+        let theirs: Value = serde_json::from_slice(&out.stdout).unwrap();
+
+        let old = state.clone();
+        search.step(&mut state, (train, Some(valid))).unwrap();
+        let numbers = |value: &Value| -> Vec<f64> { serde_json::from_value(value.clone()).unwrap() };
+        let wide = |values: &[f32]| values.iter().map(|v| f64::from(*v)).collect::<Vec<f64>>();
+        // What changed, so that the state before does not hide it.
+        let error = differ(&wide(&old.extra.alphas), &wide(&state.extra.alphas), &numbers(&theirs["alphas"]));
+        let (ours, theirs) = (by_name(&search, &state.weights), &theirs["weights"]);
+        let (before, mut of_weights) = (by_name(&search, &old.weights), 0f64);
+        for (name, ours) in &ours {
+            let error = differ(&numbers(&before[name]), &numbers(ours), &numbers(&theirs[name]));
+            assert!(error < 2e-4, "{method} in {space}: {name} is {error:.1e} off");
+            of_weights = of_weights.max(error);
+        }
+        println!("{method} in {space}: alphas {error:.1e}, weights {of_weights:.1e} of the largest change");
+        assert!(error < 2e-4, "{method} in {space}: the alphas are {error:.1e} off");
+    }
+}
+
+/// The largest difference of two changes, as a part of the largest change.
+fn differ(before: &[f64], ours: &[f64], theirs: &[f64]) -> f64 {
+    assert_eq!((before.len(), ours.len()), (theirs.len(), theirs.len()));
+    let changes = || before.iter().zip(ours).zip(theirs).map(|((b, o), t)| (o - b, t - b));
+    let largest = changes().map(|(_, theirs)| theirs.abs()).fold(0.0, f64::max);
+    assert!(largest > 0.0, "nothing has changed");
+    changes().map(|(ours, theirs)| (ours - theirs).abs()).fold(0.0, f64::max) / largest
+}
+
+#[test]
+fn every_method_finds_an_architecture_and_is_resumed_to_the_bit() {
+    let keys = ["search.epochs=2", "hessian.every=1", "hessian.batches=2", "search.samples=5"];
+    for method in Method::NAMES {
+        let tmp = tempfile::tempdir().unwrap();
+        let search = search("s2", method, &keys);
+        let run = |path: &Path, stop_at: Option<usize>| {
+            let mut dir = RunDir::create(path, &search.spec).unwrap();
+            let flag = AtomicBool::new(false);
+            let mut stopper = common::Stopper { at: stop_at, flag: &flag };
+            let outcome = start(&search, &mut dir, &mut stopper, &flag).unwrap();
+            match (stop_at, outcome) {
+                (None, outcome) => outcome,
+                (Some(_), Outcome::Interrupted { .. }) => {
+                    let mut dir = {
+                        drop(dir);
+                        RunDir::open::<SearchSpec>(path).unwrap()
+                    };
+                    resume(&search, &mut dir, &mut (), &AtomicBool::new(false), &mut |_| {}).unwrap()
+                }
+                (Some(_), outcome) => outcome,
+            }
+        };
+        let (whole, broken) = (tmp.path().join("whole"), tmp.path().join("broken"));
+        let Outcome::Finished(found) = run(&whole, None) else { panic!("{method} did not finish") };
+        rdarts_space::selection(&search.space, &found.genotype).unwrap();
+        assert!(matches!(run(&broken, Some(3)), Outcome::Finished(_)), "{method}");
+        let events = |path: &Path| std::fs::read(path.join("events.jsonl")).unwrap();
+        assert!(events(&whole) == events(&broken), "{method} was not resumed to the bit");
+    }
+}
+
+mod common {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use rdarts_train::{Observer, Progress};
+
+    /// Stops a run after so many steps.
+    pub struct Stopper<'a> {
+        pub at: Option<usize>,
+        pub flag: &'a AtomicBool,
+    }
+
+    impl Observer for Stopper<'_> {
+        fn step(&mut self, progress: &Progress) {
+            if self.at.is_some_and(|at| progress.step >= at) {
+                self.flag.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+#[test]
+fn darts_plus_ends_at_the_first_epoch_with_so_many_skip_connections() {
+    // Large steps of the alphas, so that the cell changes.
+    let keys = ["alphas.lr=0.3", "search.epochs=12"];
+    let genotypes = |method: &str, keys: &[&str]| {
+        let tmp = tempfile::tempdir().unwrap();
+        let search = search("s3", method, keys);
+        let mut dir = RunDir::create(&tmp.path().join("run"), &search.spec).unwrap();
+        let Outcome::Finished(found) = start(&search, &mut dir, &mut (), &AtomicBool::new(false)).unwrap() else {
+            panic!("nothing stops it")
+        };
+        (dir.view().events().unwrap(), found)
+    };
+    let (plain, _) = genotypes("darts", &keys);
+    let skips: Vec<usize> = plain
+        .iter()
+        .filter_map(|event| match event {
+            Event::Epoch(record) => Some(record.skip_connects_normal),
+            _ => None,
+        })
+        .collect();
+    // The first number of skips that a later epoch has, and none before.
+    let (epoch, limit) = skips
+        .iter()
+        .enumerate()
+        .skip(1)
+        .map(|(e, n)| (e, *n))
+        .find(|(e, n)| skips[..*e].iter().all(|s| s < n))
+        .unwrap_or_else(|| panic!("{skips:?}"));
+    let key = format!("method.max_skips={limit}");
+    let (events, found) = genotypes("darts-plus", &[keys[0], keys[1], &key]);
+    assert_eq!((found.epoch, found.genotype.n_uses(CellType::Normal, Op::SkipConnect)), (epoch, limit), "{skips:?}");
+    let decisions: Vec<_> =
+        events.iter().filter(|event| matches!(event, Event::Decision(d) if d.kind == DecisionKind::Stop)).collect();
+    assert_eq!(decisions.len(), 1);
+    // Until then the same bits.
+    let of = |events: &[Event]| {
+        events.iter().filter(|e| matches!(e, Event::Epoch(_))).take(epoch + 1).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(of(&plain), of(&events));
+}
