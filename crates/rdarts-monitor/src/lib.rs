@@ -29,9 +29,11 @@
 
 use std::fmt;
 
-mod earliest;
-mod noise;
 mod student;
+
+mod noise;
+
+mod earliest;
 
 #[cfg(test)]
 #[path = "../../../tests/skip.rs"]

@@ -1,8 +1,9 @@
-//! What may be added to a run directory beside its log: spectra of the curvature, and pictures that a network is wrong
-//! about. Nothing goes on from them, so a run is whole without.
+//! What may be added to a run directory beside its log: spectra of the curvature, the loss along lines in alpha space, and
+//! pictures that a network is wrong about. Nothing goes on from them, so a run is whole without.
 //!
 //! ```text
 //! spectra.jsonl           one Spectrum a line, appended by `rdarts hessian RUN --full`
+//! landscapes.jsonl        one Landscape a line, appended by `rdarts hessian RUN --landscape`
 //! mistakes/mistakes.jsonl one Mistake a line, the worst first, written at the end of a training
 //! mistakes/00.png, ...    the picture of each line, as the network saw it, without augmentation
 //! ```
@@ -14,6 +15,9 @@ use serde::{Deserialize, Serialize};
 
 /// The file of the spectra.
 pub(crate) const SPECTRA: &str = "spectra.jsonl";
+
+/// The file of the landscapes.
+pub(crate) const LANDSCAPES: &str = "landscapes.jsonl";
 
 /// The directory of the pictures.
 pub(crate) const MISTAKES: &str = "mistakes";
@@ -43,6 +47,40 @@ pub struct Spectrum {
     pub images: String,
     /// The eigenvalues, the largest first.
     pub eigenvalues: Vec<f64>,
+}
+
+/// The validation loss around the alphas of an epoch, along lines through them.
+///
+/// Of several of one epoch and attempt, the last one counts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Landscape {
+    /// How often the search had gone back before this epoch.
+    pub attempt: usize,
+    /// The epoch, counted from 0.
+    pub epoch: usize,
+    /// On how many batches.
+    pub batches: usize,
+    /// On which images.
+    pub images: String,
+    /// Where on a line the loss was taken: multiples of its direction, which has norm one; the middle one is 0.
+    pub distances: Vec<f64>,
+    /// The lines: first that of the dominant eigenvector, then random ones.
+    pub lines: Vec<LandscapeLine>,
+}
+
+/// A line through the alphas.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LandscapeLine {
+    /// `dominant eigenvector`, `random 1` and so on.
+    pub name: String,
+    /// First derivative of the loss at 0.
+    pub slope: f64,
+    /// Second derivative of the loss at 0: v' H v.
+    pub curvature: f64,
+    /// The validation loss at each distance.
+    pub losses: Vec<f64>,
 }
 
 /// A test picture that the trained network is wrong about.

@@ -44,7 +44,7 @@ pub use event::{
     MemberFound, MemberRefused, MemberTrained, ROBUST_EVENT_FORMAT, RobustFinished, RobustStarted, Started,
     TRAIN_EVENT_FORMAT, Timing, TrainEpoch, TrainFinished, TrainStarted, read_events, read_good_events,
 };
-pub use extras::{Mistake, Spectrum};
+pub use extras::{Landscape, LandscapeLine, Mistake, Spectrum};
 pub use log::checksum;
 pub use rundir::{Reservation, RunDir, RunView, write_file};
 pub use spec::{

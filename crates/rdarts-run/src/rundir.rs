@@ -39,7 +39,9 @@ use crate::checkpoint::{self, Checkpoint, CheckpointError, CheckpointName, Newes
 use crate::environment::Environment;
 use crate::error::{RunError, io_error};
 use crate::event::{self, Event, EventError, LastLine, Timing};
-use crate::extras::{MISTAKES, MISTAKES_LIST, MOST_MISTAKES, MOST_PICTURE_BYTES, Mistake, SPECTRA, Spectrum};
+use crate::extras::{
+    LANDSCAPES, Landscape, MISTAKES, MISTAKES_LIST, MOST_MISTAKES, MOST_PICTURE_BYTES, Mistake, SPECTRA, Spectrum,
+};
 use crate::lock::{self, LOCK, Lock, Means, OWNER, STALE_AFTER};
 use crate::log;
 use crate::spec::{self, DataSets, Spec};
@@ -177,8 +179,29 @@ impl RunView {
     /// # Errors
     /// If the file cannot be written.
     pub fn add_spectrum(&self, spectrum: &Spectrum) -> Result<(), RunError> {
-        let path = self.path.join(SPECTRA);
-        let line = format!("{}\n", serde_json::to_string(spectrum).expect("a spectrum is JSON"));
+        self.add_line(SPECTRA, serde_json::to_string(spectrum).expect("a spectrum is JSON"))
+    }
+
+    /// The losses along lines in alpha space that were computed, in the order of the file; none if there is no such file.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is damaged.
+    pub fn landscapes(&self) -> Result<Vec<Landscape>, RunError> {
+        let path = self.path.join(LANDSCAPES);
+        Ok(event::parse_lines(&path, &read_log(&path)?, LastLine::MayBeHalf)?)
+    }
+
+    /// Adds a landscape, like [`RunView::add_spectrum`].
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn add_landscape(&self, landscape: &Landscape) -> Result<(), RunError> {
+        self.add_line(LANDSCAPES, serde_json::to_string(landscape).expect("a landscape is JSON"))
+    }
+
+    fn add_line(&self, name: &str, line: String) -> Result<(), RunError> {
+        let path = self.path.join(name);
+        let line = format!("{line}\n");
         let add = || {
             let mut file = std::fs::OpenOptions::new().append(true).create(true).open(&path)?;
             // What a writer left that was killed ends nowhere.

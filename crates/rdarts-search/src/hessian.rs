@@ -1,8 +1,9 @@
 //! The alpha-Hessian after an epoch, and its dominant eigenvalue with what is known of its noise.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rdarts_net::{AlphaHessian, Alphas, Engine, FullHessian, Network, Point, Work};
+use rdarts_net::{AlphaHessian, Alphas, Batch, Engine, FullHessian, Network, Point, Work, alpha_gradient, forward};
 use rdarts_rng::Stream;
 use rdarts_run::{HessianMode, SearchSpec};
 use rdarts_train::TrainError;
@@ -11,6 +12,7 @@ use rdarts_train::images::as_batch;
 use crate::State;
 use crate::batches::NoisyBatch;
 use crate::lanczos::{Dominant, SymmetricOperator, dominant};
+use crate::methods::measured;
 use crate::search::Search;
 
 /// The Hessian of the mean loss of some batches with respect to alpha.
@@ -18,9 +20,9 @@ use crate::search::Search;
 /// The passes of as many batches as fit into half of the free memory are kept from one product to the next; the others
 /// are made again, to the same bits.
 pub struct MeanHessian<'a> {
-    net: &'a Network,
+    net: Cow<'a, Network>,
     engine: &'a Engine,
-    weights: &'a [f32],
+    weights: Cow<'a, [f32]>,
     alphas: Alphas,
     batches: Vec<NoisyBatch>,
     /// Of the first batches; at least of one.
@@ -41,7 +43,21 @@ impl<'a> MeanHessian<'a> {
         stop: &'a AtomicBool,
     ) -> Result<Option<Self>, TrainError> {
         let batches = search.hessian_batches(state.at.trained_attempt, epoch)?;
-        Ok(Self::on(&search.net, &search.engine, state, batches, stop))
+        Ok(Self::of_search(search, state, batches, stop))
+    }
+
+    /// The alpha-Hessian of a search on any batches with their noise; `None` if `stop` was set meanwhile.
+    pub fn of_search(
+        search: &'a Search,
+        state: &'a State,
+        batches: Vec<NoisyBatch>,
+        stop: &'a AtomicBool,
+    ) -> Option<Self> {
+        let (net, weights) = match measured(search, state) {
+            Some((net, weights)) => (Cow::Owned(net), Cow::Owned(weights)),
+            None => (Cow::Borrowed(&search.net), Cow::Borrowed(&state.weights[..])),
+        };
+        Self::at(net, weights, &search.engine, state.extra.for_network(), batches, stop)
     }
 
     /// The alpha-Hessian on any batches with their noise; `None` if `stop` was set meanwhile.
@@ -52,10 +68,21 @@ impl<'a> MeanHessian<'a> {
         batches: Vec<NoisyBatch>,
         stop: &'a AtomicBool,
     ) -> Option<Self> {
-        let (weights, alphas) = (&state.weights[..], state.extra.for_network());
+        let (net, weights) = (Cow::Borrowed(net), Cow::Borrowed(&state.weights[..]));
+        Self::at(net, weights, engine, state.extra.for_network(), batches, stop)
+    }
+
+    fn at(
+        net: Cow<'a, Network>,
+        weights: Cow<'a, [f32]>,
+        engine: &'a Engine,
+        alphas: Alphas,
+        batches: Vec<NoisyBatch>,
+        stop: &'a AtomicBool,
+    ) -> Option<Self> {
         let mut this = Self { net, engine, weights, alphas, batches, kept: Vec::new(), stop };
         let first = &this.batches[0].0;
-        let each = net.memory_estimate(first.n, [first.height, first.width], Work::HessianProduct).max(1);
+        let each = this.net.memory_estimate(first.n, [first.height, first.width], Work::HessianProduct).max(1);
         let fit = rdarts_data::available_memory().map_or(1, |free| (free / 2 / each) as usize);
         for i in 0..this.batches.len().min(fit.max(1)) {
             let hessian = this.of(i)?;
@@ -103,6 +130,33 @@ impl<'a> MeanHessian<'a> {
         Some((quotients.iter().map(|q| (q - mean).powi(2)).sum::<f64>() / (n - 1.0) / n).sqrt())
     }
 
+    /// The gradient of the mean loss with respect to alpha; `None` if `stop` was set meanwhile.
+    pub fn gradient(&self) -> Option<Vec<f64>> {
+        self.mean_of(|at, batch| alpha_gradient(at, batch).1.flat(), &self.alphas)
+    }
+
+    /// The mean loss at alpha + t v; `None` if `stop` was set meanwhile.
+    pub fn loss_along(&self, v: &[f64], t: f64) -> Option<f64> {
+        let alphas = self.alphas.combined(1.0, &Alphas::from_flat(&self.net, v), t);
+        Some(self.mean_of(|at, batch| vec![forward(at, batch).loss], &alphas)?[0])
+    }
+
+    /// The mean of something at other alphas over the batches, in their order.
+    fn mean_of(&self, of: impl Fn(Point<f32>, Batch<f32>) -> Vec<f64>, alphas: &Alphas) -> Option<Vec<f64>> {
+        let mut sum: Vec<f64> = Vec::new();
+        for (images, noise) in &self.batches {
+            let at = Point { net: &self.net, engine: self.engine, weights: &self.weights, alphas };
+            let part = of(at, as_batch(images, noise));
+            if self.stop.load(Ordering::Relaxed) {
+                return None;
+            }
+            add(&mut sum, part);
+        }
+        let n = self.batches.len() as f64;
+        sum.iter_mut().for_each(|v| *v /= n);
+        Some(sum)
+    }
+
     /// The mean of something over the batches, in their order.
     fn mean(&self, mut of: impl FnMut(&AlphaHessian) -> Vec<f64>) -> Option<Vec<f64>> {
         let mut sum: Vec<f64> = Vec::new();
@@ -114,10 +168,7 @@ impl<'a> MeanHessian<'a> {
             if self.stop.load(Ordering::Relaxed) {
                 return None;
             }
-            match sum.is_empty() {
-                true => sum = part,
-                false => sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part),
-            }
+            add(&mut sum, part);
         }
         let n = self.batches.len() as f64;
         sum.iter_mut().for_each(|v| *v /= n);
@@ -130,8 +181,15 @@ impl<'a> MeanHessian<'a> {
             return None;
         }
         let (images, noise) = &self.batches[i];
-        let at = Point { net: self.net, engine: self.engine, weights: self.weights, alphas: &self.alphas };
+        let at = Point { net: &self.net, engine: self.engine, weights: &self.weights, alphas: &self.alphas };
         Some(AlphaHessian::until(at, as_batch(images, noise), self.stop))
+    }
+}
+
+fn add(sum: &mut Vec<f64>, part: Vec<f64>) {
+    match sum.is_empty() {
+        true => *sum = part,
+        false => sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part),
     }
 }
 
@@ -157,8 +215,23 @@ pub fn eigenvalue(
     stop: &AtomicBool,
 ) -> Result<Option<Curvature>, TrainError> {
     let Some(hessian) = MeanHessian::after_epoch(search, state, epoch, stop)? else { return Ok(None) };
-    let mut stream = search.streams(state.at.trained_attempt).stream("lanczos", epoch as u64);
-    Ok(curvature(&hessian, diagonal(&search.spec), tolerance, &mut stream))
+    Ok(curvature(&hessian, diagonal(&search.spec), tolerance, &mut start(search, state, epoch)))
+}
+
+/// Where Lanczos starts after an epoch.
+fn start(search: &Search, state: &State, epoch: usize) -> Stream {
+    search.streams(state.at.trained_attempt).stream("lanczos", epoch as u64)
+}
+
+/// The eigenvector, of norm one, of the dominant eigenvalue that [`eigenvalue`] finds; `None` if it was stopped.
+pub(crate) fn dominant_direction(
+    search: &Search,
+    state: &State,
+    epoch: usize,
+    hessian: &MeanHessian,
+) -> Option<Vec<f64>> {
+    let found = curvature(hessian, 0.0, search.spec.hessian.tolerance, &mut start(search, state, epoch))?;
+    Some(found.dominant.vector)
 }
 
 /// Dominant eigenvalue of a mean Hessian with something added to its diagonal, and its noise; `None` if it was stopped.

@@ -3,20 +3,20 @@
 //!
 //! Reading order: [`architecture`] (what a search learns beside the weights), [`batches`] (which images a step and a
 //! measurement see), [`Search`] (a spec made concrete), `bilevel` (the step), [`methods`] (others that share the loop), [`score`] (accuracies after an epoch),
-//! [`random_ws`] (architectures drawn at random, trained and chosen from), [`lanczos`] (the dominant eigenvalue), [`hessian`] (of the mean loss of several batches), [`rules`] (of the monitor,
+//! [`random_ws`] (architectures drawn at random, trained and chosen from), [`lanczos`] (the dominant eigenvalue), [`hessian`] (of the mean loss of several batches), [`landscape`] (the loss along lines), [`rules`] (of the monitor,
 //! from a spec), [`job`] (all this for the loop of `rdarts-train`), [`branch`] (on from what another search has computed).
 
 pub mod architecture;
 
 pub mod batches;
 
-mod search;
-
 mod bilevel;
 
-pub mod score;
+mod search;
 
 pub mod methods;
+
+pub mod score;
 
 pub mod random_ws;
 
@@ -25,6 +25,8 @@ pub mod lanczos;
 pub mod hessian;
 
 pub mod rules;
+
+pub mod landscape;
 
 pub mod job;
 

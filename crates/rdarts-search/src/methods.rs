@@ -9,12 +9,13 @@
 //! | [`sdarts`] | weights at perturbed mixing weights | |
 //! | [`gdas`] | both at one operation drawn for each edge | |
 //! | [`a2m`] | alphas at a flat minimum | |
+//! | [`darts_minus`] | both with a skip connection more on each edge, which fades | |
 //! | [`darts_plus`] | | at so many skip connections |
 //!
 //! All take the gradient of the alphas and of the weights in the order of DARTS: first the alphas on a batch of the one
 //! half of the images, then the weights on a batch of the other half.
 
-use rdarts_net::{Alphas, Batch};
+use rdarts_net::{Alphas, Batch, Network};
 use rdarts_run::Method;
 use rdarts_train::{Step, TrainError, Verdict};
 
@@ -22,6 +23,7 @@ use crate::State;
 use crate::search::Search;
 
 pub mod a2m;
+pub mod darts_minus;
 pub mod darts_plus;
 pub mod gdas;
 pub mod sdarts;
@@ -41,6 +43,7 @@ pub(crate) fn step(
         Method::SdartsRs | Method::SdartsAdv => sdarts::step(search, state, train, valid, position),
         Method::Gdas => gdas::step(search, state, train, valid, position),
         Method::A2m => a2m::step(search, state, train, valid),
+        Method::DartsMinus => darts_minus::step(search, state, train, valid),
         Method::Darts
         | Method::DartsEs
         | Method::DartsAda
@@ -64,6 +67,25 @@ pub(crate) fn evaluated(search: &Search, state: &State) -> Option<Alphas> {
         // The architecture of the last step stands for the supernet, as in the released code.
         Method::RsWs => Some(state.extra.for_network()),
         Method::Gdas => Some(gdas::likeliest(search, state)),
+        Method::DartsMinus => Some(darts_minus::mixed(search, state)),
         _ => None,
     }
+}
+
+/// Mixing weights of the operations of the space, for the network.
+pub(crate) fn for_network(search: &Search, p: Alphas) -> Alphas {
+    match search.spec.search.method {
+        Method::DartsMinus => darts_minus::padded(search, &p, 0.0),
+        _ => p,
+    }
+}
+
+/// The network that the curvature is measured of, with its weights, where it is not the one that is trained.
+pub(crate) fn measured(search: &Search, state: &State) -> Option<(Network, Vec<f32>)> {
+    if search.spec.search.method != Method::DartsMinus {
+        return None;
+    }
+    let p = darts_minus::softmax(search, state);
+    let (net, _, weights) = search.net.pruned(search.engine.kernels.workspace(), &p, &state.weights);
+    Some((net, weights))
 }

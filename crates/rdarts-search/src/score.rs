@@ -15,6 +15,7 @@ use rdarts_train::TrainError;
 use rdarts_train::images::as_batch;
 
 use crate::State;
+use crate::methods::for_network;
 use crate::search::Search;
 
 /// Mean loss and fraction of correct images.
@@ -54,7 +55,7 @@ pub fn score_child(
     let child = state.extra.genotype(&search.space);
     let (normal, reduce) = selection(&search.space, &child).expect("a derived genotype lies in its space");
     let p = Alphas::from([one_hot(&search.space.normal, &normal), one_hot(&search.space.reduce, &reduce)]);
-    score_mixed(search, state, epoch, stop, &p)
+    score_mixed(search, state, epoch, stop, &for_network(search, p))
 }
 
 /// An architecture with the supernet's weights on the same images; `p` are its mixing weights.

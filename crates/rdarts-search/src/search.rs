@@ -5,7 +5,7 @@ use std::path::Path;
 use rdarts_data::{Silent, Watch};
 use rdarts_net::{Engine, Network, SupernetSpec, Work};
 use rdarts_run::{HessianSpec, Method, Order, SearchSpec};
-use rdarts_space::{CellType, Space};
+use rdarts_space::{CellType, Op, Space};
 use rdarts_train::images::augment;
 use rdarts_train::memory::Needed;
 use rdarts_train::schedule::{cosine_lr, drop_path_probability};
@@ -76,7 +76,13 @@ impl Search {
         let (channels, classes) = (train.channels, images.data.classes.len());
         let net = Network::supernet(SupernetSpec {
             stem_multiplier: spec.network.stem_multiplier,
-            ..SupernetSpec::from_space(&space, spec.network.cells, spec.network.channels, channels, classes)
+            ..SupernetSpec::from_space(
+                &space_of_network(spec.search.method, &space),
+                spec.network.cells,
+                spec.network.channels,
+                channels,
+                classes,
+            )
         });
         let search = Self { spec, space, images, net, engine };
         search.memory().check(&search.engine)?;
@@ -187,6 +193,16 @@ impl Search {
         );
         Needed { bytes, what }
     }
+}
+
+/// The space whose operations the network has: with DARTS- there is a skip connection more at the end of each edge.
+fn space_of_network(method: Method, space: &Space) -> Space {
+    let mut space = space.clone();
+    if method == Method::DartsMinus {
+        let edges = space.normal.iter_mut().chain(&mut space.reduce);
+        edges.for_each(|ops| ops.push(Op::SkipConnect));
+    }
+    space
 }
 
 /// Lowers `hessian.batches` to what the images fill.

@@ -35,7 +35,9 @@ def images(batch):
     return x.permute(0, 3, 1, 2).contiguous(), torch.tensor(batch["labels"])
 
 
-net = Supernet(*state["edges"], state["nodes"], state["channels"], state["cells"], 10, state["train"]["channels"])
+# DARTS- has an operation more on each edge.
+auxiliary = ["skip_connect"] if METHOD == "darts-minus" else []
+net = Supernet(*[[names + auxiliary for names in edges] for edges in state["edges"]], state["nodes"], state["channels"], state["cells"], 10, state["train"]["channels"])
 mine = lambda name: name.replace(".op.", ".")
 weights = dict(net.named_parameters())
 for name, values in state["weights"].items():
@@ -113,6 +115,13 @@ def sdarts(attack):
     weight_step(p)
 
 
+def darts_minus():
+    beta = torch.tensor([SETTINGS["auxiliary"]])
+    helped = lambda: [[torch.cat([p, beta]) for p in cell] for cell in softmax(alphas)]
+    alpha_step(torch.autograd.grad(valid_loss(helped()), flat))
+    weight_step(helped())
+
+
 def gdas():
     def drawn(noise):
         cells, soft = [], [[((a + g) / SETTINGS["temperature"]).softmax(0) for a, g in zip(*pair)]
@@ -139,6 +148,6 @@ def a2m():
     weight_step(softmax(alphas))
 
 
-{"darts": darts, "sdarts-rs": lambda: sdarts(False), "sdarts-adv": lambda: sdarts(True), "gdas": gdas, "a2m": a2m}[METHOD]()
+{"darts": darts, "darts-minus": darts_minus, "sdarts-rs": lambda: sdarts(False), "sdarts-adv": lambda: sdarts(True), "gdas": gdas, "a2m": a2m}[METHOD]()
 after = {name: weights[mine(name)].detach().reshape(-1).tolist() for name in state["weights"]}
 print(json.dumps({"alphas": torch.cat([a.detach() for a in flat]).tolist(), "weights": after}))

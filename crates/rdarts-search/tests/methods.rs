@@ -9,7 +9,7 @@ use rdarts_data::Batch;
 use rdarts_net::Engine;
 use rdarts_rng::Stream;
 use rdarts_run::{DecisionKind, Event, Method, RunDir, SearchSpec, Spec};
-use rdarts_search::methods::{gdas, sdarts};
+use rdarts_search::methods::{darts_minus, gdas, sdarts};
 use rdarts_search::{Search, State, open_space};
 use rdarts_space::{CellType, Op};
 use rdarts_train::{Job, KnownSets, Outcome, resume, start};
@@ -77,6 +77,8 @@ fn one_step_is_that_of_pytorch() {
         ("s1", "sdarts-rs"),
         ("s2", "sdarts-adv"),
         ("darts", "sdarts-adv"),
+        ("s1", "darts-minus"),
+        ("s2", "darts-minus"),
         ("s3", "gdas"),
         ("darts", "gdas"),
         ("s1", "a2m"),
@@ -93,7 +95,8 @@ fn one_step_is_that_of_pytorch() {
         let mut gumbel = search.streams(0).stream("gumbel", position);
         let mut gumbels = || (0..n).map(|_| -(-gumbel.uniform().ln()).ln()).collect::<Vec<f64>>();
         let names = |cell: CellType| -> Vec<Vec<&str>> {
-            search.space.cell(cell).iter().map(|ops| ops.iter().map(|op| op.as_str()).collect()).collect()
+            let names = |ops: &Vec<Op>| ops.iter().map(|op| op.as_str()).collect();
+            search.space.cell(cell).iter().map(names).collect()
         };
         let before = json!({
             "method": method, "edges": CellType::ALL.map(names), "nodes": search.space.nodes,
@@ -102,7 +105,7 @@ fn one_step_is_that_of_pytorch() {
                 "lr": search.lr(2), "l2": state.sgd.l2, "clip": search.spec.weights.clip,
                 "alpha_lr": search.spec.alphas.lr, "alpha_l2": search.spec.alphas.l2,
                 "epsilon": sdarts::epsilon(&search, 2), "attack_steps": 7,
-                "temperature": gdas::temperature(&search, 2), "rho": search.spec.method.rho,
+                "auxiliary": darts_minus::auxiliary(&search, 2), "temperature": gdas::temperature(&search, 2), "rho": search.spec.method.rho,
             },
             "alphas": state.extra.alphas, "adam_t": state.extra.adam.t, "adam_m": state.extra.adam.m,
             "adam_v": state.extra.adam.v, "weights": by_name(&search, &state.weights),

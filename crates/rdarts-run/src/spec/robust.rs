@@ -229,6 +229,7 @@ impl Spec for RobustSpec {
         ("method.epsilon_first", "0.03"),
         ("method.epsilon", "0.3"),
         ("method.attack_steps", "7"),
+        ("method.auxiliary_skip", "1.0"),
         ("method.temperature_first", "10.0"),
         ("method.temperature_last", "0.1"),
         ("method.rho", "0.1"),

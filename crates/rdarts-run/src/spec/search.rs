@@ -108,6 +108,8 @@ pub struct MethodSpec {
     pub epsilon: f64,
     /// Steps of the attack of `sdarts-adv`.
     pub attack_steps: usize,
+    /// Mixing weight of the skip connection that `darts-minus` adds to each edge, at first; it falls linearly to 0.
+    pub auxiliary_skip: f64,
     /// Temperature at which `gdas` draws at first.
     pub temperature_first: f64,
     /// And at last; it falls linearly between.
@@ -202,6 +204,8 @@ choice!(
         SdartsRs = "sdarts-rs",
         /// Train them where the training loss is largest nearby (SDARTS-ADV).
         SdartsAdv = "sdarts-adv",
+        /// Help each edge with a skip connection that fades, so that the alphas need none (DARTS-).
+        DartsMinus = "darts-minus",
         /// Draw one operation of each edge in each step, the likelier the larger its alpha (GDAS).
         Gdas = "gdas",
         /// Take the alphas to where the validation loss is flat (A2M).
@@ -223,6 +227,7 @@ impl Method {
             Self::DartsPlus => "ends when the normal cell has `method.max_skips` skip connections",
             Self::SdartsRs => "trains the weights at mixing weights moved at random",
             Self::SdartsAdv => "trains the weights where the loss is largest near the mixing weights",
+            Self::DartsMinus => "helps each edge with a skip connection that fades",
             Self::Gdas => "draws one operation of each edge in each step",
             Self::A2m => "takes the alphas to where the validation loss is flat",
         }
@@ -237,6 +242,7 @@ impl Method {
             Self::RsWs => "Li and Talwalkar 2019",
             Self::DartsPlus => "Liang et al. 2019",
             Self::SdartsRs | Self::SdartsAdv => "Chen and Hsieh 2020",
+            Self::DartsMinus => "Chu et al. 2021",
             Self::Gdas => "Dong and Yang 2019",
             Self::A2m => "Gambella et al. 2025",
         }
@@ -249,7 +255,7 @@ impl Method {
 
     /// Whether its alpha step is its own and knows the first order alone.
     pub fn is_first_order(self) -> bool {
-        matches!(self, Self::Gdas | Self::A2m)
+        matches!(self, Self::DartsMinus | Self::Gdas | Self::A2m)
     }
 }
 
@@ -301,6 +307,7 @@ impl MethodSpec {
         real("method.epsilon_first", self.epsilon_first, 0.0..=1.0)?;
         real("method.epsilon", self.epsilon, 0.0..=1.0)?;
         count("method.attack_steps", self.attack_steps as u64, 1..=1000)?;
+        real("method.auxiliary_skip", self.auxiliary_skip, 0.0..)?;
         real("method.temperature_first", self.temperature_first, positive())?;
         real("method.temperature_last", self.temperature_last, positive())?;
         real("method.rho", self.rho, 0.0..)
@@ -331,6 +338,7 @@ impl Spec for SearchSpec {
         ("method.epsilon_first", "0.03"),
         ("method.epsilon", "0.3"),
         ("method.attack_steps", "7"),
+        ("method.auxiliary_skip", "1.0"),
         ("method.temperature_first", "10.0"),
         ("method.temperature_last", "0.1"),
         ("method.rho", "0.1"),

@@ -278,7 +278,8 @@ fn values_out_of_range_are_refused_in_one_sentence() {
         ("network.stem_multiplier=0", "`network.stem_multiplier` is 0, but must be a whole number from 1 to 64"),
         (
             "search.method=enas",
-            "`search.method` is \"enas\", but must be one of \"darts\", \"darts-es\", \"darts-ada\", \"rs-ws\"",
+            "`search.method` is \"enas\", but must be one of \"darts\", \"darts-es\", \"darts-ada\", \"darts-es-noise\", \
+             \"rs-ws\", \"darts-plus\", \"sdarts-rs\", \"sdarts-adv\", \"darts-minus\", \"gdas\", \"a2m\"",
         ),
         ("search.order=third", "`search.order` is \"third\", but must be one of \"first\", \"second\", \"second-fd\""),
         ("search.epochs=0", "`search.epochs` is 0, but must be a whole number from 1 to 1000000"),
@@ -308,7 +309,19 @@ fn values_out_of_range_are_refused_in_one_sentence() {
         ("monitor.l2_factor=1.0", "`monitor.l2_factor` is 1.0, but must be a number above 1"),
         ("monitor.l2_max=0.0", "`monitor.l2_max` is 0.0, but must be a number above 0"),
         ("monitor.growth=0.9", "`monitor.growth` is 0.9, but must be a number at least 1"),
-        ("preset=papers", "`preset` is \"papers\", but must be one of \"paper\", \"demo\""),
+        ("monitor.risk=0.0", "`monitor.risk` is 0.0, but must be a number above 0 and at most 0.5"),
+        (
+            "search.method=darts-es-noise",
+            "`hessian.batches` is 1, but must be at least 2, better 8, since method darts-es-noise needs the noise of the \
+             eigenvalue",
+        ),
+        ("search.method=gdas", "`search.order` is \"second\", but must be \"first\", the only one of method gdas"),
+        ("method.max_skips=0", "`method.max_skips` is 0, but must be a whole number from 1 to 1000"),
+        ("method.epsilon=1.5", "`method.epsilon` is 1.5, but must be a number at least 0 and at most 1"),
+        ("method.attack_steps=0", "`method.attack_steps` is 0, but must be a whole number from 1 to 1000"),
+        ("method.temperature_last=0.0", "`method.temperature_last` is 0.0, but must be a number above 0"),
+        ("method.rho=-1.0", "`method.rho` is -1.0, but must be a number at least 0"),
+        ("preset=papers", "`preset` is \"papers\", but must be one of \"paper\", \"demo\", \"collapse\""),
     ] {
         check_sentence(with(set), &format!("--set {set}: {tail}"));
     }
@@ -428,6 +441,7 @@ prop_compose! {
                 epsilon_first: unit[3],
                 epsilon: unit[4],
                 attack_steps: more.0,
+                auxiliary_skip: positive[5],
                 temperature_first: positive[1],
                 temperature_last: positive[2],
                 rho: positive[3],

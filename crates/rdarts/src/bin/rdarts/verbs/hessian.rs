@@ -7,9 +7,12 @@ use std::sync::atomic::AtomicBool;
 use rdarts::data::shown;
 use rdarts::monitor::{Decision, Why};
 use rdarts::net::{Engine, FullHessian};
-use rdarts::run::{CheckpointName, HessianImages, HessianSpec, RunView, SearchSpec, Spectrum, for_shell};
+use rdarts::run::{
+    CheckpointName, HessianImages, HessianSpec, LandscapeLine, RunView, SearchSpec, Spectrum, for_shell,
+};
 use rdarts::search::hessian::{Curvature, MeanHessian, diagonal, eigenvalue};
 use rdarts::search::lanczos::spectrum;
+use rdarts::search::landscape::{Grid, landscape};
 use rdarts::search::rules::decide_after;
 use rdarts::search::{Search, State};
 use rdarts::train::TrainError;
@@ -43,6 +46,12 @@ pub struct Args {
     /// With `all` the spectra of all epochs that have a checkpoint, for the page of the run
     #[arg(long, value_name = "all", requires = "full", conflicts_with = "epoch", value_parser = ["all"])]
     epochs: Option<String>,
+    /// The validation loss along the dominant eigenvector and three random directions, for the page of the run
+    #[arg(long, conflicts_with_all = ["full", "tolerance"])]
+    landscape: bool,
+    /// How far the landscape reaches on both sides, in alphas [default: 5]
+    #[arg(long, value_name = "DISTANCE", requires = "landscape")]
+    reach: Option<f64>,
     /// Relative error of the dominant eigenvalue [default: hessian.tolerance of the run]
     #[arg(long, conflicts_with = "full")]
     tolerance: Option<f64>,
@@ -73,6 +82,9 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     if let Some(t) = args.tolerance.filter(|t| !(*t > 0.0 && *t < 1.0)) {
         return Err(Exit::Input(format!("--tolerance is {t}, but must be above 0 and below 1")));
     }
+    if let Some(reach) = args.reach.filter(|reach| !(*reach > 0.0 && reach.is_finite())) {
+        return Err(Exit::Input(format!("--reach is {reach}, but must be a number above 0")));
+    }
     let engine = args.on.engine()?;
     let view = RunView::open(&args.dir)?;
     view.spec::<SearchSpec>()?;
@@ -94,6 +106,9 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         e => e.into(),
     })?;
     let epoch = name.epoch;
+    if args.landscape {
+        return lines(&view, &search, &state, epoch, &args);
+    }
     let trajectory = trajectory(&view.events()?);
     let is_as_recorded = search.spec.hessian == as_recorded;
     let recorded = trajectory
@@ -164,6 +179,48 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     } else {
         out!("The monitor's word after it: {word}");
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The loss along lines in alpha space, into the run directory.
+fn lines(view: &RunView, search: &Search, state: &State, epoch: usize, args: &Args) -> Result<ExitCode, Exit> {
+    let grid = Grid { reach: args.reach.unwrap_or(5.0), steps: 10, random: 3 };
+    let found = landscape(search, state, epoch, grid, &AtomicBool::new(false))?.expect("nothing stops it");
+    if !found.lines.iter().all(|line| line.losses.iter().chain([&line.slope, &line.curvature]).all(|v| v.is_finite())) {
+        return Err(Exit::Failed(format!(
+            "the loss around the alphas of epoch {epoch} is not finite everywhere: the search has diverged, or --reach \
+             goes too far"
+        )));
+    }
+    if let Err(e) = view.add_landscape(&found) {
+        say!("warning: the landscape was not added to the run directory: {e}");
+    }
+    if args.json {
+        out!("{:#}", json!(found));
+        return Ok(ExitCode::SUCCESS);
+    }
+    out!(
+        "validation loss around the alphas after epoch {epoch}, on {} of {} images",
+        measured_on(&search.spec.hessian),
+        search.spec.search.batch
+    );
+    let head: Vec<String> = found.lines.iter().map(|line| format!("{:>20}", line.name)).collect();
+    out!("{:>10} {}", "distance", head.join(" "));
+    for (i, distance) in found.distances.iter().enumerate() {
+        let losses: Vec<String> = found.lines.iter().map(|line| format!("{:>20.4}", line.losses[i])).collect();
+        out!("{distance:>10.2} {}", losses.join(" "));
+    }
+    for (name, of) in
+        [("slope", (|line| line.slope) as fn(&LandscapeLine) -> f64), ("curvature", |line| line.curvature)]
+    {
+        let values: Vec<String> = found.lines.iter().map(|line| format!("{:>20.4}", of(line))).collect();
+        out!("{name:>10} {}", values.join(" "));
+    }
+    out!(
+        "Landscape: {} (`rdarts report {}` shows it)",
+        shown(view.path().join("landscapes.jsonl")),
+        for_shell(view.path())
+    );
     Ok(ExitCode::SUCCESS)
 }
 
