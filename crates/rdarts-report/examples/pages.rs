@@ -23,8 +23,9 @@ fn main() -> std::io::Result<()> {
     };
     let write_one = |name: &str| write(name, &[at(name)]);
 
-    drop(samples::search(&at("healthy"), &Search { decay: 0.02, spectra: 1, epochs: 20, done: 20, ..SEARCH }));
-    drop(samples::search(&at("degenerate"), &Search { decay: 0.9, ..SEARCH }));
+    let healthy = Search { decay: 0.02, spectra: 1, landscapes: 4, epochs: 20, done: 20, ..SEARCH };
+    drop(samples::search(&at("healthy"), &healthy));
+    drop(samples::search(&at("degenerate"), &Search { decay: 0.9, landscapes: 20, ..SEARCH }));
     drop(samples::search(&at("ada"), &Search { method: "darts-ada", decay: 0.3, epochs: 20, done: 20, ..SEARCH }));
     drop(samples::search(&at("stopped"), &Search { done: 7, ..SEARCH }));
     drop(samples::search(&at("damaged"), &SEARCH));

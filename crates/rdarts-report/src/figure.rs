@@ -21,6 +21,10 @@ mod weights;
 
 mod spectrum;
 
+pub(crate) mod landscape;
+
+mod discretisation;
+
 mod regularisation;
 
 mod time;
@@ -117,6 +121,8 @@ pub(crate) fn of_run(run: &RunTable) -> Vec<Figure> {
             operations::figure(table, None),
             spectrum::over_epochs(table),
             spectrum::at_epoch(table, None),
+            landscape::figure(table),
+            discretisation::figure(table),
             weights::figure(table, rdarts_space::CellType::Normal),
             weights::figure(table, rdarts_space::CellType::Reduce),
             regularisation::figure(table),

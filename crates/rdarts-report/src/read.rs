@@ -5,7 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use rdarts_run::{Environment, Event, Mistake, RobustSpec, RunView, SearchSpec, Spectrum, Timing, TrainSpec};
+use rdarts_run::{
+    Environment, Event, Landscape, Mistake, RobustSpec, RunView, SearchSpec, Spectrum, Timing, TrainSpec,
+};
 use rdarts_space::Space;
 
 /// How far a run is.
@@ -52,6 +54,8 @@ pub enum Kind {
         space: Option<Space>,
         /// Whole spectra of the curvature, where they were computed.
         spectra: Vec<Spectrum>,
+        /// The loss along lines in alpha space, where it was computed.
+        landscapes: Vec<Landscape>,
     },
     /// A training from scratch.
     Train {
@@ -126,6 +130,7 @@ fn read_one(path: &Path) -> Run {
                 kept(Space::from_toml(&text, &file), faults)
             }),
             spectra: kept(view.spectra(), faults).unwrap_or_default(),
+            landscapes: sound(kept(view.landscapes(), faults).unwrap_or_default(), path, faults),
         }),
         "train" => Some(Kind::Train {
             spec: kept(view.spec(), faults).map(Box::new),
@@ -176,8 +181,88 @@ fn is_plausible(event: &Event) -> bool {
     }
 }
 
+/// The landscapes that can be drawn; the others go to the faults.
+fn sound(landscapes: Vec<Landscape>, path: &Path, faults: &mut Vec<String>) -> Vec<Landscape> {
+    let mut sound = Vec::new();
+    for (i, landscape) in landscapes.into_iter().enumerate() {
+        let Some(fault) = fault_of(&landscape) else {
+            sound.push(landscape);
+            continue;
+        };
+        let file = rdarts_text::shown(path.join("landscapes.jsonl"));
+        faults.push(format!("`{file}`, line {}, is left out: {fault}", i + 1));
+    }
+    sound
+}
+
+/// Why a landscape cannot be drawn.
+fn fault_of(landscape: &Landscape) -> Option<&'static str> {
+    let Landscape { distances, lines, .. } = landscape;
+    let numbers = lines.iter().flat_map(|line| line.losses.iter().chain([&line.slope, &line.curvature]));
+    match () {
+        () if lines.is_empty() => Some("it has no lines"),
+        () if lines.iter().any(|line| line.losses.len() != distances.len()) => {
+            Some("a line has not one loss for each distance")
+        }
+        () if !numbers.chain(distances).all(|number| number.is_finite()) => Some("a number of it is not finite"),
+        () if distances.len() < 2 || !distances.is_sorted_by(|a, b| a < b) || !distances.contains(&0.0) => {
+            Some("its distances do not rise through 0")
+        }
+        () => None,
+    }
+}
+
 /// What could be read; what is wrong goes to the faults.
 fn kept<T, E: std::fmt::Display>(result: Result<T, E>, faults: &mut Vec<String>) -> Option<T> {
     // The page says it in its own line, so line ends within a message would part it.
     result.map_err(|err| faults.push(err.to_string().replace('\n', " "))).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use rdarts_run::LandscapeLine;
+
+    use super::*;
+
+    #[test]
+    fn a_landscape_that_cannot_be_drawn_is_told_and_left_out() {
+        let line = |losses: &[f64]| LandscapeLine {
+            name: "dominant eigenvector".into(),
+            slope: 0.1,
+            curvature: 0.5,
+            losses: losses.to_vec(),
+        };
+        let landscape = |distances: &[f64], lines: &[LandscapeLine]| Landscape {
+            attempt: 0,
+            epoch: 3,
+            batches: 4,
+            images: "fixed".into(),
+            distances: distances.to_vec(),
+            lines: lines.to_vec(),
+        };
+        let good = landscape(&[-1.0, 0.0, 1.0], &[line(&[1.0, 0.9, 1.2]), line(&[0.9, 0.9, 0.9])]);
+        let steep = LandscapeLine { curvature: f64::NAN, ..line(&[1.0, 0.9, 1.2]) };
+        let rows = [
+            (good.clone(), None),
+            (landscape(&[-1.0, 0.0, 1.0], &[]), Some("it has no lines")),
+            (landscape(&[], &[]), Some("it has no lines")),
+            (landscape(&[], &[line(&[])]), Some("do not rise through 0")),
+            (landscape(&[0.0], &[line(&[1.0])]), Some("do not rise through 0")),
+            (landscape(&[-1.0, 0.5, 1.0], &[line(&[1.0, 0.9, 1.2])]), Some("do not rise through 0")),
+            (landscape(&[0.0, 0.0, 1.0], &[line(&[1.0, 0.9, 1.2])]), Some("do not rise through 0")),
+            (landscape(&[-1.0, 0.0, 1.0], &[line(&[1.0, 0.9, 1.2]), line(&[1.0])]), Some("not one loss")),
+            (landscape(&[-1.0, 0.0, 1.0], &[line(&[1.0, f64::INFINITY, 1.2])]), Some("not finite")),
+            (landscape(&[-1.0, 0.0, f64::NAN], &[line(&[1.0, 0.9, 1.2])]), Some("not finite")),
+            (landscape(&[-1.0, 0.0, 1.0], &[steep]), Some("not finite")),
+        ];
+        for (landscape, expected) in rows {
+            let mut faults = Vec::new();
+            let kept = sound(vec![good.clone(), landscape], Path::new("run"), &mut faults);
+            assert_eq!((kept.len(), faults.len()), if expected.is_some() { (1, 1) } else { (2, 0) });
+            if let Some(expected) = expected {
+                assert!(faults[0].starts_with("`run/landscapes.jsonl`, line 2, is left out: "), "{faults:?}");
+                assert!(faults[0].contains(expected), "{faults:?}");
+            }
+        }
+    }
 }

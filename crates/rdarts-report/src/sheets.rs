@@ -3,7 +3,7 @@
 use crate::csv::{Cell, csv};
 use crate::read::State;
 use crate::table::architectures::EndRow;
-use crate::table::many::{GroupRow, RunRow};
+use crate::table::many::{CorrelationRow, GroupRow, RunRow};
 use crate::table::{ArchitecturesTable, Content, ManyTable, Report, RuleOutcome};
 
 /// The tables of a report that are no figures: the name of each file, without its ending, and its text.
@@ -17,7 +17,11 @@ pub fn sheets(report: &Report) -> Vec<(String, String)> {
 
 fn of_runs(report: &Report) -> Vec<(String, String)> {
     if let Some(many) = &report.many {
-        return vec![("runs".to_string(), runs(many)), ("groups".to_string(), groups(many))];
+        let mut sheets = vec![("runs".to_string(), runs(many)), ("groups".to_string(), groups(many))];
+        if !many.correlations.is_empty() {
+            sheets.push(("correlations".to_string(), correlations(many)));
+        }
+        return sheets;
     }
     let Some(run) = report.runs.first() else { return Vec::new() };
     let mut sheets = Vec::new();
@@ -89,6 +93,9 @@ fn runs(many: &ManyTable) -> String {
         "child error",
         "drop at discretisation",
         "eigenvalue",
+        "mean eigenvalue",
+        "last eigenvalue",
+        "last drop",
         "skips normal",
         "validation error trained",
         "test error",
@@ -114,6 +121,9 @@ fn runs(many: &ManyTable) -> String {
             row.child_error.into(),
             row.drop.into(),
             row.eigenvalue.into(),
+            row.mean_eigenvalue.into(),
+            row.last_eigenvalue.into(),
+            row.last_drop.into(),
             row.skips_normal.into(),
             row.trained_valid_error.into(),
             row.test_error.into(),
@@ -121,6 +131,31 @@ fn runs(many: &ManyTable) -> String {
         ]
     };
     csv(&headers, many.rows.iter().map(row))
+}
+
+fn correlations(many: &ManyTable) -> String {
+    let headers = [
+        "what",
+        "eigenvalue",
+        "searches",
+        "Spearman",
+        "its low end",
+        "its high end",
+        "Pearson",
+        "its low end",
+        "its high end",
+    ];
+    let row = |row: &CorrelationRow| {
+        let mut cells = vec![Cell::from(row.y), row.x.into(), row.n.into()];
+        for found in [row.rank, row.linear] {
+            let interval = found.and_then(|found| found.interval);
+            cells.extend(
+                [found.map(|found| found.r), interval.map(|ends| ends.0), interval.map(|ends| ends.1)].map(Cell::from),
+            );
+        }
+        cells
+    };
+    csv(&headers, many.correlations.iter().map(row))
 }
 
 fn groups(many: &ManyTable) -> String {

@@ -15,16 +15,26 @@ pub struct Summary {
     pub deviation: Option<f64>,
 }
 
-/// A linear correlation and how sure it is.
+/// A correlation and how sure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Correlation {
     /// Number of pairs.
     pub n: usize,
-    /// Pearson's coefficient.
+    /// Pearson's coefficient, or Spearman's.
     pub r: f64,
-    /// The ends of its 95 % interval by Fisher's transformation: tanh(atanh(r) -+ 1.96 / sqrt(n - 3)); none of fewer
-    /// than four pairs.
+    /// The ends of its 95 % interval by Fisher's transformation: tanh(atanh(r) -+ 1.96 s) with s = 1 / sqrt(n - 3) for
+    /// Pearson's, and s = sqrt((1 + r^2 / 2) / (n - 3)) (Bonett and Wright, 2000) for Spearman's; none of fewer than four
+    /// pairs.
     pub interval: Option<(f64, f64)>,
+}
+
+impl Correlation {
+    /// The coefficient with its interval.
+    pub(crate) fn in_words(&self) -> String {
+        let interval =
+            self.interval.map_or(String::new(), |(low, high)| format!(", 95 % interval {low:.2} to {high:.2}"));
+        format!("{:.2}{interval}", self.r).replace('-', "\u{2212}")
+    }
 }
 
 /// Mean and spread of the finite ones of some values; `None` if there is none.
@@ -39,9 +49,41 @@ pub fn summary(values: impl IntoIterator<Item = f64>) -> Option<Summary> {
     Some(Summary { n, mean, deviation: (n > 1).then(|| (squares / (n - 1) as f64).sqrt()) })
 }
 
-/// The correlation of the finite ones of some pairs; `None` of fewer than three, or if either side is constant.
+/// The linear correlation, Pearson's, of the finite ones of some pairs; `None` of fewer than three, or if either side is
+/// constant.
 pub fn correlation(pairs: impl IntoIterator<Item = (f64, f64)>) -> Option<Correlation> {
-    let pairs: Vec<(f64, f64)> = pairs.into_iter().filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
+    let pairs = finite(pairs);
+    let r = coefficient(&pairs)?;
+    Some(with_interval(pairs.len(), r, 1.0))
+}
+
+/// The correlation of the ranks, Spearman's, of the finite ones of some pairs, equal values having the mean of their
+/// ranks; `None` of fewer than three, or if either side is constant.
+pub fn rank_correlation(pairs: impl IntoIterator<Item = (f64, f64)>) -> Option<Correlation> {
+    let (x, y): (Vec<f64>, Vec<f64>) = finite(pairs).into_iter().unzip();
+    let r = coefficient(&ranks(&x).into_iter().zip(ranks(&y)).collect::<Vec<_>>())?;
+    Some(with_interval(x.len(), r, 1.0 + r * r / 2.0))
+}
+
+fn finite(pairs: impl IntoIterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
+    pairs.into_iter().filter(|(x, y)| x.is_finite() && y.is_finite()).collect()
+}
+
+/// The ranks of some values, counted from 1; equal ones have the mean of theirs.
+fn ranks(values: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
+    let (mut ranks, mut begin) = (vec![0.0; values.len()], 0);
+    for equal in order.chunk_by(|&a, &b| values[a] == values[b]) {
+        let mean = begin as f64 + (equal.len() as f64 + 1.0) / 2.0;
+        equal.iter().for_each(|&i| ranks[i] = mean);
+        begin += equal.len();
+    }
+    ranks
+}
+
+/// Pearson's coefficient.
+fn coefficient(pairs: &[(f64, f64)]) -> Option<f64> {
     let n = pairs.len();
     if n < 3 {
         return None;
@@ -49,19 +91,21 @@ pub fn correlation(pairs: impl IntoIterator<Item = (f64, f64)>) -> Option<Correl
     let mean = |side: fn(&(f64, f64)) -> f64| pairs.iter().map(side).sum::<f64>() / n as f64;
     let (mean_x, mean_y) = (mean(|pair| pair.0), mean(|pair| pair.1));
     let (mut xx, mut yy, mut xy) = (0.0, 0.0, 0.0);
-    for (x, y) in &pairs {
+    for (x, y) in pairs {
         xx += (x - mean_x).powi(2);
         yy += (y - mean_y).powi(2);
         xy += (x - mean_x) * (y - mean_y);
     }
     let r = (xy / (xx * yy).sqrt()).clamp(-1.0, 1.0);
-    if !r.is_finite() {
-        return None;
-    }
+    r.is_finite().then_some(r)
+}
+
+/// A coefficient with its interval; the variance of its transform is so many times that of Pearson's.
+fn with_interval(n: usize, r: f64, variance: f64) -> Correlation {
     // The 97.5 % point of the normal distribution.
-    let half = 1.959_963_985 / ((n as f64) - 3.0).sqrt();
+    let half = 1.959_963_985 * variance.sqrt() / ((n as f64) - 3.0).sqrt();
     let interval = (n > 3).then(|| ((r.atanh() - half).tanh(), (r.atanh() + half).tanh()));
-    Some(Correlation { n, r, interval })
+    Correlation { n, r, interval }
 }
 
 #[cfg(test)]
@@ -91,6 +135,27 @@ mod tests {
         let (low, high) = found.interval.unwrap();
         let half = 1.959_963_985 / 2f64.sqrt();
         assert!((low - tanh(z - half)).abs() < 1e-9 && (high - tanh(z + half)).abs() < 1e-9, "{low} {high}");
+    }
+
+    #[test]
+    fn a_rank_correlation_is_that_of_the_textbook() {
+        // Without equal values 1 - 6 sum d^2 / (n (n^2 - 1)): ranks 1 to 5 against 2, 1, 4, 3, 5, so 1 - 24 / 120. How
+        // far values are apart does not count.
+        let pairs = [(-3.0, 0.2), (0.0, 0.1), (1.0, 7.0), (1.5, 6.9), (1e9, 1e12), (f64::NAN, 1.0)];
+        let found = rank_correlation(pairs).unwrap();
+        assert!(found.n == 5 && (found.r - 0.8).abs() < 1e-12, "{found:?}");
+        let (low, high) = found.interval.unwrap();
+        let half = 1.959_963_985 * (1.32f64 / 2.0).sqrt();
+        assert!((low.atanh() - (0.8f64.atanh() - half)).abs() < 1e-9, "{low}");
+        assert!((high.atanh() - (0.8f64.atanh() + half)).abs() < 1e-9, "{high}");
+        assert_eq!(found.in_words(), "0.80, 95 % interval \u{2212}0.46 to 0.99");
+        // Equal values share their ranks: 1, 2.5, 2.5, 4 against 1 to 4, whose coefficient is 4.5 / sqrt(4.5 * 5).
+        assert_eq!(ranks(&[0.5, 2.0, 2.0, 9.0]), [1.0, 2.5, 2.5, 4.0]);
+        assert_eq!(ranks(&[0.0, -0.0, -1.0]), [2.5, 2.5, 1.0]);
+        let tied = rank_correlation([(1.0, 1.0), (2.0, 2.0), (2.0, 3.0), (3.0, 4.0)]).unwrap();
+        assert!((tied.r - 4.5 / 22.5f64.sqrt()).abs() < 1e-12, "{tied:?}");
+        assert_eq!(rank_correlation([(1.0, 2.0), (1.0, 1.0), (1.0, 3.0)]), None);
+        assert_eq!(rank_correlation([(1.0, 3.0), (2.0, 2.0), (3.0, 1.0)]).map(|found| found.r), Some(-1.0));
     }
 
     #[test]

@@ -72,6 +72,13 @@ impl Axis {
         Axis { label: label.into(), range, is_log: true, is_whole: false, is_percent: false }
     }
 
+    /// An axis of dominant eigenvalues: those of searches that degenerate are many times those of others, which takes a
+    /// logarithmic one.
+    pub fn of_eigenvalues(label: &str, values: impl Iterator<Item = f64> + Clone) -> Axis {
+        let (low, high) = values.clone().fold((f64::INFINITY, 0.0), |(low, high), x| (x.min(low), x.max(high)));
+        if low > 0.0 && 10.0 * low < high { Axis::log(label, values) } else { Axis::of(label, values, None) }
+    }
+
     /// The same, of fractions that are shown as percent.
     pub fn percent(mut self) -> Axis {
         self.is_percent = true;
@@ -206,6 +213,19 @@ impl Panel {
         if let [only] = points {
             return self.marks(class, 0, &[*only]);
         }
+        let path = self.path(points);
+        if !path.is_empty() {
+            write(&mut self.body, format_args!("<path class=\"line {class}\" d=\"{path}\"/>"));
+        }
+    }
+
+    /// A line that the page's script may give another path, by [`Panel::path`].
+    pub fn moving_line(&mut self, class: &str, path: &str) {
+        write(&mut self.body, format_args!("<path data-line=\"\" class=\"line {class}\" d=\"{path}\"/>"));
+    }
+
+    /// The path of a line.
+    pub fn path(&self, points: &[(f64, f64)]) -> String {
         let mut path = String::new();
         let mut is_drawn = false;
         for &(x, y) in &thinned(points, self.frame.2 as usize) {
@@ -217,9 +237,7 @@ impl Panel {
             write(&mut path, format_args!("{}{x:.1} {y:.1}", if is_drawn { "L" } else { "M" }));
             is_drawn = true;
         }
-        if !path.is_empty() {
-            write(&mut self.body, format_args!("<path class=\"line {class}\" d=\"{path}\"/>"));
-        }
+        path
     }
 
     /// A line of steps: each value holds until the next one.

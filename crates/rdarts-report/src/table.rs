@@ -151,8 +151,8 @@ impl RunTable {
             _ => None,
         };
         let content = match &run.kind {
-            Some(Kind::Search { spec, space, spectra }) => {
-                Content::Search(Box::new(SearchTable::new(run, spec.as_deref(), space.as_ref(), spectra)))
+            Some(Kind::Search { spec, space, spectra, landscapes }) => {
+                Content::Search(Box::new(SearchTable::new(run, spec.as_deref(), space.as_ref(), (spectra, landscapes))))
             }
             Some(Kind::Train { spec, mistakes }) => {
                 Content::Train(Box::new(TrainTable::new(run, spec.as_deref(), mistakes)))

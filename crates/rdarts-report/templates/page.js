@@ -13,6 +13,7 @@
   const readouts = [...player.querySelectorAll("dd")];
   const stock = document.getElementById("cells").content;
   const moving = document.querySelector("[data-moving]");
+  const landscape = document.getElementById("figure-landscape");
   const found = ["normal", "reduce"].map((cell) => {
     const picture = document.querySelector(`#figure-cell-${cell} .picture`);
     const moving = data.cells?.[cell];
@@ -57,7 +58,11 @@
     slider.setAttribute("aria-valuetext", words);
     showCells(step);
     showSpectrum(epoch, attempt);
+    showLandscape(epoch, attempt);
   };
+
+  // That of the last epoch up to this one that has one.
+  const latest = (all, epoch, attempt) => all.findLast((one) => one.epoch <= epoch && one.attempt <= attempt) ?? all[0];
 
   const showCells = (step) => {
     for (const cell of found.filter(Boolean)) {
@@ -75,9 +80,7 @@
 
   const showSpectrum = (epoch, attempt) => {
     if (!moving) return;
-    // That of the last epoch up to this one that has one.
-    const before = data.spectra.filter((s) => s.epoch <= epoch && s.attempt <= attempt);
-    const spectrum = before[before.length - 1] ?? data.spectra[0];
+    const spectrum = latest(data.spectra, epoch, attempt);
     const [x0, x1, y0, y1] = moving.dataset.moving.split(" ").map(Number);
     const [left, right, bottom, top] = moving.dataset.frame.split(" ").map(Number);
     const dot = (value, rank) => {
@@ -88,6 +91,15 @@
     moving.setAttribute("d", spectrum.eigenvalues.map(dot).join(""));
     const caption = document.querySelector("#figure-spectrum-epoch figcaption");
     caption.lastChild.textContent = ` All eigenvalues after epoch ${spectrum.epoch}, the largest first.`;
+  };
+
+  const showLandscape = (epoch, attempt) => {
+    if (!landscape) return;
+    const { paths, says } = latest(data.landscapes, epoch, attempt);
+    landscape.querySelectorAll("[data-line]").forEach((line, i) => line.setAttribute("d", paths[i]));
+    landscape.querySelector("desc").textContent = says;
+    const caption = landscape.querySelector("figcaption");
+    caption.replaceChildren(caption.firstElementChild, ` ${says}`);
   };
 
   const stop = () => {

@@ -95,7 +95,7 @@ fn the_regret_of_a_search_is_that_of_what_it_held() {
     let regret = figures(&report).into_iter().find(|figure| figure.name == "regret").unwrap();
     // A cursor in each of both panels, which the slider moves.
     assert_eq!(regret.svg.matches("class=\"cursor\"").count(), 2);
-    assert!(regret.caption.contains("the monitor stopped after epoch "), "{}", regret.caption);
+    assert!(regret.caption.contains("it was stopped after epoch "), "{}", regret.caption);
     assert!(!html.contains("added to this command with"));
     // Without the table the page says what would show it.
     let without = page(&Report::new(&read(&[path])));

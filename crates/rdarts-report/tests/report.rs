@@ -8,7 +8,7 @@ use image::AnimationDecoder as _;
 use rdarts_report::read::State;
 use rdarts_report::table::Content;
 use rdarts_report::{Report, SearchTable, animation, figures, frames, page, read, rules, sheets, write_figures};
-use rdarts_run::{Event, RunView};
+use rdarts_run::{Event, Landscape, LandscapeLine, RunView};
 use rdarts_space::CellType;
 use serde_json::Value;
 
@@ -213,10 +213,11 @@ fn every_state_of_a_run_is_told() {
 
 #[test]
 fn what_is_damaged_is_told_and_the_rest_is_shown() {
-    let (_dir, path, whole) = of_search(&Search { spectra: 2, ..SEARCH });
+    let (_dir, path, whole) = of_search(&Search { spectra: 2, landscapes: 3, ..SEARCH });
     let n = search_of(&whole).epochs.len();
     assert_eq!((n, whole.runs[0].head.faults.len()), (12, 0));
-    let files = ["spec.toml", "space.toml", "env.json", "events.jsonl", "timings.jsonl", "spectra.jsonl"];
+    let files =
+        ["spec.toml", "space.toml", "env.json", "events.jsonl", "timings.jsonl", "spectra.jsonl", "landscapes.jsonl"];
     let kept: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(path.join(file)).unwrap()).collect();
     type Damage = fn(&[u8]) -> Vec<u8>;
     let damages: [Damage; 4] = [
@@ -231,7 +232,7 @@ fn what_is_damaged_is_told_and_the_rest_is_shown() {
             let report = report(std::slice::from_ref(&path));
             let (html, _) = (page(&report), figures(&report));
             let head = &report.runs[0].head;
-            // An empty log, record of durations or of spectra is one of nothing.
+            // An empty log, record of durations, of spectra or of landscapes is one of nothing.
             let may_be_empty = i == 1 && file.ends_with("jsonl");
             assert!(may_be_empty || !head.faults.is_empty(), "{file}, damage {i}");
             assert!(html.contains("What could not be read") || may_be_empty);
@@ -286,8 +287,9 @@ fn damaged_trainings_and_portfolios_are_pages() {
 #[test]
 fn no_bytes_of_a_directory_make_a_report_panic() {
     let (_dir, path, _) =
-        of_search(&Search { method: "darts-ada", decay: 0.4, epochs: 8, done: 8, spectra: 2, ..SEARCH });
-    for file in ["events.jsonl", "timings.jsonl", "spectra.jsonl", "spec.toml", "space.toml", "env.json", "format"] {
+        of_search(&Search { method: "darts-ada", decay: 0.4, epochs: 8, done: 8, spectra: 2, landscapes: 3, ..SEARCH });
+    let records = ["events.jsonl", "timings.jsonl", "spectra.jsonl", "landscapes.jsonl"];
+    for file in records.into_iter().chain(["spec.toml", "space.toml", "env.json", "format"]) {
         let kept = std::fs::read(path.join(file)).unwrap();
         for seed in 0..60 {
             let draw = |i: u64| ((samples::noise(97 * seed + i) + 1.0) / 2.0 * (1 << 30) as f64) as usize;
@@ -429,6 +431,10 @@ fn the_kept_epochs_are_the_line_that_the_search_ended_with() {
     }
 }
 
+const SMOOTHED: &str = "smoothed, at the epoch that was returned";
+const DROP: &str = "drop at discretisation at the epoch that was returned";
+const LAST_DROP: &str = "drop at discretisation after the last epoch";
+
 #[test]
 fn groups_of_many_runs_have_the_means_and_deviations_of_their_runs() {
     let dir = tempfile::tempdir().unwrap();
@@ -463,6 +469,28 @@ fn groups_of_many_runs_have_the_means_and_deviations_of_their_runs() {
     let names: Vec<&str> = many.scatters.iter().map(|scatter| scatter.name).collect();
     assert_eq!(names, ["eigenvalue-test", "eigenvalue-drop"]);
     assert_eq!(many.scatters[1].correlation.unwrap().n, 60);
+    // Random search with weight sharing has neither, and only searches of one space were trained.
+    let pairs: Vec<(&str, &str, usize)> = many.correlations.iter().map(|row| (row.y, row.x, row.n)).collect();
+    let of = |y, n| ["mean over the trajectory", "last of the trajectory", SMOOTHED].map(|x| (y, x, n));
+    let expected = [of(LAST_DROP, 60), of(DROP, 60), of("test error after training", 20)].concat();
+    assert_eq!(pairs, expected);
+    assert_eq!(many.correlations[5].rank, many.scatters[1].rank);
+    assert!(many.correlations.iter().all(|row| row.rank.unwrap().interval.is_some() && row.linear.is_some()));
+    // The numbers behind them, of one search, by hand.
+    let row = many.rows.iter().position(|row| row.is_search && row.mean_eigenvalue.is_some()).unwrap();
+    let Content::Search(table) = &report.runs[row].content else { panic!("no search") };
+    let eigenvalues: Vec<f64> = table.kept().map(|epoch| epoch.eigenvalue.unwrap()).collect();
+    let last = table.kept().last().unwrap();
+    let mean = eigenvalues.iter().sum::<f64>() / eigenvalues.len() as f64;
+    assert!((many.rows[row].mean_eigenvalue.unwrap() - mean).abs() < 1e-12);
+    assert_eq!(many.rows[row].last_eigenvalue, eigenvalues.last().copied());
+    assert_eq!(many.rows[row].last_drop, Some(last.valid_accuracy.unwrap() - last.child_accuracy.unwrap()));
+    let sheet = sheets(&report).into_iter().find(|sheet| sheet.0 == "correlations").unwrap().1;
+    assert_eq!(sheet.lines().count(), 1 + 9);
+    assert!(
+        page(&report).contains("Spearman&#39;s rank correlation")
+            || page(&report).contains("Spearman's rank correlation")
+    );
     assert_eq!((many.sweeps.len(), many.sweeps[0].rows.len(), many.spaces.len()), (3, 3, 3));
     assert!(many.missing.iter().any(|line| line.contains("sweep of drop path")), "{:?}", many.missing);
     assert!(page(&report).len() < 2_000_000);
@@ -493,7 +521,8 @@ fn runs_that_differ_in_more_than_their_seed_are_no_group() {
 fn a_search_of_600_epochs_stays_below_two_megabytes() {
     for space in ["s2", "darts"] {
         let epochs = 600;
-        let (_dir, _, report) = of_search(&Search { space, epochs, done: epochs, decay: 0.005, spectra: 1, ..SEARCH });
+        let of = Search { space, epochs, done: epochs, decay: 0.005, spectra: 1, landscapes: 1, ..SEARCH };
+        let (_dir, _, report) = of_search(&of);
         let html = page(&report);
         assert!(html.len() < 2_000_000, "{space}: {} bytes", html.len());
         // No epoch is left out of the columns.
@@ -564,7 +593,7 @@ fn an_animation_of_a_long_search_is_small() {
 
 #[test]
 fn a_folder_of_figures_has_pictures_for_print_with_their_labels() {
-    let (dir, _, report) = of_search(&Search { epochs: 4, done: 4, ..SEARCH });
+    let (dir, _, report) = of_search(&Search { epochs: 4, done: 4, landscapes: 2, ..SEARCH });
     let folder = dir.path().join("a \n b/figures");
     write_figures(&report, &folder).unwrap();
     for figure in figures(&report) {
@@ -605,4 +634,109 @@ fn the_tables_and_figures_of_a_search_look_as_they_did() {
         insta::assert_snapshot!(format!("{}-svg", figure.name), figure.file().replace("><", ">\n<"));
         insta::assert_snapshot!(format!("{}-csv", figure.name), figure.csv);
     }
+}
+
+/// A landscape of polynomials, so that its numbers are the same everywhere.
+fn landscape(attempt: usize, epoch: usize, curvature: f64) -> Landscape {
+    let distances = [-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0];
+    let line = |name: &str, slope: f64, curvature: f64| LandscapeLine {
+        name: name.into(),
+        slope,
+        curvature,
+        losses: distances
+            .map(|t| 1.5 + slope * t + curvature * t * t / 2.0 - curvature * t * t * t * t / 64.0)
+            .to_vec(),
+    };
+    Landscape {
+        attempt,
+        epoch,
+        batches: 4,
+        images: "fixed".into(),
+        distances: distances.to_vec(),
+        lines: vec![line("dominant eigenvector", 0.125, curvature), line("random 1", -0.0625, 0.0625)],
+    }
+}
+
+#[test]
+fn the_loss_around_the_alphas_is_shown_with_its_parabola() {
+    let (_dir, path, without) = of_search(&SEARCH);
+    let missing =
+        |report: &Report| search_of(report).missing.iter().filter(|line| line.contains("--landscape")).count();
+    assert!(missing(&without) == 1 && figures(&without).iter().all(|figure| figure.name != "landscape"));
+    let view = RunView::open(&path).unwrap();
+    for (attempt, epoch, curvature) in [(0, 8, 0.5), (0, 3, 9.0), (0, 3, 0.25), (7, 5, 9.0), (0, 99, 9.0)] {
+        view.add_landscape(&landscape(attempt, epoch, curvature)).unwrap();
+    }
+    let report = report(std::slice::from_ref(&path));
+    // Of an epoch that was given up or is none of the search, nothing counts; of several of one epoch, the last one does.
+    let found: Vec<(usize, f64)> =
+        search_of(&report).landscapes.iter().map(|one| (one.epoch, one.lines[0].curvature)).collect();
+    assert_eq!((found, missing(&report)), (vec![(3, 0.25), (8, 0.5)], 0));
+    let figure = figures(&report).into_iter().find(|figure| figure.name == "landscape").unwrap();
+    insta::assert_snapshot!("landscape-svg", figure.file().replace("><", ">\n<"));
+    insta::assert_snapshot!("landscape-csv", figure.csv);
+    insta::assert_snapshot!("landscape-caption", figure.caption);
+    let moving = &data(&page(&report))["landscapes"];
+    assert_eq!((moving[0]["epoch"].as_u64(), moving[1]["epoch"].as_u64()), (Some(3), Some(8)));
+    assert_eq!(moving[1]["says"].as_str(), Some(&figure.caption[..]));
+    // The lines of the figure are those of the last one, which the script puts others in the place of.
+    let paths: Vec<&str> = moving[1]["paths"].as_array().unwrap().iter().map(|path| path.as_str().unwrap()).collect();
+    assert_eq!((paths.len(), figure.svg.matches("data-line").count()), (3, 3));
+    assert!(paths.iter().all(|path| figure.svg.contains(&format!(" d=\"{path}\""))), "{paths:?}");
+}
+
+#[test]
+fn a_landscape_that_fits_no_panel_is_told_or_cut_off() {
+    let (_dir, path, _) = of_search(&SEARCH);
+    let file = path.join("landscapes.jsonl");
+    let good = serde_json::to_string(&landscape(0, 4, 0.5)).unwrap();
+    let check = |line: &str, fault: Option<&str>, n: usize| {
+        std::fs::write(&file, format!("{good}\n{line}\n")).unwrap();
+        let report = report(std::slice::from_ref(&path));
+        let (html, faults) = (page(&report), &report.runs[0].head.faults);
+        assert_eq!((faults.len(), search_of(&report).landscapes.len()), (fault.iter().count(), n), "{faults:?}");
+        assert!(fault.is_none_or(|fault| faults[0].contains(fault) && !faults[0].contains('\n')), "{faults:?}");
+        assert!(figures(&report).iter().all(|figure| !figure.svg.contains("NaN") && !figure.svg.contains("inf ")));
+        html
+    };
+    let other = serde_json::to_string(&landscape(0, 5, 0.5)).unwrap();
+    assert!(check(&other, None, 2).contains("After epoch 5"));
+    check(&other.replacen("-4.0,", "", 1), Some("line 2, is left out: a line has not one loss for each distance"), 1);
+    check(&other.replacen("-4.0,", "4.0,", 1), Some("its distances do not rise through 0"), 1);
+    check(&other.replacen("\"slope\":0.125", "\"slope\":null", 1), Some("not a record"), 0);
+    check(&other.replacen("\"slope\":0.125", "\"slope\":1e308", 1), None, 2);
+    check(
+        &other.replacen("\"losses\":[", "\"losses\":[-1e308,1e308,", 1).replacen("[-4.0,", "[-6.0,-5.0,-4.0,", 1),
+        Some("not one loss"),
+        1,
+    );
+    let huge = other.replace("\"losses\":[", "\"losses\":[-1e308,1e308,").replacen("[-4.0,", "[-6.0,-5.0,-4.0,", 1);
+    check(&huge, None, 2);
+    let hostile = other.replace("\"fixed\"", "\"<script>`a` `b`\\u202e\"").replace("random 1", "=1+1");
+    let html = check(&hostile, None, 2);
+    assert!(!html.contains('\u{202e}') && !html.contains("<script>`"));
+}
+
+#[test]
+fn the_drop_is_correlated_with_the_eigenvalue_of_its_epoch() {
+    let (_dir, _, report) = of_search(&Search { decay: 0.4, ..SEARCH });
+    let table = search_of(&report);
+    let found = &table.discretisation;
+    assert_eq!((found.rows.len(), found.rank.unwrap().n), (12, 12));
+    for (row, epoch) in found.rows.iter().zip(table.kept()) {
+        let drop = epoch.valid_accuracy.unwrap() - epoch.child_accuracy.unwrap();
+        assert_eq!((row.epoch, row.drop, Some(row.eigenvalue)), (epoch.epoch, drop, epoch.eigenvalue));
+    }
+    let figure = figures(&report).into_iter().find(|figure| figure.name == "discretisation").unwrap();
+    let rank = found.rank.unwrap();
+    assert!(
+        rank.r > 0.5 && figure.caption.contains(&format!("Spearman's rank correlation {:.2}, 95 % interval", rank.r))
+    );
+    assert!(figure.caption.contains("neighbouring epochs are not independent"), "{}", figure.caption);
+    // Of what was given up nothing counts, and random search with weight sharing has neither.
+    let (_dir, _, ada) = of_search(&Search { method: "darts-ada", decay: 0.4, ..SEARCH });
+    let table = search_of(&ada);
+    assert!(table.discretisation.rows.len() < table.epochs.len());
+    let (_dir, _, random) = of_search(&Search { method: "rs-ws", ..SEARCH });
+    assert!(figures(&random).iter().all(|figure| figure.name != "discretisation"));
 }

@@ -11,6 +11,7 @@
 //! members/                the searches and trainings of a portfolio, each a run directory
 //! genotype.txt, .json     what a search has found
 //! spectra.jsonl           whole spectra of the curvature, if they were computed; not compared
+//! landscapes.jsonl        the loss along lines in alpha space, if it was computed; not compared
 //! mistakes/               test pictures that a trained network is most wrong about; not compared
 //! DONE                    the run has finished
 //! lock                    held by the process that works here; the text is its process number and its machine

@@ -8,16 +8,21 @@ use rdarts_run::{CheckpointName, EpochRecord, Event, Method, RunDir, RunView, Se
 use rdarts_train::{Job, Next, TrainError};
 
 use crate::State;
+use crate::rules::is_measured;
 use crate::search::Search;
 
 /// What another search has left to be taken over.
 pub struct Common {
     /// Its epochs, without rollbacks before them.
     records: Vec<EpochRecord>,
+    /// Its states after some of them, with the names of their checkpoints, in order; the last one is of `last`.
+    states: Vec<(CheckpointName, State)>,
     /// The last epoch that is taken over.
     pub last: usize,
     /// The epoch after which the new method acts, if it does within those of the other search.
     pub acts: Option<usize>,
+    /// Checkpoints that were left out because they are damaged, one sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// Whether the method takes the steps of plain DARTS until it acts.
@@ -39,6 +44,15 @@ pub fn common(from: &RunView, other: &Search, search: &Search) -> Result<Common,
             )));
         }
     }
+    if other.images.fingerprint != search.images.fingerprint {
+        return Err(TrainError::Input(format!("{shown} was searched on other images")));
+    }
+    if other.space != search.space {
+        return Err(TrainError::Input(format!(
+            "{shown} was searched in the space {}, not in {}",
+            other.space.name, search.space.name
+        )));
+    }
     if let Some((key, there, here)) = difference(&shared(other), &shared(search)) {
         return Err(TrainError::Input(format!(
             "{shown} was searched with {key} = {there}, not {here}: only search.method, eval.keep_checkpoints and the keys of \
@@ -55,61 +69,95 @@ pub fn common(from: &RunView, other: &Search, search: &Search) -> Result<Common,
         }
     }
     let acts = first_act(search, &records);
-    let before = match acts {
-        // The epoch after which it acts is made again: it judges what it has measured itself.
-        Some(0) => None,
-        Some(epoch) => Some(epoch - 1),
-        None => records.len().checked_sub(1),
+    // The epoch after which it acts is made again: the search judges what it has measured itself.
+    let upto = acts.unwrap_or(records.len());
+    let mut warnings = Vec::new();
+    let mut states = states(from, other, search, &records[..upto], &mut warnings)?;
+    let keeps = "with eval.keep_checkpoints=true a search keeps them all";
+    let Some(last) = states.last().map(|(name, _)| name.epoch) else {
+        return Err(TrainError::Input(match (acts, records.len()) {
+            (Some(0), _) => {
+                format!("{} acts after epoch 0 already, so there is nothing to take over", search.spec.search.method)
+            }
+            (Some(epoch), _) => format!(
+                "{} acts after epoch {epoch}, and {shown} has no checkpoint of an epoch before it: {keeps}",
+                search.spec.search.method
+            ),
+            (None, 0) => format!("{shown} has finished no epoch yet"),
+            (None, _) => format!("{shown} has no checkpoint of a finished epoch: {keeps}"),
+        }));
     };
-    let whole = ends(from, other)?;
-    let last = before.and_then(|before| whole.into_iter().filter(|epoch| *epoch <= before).max());
-    match (last, acts, records.len()) {
-        (Some(last), ..) => Ok(Common { records, last, acts }),
-        (None, Some(epoch), _) => Err(TrainError::Input(format!(
-            "{} acts after epoch {epoch}, and {shown} keeps no checkpoint of an epoch before it: with \
-             eval.keep_checkpoints=true a search keeps them all",
+    // What the new search may go back to.
+    let earliest = search.earliest_return(&after(search, &records, last));
+    let needed = earliest.unwrap_or(last)..=last;
+    if let Some(epoch) = needed.clone().find(|epoch| states.iter().all(|(name, _)| name.epoch != *epoch)) {
+        return Err(TrainError::Input(format!(
+            "{} may go back to epoch {epoch}, and {shown} has no checkpoint of it: {keeps}",
             search.spec.search.method
-        ))),
-        (None, None, 0) => Err(TrainError::Input(format!("{shown} has finished no epoch yet"))),
-        (None, None, _) => Err(TrainError::Input(format!("{shown} has no checkpoint of a finished epoch"))),
+        )));
     }
+    if !search.keeps_all() {
+        states.retain(|(name, _)| needed.contains(&name.epoch));
+    }
+    Ok(Common { records, states, last, acts, warnings })
 }
 
 impl Common {
     /// Fills the empty directory of the new search, which `rdarts_train::resume` then goes on with.
     ///
     /// # Errors
-    /// If a checkpoint cannot be read, or the directory not be written.
-    pub fn take_over(
-        &self,
-        from: &RunView,
-        other: &Search,
-        search: &Search,
-        dir: &mut RunDir,
-    ) -> Result<(), TrainError> {
+    /// If the directory cannot be written.
+    pub fn take_over(&self, from: &RunView, search: &Search, dir: &mut RunDir) -> Result<(), TrainError> {
         let timings = from.timings().map_err(TrainError::failed)?;
-        let names = from.checkpoints().map_err(TrainError::failed)?;
         dir.append_event(&search.begin().0).map_err(TrainError::failed)?;
         for record in &self.records[..=self.last] {
             dir.append_event(&Event::Epoch(Box::new(record.clone()))).map_err(TrainError::failed)?;
             if let Some(timing) = timings.iter().find(|t| (t.attempt, t.epoch) == (0, record.epoch)) {
                 dir.append_timing(timing).map_err(TrainError::failed)?;
             }
-            let Some(name) = names.iter().find(|name| name.epoch == record.epoch && is_end(name, other)) else {
-                continue;
-            };
-            let checkpoint = from.load_checkpoint(name).map_err(TrainError::failed)?;
-            let mut state = State::from_checkpoint(other, &name.to_string(), checkpoint)?;
-            state.at.errors = errors(&self.records[..=record.epoch]);
-            if state.at.finished && record.epoch + 1 < search.spec.search.epochs {
-                // The other one was stopped there.
-                state.at.finished = false;
-                state.at.begin_epoch(record.epoch + 1);
+            for (name, state) in self.states.iter().filter(|(name, _)| name.epoch == record.epoch) {
+                dir.save_checkpoint(name, state.to_checkpoint(search)).map_err(TrainError::failed)?;
             }
-            dir.save_checkpoint(name, state.to_checkpoint(search)).map_err(TrainError::failed)?;
         }
         Ok(())
     }
+}
+
+/// The states of the other search after these epochs, as far as their checkpoints are there, as those of the new search.
+fn states(
+    from: &RunView,
+    other: &Search,
+    search: &Search,
+    records: &[EpochRecord],
+    warnings: &mut Vec<String>,
+) -> Result<Vec<(CheckpointName, State)>, TrainError> {
+    // A name with more steps than its epochs have is from behind a rollback.
+    let is_end = |name: &CheckpointName| {
+        name.step.is_none() && name.sequence == ((name.epoch + 1) * other.steps_per_epoch()) as u64
+    };
+    let mut names = from.checkpoints().map_err(TrainError::failed)?;
+    names.retain(|name| is_end(name) && name.epoch < records.len());
+    names.sort_by_key(|name| name.sequence);
+    let mut states = Vec::new();
+    for name in names {
+        let checkpoint = match from.load_checkpoint(&name) {
+            Ok(checkpoint) => checkpoint,
+            // Or deleted meanwhile by a search that goes on.
+            Err(e) => {
+                warnings.push(e.to_string());
+                continue;
+            }
+        };
+        let mut state = State::from_checkpoint(other, &name.to_string(), checkpoint)?;
+        state.at.errors = errors(&records[..=name.epoch]);
+        if state.at.finished && name.epoch + 1 < search.spec.search.epochs {
+            // The other one was stopped there.
+            state.at.finished = false;
+            state.at.begin_epoch(name.epoch + 1);
+        }
+        states.push((name, state));
+    }
+    Ok(states)
 }
 
 /// The spec without what the new search may have of its own.
@@ -124,32 +172,21 @@ fn shared(search: &Search) -> String {
 
 /// The epoch after which the method of `search` acts on what was recorded.
 fn first_act(search: &Search, records: &[EpochRecord]) -> Option<usize> {
+    (0..records.len()).find(|epoch| search.judge(&after(search, records, *epoch)).next != Next::On)
+}
+
+/// A state that knows what was measured up to an epoch, and the alphas after it; its weights mean nothing.
+fn after(search: &Search, records: &[EpochRecord], epoch: usize) -> State {
     let mut state = search.blank();
-    for (epoch, record) in records.iter().enumerate() {
-        state.at.epoch = epoch;
-        if crate::rules::is_measured(&search.spec, epoch) {
-            state.at.history.push((epoch, record.eigenvalue));
-        }
-        state.at.errors = errors(&records[..=epoch]);
-        state.extra.alphas = [&record.alphas_normal[..], &record.alphas_reduce].concat();
-        if search.judge(&state).next != Next::On {
-            return Some(epoch);
-        }
-    }
-    None
+    let upto = &records[..=epoch];
+    state.at.epoch = epoch;
+    let measured = upto.iter().filter(|record| is_measured(&search.spec, record.epoch));
+    state.at.history = measured.map(|record| (record.epoch, record.eigenvalue)).collect();
+    state.at.errors = errors(upto);
+    state.extra.alphas = [&upto[epoch].alphas_normal[..], &upto[epoch].alphas_reduce].concat();
+    state
 }
 
 fn errors(records: &[EpochRecord]) -> Vec<(usize, f64)> {
     records.iter().filter_map(|record| Some((record.epoch, record.eigenvalue_error?))).collect()
-}
-
-/// The epochs whose end was kept.
-fn ends(from: &RunView, other: &Search) -> Result<Vec<usize>, TrainError> {
-    let names = from.checkpoints().map_err(TrainError::failed)?;
-    Ok(names.iter().filter(|name| is_end(name, other)).map(|name| name.epoch).collect())
-}
-
-/// Whether a checkpoint is of the end of an epoch before any rollback, which would have added steps.
-fn is_end(name: &CheckpointName, other: &Search) -> bool {
-    name.step.is_none() && name.sequence == ((name.epoch + 1) * other.steps_per_epoch()) as u64
 }

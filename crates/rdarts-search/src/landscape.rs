@@ -42,7 +42,7 @@ pub fn landscape(
     let Some(hessian) = MeanHessian::after_epoch(search, state, epoch, stop)? else { return Ok(None) };
     let Some(dominant) = dominant_direction(search, state, epoch, &hessian) else { return Ok(None) };
     let n = dominant.len();
-    let mut stream = search.streams(state.at.attempt).stream("landscape", epoch as u64);
+    let mut stream = search.streams(state.at.trained_attempt).stream("landscape", epoch as u64);
     let random = (0..grid.random).map(|i| {
         let v: Vec<f64> = (0..n).map(|_| stream.normal()).collect();
         let norm = v.iter().map(|v| v * v).sum::<f64>().sqrt();
@@ -91,15 +91,16 @@ mod tests {
         let search = Search::new(spec, open_space("s2").unwrap(), Engine::cpu()).unwrap();
         let state = search.begin().1;
         let never = AtomicBool::new(false);
-        let grid = Grid { reach: 1.0, steps: 10, random: 2 };
+        let grid = Grid { reach: 0.5, steps: 10, random: 2 };
         let found = landscape(&search, &state, 0, grid, &never).unwrap().unwrap();
         assert_eq!((found.lines.len(), found.distances.len(), found.distances[10]), (3, 21, 0.0));
         for line in &found.lines {
             let losses = &line.losses;
             assert_eq!(losses[10], found.lines[0].losses[10], "all lines go through the alphas");
-            let (h, around) = (found.distances[11], [losses[9], losses[10], losses[11]]);
-            let slope = (around[2] - around[0]) / (2.0 * h);
-            let curvature = (around[2] - 2.0 * around[1] + around[0]) / (h * h);
+            let (h, at) = (found.distances[11], |i: i64| losses[(10 + i) as usize]);
+            // Of the fourth order, so that third and fourth derivatives fall out.
+            let slope = (8.0 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12.0 * h);
+            let curvature = (16.0 * (at(1) + at(-1)) - (at(2) + at(-2)) - 30.0 * at(0)) / (12.0 * h * h);
             let scale = found.lines[0].curvature.abs();
             assert!((slope - line.slope).abs() < 0.02 * line.slope.abs().max(scale), "{slope} for {}", line.slope);
             assert!((curvature - line.curvature).abs() < 0.05 * scale, "{curvature} for {}", line.curvature);

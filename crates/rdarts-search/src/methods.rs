@@ -85,7 +85,8 @@ pub(crate) fn measured(search: &Search, state: &State) -> Option<(Network, Vec<f
     if search.spec.search.method != Method::DartsMinus {
         return None;
     }
-    let p = darts_minus::softmax(search, state);
+    let ones = state.extra.by_type().map(|alphas| vec![1.0; alphas.len()]);
+    let p = darts_minus::padded(search, &Alphas::from(ones), 0.0);
     let (net, _, weights) = search.net.pruned(search.engine.kernels.workspace(), &p, &state.weights);
     Some((net, weights))
 }

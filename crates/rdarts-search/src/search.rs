@@ -69,6 +69,12 @@ impl Search {
             Method::RsWs => spec.hessian.every = 0,
             _ => check_hessian_batches(&spec, &images.split)?,
         }
+        if spec.search.method == Method::DartsEsNoise && spec.hessian.batches < 2 {
+            return Err(TrainError::Input(format!(
+                "method darts-es-noise learns the noise of the eigenvalue from at least 2 batches, but {}",
+                few_hessian_batches(&spec, &images.split)
+            )));
+        }
         let train = &images.data.train;
         augment(&spec.augment, 0, spec.search.epochs)
             .check(train.height, train.width)
@@ -173,7 +179,7 @@ impl Search {
         if spec.search.order != Order::First && spec.search.method != Method::RsWs {
             works.push(Work::SecondOrderStep);
         }
-        if spec.hessian.every > 0 {
+        if spec.hessian.every > 0 || spec.search.method == Method::A2m {
             works.push(Work::HessianProduct);
         }
         let estimate = |work| self.net.memory_estimate(batch, side, work);

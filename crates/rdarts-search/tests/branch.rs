@@ -76,12 +76,13 @@ fn what_is_taken_over_and_what_follows_are_those_of_a_search_of_its_own() {
             Ok(common) => common,
             // It acts after the first epoch: then nothing is common.
             Err(e) => {
-                assert!(e.to_string().contains("acts after epoch 0"), "{method}: {e}");
+                assert!(e.to_string().contains("acts after epoch 0 already"), "{method}: {e}");
+                assert_eq!(method, "darts-plus", "the rules of the eigenvalue need several epochs");
                 continue;
             }
         };
         let mut dir = RunDir::create(&taken, &search.spec).unwrap();
-        common.take_over(&view, &darts, &search, &mut dir).unwrap();
+        common.take_over(&view, &search, &mut dir).unwrap();
         drop(dir);
         let mut dir = RunDir::open::<SearchSpec>(&taken).unwrap();
         let outcome = resume(&search, &mut dir, &mut (), &AtomicBool::new(false), &mut |_| {}).unwrap();
@@ -100,7 +101,7 @@ fn what_is_taken_over_and_what_follows_are_those_of_a_search_of_its_own() {
     assert!(acted >= 2 && went_on >= 1, "{acted} acted and {went_on} went on: the cases show too little");
 
     // Back from a search that was stopped: DARTS goes on where it ended.
-    let stopped = (0..).map(|i| tmp.path().join(format!("own-{i}"))).next().unwrap();
+    let stopped = tmp.path().join("own-0");
     let es = search("darts-es", &[]);
     let view = RunView::open(&stopped).unwrap();
     let common = common(&view, &es, &darts).unwrap();
@@ -108,7 +109,7 @@ fn what_is_taken_over_and_what_follows_are_those_of_a_search_of_its_own() {
     assert!(ends < 8 && common.last + 1 == ends && common.acts.is_none());
     let taken = tmp.path().join("back");
     let mut dir = RunDir::create(&taken, &darts.spec).unwrap();
-    common.take_over(&view, &es, &darts, &mut dir).unwrap();
+    common.take_over(&view, &darts, &mut dir).unwrap();
     resume(&darts, &mut dir, &mut (), &AtomicBool::new(false), &mut |_| {}).unwrap();
     assert_eq!(events(&taken), events(&base));
 }
@@ -127,6 +128,36 @@ fn what_does_not_belong_together_is_refused() {
     assert!(refused("gdas", &["search.epochs=2"]).starts_with("a search with gdas takes steps of its own"));
     let other = refused("darts-es", &["search.epochs=2", "weights.l2=0.0027"]);
     assert!(other.contains("was searched with weights.l2 = 0.0003, not 0.0027: only search.method"), "{other}");
+    let elsewhere = {
+        let keys = ["search.method=\"darts-es\"".to_string(), "search.epochs=2".into()];
+        let spec = SearchSpec::resolve_text(None, Some(("test", SMALL)), &keys, &KnownSets).unwrap();
+        let search = Search::new(spec, open_space("s2").unwrap(), Engine::cpu()).unwrap();
+        common(&view, &darts, &search).err().unwrap().to_string()
+    };
+    assert!(elsewhere.contains("was searched in the space s3, not in s2"), "{elsewhere}");
     let longer = refused("darts-es", &["search.epochs=3"]);
     assert!(longer.contains("search.epochs = 2, not 3"), "{longer}");
+}
+
+#[test]
+fn what_a_search_may_go_back_to_must_be_there() {
+    let tmp = tempfile::tempdir().unwrap();
+    let path = tmp.path().join("run");
+    // The rule looks back further than the two checkpoints that plain DARTS keeps.
+    let keys = ["eval.keep_checkpoints=false", "monitor.threshold=0.01"];
+    let darts = search("darts", &keys);
+    alone(&darts, &path);
+    let view = RunView::open(&path).unwrap();
+    let refused = common(&view, &darts, &search("darts-ada", &keys)).err().unwrap().to_string();
+    assert!(refused.starts_with("darts-ada may go back to epoch "), "{refused}");
+    assert!(refused.ends_with("with eval.keep_checkpoints=true a search keeps them all"), "{refused}");
+    // A damaged checkpoint that nothing needs is a warning.
+    let whole = tmp.path().join("whole");
+    let darts = search("darts", &["monitor.threshold=0.01"]);
+    alone(&darts, &whole);
+    let view = RunView::open(&whole).unwrap();
+    let third = view.checkpoints().unwrap().into_iter().find(|name| name.epoch == 3).unwrap();
+    std::fs::write(view.checkpoints_path().join(third.file_name()), "damaged").unwrap();
+    let common = common(&view, &darts, &search("darts-es", &["monitor.threshold=0.01"])).unwrap();
+    assert_eq!((common.last, common.warnings.len()), (7, 1));
 }

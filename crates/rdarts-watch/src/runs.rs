@@ -96,7 +96,7 @@ struct Stamp {
 type FileStamp = Option<(u64, Option<SystemTime>)>;
 
 /// The files of a run that a page shows something of.
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "spec.toml",
     "format",
     "space.toml",
@@ -104,6 +104,7 @@ const FILES: [&str; 9] = [
     "events.jsonl",
     "timings.jsonl",
     "spectra.jsonl",
+    "landscapes.jsonl",
     "mistakes/mistakes.jsonl",
     "DONE",
 ];

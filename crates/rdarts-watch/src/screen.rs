@@ -273,7 +273,7 @@ fn plots(content: &Content) -> Vec<Plot> {
 fn plots_of_search(table: &SearchTable) -> Vec<Plot> {
     let kept = || table.kept();
     let mut given_up = table.epochs.iter().filter(|row| !row.is_kept).map(|row| (row.epoch, row.eigenvalue));
-    let mut decisions = table.decisions.iter().map(|d| (d.epoch, Some(d.smoothed_now)));
+    let mut decisions = table.decisions.iter().map(|d| (d.epoch, Some(d.smoothed_now).filter(|v| v.is_finite())));
     let curvature = vec![
         dots("", '\u{2022}', Color::Blue, &mut kept().map(|row| (row.epoch, row.eigenvalue))),
         line("mean", Color::Cyan, &mut kept().map(|row| (row.epoch, row.smoothed))),

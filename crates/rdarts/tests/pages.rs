@@ -57,3 +57,49 @@ fn a_run_named_twice_is_one_and_what_is_no_run_is_refused() {
     assert_eq!(both.status.code(), Some(0), "{}", text(&both.stderr));
     assert!(text(&both.stderr).contains("is not a run directory of rdarts"), "{}", text(&both.stderr));
 }
+
+#[test]
+fn a_page_takes_the_place_of_nothing_but_a_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let ok = |args: &[&str]| {
+        let done = run(dir.path(), args);
+        assert_eq!(done.status.code(), Some(0), "{args:?}: {}", text(&done.stderr));
+        text(&done.stdout)
+    };
+    let keeping = ["--method", "darts", "--set", "eval.keep_checkpoints=true"];
+    ok(&[&["search", "--out", "base"], &keeping[..], &SMALL[..]].concat());
+    let refused = |args: &[&str], words: &str| {
+        let before = std::fs::read_dir(dir.path()).unwrap().count();
+        let done = run(dir.path(), args);
+        assert_eq!(done.status.code(), Some(2), "{args:?}: {}", text(&done.stderr));
+        assert!(text(&done.stderr).contains(words), "{args:?}: {}", text(&done.stderr));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), before, "{args:?} leaves something behind");
+    };
+
+    std::fs::write(dir.path().join("notes.txt"), "mine").unwrap();
+    refused(&["report", "base", "--out", "notes.txt"], "notes.txt is there already and is no page");
+    assert_eq!(std::fs::read_to_string(dir.path().join("notes.txt")).unwrap(), "mine");
+    ok(&["report", "base"]);
+
+    // The loss along lines, and the page that draws it.
+    ok(&["hessian", "base", "--landscape", "--reach", "1"]);
+    let lines = std::fs::read_to_string(dir.path().join("base/landscapes.jsonl")).unwrap();
+    assert_eq!((lines.lines().count(), lines.contains("dominant eigenvector")), (1, true));
+    ok(&["report", "base"]);
+    let page = std::fs::read_to_string(dir.path().join("base/report.html")).unwrap();
+    assert!(page.contains("landscape") && !page.contains("rdarts hessian base --landscape"));
+
+    // On from it under another method.
+    ok(&["search", "--from", "base", "--method", "darts-es", "--out", "es", "--threads", "1"]);
+    let events = |run: &str| std::fs::read_to_string(dir.path().join(run).join("events.jsonl")).unwrap();
+    let epochs = |run: &str| events(run).lines().filter(|line| line.contains("\"epoch\"")).count();
+    assert_eq!(epochs("es"), epochs("base"));
+    refused(&["search", "--from", "base", "--method", "gdas", "--set", "search.order=first"], "takes steps of its own");
+    refused(
+        &["search", "--from", "base", "--method", "darts-es", "--set", "space.name=s3"],
+        "in the space s2, not in s3",
+    );
+    refused(&["search", "--from", "base", "--method", "darts-es", "--set", "weights.l2=0.1"], "with weights.l2 =");
+    refused(&["search", "--from", "base", "--space", "s3"], "cannot be used with");
+    refused(&["search", "--from", "nowhere", "--method", "darts-es"], "nowhere");
+}

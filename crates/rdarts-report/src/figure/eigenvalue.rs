@@ -64,6 +64,10 @@ pub(super) fn figure(table: &SearchTable, at: Option<usize>) -> Option<Figure> {
             DecisionKind::Stop => ("c5", (decision.epoch as f64, decision.smoothed_now)),
             DecisionKind::Rollback => ("c1", (decision.epoch as f64, decision.smoothed_now)),
         };
+        // The rule of DARTS+ looks at no eigenvalue.
+        if !(from.1.is_finite() && decision.smoothed_before.is_finite()) {
+            continue;
+        }
         panel.marks(class, 4, &[from]);
         // Many arcs hide what they point at.
         if table.decisions.len() <= 6 {

@@ -44,7 +44,7 @@ pub(super) fn figure(table: &ArchitecturesTable) -> Option<Figure> {
         entries.push(mark("least regret", "c0", 2));
     }
     if lines.iter().any(|line| !line.stops.is_empty()) {
-        entries.push(mark("the monitor stopped", "c5", 4));
+        entries.push(mark("stopped early", "c5", 4));
     }
     if lines.iter().any(|line| !line.points.is_empty() && !returned(line).is_empty()) {
         entries.push(mark("returned", "c6", 3));
@@ -204,8 +204,8 @@ fn in_words(line: &RegretLine) -> String {
     }
     match line.stops[..] {
         [] => {}
-        [(epoch, regret)] => text += &format!("; the monitor stopped after epoch {epoch} at {} points", points(regret)),
-        _ => text += &format!("; the monitor stopped {} of {} searches", line.stops.len(), line.n),
+        [(epoch, regret)] => text += &format!("; it was stopped after epoch {epoch} at {} points", points(regret)),
+        _ => text += &format!("; a rule stopped {} of {} searches", line.stops.len(), line.n),
     }
     text + "."
 }

@@ -24,11 +24,7 @@ fn figure(many: &ManyTable, scatter: &Scatter) -> Figure {
     };
     let (key, key_height) = key(&methods.iter().enumerate().map(entry).collect::<Vec<_>>(), 0.0);
     let (frame, height) = frame(key_height);
-    // Eigenvalues of searches that degenerate are many times those of others.
-    let values = scatter.points.iter().map(|p| p.x);
-    let (low, high) = values.clone().fold((f64::INFINITY, 0.0), |(low, high), x| (x.min(low), x.max(high)));
-    let is_log = low > 0.0 && 10.0 * low < high;
-    let x = if is_log { Axis::log(scatter.x, values) } else { Axis::of(scatter.x, values, None) };
+    let x = Axis::of_eigenvalues(scatter.x, scatter.points.iter().map(|p| p.x));
     let y = Axis::of(&format!("{}, %", scatter.y), scatter.points.iter().map(|p| p.y), None).percent();
     let mut panel = Panel::new(frame, x, y);
     for (i, method) in methods.iter().enumerate() {
@@ -38,9 +34,9 @@ fn figure(many: &ManyTable, scatter: &Scatter) -> Figure {
     }
     let caption = match &scatter.correlation {
         Some(found) => {
-            let interval =
-                found.interval.map_or(String::new(), |(low, high)| format!(", 95 % interval {low:.2} to {high:.2}"));
-            format!("Pearson's r = {:.2}{interval}, n = {} runs.", found.r, found.n)
+            let rank =
+                scatter.rank.map_or(String::new(), |rank| format!("; Spearman's rank correlation {}", rank.in_words()));
+            format!("Pearson's r = {}{rank}; n = {} runs.", found.in_words(), found.n)
         }
         None => format!("{} runs, too few for a correlation.", scatter.points.len()),
     };

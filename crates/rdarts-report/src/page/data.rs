@@ -1,14 +1,14 @@
 //! The numbers of a page as JSON: those of `events.jsonl`, as they stand there.
 //!
-//! A column is one list over the epochs. Of long runs of large spaces, alphas and spectra are kept for every so many
-//! epochs only, with the epochs that they are of, so that the page stays small; a column never lacks an epoch.
+//! A column is one list over the epochs. Of long runs of large spaces, alphas, spectra and landscapes are kept for every so
+//! many epochs only, with the epochs that they are of, so that the page stays small; a column never lacks an epoch.
 
 use rdarts_run::{Spectrum, TrainEpoch};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::cells::Moving;
-use crate::figure::every;
+use crate::figure::{every, landscape};
 use crate::table::search::EpochRow;
 use crate::table::{ManyTable, SearchTable, TrainTable};
 
@@ -17,6 +17,9 @@ const MOST_ALPHAS: usize = 30_000;
 
 /// More eigenvalues than these, 300 kB, are thinned.
 const MOST_EIGENVALUES: usize = 15_000;
+
+/// More losses of landscapes than these, 200 kB with what is drawn and said of them, are thinned.
+const MOST_LOSSES: usize = 6000;
 
 /// The alphas of a cell after some epochs.
 #[derive(Serialize)]
@@ -73,6 +76,8 @@ pub(super) fn of_search(table: &SearchTable, cells: &[Option<Moving>; 2]) -> Str
         .iter()
         .map(|&i| &table.spectra[i])
         .collect();
+    let (n_losses, n) = (table.landscapes.iter().map(landscape::n_losses).sum(), table.landscapes.len());
+    let landscapes = landscape::moving(table, &every(n, n * MOST_LOSSES / MOST_LOSSES.max(n_losses)));
     let start = table.result().and_then(|row| rows.iter().position(|other| std::ptr::eq(row, other)));
     let moving = |side: usize| {
         let cell: Option<&Moving> = cells[side].as_ref();
@@ -86,6 +91,7 @@ pub(super) fn of_search(table: &SearchTable, cells: &[Option<Moving>; 2]) -> Str
         "genotypes": table.genotypes.iter().map(|genotype| &genotype.text).collect::<Vec<_>>(),
         "alphas": raw(&alphas),
         "spectra": spectra,
+        "landscapes": landscapes,
         "cells": json!({ "normal": moving(0), "reduce": moving(1) }),
     });
     inside_of_html(&value)

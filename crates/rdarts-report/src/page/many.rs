@@ -4,9 +4,14 @@ use super::{Body, Field, FigureView, Row, Section, Table, data, number, view, wo
 use crate::figure::{Figure, figures_of_many};
 use crate::number::{percent, short, some, spread_percent};
 use crate::read::State;
-use crate::statistics::Summary;
-use crate::table::many::{GroupRow, RunRow};
+use crate::statistics::{Correlation, Summary};
+use crate::table::many::{CorrelationRow, GroupRow, RunRow};
 use crate::table::{ManyTable, RunTable};
+
+/// What the intervals of correlations leave out.
+const POOLED: &str = "Over all searches together, whatever their method, space and data set. The intervals take runs as \
+                      independent; those that differ in their seed alone are more alike than others, so that the \
+                      coefficients are less sure than that.";
 
 pub(super) fn body(many: &ManyTable, runs: &[RunTable]) -> Body {
     let figures = figures_of_many(many);
@@ -35,6 +40,8 @@ pub(super) fn body(many: &ManyTable, runs: &[RunTable]) -> Body {
             id: "goes-with",
             title: "What goes with the eigenvalue",
             figures: of("eigenvalue"),
+            tables: if many.correlations.is_empty() { Vec::new() } else { vec![correlations(many)] },
+            paragraphs: if many.correlations.is_empty() { Vec::new() } else { vec![POOLED.into()] },
             ..Section::default()
         },
         Section { id: "sweeps", title: "Sweeps", figures: of("sweep"), ..Section::default() },
@@ -63,6 +70,21 @@ pub(super) fn body(many: &ManyTable, runs: &[RunTable]) -> Body {
         missing: many.missing.iter().map(|line| line.as_str().into()).collect(),
         data: data::of_many(many),
         ..Body::default()
+    }
+}
+
+/// How closely the eigenvalue goes with what is wanted of it.
+fn correlations(many: &ManyTable) -> Table {
+    let told = |found: Option<Correlation>| number(found.map(|found| found.in_words()));
+    let row = |row: &CorrelationRow| Row {
+        is_marked: false,
+        cells: vec![words(row.y), words(row.x), number(Some(row.n.to_string())), told(row.rank), told(row.linear)],
+    };
+    let headers = ["What", "Dominant eigenvalue", "Searches", "Spearman's rank correlation", "Pearson's r"];
+    Table {
+        caption: "What goes with the dominant eigenvalue".into(),
+        headers: headers.map(Into::into).to_vec(),
+        rows: many.correlations.iter().map(row).collect(),
     }
 }
 

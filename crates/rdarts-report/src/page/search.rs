@@ -8,6 +8,10 @@ use crate::figure::Figure;
 use crate::number::{count, percent, short};
 use crate::table::{Head, RuleOutcome, SearchTable};
 
+/// The figures of curvature, accuracy and loss.
+const TRAJECTORY: [&str; 7] =
+    ["eigenvalue", "accuracy", "loss", "discretisation", "spectrum", "spectrum-epoch", "landscape"];
+
 pub(super) fn body(head: &Head, table: &SearchTable, figures: &[Figure]) -> Body {
     let cells = CellType::ALL.map(|cell| Moving::new(table.genotypes.iter().map(|row| row.genotype.as_ref()), cell));
     let mut found = Section {
@@ -37,7 +41,7 @@ pub(super) fn body(head: &Head, table: &SearchTable, figures: &[Figure]) -> Body
         title: "Curvature, accuracy and loss",
         // More sentences than these nobody reads; a table has them all.
         paragraphs: if acts.len() <= 6 { acts } else { Vec::new() },
-        figures: chosen(figures, &["eigenvalue", "accuracy", "loss", "spectrum", "spectrum-epoch"]),
+        figures: chosen(figures, &TRAJECTORY),
         tables: if table.decisions.len() > 6 { vec![decisions(table)] } else { Vec::new() },
         ..Section::default()
     };
@@ -147,7 +151,7 @@ fn decisions(table: &SearchTable) -> Table {
             number(Some((decision.attempt + 1).to_string())),
             number(Some(decision.epoch.to_string())),
             number(Some(decision.return_to.to_string())),
-            number(Some(short(decision.ratio))),
+            number(Some(decision.ratio).filter(|ratio| ratio.is_finite()).map(short)),
             number(Some(short(decision.l2_old))),
             number(Some(short(decision.l2_new))),
         ],

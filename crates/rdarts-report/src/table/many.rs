@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{Content, RunTable};
 use crate::number::spread_percent;
 use crate::read::State;
-use crate::statistics::{Correlation, Summary, correlation, summary};
+use crate::statistics::{Correlation, Summary, correlation, rank_correlation, summary};
 
 mod rows;
 
@@ -31,6 +31,8 @@ pub struct ManyTable {
     pub trajectories: Vec<Trajectories>,
     /// What goes with what, over all runs.
     pub scatters: Vec<Scatter>,
+    /// How closely the eigenvalue, as a number of each search, goes with what is wanted of it.
+    pub correlations: Vec<CorrelationRow>,
     /// What changes with one value of the spec.
     pub sweeps: Vec<Sweep>,
     /// The cell with the most skip connections in each space.
@@ -66,6 +68,12 @@ pub struct RunRow {
     pub drop: Option<f64>,
     /// The smoothed dominant eigenvalue there, or the plain one where it has no smoothed one.
     pub eigenvalue: Option<f64>,
+    /// The mean of the dominant eigenvalue over the epochs of a search that count.
+    pub mean_eigenvalue: Option<f64>,
+    /// The last of these.
+    pub last_eigenvalue: Option<f64>,
+    /// What discretisation costs after the last of these epochs in which it is known.
+    pub last_drop: Option<f64>,
     /// Skip connections of the normal cell.
     pub skips_normal: Option<usize>,
     /// Validation error of what was found after its training, if it was trained.
@@ -149,8 +157,25 @@ pub struct Scatter {
     pub y: &'static str,
     /// One point a run.
     pub points: Vec<ScatterPoint>,
-    /// The correlation; `None` of too few points.
+    /// The correlation, Pearson's; `None` of too few points.
     pub correlation: Option<Correlation>,
+    /// That of the ranks, Spearman's.
+    pub rank: Option<Correlation>,
+}
+
+/// How closely two numbers of searches go together.
+#[derive(Clone, Debug, Serialize)]
+pub struct CorrelationRow {
+    /// What the eigenvalue is taken of.
+    pub x: &'static str,
+    /// What it may go with.
+    pub y: &'static str,
+    /// Number of searches of which both are known.
+    pub n: usize,
+    /// Pearson's correlation.
+    pub linear: Option<Correlation>,
+    /// Spearman's.
+    pub rank: Option<Correlation>,
 }
 
 /// A run in a scatter.
@@ -218,6 +243,7 @@ impl ManyTable {
             groups: groups(&rows),
             trajectories: trajectories(runs, &rows),
             scatters: scatters(&rows),
+            correlations: correlations(&rows),
             sweeps: [sweeps(&rows, "L2", l2_of, drop_path_of), sweeps(&rows, "drop path", drop_path_of, l2_of)]
                 .concat(),
             spaces: spaces(&rows),
@@ -377,7 +403,8 @@ fn scatters(rows: &[RunRow]) -> Vec<Scatter> {
             (x.is_finite() && y.is_finite()).then_some(ScatterPoint { run, method, x, y })
         };
         let points: Vec<ScatterPoint> = rows.iter().enumerate().filter_map(point).collect();
-        Scatter { name, x, y, correlation: correlation(points.iter().map(|p| (p.x, p.y))), points }
+        let pairs = || points.iter().map(|p| (p.x, p.y));
+        Scatter { name, x, y, correlation: correlation(pairs()), rank: rank_correlation(pairs()), points }
     };
     let eigenvalue: Value = |row| row.eigenvalue;
     [
@@ -389,6 +416,30 @@ fn scatters(rows: &[RunRow]) -> Vec<Scatter> {
     .into_iter()
     .filter(|scatter| 1 < scatter.points.len())
     .collect()
+}
+
+/// The correlations of the eigenvalue over all searches, of those pairs of which three or more searches know both.
+fn correlations(rows: &[RunRow]) -> Vec<CorrelationRow> {
+    type Value = fn(&RunRow) -> Option<f64>;
+    let eigenvalues: [(&str, Value); 3] = [
+        ("mean over the trajectory", |row| row.mean_eigenvalue),
+        ("last of the trajectory", |row| row.last_eigenvalue),
+        ("smoothed, at the epoch that was returned", |row| row.eigenvalue),
+    ];
+    let others: [(&str, Value); 3] = [
+        ("drop at discretisation after the last epoch", |row| row.last_drop),
+        ("drop at discretisation at the epoch that was returned", |row| row.drop),
+        ("test error after training", |row| row.test_error),
+    ];
+    let row = |(x, x_of): (&'static str, Value), (y, y_of): (&'static str, Value)| {
+        let pair = |row: &RunRow| x_of(row).zip(y_of(row)).filter(|(x, y)| x.is_finite() && y.is_finite());
+        let pairs: Vec<(f64, f64)> = rows.iter().filter(|row| is_search(row)).filter_map(pair).collect();
+        let (linear, rank) = (correlation(pairs.iter().copied()), rank_correlation(pairs.iter().copied()));
+        CorrelationRow { x, y, n: pairs.len(), linear, rank }
+    };
+    let all =
+        others.into_iter().flat_map(|other| eigenvalues.into_iter().map(move |eigenvalue| row(eigenvalue, other)));
+    all.filter(|row| row.rank.is_some()).collect()
 }
 
 fn sweeps(

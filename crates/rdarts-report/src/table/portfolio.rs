@@ -97,10 +97,10 @@ impl PortfolioTable {
             table.member(last);
         }
         for (i, search) in searches.iter().enumerate() {
-            if let Some((run, Some(Kind::Search { spec, space, spectra }))) =
+            if let Some((run, Some(Kind::Search { spec, space, spectra, landscapes }))) =
                 search.as_ref().map(|run| (run, &run.kind))
             {
-                let search = SearchTable::new(run, spec.as_deref(), space.as_ref(), spectra);
+                let search = SearchTable::new(run, spec.as_deref(), space.as_ref(), (spectra, landscapes));
                 table.member(i).search = Some(search);
             }
         }

@@ -52,7 +52,9 @@ pub fn rules(table: &SearchTable) -> Vec<RuleOutcome> {
     let is_of_code = |row: &&&EpochRow| !is_dense || row.epoch.is_multiple_of(2) || row.epoch + 1 == table.n_epochs;
     let seldom: Vec<&EpochRow> = first.iter().filter(is_of_code).copied().collect();
     outcomes.push(es("DARTS-ES, the rule of the released code", &Rule::released(), &seldom));
-    if let Some(rule) = table.rule.filter(|rule| *rule != Rule::paper() && *rule != Rule::released()) {
+    // With the noise its rule is another one, and the search itself says what that did.
+    let own = table.rule.filter(|_| table.method != rdarts_run::Method::DartsEsNoise.as_str());
+    if let Some(rule) = own.filter(|rule| *rule != Rule::paper() && *rule != Rule::released()) {
         outcomes.push(es("DARTS-ES, the rule of this spec", &rule, &first));
     }
     outcomes.push(adaptive(table, &first));

@@ -7,7 +7,8 @@ use rdarts_monitor::{
     AdaRule, Compared, Decision, Measurement, Method as Acts, NoiseRule, NoisyMeasurement, Rule, compared, decide,
 };
 use rdarts_run::{
-    Decision as Decided, DecisionKind, EpochRecord, Event, Finished, Method, MonitorForm, SearchSpec, Spectrum,
+    Decision as Decided, DecisionKind, EpochRecord, Event, Finished, Landscape, Method, MonitorForm, SearchSpec,
+    Spectrum,
 };
 use rdarts_space::{CellType, Genotype, Space, edges};
 use serde::Serialize;
@@ -15,6 +16,7 @@ use serde::Serialize;
 use super::rules::{RuleOutcome, rules};
 use crate::number::{short, some};
 use crate::read::{Run, State};
+use crate::statistics::{Correlation, rank_correlation};
 
 /// A search.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -63,6 +65,10 @@ pub struct SearchTable {
     pub alphas_reduce: Vec<Vec<f32>>,
     /// Whole spectra of the curvature, by epoch, of the epochs that count.
     pub spectra: Vec<Spectrum>,
+    /// The loss along lines in alpha space, by epoch, of the epochs that count.
+    pub landscapes: Vec<Landscape>,
+    /// What discretisation costs beside the curvature.
+    pub discretisation: Discretisation,
     /// Whether the search stayed healthy.
     pub health: Health,
     /// What every stopping rule would have done.
@@ -148,6 +154,27 @@ pub struct EdgeTable {
     pub weights: Vec<Vec<f64>>,
 }
 
+/// What discretisation costs beside the curvature, over the epochs that count.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Discretisation {
+    /// The epochs of which both are known.
+    pub rows: Vec<DropRow>,
+    /// Spearman's correlation of the two; `None` of too few epochs. Its interval takes epochs as independent, which
+    /// neighbouring ones are not.
+    pub rank: Option<Correlation>,
+}
+
+/// What discretisation costs after an epoch.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct DropRow {
+    /// The epoch, counted from 0.
+    pub epoch: usize,
+    /// Dominant eigenvalue of the alpha-Hessian.
+    pub eigenvalue: f64,
+    /// Accuracy of the supernet minus that of its child.
+    pub drop: f64,
+}
+
 /// Whether a search stayed healthy.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Health {
@@ -169,7 +196,7 @@ impl SearchTable {
         run: &Run,
         spec: Option<&SearchSpec>,
         space: Option<&Space>,
-        spectra: &[Spectrum],
+        (spectra, landscapes): (&[Spectrum], &[Landscape]),
     ) -> SearchTable {
         let mut table = SearchTable::default();
         if let Some(spec) = spec {
@@ -204,7 +231,9 @@ impl SearchTable {
             table.n_architectures = rdarts_table::n_architectures(space).ok();
             table.edges = edge_tables(space, &table);
         }
-        table.spectra = table.of_kept_line(spectra);
+        table.spectra = table.of_kept_line(spectra, |s| (s.epoch, s.attempt, !s.eigenvalues.is_empty()));
+        table.landscapes = table.of_kept_line(landscapes, |l| (l.epoch, l.attempt, !l.lines.is_empty()));
+        table.discretisation = table.discretised();
         table.health = table.judge();
         table.rules = rules(&table);
         table.missing = table.what_is_missing(run, spec);
@@ -344,13 +373,23 @@ impl SearchTable {
         }
     }
 
-    /// The last spectrum of each epoch that counts.
-    fn of_kept_line(&self, spectra: &[Spectrum]) -> Vec<Spectrum> {
+    /// The last of some measurements of each epoch that counts; of each are told its epoch, its attempt and whether it
+    /// holds anything.
+    fn of_kept_line<T: Clone>(&self, measured: &[T], of: impl Fn(&T) -> (usize, usize, bool)) -> Vec<T> {
         let last_of = |row: &EpochRow| {
-            let is_of = |s: &&Spectrum| s.epoch == row.epoch && s.attempt == row.attempt && !s.eigenvalues.is_empty();
-            spectra.iter().rev().find(is_of).cloned()
+            measured.iter().rev().find(|measured| of(measured) == (row.epoch, row.attempt, true)).cloned()
         };
         self.kept().filter_map(last_of).collect()
+    }
+
+    fn discretised(&self) -> Discretisation {
+        let row = |row: &EpochRow| {
+            let drop = row.valid_accuracy? - row.child_accuracy?;
+            let eigenvalue = row.eigenvalue?;
+            (drop.is_finite() && eigenvalue.is_finite()).then_some(DropRow { epoch: row.epoch, eigenvalue, drop })
+        };
+        let rows: Vec<DropRow> = self.kept().filter_map(row).collect();
+        Discretisation { rank: rank_correlation(rows.iter().map(|row| (row.eigenvalue, row.drop))), rows }
     }
 
     fn judge(&self) -> Health {
@@ -478,6 +517,12 @@ impl SearchTable {
             let first = if keeps { "" } else { ", of a search with `eval.keep_checkpoints=true`," };
             missing.push(format!(
                 "Whole spectra were not computed: `rdarts hessian {} --full --epochs all`{first} does.",
+                rdarts_run::for_shell(&run.path)
+            ));
+        }
+        if self.landscapes.is_empty() && has_alphas {
+            missing.push(format!(
+                "The validation loss around the alphas was not computed: `rdarts hessian {} --landscape` does.",
                 rdarts_run::for_shell(&run.path)
             ));
         }

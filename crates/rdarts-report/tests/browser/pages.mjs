@@ -73,6 +73,8 @@ const state = (page) =>
     other: document.querySelector("#figure-accuracy .cursor").getAttribute("transform"),
     cell: document.querySelector("#figure-cell-normal desc").textContent,
     spectrum: document.querySelector("#figure-spectrum-epoch [data-moving]")?.getAttribute("d"),
+    landscape: [...document.querySelectorAll("#figure-landscape [data-line]")].map((line) => line.getAttribute("d")).join(" "),
+    around: document.querySelector("#figure-landscape figcaption").textContent,
   }));
 
 await check("the keyboard alone steps and plays", async () => {
@@ -95,11 +97,16 @@ await check("the keyboard alone steps and plays", async () => {
   await page.keyboard.press("Home");
   const first = await state(page);
   assert.deepEqual([first.step, first.words], [0, "epoch 0"]);
-  for (const what of ["eigenvalue", "cursor", "other", "cell", "spectrum"]) {
+  for (const what of ["eigenvalue", "cursor", "other", "cell", "spectrum", "landscape", "around"]) {
     assert.notEqual(first[what], begin[what], `${what} moves with the slider`);
   }
+  // Landscapes were computed after every fourth epoch: between them that of the latest before is shown.
+  assert.match(begin.around, /^Validation loss around the alphas\. After epoch 16: /);
+  assert.match(first.around, /^Validation loss around the alphas\. After epoch 0: /);
+  assert(!/NaN|undefined/.test(begin.landscape + first.landscape));
   await page.keyboard.press("ArrowRight");
-  assert.equal((await state(page)).step, 1);
+  const second = await state(page);
+  assert.deepEqual([second.step, second.landscape, second.around], [1, first.landscape, first.around]);
   await page.keyboard.press("Shift+Tab");
   await page.keyboard.press("Space");
   await page.waitForFunction(() => Number(document.getElementById("step").value) >= 3);

@@ -7,8 +7,9 @@ use std::path::Path;
 use rdarts_monitor::{AdaRule, Decision as Says, Measurement, Rule, decide};
 use rdarts_run::{
     BaselineTrained, Chosen, DataSets, Decision, DecisionKind, EVENT_FORMAT, Environment, EpochRecord, Event, Finished,
-    MemberFound, MemberTrained, Method, ROBUST_EVENT_FORMAT, RobustFinished, RobustSpec, RobustStarted, RunDir,
-    SearchSpec, Spec, Started, TRAIN_EVENT_FORMAT, Timing, TrainEpoch, TrainFinished, TrainSpec, TrainStarted,
+    Landscape, LandscapeLine, MemberFound, MemberTrained, Method, ROBUST_EVENT_FORMAT, RobustFinished, RobustSpec,
+    RobustStarted, RunDir, SearchSpec, Spec, Started, TRAIN_EVENT_FORMAT, Timing, TrainEpoch, TrainFinished, TrainSpec,
+    TrainStarted,
 };
 use rdarts_space::{CellType, Op, Space, derive, nth};
 use rdarts_table::{Appender, Entry, Table};
@@ -43,6 +44,8 @@ pub struct Search<'a> {
     pub decay: f64,
     /// Spectra after so many epochs; 0: none.
     pub spectra: usize,
+    /// Landscapes after so many epochs; 0: none.
+    pub landscapes: usize,
     pub data: &'a str,
 }
 
@@ -56,6 +59,7 @@ pub const SEARCH: Search<'static> = Search {
     done: 12,
     decay: 0.2,
     spectra: 0,
+    landscapes: 0,
     data: "fashion-mini",
 };
 
@@ -174,6 +178,23 @@ pub fn search(path: &Path, of: &Search<'_>) -> RunDir {
         use std::io::Write as _;
         let mut file = std::fs::File::options().append(true).create(true).open(path.join("spectra.jsonl")).unwrap();
         writeln!(file, "{line}").unwrap();
+    }
+    for epoch in (0..of.done).step_by(of.landscapes.max(1)).filter(|_| of.landscapes > 0) {
+        let record = &records[epoch.min(records.len() - 1)];
+        let (top, distances) = (record.eigenvalue.unwrap(), (-10..=10).map(|i| f64::from(i) / 2.0).collect::<Vec<_>>());
+        // It bends as the eigenvalue says at 0, and runs straight far from there.
+        let line = |name: &str, i: u64| {
+            let curvature = top * if i == 0 { 1.0 } else { 0.1 + 0.05 * noise(i + of.seed) };
+            let slope = 0.02 * noise(i + 10 * epoch as u64);
+            let loss =
+                |t: &f64| record.valid_loss.unwrap() + slope * t + curvature * 4.0 * ((1.0 + t * t / 4.0).sqrt() - 1.0);
+            LandscapeLine { name: name.into(), slope, curvature, losses: distances.iter().map(loss).collect() }
+        };
+        let lines = ["dominant eigenvector", "random 1", "random 2", "random 3"];
+        let lines = lines.iter().zip(0..).map(|(name, i)| line(name, i)).collect();
+        let (attempt, images) = (record.attempt, "fixed".to_string());
+        let landscape = Landscape { attempt, epoch, batches: 4, images, distances: distances.clone(), lines };
+        run.view().add_landscape(&landscape).unwrap();
     }
     if result.is_some() || of.done == of.epochs {
         let found = &records[result.unwrap_or(records.len() - 1)];

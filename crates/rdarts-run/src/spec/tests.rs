@@ -310,12 +310,6 @@ fn values_out_of_range_are_refused_in_one_sentence() {
         ("monitor.l2_max=0.0", "`monitor.l2_max` is 0.0, but must be a number above 0"),
         ("monitor.growth=0.9", "`monitor.growth` is 0.9, but must be a number at least 1"),
         ("monitor.risk=0.0", "`monitor.risk` is 0.0, but must be a number above 0 and at most 0.5"),
-        (
-            "search.method=darts-es-noise",
-            "`hessian.batches` is 1, but must be at least 2, better 8, since method darts-es-noise needs the noise of the \
-             eigenvalue",
-        ),
-        ("search.method=gdas", "`search.order` is \"second\", but must be \"first\", the only one of method gdas"),
         ("method.max_skips=0", "`method.max_skips` is 0, but must be a whole number from 1 to 1000"),
         ("method.epsilon=1.5", "`method.epsilon` is 1.5, but must be a number at least 0 and at most 1"),
         ("method.attack_steps=0", "`method.attack_steps` is 0, but must be a whole number from 1 to 1000"),
@@ -325,6 +319,16 @@ fn values_out_of_range_are_refused_in_one_sentence() {
     ] {
         check_sentence(with(set), &format!("--set {set}: {tail}"));
     }
+    // The preset has what the method cannot do with.
+    check_sentence(
+        with("search.method=darts-es-noise"),
+        "preset paper: `hessian.batches` is 1, but must be at least 2, better 8, since method darts-es-noise needs the noise \
+         of the eigenvalue",
+    );
+    check_sentence(
+        with("search.method=gdas"),
+        "preset paper: `search.order` is \"second\", but must be \"first\", the only one of method gdas",
+    );
     check_sentence(
         from_file("[search]\nbatch = 1"),
         "spec.toml, line 2: `search.batch` is 1, but must be a whole number from 2 to 65536",

@@ -53,7 +53,7 @@ pub(crate) fn mixed(search: &Search, state: &State) -> Alphas {
 }
 
 /// The softmax of the alphas, with weight zero for the auxiliary operations.
-pub(crate) fn softmax(search: &Search, state: &State) -> Alphas {
+fn softmax(search: &Search, state: &State) -> Alphas {
     padded(search, &state.extra.for_network(), f64::NEG_INFINITY).softmax(&search.net)
 }
 

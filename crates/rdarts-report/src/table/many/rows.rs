@@ -8,6 +8,7 @@ use rdarts_space::Genotype;
 use super::RunRow;
 use crate::number::short;
 use crate::statistics::summary;
+use crate::table::search::EpochRow;
 use crate::table::{Content, RunTable};
 
 /// The directory that all runs are in, with a slash at its end.
@@ -51,6 +52,9 @@ pub(super) fn rows(runs: &[RunTable], base: usize) -> Vec<RunRow> {
             child_error: None,
             drop: None,
             eigenvalue: None,
+            mean_eigenvalue: None,
+            last_eigenvalue: None,
+            last_drop: None,
             skips_normal: None,
             trained_valid_error: None,
             test_error: None,
@@ -72,6 +76,12 @@ pub(super) fn rows(runs: &[RunTable], base: usize) -> Vec<RunRow> {
                     row.eigenvalue = result.smoothed.or(result.eigenvalue);
                     row.skips_normal = Some(result.skip_connects_normal);
                 }
+                let eigenvalues =
+                    || table.kept().filter_map(|epoch| epoch.eigenvalue).filter(|value| value.is_finite());
+                row.mean_eigenvalue = summary(eigenvalues()).map(|found| found.mean);
+                row.last_eigenvalue = eigenvalues().last();
+                let drop = |epoch: &EpochRow| Some(epoch.valid_accuracy? - epoch.child_accuracy?);
+                row.last_drop = table.kept().filter_map(drop).filter(|drop| drop.is_finite()).last();
                 row.genotype = table.genotype();
                 if let Some(found) = row.genotype.as_ref().and_then(|g| trained.get(&key(g, &row.data))) {
                     row.trained_valid_error = summary(found.iter().filter_map(|errors| errors.0)).map(|s| s.mean);

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rdarts::data::shown;
 use rdarts::report::table::Content;
 use rdarts::report::{Report, page, read};
 use rdarts::run::{for_shell, write_file};
@@ -53,8 +54,13 @@ impl Pages {
     }
 }
 
-/// Writes a page whole or not at all.
+/// Writes a page whole or not at all; over another page, but over nothing else.
 pub fn write_page(path: &Path, page: &str) -> Result<(), Exit> {
+    let begins =
+        |there: Vec<u8>| there.trim_ascii_start().get(..9).is_some_and(|b| b.eq_ignore_ascii_case(b"<!doctype"));
+    if path.is_file() && !std::fs::read(path).is_ok_and(|there| there.is_empty() || begins(there)) {
+        return Err(Exit::Input(format!("{} is there already and is no page: name another file", shown(path))));
+    }
     Ok(write_file(path, page.as_bytes())?)
 }
 

@@ -54,17 +54,22 @@ pub fn reopen(view: &RunView, data_dir: Option<&Path>, engine: Engine, quiet: bo
     if let Some(dir) = data_dir {
         spec.data.images.dir = dir.display().to_string();
     }
-    let space = match view.space()? {
-        Some(text) => {
-            let name = shown(view.path().join("space.toml"));
-            Space::from_toml(&text, &name).map_err(Exit::input)?
-        }
-        None => open_space(&spec.space.name)?,
-    };
+    let space = space_of(view, &spec)?;
     let reading = Reading::new(quiet);
     let search = Search::watched(spec, space, engine, &reading)?;
     reading.end();
     Ok(search)
+}
+
+/// The space of a run as the run recorded it, or the one that its spec names if it was stopped before that.
+pub fn space_of(view: &RunView, spec: &SearchSpec) -> Result<Space, Exit> {
+    match view.space()? {
+        Some(text) => {
+            let name = shown(view.path().join("space.toml"));
+            Space::from_toml(&text, &name).map_err(Exit::input)
+        }
+        None => Ok(open_space(&spec.space.name)?),
+    }
 }
 
 fn epochs(events: &[Event]) -> impl Iterator<Item = &EpochRecord> {
@@ -223,6 +228,9 @@ fn never(search: &Search, measured: usize) -> String {
             if measured == 1 { "is" } else { "are" },
             rule.window
         ),
+        Method::DartsEsNoise => {
+            "The smoothed eigenvalue never grew by more than its noise explains, and by enough to act.".into()
+        }
         _ => "The smoothed eigenvalue never grew enough for it to act.".into(),
     }
 }

@@ -20,7 +20,7 @@ use crate::genotypes::{genotype, names};
 ///
 /// Examples:
 ///   rdarts draw DARTS_V2
-///   rdarts draw runs/search-s2-1 --out cells.png --width page
+///   rdarts draw runs/s2-fashion-mini-darts-ada-1 --out cells.png --width page
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {

@@ -192,7 +192,8 @@ fn lines(view: &RunView, search: &Search, state: &State, epoch: usize, args: &Ar
              goes too far"
         )));
     }
-    if let Err(e) = view.add_landscape(&found) {
+    let written = view.add_landscape(&found);
+    if let Err(e) = &written {
         say!("warning: the landscape was not added to the run directory: {e}");
     }
     if args.json {
@@ -216,11 +217,13 @@ fn lines(view: &RunView, search: &Search, state: &State, epoch: usize, args: &Ar
         let values: Vec<String> = found.lines.iter().map(|line| format!("{:>20.4}", of(line))).collect();
         out!("{name:>10} {}", values.join(" "));
     }
-    out!(
-        "Landscape: {} (`rdarts report {}` shows it)",
-        shown(view.path().join("landscapes.jsonl")),
-        for_shell(view.path())
-    );
+    if written.is_ok() {
+        out!(
+            "Landscape: {} (`rdarts report {}` shows it)",
+            shown(view.path().join("landscapes.jsonl")),
+            for_shell(view.path())
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,9 +7,10 @@ use rdarts::data::shown;
 use rdarts::net::Engine;
 use rdarts::run::{Method, Order, Reservation, RunView, SearchSpec, Spec, SpecError, read_text};
 use rdarts::search::branch::common;
+use rdarts::search::methods::darts_plus::expected_skips;
 use rdarts::search::{Search, open_space};
 use rdarts::space::Space;
-use rdarts::train::{KnownSets, resume, start};
+use rdarts::train::{ImageSet, KnownSets, resume, start};
 
 use crate::conduct::{conduct, count, one_of, set_threads};
 use crate::device::OnDevice;
@@ -20,7 +21,7 @@ use crate::given::{
 };
 use crate::pages::Pages;
 use crate::progress::Reading;
-use crate::searches::{Searching, reopen};
+use crate::searches::{Searching, space_of};
 
 /// Search an architecture; without arguments a small robust search on embedded images
 ///
@@ -38,8 +39,9 @@ use crate::searches::{Searching, reopen};
 ///   rdarts search my.toml --set search.epochs=20
 ///       your spec, shortened
 ///   rdarts search --method darts --set weights.l2=0.0243
-///   rdarts search --from runs/s2-fashion-mini-darts-1 --method darts-es
-///       what DARTS-ES makes of a search that DARTS has made
+///   rdarts search --method darts --set eval.keep_checkpoints=true --out all
+///   rdarts search --from all --method darts-es
+///       what DARTS-ES makes of what DARTS has searched
 ///
 /// Progress lines give the images a second that have trained the weights since
 /// the program was started, measuring aside; the time left counts both.
@@ -58,7 +60,7 @@ pub struct Args {
     /// The new search has that run's spec, but for --method and keys of [monitor] and [method]. DARTS, DARTS-ES, DARTS-ADA,
     /// darts-es-noise and darts-plus make the same bits until they act. That run should keep its checkpoints
     /// (eval.keep_checkpoints).
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["spec", "preset"], verbatim_doc_comment)]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["spec", "preset", "space", "data", "order", "seed", "epochs"], verbatim_doc_comment)]
     from: Option<PathBuf>,
     /// Sets one key of the spec, for example weights.l2=0.0027; may be given often
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -168,27 +170,50 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
 /// Goes on from what another search has computed.
 fn branch(args: &Args, from: &Path, overrides: &[String], engine: Engine, threads: usize) -> Result<ExitCode, Exit> {
     let view = RunView::open(from)?;
-    let other = reopen(&view, args.data_dir.as_deref().map(Path::new), engine.clone(), args.json)?;
-    let text = view.spec::<SearchSpec>()?.to_toml();
+    let recorded: SearchSpec = view.spec_of_sets(&KnownSets)?;
     let name = shown(view.path().join("spec.toml"));
-    let mut spec = resolve(args, Some((&name, &text)), overrides)?;
-    spec.data.images.dir.clone_from(&other.spec.data.images.dir);
-    spec.preset.clone_from(&other.spec.preset);
-    let search = Search::new(spec, other.space.clone(), engine)?;
+    let spec = resolve(args, Some((&name, &recorded.to_toml())), overrides)?;
+    let space = space_of(&view, &recorded)?;
+    let own = if spec.space.name == recorded.space.name { space.clone() } else { open_space(&spec.space.name)? };
+    let reading = Reading::new(args.json);
+    let images = ImageSet::open(&spec.data.images, &reading)?;
+    reading.end();
+    let mut theirs = recorded;
+    theirs.data.images.dir.clone_from(&spec.data.images.dir);
+    let other = Search::on(theirs, space, engine.clone(), &images)?;
+    let search = Search::on(spec, own, engine, &images)?;
     let common = common(&view, &other, &search)?;
+    drop((other, images));
     let reserved = reserve(args.out.as_deref(), &run_name(&search.spec))?;
     let path = reserved.path().to_path_buf();
     let mut dir = reserved.fill(&search.spec)?;
-    dir.write_space(&search.space.to_toml())?;
-    common.take_over(&view, &other, &search, &mut dir)?;
+    let filled = dir.write_space(&search.space.to_toml()).map_err(Exit::from);
+    let filled = filled.and_then(|()| Ok(common.take_over(&view, &search, &mut dir)?));
+    let filled = filled.and_then(|()| match view.environment()? {
+        // So that another instruction set is told, as when a run goes on.
+        Some(environment) => Ok(dir.write_environment(&environment)?),
+        None => Ok(()),
+    });
+    if let Err(e) = filled {
+        // It has nothing yet that could be gone on from.
+        drop(dir);
+        let _ = std::fs::remove_dir_all(&path);
+        return Err(e);
+    }
     if !args.json {
         announce(&search, &path, threads);
+        for warning in &common.warnings {
+            say!("warning: {warning}");
+        }
         let acts = match common.acts {
             Some(epoch) => format!("{} acts after epoch {epoch}", search.spec.search.method),
             None => format!("{} has not acted in them", search.spec.search.method),
         };
-        say!("Epochs 0 to {} are those of {}, bit for bit: {acts}.", common.last, shown(from));
+        let epochs =
+            if common.last == 0 { "Epoch 0 is that".into() } else { format!("Epochs 0 to {} are those", common.last) };
+        say!("{epochs} of {}: {acts}.", shown(from));
     }
+    drop(common);
     conduct(&Searching(&search), &mut dir, threads, args.json, &args.pages, |dir, shown, stop| {
         let say_above = shown.say_above();
         resume(&search, dir, shown, stop, &mut |text| say_above(text))
@@ -250,6 +275,15 @@ fn announce(search: &Search, path: &Path, threads: usize) {
         spec.search.order,
         spec.weights.l2,
     );
+    let (expected, limit) = (expected_skips(&search.space), spec.method.max_skips);
+    if spec.search.method == Method::DartsPlus && expected >= limit as f64 {
+        say!(
+            "warning: a cell drawn at random in space {} has {expected:.1} skip connections on average, and {limit} end this \
+             search: --set method.max_skips={} lets it go on",
+            search.space.name,
+            expected.ceil() as usize + 1
+        );
+    }
     say!("{}", images(&search.images));
     say!(
         "{} images train the weights, {} the alphas; {} ({}); run directory {}",
