@@ -84,7 +84,7 @@ mod tests {
     use crate::search::open_space;
 
     #[test]
-    fn slopes_and_curvatures_are_those_of_the_losses() {
+    fn slopes_are_those_of_the_losses_and_the_first_curvature_is_the_dominant_eigenvalue() {
         let small = "preset = 'demo'\n[data]\nlimit = 160\n[network]\nchannels = 4\ncells = 3\n[search]\nbatch = 16\n\
                      method = 'darts'\n[hessian]\nbatches = 3\nmode = 'plain'\n[alphas]\ninit_std = 0.5\n";
         let spec = SearchSpec::resolve_text(None, Some(("test", small)), &[], &KnownSets).unwrap();
@@ -98,12 +98,11 @@ mod tests {
             let losses = &line.losses;
             assert_eq!(losses[10], found.lines[0].losses[10], "all lines go through the alphas");
             let (h, at) = (found.distances[11], |i: i64| losses[(10 + i) as usize]);
-            // Of the fourth order, so that third and fourth derivatives fall out.
+            // Of the fourth order, so that third derivatives fall out. Second differences are no second derivatives here:
+            // ReLU bends between any two points, which products of the Hessian do not see.
             let slope = (8.0 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12.0 * h);
-            let curvature = (16.0 * (at(1) + at(-1)) - (at(2) + at(-2)) - 30.0 * at(0)) / (12.0 * h * h);
             let scale = found.lines[0].curvature.abs();
-            assert!((slope - line.slope).abs() < 0.02 * line.slope.abs().max(scale), "{slope} for {}", line.slope);
-            assert!((curvature - line.curvature).abs() < 0.05 * scale, "{curvature} for {}", line.curvature);
+            assert!((slope - line.slope).abs() < 0.05 * line.slope.abs().max(scale), "{slope} for {}", line.slope);
         }
         // No direction bends more than the dominant one.
         let dominant = eigenvalue(&search, &state, 0, 1e-4, &never).unwrap().unwrap().dominant.value;

@@ -335,7 +335,7 @@ fn values_out_of_range_are_refused_in_one_sentence() {
     );
     check_sentence(
         SearchSpec::resolve(Some("papr"), None, &[], &Sets),
-        "--preset: `preset` is \"papr\", but must be one of \"paper\", \"demo\"",
+        "--preset: `preset` is \"papr\", but must be one of \"paper\", \"demo\", \"collapse\"",
     );
     assert!(SearchSpec::resolve(Some("Paper"), None, &[], &Sets).is_err());
     // A search without a monitor needs no eigenvalue.
