@@ -1,11 +1,11 @@
 //! Methods that share the loop of DARTS: each a file with its paper, its equation and its settings.
 //!
-//! What a method may have of its own is its step ([`step`]) and its end ([`verdict`]); images, batches, optimisers, measurements,
+//! What a method may have of its own is its step (`step`) and its end (`verdict`); images, batches, optimisers, measurements,
 //! checkpoints and resume are those of the search. Random search with weight sharing is [`crate::random_ws`].
 //!
 //! | method | step | end |
 //! |---|---|---|
-//! | DARTS, DARTS-ES, DARTS-ADA, DARTS-ES by noise | [`crate::bilevel`] | the monitor's |
+//! | DARTS, DARTS-ES, DARTS-ADA, DARTS-ES by noise | `bilevel.rs` | the monitor's |
 //! | [`sdarts`] | weights at perturbed mixing weights | |
 //! | [`gdas`] | both at one operation drawn for each edge | |
 //! | [`a2m`] | alphas at a flat minimum | |
