@@ -83,6 +83,14 @@ impl Alphas {
         n_each.into_iter().map(&mut next).collect()
     }
 
+    /// Each edge's values made into others, not necessarily as many.
+    pub fn map_edges(&self, net: &Network, of: impl Fn(&[f64]) -> Vec<f64>) -> Self {
+        let of_type = |(at, values): (usize, &Vec<f64>)| {
+            ranges(&net.edge_sizes(at), values.len()).flat_map(|range| of(&values[range])).collect()
+        };
+        self.each().iter().enumerate().map(of_type).collect()
+    }
+
     /// p = softmax(alpha) of every edge.
     pub fn softmax(&self, net: &Network) -> Self {
         self.each().iter().enumerate().map(|(at, alpha)| softmax(alpha, &net.edge_sizes(at))).collect()

@@ -63,8 +63,9 @@ pub trait Spec: Sized + Serialize + DeserializeOwned + PartialEq {
     const PRESETS: &'static [Preset];
     /// The keys whose value is one of a few names.
     const CHOICES: &'static [(&'static str, &'static [&'static str])];
-    /// Keys that came later than the first recorded specs: the value that stands for what was done then, as TOML.
-    const ADDED: &'static [(&'static str, &'static str)];
+    /// Keys that came later than the first recorded specs: the value that stands for what was done then, as TOML; in lists,
+    /// since kinds share some.
+    const ADDED: &'static [&'static [(&'static str, &'static str)]];
     /// Sections that came later as a whole.
     const ADDED_SECTIONS: &'static [&'static str] = &[];
     /// An override, as the sentence on a bad one shows it.
@@ -148,7 +149,7 @@ pub trait Spec: Sized + Serialize + DeserializeOwned + PartialEq {
     /// Like [`Spec::from_complete`], also held to what its data set is like, if `sets` are known.
     fn from_recorded(name: &str, text: &str, sets: Option<&dyn DataSets>) -> Result<Self, SpecError> {
         let mut layer = Layer::from_text::<Self>(name, text)?;
-        for (key, value) in Self::ADDED {
+        for (key, value) in Self::ADDED.iter().copied().flatten() {
             let value: Value = value.parse().expect("a value of TOML");
             let place = match key.split_once('.') {
                 None => Some((&mut layer.table, *key)),

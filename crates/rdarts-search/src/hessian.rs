@@ -132,43 +132,44 @@ impl<'a> MeanHessian<'a> {
 
     /// The gradient of the mean loss with respect to alpha; `None` if `stop` was set meanwhile.
     pub fn gradient(&self) -> Option<Vec<f64>> {
-        self.mean_of(|at, batch| alpha_gradient(at, batch).1.flat(), &self.alphas)
+        self.mean_at(&self.alphas, |at, batch| alpha_gradient(at, batch).1.flat())
     }
 
     /// The mean loss at alpha + t v; `None` if `stop` was set meanwhile.
     pub fn loss_along(&self, v: &[f64], t: f64) -> Option<f64> {
         let alphas = self.alphas.combined(1.0, &Alphas::from_flat(&self.net, v), t);
-        Some(self.mean_of(|at, batch| vec![forward(at, batch).loss], &alphas)?[0])
+        Some(self.mean_at(&alphas, |at, batch| vec![forward(at, batch).loss])?[0])
     }
 
-    /// The mean of something at other alphas over the batches, in their order.
-    fn mean_of(&self, of: impl Fn(Point<f32>, Batch<f32>) -> Vec<f64>, alphas: &Alphas) -> Option<Vec<f64>> {
-        let mut sum: Vec<f64> = Vec::new();
-        for (images, noise) in &self.batches {
+    /// The mean of something at any alphas over the batches, in their order.
+    fn mean_at(&self, alphas: &Alphas, of: impl Fn(Point<f32>, Batch<f32>) -> Vec<f64>) -> Option<Vec<f64>> {
+        self.mean_of(|i| {
+            let (images, noise) = &self.batches[i];
             let at = Point { net: &self.net, engine: self.engine, weights: &self.weights, alphas };
-            let part = of(at, as_batch(images, noise));
-            if self.stop.load(Ordering::Relaxed) {
-                return None;
-            }
-            add(&mut sum, part);
-        }
-        let n = self.batches.len() as f64;
-        sum.iter_mut().for_each(|v| *v /= n);
-        Some(sum)
+            Some(of(at, as_batch(images, noise)))
+        })
     }
 
-    /// The mean of something over the batches, in their order.
+    /// The mean of something over the Hessians of the batches, in their order.
     fn mean(&self, mut of: impl FnMut(&AlphaHessian) -> Vec<f64>) -> Option<Vec<f64>> {
+        self.mean_of(|i| match self.kept.get(i) {
+            Some(hessian) => Some(of(hessian)),
+            None => Some(of(&self.of(i)?)),
+        })
+    }
+
+    /// The mean of something over the numbers of the batches, in their order; `None` if `stop` was set meanwhile.
+    fn mean_of(&self, mut of: impl FnMut(usize) -> Option<Vec<f64>>) -> Option<Vec<f64>> {
         let mut sum: Vec<f64> = Vec::new();
         for i in 0..self.batches.len() {
-            let part = match self.kept.get(i) {
-                Some(hessian) => of(hessian),
-                None => of(&self.of(i)?),
-            };
+            let part = of(i)?;
             if self.stop.load(Ordering::Relaxed) {
                 return None;
             }
-            add(&mut sum, part);
+            match sum.is_empty() {
+                true => sum = part,
+                false => sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part),
+            }
         }
         let n = self.batches.len() as f64;
         sum.iter_mut().for_each(|v| *v /= n);
@@ -183,13 +184,6 @@ impl<'a> MeanHessian<'a> {
         let (images, noise) = &self.batches[i];
         let at = Point { net: &self.net, engine: self.engine, weights: &self.weights, alphas: &self.alphas };
         Some(AlphaHessian::until(at, as_batch(images, noise), self.stop))
-    }
-}
-
-fn add(sum: &mut Vec<f64>, part: Vec<f64>) {
-    match sum.is_empty() {
-        true => *sum = part,
-        false => sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part),
     }
 }
 

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::checks::{Bad, count, float, real};
 use super::choice::choice;
 use super::search::{
-    AlphasSpec, EvalSpec, HessianImages, HessianMode, HessianSpec, LoopSpec, Method, MethodSpec, MonitorForm,
-    MonitorSpec, NetworkSpec, Order, SearchDataSpec, SearchSpec, SpaceSpec,
+    ADDED_WITH_METHODS, AlphasSpec, EvalSpec, HessianImages, HessianMode, HessianSpec, LoopSpec, Method, MethodSpec,
+    MonitorForm, MonitorSpec, NetworkSpec, Order, SearchDataSpec, SearchSpec, SpaceSpec,
 };
 use super::sections::{AugmentSpec, CutoutSchedule, DataSpec, Statistics, WeightsSpec};
 use super::train::{TrainDataSpec, TrainLoopSpec, TrainNetworkSpec, TrainSpec};
@@ -221,19 +221,7 @@ impl Spec for RobustSpec {
         ("monitor.form", MonitorForm::NAMES),
         ("train_augment.cutout_schedule", CutoutSchedule::NAMES),
     ];
-    const ADDED: &'static [(&'static str, &'static str)] = &[
-        ("search.samples", "1000"),
-        ("search.sample_batches", "10"),
-        ("monitor.risk", "0.05"),
-        ("method.max_skips", "2"),
-        ("method.epsilon_first", "0.03"),
-        ("method.epsilon", "0.3"),
-        ("method.attack_steps", "7"),
-        ("method.auxiliary_skip", "1.0"),
-        ("method.temperature_first", "10.0"),
-        ("method.temperature_last", "0.1"),
-        ("method.rho", "0.1"),
-    ];
+    const ADDED: &'static [&'static [(&'static str, &'static str)]] = &[ADDED_WITH_METHODS];
     const ADDED_SECTIONS: &'static [&'static str] = &["method"];
     const EXAMPLE: &'static str = "portfolio.values=[0.0003,0.0009]";
     const HAS_CHECKPOINTS: bool = false;

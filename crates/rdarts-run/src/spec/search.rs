@@ -314,6 +314,21 @@ impl MethodSpec {
     }
 }
 
+/// The keys that came with methods, of every spec that holds a search.
+pub(super) const ADDED_WITH_METHODS: &[(&str, &str)] = &[
+    ("search.samples", "1000"),
+    ("search.sample_batches", "10"),
+    ("monitor.risk", "0.05"),
+    ("method.max_skips", "2"),
+    ("method.epsilon_first", "0.03"),
+    ("method.epsilon", "0.3"),
+    ("method.attack_steps", "7"),
+    ("method.auxiliary_skip", "1.0"),
+    ("method.temperature_first", "10.0"),
+    ("method.temperature_last", "0.1"),
+    ("method.rho", "0.1"),
+];
+
 impl Spec for SearchSpec {
     const KIND: &'static str = "search";
     const PRESETS: &'static [Preset] = SEARCH;
@@ -327,22 +342,8 @@ impl Spec for SearchSpec {
         ("hessian.images", HessianImages::NAMES),
         ("monitor.form", MonitorForm::NAMES),
     ];
-    const ADDED: &'static [(&'static str, &'static str)] = &[
-        ("kind", "'search'"),
-        ("hessian.batches", "1"),
-        ("hessian.images", "'last'"),
-        ("search.samples", "1000"),
-        ("search.sample_batches", "10"),
-        ("monitor.risk", "0.05"),
-        ("method.max_skips", "2"),
-        ("method.epsilon_first", "0.03"),
-        ("method.epsilon", "0.3"),
-        ("method.attack_steps", "7"),
-        ("method.auxiliary_skip", "1.0"),
-        ("method.temperature_first", "10.0"),
-        ("method.temperature_last", "0.1"),
-        ("method.rho", "0.1"),
-    ];
+    const ADDED: &'static [&'static [(&'static str, &'static str)]] =
+        &[&[("kind", "'search'"), ("hessian.batches", "1"), ("hessian.images", "'last'")], ADDED_WITH_METHODS];
     const ADDED_SECTIONS: &'static [&'static str] = &["method"];
     const EXAMPLE: &'static str = "search.epochs=20";
     const HAS_CHECKPOINTS: bool = true;

@@ -94,7 +94,7 @@ impl Spec for TrainSpec {
         ("data.statistics", Statistics::NAMES),
         ("augment.cutout_schedule", CutoutSchedule::NAMES),
     ];
-    const ADDED: &'static [(&'static str, &'static str)] = &[];
+    const ADDED: &'static [&'static [(&'static str, &'static str)]] = &[];
     const EXAMPLE: &'static str = "train.epochs=20";
     const HAS_CHECKPOINTS: bool = true;
 

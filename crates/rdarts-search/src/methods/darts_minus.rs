@@ -75,23 +75,10 @@ pub(crate) fn padded(search: &Search, values: &Alphas, auxiliary: f64) -> Alphas
 
 /// Without those of the auxiliary operations.
 fn without(search: &Search, values: &Alphas) -> Alphas {
-    each_edge(search, values, |edge| edge[..edge.len() - 1].to_vec())
+    values.map_edges(&search.net, |edge| edge[..edge.len() - 1].to_vec())
 }
 
 /// With the auxiliary operations at `b`.
 fn helped(search: &Search, p: &Alphas, b: f64) -> Alphas {
-    each_edge(search, p, |edge| [&edge[..edge.len() - 1], &[b]].concat())
-}
-
-fn each_edge(search: &Search, values: &Alphas, of: impl Fn(&[f64]) -> Vec<f64>) -> Alphas {
-    let of_type = |(at, values): (usize, &Vec<f64>)| {
-        let (mut rest, mut all) = (&values[..], Vec::new());
-        for n in search.net.edge_sizes(at) {
-            let (edge, after) = rest.split_at(n);
-            all.extend(of(edge));
-            rest = after;
-        }
-        all
-    };
-    values.each().iter().enumerate().map(of_type).collect()
+    p.map_edges(&search.net, |edge| [&edge[..edge.len() - 1], &[b]].concat())
 }

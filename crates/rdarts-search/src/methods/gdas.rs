@@ -75,15 +75,8 @@ pub(crate) fn likeliest(search: &Search, state: &State) -> Alphas {
 
 /// One for the largest entry of each edge, zero for all others.
 fn largest(search: &Search, scores: &Alphas) -> Alphas {
-    let of_type = |(at, scores): (usize, &Vec<f64>)| {
-        let mut p = vec![0.0; scores.len()];
-        let mut begin = 0;
-        for n in search.net.edge_sizes(at) {
-            let best = (begin..begin + n).fold(begin, |best, i| if scores[i] > scores[best] { i } else { best });
-            p[best] = 1.0;
-            begin += n;
-        }
-        p
-    };
-    scores.each().iter().enumerate().map(of_type).collect()
+    scores.map_edges(&search.net, |edge| {
+        let best = (0..edge.len()).fold(0, |best, i| if edge[i] > edge[best] { i } else { best });
+        (0..edge.len()).map(|i| if i == best { 1.0 } else { 0.0 }).collect()
+    })
 }

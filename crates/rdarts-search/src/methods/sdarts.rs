@@ -84,28 +84,19 @@ fn attacked(search: &Search, state: &State, p: &Alphas, start: Alphas, size: f64
 }
 
 fn to_simplex(search: &Search, p: &Alphas) -> Alphas {
-    let of_type = |(at, p): (usize, &Vec<f64>)| {
-        let mut p = p.clone();
-        let mut rest = &mut p[..];
-        for n in search.net.edge_sizes(at) {
-            let edge;
-            (edge, rest) = rest.split_at_mut(n);
-            edge_to_simplex(edge);
-        }
-        p
-    };
-    p.each().iter().enumerate().map(of_type).collect()
+    p.map_edges(&search.net, edge_to_simplex)
 }
 
 /// Of the entries of one edge.
-fn edge_to_simplex(edge: &mut [f64]) {
+fn edge_to_simplex(edge: &[f64]) -> Vec<f64> {
     let largest = (0..edge.len()).fold(0, |best, i| if edge[i] > edge[best] { i } else { best });
-    edge.iter_mut().for_each(|p| *p = p.clamp(0.0, 1.0));
+    let mut edge: Vec<f64> = edge.iter().map(|p| p.clamp(0.0, 1.0)).collect();
     if edge.iter().all(|p| *p == 0.0) {
         edge[largest] = 1.0;
     }
     let sum: f64 = edge.iter().sum();
     edge.iter_mut().for_each(|p| *p /= sum);
+    edge
 }
 
 #[cfg(test)]
@@ -122,8 +113,7 @@ mod tests {
             (&[-0.3], &[1.0]),
         ];
         for (before, after) in cases {
-            let mut edge = before.to_vec();
-            edge_to_simplex(&mut edge);
+            let edge = edge_to_simplex(before);
             assert!(edge.iter().zip(after).all(|(a, b)| (a - b).abs() < 1e-15), "{before:?} became {edge:?}");
         }
     }

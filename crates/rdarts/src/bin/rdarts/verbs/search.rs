@@ -25,7 +25,7 @@ use crate::searches::{Searching, space_of};
 
 /// Search an architecture; without arguments a small robust search on embedded images
 ///
-/// What is searched is a spec: a preset (demo or paper), a TOML file that may
+/// What is searched is a spec: a preset such as demo, a TOML file that may
 /// name only what it changes, and --set key=value. The complete spec is written
 /// to the run directory; every key has a comment in the presets.
 ///
