@@ -37,6 +37,8 @@ mod kernels;
 
 mod simd;
 
+pub mod dense;
+
 pub mod reference;
 
 pub use kernels::Kernels;

@@ -115,7 +115,7 @@ pub struct Weight {
 }
 
 /// Collects weights one after another.
-fn weight_list(items: impl IntoIterator<Item = (String, WeightKind)>) -> Vec<Weight> {
+pub(crate) fn weight_list(items: impl IntoIterator<Item = (String, WeightKind)>) -> Vec<Weight> {
     let mut offset = 0;
     items
         .into_iter()

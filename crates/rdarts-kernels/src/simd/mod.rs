@@ -90,6 +90,29 @@ impl Isa {
         self == Self::Portable
     }
 
+    /// Calls f compiled for the instruction set, as far as it is inlined: for loops that the compiler vectorises.
+    pub(crate) fn run<R>(self, f: impl FnOnce() -> R) -> R {
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
+        fn avx512<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma")]
+        fn avx2<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: whoever names an instruction set has it from `Kernels`, which have gone through `Isa::check`.
+            Self::Avx512 => unsafe { avx512(f) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Self::Avx2 => unsafe { avx2(f) },
+            _ => f(),
+        }
+    }
+
     /// Half-empty registers help nobody: up to 8 channels take the 8-lane code.
     fn for_channels(self, c: usize) -> Self {
         if self == Self::Avx512 && c <= 8 { Self::Avx2 } else { self }
