@@ -128,6 +128,7 @@ impl<'s> Chain<'s> {
                     State { out, saved: Made::Head(means) }
                 }
                 Module::Own(_) => unreachable!("the kernels know no operation from outside"),
+                Module::Layer(_) => unreachable!("a network of layers goes another way"),
                 Module::Auxiliary(_) => unreachable!("second derivatives are those of a supernet"),
             }
         });

@@ -6,6 +6,7 @@
 use std::ops::Add;
 
 use rdarts_kernels::backward::Want;
+use rdarts_kernels::dense::Shape;
 use rdarts_kernels::spec::{AuxiliarySpec, CellDims, CellSpec};
 use rdarts_kernels::traffic::{self, Moving};
 
@@ -66,6 +67,9 @@ impl Network {
     }
 
     fn pass_cost(&self, n: usize, side: [usize; 2], way: Way) -> Cost {
+        if self.is_dense() {
+            return self.layers_cost(n, side, way);
+        }
         let values = |c: usize, [h, w]: [usize; 2]| (size_of::<f32>() * n * c * h * w) as u64;
         let (of_weights, first) = match way {
             Forward => (false, 0),
@@ -102,6 +106,7 @@ impl Network {
             }
             // What it does is its own affair.
             Module::Own(_) => Cost::default(),
+            Module::Layer(_) => unreachable!("counted with its network"),
             // It reads its input, or writes that one's gradient.
             Module::Head(spec) => {
                 let lines = if matches!(way, Forward | Tangent { .. }) { 1 } else { 2 };
@@ -111,6 +116,34 @@ impl Network {
         };
         let dims = self.dims(n, side);
         self.nodes().iter().enumerate().zip(&dims).map(of).fold(Cost::default(), Add::add)
+    }
+}
+
+impl Network {
+    /// A way through a network of layers: each reads its states and writes its output, or their gradients.
+    fn layers_cost(&self, n: usize, [h, w]: [usize; 2], way: Way) -> Cost {
+        let images = Shape { n, h, w, c: self.c_image() };
+        let (shapes, bytes) = (self.layer_shapes(images), |shape: &Shape| (size_of::<f32>() * shape.len()) as u64);
+        let first = if let Tangent { first, .. } | BackOfTangent { first, .. } = way { first } else { 0 };
+        let moves = self.behind(|cell_type| cell_type >= first);
+        let mut total = Cost::default();
+        for (at, node) in self.nodes().iter().enumerate() {
+            let Module::Layer(layer) = &node.module else { unreachable!("a network of layers") };
+            let inputs: Vec<Shape> = node
+                .inputs
+                .iter()
+                .map(|source| if let Source::Node(read) = source { shapes[*read] } else { images })
+                .collect();
+            let (macs, once) = (layer.macs(&inputs), inputs.iter().chain([&shapes[at]]).map(bytes).sum::<u64>());
+            let times = match way {
+                Forward => 1,
+                Back { p, w, .. } => u64::from(w || (p && moves[at])) + u64::from(w),
+                Tangent { w, .. } => u64::from(w || moves[at]) + u64::from(w),
+                BackOfTangent { w, .. } => u64::from(moves[at]) * (1 + u64::from(w)),
+            };
+            total = total + Cost { macs, bytes: once }.times(times);
+        }
+        total
     }
 }
 

@@ -19,6 +19,7 @@ use rdarts_kernels::workspace::Workspace;
 use crate::calls::Slot;
 use crate::chain::{Chain, NEVER};
 use crate::engine::Engine;
+use crate::flow::{Asked, Flow, Products};
 use crate::graph::Network;
 use crate::mixing::dual_vjp;
 use crate::point::{Batch, Evaluation, Point};
@@ -42,6 +43,7 @@ pub struct AlphaHessian<'s> {
 /// The fused kernels, or a tape of any backend and float type.
 enum Route<'s> {
     Chain(Box<Chain<'s>>),
+    Flow(Box<dyn Products + 's>),
     Tape(Box<Tape>),
 }
 
@@ -70,7 +72,12 @@ impl<'s> AlphaHessian<'s> {
     /// it must not use a result from then on. On a tape only [`AlphaHessian::full`] looks at it.
     pub fn until<R: Real>(at: Point<R>, batch: Batch<R>, stop: &'s AtomicBool) -> Self {
         let (net, p) = (at.net.clone(), at.alphas.softmax(at.net));
-        let (route, evaluation) = if Chain::fits::<R>(at) {
+        let (route, evaluation) = if net.is_dense() {
+            let asked = Asked { alphas: true, weights: false, keep: true };
+            let flow = Flow::new(at.net, at.engine, at.weights, &p, batch, asked, stop);
+            let evaluation = flow.evaluation().clone();
+            (Route::Flow(Box::new(flow)), evaluation)
+        } else if Chain::fits::<R>(at) {
             let chain = Chain::new(at, batch, false, stop);
             let evaluation = chain.evaluation().clone();
             (Route::Chain(Box::new(chain)), evaluation)
@@ -123,6 +130,7 @@ impl<'s> AlphaHessian<'s> {
         let p_dot = self.p.jacobian(&self.net, &v);
         let [p_bar, p_dot_bar] = match &self.route {
             Route::Chain(chain) => chain.product(&p_dot, first),
+            Route::Flow(flow) => flow.product(&p_dot, first),
             Route::Tape(tape) => tape.product(&self.net, &self.p, &p_dot),
         };
         let chain = |at| dual_vjp(self.p.of(at), v.of(at), p_bar.of(at), p_dot_bar.of(at), &self.net.edge_sizes(at));
@@ -244,6 +252,10 @@ pub fn mixed_hvp<R: Real>(at: Point<R>, batch: Batch<R>, v: &[R]) -> Alphas {
     let (net, dtype) = (at.net, R::dtype());
     assert_eq!(v.len(), net.n_parameters(), "a direction has one value for each weight");
     let p = at.alphas.softmax(net);
+    if net.is_dense() {
+        let asked = Asked { alphas: false, weights: false, keep: true };
+        return p.jacobian(net, &Flow::new(net, at.engine, at.weights, &p, batch, asked, &NEVER).mixed(v));
+    }
     if Chain::fits::<R>(at) {
         return p.jacobian(net, &Chain::new(at, batch, false, &NEVER).mixed(v));
     }

@@ -25,6 +25,7 @@ use crate::calls::Statistics;
 use crate::chain::{Chain, NEVER};
 use crate::curvature::mixed_hvp;
 use crate::engine::Engine;
+use crate::flow::{self, Asked, Flow};
 use crate::graph::{Network, Node};
 use crate::point::{Batch, Evaluation, Point};
 use crate::tape::{
@@ -37,8 +38,10 @@ use crate::values::{Alphas, Real};
 pub struct Evaluator<R: Real> {
     net: Network,
     engine: Engine,
-    /// Taken when this is dropped.
+    /// Taken when this is dropped; none of a network of layers.
     inputs: Option<Inputs>,
+    /// Of a network of layers: weights and mixing weights.
+    layers: Option<(Vec<R>, Alphas)>,
     /// Of a discrete network, node by node.
     statistics: Vec<Statistics>,
     real: PhantomData<R>,
@@ -47,14 +50,7 @@ pub struct Evaluator<R: Real> {
 impl<R: Real> Evaluator<R> {
     /// The supernet, mixed by the softmax of its alphas.
     pub fn supernet(at: Point<R>) -> Self {
-        let inputs = Inputs::upload(at, at.engine, Tracked::Nothing);
-        Self {
-            net: at.net.clone(),
-            engine: at.engine.clone(),
-            inputs: Some(inputs),
-            statistics: Vec::new(),
-            real: PhantomData,
-        }
+        Self::of(at.net.clone(), at.engine, at.weights, &at.alphas.softmax(at.net))
     }
 
     /// For mixing weights `p` as they are, without softmax: one-hot ones evaluate a discrete network with the
@@ -62,9 +58,17 @@ impl<R: Real> Evaluator<R> {
     pub fn mixed(net: &Network, engine: &Engine, weights: &[R], p: &Alphas) -> Self {
         let workspace = engine.kernels.workspace();
         let (pruned, p, weights) = net.pruned(workspace, p, weights);
-        let inputs = Inputs::of(&pruned, &p, &weights, engine, Tracked::Nothing);
+        let evaluator = Self::of(pruned, engine, &weights, &p);
         R::give_back(workspace, weights);
-        Self { net: pruned, engine: engine.clone(), inputs: Some(inputs), statistics: Vec::new(), real: PhantomData }
+        evaluator
+    }
+
+    /// For mixing weights `p` as they are.
+    fn of(net: Network, engine: &Engine, weights: &[R], p: &Alphas) -> Self {
+        let is_dense = net.is_dense();
+        let inputs = (!is_dense).then(|| Inputs::of(&net, p, weights, engine, Tracked::Nothing));
+        let layers = is_dense.then(|| (weights.to_vec(), p.clone()));
+        Self { net, engine: engine.clone(), inputs, layers, statistics: Vec::new(), real: PhantomData }
     }
 
     /// A discrete network with running statistics in place of the batch's; its auxiliary head, if it has one, is left out.
@@ -74,11 +78,14 @@ impl<R: Real> Evaluator<R> {
         let inputs = Inputs::of(&net, &net.ones(), &weights[..net.n_parameters()], engine, Tracked::Nothing);
         let of = |node: &Node| Statistics::Given(Arc::new(node.running_part(running).to_vec()));
         let statistics = net.nodes().iter().map(of).collect();
-        Self { net, engine: engine.clone(), inputs: Some(inputs), statistics, real: PhantomData }
+        Self { net, engine: engine.clone(), inputs: Some(inputs), layers: None, statistics, real: PhantomData }
     }
 
     /// The outputs for images (n, h, w, c_image), (n, values of an image): of a classification the logits.
     pub fn outputs(&self, images: &[R], n: usize, side: [usize; 2]) -> Vec<f64> {
+        if let Some((weights, p)) = &self.layers {
+            return flow::outputs(&self.net, &self.engine, weights, p, images, n, side);
+        }
         let size = [n, side[0], side[1], self.net.c_image()];
         assert_eq!(images.len(), size.iter().product::<usize>(), "the images are not {size:?}");
         let images = copied(self.engine.kernels.workspace(), images);
@@ -98,6 +105,11 @@ impl<R: Real> Evaluator<R> {
 
     /// The loss of a batch; its noise is that of the unpruned cells.
     pub fn evaluate(&self, batch: Batch<R>) -> Evaluation {
+        if self.layers.is_some() {
+            let outputs = self.outputs(batch.images, batch.targets.n(), batch.side);
+            let loss = batch.targets.loss(&outputs);
+            return Evaluation::new(outputs, &*loss);
+        }
         let images = upload_images(&self.net, batch, &self.engine);
         evaluate(&self.forward(images, batch.noise), batch.targets).0
     }
@@ -216,6 +228,13 @@ pub fn unrolled_gradient<R: Real>(
     valid: Batch<R>,
     step: InnerStep<R>,
 ) -> (Evaluation, Alphas) {
+    if at.net.is_dense() {
+        let asked = Asked { alphas: false, weights: true, keep: true };
+        let p = at.alphas.softmax(at.net);
+        let mut flow = Flow::new(at.net, at.engine, at.weights, &p, train, asked, &NEVER);
+        let grad = flow.take_w_bar();
+        return unrolled(at, &grad, valid, step, |v| p.jacobian(at.net, &flow.mixed(v)));
+    }
     if Chain::fits::<R>(at) {
         // The gradient of the training loss has been sent back already when its mixed product is due.
         let chain = Chain::new(at, train, true, &NEVER);
@@ -287,6 +306,12 @@ fn mixed_gradients<R: Real>(
     batch: Batch<R>,
     tracked: Tracked,
 ) -> (Evaluation, Alphas, Vec<R>) {
+    if net.is_dense() {
+        let asked = Asked { alphas: tracked.alphas(), weights: tracked.weights(), keep: false };
+        let mut flow = Flow::new(net, engine, weights, p, batch, asked, &NEVER);
+        let p_bar = if tracked.alphas() { flow.p_bar().clone() } else { Alphas::zeros(net) };
+        return (flow.evaluation().clone(), p_bar, flow.take_w_bar());
+    }
     let (engine, workspace) = (engine.tracked(), engine.kernels.workspace());
     let inputs = Inputs::of(net, p, weights, &engine, tracked);
     let images = upload_images(net, batch, &engine);

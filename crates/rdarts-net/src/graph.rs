@@ -12,6 +12,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use rdarts_kernels::dense::Layer;
 use rdarts_kernels::spec::{
     AuxiliarySpec, CellDims, CellSpec, HeadSpec, NormPlace, StemSpec, Weight, WeightKind, running_len, weights_len,
 };
@@ -35,6 +36,8 @@ pub enum Module {
     Head(HeadSpec),
     /// Reads a state, gives logits for the training alone.
     Auxiliary(AuxiliarySpec),
+    /// Reads any states, of a network of layers alone.
+    Layer(Layer),
 }
 
 /// A cell of a network.
@@ -75,6 +78,15 @@ pub struct Node {
 }
 
 impl Node {
+    /// The type of cell whose mixing weights it reads.
+    fn cell_type(&self) -> Option<usize> {
+        match &self.module {
+            Module::Cell(cell) => Some(cell.cell_type),
+            Module::Layer(layer) => layer.cell_type(),
+            _ => None,
+        }
+    }
+
     /// The cell, if it is one.
     pub fn cell(&self) -> Option<&CellModule> {
         if let Module::Cell(cell) = &self.module { Some(cell) } else { None }
@@ -200,6 +212,7 @@ impl Network {
                 Module::Own(own) => (own.weights(), Vec::new()),
                 Module::Head(spec) => (spec.weights(), Vec::new()),
                 Module::Auxiliary(spec) => (spec.weights(), spec.norms()),
+                Module::Layer(layer) => (layer.weights(), Vec::new()),
             };
             let own_norms = if is_discrete { own_norms } else { Vec::new() };
             let begin = norms.last().map_or(0, |last: &RunningNorm| last.offset + 2 * last.c);
@@ -228,16 +241,51 @@ impl Network {
         let unread =
             (0..nodes.len()).find(|&at| at != output && Some(at) != auxiliary && last_reader[at] == usize::MAX);
         assert_eq!(unread, None, "a node is read by none");
+        last_reader[output] = usize::MAX;
+        let net = Self {
+            nodes,
+            output,
+            auxiliary,
+            cell_types,
+            c_image,
+            parameters,
+            n_parameters: offset,
+            norms,
+            last_reader,
+        };
+        if net.is_dense() {
+            net.check_layers()
+        } else {
+            net.check_modules()
+        }
+        net
+    }
+
+    /// Panics unless it is a classification's, of one stem, cells and heads.
+    fn check_modules(&self) {
         let is_stem = |node: &&Node| matches!(node.module, Module::Stem(_));
-        assert_eq!(nodes.iter().filter(is_stem).count(), 1, "a network has one stem");
-        for node in &nodes {
+        assert_eq!(self.nodes.iter().filter(is_stem).count(), 1, "a network has one stem");
+        for node in &self.nodes {
             let n_inputs = if node.cell().is_some() { 2 } else { 1 };
             assert_eq!(node.inputs.len(), n_inputs, "{} reads another number of states", node.prefix);
             assert_eq!(node.inputs.contains(&Source::Images), is_stem(&node), "the stem alone reads the images");
         }
-        assert!(matches!(nodes[output].module, Module::Head(_)), "the output is a head");
-        last_reader[output] = usize::MAX;
-        Self { nodes, output, auxiliary, cell_types, c_image, parameters, n_parameters: offset, norms, last_reader }
+        assert!(matches!(self.nodes[self.output].module, Module::Head(_)), "the output is a head");
+    }
+
+    /// Panics unless it is made of layers alone, whose states and mixing weights there are.
+    fn check_layers(&self) {
+        for node in &self.nodes {
+            let Module::Layer(layer) = &node.module else { panic!("{} is no layer among layers", node.prefix) };
+            let n_inputs = layer.n_inputs().unwrap_or(node.inputs.len().max(1));
+            assert_eq!(node.inputs.len(), n_inputs, "{} reads another number of states", node.prefix);
+            if let Layer::Mix { cell_type, alphas } = layer {
+                let n = self.cell_types[*cell_type].iter().map(Vec::len).sum();
+                assert!(alphas.iter().all(|alpha| *alpha < n), "{} mixes by weights that are not there", node.prefix);
+            }
+        }
+        let is_output = matches!(self.nodes[self.output].module, Module::Layer(Layer::Outputs));
+        assert!(is_output, "the output of a network of layers is all its values in a row");
     }
 
     /// The network with an operation of one's own behind a node: whoever reads the node reads the operation instead. The
@@ -261,9 +309,19 @@ impl Network {
         Self::new(list, self.output + 1, self.cell_types.clone(), self.c_image)
     }
 
-    /// Whether all of its modules are the kernels': none came from outside.
+    /// Whether all of its modules are the fused kernels of a classification: none came from outside.
     pub(crate) fn is_fused(&self) -> bool {
-        !self.nodes.iter().any(|node| matches!(node.module, Module::Own(_)))
+        !self.nodes.iter().any(|node| matches!(node.module, Module::Own(_) | Module::Layer(_)))
+    }
+
+    /// Whether it is made of layers, which [`crate::flow`] computes.
+    pub fn is_dense(&self) -> bool {
+        self.nodes.iter().any(|node| matches!(node.module, Module::Layer(_)))
+    }
+
+    /// Which node is the output.
+    pub(crate) fn output_node(&self) -> usize {
+        self.output
     }
 
     /// The nodes, in the order in which they are computed.
@@ -334,7 +392,7 @@ impl Network {
 
     /// Whether there is a cell of a type.
     pub fn has(&self, cell_type: usize) -> bool {
-        self.cells().any(|cell| cell.cell_type == cell_type)
+        self.nodes.iter().any(|node| node.cell_type() == Some(cell_type))
     }
 
     /// Number of operations of each edge of a type of cell: how its architecture parameters are divided.
@@ -419,7 +477,7 @@ impl Network {
     /// weights.
     pub(crate) fn behind(&self, is_meant: impl Fn(usize) -> bool) -> Vec<bool> {
         self.walk_all(&false, |_, node, inputs| {
-            inputs.iter().any(|reads| **reads) || node.cell().is_some_and(|cell| is_meant(cell.cell_type))
+            inputs.iter().any(|reads| **reads) || node.cell_type().is_some_and(&is_meant)
         })
     }
 
@@ -447,14 +505,19 @@ impl Network {
                 .collect()
         };
         let cell_types: Vec<Vec<Vec<Op>>> = self.cell_types.iter().zip(p.each()).map(prune).collect();
-        let list = self.nodes.iter().map(|node| {
-            let mut module = node.module.clone();
-            if let Module::Cell(cell) = &mut module {
-                cell.spec = Arc::new(CellSpec { edges: cell_types[cell.cell_type].clone(), ..(*cell.spec).clone() });
-            }
-            (module, node.inputs.clone(), node.prefix.clone())
-        });
-        let net = Self::new(list.collect(), self.output, cell_types.clone(), self.c_image);
+        let net = if self.is_dense() {
+            self.without_layers(&self.live(p), p, cell_types)
+        } else {
+            let list = self.nodes.iter().map(|node| {
+                let mut module = node.module.clone();
+                if let Module::Cell(cell) = &mut module {
+                    let edges = cell_types[cell.cell_type].clone();
+                    cell.spec = Arc::new(CellSpec { edges, ..(*cell.spec).clone() });
+                }
+                (module, node.inputs.clone(), node.prefix.clone())
+            });
+            Self::new(list.collect(), self.output, cell_types.clone(), self.c_image)
+        };
         let mut kept = R::take(workspace, net.n_parameters);
         let mut at = 0;
         for parameter in self.kept(p) {
@@ -481,14 +544,66 @@ impl Network {
         all
     }
 
+    /// Which nodes the output needs if mixing weights that are zero take no part; of a mix of zeros alone its first state.
+    fn live(&self, p: &Alphas) -> Vec<bool> {
+        let mut live = vec![false; self.nodes.len()];
+        live[self.output] = true;
+        for (at, node) in self.nodes.iter().enumerate().rev() {
+            if live[at] {
+                for source in self.live_inputs(node, p) {
+                    if let Source::Node(read) = node.inputs[source] {
+                        live[read] = true;
+                    }
+                }
+            }
+        }
+        live
+    }
+
+    /// Which of its inputs a node needs.
+    fn live_inputs(&self, node: &Node, p: &Alphas) -> Vec<usize> {
+        let all: Vec<usize> = (0..node.inputs.len()).collect();
+        let Module::Layer(Layer::Mix { cell_type, alphas }) = &node.module else { return all };
+        let of: Vec<usize> = all.into_iter().filter(|i| p.of(*cell_type)[alphas[*i]] != 0.0).collect();
+        // Zeros have a shape, which is that of a state.
+        if of.is_empty() { vec![0] } else { of }
+    }
+
+    /// A network of layers without those that are not live. Mixing weights that are zero are gone; what mixes nothing else
+    /// is zero.
+    fn without_layers(&self, live: &[bool], p: &Alphas, cell_types: Vec<Vec<Vec<Op>>>) -> Self {
+        let place = |cell_type: usize, alpha: usize| p.of(cell_type)[..alpha].iter().filter(|p| **p != 0.0).count();
+        let mut moved = vec![usize::MAX; self.nodes.len()];
+        let mut list = Vec::new();
+        for (at, node) in self.nodes.iter().enumerate().filter(|(at, _)| live[*at]) {
+            let kept = self.live_inputs(node, p);
+            let mut module = node.module.clone();
+            if let Module::Layer(Layer::Mix { cell_type, alphas }) = &mut module {
+                let is_zero = p.of(*cell_type)[alphas[kept[0]]] == 0.0;
+                let of: Vec<usize> = kept.iter().map(|i| place(*cell_type, alphas[*i])).collect();
+                module =
+                    Module::Layer(if is_zero { Layer::Zero } else { Layer::Mix { cell_type: *cell_type, alphas: of } });
+            }
+            let source = |i: &usize| match node.inputs[*i] {
+                Source::Node(read) => Source::Node(moved[read]),
+                images => images,
+            };
+            let inputs = kept.iter().map(source).collect();
+            moved[at] = list.len();
+            list.push((module, inputs, node.prefix.clone()));
+        }
+        Self::new(list, moved[self.output], cell_types, self.c_image)
+    }
+
     /// The weight tensors that are not of an operation with mixing weight zero.
     fn kept(&self, p: &Alphas) -> impl Iterator<Item = &Parameter> {
+        let live = if self.is_dense() { self.live(p) } else { vec![true; self.nodes.len()] };
         let dropped: Vec<_> = (0..self.n_cell_types()).map(|at| self.zero_prefixes(at, p.of(at))).collect();
         self.parameters.iter().filter(move |parameter| {
             let node = &self.nodes[parameter.node];
             let name = &parameter.name[node.prefix.len()..];
             let is_dropped = |cell: &CellModule| dropped[cell.cell_type].iter().any(|d| name.starts_with(d));
-            !node.cell().is_some_and(is_dropped)
+            live[parameter.node] && !node.cell().is_some_and(is_dropped)
         })
     }
 
@@ -500,10 +615,21 @@ impl Network {
     }
 
     /// Fresh weights with PyTorch's default distribution: uniform in +-1/sqrt(fan_in) for convolutions and the
-    /// linear layer (its bias too), one and zero for the scale and shift of a batch norm.
+    /// linear layer (its bias too), one and zero for the scale and shift of a batch norm. A network of layers begins as its
+    /// authors': normal with variance 2 / fan_in (He et al., 2015), biases zero.
     pub fn init(&self, seed: u64) -> Vec<f32> {
         let mut flat = vec![0.0; self.n_parameters];
+        let is_dense = self.is_dense();
         for (i, p) in self.parameters.iter().enumerate() {
+            if is_dense {
+                if !matches!(p.kind, WeightKind::Vector { .. }) {
+                    let deviation = (2.0 / p.kind.fan_in() as f64).sqrt();
+                    let mut stream = Stream::new(seed, "init", i as u64);
+                    let values = &mut flat[p.offset..p.offset + p.kind.len()];
+                    values.fill_with(|| (deviation * stream.normal()) as f32);
+                }
+                continue;
+            }
             let fan_in = match (p.kind, &self.nodes[p.node].module) {
                 (WeightKind::Vector { .. }, Module::Head(head)) => Some(head.c_in),
                 (WeightKind::Vector { .. }, Module::Auxiliary(_)) if p.name.ends_with("classifier.bias") => {

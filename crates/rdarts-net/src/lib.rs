@@ -62,10 +62,14 @@ pub mod contract;
 mod tape;
 
 mod chain;
+mod flow;
+
 pub mod curvature;
 pub mod derivatives;
 
 pub mod discrete;
+
+pub mod disparity;
 
 mod cost;
 mod memory;
@@ -88,5 +92,5 @@ pub use own::{Operation, OwnModule};
 pub use point::{Batch, Evaluation, Point};
 pub use rdarts_kernels::spec::CellNoise;
 pub use supernet::SupernetSpec;
-pub use task::{ClassLoss, Count, Loss, Targets};
+pub use task::{ClassLoss, Count, Level, Loss, Targets, Truth};
 pub use values::{Alphas, Real};

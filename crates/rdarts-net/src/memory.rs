@@ -12,10 +12,11 @@
 
 use std::collections::HashSet;
 
+use rdarts_kernels::dense::Shape;
 use rdarts_kernels::spec::{CellDims, CellSpec, weights_len};
 use rdarts_space::Op;
 
-use crate::graph::{Network, Node};
+use crate::graph::{Network, Node, Source};
 
 /// What memory is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +86,9 @@ impl CellFloats {
 impl Network {
     /// Bytes of memory at the peak of a computation in single precision on `batch` images of `side` rows and columns.
     pub fn memory_estimate(&self, batch: usize, side: [usize; 2], work: Work) -> u64 {
+        if self.is_dense() {
+            return (size_of::<f32>() * self.layer_floats(batch, side, work)) as u64;
+        }
         let cells = self.cell_floats(batch, side);
         let sum = |of: fn(&CellFloats) -> usize| cells.iter().map(of).sum::<usize>();
         let stem = batch * side[0] * side[1] * self.stem().0.c_out;
@@ -107,6 +111,33 @@ impl Network {
             Work::HessianProduct => chain + saved + outs + behind_tangent,
         };
         (size_of::<f32>() * floats) as u64
+    }
+
+    /// Floats of a network of layers: the states of all nodes, and on the way back the gradients that are alive at once;
+    /// products keep the gradient and the tangent of every state too.
+    fn layer_floats(&self, n: usize, [h, w]: [usize; 2], work: Work) -> usize {
+        let images = Shape { n, h, w, c: self.c_image() };
+        let sizes: Vec<usize> = self.layer_shapes(images).iter().map(Shape::len).collect();
+        let states: usize = sizes.iter().sum();
+        // A gradient lives from the last reader of its node to the node.
+        let (mut alive, mut most, mut has) = (0, 0, vec![false; sizes.len()]);
+        for (at, node) in self.nodes().iter().enumerate().rev() {
+            for source in &node.inputs {
+                if let Source::Node(read) = *source
+                    && !std::mem::replace(&mut has[read], true)
+                {
+                    alive += sizes[read];
+                }
+            }
+            most = most.max(alive + sizes[at]);
+            alive -= if has[at] { sizes[at] } else { 0 };
+        }
+        let gradient = images.len() + states + most + 3 * self.n_parameters();
+        match work {
+            Work::Gradient => gradient,
+            Work::HessianProduct => gradient + 2 * states,
+            Work::SecondOrderStep => 2 * gradient + 2 * states,
+        }
     }
 
     fn cell_floats(&self, n: usize, side: [usize; 2]) -> Vec<CellFloats> {

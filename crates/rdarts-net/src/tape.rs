@@ -11,7 +11,7 @@ use crate::calls::{AuxiliaryCall, CellCall, HeadCall, Ledger, Mode, Slot, Statis
 use crate::engine::Engine;
 use crate::graph::{Module, Network};
 use crate::ops;
-use crate::point::{Batch, Evaluation, Point};
+use crate::point::{Batch, Evaluation};
 use crate::task::{Loss, Targets};
 use crate::values::{Alphas, Real};
 
@@ -41,10 +41,6 @@ pub(crate) struct Inputs {
 }
 
 impl Inputs {
-    pub(crate) fn upload<R: Real>(at: Point<R>, engine: &Engine, tracked: Tracked) -> Self {
-        Self::of(at.net, &at.alphas.softmax(at.net), at.weights, engine, tracked)
-    }
-
     /// With mixing weights as they are.
     pub(crate) fn of<R: Real>(net: &Network, p: &Alphas, weights: &[R], engine: &Engine, tracked: Tracked) -> Self {
         assert_eq!(weights.len(), net.n_parameters(), "the flat weights do not fit the network");
@@ -174,6 +170,7 @@ impl<'a> Forward<'a> {
                     Value::Maps(ops::cell(s0, s1, p, w, call))
                 }
                 Module::Own(own) => Value::Maps(own.call(next(), w, self.dual)),
+                Module::Layer(_) => unreachable!("a network of layers goes another way"),
                 Module::Head(spec) => Value::Logits(ops::head(next(), w, HeadCall { spec: *spec, mode })),
                 Module::Auxiliary(spec) => {
                     Value::Logits(ops::auxiliary(next(), w, AuxiliaryCall { spec: *spec, mode }))

@@ -10,11 +10,13 @@
 //! [`Targets`] with its loss in a file of its own.
 
 mod classification;
+mod disparity;
 
 use std::fmt::Debug;
 use std::ops::AddAssign;
 
 pub use classification::{ClassLoss, CrossEntropy};
+pub use disparity::{EndPointError, Level, Truth, at_full_size};
 
 /// What a batch should come out as.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +25,8 @@ pub enum Targets<'a> {
     Labels(&'a [u32]),
     /// The same with classes that count differently, or smoothed labels.
     Weighted(&'a [u32], &'a ClassLoss),
+    /// Disparity estimation: that of each pair.
+    Disparity(&'a Truth),
 }
 
 impl Targets<'_> {
@@ -30,6 +34,7 @@ impl Targets<'_> {
     pub fn n(&self) -> usize {
         match self {
             Self::Labels(labels) | Self::Weighted(labels, _) => labels.len(),
+            Self::Disparity(truth) => truth.n(),
         }
     }
 
@@ -41,6 +46,7 @@ impl Targets<'_> {
         match self {
             Self::Labels(labels) => Box::new(CrossEntropy::new(outputs, labels)),
             Self::Weighted(labels, shape) => Box::new(CrossEntropy::weighted(outputs, labels, shape)),
+            Self::Disparity(truth) => Box::new(EndPointError::new(outputs, truth)),
         }
     }
 }
@@ -58,7 +64,8 @@ pub trait Loss: Debug + Send + Sync {
     fn tangent(&self, z_dot: &[f64]) -> (f64, Vec<f64>);
 }
 
-/// What is counted beside the loss, as a sum that batches add to: of a classification, images whose class was found.
+/// What is counted beside the loss, as a sum that batches add to: of a classification, images whose class was found; of
+/// disparities, errors in pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Count {
     /// The sum.
@@ -68,7 +75,7 @@ pub struct Count {
 }
 
 impl Count {
-    /// The mean: of a classification, the accuracy in [0, 1].
+    /// The mean: of a classification, the accuracy in [0, 1]; of disparities, the end-point error in pixels.
     pub fn mean(&self) -> f64 {
         self.total / self.n as f64
     }

@@ -3,46 +3,33 @@
 use std::ops::{Index, IndexMut};
 
 use burn::tensor::Element;
+use rdarts_kernels::dense::Scalar;
 use rdarts_kernels::workspace::Workspace;
 use rdarts_space::CellType;
 
 /// The float types weights and images may have: `f32` to search, `f64` to check.
-pub trait Real: Element + Copy + Send + Sync + 'static {
+pub trait Real: Element + Scalar {
     /// Widens.
-    fn to_f64(self) -> f64;
+    fn to_f64(self) -> f64 {
+        self.wide()
+    }
     /// Rounds.
-    fn from_f64(value: f64) -> Self;
+    fn from_f64(value: f64) -> Self {
+        Self::of(value)
+    }
     /// A vector of `len` values with unspecified contents.
-    fn take(_: &Workspace, len: usize) -> Vec<Self> {
-        vec![Self::from_f64(0.0); len]
+    fn take(workspace: &Workspace, len: usize) -> Vec<Self> {
+        Self::vector(workspace, len)
     }
     /// Where a vector goes that nobody needs any more.
-    fn give_back(_: &Workspace, _: Vec<Self>) {}
-}
-
-impl Real for f32 {
-    fn to_f64(self) -> f64 {
-        f64::from(self)
-    }
-    fn from_f64(value: f64) -> Self {
-        value as f32
-    }
-    fn take(workspace: &Workspace, len: usize) -> Vec<Self> {
-        workspace.take_vec(len)
-    }
     fn give_back(workspace: &Workspace, values: Vec<Self>) {
-        workspace.give_back(values);
+        Self::release(workspace, values);
     }
 }
 
-impl Real for f64 {
-    fn to_f64(self) -> f64 {
-        self
-    }
-    fn from_f64(value: f64) -> Self {
-        value
-    }
-}
+impl Real for f32 {}
+
+impl Real for f64 {}
 
 /// Architecture parameters, or anything that has one value for each (mixing weights, a gradient, a direction): a list for
 /// each type of cell, flat in edge order.

@@ -382,7 +382,7 @@ impl Case {
                     let s = states[at].clone();
                     return read(ops::head(s, w, HeadCall { spec: *spec, mode: mode() }).flatten(0, 1));
                 }
-                graph::Module::Own(_) => unreachable!("nothing came from outside"),
+                graph::Module::Own(_) | graph::Module::Layer(_) => unreachable!("a supernet of the kernels"),
                 graph::Module::Auxiliary(_) => unreachable!("a supernet has one head"),
             }
         }

@@ -54,7 +54,7 @@ fn derive_cell(space: &Space, cell: CellType, alphas: &[f32]) -> Vec<(Op, usize)
 }
 
 /// The largest softmax weight of an edge other than that of `none`, and its operation.
-fn strongest(ops: &[Op], alpha: &[f32]) -> (f64, Op) {
+pub(crate) fn strongest(ops: &[Op], alpha: &[f32]) -> (f64, Op) {
     let max = alpha.iter().fold(f64::NEG_INFINITY, |max, &a| max.max(f64::from(a)));
     let weights: Vec<f64> =
         alpha.iter().map(|&a| if f64::from(a) == max { 1.0 } else { (f64::from(a) - max).exp() }).collect();

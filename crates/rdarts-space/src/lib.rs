@@ -12,6 +12,7 @@
 //! - [`mod@derive`]: from alphas to a genotype
 //! - [`mod@enumerate`]: all architectures of a space, their number, uniform samples
 //! - [`mod@published`]: genotypes that have a name
+//! - [`disparity`]: spaces and architectures of an encoder-decoder for disparity, of three types of cells
 //! - [`select`]: which operation of which edge a genotype uses
 //!
 //! Nothing here reads a file, a clock or a global generator.
@@ -34,7 +35,10 @@ pub mod enumerate;
 
 pub mod published;
 
+pub mod disparity;
+
 pub use derive::derive;
+pub use disparity::{DisparityCell, DisparityGenotype, DisparitySpace};
 pub use enumerate::{Architectures, count, enumerate, index_of, nth, sample};
 pub use genotype::{Genotype, GenotypeError, GenotypeFault, GenotypeReadError};
 pub use op::{Op, UnknownOp};

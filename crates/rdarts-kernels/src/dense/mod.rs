@@ -1,0 +1,305 @@
+//! Layers of dense prediction: what an encoder-decoder for disparity is made of (AutoDispNet, Saikia et al., ICCV 2019).
+//!
+//! A [`Layer`] is a function of states (n, h, w, c), of mixing weights p and of weights w, with its four derivatives:
+//!
+//! ```text
+//! y = f(x, p, w)                                         forward
+//! x-bar, p-bar, w-bar of <y, g>                          vjp
+//! y-dot = J (x-dot, p-dot, w-dot)                        jvp
+//! x-bar, p-bar, w-bar of <J (x-dot, p-dot, w-dot), d>    cross: with vjp of g, the vjp of the jvp
+//! ```
+//!
+//! Each kind is a file of its own, and its loops are written once for both float types: [`Scalar`]. Where a rectifier is open
+//! and where a maximum lies are constants of the second derivatives, as in the classification's kernels, with which these
+//! share the loops that multiply. Sums over images are made in groups of the batch alone, whose order is fixed: results do
+//! not depend on the number of threads.
+
+mod scalar;
+
+mod rows;
+
+mod conv;
+mod correlation;
+mod depthwise;
+mod mix;
+mod norm;
+mod pool;
+mod rectifier;
+mod resample;
+mod transposed;
+mod views;
+
+#[cfg(test)]
+mod tests;
+
+pub use conv::ConvSpec;
+pub use correlation::CorrelationSpec;
+pub use depthwise::DepthwiseSpec;
+pub use pool::PoolSpec;
+pub use scalar::Scalar;
+pub use transposed::TransposedSpec;
+
+use crate::Kernels;
+use crate::spec::Weight;
+
+/// Sizes of a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Shape {
+    /// Images.
+    pub n: usize,
+    /// Rows.
+    pub h: usize,
+    /// Columns.
+    pub w: usize,
+    /// Channels.
+    pub c: usize,
+}
+
+impl Shape {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.n * self.of_image()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Values of an image.
+    pub fn of_image(&self) -> usize {
+        self.px() * self.c
+    }
+
+    /// Pixels of an image.
+    pub fn px(&self) -> usize {
+        self.h * self.w
+    }
+}
+
+/// A layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// Pairs (n, h, w, 2 c) to single views (2 n, h, w, c), all left ones first: both go through the same layers.
+    Views,
+    /// The left (false) or the right views (true) of (2 n, h, w, c).
+    View(bool),
+    /// A dense convolution with bias.
+    Conv(ConvSpec),
+    /// A convolution of each channel alone, without bias.
+    Depthwise(DepthwiseSpec),
+    /// The transpose of a convolution of 4 x 4 at stride 2, with bias: twice the rows and columns.
+    Transposed(TransposedSpec),
+    /// x where it is positive, 0.1 x elsewhere.
+    LeakyRelu,
+    /// x where it is positive, 0 elsewhere.
+    Relu,
+    /// Batch norm without scale and shift, by the statistics of the batch.
+    Norm,
+    /// The largest or the mean of 3 x 3 values; the border does not count.
+    Pool(PoolSpec),
+    /// The one-dimensional correlation of two views, (n, h, w, 2 d + 1).
+    Correlation(CorrelationSpec),
+    /// Bilinear, to twice the rows and columns; pixels are squares (PyTorch's `align_corners=False`).
+    Upsample,
+    /// The channels of all its states, one after another.
+    Concat,
+    /// The sum of its states, of which there may be none but one.
+    Sum,
+    /// The sum of its states, each times a mixing weight: those at these positions among the ones of this type of cell.
+    Mix {
+        /// Type of the cell.
+        cell_type: usize,
+        /// For each state the position of its mixing weight.
+        alphas: Vec<usize>,
+    },
+    /// Zeros of the shape of its state.
+    Zero,
+    /// All values of an image of all its states in a row: (n, 1, 1, sum of h w c).
+    Outputs,
+}
+
+/// What a layer is applied to.
+#[derive(Clone, Debug)]
+pub struct At<'a, T> {
+    /// What computes.
+    pub kernels: &'a Kernels,
+    /// Of the states.
+    pub shapes: Vec<Shape>,
+    /// The states.
+    pub xs: Vec<&'a [T]>,
+    /// Mixing weights of the layer's type of cell; empty for layers that do not mix.
+    pub p: &'a [f64],
+    /// The layer's weights.
+    pub w: &'a [T],
+}
+
+/// A direction: what does not move is none.
+#[derive(Clone, Debug, Default)]
+pub struct Direction<'a, T> {
+    /// Of the states.
+    pub xs: Vec<Option<&'a [T]>>,
+    /// Of the mixing weights.
+    pub p: Option<&'a [f64]>,
+    /// Of the weights.
+    pub w: Option<&'a [T]>,
+}
+
+/// Where gradients are added: what is not wanted is none.
+#[derive(Debug)]
+pub struct Bars<'a, T> {
+    /// Of the states.
+    pub xs: Vec<Option<&'a mut [T]>>,
+    /// Of the mixing weights of the layer's type of cell.
+    pub p: Option<&'a mut [f64]>,
+    /// Of the weights.
+    pub w: Option<&'a mut [T]>,
+}
+
+/// What a forward pass leaves for the derivatives.
+#[derive(Clone, Debug, Default)]
+pub struct Saved {
+    /// Of a norm: one over the deviation of each channel.
+    rate: Vec<f64>,
+    /// Of a maximum: which of the nine each output is.
+    place: Vec<u8>,
+}
+
+/// One kind of layer.
+trait Kind<T: Scalar> {
+    fn forward(&self, at: &At<T>, out: &mut [T]) -> Saved;
+    fn vjp(&self, at: &At<T>, saved: &Saved, out: &[T], g: &[T], bars: &mut Bars<T>);
+    fn jvp(&self, at: &At<T>, saved: &Saved, out: &[T], dot: &Direction<T>, out_dot: &mut [T]);
+    /// Nothing for what is linear in all that may move at once.
+    fn cross(&self, _: &At<T>, _: &Saved, _: &[T], _: &Direction<T>, _: &[T], _: &mut Bars<T>) {}
+}
+
+impl Layer {
+    /// How many states it reads; none for any number but zero.
+    pub fn n_inputs(&self) -> Option<usize> {
+        match self {
+            Self::Concat | Self::Sum | Self::Outputs => None,
+            Self::Mix { alphas, .. } => Some(alphas.len()),
+            Self::Correlation(_) => Some(2),
+            _ => Some(1),
+        }
+    }
+
+    /// Its weights, in the order in which they lie.
+    pub fn weights(&self) -> Vec<Weight> {
+        match self {
+            Self::Conv(spec) => spec.weights(),
+            Self::Depthwise(spec) => spec.weights(),
+            Self::Transposed(spec) => spec.weights(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The type of cell whose mixing weights it reads.
+    pub fn cell_type(&self) -> Option<usize> {
+        if let Self::Mix { cell_type, .. } = self { Some(*cell_type) } else { None }
+    }
+
+    /// The shape of its output, or why it cannot be applied to these states.
+    pub fn shape(&self, inputs: &[Shape]) -> Result<Shape, String> {
+        if self.n_inputs().map_or(inputs.is_empty(), |n| n != inputs.len()) {
+            return Err(format!("{self:?} does not read {} states", inputs.len()));
+        }
+        let first = inputs[0];
+        match self {
+            Self::Views => views::pair_shape(first),
+            Self::View(_) => views::view_shape(first),
+            Self::Conv(spec) => spec.shape(first),
+            Self::Depthwise(spec) => spec.shape(first),
+            Self::Transposed(spec) => spec.shape(first),
+            Self::LeakyRelu | Self::Relu | Self::Norm | Self::Zero => Ok(first),
+            Self::Pool(spec) => Ok(spec.shape(first)),
+            Self::Correlation(spec) => spec.shape(inputs),
+            Self::Upsample => Ok(Shape { h: 2 * first.h, w: 2 * first.w, ..first }),
+            Self::Concat => mix::concat_shape(inputs),
+            Self::Sum | Self::Mix { .. } => mix::sum_shape(inputs),
+            Self::Outputs => mix::outputs_shape(inputs),
+        }
+    }
+
+    /// Multiply-adds of its products, for states of these shapes.
+    pub fn macs(&self, inputs: &[Shape]) -> u64 {
+        let out = self.shape(inputs).map_or(0, |shape| shape.n * shape.px());
+        let each = match self {
+            Self::Conv(spec) => spec.k * spec.k * spec.c_in * spec.c_out,
+            Self::Depthwise(spec) => spec.k * spec.k * spec.c,
+            // Of an output one in four taps along each axis meets a pixel.
+            Self::Transposed(spec) => 4 * spec.c_in * spec.c_out,
+            Self::Correlation(spec) => (2 * spec.displacement + 1) * inputs[0].c,
+            _ => 0,
+        };
+        (out * each) as u64
+    }
+
+    /// Value into `out`.
+    ///
+    /// # Panics
+    /// If a slice has not the length its shape says; so do the others.
+    pub fn forward<T: Scalar>(&self, at: &At<T>, out: &mut [T]) -> Saved {
+        self.check(at, out.len());
+        self.kind(|kind| kind.forward(at, out))
+    }
+
+    /// Adds the gradients of <y, g>, given the output.
+    pub fn vjp<T: Scalar>(&self, at: &At<T>, saved: &Saved, out: &[T], g: &[T], bars: &mut Bars<T>) {
+        self.check(at, g.len());
+        self.kind(|kind| kind.vjp(at, saved, out, g, bars));
+    }
+
+    /// The tangent of the output into `out_dot`.
+    pub fn jvp<T: Scalar>(&self, at: &At<T>, saved: &Saved, out: &[T], dot: &Direction<T>, out_dot: &mut [T]) {
+        self.check(at, out_dot.len());
+        self.kind(|kind| kind.jvp(at, saved, out, dot, out_dot));
+    }
+
+    /// Adds the gradients of <J dot, d> with respect to the point: with [`Layer::vjp`] of the gradient of the value it is the
+    /// vjp of the jvp.
+    pub fn cross<T: Scalar>(
+        &self,
+        at: &At<T>,
+        saved: &Saved,
+        out: &[T],
+        dot: &Direction<T>,
+        d: &[T],
+        bars: &mut Bars<T>,
+    ) {
+        self.check(at, d.len());
+        self.kind(|kind| kind.cross(at, saved, out, dot, d, bars));
+    }
+
+    fn check<T: Scalar>(&self, at: &At<T>, out: usize) {
+        let shape = self.shape(&at.shapes).unwrap_or_else(|why| panic!("{why}"));
+        assert_eq!(shape.len(), out, "{self:?}: the output is {shape:?}");
+        assert_eq!(at.xs.len(), at.shapes.len(), "a state has a shape");
+        for (x, shape) in at.xs.iter().zip(&at.shapes) {
+            assert_eq!(x.len(), shape.len(), "{self:?}: a state is {shape:?}");
+        }
+        assert_eq!(at.w.len(), crate::spec::weights_len(&self.weights()), "{self:?}: its weights");
+    }
+
+    fn kind<T: Scalar, R>(&self, f: impl FnOnce(&dyn Kind<T>) -> R) -> R {
+        match self {
+            Self::Views => f(&views::Views),
+            Self::View(right) => f(&views::View(*right)),
+            Self::Conv(spec) => f(spec),
+            Self::Depthwise(spec) => f(spec),
+            Self::Transposed(spec) => f(spec),
+            Self::LeakyRelu => f(&rectifier::Rectifier { slope: 0.1 }),
+            Self::Relu => f(&rectifier::Rectifier { slope: 0.0 }),
+            Self::Norm => f(&norm::Norm),
+            Self::Pool(spec) => f(spec),
+            Self::Correlation(spec) => f(spec),
+            Self::Upsample => f(&resample::Upsample),
+            Self::Concat => f(&mix::Concat),
+            Self::Sum => f(&mix::Mix { alphas: None }),
+            Self::Mix { alphas, .. } => f(&mix::Mix { alphas: Some(alphas) }),
+            Self::Zero => f(&mix::Zero),
+            Self::Outputs => f(&mix::Outputs),
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Batch norm without scale and shift: y = (x - m) r, r = 1 / sqrt(v + 1e-5), m and v of a channel over the batch.
+//!
+//! With <.> the mean over the pixels of a channel, and J the derivative, which is symmetric:
+//!
+//! ```text
+//! J u = r (u - <u> - y <y u>)
+//! gradient of N <d, J u> with respect to x
+//!     = r^2 (y (3 a b - A) - b (d - <d>) - a (u - <u>)),  a = <y d>, b = <y u>, A = <d u> - <d> <u>
+//! ```
+
+use super::rows::{image, images, means};
+use super::{At, Bars, Direction, Kind, Saved, Scalar};
+
+/// PyTorch's.
+const EPSILON: f64 = 1e-5;
+
+/// The kind.
+pub(super) struct Norm;
+
+impl Norm {
+    /// to (+)= J u.
+    fn project<T: Scalar>(&self, at: &At<T>, saved: &Saved, y: &[T], u: &[T], to: &mut [T], accumulate: bool) {
+        let (n, c) = (at.shapes[0].n, at.shapes[0].c);
+        let of = means(at.kernels, n, c, &[(u, None), (u, Some(y))]);
+        let channels: Vec<[T; 3]> =
+            (0..c).map(|i| [saved.rate[i], -saved.rate[i] * of[i], -saved.rate[i] * of[c + i]].map(T::of)).collect();
+        combine(at, [u, y], to, accumulate, c, |u, y, i| {
+            let [r, shift, of_y] = channels[i];
+            r * u + shift + of_y * y
+        });
+    }
+}
+
+impl<T: Scalar> Kind<T> for Norm {
+    fn forward(&self, at: &At<T>, out: &mut [T]) -> Saved {
+        let (n, c, x) = (at.shapes[0].n, at.shapes[0].c, at.xs[0]);
+        let of = means(at.kernels, n, c, &[(x, None)]);
+        // Differences to the mean first: the square of a large mean would hide a small variance.
+        let shift: Vec<T> = of.iter().map(|m| T::of(-m)).collect();
+        combine(at, [x, x], out, false, c, |x, _, i| x + shift[i]);
+        let of = means(at.kernels, n, c, &[(&*out, Some(&*out)), (&*out, None)]);
+        let rate: Vec<f64> = (0..c).map(|i| 1.0 / (of[i] - of[c + i] * of[c + i] + EPSILON).sqrt()).collect();
+        let narrow: Vec<[T; 2]> = (0..c).map(|i| [rate[i], -rate[i] * of[c + i]].map(T::of)).collect();
+        images(at.kernels, n, out, |_, out| {
+            for out in out.chunks_exact_mut(c) {
+                out.iter_mut().zip(&narrow).for_each(|(out, [r, shift])| *out = *r * *out + *shift);
+            }
+        });
+        Saved { rate, ..Saved::default() }
+    }
+
+    fn vjp(&self, at: &At<T>, saved: &Saved, out: &[T], g: &[T], bars: &mut Bars<T>) {
+        if let Some(x_bar) = &mut bars.xs[0] {
+            self.project(at, saved, out, g, x_bar, true);
+        }
+    }
+
+    fn jvp(&self, at: &At<T>, saved: &Saved, out: &[T], dot: &Direction<T>, out_dot: &mut [T]) {
+        match dot.xs[0] {
+            Some(x_dot) => self.project(at, saved, out, x_dot, out_dot, false),
+            None => out_dot.fill(T::default()),
+        }
+    }
+
+    fn cross(&self, at: &At<T>, saved: &Saved, out: &[T], dot: &Direction<T>, d: &[T], bars: &mut Bars<T>) {
+        let (Some(x_bar), Some(u)) = (&mut bars.xs[0], dot.xs[0]) else { return };
+        let (n, c) = (at.shapes[0].n, at.shapes[0].c);
+        let of = means(at.kernels, n, c, &[(d, None), (u, None), (d, Some(out)), (u, Some(out)), (d, Some(u))]);
+        let channels: Vec<[T; 4]> = (0..c)
+            .map(|i| {
+                let [d_mean, u_mean, a, b, both] = [0, 1, 2, 3, 4].map(|k| of[k * c + i]);
+                let (r2, spread) = (saved.rate[i].powi(2), both - d_mean * u_mean);
+                [r2 * (3.0 * a * b - spread), -r2 * b, -r2 * a, r2 * (b * d_mean + a * u_mean)].map(T::of)
+            })
+            .collect();
+        combine(at, [d, u], x_bar, true, c, |d, u, i| channels[i][1] * d + channels[i][2] * u + channels[i][3]);
+        combine(at, [out, out], x_bar, true, c, |y, _, i| channels[i][0] * y);
+    }
+}
+
+/// to (+)= f(a, b, channel).
+fn combine<T: Scalar>(
+    at: &At<T>,
+    [a, b]: [&[T]; 2],
+    to: &mut [T],
+    accumulate: bool,
+    c: usize,
+    f: impl Fn(T, T, usize) -> T + Sync,
+) {
+    let n = at.shapes[0].n;
+    images(at.kernels, n, to, |i, to| {
+        let pixels = image(a, n, i).chunks_exact(c).zip(image(b, n, i).chunks_exact(c));
+        for (to, (a, b)) in to.chunks_exact_mut(c).zip(pixels) {
+            let values = to.iter_mut().zip(a.iter().zip(b)).enumerate();
+            if accumulate {
+                values.for_each(|(i, (to, (a, b)))| *to += f(*a, *b, i));
+            } else {
+                values.for_each(|(i, (to, (a, b)))| *to = f(*a, *b, i));
+            }
+        }
+    });
+}

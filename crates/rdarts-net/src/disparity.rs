@@ -1,0 +1,549 @@
+//! The encoder-decoder for disparity: AutoDispNet (Saikia et al. 2019, sections 4 to 6), as a supernet or of one architecture.
+//!
+//! ```text
+//! left, right ->  stem 7x7 /2, 5x5 /2  ->  reduction cell        both views alike, features at 1/8
+//! features ->  correlation                                       s0 = (left, right) features, s1 = correlation
+//!          ->  cells N R N R N (R)                               the encoder, to 1/32 (1/64)
+//!          ->  prediction                                        of the innermost state
+//!          ->  upsampling cells, a prediction each               up to 1/4
+//! ```
+//!
+//! Blocks are convolution, leaky ReLU, and in the search a batch norm; a skip connection at stride 2 is such a block of 3x3.
+//! An upsampling cell reads the two states before it through transposed convolutions, the prediction before it resampled,
+//! and the encoder's state of its size. Where the released code differs from the paper's figure (what a decoder's skip
+//! connection reads), the code is followed: its numbers of parameters come out. In two points it is not: predictions are
+//! positive (their code predicts negative ones, with the rectifier turned), and the gradient passes through the predictions
+//! that are fed on, since a loss whose gradient stops somewhere has no Hessian.
+
+use rdarts_kernels::dense::{ConvSpec, CorrelationSpec, DepthwiseSpec, Layer, PoolSpec, TransposedSpec};
+use rdarts_space::disparity::{DisparityCell, DisparityGenotype, NODES};
+use rdarts_space::{DisparitySpace, Op};
+
+use crate::graph::{Module, Network, Source};
+use crate::task::Level;
+
+/// What a network for disparity is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DisparitySpec {
+    /// Channels of the last cell of the decoder; all others are multiples.
+    pub c: usize,
+    /// Channels of the stem's first convolution; its second has twice as many.
+    pub stem: usize,
+    /// Whether the encoder is as deep as that of the final networks, to 1/64, else to 1/32.
+    pub deep: bool,
+    /// The largest shift of the correlation, in pixels of an eighth of the size.
+    pub displacement: usize,
+    /// Whether blocks end with a batch norm.
+    pub norm: bool,
+    /// What its cells compute.
+    pub cells: DisparityCells,
+}
+
+/// What the cells of a network compute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DisparityCells {
+    /// All operations of a space, mixed.
+    Mixed(DisparitySpace),
+    /// Those of an architecture.
+    Chosen(DisparityGenotype),
+}
+
+impl DisparitySpec {
+    /// The supernet of a space, with the shallow encoder and batch norms (section 5). The correlation reaches over a quarter of
+    /// the width at its scale.
+    pub fn search(space: DisparitySpace, c: usize, width: usize) -> Self {
+        let displacement = default_displacement(width);
+        Self { c, stem: c, deep: false, displacement, norm: true, cells: DisparityCells::Mixed(space) }
+    }
+
+    /// The network of an architecture, with the deep encoder and without batch norms (section 6).
+    pub fn training(genotype: DisparityGenotype, c: usize, stem: usize, displacement: usize) -> Self {
+        Self { c, stem, deep: true, displacement, norm: false, cells: DisparityCells::Chosen(genotype) }
+    }
+
+    /// Images must have multiples of so many rows and columns.
+    pub fn stride(&self) -> usize {
+        if self.deep { 64 } else { 32 }
+    }
+
+    /// The scales of the predictions, from the coarsest to the finest, with equal weights that add up to 1.
+    pub fn levels(&self) -> Vec<Level> {
+        let mut scale = self.stride();
+        let mut levels = Vec::new();
+        while scale >= 4 {
+            levels.push(scale);
+            scale /= 2;
+        }
+        let weight = 1.0 / levels.len() as f64;
+        levels.into_iter().map(|scale| Level { scale, weight }).collect()
+    }
+
+    /// Why images of these rows and columns cannot be computed, if they cannot.
+    pub fn check_side(&self, [h, w]: [usize; 2]) -> Result<(), String> {
+        let stride = self.stride();
+        if h == 0 || w == 0 || !h.is_multiple_of(stride) || !w.is_multiple_of(stride) {
+            return Err(format!("images have {w} x {h} pixels, but this network needs multiples of {stride}"));
+        }
+        Ok(())
+    }
+}
+
+/// A quarter of the width at an eighth of the size.
+pub fn default_displacement(width: usize) -> usize {
+    (width / 8 / 4).max(1)
+}
+
+impl Network {
+    /// Wires a network for disparity. Its types of cells are those of [`DisparityCell`], in that order; one of an architecture
+    /// has no mixing weights.
+    pub fn disparity(spec: &DisparitySpec) -> Self {
+        let cell_types = match &spec.cells {
+            DisparityCells::Mixed(space) => DisparityCell::ALL.map(|cell| space.edges(cell)).to_vec(),
+            DisparityCells::Chosen(_) => vec![Vec::new(); 3],
+        };
+        let mut wiring = Wiring { spec, list: Vec::new(), n_cells: 0 };
+        let output = wiring.network();
+        let (list, output) = read_ones(wiring.list, output);
+        Self::new(list, output, cell_types, 6)
+    }
+}
+
+/// A state on its way: where it comes from, and its channels.
+#[derive(Clone, Copy, Debug)]
+struct State {
+    at: Source,
+    c: usize,
+}
+
+/// The network as far as it is wired.
+struct Wiring<'a> {
+    spec: &'a DisparitySpec,
+    list: Vec<(Module, Vec<Source>, String)>,
+    n_cells: usize,
+}
+
+impl Wiring<'_> {
+    fn network(&mut self) -> usize {
+        let spec = self.spec;
+        let views = self.add(Layer::Views, &[State { at: Source::Images, c: 6 }], 3, "views");
+        let half = self.block(views, spec.stem, 7, 2, "stem.0");
+        let quarter = self.block(half, 2 * spec.stem, 5, 2, "stem.1");
+        let mut c = 2 * spec.c;
+        let features = self.encoder_cell([quarter, quarter], c, true, false);
+        let [left, right] = [false, true].map(|side| self.add(Layer::View(side), &[features], features.c, "view"));
+        let quarter = self.add(Layer::View(false), &[quarter], quarter.c, "view");
+        let both = self.concat(&[left, right]);
+        let shifts = 2 * spec.displacement + 1;
+        let correlation = Layer::Correlation(CorrelationSpec { displacement: spec.displacement });
+        let correlation = self.add(correlation, &[left, right], shifts, "correlation");
+        let correlation = self.add(Layer::Relu, &[correlation], shifts, "correlation");
+
+        // Of every size in front of the innermost what the decoder will read.
+        let (mut skips, mut before, mut is_reduced) = (vec![quarter, left], [both, correlation], false);
+        for reduction in [false, true, false, true, false, true].into_iter().take(if spec.deep { 6 } else { 5 }) {
+            c *= if reduction { 2 } else { 1 };
+            let state = self.encoder_cell(before, c, reduction, is_reduced);
+            if reduction {
+                skips.push(state);
+            }
+            (before, is_reduced) = ([before[1], state], reduction);
+        }
+        // The innermost size is no skip connection's.
+        skips.pop();
+        let bottleneck = before[1];
+        let mut predictions = vec![self.prediction(bottleneck, "predictions.0")];
+        let (mut before, mut is_first) = ([bottleneck; 2], true);
+        while let Some(skip) = skips.pop() {
+            c /= 2;
+            let last = predictions[predictions.len() - 1];
+            let state = self.upsampling_cell(before, last, skip, c, is_first);
+            let prefix = format!("predictions.{}", predictions.len());
+            predictions.push(self.prediction(state, &prefix));
+            (before, is_first) = ([before[1], state], false);
+        }
+        let output = self.add(Layer::Outputs, &predictions, 1, "outputs");
+        let Source::Node(output) = output.at else { unreachable!("a layer is a node") };
+        output
+    }
+
+    fn add(&mut self, layer: Layer, inputs: &[State], c: usize, prefix: &str) -> State {
+        let at = Source::Node(self.list.len());
+        self.list.push((Module::Layer(layer), inputs.iter().map(|state| state.at).collect(), format!("{prefix}.")));
+        State { at, c }
+    }
+
+    fn concat(&mut self, states: &[State]) -> State {
+        self.add(Layer::Concat, states, states.iter().map(|state| state.c).sum(), "concat")
+    }
+
+    fn convolution(&mut self, x: State, c: usize, k: usize, stride: usize, prefix: &str) -> State {
+        let spec = ConvSpec { c_in: x.c, c_out: c, k, stride, dilation: 1 };
+        self.add(Layer::Conv(spec), &[x], c, prefix)
+    }
+
+    /// What follows a convolution.
+    fn activated(&mut self, x: State, prefix: &str) -> State {
+        let x = self.add(Layer::LeakyRelu, &[x], x.c, prefix);
+        if self.spec.norm { self.add(Layer::Norm, &[x], x.c, prefix) } else { x }
+    }
+
+    fn block(&mut self, x: State, c: usize, k: usize, stride: usize, prefix: &str) -> State {
+        let x = self.convolution(x, c, k, stride, prefix);
+        self.activated(x, prefix)
+    }
+
+    /// Half of a separable convolution.
+    fn separable(&mut self, x: State, k: usize, stride: usize, dilation: usize, prefix: &str) -> State {
+        let spec = DepthwiseSpec { c: x.c, k, stride, dilation };
+        let x = self.add(Layer::Depthwise(spec), &[x], x.c, &format!("{prefix}.depthwise"));
+        self.block(x, x.c, 1, 1, &format!("{prefix}.pointwise"))
+    }
+
+    /// A cell of the encoder; `is_reduced` says that the state before the last is twice as large as the last.
+    fn encoder_cell(&mut self, [s0, s1]: [State; 2], c: usize, reduction: bool, is_reduced: bool) -> State {
+        let prefix = self.next_cell();
+        let s0 = match is_reduced {
+            true => self.block(s0, c, 3, 2, &format!("{prefix}.preprocess.0")),
+            false => self.block(s0, c, 1, 1, &format!("{prefix}.preprocess.0")),
+        };
+        let s1 = self.block(s1, c, 1, 1, &format!("{prefix}.preprocess.1"));
+        let cell = if reduction { DisparityCell::Reduce } else { DisparityCell::Normal };
+        self.cell(cell, &[s0, s1], &prefix)
+    }
+
+    /// A cell of the decoder; the first one's two states are one.
+    fn upsampling_cell(&mut self, [s0, s1]: [State; 2], last: State, skip: State, c: usize, is_first: bool) -> State {
+        let prefix = self.next_cell();
+        let s0 = match is_first {
+            true => self.block(s0, c, 1, 1, &format!("{prefix}.preprocess.0")),
+            false => self.twice(s0, c, &format!("{prefix}.preprocess.0")),
+        };
+        let s1 = self.block(s1, c, 1, 1, &format!("{prefix}.preprocess.1"));
+        let last = self.add(Layer::Upsample, &[last], 1, &format!("{prefix}.resample"));
+        let last = self.block(last, c, 1, 1, &format!("{prefix}.preprocess.2"));
+        let skip = self.block(skip, c, 1, 1, &format!("{prefix}.preprocess.3"));
+        let [s0, s1] = [(s0, 0), (s1, 1)].map(|(state, i)| self.twice(state, c, &format!("{prefix}.upsample.{i}")));
+        self.cell(DisparityCell::Upsample, &[s0, s1, last, skip], &prefix)
+    }
+
+    /// A block of a transposed convolution.
+    fn twice(&mut self, x: State, c: usize, prefix: &str) -> State {
+        let x = self.add(Layer::Transposed(TransposedSpec { c_in: x.c, c_out: c }), &[x], c, prefix);
+        self.activated(x, prefix)
+    }
+
+    fn next_cell(&mut self) -> String {
+        self.n_cells += 1;
+        format!("cells.{}", self.n_cells - 1)
+    }
+
+    fn prediction(&mut self, x: State, prefix: &str) -> State {
+        let x = self.convolution(x, 1, 3, 1, prefix);
+        self.add(Layer::Relu, &[x], 1, prefix)
+    }
+
+    /// Nodes of a cell from its preprocessed states, side by side.
+    fn cell(&mut self, cell: DisparityCell, inputs: &[State], prefix: &str) -> State {
+        let mut states = inputs.to_vec();
+        let mut pools = Vec::new();
+        for node in 0..NODES {
+            let made = match &self.spec.cells {
+                DisparityCells::Mixed(space) => {
+                    let ops = space.ops.clone();
+                    let edges = cell.edges().enumerate().filter(|(_, (to, _))| *to == node);
+                    let mut terms = Vec::new();
+                    for (edge, (_, state)) in edges {
+                        for (i, op) in ops.iter().enumerate() {
+                            let prefix = format!("{prefix}._ops.{edge}._ops.{i}");
+                            let made = self.operation(cell, *op, &states, state, &mut pools, &prefix);
+                            terms.extend(made.map(|made| (made, edge * ops.len() + i)));
+                        }
+                    }
+                    let (states, alphas): (Vec<State>, Vec<usize>) = terms.into_iter().unzip();
+                    let mix = Layer::Mix { cell_type: cell as usize, alphas };
+                    self.add(mix, &states, states[0].c, &format!("{prefix}.node.{node}"))
+                }
+                DisparityCells::Chosen(genotype) => {
+                    let entries: Vec<_> =
+                        genotype.entries(cell).enumerate().filter(|(_, entry)| entry.0 == node).collect();
+                    let mut terms = Vec::new();
+                    for (i, (_, op, state)) in entries {
+                        let prefix = format!("{prefix}._ops.{i}");
+                        terms.extend(self.operation(cell, op, &states, state, &mut pools, &prefix));
+                    }
+                    // A node of `none` alone is zero.
+                    match terms.is_empty() {
+                        true => {
+                            let like = self.like_output(cell, states[0], &mut pools, prefix);
+                            self.add(Layer::Zero, &[like], states[0].c, &format!("{prefix}.node.{node}"))
+                        }
+                        false => self.add(Layer::Sum, &terms, terms[0].c, &format!("{prefix}.node.{node}")),
+                    }
+                }
+            };
+            states.push(made);
+        }
+        self.concat(&states[inputs.len()..])
+    }
+
+    /// A state of the size of the cell's nodes.
+    fn like_output(
+        &mut self,
+        cell: DisparityCell,
+        x: State,
+        pools: &mut Vec<(usize, Op, State)>,
+        prefix: &str,
+    ) -> State {
+        match cell {
+            DisparityCell::Reduce => self.pool(Op::MaxPool3x3, x, 2, 0, pools, prefix),
+            _ => x,
+        }
+    }
+
+    /// An operation on a state of a cell; none if it gives zero.
+    fn operation(
+        &mut self,
+        cell: DisparityCell,
+        op: Op,
+        states: &[State],
+        state: usize,
+        pools: &mut Vec<(usize, Op, State)>,
+        prefix: &str,
+    ) -> Option<State> {
+        let stride = if cell == DisparityCell::Reduce && state < cell.n_inputs() { 2 } else { 1 };
+        let x = states[state];
+        Some(match op {
+            Op::None => return None,
+            Op::SkipConnect if stride == 1 => x,
+            Op::SkipConnect => self.block(x, x.c, 3, 2, prefix),
+            Op::MaxPool3x3 | Op::AvgPool3x3 => self.pool(op, x, stride, state, pools, prefix),
+            Op::SepConv3x3 | Op::SepConv5x5 => {
+                let x = self.separable(x, op.window(), stride, 1, &format!("{prefix}.0"));
+                self.separable(x, op.window(), 1, 1, &format!("{prefix}.1"))
+            }
+            Op::DilConv3x3 | Op::DilConv5x5 => self.separable(x, op.window(), stride, 2, &format!("{prefix}.0")),
+            Op::Noise | Op::SepConv7x7 | Op::Conv7x1_1x7 => {
+                unreachable!("no space for disparity has {op}")
+            }
+        })
+    }
+
+    /// A pool has no weights: that of a state is one for all edges.
+    fn pool(
+        &mut self,
+        op: Op,
+        x: State,
+        stride: usize,
+        state: usize,
+        pools: &mut Vec<(usize, Op, State)>,
+        prefix: &str,
+    ) -> State {
+        if let Some((.., made)) = pools.iter().find(|(of, kind, _)| (*of, *kind) == (state, op)) {
+            return *made;
+        }
+        let made = self.add(Layer::Pool(PoolSpec { max: op == Op::MaxPool3x3, stride }), &[x], x.c, prefix);
+        pools.push((state, op, made));
+        made
+    }
+}
+
+/// The nodes that the output reads: of an architecture whose cell leaves an input alone not all are.
+fn read_ones(list: Vec<(Module, Vec<Source>, String)>, output: usize) -> (Vec<(Module, Vec<Source>, String)>, usize) {
+    let mut read = vec![false; list.len()];
+    read[output] = true;
+    for at in (0..list.len()).rev() {
+        if read[at] {
+            list[at].1.iter().for_each(|source| {
+                if let Source::Node(from) = source {
+                    read[*from] = true;
+                }
+            });
+        }
+    }
+    let moved: Vec<usize> = read
+        .iter()
+        .scan(0, |next, is_read| {
+            let at = *next;
+            *next += usize::from(*is_read);
+            Some(at)
+        })
+        .collect();
+    let kept = list.into_iter().zip(&read).filter(|(_, is_read)| **is_read).map(|((module, mut inputs, prefix), _)| {
+        inputs.iter_mut().for_each(|source| {
+            if let Source::Node(from) = source {
+                *from = moved[*from];
+            }
+        });
+        (module, inputs, prefix)
+    });
+    (kept.collect(), moved[output])
+}
+
+#[cfg(test)]
+mod tests {
+    use rdarts_kernels::dense::Shape;
+
+    use super::*;
+    use crate::{AlphaHessian, Alphas, Batch, Engine, InnerStep, Point, Targets, Truth};
+    use crate::{alpha_gradient, both_gradients, forward, unrolled_gradient, weight_gradient_mixed};
+
+    /// In millions.
+    fn parameters(genotype: &str, c: usize, stem: usize) -> f64 {
+        let genotype: DisparityGenotype = genotype.parse().unwrap();
+        Network::disparity(&DisparitySpec::training(genotype, c, stem, 40)).n_parameters() as f64 / 1e6
+    }
+
+    /// A cell written shortly: s, k, p for sep_conv_3x3, skip_connect, max_pool_3x3, then the state.
+    fn short(normal: &str, reduce: &str, upsample: &str) -> String {
+        let list = |text: &str| {
+            let entry = |entry: &str| {
+                let op = match &entry[..1] {
+                    "s" => "sep_conv_3x3",
+                    "k" => "skip_connect",
+                    _ => "max_pool_3x3",
+                };
+                format!("('{op}', {})", &entry[1..])
+            };
+            text.split(' ').map(entry).collect::<Vec<_>>().join(", ")
+        };
+        format!("Genotype(normal=[{}], reduce=[{}], upsample=[{}])", list(normal), list(reduce), list(upsample))
+    }
+
+    #[test]
+    fn the_published_networks_have_their_published_numbers_of_parameters() {
+        let released = DisparityGenotype::autodispnet().to_string();
+        let close = |found: f64, expected: f64| assert!((found - expected).abs() < 0.005, "{found} for {expected}");
+        close(parameters(&released, 42, 64), 36.99);
+        close(parameters(&released, 18, 36), 6.93);
+        // Table 2 of Zela et al. and its figures 25 to 28: augmentation 2.0, L2 3e-4, L2 81e-4.
+        let of = |normal, reduce, upsample| parameters(&short(normal, reduce, upsample), 24, 48);
+        close(of("s0 k1 s0 s2 s0 k1", "k0 s1 k0 s2 s3 s2", "s0 s3 k1 s2 k0 s4 s5 s4"), 12.256);
+        close(of("s0 s1 s0 s2 s3 s2", "s0 k1 s0 s2 s3 s2", "s2 s0 s1 k3 s4 k3 s4 k3"), 11.001);
+        close(of("s0 s1 s2 s1 s0 s3", "k0 p1 s2 k1 s2 s3", "s3 s2 k0 s1 s4 s3 s5 s1"), 12.162);
+    }
+
+    #[test]
+    fn predictions_lie_at_their_scales_and_sides_that_do_not_fit_are_refused() {
+        let spec = DisparitySpec::search(DisparitySpace::builtin("autodispnet").unwrap(), 4, 64);
+        assert_eq!((spec.displacement, spec.stride()), (2, 32));
+        assert_eq!(spec.levels().iter().map(|level| level.scale).collect::<Vec<_>>(), [32, 16, 8, 4]);
+        let net = Network::disparity(&spec);
+        let shapes = net.layer_shapes(Shape { n: 2, h: 32, w: 64, c: 6 });
+        assert_eq!(shapes[net.output_node()].c, 2 + 8 + 32 + 128);
+        assert_eq!(net.n_alphas(), [9 * 8, 9 * 8, 15 * 8]);
+        assert!(spec.check_side([32, 64]).is_ok());
+        assert!(
+            spec.check_side([32, 48]).unwrap_err().contains("48 x 32 pixels, but this network needs multiples of 32")
+        );
+        // An architecture whose cells leave an input alone.
+        let one_sided = short("s0 k0 s0 s2 s0 k0", "k0 s0 k0 s2 s3 s2", "s3 s3 k3 s3 k0 s4 s5 s4");
+        let spec = DisparitySpec::training(one_sided.parse().unwrap(), 4, 4, 2);
+        assert!(Network::disparity(&spec).try_layer_shapes(Shape { n: 1, h: 64, w: 128, c: 6 }).is_ok());
+    }
+
+    /// A supernet with weights, alphas, images and truth of a fixed sequence.
+    fn example(space: &str) -> (Network, Vec<f64>, Alphas, Vec<f64>, Truth) {
+        let spec = DisparitySpec::search(DisparitySpace::builtin(space).unwrap(), 2, 64);
+        let net = Network::disparity(&spec);
+        let mut s = rdarts_rng::Stream::new(3, "test", 0);
+        let mut weights: Vec<f64> = net.init(5).into_iter().map(f64::from).collect();
+        weights.iter_mut().for_each(|w| *w += 0.05 * s.normal());
+        let alphas = net.n_alphas().into_iter().map(|n| (0..n).map(|_| 0.3 * s.normal()).collect()).collect();
+        let images = (0..2 * 32 * 64 * 6).map(|_| s.uniform() - 0.4).collect();
+        let mut disparity: Vec<f32> = (0..2 * 32 * 64).map(|_| (4.0 * s.uniform()) as f32).collect();
+        disparity[..100].fill(f32::NAN);
+        (net, weights, alphas, images, Truth { side: [32, 64], disparity, levels: spec.levels() })
+    }
+
+    #[test]
+    fn gradients_products_and_the_unrolled_step_are_slopes() {
+        for space in ["dispnet", "autodispnet"] {
+            let (net, weights, alphas, images, truth) = example(space);
+            let engine = Engine::cpu();
+            let at = Point { net: &net, engine: &engine, weights: &weights[..], alphas: &alphas };
+            let batch = Batch { images: &images[..], side: [32, 64], targets: Targets::Disparity(&truth), noise: &[] };
+            let (evaluation, of_alphas, of_weights) = both_gradients(at, batch);
+            assert_eq!(forward(at, batch).outputs, evaluation.outputs);
+            // Along a direction in alphas and weights.
+            let mut s = rdarts_rng::Stream::new(4, "test", 0);
+            let v = Alphas::from_flat(&net, &of_alphas.flat().iter().map(|_| s.normal()).collect::<Vec<_>>());
+            let u: Vec<f64> = weights.iter().map(|_| 0.1 * s.normal()).collect();
+            let moved = |h: f64| {
+                let weights: Vec<f64> = weights.iter().zip(&u).map(|(w, u)| w + h * u).collect();
+                let alphas = alphas.combined(1.0, &v, h);
+                let (evaluation, gradient) = alpha_gradient(Point { weights: &weights, alphas: &alphas, ..at }, batch);
+                (evaluation.loss, gradient.flat())
+            };
+            let h = 1e-7;
+            let (plus, minus) = (moved(h), moved(-h));
+            let slope = (plus.0 - minus.0) / (2.0 * h);
+            let inner = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+            let expected = inner(&of_alphas.flat(), &v.flat()) + inner(&of_weights, &u);
+            assert!((slope - expected).abs() < 2e-4 * expected.abs(), "{space}: {slope} for {expected}");
+            // Second derivatives: the slope of the gradient of the alphas.
+            let hessian = AlphaHessian::new(at, batch);
+            let product = Alphas::from_flat(&net, &hessian.apply(&v.flat()));
+            let mixed = crate::mixed_hvp(at, batch, &u);
+            let expected = product.combined(1.0, &mixed, 1.0).flat();
+            let largest = expected.iter().fold(0f64, |m, v| m.max(v.abs()));
+            for ((plus, minus), expected) in plus.1.iter().zip(&minus.1).zip(&expected) {
+                let slope = (plus - minus) / (2.0 * h);
+                assert!((slope - expected).abs() < 1e-3 * largest, "{space}: {slope} for {expected} of {largest}");
+            }
+            // The mixed product is not so small that the comparison would not see it.
+            assert!(mixed.flat().iter().fold(0f64, |m, v| m.max(v.abs())) > 0.05 * largest);
+            // Products are symmetric.
+            let other: Vec<f64> = v.flat().iter().map(|_| s.normal()).collect();
+            let (one, two) = (inner(&hessian.apply(&other), &v.flat()), inner(&product.flat(), &other));
+            assert!((one - two).abs() < 1e-10 * one.abs().max(1.0), "{one} {two}");
+            // The unrolled step by its definition.
+            let step = InnerStep { xi: 0.01, l2: 0.1, momentum: 0.0, buffer: None };
+            let (_, unrolled) = unrolled_gradient(at, batch, batch, step);
+            let moved: Vec<f64> = weights.iter().zip(&of_weights).map(|(w, g)| w - 0.01 * (g + 0.1 * w)).collect();
+            let (_, direct, v) = both_gradients(Point { weights: &moved, ..at }, batch);
+            let expected = direct.combined(1.0, &crate::mixed_hvp(at, batch, &v), -0.01).flat();
+            for (a, b) in unrolled.flat().iter().zip(&expected) {
+                assert!((a - b).abs() < 1e-12, "{a} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn single_precision_agrees_and_a_chosen_child_is_the_supernet_with_one_hot_weights() {
+        let (net, weights, alphas, images, truth) = example("dispnet");
+        let engine = Engine::cpu();
+        let narrow = |v: &[f64]| v.iter().map(|v| *v as f32).collect::<Vec<f32>>();
+        let (weights32, images32) = (narrow(&weights), narrow(&images));
+        let at = Point { net: &net, engine: &engine, weights: &weights[..], alphas: &alphas };
+        let at32 = Point { net: &net, engine: &engine, weights: &weights32[..], alphas: &alphas };
+        let targets = Targets::Disparity(&truth);
+        let batch = Batch { images: &images[..], side: [32, 64], targets, noise: &[] };
+        let batch32 = Batch { images: &images32[..], side: [32, 64], targets, noise: &[] };
+        let (wide, narrow) = (alpha_gradient(at, batch), alpha_gradient(at32, batch32));
+        assert!((wide.0.loss - narrow.0.loss).abs() < 1e-5);
+        let largest = wide.1.flat().iter().fold(0f64, |m, v| m.max(v.abs()));
+        for (a, b) in wide.1.flat().iter().zip(narrow.1.flat()) {
+            assert!((a - b).abs() < 1e-3 * largest, "{a} {b}");
+        }
+        // One operation on every edge, on some none.
+        let p: Alphas = net
+            .n_alphas()
+            .into_iter()
+            .enumerate()
+            .map(|(cell, n)| {
+                (0..n).map(|i| f64::from(u8::from(i % 3 == (i / 3 + cell) % 3 && !(i / 3).is_multiple_of(4)))).collect()
+            })
+            .collect();
+        let evaluator = crate::Evaluator::mixed(&net, &engine, &weights, &p);
+        let whole = crate::mixing_gradient(&net, &engine, &weights, &p, batch).0;
+        let pruned = evaluator.evaluate(batch);
+        assert!((whole.loss - pruned.loss).abs() < 1e-12, "{} {}", whole.loss, pruned.loss);
+        let (_, of_pruned) = weight_gradient_mixed(&net, &engine, &weights, &p, batch);
+        let mut zeros = 0;
+        for (parameter, at) in net.weights().iter().map(|parameter| (parameter, parameter.offset)) {
+            let part = &of_pruned[at..at + parameter.kind.len()];
+            zeros += usize::from(part.iter().all(|g| *g == 0.0));
+        }
+        assert!(zeros > 50, "{zeros} weight tensors have no part");
+    }
+}
