@@ -539,6 +539,36 @@ pub enum DataError {
         /// The one asked for.
         size: usize,
     },
+    /// A value for synthetic scenes that makes no sense.
+    #[error("the {what} of synthetic stereo scenes is {value}, it should be {expected}")]
+    Scenes {
+        /// Which value.
+        what: &'static str,
+        /// The value.
+        value: String,
+        /// What would be right.
+        expected: String,
+    },
+    /// A strength of augmentation that leaves nothing of the pictures.
+    #[error("the strength {strength} of the augmentation should be from 0 to {limit}")]
+    StereoStrength {
+        /// The strength.
+        strength: f64,
+        /// The largest.
+        limit: f64,
+    },
+    /// A window that a pair is too small for.
+    #[error(
+        "{pair} has {found} pixels (height x width) and windows of {crop} are to be cut out of it: take smaller ones"
+    )]
+    StereoCrop {
+        /// The pair.
+        pair: String,
+        /// Its size.
+        found: String,
+        /// The window's.
+        crop: String,
+    },
     /// A contact sheet that could not be made.
     #[error("cannot write {file}: {reason}")]
     Sheet {
