@@ -13,11 +13,19 @@
 
 mod augment;
 mod batch;
+mod colour;
 mod open;
+
+mod facts;
+mod sheet;
 
 pub use self::augment::{Spread, StereoAugment};
 pub use self::batch::{StereoBatch, StereoEval, StereoLoader, stereo_eval_batches};
-pub use self::open::{StereoOptions, open, open_with};
+pub use self::colour::{UNKNOWN, coloured};
+pub use self::facts::StereoFacts;
+pub use self::open::{StereoOptions, doubt, open, open_with, stereo_at, stereo_check, stereo_set};
+pub use self::sheet::stereo_sheet;
+pub use crate::formats::disparity::{Coding, Map, encode, read as read_disparity, read_view};
 pub use crate::pair::{Pair, PhotoError};
 pub use crate::scenes::Scenes;
-pub use crate::sets::stereo::{Pairs, StereoDataset};
+pub use crate::sets::stereo::{FOLDER, Pairs, SCENES, SETS, StereoDataset, StereoSet, names, recognise};
