@@ -10,6 +10,7 @@ use crate::sets::cifar::{CIFAR10, CIFAR100, CIFAR100_COARSE, Cifar};
 use crate::sets::embedded::{self, Embedded};
 use crate::sets::folder;
 use crate::sets::mnist::{self, EMNIST, FASHION_MNIST, KMNIST, MNIST, Mnist};
+use crate::sets::stereo;
 use crate::sets::svhn::{self, SVHN, SVHN_EXTRA, Svhn};
 use crate::sets::{FileCheck, Files, Origin};
 use crate::shrink::{SIZES, shrink};
@@ -107,6 +108,9 @@ pub fn outline(name: &str) -> Result<Outline, DataError> {
 /// One sentence if there are several sets, if one is in a form that is not read, or if IDX files do not tell whose
 /// they are.
 pub fn recognise(dir: &Path) -> Result<Option<&'static str>, DataError> {
+    if let Some(name) = stereo::recognise(dir) {
+        return Err(is_stereo(format!("{} ({name})", rdarts_text::shown(dir))));
+    }
     let (mut found, mut other_form) = (Vec::<&'static str>::new(), None);
     for entry in catalog() {
         // What is made of the same files as a smaller set is asked for by name.
@@ -260,6 +264,9 @@ const fn names() -> [&'static str; TABLE.len() + 1] {
 
 /// The sentence for a name that is none of [`NAMES`].
 fn unknown(name: &str) -> DataError {
+    if stereo::names().contains(&name) || name == stereo::FOLDER {
+        return is_stereo(name.to_owned());
+    }
     let nearest = rdarts_text::nearest(name, NAMES);
     let nearest = nearest.map_or(String::new(), |known| format!("the nearest name is '{known}' and "));
     DataError::UnknownDataset {
@@ -267,6 +274,11 @@ fn unknown(name: &str) -> DataError {
         nearest,
         known: catalog().iter().map(|entry| entry.name).collect::<Vec<_>>().join(", "),
     }
+}
+
+/// The sentence for stereo pairs where labelled images are asked for.
+fn is_stereo(what: String) -> DataError {
+    DataError::IsStereo { what, known: catalog().iter().map(|entry| entry.name).collect::<Vec<_>>().join(", ") }
 }
 
 /// A deviation of zero is nothing to normalize by, and a channel without one nothing to learn from.

@@ -539,6 +539,91 @@ pub enum DataError {
         /// The one asked for.
         size: usize,
     },
+    /// A file of a stereo set that is not what it should be.
+    #[error("{file} {problem}")]
+    StereoFile {
+        /// The file.
+        file: String,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+    /// Views and ground truth of a pair that do not fit together.
+    #[error("the pair {pair} {problem}")]
+    StereoPair {
+        /// The pair.
+        pair: String,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+    /// A directory that is not the stereo set it is taken for.
+    #[error("{} {problem}", shown(dir))]
+    StereoLayout {
+        /// The directory.
+        dir: PathBuf,
+        /// What it lacks and what it should hold.
+        problem: String,
+    },
+    /// A stereo set where labelled images are asked for.
+    #[error(
+        "{what} is a set of stereo pairs, which have no classes: it is for estimating disparity; for classes name one of \
+         {known}, or a folder of images"
+    )]
+    IsStereo {
+        /// The set or its directory.
+        what: String,
+        /// The names of sets with classes.
+        known: String,
+    },
+    /// Labelled images where stereo pairs are asked for.
+    #[error("{what} is a set of single images with classes, but disparity needs stereo pairs: name one of {known}")]
+    NotStereo {
+        /// The set or its directory.
+        what: String,
+        /// The names of stereo sets.
+        known: String,
+    },
+    /// A name that is no stereo set's.
+    #[error(
+        "no stereo set is called '{name}', {nearest}all names are: {known}; a folder of pairs is named by its path"
+    )]
+    UnknownStereo {
+        /// The name asked for.
+        name: String,
+        /// A clause with the known name that looks most like it, if one does.
+        nearest: String,
+        /// All known names.
+        known: String,
+    },
+    /// A value for synthetic scenes that makes no sense.
+    #[error("the {what} of synthetic stereo scenes is {value}, it should be {expected}")]
+    Scenes {
+        /// Which value.
+        what: &'static str,
+        /// The value.
+        value: String,
+        /// What would be right.
+        expected: String,
+    },
+    /// A strength of augmentation that leaves nothing of the pictures.
+    #[error("the strength {strength} of the augmentation should be from 0 to {limit}")]
+    StereoStrength {
+        /// The strength.
+        strength: f64,
+        /// The largest.
+        limit: f64,
+    },
+    /// A window that a pair is too small for.
+    #[error(
+        "{pair} has {found} pixels (height x width) and windows of {crop} are to be cut out of it: take smaller ones"
+    )]
+    StereoCrop {
+        /// The pair.
+        pair: String,
+        /// Its size.
+        found: String,
+        /// The window's.
+        crop: String,
+    },
     /// A contact sheet that could not be made.
     #[error("cannot write {file}: {reason}")]
     Sheet {

@@ -16,3 +16,9 @@ pub mod cifar;
 pub mod facts;
 pub mod jpeg;
 pub mod picture;
+
+pub mod calib;
+pub mod pfm;
+pub mod pnm;
+
+pub mod disparity;

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use crate::fetch::{Limits, Reply, judge, unpack};
 use crate::formats::records::{IMAGE, Records};
-use crate::formats::{idx, mat};
+use crate::formats::{calib, disparity, idx, mat, pfm, pnm};
 use crate::sets::cifar::{CIFAR10, CIFAR100, CIFAR100_COARSE};
 use crate::sets::svhn::tests::{FIXTURES, element, file, take};
 
@@ -210,4 +210,55 @@ fuzz!(answers_of_servers(
         prop_assert!(at == 0 && status == 200 || at == have && status == 206 && have > 0);
         prop_assert!(reply.length.is_none_or(|length| at + length == size));
     }
+});
+
+fuzz!(pfm_files(
+    width in "[0-9]{1,10}|\\PC{0,5}", height in "[0-9]{1,10}|\\PC{0,5}", scale in "-?[0-9.e]{1,6}", is_colour in any::<bool>(),
+    body in vec(any::<u8>(), 0..200), changes in changes(), end in any::<u16>(),
+) {
+    let kind = if is_colour { "PF" } else { "Pf" };
+    let head = format!("{kind} \n{width} {height}\n{scale}\n");
+    let bytes = damaged(&[head.as_bytes(), &body].concat(), head.len(), &changes, end);
+    if let Ok(map) = pfm::read(&mut &bytes[..], "f") {
+        prop_assert_eq!(map.values.len(), map.height * map.width * map.channels);
+        prop_assert!(4 * map.values.len() <= bytes.len() && map.height * map.width > 0);
+    }
+});
+
+fuzz!(pfm_files_of_the_right_length(
+    width in 1usize..7, height in 1usize..5, body in vec(any::<u8>(), 120), changes in changes(), end in any::<u16>(),
+) {
+    let head = format!("Pf\n{width} {height}\n-1.0\n");
+    let bytes = damaged(&[head.as_bytes(), &body[..4 * width * height]].concat(), head.len(), &changes, end);
+    if let Ok(map) = pfm::read(&mut &bytes[..], "f") {
+        prop_assert_eq!(map.values.len(), map.height * map.width * map.channels);
+        prop_assert!(4 * map.values.len() <= bytes.len());
+    }
+});
+
+fuzz!(pnm_files(
+    width in 0u64..6_000_000_000, small in 1usize..9, is_small in any::<bool>(), body in vec(any::<u8>(), 0..200),
+    changes in changes(), end in any::<u16>(),
+) {
+    let width = if is_small { small as u64 } else { width };
+    let head = format!("P5\n# {small}\n{width} {}\n255\n", body.len() / small);
+    let bytes = damaged(&[head.as_bytes(), &body].concat(), head.len(), &changes, end);
+    if let Ok(picture) = pnm::parse(&bytes, "f") {
+        prop_assert_eq!(picture.values.len(), picture.height * picture.width * picture.channels);
+        prop_assert!(picture.values.len() <= bytes.len() && picture.height * picture.width > 0);
+    }
+});
+
+fuzz!(texts_of_calibrations(text in "(width|height|ndisp|cam0|\\PC{0,4}) ?= ?(-?[0-9]{1,22}|\\PC{0,6})\r?\n{0,2}", more in "\\PC{0,40}") {
+    let _ = calib::parse(&format!("{text}{more}\n{text}"), "f");
+});
+
+fuzz!(pictures_of_disparities(bytes in vec(any::<u8>(), 0..60), words in vec(any::<u16>(), 0..60)) {
+    let in_range = |values: Vec<f32>, most: f32| values.iter().all(|d| d.is_nan() || (0.0..=most).contains(d));
+    prop_assert!(in_range(disparity::sintel(&bytes), 1024.0));
+    prop_assert!(in_range(disparity::kitti(&words), 256.0));
+    prop_assert!(in_range(disparity::scaled(&bytes, 4.0), 64.0));
+    let any: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    prop_assert_eq!(disparity::to_sintel(&any).len(), 3 * any.len());
+    prop_assert_eq!(disparity::to_kitti(&any).len(), any.len());
 });

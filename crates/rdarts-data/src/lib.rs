@@ -33,6 +33,9 @@ mod statistics;
 
 mod dataset;
 
+mod pair;
+mod scenes;
+
 mod formats;
 mod locate;
 mod memory;
@@ -45,6 +48,8 @@ mod augment;
 mod batch;
 mod prefetch;
 mod sheet;
+
+pub mod stereo;
 
 #[cfg(test)]
 mod fuzz;

@@ -7,6 +7,8 @@ pub mod svhn;
 
 pub mod embedded;
 
+pub mod stereo;
+
 use std::path::{Path, PathBuf};
 
 use crate::dataset::{Dataset, Watch};

@@ -35,10 +35,10 @@ const LARGE: u32 = 96;
 const MAX_ROWS: usize = 250;
 /// Letters of a class name.
 const MAX_LETTERS: usize = 28;
-const GAP: u32 = 2;
-const MARGIN: u32 = 8;
-const LETTER: u32 = 7;
-const LINE: u32 = 20;
+pub(crate) const GAP: u32 = 2;
+pub(crate) const MARGIN: u32 = 8;
+pub(crate) const LETTER: u32 = 7;
+pub(crate) const LINE: u32 = 20;
 const COUNT_LETTERS: u32 = 8;
 
 /// Writes the PNG file `path` with the first `per_class` training images of each class.
@@ -51,7 +51,7 @@ pub fn contact_sheet(data: &Dataset, per_class: usize, path: &Path) -> Result<()
 }
 
 /// The file as a whole or not at all.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     builder.prefix(".unfinished-");
@@ -150,10 +150,10 @@ fn thumbnail(images: &Images, i: usize, width: u32, height: u32) -> Result<RgbIm
 }
 
 /// A picture that text can be drawn on.
-struct Canvas(RgbImage);
+pub(crate) struct Canvas(pub(crate) RgbImage);
 
 impl Canvas {
-    fn text(&mut self, text: &str, x: u32, y: u32, font: &MonoFont) {
+    pub(crate) fn text(&mut self, text: &str, x: u32, y: u32, font: &MonoFont) {
         let at = Point::new(x as i32, y as i32);
         // Pixels beyond the picture are dropped, and nothing else can go wrong.
         let _ = Text::with_baseline(text, at, MonoTextStyle::new(font, Rgb888::BLACK), Baseline::Top).draw(self);

@@ -24,6 +24,7 @@ use rdarts_text::shown;
 
 use super::facts::Facts;
 use super::jpeg;
+use super::pnm;
 use super::sniff;
 use crate::error::DataError;
 
@@ -94,6 +95,17 @@ pub fn decode(path: &Path, size: usize, channels: usize) -> Result<(Picture, Fac
 /// Reads a file whole and keeps nothing of its pixels.
 pub fn check(path: &Path) -> Result<Facts, DataError> {
     guarded(path, |file| whole(&read(path, file)?, file, |picture| Facts::of(&picture)))
+}
+
+/// Reads a file as it is stored, PGM and PPM too: what stereo sets are made of.
+pub fn stored(path: &Path) -> Result<DynamicImage, DataError> {
+    guarded(path, |file| {
+        let bytes = read(path, file)?;
+        match pnm::is_pnm(&bytes) {
+            true => pnm::picture(&bytes, file),
+            false => whole(&bytes, file, |picture| picture),
+        }
+    })
 }
 
 /// The decoders take damaged input without a panic as far as anybody knows; one that is found is a damaged file too.

@@ -1,0 +1,105 @@
+//! Middlebury: a directory a scene, of any of its years.
+//!
+//! ```text
+//! 2014          im0.png, im1.png, disp0.pfm or disp0GT.pfm, mask0nocc.png, calib.txt
+//! 2005, 2006    view1.png, view5.png, disp1.png        disparities in full resolution: times the reduction in size
+//! 2001, 2003    im2, im6, disp2 (im3, im4, disp3 of Tsukuba; im0, im1, disp0 of Map) as .png, .ppm, .pgm
+//! ```
+//!
+//! The scale of disparities that are stored as bytes follows from the size of the picture: [`SIZES_2001`],
+//! [`HEIGHTS_2006`]. All of them are mostly used for tests.
+
+use std::path::{Path, PathBuf};
+
+use rdarts_text::shown;
+
+use super::files::{Mask, PairFiles, Sign};
+use super::{Listed, entries, missing, no_pairs, picture};
+use crate::error::DataError;
+use crate::formats::disparity::{self, Coding};
+
+/// Width of the scenes of 2001 and 2003 from one to another, and bytes for a pixel of disparity: Map, Tsukuba, the others
+/// of 2001, and those of 2003 in quarter, half and full size.
+const SIZES_2001: [(usize, usize, f32); 6] =
+    [(280, 290, 8.0), (384, 384, 16.0), (425, 440, 8.0), (450, 450, 4.0), (900, 900, 2.0), (1800, 1800, 1.0)];
+
+/// Height of the scenes of 2005 and 2006 in full size, half and a third, and bytes for a pixel of disparity.
+const HEIGHTS_2006: [(usize, usize, f32); 3] = [(1110, 1110, 1.0), (555, 555, 2.0), (370, 370, 3.0)];
+
+/// Left view, right view and disparities of the scenes whose disparities are bytes.
+const SCALED: [[&str; 3]; 4] =
+    [["im2", "im6", "disp2"], ["im3", "im4", "disp3"], ["im0", "im1", "disp0"], ["view1", "view5", "disp1"]];
+
+/// The scenes of a directory: itself, or those in it, or in directories of it.
+pub fn scenes(dir: &Path) -> Vec<(String, PathBuf)> {
+    let own = dir.file_name().and_then(|name| name.to_str()).unwrap_or("scene").to_owned();
+    let mut level = vec![(own, dir.to_owned())];
+    for _ in 0..3 {
+        let found: Vec<_> = level.iter().filter(|(_, path)| is_scene(path)).cloned().collect();
+        if !found.is_empty() {
+            return found;
+        }
+        let below = |(of, path): &(String, PathBuf)| {
+            let name = |child: String| if path == dir { child } else { format!("{of}/{child}") };
+            entries(path)
+                .into_iter()
+                .filter(|(_, path)| path.is_dir())
+                .map(move |(child, path)| (name(child), path))
+                .collect::<Vec<_>>()
+        };
+        level = level.iter().flat_map(below).collect();
+    }
+    Vec::new()
+}
+
+fn is_scene(dir: &Path) -> bool {
+    truth_2014(dir).is_some()
+        || SCALED.iter().any(|names| picture(dir, names[0]).is_some() && picture(dir, names[2]).is_some())
+}
+
+fn truth_2014(dir: &Path) -> Option<PathBuf> {
+    let truth = ["disp0GT.pfm", "disp0.pfm"].map(|name| dir.join(name)).into_iter().find(|path| path.is_file());
+    truth.filter(|_| picture(dir, "im0").is_some())
+}
+
+/// The pairs of all scenes of a directory.
+pub fn list(dir: &Path) -> Result<Listed, DataError> {
+    let pairs = scenes(dir).into_iter().map(|(name, path)| pair(name, &path)).collect::<Result<Vec<_>, _>>()?;
+    match pairs.is_empty() {
+        true => Err(no_pairs(
+            dir,
+            "a directory for each scene with im0.png, im1.png and disp0.pfm, or those of older years",
+        )),
+        false => Ok(Listed { train: pairs, test: Vec::new(), test_fraction: Some(1.0) }),
+    }
+}
+
+fn pair(name: String, dir: &Path) -> Result<PairFiles, DataError> {
+    let view = |stem: &str, what: &str| picture(dir, stem).ok_or_else(|| missing(&name, what, &dir.join(stem)));
+    let group = name.clone();
+    if let Some(truth) = truth_2014(dir) {
+        let (left, right) = (view("im0", "left view")?, view("im1", "right view")?);
+        let mask = picture(dir, "mask0nocc").map_or(Mask::None, Mask::Full);
+        let calib = Some(dir.join("calib.txt")).filter(|path| path.is_file());
+        let (coding, sign) = (Coding::Pfm, Sign::Positive);
+        return Ok(PairFiles { name, group, left, right, truth, coding, sign, mask, calib });
+    }
+    let has = |names: &&[&str; 3]| picture(dir, names[0]).is_some() && picture(dir, names[2]).is_some();
+    let names = SCALED.iter().find(has).ok_or_else(|| no_pairs(dir, "the views and disparities of a scene"))?;
+    let (left, right) = (view(names[0], "left view")?, view(names[1], "right view")?);
+    let truth = view(names[2], "disparities")?;
+    let (height, width, _) = disparity::read_mask(&truth)?;
+    let (side, sizes, what) = match names[0] {
+        "view1" => (height, &HEIGHTS_2006[..], "height"),
+        _ => (width, &SIZES_2001[..], "width"),
+    };
+    let scale = sizes.iter().find(|(low, high, _)| (*low..=*high).contains(&side)).map(|&(.., scale)| scale);
+    let coding = Coding::Scaled(scale.ok_or_else(|| DataError::StereoFile {
+        file: shown(&truth),
+        problem: format!(
+            "has the {what} {side}, from which the scale of its disparities does not follow: scenes of its years have {}",
+            sizes.iter().map(|(low, ..)| low.to_string()).collect::<Vec<_>>().join(", ")
+        ),
+    })?);
+    Ok(PairFiles { name, group, left, right, truth, coding, sign: Sign::Positive, mask: Mask::None, calib: None })
+}
