@@ -2,7 +2,8 @@
 //!
 //! Each object has the key `event`, which is `started`, `epoch`, `decision` or `finished` in a search, `train_started`,
 //! `train_epoch` or `train_finished` in a training from scratch, and `robust_started`, `member_found`, `member_trained`,
-//! `chosen`, `baseline_trained` or `robust_finished` in a portfolio. Only deterministic facts are here, no clock and no
+//! `chosen`, `baseline_trained` or `robust_finished` in a portfolio, `disparity_started` or `disparity_epoch` in a search for
+//! disparity, which has the decisions and the end of any search. Only deterministic facts are here, no clock and no
 //! machine, so a run that was killed and resumed writes the same bytes as one that ran through. Durations go to
 //! `timings.jsonl` ([`Timing`]), which nothing compares.
 //!
@@ -25,6 +26,9 @@ mod train;
 
 mod robust;
 
+mod disparity;
+
+pub use disparity::{DisparityEpoch, DisparityStarted};
 pub use robust::{BaselineTrained, Chosen, MemberFound, MemberRefused, MemberTrained, RobustFinished, RobustStarted};
 pub use train::{TrainEpoch, TrainFinished, TrainStarted};
 
@@ -38,10 +42,14 @@ pub const TRAIN_EVENT_FORMAT: u32 = 3;
 /// Version of the lines that a portfolio writes: more than that of a training, for the same reason.
 pub const ROBUST_EVENT_FORMAT: u32 = 4;
 
-/// The newest version that is read: none is newer than that of a portfolio.
-const NEWEST_FORMAT: u32 = ROBUST_EVENT_FORMAT;
+/// Version of the lines that a search for disparity writes.
+pub const DISPARITY_EVENT_FORMAT: u32 = 5;
+
+/// The newest version that is read.
+const NEWEST_FORMAT: u32 = DISPARITY_EVENT_FORMAT;
 
 const _: () = assert!(EVENT_FORMAT <= NEWEST_FORMAT && TRAIN_EVENT_FORMAT <= NEWEST_FORMAT);
+const _: () = assert!(ROBUST_EVENT_FORMAT <= NEWEST_FORMAT);
 
 /// One line of `events.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,6 +63,10 @@ pub enum Event {
     Decision(Decision),
     /// The last line: what was found.
     Finished(Finished),
+    /// The first line of a search for disparity: what is searched.
+    DisparityStarted(DisparityStarted),
+    /// An epoch of such a search was trained and measured; it decides and ends as any search.
+    DisparityEpoch(Box<DisparityEpoch>),
     /// The first line of a training: what is trained.
     TrainStarted(TrainStarted),
     /// An epoch of a training was done and, if images are held out, measured.

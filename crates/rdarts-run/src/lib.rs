@@ -40,17 +40,19 @@ pub use checkpoint::{Checkpoint, CheckpointError, CheckpointName, Tensor, Tensor
 pub use environment::{Environment, peak_memory};
 pub use error::RunError;
 pub use event::{
-    BaselineTrained, Chosen, Decision, DecisionKind, EVENT_FORMAT, EpochRecord, Event, EventError, Finished, LastLine,
-    MemberFound, MemberRefused, MemberTrained, ROBUST_EVENT_FORMAT, RobustFinished, RobustStarted, Started,
-    TRAIN_EVENT_FORMAT, Timing, TrainEpoch, TrainFinished, TrainStarted, read_events, read_good_events,
+    BaselineTrained, Chosen, DISPARITY_EVENT_FORMAT, Decision, DecisionKind, DisparityEpoch, DisparityStarted,
+    EVENT_FORMAT, EpochRecord, Event, EventError, Finished, LastLine, MemberFound, MemberRefused, MemberTrained,
+    ROBUST_EVENT_FORMAT, RobustFinished, RobustStarted, Started, TRAIN_EVENT_FORMAT, Timing, TrainEpoch, TrainFinished,
+    TrainStarted, read_events, read_good_events,
 };
 pub use extras::{Landscape, LandscapeLine, Mistake, Spectrum};
 pub use log::checksum;
 pub use rundir::{Reservation, RunDir, RunView, write_file};
 pub use spec::{
-    AlphasSpec, AugmentSpec, CutoutSchedule, DataSets, DataSpec, EvalSpec, HessianImages, HessianMode, HessianSpec,
-    LoopSpec, Method, MethodSpec, MonitorForm, MonitorSpec, NetworkSpec, Order, PortfolioSpec, RobustNetworkSpec,
-    RobustSpec, RobustTrainSpec, SearchDataSpec, SearchSpec, SpaceSpec, Spec, SpecError, Statistics, TrainDataSpec,
+    AlphasSpec, AugmentSpec, CutoutSchedule, DataSets, DataSpec, DisparityLoopSpec, DisparityNetworkSpec,
+    DisparitySearchSpec, EvalSpec, HessianImages, HessianMode, HessianSpec, LoopSpec, Method, MethodSpec, MonitorForm,
+    MonitorSpec, NetworkSpec, Order, PortfolioSpec, RobustNetworkSpec, RobustSpec, RobustTrainSpec, SearchDataSpec,
+    SearchSpec, SpaceSpec, Spec, SpecError, Statistics, StereoAugmentSpec, StereoDataSpec, TrainDataSpec,
     TrainLoopSpec, TrainNetworkSpec, TrainSpec, Vary, WeightsSpec, difference,
 };
 pub use text::{TextError, for_shell, is_system, read_text};

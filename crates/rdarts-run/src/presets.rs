@@ -33,6 +33,20 @@ pub const SEARCH: &[Preset] = &[
     },
 ];
 
+/// The presets of a search for disparity; the first is used when none is named.
+pub const DISPARITY: &[Preset] = &[
+    Preset {
+        name: "disparity",
+        about: "disparity on FlyingThings3D as in the paper: space dispnet, first order, pairs at half size",
+        text: include_str!("../presets/search/disparity.toml"),
+    },
+    Preset {
+        name: "disparity-demo",
+        about: "disparity on synthetic scenes: minutes on two cores, nothing to download",
+        text: include_str!("../presets/search/disparity-demo.toml"),
+    },
+];
+
 /// The presets of a training from scratch; the first is used when none is named.
 pub const TRAIN: &[Preset] = &[
     Preset {

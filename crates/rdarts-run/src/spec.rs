@@ -40,6 +40,8 @@ mod layer;
 
 mod search;
 
+mod disparity;
+
 mod train;
 
 mod robust;
@@ -47,6 +49,7 @@ mod robust;
 #[cfg(test)]
 mod tests;
 
+pub use disparity::{DisparityLoopSpec, DisparityNetworkSpec, DisparitySearchSpec, StereoAugmentSpec, StereoDataSpec};
 pub use robust::{PortfolioSpec, RobustNetworkSpec, RobustSpec, RobustTrainSpec, Vary};
 pub use search::{
     AlphasSpec, EvalSpec, HessianImages, HessianMode, HessianSpec, LoopSpec, Method, MethodSpec, MonitorForm,
@@ -73,8 +76,8 @@ pub trait Spec: Sized + Serialize + DeserializeOwned + PartialEq {
     /// Whether such a run writes checkpoints; one that does not goes on from its events.
     const HAS_CHECKPOINTS: bool;
 
-    /// Section `[data]`.
-    fn data(&self) -> &DataSpec;
+    /// Section `[data]` of a run on images to be classified.
+    fn data(&self) -> Option<&DataSpec>;
 
     /// The complete spec as TOML, a comment above each section.
     fn to_toml(&self) -> String;

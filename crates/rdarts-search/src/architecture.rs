@@ -17,6 +17,30 @@ pub struct Scores {
     pub loss: Vec<f32>,
 }
 
+/// What a step of a search learns beside the weights.
+pub trait Learned {
+    /// As the network wants them.
+    fn for_network(&self) -> Alphas;
+    /// Moves the alphas along a gradient, of one type of cell after another.
+    fn learn(&mut self, gradient: &[f32]);
+    /// All of them.
+    fn alphas(&self) -> &[f32];
+}
+
+impl Learned for Architecture {
+    fn for_network(&self) -> Alphas {
+        self.for_network()
+    }
+
+    fn learn(&mut self, gradient: &[f32]) {
+        self.adam.step(&mut self.alphas, gradient);
+    }
+
+    fn alphas(&self) -> &[f32] {
+        &self.alphas
+    }
+}
+
 /// The architecture parameters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Architecture {

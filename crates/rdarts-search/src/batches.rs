@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use rdarts_data::{Batch as ImageBatch, DataError, Loader, Split};
-use rdarts_net::{CellNoise, Network};
+use rdarts_net::{Batch, CellNoise, Network};
 use rdarts_run::{HessianImages, Method, SearchSpec};
-use rdarts_train::images::augment;
+use rdarts_train::images::{as_batch, augment};
 use rdarts_train::schedule::drop_path_probability;
 use rdarts_train::{Position, SplitImages, Streams, TrainError};
 
@@ -14,6 +14,18 @@ pub type StepBatches = (ImageBatch, Option<ImageBatch>);
 
 /// A batch with the drop-path factors and the noise of every cell.
 pub type NoisyBatch = (ImageBatch, Vec<Arc<CellNoise>>);
+
+/// What a measurement can be made on.
+pub trait AsBatch {
+    /// As the network wants it.
+    fn as_batch(&self) -> Batch<'_, f32>;
+}
+
+impl AsBatch for NoisyBatch {
+    fn as_batch(&self) -> Batch<'_, f32> {
+        as_batch(&self.0, &self.1)
+    }
+}
 
 /// The batches of the epoch that are left.
 pub fn step_batches(

@@ -10,9 +10,9 @@ use rdarts_net::{
 };
 use rdarts_run::Order;
 use rdarts_train::optim::clip_global_norm;
-use rdarts_train::{Step, TrainError};
+use rdarts_train::{Position, State, Step, TrainError};
 
-use crate::State;
+use crate::architecture::Learned;
 
 /// What a step needs beside the state and the images.
 pub(crate) struct Bilevel<'a> {
@@ -30,9 +30,9 @@ impl Bilevel<'_> {
     ///
     /// # Errors
     /// If a loss or a gradient is no number any more.
-    pub(crate) fn step(
+    pub(crate) fn step<X: Learned>(
         &self,
-        state: &mut State,
+        state: &mut State<X>,
         train: Batch<'_, f32>,
         valid: Batch<'_, f32>,
     ) -> Result<Step, TrainError> {
@@ -46,9 +46,9 @@ impl Bilevel<'_> {
     ///
     /// # Errors
     /// As for [`Bilevel::step`].
-    pub(crate) fn alpha_step(
+    pub(crate) fn alpha_step<X: Learned>(
         &self,
-        state: &mut State,
+        state: &mut State<X>,
         train: Batch<'_, f32>,
         valid: Batch<'_, f32>,
     ) -> Result<Evaluation, TrainError> {
@@ -67,17 +67,16 @@ impl Bilevel<'_> {
     ///
     /// # Errors
     /// If the loss or the gradient is no number any more.
-    pub(crate) fn update_alphas(
+    pub(crate) fn update_alphas<X: Learned>(
         &self,
-        state: &mut State,
+        state: &mut State<X>,
         (of_valid, gradient): (Evaluation, Alphas),
     ) -> Result<Evaluation, TrainError> {
         let gradient: Vec<f32> = gradient.flat().iter().map(|g| *g as f32).collect();
         if !(of_valid.loss.is_finite() && gradient.iter().all(|g| g.is_finite())) {
-            return Err(diverged("validation", state));
+            return Err(diverged("validation", &state.at));
         }
-        let architecture = &mut state.extra;
-        architecture.adam.step(&mut architecture.alphas, &gradient);
+        state.extra.learn(&gradient);
         Ok(of_valid)
     }
 
@@ -85,32 +84,32 @@ impl Bilevel<'_> {
     ///
     /// # Errors
     /// If the loss or the gradient is no number any more.
-    pub(crate) fn update_weights(
+    pub(crate) fn update_weights<X>(
         &self,
-        state: &mut State,
+        state: &mut State<X>,
         (of_train, mut gradient): (Evaluation, Vec<f32>),
         side_loss: Option<f64>,
     ) -> Result<Step, TrainError> {
         let norm = clip_global_norm(&mut [&mut gradient], self.clip);
         if !(of_train.loss + norm).is_finite() {
-            return Err(diverged("training", state));
+            return Err(diverged("training", &state.at));
         }
         state.sgd.step(&mut state.weights, &gradient, self.lr);
         f32::give_back(self.engine.kernels.workspace(), gradient);
         Ok(Step { loss: of_train.loss, count: of_train.count, side_loss })
     }
 
-    fn at<'b>(&'b self, state: &'b State, alphas: &'b Alphas) -> Point<'b, f32> {
+    fn at<'b, X>(&'b self, state: &'b State<X>, alphas: &'b Alphas) -> Point<'b, f32> {
         Point { net: self.net, engine: self.engine, weights: &state.weights, alphas }
     }
 }
 
 /// A spec that makes the loss grow without bounds is one that the user can mend: the checkpoint before is the last good
 /// state.
-pub(crate) fn diverged(which: &str, state: &State) -> TrainError {
+pub(crate) fn diverged(which: &str, at: &Position) -> TrainError {
     TrainError::Diverged(format!(
         "the {which} loss or its gradient is not a finite number any more at epoch {}, step {}: the search has \
          diverged; the checkpoint before it is kept, lower weights.lr or alphas.lr or tighten weights.clip and start again",
-        state.at.epoch, state.at.step
+        at.epoch, at.step
     ))
 }

@@ -5,12 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rdarts_net::{AlphaHessian, Alphas, Batch, Engine, FullHessian, Network, Point, Work, alpha_gradient, forward};
 use rdarts_rng::Stream;
-use rdarts_run::{HessianMode, SearchSpec};
+use rdarts_run::{AlphasSpec, HessianMode, SearchSpec};
 use rdarts_train::TrainError;
-use rdarts_train::images::as_batch;
 
 use crate::State;
-use crate::batches::NoisyBatch;
+use crate::batches::{AsBatch, NoisyBatch};
 use crate::lanczos::{Dominant, SymmetricOperator, dominant};
 use crate::methods::measured;
 use crate::search::Search;
@@ -19,12 +18,12 @@ use crate::search::Search;
 ///
 /// The passes of as many batches as fit into half of the free memory are kept from one product to the next; the others
 /// are made again, to the same bits.
-pub struct MeanHessian<'a> {
+pub struct MeanHessian<'a, B = NoisyBatch> {
     net: Cow<'a, Network>,
     engine: &'a Engine,
     weights: Cow<'a, [f32]>,
     alphas: Alphas,
-    batches: Vec<NoisyBatch>,
+    batches: Vec<B>,
     /// Of the first batches; at least of one.
     kept: Vec<AlphaHessian<'a>>,
     stop: &'a AtomicBool,
@@ -71,18 +70,20 @@ impl<'a> MeanHessian<'a> {
         let (net, weights) = (Cow::Borrowed(net), Cow::Borrowed(&state.weights[..]));
         Self::at(net, weights, engine, state.extra.for_network(), batches, stop)
     }
+}
 
-    fn at(
+impl<'a, B: AsBatch> MeanHessian<'a, B> {
+    pub(crate) fn at(
         net: Cow<'a, Network>,
         weights: Cow<'a, [f32]>,
         engine: &'a Engine,
         alphas: Alphas,
-        batches: Vec<NoisyBatch>,
+        batches: Vec<B>,
         stop: &'a AtomicBool,
     ) -> Option<Self> {
         let mut this = Self { net, engine, weights, alphas, batches, kept: Vec::new(), stop };
-        let first = &this.batches[0].0;
-        let each = this.net.memory_estimate(first.n, [first.height, first.width], Work::HessianProduct).max(1);
+        let first = this.batches[0].as_batch();
+        let each = this.net.memory_estimate(first.targets.n(), first.side, Work::HessianProduct).max(1);
         let fit = rdarts_data::available_memory().map_or(1, |free| (free / 2 / each) as usize);
         for i in 0..this.batches.len().min(fit.max(1)) {
             let hessian = this.of(i)?;
@@ -144,9 +145,8 @@ impl<'a> MeanHessian<'a> {
     /// The mean of something at any alphas over the batches, in their order.
     fn mean_at(&self, alphas: &Alphas, of: impl Fn(Point<f32>, Batch<f32>) -> Vec<f64>) -> Option<Vec<f64>> {
         self.mean_of(|i| {
-            let (images, noise) = &self.batches[i];
             let at = Point { net: &self.net, engine: self.engine, weights: &self.weights, alphas };
-            Some(of(at, as_batch(images, noise)))
+            Some(of(at, self.batches[i].as_batch()))
         })
     }
 
@@ -181,9 +181,8 @@ impl<'a> MeanHessian<'a> {
         if self.stop.load(Ordering::Relaxed) {
             return None;
         }
-        let (images, noise) = &self.batches[i];
         let at = Point { net: &self.net, engine: self.engine, weights: &self.weights, alphas: &self.alphas };
-        Some(AlphaHessian::until(at, as_batch(images, noise), self.stop))
+        Some(AlphaHessian::until(at, self.batches[i].as_batch(), self.stop))
     }
 }
 
@@ -229,7 +228,12 @@ pub(crate) fn dominant_direction(
 }
 
 /// Dominant eigenvalue of a mean Hessian with something added to its diagonal, and its noise; `None` if it was stopped.
-pub fn curvature(hessian: &MeanHessian, diagonal: f64, tolerance: f64, stream: &mut Stream) -> Option<Curvature> {
+pub fn curvature<B: AsBatch>(
+    hessian: &MeanHessian<'_, B>,
+    diagonal: f64,
+    tolerance: f64,
+    stream: &mut Stream,
+) -> Option<Curvature> {
     let operator = InRange { apply: &|v| hessian.apply(v), n: hessian.kept[0].n(), basis: hessian.range() };
     let mut dominant = operator.largest(tolerance, stream)?;
     let error = hessian.standard_error(&dominant.vector);
@@ -243,8 +247,13 @@ pub fn curvature(hessian: &MeanHessian, diagonal: f64, tolerance: f64, stream: &
 /// What the mode of the spec adds to the diagonal: the weight decay of the alphas in `reference`, as in the
 /// released code, nothing in `plain`.
 pub fn diagonal(spec: &SearchSpec) -> f64 {
-    match spec.hessian.mode {
-        HessianMode::Reference => spec.alphas.l2,
+    diagonal_of(spec.hessian.mode, &spec.alphas)
+}
+
+/// The same for a kind of search of its own.
+pub(crate) fn diagonal_of(mode: HessianMode, alphas: &AlphasSpec) -> f64 {
+    match mode {
+        HessianMode::Reference => alphas.l2,
         HessianMode::Plain => 0.0,
     }
 }

@@ -2,16 +2,13 @@
 //! step of random search with weight sharing, and its choice at the end.
 
 use rdarts_data::DataError;
-use rdarts_monitor::{Decision, Growth};
 use rdarts_net::Engine;
-use rdarts_run::{
-    self as run, DecisionKind, EVENT_FORMAT, EpochRecord, Event, Finished, Method, RunDir, SearchSpec, Spec, Started,
-};
+use rdarts_run::{DecisionKind, EVENT_FORMAT, EpochRecord, Event, Finished, Method, RunDir, SearchSpec, Spec, Started};
 use rdarts_space::{CellType, Genotype, Op};
 use rdarts_train::images::{as_batch, augment};
 use rdarts_train::optim::Sgd;
 use rdarts_train::state::{Packed, Unpacked};
-use rdarts_train::{Job, Length, Measured, Measuring, Next, Position, Step, TrainError, Verdict};
+use rdarts_train::{Job, Length, Measured, Measuring, Position, Step, TrainError, Verdict};
 
 use crate::State;
 use crate::architecture::Architecture;
@@ -20,7 +17,7 @@ use crate::bilevel::diverged;
 use crate::hessian::eigenvalue;
 use crate::methods;
 use crate::random_ws;
-use crate::rules::{decide_after, earliest_after, is_measured};
+use crate::rules::{decide_after, earliest_after, is_measured, told};
 use crate::score::{score_child, score_mixed, score_supernet};
 use crate::search::Search;
 
@@ -184,7 +181,7 @@ impl Job for Search {
         if !losses.iter().flatten().all(|l| l.is_finite())
             || !state.weights.iter().chain(&state.extra.alphas).all(|v| v.is_finite())
         {
-            return Err(diverged("validation", state));
+            return Err(diverged("validation", &state.at));
         }
         let history = is_measured(spec, epoch).then_some(record.eigenvalue);
         let error = record.eigenvalue_error;
@@ -195,33 +192,8 @@ impl Job for Search {
         if let Some(verdict) = methods::verdict(self, state) {
             return verdict;
         }
-        let epoch = state.at.epoch;
-        let decision = decide_after(&self.spec, state, epoch);
-        let told = |kind, return_to, growth: Growth, l2_new| {
-            Event::Decision(run::Decision {
-                attempt: state.at.attempt,
-                epoch,
-                kind,
-                return_to,
-                smoothed_now: growth.now,
-                smoothed_before: growth.before,
-                ratio: growth.ratio,
-                l2_old: state.sgd.l2,
-                l2_new,
-                reason: decision.to_string(),
-            })
-        };
-        let (next, event) = match decision {
-            Decision::Continue(_) => (Next::On, None),
-            Decision::Stop { return_to, growth } => {
-                (Next::Stop { epoch: return_to }, Some(told(DecisionKind::Stop, return_to, growth, state.sgd.l2)))
-            }
-            Decision::Rollback { return_to, new_l2, growth } => (
-                Next::Back { epoch: return_to, l2: new_l2 },
-                Some(told(DecisionKind::Rollback, return_to, growth, new_l2)),
-            ),
-        };
-        Verdict { next, event, reason: decision.to_string(), is_news: decision.is_news() }
+        let decision = decide_after(&self.spec, state, state.at.epoch);
+        told(&decision, &state.at, state.sgd.l2)
     }
 
     fn earliest_return(&self, state: &State) -> Option<usize> {

@@ -4,7 +4,7 @@
 //! Reading order: [`architecture`] (what a search learns beside the weights), [`batches`] (which images a step and a
 //! measurement see), [`Search`] (a spec made concrete), `bilevel` (the step), [`methods`] (others that share the loop), [`score`] (accuracies after an epoch),
 //! [`random_ws`] (architectures drawn at random, trained and chosen from), [`lanczos`] (the dominant eigenvalue), [`hessian`] (of the mean loss of several batches), [`landscape`] (the loss along lines), [`rules`] (of the monitor,
-//! from a spec), [`job`] (all this for the loop of `rdarts-train`), [`branch`] (on from what another search has computed).
+//! from a spec), [`job`] (all this for the loop of `rdarts-train`), [`branch`] (on from what another search has computed), [`disparity`] (the same for stereo pairs).
 
 pub mod architecture;
 
@@ -32,7 +32,10 @@ pub mod job;
 
 pub mod branch;
 
+pub mod disparity;
+
 pub use architecture::{Architecture, Scores};
+pub use disparity::{DisparityFound, DisparitySearch};
 pub use job::Found;
 pub use search::{Search, fit_hessian_batches, open_space};
 

@@ -1,9 +1,10 @@
 //! The monitor's rules and its decision, for a spec.
 
 use rdarts_monitor::{
-    AdaRule, Decision, Measurement, Method, NoiseRule, NoisyMeasurement, Rule, decide, earliest_return,
+    AdaRule, Decision, Growth, Measurement, Method, NoiseRule, NoisyMeasurement, Rule, decide, earliest_return,
 };
-use rdarts_run::{self as run, MonitorForm, MonitorSpec, SearchSpec};
+use rdarts_run::{self as run, DecisionKind, Event, MonitorForm, MonitorSpec, SearchSpec};
+use rdarts_train::{Next, Position, Verdict};
 
 use crate::State;
 
@@ -57,6 +58,34 @@ pub(crate) fn earliest_after(spec: &SearchSpec, state: &State) -> Option<usize> 
 pub(crate) fn is_measured(spec: &SearchSpec, epoch: usize) -> bool {
     let every = spec.hessian.every;
     every > 0 && (epoch.is_multiple_of(every) || epoch + 1 == spec.search.epochs)
+}
+
+/// What a decision of the monitor after an epoch means for the loop, with the event that tells of it.
+pub(crate) fn told(decision: &Decision, at: &Position, l2: f64) -> Verdict {
+    let event = |kind, return_to, growth: &Growth, l2_new| {
+        Some(Event::Decision(run::Decision {
+            attempt: at.attempt,
+            epoch: at.epoch,
+            kind,
+            return_to,
+            smoothed_now: growth.now,
+            smoothed_before: growth.before,
+            ratio: growth.ratio,
+            l2_old: l2,
+            l2_new,
+            reason: decision.to_string(),
+        }))
+    };
+    let (next, event) = match decision {
+        Decision::Continue(_) => (Next::On, None),
+        Decision::Stop { return_to, growth } => {
+            (Next::Stop { epoch: *return_to }, event(DecisionKind::Stop, *return_to, growth, l2))
+        }
+        Decision::Rollback { return_to, new_l2, growth } => {
+            (Next::Back { epoch: *return_to, l2: *new_l2 }, event(DecisionKind::Rollback, *return_to, growth, *new_l2))
+        }
+    };
+    Verdict { next, event, reason: decision.to_string(), is_news: decision.is_news() }
 }
 
 fn of(spec: &SearchSpec) -> (Method, Rule, AdaRule) {

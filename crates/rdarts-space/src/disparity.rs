@@ -318,7 +318,7 @@ mod tests {
         assert_eq!(DisparityCell::ALL.map(DisparityCell::n_edges), [9, 9, 15]);
         let space = DisparitySpace::builtin("dispnet").unwrap();
         let alphas = DisparityCell::ALL
-            .map(|cell| (0..cell.n_edges() * 3).map(|i| ((i * 7919) % 31) as f32 / 31.0).collect::<Vec<f32>>());
+            .map(|cell| (0..cell.n_edges() * 3).map(|i| (i as f32 * 1.7).sin()).collect::<Vec<f32>>());
         let genotype = space.derive([&alphas[0], &alphas[1], &alphas[2]]);
         genotype.check().unwrap();
         let mut first: Vec<usize> = genotype.upsample[..4].iter().map(|entry| entry.1).collect();

@@ -11,6 +11,7 @@ mod kitti;
 mod middlebury;
 mod sintel;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use rdarts_rng::Stream;
 
 use self::files::PairFiles;
 use crate::error::DataError;
+use crate::images::image_sum;
 use crate::locate::{self, Roots};
 use crate::pair::Pair;
 use crate::scenes::Scenes;
@@ -234,6 +236,31 @@ impl Pairs {
             Source::Files(files) => files[i].name.clone(),
             Source::Memory(pairs) => pairs[i].0.clone(),
         }
+    }
+
+    /// Of pairs of a range: the same for the same scenes, or for files of the same names and lengths; files of large sets are
+    /// too many to be read for it.
+    ///
+    /// # Errors
+    /// If a file is not there any more.
+    pub fn fingerprint(&self, range: Range<usize>) -> Result<String, DataError> {
+        let mut text = String::new();
+        match &self.source {
+            Source::Scenes { scenes, first, .. } => text = format!("{scenes:?} {first} {range:?}"),
+            Source::Files(files) => {
+                for file in &files[range] {
+                    text += &format!("{} {:?}\n", file.name, file.lengths()?);
+                }
+            }
+            Source::Memory(pairs) => {
+                for (name, pair) in &pairs[range] {
+                    let sums = [&pair.left, &pair.right].map(|view| image_sum(view));
+                    let disparity: Vec<u8> = pair.disparity.iter().flat_map(|d| d.to_le_bytes()).collect();
+                    text += &format!("{name} {sums:?} {}\n", image_sum(&disparity));
+                }
+            }
+        }
+        Ok(format!("{:016x}", image_sum(text.as_bytes())))
     }
 
     /// Makes or reads pair `i`; an error only if it comes from files.

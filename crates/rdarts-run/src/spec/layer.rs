@@ -204,7 +204,7 @@ impl Layer {
             origin: Origin::Program,
             message: err.message().replace('\n', "; "),
         })?;
-        let shape = sets.map_or(Ok(()), |sets| spec.data().check_shape(sets));
+        let shape = sets.zip(spec.data()).map_or(Ok(()), |(sets, data)| data.check_shape(sets));
         shape.and_then(|()| spec.check()).map_err(|bad| {
             let origin = origin(bad.key);
             bad.at(origin)

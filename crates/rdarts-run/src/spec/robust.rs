@@ -226,8 +226,8 @@ impl Spec for RobustSpec {
     const EXAMPLE: &'static str = "portfolio.values=[0.0003,0.0009]";
     const HAS_CHECKPOINTS: bool = false;
 
-    fn data(&self) -> &DataSpec {
-        &self.data.images
+    fn data(&self) -> Option<&DataSpec> {
+        Some(&self.data.images)
     }
 
     fn to_toml(&self) -> String {

@@ -348,8 +348,8 @@ impl Spec for SearchSpec {
     const EXAMPLE: &'static str = "search.epochs=20";
     const HAS_CHECKPOINTS: bool = true;
 
-    fn data(&self) -> &DataSpec {
-        &self.data.images
+    fn data(&self) -> Option<&DataSpec> {
+        Some(&self.data.images)
     }
 
     fn to_toml(&self) -> String {
@@ -388,31 +388,49 @@ impl Spec for SearchSpec {
         count("search.sample_batches", self.search.sample_batches as u64, 1..=1_000_000)?;
         self.method.check()?;
         self.weights.check()?;
-        real("alphas.lr", self.alphas.lr, positive())?;
-        real("alphas.beta1", self.alphas.beta1, 0.0..1.0)?;
-        real("alphas.beta2", self.alphas.beta2, 0.0..1.0)?;
-        real("alphas.l2", self.alphas.l2, 0.0..)?;
-        real("alphas.init_std", self.alphas.init_std, 0.0..)?;
+        self.alphas.check()?;
         if self.search.order != Order::First && self.search.method.is_first_order() {
             let wanted = format!("\"first\", the only one of method {}", self.search.method);
             return Err(Bad { key: "search.order", value: format!("\"{}\"", self.search.order), wanted });
         }
-        if self.hessian.every == 0 && self.search.method.needs_eigenvalue() {
-            let wanted = format!("at least 1, since method {} needs the eigenvalue", self.search.method);
-            return Err(Bad { key: "hessian.every", value: "0".to_string(), wanted });
-        }
-        real("hessian.tolerance", self.hessian.tolerance, (Bound::Excluded(0.0), Bound::Excluded(1.0)))?;
-        count("hessian.batches", self.hessian.batches as u64, 1..=65_536)?;
+        self.hessian.check(self.search.method)?;
         if self.hessian.batches < 2 && self.search.method == Method::DartsEsNoise {
             let wanted =
                 format!("at least 2, better 8, since method {} needs the noise of the eigenvalue", self.search.method);
             return Err(Bad { key: "hessian.batches", value: self.hessian.batches.to_string(), wanted });
         }
-        real("monitor.risk", self.monitor.risk, (Bound::Excluded(0.0), Bound::Included(0.5)))?;
-        count("monitor.window", self.monitor.window as u64, 1..=1_000_000)?;
-        real("monitor.threshold", self.monitor.threshold, (Bound::Excluded(0.0), Bound::Included(1.0)))?;
-        real("monitor.l2_factor", self.monitor.l2_factor, (Bound::Excluded(1.0), Bound::Unbounded))?;
-        real("monitor.l2_max", self.monitor.l2_max, positive())?;
-        real("monitor.growth", self.monitor.growth, 1.0..)
+        self.monitor.check()
+    }
+}
+
+impl AlphasSpec {
+    pub(super) fn check(&self) -> Result<(), Bad> {
+        real("alphas.lr", self.lr, positive())?;
+        real("alphas.beta1", self.beta1, 0.0..1.0)?;
+        real("alphas.beta2", self.beta2, 0.0..1.0)?;
+        real("alphas.l2", self.l2, 0.0..)?;
+        real("alphas.init_std", self.init_std, 0.0..)
+    }
+}
+
+impl HessianSpec {
+    pub(super) fn check(&self, method: Method) -> Result<(), Bad> {
+        if self.every == 0 && method.needs_eigenvalue() {
+            let wanted = format!("at least 1, since method {method} needs the eigenvalue");
+            return Err(Bad { key: "hessian.every", value: "0".to_string(), wanted });
+        }
+        real("hessian.tolerance", self.tolerance, (Bound::Excluded(0.0), Bound::Excluded(1.0)))?;
+        count("hessian.batches", self.batches as u64, 1..=65_536)
+    }
+}
+
+impl MonitorSpec {
+    pub(super) fn check(&self) -> Result<(), Bad> {
+        real("monitor.risk", self.risk, (Bound::Excluded(0.0), Bound::Included(0.5)))?;
+        count("monitor.window", self.window as u64, 1..=1_000_000)?;
+        real("monitor.threshold", self.threshold, (Bound::Excluded(0.0), Bound::Included(1.0)))?;
+        real("monitor.l2_factor", self.l2_factor, (Bound::Excluded(1.0), Bound::Unbounded))?;
+        real("monitor.l2_max", self.l2_max, positive())?;
+        real("monitor.growth", self.growth, 1.0..)
     }
 }

@@ -98,8 +98,8 @@ impl Spec for TrainSpec {
     const EXAMPLE: &'static str = "train.epochs=20";
     const HAS_CHECKPOINTS: bool = true;
 
-    fn data(&self) -> &DataSpec {
-        &self.data.images
+    fn data(&self) -> Option<&DataSpec> {
+        Some(&self.data.images)
     }
 
     fn to_toml(&self) -> String {

@@ -57,6 +57,16 @@ pub enum Mask {
 }
 
 impl PairFiles {
+    /// Lengths of both views and of the truth, in bytes.
+    pub fn lengths(&self) -> Result<[u64; 3], DataError> {
+        let mut lengths = [0; 3];
+        for (length, path) in lengths.iter_mut().zip([&self.left, &self.right, &self.truth]) {
+            let found = std::fs::metadata(path).map_err(|e| DataError::unreadable(shown(path), &e))?;
+            *length = found.len();
+        }
+        Ok(lengths)
+    }
+
     /// Reads all of them.
     pub fn read(&self) -> Result<Pair, DataError> {
         let (height, width, left) = disparity::read_view(&self.left)?;

@@ -9,6 +9,7 @@ mod plot;
 mod progress;
 
 mod device;
+mod disparities;
 
 mod pages;
 

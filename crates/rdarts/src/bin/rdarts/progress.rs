@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use rdarts::data::Watch;
-use rdarts::run::{EpochRecord, Event, TrainEpoch};
+use rdarts::run::{DisparityEpoch, EpochRecord, Event, TrainEpoch};
 use rdarts::train::{Observer, Progress};
 
 use crate::boards::Board;
@@ -179,6 +179,7 @@ impl Observer for Shown {
         match event {
             Event::Epoch(record) => self.epoch(record),
             Event::TrainEpoch(record) => self.train_epoch(record),
+            Event::DisparityEpoch(record) => self.disparity_epoch(record),
             _ => {}
         }
     }
@@ -213,6 +214,31 @@ impl Shown {
             self.rate(),
             self.time_left(),
             if r.is_best && r.valid_accuracy.is_some() { "  best" } else { "" },
+        ));
+    }
+
+    fn disparity_epoch(&mut self, r: &DisparityEpoch) {
+        if self.end_epoch() {
+            self.line(
+                "Errors are end-point errors in pixels; skip connections those of the normal + the reduction + the upsampling cell.",
+            );
+            self.line(
+                "epoch  train loss  error  one-shot error  child error  eigenvalue  skips      L2    pairs/s  time left",
+            );
+        }
+        let pixels = |v: Option<f64>| v.map_or("-".into(), |v| format!("{v:.2}"));
+        self.line(&format!(
+            "{:>5}  {:>10.4} {:>6}  {:>14}  {:>11}  {:>10}  {:>5} {:>7} {:>10}  {}",
+            r.epoch,
+            r.train_loss,
+            pixels(Some(r.train_error)),
+            pixels(r.valid_error),
+            pixels(r.child_error),
+            r.eigenvalue.map_or("-".into(), |v| format!("{v:.4}")),
+            r.skip_connects.map(|n| n.to_string()).join("+"),
+            format!("{:.0e}", r.l2),
+            self.rate(),
+            self.time_left(),
         ));
     }
 

@@ -11,6 +11,7 @@
 //! something it can be more than all of it. Rows of a discrete network are those of `--genotype`: a step of its training
 //! (auxiliary head, drop path, gradient, clipping, SGD, running statistics) and its outputs with given statistics.
 
+mod disparity;
 mod peak;
 
 use std::process::ExitCode;
@@ -19,7 +20,7 @@ use std::time::Instant;
 
 use rdarts::net::{
     AlphaHessian, Alphas, Batch, CellNoise, Cost, DiscreteSpec, Engine, Evaluator, InnerStep, Network, Point,
-    SupernetSpec, Targets, Work, alpha_gradient, training_gradient, unrolled_gradient, weight_gradient,
+    SupernetSpec, Targets, Truth, Work, alpha_gradient, training_gradient, unrolled_gradient, weight_gradient,
 };
 use rdarts::rng::Stream;
 use rdarts::search::hessian::largest_eigenvalue;
@@ -49,23 +50,27 @@ use crate::trainings::millions;
 /// cores, those of a larger space several. bench/peer in the source compares the same work with PyTorch.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Search space: s1, s2, s3, s4, darts, darts-no-none, tiny, or a TOML file
-    #[arg(long, default_value = "s2")]
-    space: String,
+    /// What the network is for: classification, or disparity, which has the search's rows alone
+    #[arg(long, value_enum, default_value_t = Task::Classification)]
+    task: Task,
+    /// Search space: s1, s2, s3, s4, darts, darts-no-none, tiny, or a TOML file [default: s2]; for disparity dispnet or
+    /// autodispnet [default: dispnet]
+    #[arg(long)]
+    space: Option<String>,
     #[arg(long, default_value = "DARTS_V2", help = genotype_help())]
     genotype: String,
-    /// Channels of the first cell
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    channels: u32,
+    /// Channels of the first cell [default: 16]; for disparity of the last one [default: 24]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    channels: Option<u32>,
     /// Number of cells
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
     cells: u32,
-    /// Images in a batch
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..=100_000))]
-    batch: u32,
-    /// Rows and columns of an image
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    size: u32,
+    /// Images in a batch [default: 64]; for disparity pairs [default: 4]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(2..=100_000))]
+    batch: Option<u32>,
+    /// Rows and columns of an image [default: 32]; for disparity rows, and half of the columns [default: 64]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    size: Option<u32>,
     /// Threads that compute [default: all processors]
     #[arg(long)]
     threads: Option<usize>,
@@ -80,6 +85,31 @@ pub struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// What networks are for.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Task {
+    Classification,
+    Disparity,
+}
+
+/// The sizes that were asked for, or the usual ones.
+struct Sizes {
+    channels: usize,
+    batch: usize,
+    size: usize,
+}
+
+impl Args {
+    fn sizes(&self, [channels, batch, size]: [u32; 3]) -> Sizes {
+        let or = |asked: Option<u32>, usual: u32| asked.unwrap_or(usual) as usize;
+        Sizes { channels: or(self.channels, channels), batch: or(self.batch, batch), size: or(self.size, size) }
+    }
+
+    fn asks(&self, kind: Kind) -> bool {
+        self.only.is_empty() || self.only.contains(&kind)
+    }
 }
 
 /// What can be measured.
@@ -120,10 +150,13 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let engine = args.on.engine()?;
     let isa = engine.kernels.isa();
     let threads = set_threads(args.threads)?;
-    let space = open_space(&args.space)?;
-    let (n, side) = (args.batch as usize, args.size as usize);
-    let net = Network::supernet(SupernetSpec::from_space(&space, args.cells as usize, args.channels as usize, 3, 10));
-    let asked = |kind| args.only.is_empty() || args.only.contains(&kind);
+    if args.task == Task::Disparity {
+        return disparity::run(&args, &engine, threads);
+    }
+    let space = open_space(args.space.as_deref().unwrap_or("s2"))?;
+    let Sizes { channels, batch: n, size: side } = args.sizes([16, 64, 32]);
+    let net = Network::supernet(SupernetSpec::from_space(&space, args.cells as usize, channels, 3, 10));
+    let asked = |kind| args.asks(kind);
     let largest = if asked(Kind::Second) {
         Work::SecondOrderStep
     } else if asked(Kind::Product) || asked(Kind::Eigenvalue) || asked(Kind::Hessian) {
@@ -139,7 +172,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let n_alphas: usize = net.n_alphas().iter().sum();
     let mut rows = Vec::new();
     if asked(Kind::First) || asked(Kind::Second) {
-        let mut world = World::new(&net, &engine, n, side);
+        let mut world = World::new(&net, &engine, images(n, side));
         if asked(Kind::First) {
             let cost = net.step_cost(n, [side; 2], false);
             rows.push(measure(&engine, "search step, first order", steps, n, cost, || world.step(false)));
@@ -152,7 +185,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     }
     let (mut products, mut columns) = (0, 0);
     // A new one: steps move the weights, and with them the number of products that an eigenvalue takes.
-    let mut world = World::new(&net, &engine, n, side);
+    let mut world = World::new(&net, &engine, images(n, side));
     let [begin, product] = net.hessian_cost(n, [side; 2]);
     if asked(Kind::Product) {
         let hessian = world.hessian();
@@ -172,7 +205,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         world.forget();
         rows.push(measure(&engine, "full alpha-Hessian", 1, n, cost, || columns = world.hessian().full().n_products));
     }
-    let discrete = Discrete::new(&args, genotype, &engine);
+    let discrete = Discrete::new([args.cells as usize, channels, n, side], genotype, &engine);
     let own = &discrete.net.without_auxiliary();
     if asked(Kind::Training) {
         world.forget();
@@ -183,7 +216,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     for (kind, name, n) in [(Kind::One, "outputs of one image", 1), (Kind::Many, "outputs of a batch", n)] {
         if asked(kind) {
             let evaluator = discrete.evaluator();
-            let images = &discrete.images.0[..n * side * side * 3];
+            let images = &discrete.images.values[..n * side * side * 3];
             let cost = own.forward_cost(n, [side; 2]);
             rows.push(measure(&engine, name, steps, n, cost, || drop(evaluator.outputs(images, n, [side; 2]))));
         }
@@ -197,7 +230,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         "peak_gmac_per_s": peak.map(|peak| peak.macs / 1e9), "bandwidth_gb_per_s": peak.map(|peak| peak.bytes / 1e9),
     });
     let work = json!({
-        "space": space.name, "channels": args.channels, "cells": args.cells, "batch": args.batch, "size": args.size,
+        "space": space.name, "channels": channels, "cells": args.cells, "batch": n, "size": side,
         "steps": args.steps, "alphas": n_alphas, "forward_gmac": forward / 1e9, "lanczos_products": products,
         "hessian_products": columns, "genotype": args.genotype, "weights": own.n_parameters(),
         "weights_with_auxiliary": discrete.net.n_parameters(), "macs_of_an_image": own.macs([side; 2]),
@@ -210,13 +243,47 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     out!(
         "space {}, {}, {}, batch {n}, {side}x{side}; {}, {}; forward pass {} GMAC",
         space.name,
-        count(args.channels as usize, "channel"),
+        count(channels, "channel"),
         count(args.cells as usize, "cell"),
         count(threads, "thread"),
         isa.name(),
         digits(forward / 1e9)
     );
-    match (&peak, &engine.gpu) {
+    table(&rows, peak.as_ref(), &engine, threads);
+    if products > 0 {
+        out!("The eigenvalue took {} and the passes before the first.", count(products, "product"));
+    }
+    if columns > 0 {
+        out!(
+            "The full Hessian of {n_alphas} alphas took {} and the passes before the first: the rows of an edge's operations \
+             add up\nto zero, and products with alphas of reduction cells begin at the first such cell.",
+            count(columns, "product")
+        );
+    }
+    if asked(Kind::Training) || asked(Kind::One) || asked(Kind::Many) {
+        out!(
+            "The network of {}: {} weights ({} with the auxiliary head), {} multiply-adds an image.",
+            args.genotype,
+            own.n_parameters(),
+            discrete.net.n_parameters(),
+            millions(own.macs([side; 2]))
+        );
+    }
+    if let Some(row) = rows.first().filter(|_| asked(Kind::First)) {
+        let steps = IMAGES.div_ceil(n) * EPOCHS;
+        let seconds = row.spread().0 * steps as f64;
+        out!(
+            "With these settings {EPOCHS} epochs of {IMAGES} images, as in the paper's search on CIFAR-10, {steps} steps of \
+             first order,\nwould take {:.1} hours without what is measured after epochs.",
+            seconds / 3600.0
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The rows, and what the machine can do.
+fn table(rows: &[Row], peak: Option<&peak::Peak>, engine: &Engine, threads: usize) {
+    match (peak, &engine.gpu) {
         (Some(peak), _) => {
             out!(
                 "this machine: {:.0} GMAC/s on registers, {:.1} GB/s to and from memory",
@@ -250,8 +317,8 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         "GB",
         "of memory"
     );
-    for row in &rows {
-        row.print(peak.as_ref());
+    for row in rows {
+        row.print(peak);
     }
     out!("");
     if peak.is_some() {
@@ -262,35 +329,6 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         out!("");
     }
     rows.iter().for_each(Row::print_launches);
-    if products > 0 {
-        out!("The eigenvalue took {} and the passes before the first.", count(products, "product"));
-    }
-    if columns > 0 {
-        out!(
-            "The full Hessian of {n_alphas} alphas took {} and the passes before the first: the rows of an edge's operations \
-             add up\nto zero, and products with alphas of reduction cells begin at the first such cell.",
-            count(columns, "product")
-        );
-    }
-    if asked(Kind::Training) || asked(Kind::One) || asked(Kind::Many) {
-        out!(
-            "The network of {}: {} weights ({} with the auxiliary head), {} multiply-adds an image.",
-            args.genotype,
-            own.n_parameters(),
-            discrete.net.n_parameters(),
-            millions(own.macs([side; 2]))
-        );
-    }
-    if let Some(row) = rows.first().filter(|_| asked(Kind::First)) {
-        let steps = IMAGES.div_ceil(n) * EPOCHS;
-        let seconds = row.spread().0 * steps as f64;
-        out!(
-            "With these settings {EPOCHS} epochs of {IMAGES} images, as in the paper's search on CIFAR-10, {steps} steps of \
-             first order,\nwould take {:.1} hours without what is measured after epochs.",
-            seconds / 3600.0
-        );
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Threads that ran less of the time that they could were not alone.
@@ -304,39 +342,57 @@ const EPOCHS: usize = 50;
 struct World<'a> {
     net: &'a Network,
     engine: Engine,
-    side: usize,
     weights: Vec<f32>,
     alphas: Vec<f32>,
     sgd: Sgd,
     adam: Adam,
-    /// (images, labels) for the weights and for the alphas.
-    train: (Vec<f32>, Vec<u32>),
-    valid: (Vec<f32>, Vec<u32>),
+    /// For the weights and for the alphas.
+    train: Images,
+    valid: Images,
+}
+
+/// A batch of noise, and what it should come out as.
+#[derive(Clone)]
+struct Images {
+    values: Vec<f32>,
+    side: [usize; 2],
+    truth: Labels,
+}
+
+#[derive(Clone)]
+enum Labels {
+    Classes(Vec<u32>),
+    Disparity(Truth),
+}
+
+impl Images {
+    fn batch(&self) -> Batch<'_, f32> {
+        let targets = match &self.truth {
+            Labels::Classes(labels) => Targets::Labels(labels),
+            Labels::Disparity(truth) => Targets::Disparity(truth),
+        };
+        Batch { images: &self.values, side: self.side, targets, noise: &[] }
+    }
+}
+
+/// Images to be classified.
+fn images(n: usize, side: usize) -> impl FnMut(&mut Stream) -> Images {
+    move |stream| {
+        let values = (0..n * side * side * 3).map(|_| stream.normal() as f32).collect();
+        let labels = (0..n).map(|_| stream.below(10) as u32).collect();
+        Images { values, side: [side; 2], truth: Labels::Classes(labels) }
+    }
 }
 
 impl<'a> World<'a> {
-    fn new(net: &'a Network, engine: &Engine, n: usize, side: usize) -> Self {
+    fn new(net: &'a Network, engine: &Engine, mut make: impl FnMut(&mut Stream) -> Images) -> Self {
         let mut stream = Stream::new(1, "bench", 0);
-        let mut batch = || -> (Vec<f32>, Vec<u32>) {
-            let images = (0..n * side * side * 3).map(|_| stream.normal() as f32).collect();
-            (images, (0..n).map(|_| stream.below(10) as u32).collect())
-        };
-        let (train, valid) = (batch(), batch());
+        let (train, valid) = (make(&mut stream), make(&mut stream));
         let weights = net.init(1);
         let n_alphas = net.n_alphas().iter().sum();
         let alphas = (0..n_alphas).map(|_| 1e-3 * stream.normal() as f32).collect();
         let sgd = Sgd::new(weights.len(), 0.9, 3e-4);
-        Self {
-            net,
-            engine: engine.apart(),
-            side,
-            weights,
-            alphas,
-            sgd,
-            adam: Adam::new(n_alphas, 3e-4, 1e-3),
-            train,
-            valid,
-        }
+        Self { net, engine: engine.apart(), weights, alphas, sgd, adam: Adam::new(n_alphas, 3e-4, 1e-3), train, valid }
     }
 
     /// Frees what the row before has left.
@@ -353,7 +409,7 @@ impl<'a> World<'a> {
         const LR: f64 = 0.025;
         let alphas = self.network_alphas();
         let at = Point { net: self.net, engine: &self.engine, weights: &self.weights, alphas: &alphas };
-        let (train, valid) = (batch(&self.train, self.side), batch(&self.valid, self.side));
+        let (train, valid) = (self.train.batch(), self.valid.batch());
         let (_, gradient) = if second {
             let inner = InnerStep { xi: LR, l2: 3e-4, momentum: 0.9, buffer: Some(&self.sgd.buffer[..]) };
             unrolled_gradient(at, train, valid, inner)
@@ -373,7 +429,7 @@ impl<'a> World<'a> {
     fn hessian(&self) -> AlphaHessian<'static> {
         let alphas = self.network_alphas();
         let at = Point { net: self.net, engine: &self.engine, weights: &self.weights, alphas: &alphas };
-        AlphaHessian::new(at, batch(&self.valid, self.side))
+        AlphaHessian::new(at, self.valid.batch())
     }
 }
 
@@ -382,33 +438,29 @@ impl<'a> World<'a> {
 struct Discrete {
     net: Network,
     engine: Engine,
-    side: usize,
     weights: Vec<f32>,
     running: Vec<f32>,
     sgd: Sgd,
-    images: (Vec<f32>, Vec<u32>),
+    images: Images,
     /// Drop-path factors of an epoch in the middle of a training.
     noise: Vec<Arc<CellNoise>>,
 }
 
 impl Discrete {
-    fn new(args: &Args, genotype: Genotype, engine: &Engine) -> Self {
-        let (cells, c, n, side) =
-            (args.cells as usize, args.channels as usize, args.batch as usize, args.size as usize);
+    fn new([cells, c, n, side]: [usize; 4], genotype: Genotype, engine: &Engine) -> Self {
         let net = Network::discrete(&DiscreteSpec { genotype, cells, c, c_image: 3, classes: 10, auxiliary: true });
         let mut stream = Stream::new(1, "bench", 0);
-        let images = (0..n * side * side * 3).map(|_| stream.normal() as f32).collect();
-        let labels = (0..n).map(|_| stream.below(10) as u32).collect();
+        let images = images(n, side)(&mut stream);
         let (weights, running) = (net.init(1), net.init_running());
         let sgd = Sgd::new(weights.len(), 0.9, 3e-4);
         let noise = Streams::new(1, 0).noise(&net, 0.1, "drop-path", 0, n);
         let engine = engine.apart();
-        Self { net, engine, side, weights, running, sgd, images: (images, labels), noise }
+        Self { net, engine, weights, running, sgd, images, noise }
     }
 
     fn step(&mut self, n: usize) {
-        assert_eq!(n, self.images.1.len());
-        let batch = Batch { noise: &self.noise, ..batch(&self.images, self.side) };
+        let batch = Batch { noise: &self.noise, ..self.images.batch() };
+        assert_eq!(n, batch.targets.n());
         let mut made = training_gradient(&self.net, &self.engine, &self.weights, batch, 0.4);
         clip_global_norm(&mut [&mut made.weights], 5.0);
         self.sgd.step(&mut self.weights, &made.weights, 0.025);
@@ -426,10 +478,6 @@ impl Discrete {
 /// A genotype by its name or from a file.
 fn genotype_help() -> String {
     format!("Network of the training and output rows: a genotype, a file or run directory with one, or {}", names())
-}
-
-fn batch((images, labels): &(Vec<f32>, Vec<u32>), side: usize) -> Batch<'_, f32> {
-    Batch { images, side: [side; 2], targets: Targets::Labels(labels), noise: &[] }
 }
 
 /// Times `body`, after one run that warms up unless it is asked for once.

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use rdarts::data::shown;
-use rdarts::run::{RobustSpec, RunDir, RunError, RunView, SearchSpec, Spec, TrainSpec};
+use rdarts::run::{DisparitySearchSpec, RobustSpec, RunDir, RunError, RunView, SearchSpec, Spec, TrainSpec};
 use rdarts::study::portfolio::Hands;
 use rdarts::train::resume;
 
 use crate::conduct::{conduct, jobs, set_threads};
 use crate::device::OnDevice;
+use crate::disparities::{self, DisparityRun};
 use crate::exit::{Exit, say};
 use crate::given::data_name;
 use crate::pages::Pages;
@@ -48,6 +49,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     match RunView::open(&args.dir)?.kind() {
         TrainSpec::KIND => training(args),
         RobustSpec::KIND => robust(args),
+        DisparitySearchSpec::KIND => disparity(args),
         _ => search(args),
     }
 }
@@ -89,6 +91,20 @@ fn training(args: Args) -> Result<ExitCode, Exit> {
     conduct(&TrainingRun(&training), &mut dir, threads, args.json, &args.pages, |dir, shown, stop| {
         let say_above = shown.say_above();
         resume(&training, dir, shown, stop, &mut |text| say_above(text))
+    })
+}
+
+fn disparity(args: Args) -> Result<ExitCode, Exit> {
+    let mut dir = open::<DisparitySearchSpec>(&args)?;
+    let engine = args.on.engine_or(&recorded(&dir))?;
+    let threads = set_threads(args.threads)?;
+    let search = disparities::reopen(dir.view(), args.data_dir.as_deref(), engine, args.json)?;
+    if !args.json {
+        say!("Search for disparity on {}: resuming {}", search.spec.data.name, shown(&args.dir));
+    }
+    conduct(&DisparityRun(&search), &mut dir, threads, args.json, &args.pages, |dir, shown, stop| {
+        let say_above = shown.say_above();
+        resume(&search, dir, shown, stop, &mut |text| say_above(text))
     })
 }
 

@@ -5,15 +5,16 @@ use std::process::ExitCode;
 
 use rdarts::data::shown;
 use rdarts::net::Engine;
-use rdarts::run::{Method, Order, Reservation, RunView, SearchSpec, Spec, SpecError, read_text};
+use rdarts::run::{DisparitySearchSpec, Method, Order, Reservation, RunView, SearchSpec, Spec, SpecError, read_text};
 use rdarts::search::branch::common;
 use rdarts::search::methods::darts_plus::expected_skips;
-use rdarts::search::{Search, open_space};
+use rdarts::search::{DisparitySearch, Search, open_space};
 use rdarts::space::Space;
 use rdarts::train::{ImageSet, KnownSets, resume, start};
 
 use crate::conduct::{conduct, count, one_of, set_threads};
 use crate::device::OnDevice;
+use crate::disparities::{self, DisparityRun};
 use crate::exit::{Exit, say, whole};
 use crate::given::{
     Flag, cache_file, data, data_directory, data_help, data_name, decide_shape, flag_of, images, is_within, no_spec,
@@ -42,6 +43,8 @@ use crate::searches::{Searching, space_of};
 ///   rdarts search --method darts --set eval.keep_checkpoints=true --out all
 ///   rdarts search --from all --method darts-es
 ///       what DARTS-ES makes of what DARTS has searched
+///   rdarts search --task disparity
+///       a network that estimates disparity, on synthetic scenes
 ///
 /// Progress lines give the images a second that have trained the weights since
 /// the program was started, measuring aside; the time left counts both.
@@ -62,6 +65,9 @@ pub struct Args {
     /// (eval.keep_checkpoints).
     #[arg(long, value_name = "RUN", conflicts_with_all = ["spec", "preset", "space", "data", "order", "seed", "epochs"], verbatim_doc_comment)]
     from: Option<PathBuf>,
+    /// What is searched for: a network that classifies, or one that estimates disparity from pairs of views
+    #[arg(long, value_name = "TASK", default_value = CLASSIFICATION, value_parser = [CLASSIFICATION, DISPARITY])]
+    task: String,
     /// Sets one key of the spec, for example weights.l2=0.0027; may be given often
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
@@ -97,6 +103,10 @@ pub struct Args {
     json: bool,
 }
 
+/// The tasks.
+const CLASSIFICATION: &str = "classification";
+const DISPARITY: &str = "disparity";
+
 /// The preset of a search that says nothing.
 const DEMO: &str = "demo";
 
@@ -111,6 +121,9 @@ fn methods() -> String {
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let engine = args.on.engine()?;
     let threads = set_threads(args.threads)?;
+    if args.task == DISPARITY {
+        return disparity(&args, engine, threads);
+    }
     let mut overrides = overrides(&args)?;
     if let Some(from) = &args.from {
         return branch(&args, from, &overrides, engine, threads);
@@ -163,6 +176,43 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         }
     }
     conduct(&Searching(&search), &mut dir, threads, args.json, &args.pages, |dir, shown, stop| {
+        start(&search, dir, shown, stop)
+    })
+}
+
+/// The preset of a search for disparity that says nothing.
+const DISPARITY_DEMO: &str = "disparity-demo";
+
+/// A search for disparity.
+fn disparity(args: &Args, engine: Engine, threads: usize) -> Result<ExitCode, Exit> {
+    if args.from.is_some() {
+        return Err(Exit::Input("--from goes on from searches for classification only".into()));
+    }
+    let file = match &args.spec {
+        Some(path) if path.is_dir() => return Err(no_spec(path, "search")),
+        Some(path) => Some((shown(path), read_text("spec", path).map_err(SpecError::from)?)),
+        None => None,
+    };
+    let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
+    let overrides = [args.overrides.clone(), disparities::flags(args.data.as_deref(), args.data_dir.as_deref())?];
+    let values = [&args.space, &args.method, &args.order].map(|value| value.as_deref().map(quote));
+    let [space, method, order] = values;
+    let values =
+        [space, None, None, method, order, args.seed.map(|v| v.to_string()), args.epochs.map(|v| v.to_string())];
+    let overrides = [overrides.concat(), set(&FLAGS, values)].concat();
+    let preset = args.preset.as_deref().or(if file.is_none() { Some(DISPARITY_DEMO) } else { None });
+    let resolved = DisparitySearchSpec::resolve_text(preset, file, &overrides, &KnownSets);
+    let spec = resolved.map_err(|e| e.of_flags(|text| flag_of(&FLAGS, &args.overrides, text)))?;
+    let reserved = reserve(args.out.as_deref(), &disparities::run_name(&spec))?;
+    let path = reserved.path().to_path_buf();
+    let reading = Reading::new(args.json);
+    let search = DisparitySearch::new(spec, engine, &reading)?;
+    reading.end();
+    let mut dir = reserved.fill(&search.spec)?;
+    if !args.json {
+        disparities::announce(&search, &path, threads);
+    }
+    conduct(&DisparityRun(&search), &mut dir, threads, args.json, &args.pages, |dir, shown, stop| {
         start(&search, dir, shown, stop)
     })
 }

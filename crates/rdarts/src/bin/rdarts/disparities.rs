@@ -1,0 +1,168 @@
+//! A search for disparity as the program tells of it.
+
+use std::path::Path;
+
+use rdarts::data::shown;
+use rdarts::data::stereo::stereo_at;
+use rdarts::net::Engine;
+use rdarts::run::{DisparityEpoch, DisparitySearchSpec, Event, RunDir, RunView, for_shell};
+use rdarts::search::{DisparityFound, DisparitySearch};
+use rdarts::train::KnownSets;
+use serde_json::json;
+
+use crate::conduct::{Conducted, count};
+use crate::exit::{Exit, out, say};
+use crate::given::quote;
+use crate::plot::{self, Point};
+use crate::progress::Reading;
+
+/// A search for disparity that is conducted.
+pub struct DisparityRun<'a>(pub &'a DisparitySearch);
+
+impl Conducted for DisparityRun<'_> {
+    type Found = DisparityFound;
+    const WHAT: &'static str = "search";
+
+    fn steps(&self) -> Option<usize> {
+        Some(self.0.spec.search.epochs * self.0.steps_per_epoch())
+    }
+
+    fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    fn data_dirs(&self, dir: &RunDir) -> Result<[String; 2], Exit> {
+        Ok([self.0.spec.data.dir.clone(), dir.view().spec::<DisparitySearchSpec>()?.data.dir])
+    }
+
+    fn tell(&self, path: &Path, found: &DisparityFound, events: &[Event]) {
+        let spec = &self.0.spec;
+        out!("");
+        out!(
+            "{} for disparity on {} in space {}: the architecture of epoch {}",
+            spec.search.method,
+            spec.data.name,
+            self.0.space.name,
+            found.epoch
+        );
+        out!("");
+        out!("{}", found.genotype);
+        out!("");
+        let point = |r: &DisparityEpoch| r.eigenvalue.map(|value| Point { epoch: r.epoch, attempt: r.attempt, value });
+        let points: Vec<Point> = epochs(events).filter_map(point).collect();
+        if !points.is_empty() {
+            out!("Dominant eigenvalue of the alpha-Hessian of the validation loss");
+            out!("{}", plot::draw(&points, 10, 60));
+        }
+        for event in events {
+            if let Event::Decision(d) = event {
+                out!("After epoch {}: {}", d.epoch, d.reason);
+            }
+        }
+        out!("{}", found.reason);
+        if let Some(r) = epochs(events).filter(|r| r.epoch == found.epoch).last() {
+            let pixels = |v: Option<f64>| v.map_or("not measured".into(), |v| format!("{v:.2} px"));
+            out!("");
+            out!(
+                "That epoch: end-point error of the supernet {}, of its child with the supernet's weights {}; skip \
+                 connections {} in the normal, {} in the reduction and {} in the upsampling cell.",
+                pixels(r.valid_error),
+                pixels(r.child_error),
+                r.skip_connects[0],
+                r.skip_connects[1],
+                r.skip_connects[2]
+            );
+        }
+        out!("");
+        out!("Run directory: {} (genotype.txt and .json, events.jsonl, checkpoints)", for_shell(path));
+    }
+
+    fn as_json(&self, path: &Path, found: &DisparityFound, events: &[Event]) -> serde_json::Value {
+        let of = |kind: &str| -> Vec<serde_json::Value> {
+            let values = events.iter().map(|e| serde_json::to_value(e).expect("events are JSON"));
+            values.filter(|v| v["event"] == kind).collect()
+        };
+        json!({
+            "directory": path.display().to_string(),
+            "genotype": found.genotype,
+            "genotype_text": found.genotype.to_string(),
+            "epoch": found.epoch,
+            "reason": found.reason,
+            "decisions": of("decision"),
+            "epochs": of("disparity_epoch"),
+        })
+    }
+}
+
+fn epochs(events: &[Event]) -> impl Iterator<Item = &DisparityEpoch> {
+    events.iter().filter_map(|event| match event {
+        Event::DisparityEpoch(record) => Some(&**record),
+        _ => None,
+    })
+}
+
+/// The search of a run as the run recorded it, its pairs from `data_dir` if they are not where they were.
+pub fn reopen(view: &RunView, data_dir: Option<&Path>, engine: Engine, quiet: bool) -> Result<DisparitySearch, Exit> {
+    let mut spec: DisparitySearchSpec = view.spec_of_sets(&KnownSets)?;
+    if let Some(dir) = data_dir {
+        spec.data.dir = dir.display().to_string();
+    }
+    let reading = Reading::new(quiet);
+    let search = DisparitySearch::new(spec, engine, &reading)?;
+    reading.end();
+    Ok(search)
+}
+
+/// The keys that `--data` and `--data-dir` set: the name of a set, or the path of one, whose files say which it is.
+pub fn flags(data: Option<&str>, dir: Option<&str>) -> Result<Vec<String>, Exit> {
+    let mut keys = Vec::new();
+    let mut dir = dir.map(str::to_string);
+    if let Some(data) = data {
+        let is_path = data.contains(['/', '\\']) || Path::new(data).is_dir();
+        let name = if is_path { stereo_at(Path::new(data)).map_err(Exit::input)? } else { data };
+        keys.push(format!("data.name={}", quote(name)));
+        dir = if is_path { Some(data.to_string()) } else { dir };
+    }
+    if let Some(dir) = dir {
+        let whole = std::path::absolute(&dir).map_err(|e| Exit::Input(format!("`{}`: {e}", shown(&dir))))?;
+        keys.push(format!("data.dir={}", quote(&whole.display().to_string())));
+    }
+    Ok(keys)
+}
+
+/// Says what begins.
+pub fn announce(search: &DisparitySearch, path: &Path, threads: usize) {
+    let spec = &search.spec;
+    say!(
+        "{} for disparity in space {} on {} (preset {}): {} of {}, {} channels, {} weights, {} alphas, {} order, L2 {:e}, \
+         augmentation {}",
+        spec.search.method,
+        search.space.name,
+        spec.data.name,
+        spec.preset,
+        count(spec.search.epochs, "epoch"),
+        count(search.steps_per_epoch(), "step"),
+        spec.network.channels,
+        search.net.n_parameters(),
+        search.n_alphas().iter().sum::<usize>(),
+        spec.search.order,
+        spec.weights.l2,
+        spec.augment.strength,
+    );
+    say!(
+        "{} pairs train the weights, {} the alphas, in windows of {}x{} pixels; correlation over {} pixels to either side \
+         at an eighth of the size; {}; run directory {}",
+        search.n_pairs[0],
+        search.n_pairs[1],
+        spec.search.crop_width,
+        spec.search.crop_height,
+        search.sizes.displacement,
+        count(threads, "thread"),
+        shown(path),
+    );
+}
+
+/// SPACE-DATA-METHOD-SEED.
+pub fn run_name(spec: &DisparitySearchSpec) -> String {
+    format!("{}-{}-{}-{}", spec.space.name, spec.data.name, spec.search.method, spec.seed)
+}
