@@ -6,7 +6,7 @@
                              [--mode eager|channels_last] [--threads 2]
 
 `check` reads {space, channels, stem, displacement, deep, norm, genotype or null, weights, alphas, pairs, disparity, levels,
-step} and prints outputs, loss, both gradients, the Hessian of the loss with respect to all alphas, and the unrolled gradient,
+step, rows} and prints outputs, loss, both gradients, rows of the Hessian of the loss with respect to all alphas, and the unrolled gradient,
 in double precision. `step` times search steps of first order: the alphas' gradient, then a step of the weights.
 """
 import argparse
@@ -19,6 +19,11 @@ import time
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+
+try:
+    from torch.func import functional_call
+except ImportError:  # before PyTorch 2
+    from torch.nn.utils.stateless import functional_call
 
 SPACES = {
     "dispnet": ["max_pool_3x3", "sep_conv_3x3", "skip_connect"],
@@ -221,7 +226,7 @@ def check():
 
     def loss(weights):
         p = softmaxed(alphas, n_ops) if mixed else None
-        predictions = torch.func.functional_call(net, weights, (pairs, p))
+        predictions = functional_call(net, weights, (pairs, p))
         return predictions, loss_of(predictions, truth, point["levels"])
 
     predictions, value = loss(weights)
@@ -233,7 +238,7 @@ def check():
         of_alphas = torch.cat([g.flatten() for g in gradients[:3]])
         result["alphas"] = of_alphas.tolist()
         result["weights"] = by_name(gradients[3:])
-        rows = [torch.autograd.grad(g, alphas, retain_graph=True) for g in of_alphas]
+        rows = [torch.autograd.grad(g, alphas, retain_graph=True) for g in of_alphas[::point["rows"]]]
         result["hessian"] = [torch.cat([g.flatten() for g in row]).tolist() for row in rows]
         xi, l2 = point["step"]
         moved = {n: w - xi * (g + l2 * w) for (n, w), g in zip(weights.items(), gradients[3:])}

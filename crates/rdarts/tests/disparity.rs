@@ -105,7 +105,7 @@ fn what_cannot_be_searched_is_told_in_a_sentence_and_leaves_nothing() {
         (&["--set", "search.crop_width=60"], "a multiple of 32"),
         (&["--set", "search.batch=16"], "less than a batch of 16"),
         (&["--set", "hessian.batches=9"], "only 3 of 4 pairs"),
-        (&["--set", "network.chanels=9"], "did you mean `channels`"),
+        (&["--set", "network.chanels=9"], "did you mean `network.channels`"),
         (&["--data", "cifar10"], "cifar10"),
         (&["--from", "x"], "--from"),
         (&["--set", "search.crop_width=96"], "crop"),
