@@ -175,7 +175,7 @@ impl Solid {
                 // focal = a (eye + z dx) + b z dy + c z.
                 let along = a * ray.dx + b * ray.dy + c;
                 let z = (focal - a * ray.eye) / along;
-                (z > 0.0 && z.is_finite()).then(|| Hit { z, at: [ray.eye + z * ray.dx, z * ray.dy, z] })
+                (z > 0.0 && z.is_finite()).then_some(Hit { z, at: [ray.eye + z * ray.dx, z * ray.dy, z] })
             }
             Kind::Object { center, inverse, shape, .. } => {
                 let from = [ray.eye - center[0], -center[1], -center[2]];
