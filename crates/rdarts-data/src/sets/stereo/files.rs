@@ -146,7 +146,7 @@ impl PairFiles {
     fn check_calib(&self, path: &PathBuf, [height, width]: [usize; 2]) -> Result<(), DataError> {
         let file = shown(path);
         let text = std::fs::read_to_string(path).map_err(|e| DataError::unreadable(&file, &e))?;
-        let Calib { width: said_width, height: said_height, .. } = calib::parse(&text, &file)?;
+        let Calib { width: said_width, height: said_height } = calib::parse(&text, &file)?;
         if said_width.is_some_and(|said| said != width) || said_height.is_some_and(|said| said != height) {
             let of = |said: Option<usize>| said.map_or("?".to_owned(), |said| said.to_string());
             return Err(self.wrong(format!(
