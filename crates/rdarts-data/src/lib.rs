@@ -5,6 +5,9 @@
 //! (n, h, w, c) layout (`images`). `split` says which images train the weights, which train the architecture and which are
 //! held out, `batch` chooses the images of a step, and `augment` turns each into normalized floats.
 //!
+//! Pairs of views for estimating disparity go the same way beside them, see [`stereo`]: `pair`, `scenes` (rendered ones),
+//! the layouts in `sets`, batches of their own.
+//!
 //! Modules stand in the order in which they can be read: each uses only those before it.
 //!
 //! Every batch is a pure function of (data, seed, epoch or step): a run that stops and goes on sees the

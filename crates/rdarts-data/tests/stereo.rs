@@ -215,5 +215,6 @@ fn the_bits_of_scenes_are_those_recorded() {
     let scenes = Scenes::new(64, 128, 24.0, 1).unwrap();
     let sums = [0, 1, 1 << 32].map(|index| sum(&scenes.pair(index)));
     let large = sum(&Scenes::new(100, 75, 20.5, 9).unwrap().pair(7));
-    assert_eq!([sums[0], sums[1], sums[2], large], [0; 4], "{sums:x?} {large:x}");
+    assert_eq!(sums, [0xeecd_2102_363e_5956, 0x823a_9b35_3ab1_ffc2, 0xc83e_ed9b_97df_64fa], "{sums:x?}");
+    assert_eq!(large, 0xfb9e_04fe_241c_29f1, "{large:x}");
 }

@@ -130,6 +130,7 @@ fn middlebury_scenes_of_three_years_are_read_from_one_directory() {
     }
     let [unwarped, warped, _] = errors(&pairs[2], true);
     assert!((unwarped - 40.96).abs() <= 0.005 && (warped - 5.62).abs() <= 0.005, "{unwarped} -> {warped}");
+    assert_eq!(stereo_check("middlebury", Some(&samples), &rdarts_data::Silent).left_out, [""; 0]);
     // One scene by itself.
     assert_eq!(open("middlebury", Some(&samples.join("middlebury2003_teddy"))).unwrap().test.n(), 1);
 }
@@ -229,6 +230,50 @@ fn sintel_is_read_with_both_masks_and_split_by_scenes() {
 }
 
 #[test]
+fn flyingthings3d_is_read_from_webp_in_either_pass_and_with_either_sign() {
+    let files = Files::new();
+    let webp = |bytes: &[u8]| {
+        let mut out = std::io::Cursor::new(Vec::new());
+        let picture = image::RgbImage::from_raw(64, 32, bytes.to_vec()).unwrap();
+        picture.write_to(&mut out, image::ImageFormat::WebP).unwrap();
+        out.into_inner()
+    };
+    let views = |at: &str, name: &str, pair: &Pair| {
+        files.write(&format!("{at}/left/{name}.webp"), &webp(&pair.left));
+        files.write(&format!("{at}/right/{name}.webp"), &webp(&pair.right));
+    };
+    let truth = |name: &str, pair: &Pair, sign: f32| {
+        let values: Vec<f32> = pair.disparity.iter().map(|d| sign * d).collect();
+        files.write(name, &encode(64, &values, Coding::Pfm).unwrap());
+    };
+    let pairs = [0, 1, 2, 3].map(scene);
+    for (pass, of) in [("cleanpass_webp", [0, 1]), ("finalpass", [2, 3])] {
+        views(&format!("frames_{pass}/TRAIN/A/0000"), "0006", &pairs[of[0]]);
+        views(&format!("frames_{pass}/TEST/C/0149"), "0015", &pairs[of[1]]);
+    }
+    truth("disparity/TRAIN/A/0000/left/0006.pfm", &pairs[0], 1.0);
+    truth("disparity/TEST/C/0149/left/0015.pfm", &pairs[1], 1.0);
+    let bare = |pair: &Pair| Pair { visible: None, ..pair.clone() };
+    let clean = open("flyingthings3d", Some(files.path())).unwrap();
+    assert_eq!((clean.train.n(), clean.test.n()), (1, 1));
+    assert_eq!((clean.train.pair(0).unwrap(), clean.test.pair(0).unwrap()), (bare(&pairs[0]), bare(&pairs[1])));
+    let last = open("flyingthings3d-final", Some(files.path())).unwrap();
+    assert_eq!(last.test.name_of(0), "TEST/C/0149/0015");
+    assert_eq!(last.test.pair(0).unwrap(), Pair { disparity: pairs[1].disparity.clone(), ..bare(&pairs[3]) });
+
+    // The subset stores the other sign.
+    for (part, pair) in [("train", &pairs[0]), ("val", &pairs[1])] {
+        views(&format!("FlyingThings3D_subset/{part}/image_clean_webp"), "0000007", pair);
+        truth(&format!("FlyingThings3D_subset/{part}/disparity/left/0000007.pfm"), pair, -1.0);
+        files.mask(&format!("FlyingThings3D_subset/{part}/disparity_occlusions/left/0000007.png"), pair, |visible| {
+            255 * u8::from(!visible)
+        });
+    }
+    let subset = open("flyingthings3d-subset", Some(files.path())).unwrap();
+    assert_eq!((subset.train.pair(0).unwrap(), subset.test.pair(0).unwrap()), (pairs[0].clone(), pairs[1].clone()));
+}
+
+#[test]
 fn kitti_2012_tells_what_is_visible_by_its_two_maps() {
     let files = Files::new();
     let pair = scene(0);
@@ -254,13 +299,15 @@ fn kitti_2012_tells_what_is_visible_by_its_two_maps() {
 fn middlebury_2006_is_scaled_by_its_height() {
     let files = Files::new();
     let pair = Scenes::new(370, 410, 40.0, 1).unwrap().pair(0);
-    files.views("Aloe/view1.png", "Aloe/view5.png", &pair);
+    files.views("scenes2006/Aloe/view1.png", "scenes2006/Aloe/view5.png", &pair);
     let bytes: Vec<u8> = pair.disparity.iter().map(|d| (3.0 * d).round() as u8).collect();
     let gray = image::GrayImage::from_raw(410, 370, bytes.clone()).unwrap();
-    gray.save(files.path().join("Aloe/disp1.png")).unwrap();
-    let found = open("middlebury", Some(files.path())).unwrap().test.pair(0).unwrap();
+    gray.save(files.path().join("scenes2006/Aloe/disp1.png")).unwrap();
+    let data = open("middlebury", Some(files.path())).unwrap();
+    assert_eq!(data.test.name_of(0), "scenes2006/Aloe");
+    let found = data.test.pair(0).unwrap();
     assert!(found.disparity.iter().zip(&bytes).all(|(d, &byte)| *d == f32::from(byte) / 3.0));
-    image::GrayImage::new(410, 380).save(files.path().join("Aloe/disp1.png")).unwrap();
+    image::GrayImage::new(410, 380).save(files.path().join("scenes2006/Aloe/disp1.png")).unwrap();
     let message = open("middlebury", Some(files.path())).unwrap_err().to_string();
     assert!(
         message.contains("has the height 380, from which the scale of its disparities does not follow"),

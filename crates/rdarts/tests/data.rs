@@ -372,3 +372,72 @@ fn an_interrupted_fetch_keeps_what_came() {
     assert!(message.contains("stopped: what came is kept"), "{message}");
     assert_eq!(std::fs::metadata(&part).unwrap().len(), 1 << 20);
 }
+
+#[test]
+fn stereo_pairs_are_listed_shown_and_checked_and_no_images_with_classes() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path();
+    let list = shown(dir, &["list"]);
+    for words in
+        ["stereo-scenes             4,096      256  rendered by the program", "sintel-stereo ", "stereo-folder "]
+    {
+        assert!(list.contains(words), "`{words}` is not in:\n{list}");
+    }
+    let listed = json(dir, &["list", "--json"]);
+    assert_eq!(listed["stereo_sets"].as_array().unwrap().len(), 9);
+
+    let info = shown(dir, &["info", "stereo-scenes", "--pairs", "4", "--sheet", "sheet.png", "--columns", "3"]);
+    for words in [
+        "stereo-scenes: 4,096 training and 256 test pairs of left and right view",
+        "Rendered by the program, no files",
+        "Looked at 8 pairs in ",
+        "training     4,096        4         64x128  100.0 %",
+        "Sheet of pairs: sheet.png",
+    ] {
+        assert!(info.contains(words), "`{words}` is not in:\n{info}");
+    }
+    assert!(std::fs::read(dir.join("sheet.png")).unwrap().starts_with(b"\x89PNG"));
+    let of = json(dir, &["info", "stereo-scenes", "--pairs", "5", "--json"]);
+    let part = &of["train"];
+    assert_eq!((&part["pairs"], &part["read"], &part["known"]), (&4096.into(), &5.into(), &1.0.into()));
+    let number = |value: &Value| value.as_f64().unwrap();
+    assert!(number(&part["difference"]["warped"]) * 5.0 < number(&part["difference"]["unwarped"]), "{part}");
+    assert!(number(&part["disparity"]["most"]) <= 24.0 && number(&part["visible"]) < 1.0, "{part}");
+
+    // A folder of two pairs, the second of which lacks a view.
+    let pairs = dir.join("pairs");
+    let scenes = rdarts::data::stereo::Scenes::new(32, 64, 16.0, 1).unwrap();
+    for name in ["left", "right", "disp"] {
+        std::fs::create_dir_all(pairs.join(name)).unwrap();
+    }
+    for i in 0..2u64 {
+        let pair = scenes.pair(i);
+        let of = rdarts::data::stereo::encode(64, &pair.disparity, rdarts::data::stereo::Coding::Pfm).unwrap();
+        std::fs::write(pairs.join(format!("disp/{i}.pfm")), of).unwrap();
+        for (side, bytes) in [("left", pair.left), ("right", pair.right)] {
+            // PPM, which is read too.
+            let file = [&b"P6 64 32 255\n"[..], &bytes].concat();
+            std::fs::write(pairs.join(format!("{side}/{i}.ppm")), file).unwrap();
+        }
+    }
+    let info = shown(dir, &["info", "pairs"]);
+    assert!(info.starts_with("pairs: 2 training and 0 test pairs"), "{info}");
+    assert_eq!(shown(dir, &["check", "pairs"]), "pairs: 6 files read, 0 bad\n");
+    std::fs::remove_file(pairs.join("right/1.ppm")).unwrap();
+    refuses(dir, 2, &["info", "pairs"], &["the pair 1 has no right view: pairs/right/1 is missing"]);
+    let out = run(dir, &["check", "pairs"]);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(text(&out.stdout).starts_with("BAD  the pair 1 has no right view"), "{}", text(&out.stdout));
+    refuses(dir, 2, &["info", "pairs", "--sheet", "pairs/left/s.png"], &["lies among the images of"]);
+
+    // What needs classes says so, and what is not fetched.
+    for data in ["stereo-scenes", "sintel-stereo", "pairs"] {
+        let out = rdarts(dir).args(["search", "--data", data, "--out", "run"]).output().unwrap();
+        let message = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(2), "{message}");
+        assert!(message.contains("is a set of stereo pairs, which have no classes"), "{message}");
+        assert!(!dir.join("run").exists());
+    }
+    refuses(dir, 2, &["fetch", "sintel-stereo"], &["sintel-stereo is not fetched", "sintel.is.tue.mpg.de"]);
+    refuses(dir, 2, &["fetch", "stereo-scenes"], &["there is nothing to fetch"]);
+}

@@ -10,8 +10,6 @@ pub struct Calib {
     pub width: Option<usize>,
     /// Height of the views in pixels.
     pub height: Option<usize>,
-    /// Disparities are below this.
-    pub ndisp: Option<usize>,
 }
 
 /// Reads the text of a file. Keys that are not taken may have any value.
@@ -22,7 +20,6 @@ pub fn parse(text: &str, file: &str) -> Result<Calib, DataError> {
         let slot = match key.trim() {
             "width" => &mut calib.width,
             "height" => &mut calib.height,
-            "ndisp" => &mut calib.ndisp,
             _ => continue,
         };
         let number = value.trim().parse().ok().filter(|&number| (1..=1 << 20).contains(&number));
@@ -44,9 +41,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_the_bound_are_taken_and_nonsense_is_told() {
+    fn sizes_are_taken_and_nonsense_is_told() {
         let text = "cam0=[999.421 0 294.182; 0 999.421 252.932; 0 0 1]\ndoffs=32.778\nwidth=741\r\nheight = 497\nndisp=70\nisint=0\n";
-        assert_eq!(parse(text, "f"), Ok(Calib { width: Some(741), height: Some(497), ndisp: Some(70) }));
+        assert_eq!(parse(text, "f"), Ok(Calib { width: Some(741), height: Some(497) }));
         assert_eq!(parse("nothing", "f"), Ok(Calib::default()));
         assert_eq!(
             parse("doffs=1\nwidth=-3\n", "f").unwrap_err().to_string(),

@@ -85,7 +85,7 @@ pub fn read(path: &Path, coding: Coding) -> Result<Map, DataError> {
     Ok(Map { height, width, values })
 }
 
-/// Reads a mask: true where it is not 0.
+/// Reads a mask, or any picture, as gray: its height, its width, its values.
 pub fn read_mask(path: &Path) -> Result<(usize, usize, Vec<u8>), DataError> {
     let picture = picture::stored(path)?;
     let (height, width) = (picture.height() as usize, picture.width() as usize);

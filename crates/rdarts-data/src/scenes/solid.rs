@@ -36,8 +36,9 @@ enum Kind {
     /// `focal / z = a x / z + b y / z + c` without end, where that is positive; two directions in it for its texture, and
     /// how much a pixel covers more than on a wall that faces the cameras.
     Plane { coefficients: [f64; 3], axes: [[f64; 3]; 2], stretch: f64, focal: f64 },
-    /// A shape in coordinates of its own, to which `inverse` takes the scene; `lengths` are its half axes in the scene.
-    Object { center: [f64; 3], inverse: [[f64; 3]; 3], lengths: [f64; 3], shape: Shape },
+    /// A shape in coordinates of its own, to which `inverse` takes the scene; `eyes` are the two cameras there, `lengths` its
+    /// half axes in the scene.
+    Object { eyes: [[f64; 3]; 2], inverse: [[f64; 3]; 3], lengths: [f64; 3], shape: Shape },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -154,7 +155,8 @@ impl Solid {
         };
         let bounds = [bound(y), bound(x), bound(x - 1.0)];
         let lengths = axes.map(|axis| axis * radius);
-        Self { kind: Kind::Object { center, inverse, lengths, shape }, texture, bounds }
+        let eyes = [0.0, 1.0].map(|eye| inverse.map(|row| dot(row, [eye - x, -y, -z])));
+        Self { kind: Kind::Object { eyes, inverse, lengths, shape }, texture, bounds }
     }
 
     /// Whether rays with this slope downward can meet it.
@@ -175,11 +177,10 @@ impl Solid {
                 // focal = a (eye + z dx) + b z dy + c z.
                 let along = a * ray.dx + b * ray.dy + c;
                 let z = (focal - a * ray.eye) / along;
-                (z > 0.0 && z.is_finite()).then(|| Hit { z, at: [ray.eye + z * ray.dx, z * ray.dy, z] })
+                (z > 0.0 && z.is_finite()).then_some(Hit { z, at: [ray.eye + z * ray.dx, z * ray.dy, z] })
             }
-            Kind::Object { center, inverse, shape, .. } => {
-                let from = [ray.eye - center[0], -center[1], -center[2]];
-                let o = inverse.map(|row| dot(row, from));
+            Kind::Object { eyes, inverse, shape, .. } => {
+                let o = eyes[usize::from(ray.eye != 0.0)];
                 let r = inverse.map(|row| row[0] * ray.dx + row[1] * ray.dy + row[2]);
                 shape.meet(o, r)
             }

@@ -99,22 +99,3 @@ fn any_size_and_any_disparity_can_be_had_but_for_senseless_ones() {
         "the largest disparity of synthetic stereo scenes is 40, it should be from 1 to 32 pixels, half the width"
     );
 }
-
-#[test]
-#[ignore = "a picture to look at and a rate, no check"]
-fn show() {
-    let mut sheet = image::RgbImage::new(4 * 128, 64 * 12);
-    for index in 0..12 {
-        let pair = scenes().pair(index);
-        let gray: Vec<u8> = pair.disparity.iter().flat_map(|d| [(d * 7.9) as u8; 3]).collect();
-        let visible: Vec<u8> = pair.visible.iter().flatten().flat_map(|&v| [u8::from(v) * 255; 3]).collect();
-        for (i, view) in [pair.left, pair.right, gray, visible].into_iter().enumerate() {
-            let view = image::RgbImage::from_raw(128, 64, view).unwrap();
-            image::imageops::replace(&mut sheet, &view, 128 * i as i64, 64 * index as i64);
-        }
-    }
-    sheet.save(std::env::temp_dir().join("stereo-scenes.png")).unwrap();
-    let begin = std::time::Instant::now();
-    (0..200).for_each(|i| drop(scenes().pair(i)));
-    println!("{} scenes/s on one core", 200.0 / begin.elapsed().as_secs_f64());
-}

@@ -11,6 +11,7 @@ mod kitti;
 mod middlebury;
 mod sintel;
 
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -287,20 +288,18 @@ impl Listed {
             let (what, value) = ("part of the pairs that is kept for tests,", fraction.to_string());
             return Err(DataError::FolderOption { what, value, expected: "from 0 to 1" });
         }
-        let mut groups: Vec<&str> = self.train.iter().map(|files| files.group.as_str()).collect();
-        groups.dedup();
-        let mut groups: Vec<String> = groups.into_iter().map(str::to_owned).collect();
+        let mut sizes = BTreeMap::<&str, usize>::new();
+        self.train.iter().for_each(|files| *sizes.entry(&files.group).or_default() += 1);
+        let mut groups: Vec<(&str, usize)> = sizes.into_iter().collect();
         Stream::new(seed, "stereo-test", 0).shuffle(&mut groups);
         let wanted = (fraction * self.train.len() as f64).round() as usize;
-        let (mut chosen, mut n) = (std::collections::HashSet::new(), 0);
-        for group in groups {
-            let size = self.train.iter().filter(|files| files.group == group).count();
-            // The group that would go beyond it by more than it lacks stays out.
-            if n + size > wanted + size / 2 {
-                continue;
+        let (mut chosen, mut n) = (HashSet::new(), 0);
+        for (group, size) in groups {
+            // What brings their number nearer to what is wanted.
+            if 2 * n + size < 2 * wanted {
+                n += size;
+                chosen.insert(group.to_owned());
             }
-            n += size;
-            chosen.insert(group);
         }
         let (test, train) = self.train.into_iter().partition(|files| chosen.contains(&files.group));
         Ok([train, test])

@@ -71,20 +71,14 @@ impl PairFiles {
     pub fn read(&self) -> Result<Pair, DataError> {
         let (height, width, left) = disparity::read_view(&self.left)?;
         let (other_height, other_width, right) = disparity::read_view(&self.right)?;
-        let fits = |what: &str, found: [usize; 2]| match found == [height, width] {
-            true => Ok(()),
-            false => Err(self.wrong(format!(
-                "has a left view of {height}x{width} and {what} of {}x{} pixels (height x width), they should be equal",
-                found[0], found[1]
-            ))),
-        };
-        fits("a right view", [other_height, other_width])?;
+        let size = [height, width];
+        self.fits(size, "a right view", [other_height, other_width])?;
         let truth = disparity::read(&self.truth, self.coding)?;
-        fits("disparities", [truth.height, truth.width])?;
+        self.fits(size, "disparities", [truth.height, truth.width])?;
         let values = self.doubted(truth.values, width)?;
-        let visible = self.visible(&values, &fits)?;
+        let visible = self.visible(size)?;
         if let Some(path) = &self.calib {
-            self.check_calib(path, [height, width])?;
+            self.check_calib(path, size)?;
         }
         Ok(Pair { height, width, left, right, disparity: values, visible })
     }
@@ -126,19 +120,25 @@ impl PairFiles {
         Ok(values)
     }
 
-    fn visible(
-        &self,
-        values: &[f32],
-        fits: &dyn Fn(&str, [usize; 2]) -> Result<(), DataError>,
-    ) -> Result<Option<Vec<bool>>, DataError> {
+    fn fits(&self, [height, width]: [usize; 2], what: &str, found: [usize; 2]) -> Result<(), DataError> {
+        match found == [height, width] {
+            true => Ok(()),
+            false => Err(self.wrong(format!(
+                "has a left view of {height}x{width} and {what} of {}x{} pixels (height x width), they should be equal",
+                found[0], found[1]
+            ))),
+        }
+    }
+
+    fn visible(&self, size: [usize; 2]) -> Result<Option<Vec<bool>>, DataError> {
         let read = |path: &PathBuf| {
             let (height, width, mask) = disparity::read_mask(path)?;
-            fits("a mask", [height, width]).map(|()| mask)
+            self.fits(size, "a mask", [height, width]).map(|()| mask)
         };
         Ok(match &self.mask {
             Mask::None => None,
             Mask::Zero(paths) => {
-                let mut visible = vec![true; values.len()];
+                let mut visible = vec![true; size[0] * size[1]];
                 for path in paths {
                     visible.iter_mut().zip(read(path)?).for_each(|(visible, value)| *visible &= value == 0);
                 }
@@ -147,7 +147,7 @@ impl PairFiles {
             Mask::Full(path) => Some(read(path)?.into_iter().map(|value| value == 255).collect()),
             Mask::Known(path, coding) => {
                 let known = disparity::read(path, *coding)?;
-                fits("a mask", [known.height, known.width])?;
+                self.fits(size, "a mask", [known.height, known.width])?;
                 Some(known.values.iter().map(|d| !d.is_nan()).collect())
             }
         })
@@ -156,7 +156,7 @@ impl PairFiles {
     fn check_calib(&self, path: &PathBuf, [height, width]: [usize; 2]) -> Result<(), DataError> {
         let file = shown(path);
         let text = std::fs::read_to_string(path).map_err(|e| DataError::unreadable(&file, &e))?;
-        let Calib { width: said_width, height: said_height, .. } = calib::parse(&text, &file)?;
+        let Calib { width: said_width, height: said_height } = calib::parse(&text, &file)?;
         if said_width.is_some_and(|said| said != width) || said_height.is_some_and(|said| said != height) {
             let of = |said: Option<usize>| said.map_or("?".to_owned(), |said| said.to_string());
             return Err(self.wrong(format!(

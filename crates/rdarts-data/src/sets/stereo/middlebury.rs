@@ -30,26 +30,32 @@ const HEIGHTS_2006: [(usize, usize, f32); 3] = [(1110, 1110, 1.0), (555, 555, 2.
 const SCALED: [[&str; 3]; 4] =
     [["im2", "im6", "disp2"], ["im3", "im4", "disp3"], ["im0", "im1", "disp0"], ["view1", "view5", "disp1"]];
 
-/// The scenes of a directory: itself, or those in it, or in directories of it.
+/// The scenes of a directory: itself, or those in it, or those in directories of it that are called as collections are. No
+/// others are looked into: this is asked of any directory, and those of images may hold a million.
 pub fn scenes(dir: &Path) -> Vec<(String, PathBuf)> {
-    let own = dir.file_name().and_then(|name| name.to_str()).unwrap_or("scene").to_owned();
-    let mut level = vec![(own, dir.to_owned())];
-    for _ in 0..3 {
-        let found: Vec<_> = level.iter().filter(|(_, path)| is_scene(path)).cloned().collect();
-        if !found.is_empty() {
-            return found;
-        }
-        let below = |(of, path): &(String, PathBuf)| {
-            let name = |child: String| if path == dir { child } else { format!("{of}/{child}") };
-            entries(path)
-                .into_iter()
-                .filter(|(_, path)| path.is_dir())
-                .map(move |(child, path)| (name(child), path))
-                .collect::<Vec<_>>()
-        };
-        level = level.iter().flat_map(below).collect();
+    if is_scene(dir) {
+        let own = dir.file_name().and_then(|name| name.to_str()).unwrap_or("scene");
+        return vec![(own.to_owned(), dir.to_owned())];
     }
-    Vec::new()
+    let children = directories(dir);
+    let found: Vec<_> = children.iter().filter(|(_, path)| is_scene(path)).cloned().collect();
+    if !found.is_empty() {
+        return found;
+    }
+    let collections = children.iter().filter(|(name, _)| is_collection(name));
+    let below = collections
+        .flat_map(|(of, path)| directories(path).into_iter().map(move |(name, path)| (format!("{of}/{name}"), path)));
+    below.filter(|(_, path)| is_scene(path)).collect()
+}
+
+fn directories(dir: &Path) -> Vec<(String, PathBuf)> {
+    entries(dir).into_iter().filter(|(_, path)| path.is_dir()).collect()
+}
+
+/// `trainingQ` of the third evaluation, `scenes2014`, `2006`.
+fn is_collection(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["training", "scenes", "middlebury"].iter().any(|word| name.contains(word)) || name.starts_with("20")
 }
 
 fn is_scene(dir: &Path) -> bool {

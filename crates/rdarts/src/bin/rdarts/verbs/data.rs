@@ -4,11 +4,12 @@ mod check;
 mod fetch;
 mod info;
 mod list;
+mod stereo;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use rdarts::data::{FOLDER, NAMES, entry, shown};
+use rdarts::data::{FOLDER, NAMES, entry, shown, stereo as pairs};
 
 use crate::exit::Exit;
 use crate::given::set_at;
@@ -17,7 +18,8 @@ use crate::given::set_at;
 ///
 /// Named sets are looked for in --data-dir and nowhere else if it is given; else in $RDARTS_DATA; else in rdarts in the
 /// directory of your data, where `fetch` puts them; else where packages of the system do. A path in place of a name is
-/// the directory of a named set, or a folder of your own images (train/CLASS/* with test/CLASS/*, or CLASS/*).
+/// the directory of a named set, or a folder of your own images (train/CLASS/* with test/CLASS/*, or CLASS/*), or of your
+/// own stereo pairs (left/*, right/* and disp/*, or these in train/ and test/).
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -45,7 +47,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
 /// A data set as the user names it.
 #[derive(clap::Args)]
 struct Which {
-    /// Name of a data set, or the path of its directory or of a folder of images
+    /// Name of a data set, or the path of its directory or of a folder of images or of stereo pairs
     #[arg(value_name = "NAME|DIR")]
     data: String,
     /// Directory of a data set that is named
@@ -57,6 +59,17 @@ impl Which {
     /// The name and the directory.
     fn resolve(self) -> Result<(&'static str, Option<PathBuf>), Exit> {
         resolve(&self.data, self.data_dir)
+    }
+
+    /// The name and the directory of a set of stereo pairs, if it is one.
+    fn stereo(&self) -> Option<(&'static str, Option<PathBuf>)> {
+        let named = pairs::names().into_iter().chain([pairs::FOLDER]).find(|name| *name == self.data);
+        if let Some(name) = named {
+            return Some((name, self.data_dir.clone()));
+        }
+        let path = Path::new(&self.data);
+        let is_path = self.data_dir.is_none() && !NAMES.contains(&self.data.as_str()) && path.is_dir();
+        Some((pairs::recognise(path).filter(|_| is_path)?, Some(path.to_owned())))
     }
 }
 
@@ -81,7 +94,7 @@ pub fn resolve(data: &str, data_dir: Option<PathBuf>) -> Result<(&'static str, O
 
 /// What a data set is called: a folder by the name of its directory.
 pub fn shown_name(name: &str, dir: Option<&Path>) -> String {
-    let dir = dir.filter(|_| name == FOLDER).and_then(|dir| dir.canonicalize().ok());
+    let dir = dir.filter(|_| [FOLDER, pairs::FOLDER].contains(&name)).and_then(|dir| dir.canonicalize().ok());
     dir.and_then(|dir| Some(shown(dir.file_name()?))).unwrap_or_else(|| name.to_owned())
 }
 

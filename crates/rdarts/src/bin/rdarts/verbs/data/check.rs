@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use rdarts::data::stereo::stereo_check;
 use rdarts::data::{FOLDER, check, check_files, entry, escaped, shown};
 use serde_json::{Value, json};
 
@@ -32,11 +33,16 @@ struct Found {
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
-    let (name, dir) = args.which.resolve()?;
+    let pairs = args.which.stereo();
+    let is_stereo = pairs.is_some();
+    let (name, dir) = pairs.map_or_else(|| args.which.resolve(), Ok)?;
     let called = shown_name(name, dir.as_deref());
-    let found = if name == FOLDER {
+    let found = if name == FOLDER || is_stereo {
         let reading = Reading::new(args.json);
-        let checked = check(FOLDER, dir.as_deref(), &reading);
+        let checked = match is_stereo {
+            true => stereo_check(name, dir.as_deref(), &reading),
+            false => check(FOLDER, dir.as_deref(), &reading),
+        };
         reading.end();
         let problems: Vec<String> = checked.problems.iter().map(ToString::to_string).collect();
         Found {

@@ -40,6 +40,9 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
+    if let Some(sentence) = super::stereo::not_fetched(&args.name) {
+        return Err(Exit::Input(sentence));
+    }
     let source = source(&args.name).map_err(exit)?;
     let to = args.to.map_or_else(usual_target, Ok).map_err(exit)?;
     let options = Options { from: args.from, timeout: Duration::from_secs(args.timeout), ..Options::new(to) };

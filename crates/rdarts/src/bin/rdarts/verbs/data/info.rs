@@ -10,21 +10,26 @@ use rdarts::train::KnownSets;
 use rdarts::train::images::{data_dir, data_options};
 use serde_json::json;
 
-use super::{Which, grouped, shown_name, shown_shape};
+use super::{Which, grouped, shown_name, shown_shape, stereo};
 use crate::exit::{Exit, out};
 use crate::progress::Reading;
 
 /// What is in a data set: images of each class, size, mean and deviation, augmentation, and a contact sheet
+///
+/// Of stereo pairs: sizes, how much of the ground truth is known and visible, disparities, how well they match the views.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
     which: Which,
-    /// Draw a contact sheet into this PNG file: a row of training images for each class
+    /// Draw a contact sheet into this PNG file: a row of training images for each class, or of views for each stereo pair
     #[arg(long, value_name = "FILE.png")]
     sheet: Option<PathBuf>,
-    /// Images of each class on the sheet
+    /// Images of each class on the sheet, or stereo pairs
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
     columns: u32,
+    /// Stereo pairs that are read, evenly apart, of those to train on and of those to test on
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pairs: u32,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -32,6 +37,13 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
+    if let Some((name, dir)) = args.which.stereo() {
+        if let Some(path) = &args.sheet {
+            check_sheet(path, dir.as_deref())?;
+        }
+        let sheet = args.sheet.map(|path| (path, args.columns as usize));
+        return stereo::info(name, dir.as_deref(), args.pairs as usize, sheet, args.json);
+    }
     let (name, dir) = args.which.resolve()?;
     let mut overrides = vec![format!("data.name={name}")];
     let reading = Reading::new(args.json);
@@ -228,6 +240,6 @@ impl<'a> Found<'a> {
 }
 
 /// A path as it is in JSON: itself if it is text.
-fn text(path: &Path) -> String {
+pub fn text(path: &Path) -> String {
     path.to_str().map_or_else(|| shown(path), str::to_owned)
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use rdarts::data::{Entry, catalog, fetch, shown};
 use serde_json::{Value, json};
 
-use super::{grouped, shown_shape};
+use super::{grouped, shown_shape, stereo};
 use crate::exit::{Exit, out};
 
 /// Every data set: its images, where it is looked for, whether it is there
@@ -35,7 +35,10 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
                 })
             })
             .collect();
-        out!("{:#}", json!({ "data_sets": sets, "fetched_to": fetch::usual_target().ok() }));
+        out!(
+            "{:#}",
+            json!({ "data_sets": sets, "stereo_sets": stereo::list_json(dir), "fetched_to": fetch::usual_target().ok() })
+        );
         return Ok(ExitCode::SUCCESS);
     }
     out!("{:<16} {:>9} {:>8}  {:<8} {:>8}  where", "name", "training", "test", "size", "classes");
@@ -48,6 +51,8 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         "{:<16} {any:>9} {any:>8}  {any:<8} {any:>8}  your own images: a directory a class, named by its path",
         "folder"
     );
+    out!("");
+    stereo::print_list(dir);
     out!("");
     let problems: Vec<&String> = rows.iter().filter_map(|(_, place)| place.problem()).collect();
     problems.iter().for_each(|problem| out!("{problem}"));
