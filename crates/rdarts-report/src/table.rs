@@ -151,9 +151,7 @@ impl RunTable {
             _ => None,
         };
         let content = match &run.kind {
-            Some(Kind::Search { spec, space, spectra, landscapes }) => {
-                Content::Search(Box::new(SearchTable::new(run, spec.as_deref(), space.as_ref(), (spectra, landscapes))))
-            }
+            Some(kind @ Kind::Search { .. }) => Content::Search(Box::new(SearchTable::new(run, kind))),
             Some(Kind::Train { spec, mistakes }) => {
                 Content::Train(Box::new(TrainTable::new(run, spec.as_deref(), mistakes)))
             }

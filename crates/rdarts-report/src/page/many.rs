@@ -2,7 +2,7 @@
 
 use super::{Body, Field, FigureView, Row, Section, Table, data, number, view, words};
 use crate::figure::{Figure, figures_of_many};
-use crate::number::{percent, short, some, spread_percent};
+use crate::number::{percent, points, short, some, spread_percent, spread_points};
 use crate::read::State;
 use crate::statistics::{Correlation, Summary};
 use crate::table::many::{CorrelationRow, GroupRow, RunRow};
@@ -25,6 +25,7 @@ pub(super) fn body(many: &ManyTable, runs: &[RunTable]) -> Body {
              with the best held-out accuracy after training, as in the paper's tables."
                 .into(),
         );
+        results.paragraphs.extend(many.uncounted.iter().map(|line| line.as_str().into()));
         results.tables.push(groups(many));
     }
     let below = (!many.base.is_empty()).then(|| format!("Their names are those below `{}`.", many.base).into());
@@ -113,8 +114,12 @@ fn groups(many: &ManyTable) -> Table {
             has(|g| g.supernet_error.is_some()),
             Box::new(|g| spread(&g.supernet_error, spread_percent)),
         ),
-        ("Drop", has(|g| g.drop.is_some()), Box::new(|g| spread(&g.drop, spread_percent))),
-        ("Eigenvalue", has(|g| g.eigenvalue.is_some()), Box::new(|g| spread(&g.eigenvalue, crate::number::spread))),
+        ("Drop, points", has(|g| g.drop.is_some()), Box::new(|g| spread(&g.drop, spread_points))),
+        (
+            "Measured eigenvalue",
+            has(|g| g.eigenvalue.is_some()),
+            Box::new(|g| spread(&g.eigenvalue, crate::number::spread)),
+        ),
         (
             "Skips, normal",
             has(|g| g.skips_normal.is_some()),
@@ -146,17 +151,23 @@ fn spread(summary: &Option<Summary>, text: fn(f64, Option<f64>) -> String) -> Fi
 }
 
 fn rows(many: &ManyTable) -> Table {
-    let state = |state: State| match state {
-        State::Finished => "finished",
-        State::Running => "running",
-        State::Stopped => "stopped",
-        State::Unreadable => "unreadable",
+    let state = |row: &RunRow| {
+        let state = match row.state {
+            State::Finished => "finished",
+            State::Running => "running",
+            State::Stopped => "stopped",
+            State::Unreadable => "unreadable",
+        };
+        match row.copy_of {
+            Some(original) => format!("{state}, a copy of {}", many.rows[original].name),
+            None => state.to_string(),
+        }
     };
     let row = |row: &RunRow| Row {
         is_marked: false,
         cells: vec![
             words(row.name.as_str()),
-            words(state(row.state)),
+            words(state(row)),
             words(row.method.as_str()),
             words(row.space.as_str()),
             words(row.data.as_str()),
@@ -164,7 +175,7 @@ fn rows(many: &ManyTable) -> Table {
             number(row.l2.map(short)),
             number(row.drop_path.map(short)),
             number(row.supernet_error.map(percent)),
-            number(row.drop.map(percent)),
+            number(row.drop.map(points)),
             number(row.eigenvalue.map(short)),
             number(row.skips_normal.map(|n| n.to_string())),
             number(row.test_error.map(percent)),
@@ -182,8 +193,8 @@ fn rows(many: &ManyTable) -> Table {
             "L2",
             "Drop path",
             "Supernet error",
-            "Drop",
-            "Eigenvalue",
+            "Drop, points",
+            "Measured eigenvalue",
             "Skips, normal",
             "Test error",
         ]

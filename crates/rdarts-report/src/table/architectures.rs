@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use rdarts_run::{DecisionKind, Method};
+use rdarts_run::DecisionKind;
 use rdarts_space::{CellType, Genotype, Op};
 use rdarts_table::{Fault, Optimum, Table, Unmeasured};
 use rdarts_text::shown;
 use serde::Serialize;
 
-use super::many::names;
+use super::many::{Named, names};
 use super::search::{EpochRow, SearchTable};
 use super::{Content, RunTable};
-use crate::number::{percent, points, some};
+use crate::number::{listed, percent, points, some};
 use crate::statistics::{Correlation, Summary, correlation, summary};
 
 /// All architectures of a space, each trained, and where searches stand among them.
@@ -204,7 +204,7 @@ impl ArchitecturesTable {
         let ranks: HashMap<u64, usize> =
             self.rows.iter().enumerate().map(|(at, row)| (row.architecture, at + 1)).collect();
         let mut curves: Vec<Curve> = Vec::new();
-        for (run, (name, label)) in runs.iter().zip(names(runs)) {
+        for (run, Named { name, label, is_copy }) in runs.iter().zip(names(runs)) {
             let name = if name.is_empty() { run.head.name.clone() } else { name };
             let mut end = |run: &str, label: &str, has_ended: bool, genotype: &Genotype| {
                 let Ok(standing) = optimum.standing(genotype) else { return };
@@ -222,11 +222,13 @@ impl ArchitecturesTable {
             let mut search = |name: &str, label: &str, table: &SearchTable| {
                 let Some(mut curve) = Curve::new(optimum, name, table, unshown) else { return };
                 curve.label = label.to_string();
-                let holds_one = table.found.is_some() || table.method != Method::RsWs.as_str();
-                if let Some(genotype) = table.genotype().filter(|_| holds_one) {
+                if let Some(genotype) = table.genotype() {
                     end(name, label, table.found.is_some(), &genotype);
                 }
-                curves.push(curve);
+                // A copy would count twice in the mean of its method.
+                if !is_copy {
+                    curves.push(curve);
+                }
             };
             match &run.content {
                 Content::Search(table) => search(&name, &label, table),
@@ -278,14 +280,14 @@ impl ArchitecturesTable {
             missing.push(format!(
                 "Not looked up in the table, since what they found is none of its space {}: {}.",
                 self.space,
-                listed(&unshown.elsewhere)
+                listed(&unshown.elsewhere, "; ")
             ));
         }
         if !unshown.other_data.is_empty() {
             missing.push(format!(
                 "The table was trained on {}, and these searched on other images: {}.",
                 self.data,
-                listed(&unshown.other_data)
+                listed(&unshown.other_data, "; ")
             ));
         }
         if unshown.n_untrained > 0 {
@@ -366,7 +368,7 @@ impl Curve {
         let mut curve =
             Curve { name: name.to_string(), space: table.space.clone(), data: table.data.clone(), ..Curve::default() };
         let regret = |row: &EpochRow| standings.get(row.genotype)?.as_ref()?.as_ref().ok().copied();
-        if table.method != Method::RsWs.as_str() {
+        if !table.is_random() {
             let mut attempt = None;
             for row in &table.epochs {
                 let Some(regret) = regret(row) else { continue };
@@ -476,14 +478,4 @@ fn in_sentences(faults: &[Fault]) -> Vec<String> {
         told.push(format!("So are {} other lines.", faults.len() - MOST));
     }
     told
-}
-
-/// Names in a sentence, of many only the first.
-fn listed(names: &[String]) -> String {
-    const MOST: usize = 5;
-    let told = names.iter().take(MOST).cloned().collect::<Vec<_>>().join("; ");
-    match names.len().saturating_sub(MOST) {
-        0 => told,
-        n => format!("{told}; and {}", some(n, "other")),
-    }
 }
