@@ -90,7 +90,7 @@ pub(crate) fn listed(names: &[String], between: &str) -> String {
     let told = names.iter().take(MOST).cloned().collect::<Vec<_>>().join(between);
     match names.len().saturating_sub(MOST) {
         0 => told,
-        n => format!("{told}{between}and {}", some(n, "other")),
+        n => format!("{told} and {}", some(n, "other")),
     }
 }
 

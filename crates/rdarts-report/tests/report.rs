@@ -476,7 +476,8 @@ fn the_caption_of_the_limit_says_whose_it_is() {
     };
     assert!(caption("darts-es").contains("The rule acts where the smoothed value is above its limit, "));
     assert!(
-        caption("darts-es-noise").contains("or by what the noise alone explains at a risk of 5 %, where that is more")
+        caption("darts-es-noise")
+            .contains("or times what the noise alone explains at a risk of 5 %, where that is more")
     );
     let watches = "only watches: the limit is the one that DARTS-ES would have with the numbers of this spec";
     assert!(caption("darts").contains(watches) && caption("gdas").contains(watches));
@@ -893,7 +894,11 @@ fn a_trajectory_counts_once_and_a_copy_not_at_all() {
     drop(samples::search(&at("half"), &Search { done: 5, ..grows.clone() }));
     drop(samples::search(&at("none"), &Search { done: 0, ..grows.clone() }));
     drop(samples::search(&at("twin"), &grows));
-    drop(samples::search(&at("window"), &Search { set: &["monitor.window=4"], ..grows.clone() }));
+    let set = &["monitor.window=4", "method.rho=0.2"];
+    drop(samples::search(&at("window"), &Search { method: "darts-es", set, ..grows.clone() }));
+    drop(samples::search(&at("ignored"), &Search { set, ..grows.clone() }));
+    let set = &["hessian.tolerance=0.1", "data.valid_limit=77"];
+    drop(samples::search(&at("measured"), &Search { set, ..grows.clone() }));
     drop(samples::search(&at("longer"), &Search { epochs: 13, ..grows.clone() }));
     for seed in [2, 3] {
         drop(samples::search(&at(&format!("seed-{seed}")), &Search { seed, ..grows.clone() }));
@@ -916,16 +921,17 @@ fn a_trajectory_counts_once_and_a_copy_not_at_all() {
     let of = |name: &str| many.rows.iter().find(|row| row.name == name).unwrap();
     let copies: Vec<(&str, &str)> =
         many.rows.iter().filter_map(|row| Some((&row.name[..], &many.rows[row.copy_of?].name[..]))).collect();
-    assert_eq!(copies, [("none", "darts"), ("half", "darts"), ("twin", "darts")]);
-    for name in ["darts-es", "darts-ada", "darts-plus", "window"] {
+    assert_eq!(copies, [("none", "darts"), ("half", "darts"), ("twin", "darts"), ("ignored", "darts")]);
+    for name in ["darts-es", "darts-ada", "darts-plus", "window", "measured"] {
         assert_eq!(of(name).trajectory, of("darts").trajectory, "{name}");
     }
     for name in ["longer", "seed-2", "seed-3"] {
         assert_ne!(of(name).trajectory, of("darts").trajectory, "{name}");
     }
-    // Each method has its row; of darts with the window of the preset three seeds are left.
+    // Each method has its row; of darts as the preset has it three seeds are left. What darts does not look at makes none.
     let n: Vec<(&str, usize)> = many.groups.iter().map(|group| (&group.method[..], group.n)).collect();
     assert_eq!(n.iter().filter(|group| group.0 == "darts").map(|group| group.1).sum::<usize>(), 5);
+    assert!(many.groups.iter().all(|group| !group.setting.contains("method.")), "{:?}", many.groups);
     assert!(n.contains(&("darts", 3)) && n.contains(&("darts-es", 1)) && n.contains(&("darts-plus", 1)), "{n:?}");
     // Over all searches there are four: this trajectory, the longer search, and two seeds.
     assert_eq!(many.scatters.iter().map(|scatter| scatter.points.len()).collect::<Vec<_>>(), [4]);
@@ -935,9 +941,10 @@ fn a_trajectory_counts_once_and_a_copy_not_at_all() {
     assert!(drawn.iter().all(|line| line.values.iter().all(|value| value.n <= 3)), "{drawn:?}");
     let expected = [
         "Copies of other runs, with the same spec, seed and events as far as both go, are left out of all that follows \
-         but the list of runs: none (not finished), half (not finished), twin of darts.",
+         but the list of runs: none (not finished), half (not finished), twin, ignored of darts.",
         "Searches that have one trajectory, the same epochs until their methods act, stand in the row of each method, but \
-         count once in what is over all searches together: darts-es, darts-ada, darts-plus, window with darts.",
+         count once in what is over all searches together: darts-es, darts-ada, darts-plus, window, measured share that \
+         of darts.",
     ];
     assert_eq!(many.uncounted, expected);
     let html = page(&report);
@@ -1001,4 +1008,24 @@ fn ten_methods_are_ten_lines() {
         let is_known = style.contains(&format!(".line.{class}")) || style.contains(&format!(".chart .{class}{{"));
         assert!(is_known, "{class} has no style");
     }
+}
+
+#[test]
+fn an_epoch_that_was_stopped_within_has_the_time_of_all_its_parts() {
+    let (_dir, path, whole) = of_search(&SEARCH);
+    let file = path.join("timings.jsonl");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let fourth = text.lines().nth(3).unwrap();
+    let of: Value = serde_json::from_str(fourth).unwrap();
+    // The steps before a stop, in a line of their own before the others of that epoch.
+    let before = r#"{"attempt":0,"epoch":3,"device":"cpu","seconds":{"train":100.0,"waiting for data":1.0}}"#;
+    std::fs::write(&file, text.replace(fourth, &format!("{before}\n{fourth}"))).unwrap();
+    let resumed = report(std::slice::from_ref(&path));
+    let (one, other) = (&whole.runs[0].head.time, &resumed.runs[0].head.time);
+    assert_eq!((one.rows.len(), other.rows.len(), other.rows[3].epoch), (12, 12, 3));
+    assert!((other.total - one.total - 100.0).abs() < 1e-9, "{} {}", other.total, one.total);
+    let train = other.parts.iter().position(|part| part == "train").unwrap();
+    let own = of["seconds"]["train"].as_f64().unwrap() - of["seconds"]["waiting for data"].as_f64().unwrap();
+    assert!((other.rows[3].seconds[train] - own - 99.0).abs() < 1e-9);
+    assert!(page(&resumed).contains("over all starts"));
 }

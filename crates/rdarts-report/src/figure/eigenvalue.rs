@@ -118,11 +118,11 @@ fn acts_on_it(table: &SearchTable) -> bool {
 
 /// What the limit is, and whose.
 fn limit_in_words(table: &SearchTable) -> String {
-    let growth = "that of the earlier window times the growth allowed";
+    let growth = "the smoothed value of the earlier window times the growth allowed";
     let noisy = table.asked.filter(|_| table.method == Method::DartsEsNoise.as_str());
     if let Some(asked) = noisy {
         return format!(
-            "The rule acts where the smoothed value is above its limit: {growth}, or by what the noise alone explains at a \
+            "The rule acts where the smoothed value is above its limit: {growth}, or times what the noise alone explains at a \
              risk of {}, where that is more.",
             percent_of(asked.risk)
         );

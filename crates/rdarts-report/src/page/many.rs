@@ -59,19 +59,29 @@ pub(super) fn body(many: &ManyTable, runs: &[RunTable]) -> Body {
     let faults = runs.iter().flat_map(|run| run.head.faults.iter().map(|fault| fault.as_str().into())).collect();
     Body {
         title: some(runs.len(), "run").into(),
-        verdict: format!(
-            "{} in {}, {n_finished} of them finished{}.",
-            some(runs.len(), "run"),
-            some(many.groups.len(), "group"),
-            many.best().map_or(String::new(), |best| format!("; {best}"))
-        )
-        .into(),
+        verdict: verdict(many, n_finished).into(),
         faults,
         sections: sections.into_iter().filter(|section| !section.is_empty()).collect(),
         missing: many.missing.iter().map(|line| line.as_str().into()).collect(),
         data: data::of_many(many),
         ..Body::default()
     }
+}
+
+/// What there is, and the best of it, in one sentence.
+fn verdict(many: &ManyTable, n_finished: usize) -> String {
+    let copies = many.rows.iter().filter(|row| row.copy_of.is_some()).count();
+    let copies = match copies {
+        0 => String::new(),
+        1 => ", 1 a copy of another".to_string(),
+        n => format!(", {n} copies of others"),
+    };
+    let groups = match many.groups.len() {
+        0 => String::new(),
+        n => format!("; {} that differ in more than the seed", some(n, "group")),
+    };
+    let best = many.best().map_or(String::new(), |best| format!("; {best}"));
+    format!("{}, {n_finished} of them finished{copies}{groups}{best}.", some(many.rows.len(), "run"))
 }
 
 /// How closely the eigenvalue goes with what is wanted of it.

@@ -1,6 +1,6 @@
 //! All architectures of a space, each trained, and where searches stand among them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use rdarts_run::DecisionKind;
@@ -171,10 +171,18 @@ impl ArchitecturesTable {
                 self.space
             );
         };
+        // The best of all may still come.
+        let of = match self.rows.len() == self.n {
+            true => format!("{} of {}", some(self.n, "architecture"), self.space),
+            false => format!(
+                "{} of the {} of {}, those that were trained with every seed so far,",
+                self.rows.len(),
+                some(self.n, "architecture"),
+                self.space
+            ),
+        };
         format!(
-            "Of {} of {} the best has a test error of {}, the median {}, the worst {}; {}.",
-            some(self.rows.len(), "architecture"),
-            self.space,
+            "Of {of} the best has a test error of {}, the median {}, the worst {}; {}.",
             percent(best.test_error),
             percent(median),
             percent(worst.test_error),
@@ -290,14 +298,22 @@ impl ArchitecturesTable {
                 listed(&unshown.other_data, "; ")
             ));
         }
-        if unshown.n_untrained > 0 {
+        let n_untrained = unshown.untrained.len();
+        if n_untrained > 0 {
             missing.push(format!(
-                "{} that searches held best {} left out, since the table has not all trainings of them yet.",
-                some(unshown.n_untrained, "architecture"),
-                if unshown.n_untrained == 1 { "is" } else { "are" }
+                "{} that searches held best {} left out, since the table has not all trainings of {} yet.",
+                some(n_untrained, "architecture"),
+                if n_untrained == 1 { "is" } else { "are" },
+                if n_untrained == 1 { "it" } else { "them" }
             ));
         }
-        if self.lines.is_empty() {
+        if self.lines.is_empty() && n_untrained > 0 {
+            missing.push(
+                "Regret over the epochs is left out, since the table has all trainings of none of the architectures that \
+                 these searches held best: it will show it when it is whole."
+                    .to_string(),
+            );
+        } else if self.lines.is_empty() {
             missing.push(format!(
                 "Regret over the epochs is left out: searches in the space {} (`rdarts search --space`), added to this \
                  command, show it.",
@@ -328,7 +344,7 @@ struct Unshown {
     /// Searches on other images.
     other_data: Vec<String>,
     /// Architectures that searches held best and that are not trained with every seed.
-    n_untrained: usize,
+    untrained: BTreeSet<String>,
 }
 
 impl RegretLine {
@@ -364,7 +380,8 @@ impl Curve {
             unshown.elsewhere.push(name.to_string());
             return None;
         }
-        unshown.n_untrained += standings.iter().flatten().filter(|standing| standing.is_err()).count();
+        let untrained = table.genotypes.iter().zip(&standings).filter(|(_, standing)| matches!(standing, Some(Err(_))));
+        unshown.untrained.extend(untrained.filter_map(|(row, _)| Some(row.genotype.clone()?.canonical().to_string())));
         let mut curve =
             Curve { name: name.to_string(), space: table.space.clone(), data: table.data.clone(), ..Curve::default() };
         let regret = |row: &EpochRow| standings.get(row.genotype)?.as_ref()?.as_ref().ok().copied();

@@ -129,7 +129,9 @@ fn of_skips(table: &SearchTable, name: &str, limit: usize, rows: &[&EpochRow]) -
             row.epoch,
             if limit == 1 { "ends" } else { "end" }
         ),
-        (None, true) => format!("{name}, would not have stopped and returned the last epoch, {}{skips}.", last.epoch),
+        (None, true) => {
+            format!("{name}, would not have stopped, and would have returned the last epoch, {}{skips}.", last.epoch)
+        }
         (None, false) => {
             format!("{name}, would not have stopped up to epoch {}, where its trajectory ends.", last.epoch)
         }
@@ -168,13 +170,9 @@ fn adaptive(table: &SearchTable, rows: &[&EpochRow]) -> RuleOutcome {
 
 /// Plain DARTS, which returns the last epoch; of a method with steps of its own, that method.
 fn plain(table: &SearchTable, last: &EpochRow) -> RuleOutcome {
-    let is_plain = |name: &str| {
-        use run::Method::{Darts, DartsAda, DartsEs, DartsEsNoise, DartsPlus};
-        // Of a damaged spec the method is not known.
-        name.is_empty()
-            || [Darts, DartsAda, DartsEs, DartsEsNoise, DartsPlus].iter().any(|plain| plain.as_str() == name)
-    };
-    let name = match is_plain(&table.method) {
+    // Of a damaged spec the method is not known.
+    let own = run::Method::ALL.iter().find(|method| method.as_str() == table.method && !method.is_plain());
+    let name = match own.is_none() {
         true => "DARTS".to_string(),
         false => format!("{} without a rule", table.method),
     };
@@ -255,7 +253,7 @@ fn judged(
         (true, Some(last)) => {
             outcome.take(table, last);
             let skips = outcome.skips_in_words();
-            format!("{name}, would not have stopped and returned the last epoch, {}{skips}.", last.epoch)
+            format!("{name}, would not have stopped, and would have returned the last epoch, {}{skips}.", last.epoch)
         }
         _ => {
             format!("{name}, would not have stopped up to epoch {}, where its trajectory ends.", outcome.judged_to)

@@ -21,7 +21,7 @@ use crate::table::{Content, RunTable};
 struct Trace {
     /// All that what it computes depends on until a method acts; none if the spec is damaged.
     begin: Option<String>,
-    /// The method, and what only methods look at.
+    /// The method, and what only methods and measurements look at.
     method: String,
     /// What it computed, epoch by epoch or member by member, as digests.
     steps: Vec<u64>,
@@ -60,7 +60,11 @@ pub(super) fn find(runs: &[RunTable], rows: &mut [RunRow]) {
 
 impl Trace {
     fn new(run: &RunTable, row: &RunRow) -> Trace {
-        let is_of_method = |key: &str| key.starts_with("monitor.") || key.starts_with("method.");
+        // Where a method's steps depend on one of these, its epochs do not agree.
+        let is_of_method = |key: &str| {
+            ["monitor.", "method.", "hessian."].iter().any(|section| key.starts_with(section))
+                || key == "data.valid_limit"
+        };
         let settings = |of_method: bool| -> String {
             let kept = row.settings.iter().filter(|(key, _)| is_of_method(key) == of_method);
             kept.map(|(key, value)| format!("{key}={value};")).collect()
@@ -137,6 +141,7 @@ pub(super) fn in_words(rows: &[RunRow]) -> Vec<String> {
     let groups = |is_of: &dyn Fn(usize, usize) -> bool, of: &str| -> Vec<String> {
         let group = |head: usize| {
             let others: Vec<String> = (0..rows.len()).filter(|&i| i != head && is_of(i, head)).map(named).collect();
+            let of = if others.len() == 1 { of.replace("share", "shares") } else { of.to_string() };
             (!others.is_empty()).then(|| format!("{} {of} {}", listed(&others, ", "), rows[head].name))
         };
         (0..rows.len()).filter_map(group).collect()
@@ -157,7 +162,7 @@ pub(super) fn in_words(rows: &[RunRow]) -> Vec<String> {
     };
     let is_branch =
         |i: usize, head: usize| rows[i].copy_of.is_none() && is_search(&rows[i]) && first(i) == Some(head) && i != head;
-    let shared = groups(&is_branch, "with");
+    let shared = groups(&is_branch, "share that of");
     if !shared.is_empty() {
         sentences.push(format!(
             "Searches that have one trajectory, the same epochs until their methods act, stand in the row of each method, \

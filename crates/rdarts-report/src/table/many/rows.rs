@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rdarts_run::Vary;
+use rdarts_run::{Method, Vary};
 use rdarts_space::Genotype;
 
 use super::{RunRow, copies};
@@ -148,7 +148,16 @@ const NO_SETTINGS: [&str; 11] = [
 
 fn settings(run: &RunTable) -> BTreeMap<String, String> {
     let rows = run.head.spec.iter().flat_map(|spec| &spec.rows);
-    let is_setting = |key: &str| !NO_SETTINGS.contains(&key) && !key.starts_with("eval.");
+    let method = match &run.content {
+        Content::Search(table) => Method::ALL.iter().find(|method| method.as_str() == table.method),
+        _ => None,
+    };
+    // What only other methods look at changes nothing.
+    let is_of_others = |key: &str| {
+        let is_of_some = ["monitor.", "method.", "search.sample"].iter().any(|begin| key.starts_with(begin));
+        is_of_some && method.is_some_and(|method| !method.keys().contains(&key))
+    };
+    let is_setting = |key: &str| !NO_SETTINGS.contains(&key) && !key.starts_with("eval.") && !is_of_others(key);
     rows.filter(|row| is_setting(&row.key)).map(|row| (row.key.clone(), row.value.clone())).collect()
 }
 
