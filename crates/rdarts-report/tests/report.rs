@@ -912,6 +912,8 @@ fn a_trajectory_counts_once_and_a_copy_not_at_all() {
         "darts-ada",
         "darts-plus",
         "window",
+        "ignored",
+        "measured",
         "longer",
         "seed-2",
         "seed-3",
