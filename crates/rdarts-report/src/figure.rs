@@ -171,6 +171,15 @@ fn epochs_axis(epochs: impl Iterator<Item = usize> + Clone) -> Axis {
     Axis::whole("epoch", epochs.clone().min().unwrap_or(0), epochs.max().unwrap_or(0))
 }
 
+/// The class of one of several lines: its colour and its dashes, both others than those of its neighbours. Only after 42
+/// lines they come again.
+fn line_class(i: usize) -> String {
+    const COLORS: [&str; 7] = ["c4", "c5", "c2", "c1", "c6", "c3", "c0"];
+    // Without a common divisor of their numbers no pair comes twice before.
+    const DASHES: [&str; 6] = ["", " d1", " d2", " d3", " d4", " d5"];
+    format!("{}{}", COLORS[i % COLORS.len()], DASHES[i % DASHES.len()])
+}
+
 /// A value of the epochs that count, as points.
 fn points_of(table: &SearchTable, value: impl Fn(&EpochRow) -> Option<f64>) -> Vec<(f64, f64)> {
     table.kept().filter_map(|row| Some((row.epoch as f64, value(row)?))).collect()
@@ -206,6 +215,12 @@ pub(crate) fn every(n: usize, most: usize) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn forty_two_lines_are_told_apart() {
+        let all: std::collections::BTreeSet<String> = (0..42).map(line_class).collect();
+        assert_eq!((all.len(), line_class(42)), (42, line_class(0)));
+    }
 
     #[test]
     fn of_many_things_no_more_than_wanted_are_left_with_the_last() {

@@ -84,6 +84,24 @@ pub fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
 
+/// Names in a sentence, of many only the first.
+pub(crate) fn listed(names: &[String], between: &str) -> String {
+    const MOST: usize = 5;
+    let told = names.iter().take(MOST).cloned().collect::<Vec<_>>().join(between);
+    match names.len().saturating_sub(MOST) {
+        0 => told,
+        n => format!("{told} and {}", some(n, "other")),
+    }
+}
+
+/// The same as [`spread`], of the difference of two fractions in points of percent.
+pub(crate) fn spread_points(mean: f64, deviation: Option<f64>) -> String {
+    match deviation {
+        Some(_) => spread(100.0 * mean, deviation.map(|deviation| 100.0 * deviation)),
+        None => points(mean),
+    }
+}
+
 /// How many of something there are, in words.
 pub fn some(n: usize, one: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }

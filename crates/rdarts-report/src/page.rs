@@ -74,8 +74,10 @@ fn render(report: &Report, live: Option<Live>) -> LivePage {
         digest(script)
     );
     let source = match (&report.architectures, report.runs.is_empty()) {
+        (None, _) if report.runs.len() > 1 => "the run directories",
         (None, _) => "the run directory",
         (Some(_), true) => "the table",
+        (Some(_), false) if report.runs.len() > 1 => "the run directories and the table",
         (Some(_), false) => "the run directory and the table",
     };
     let page = Page { policy, style, script, live, version: env!("CARGO_PKG_VERSION"), source, body };
@@ -282,7 +284,8 @@ fn table_wanted(report: &Report) -> Option<Paragraph> {
 /// How long a run took, and how much memory.
 fn took(time: &TimeTable) -> Option<Paragraph> {
     let memory = time.peak_memory.map_or_else(String::new, |peak| format!(", and {} of memory at most", bytes(peak)));
-    (time.total > 0.0).then(|| format!("It took {} in all{memory}.", duration(time.total)).into())
+    (time.total > 0.0)
+        .then(|| format!("Its epochs took {}, over all starts of the run{memory}.", duration(time.total)).into())
 }
 
 /// What the page of every kind of run begins with.

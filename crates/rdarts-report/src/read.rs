@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use rdarts_run::{
-    Environment, Event, Landscape, Mistake, RobustSpec, RunView, SearchSpec, Spectrum, Timing, TrainSpec,
+    Environment, Event, Landscape, Method, Mistake, RobustSpec, RunView, SearchSpec, Spectrum, Timing, TrainSpec,
 };
 use rdarts_space::Space;
 
@@ -56,6 +56,8 @@ pub enum Kind {
         spectra: Vec<Spectrum>,
         /// The loss along lines in alpha space, where it was computed.
         landscapes: Vec<Landscape>,
+        /// What random search chose gets right with the shared weights, of all images that train no weights.
+        chosen_accuracy: Option<f64>,
     },
     /// A training from scratch.
     Train {
@@ -123,15 +125,7 @@ fn read_one(path: &Path) -> Run {
         if view.timings_path().exists() { kept(view.timings(), faults).unwrap_or_default() } else { Vec::new() };
     run.environment = kept(view.environment(), faults).flatten();
     run.kind = match view.kind() {
-        "search" => Some(Kind::Search {
-            spec: kept(view.spec(), faults).map(Box::new),
-            space: kept(view.space(), faults).flatten().and_then(|text| {
-                let file = rdarts_text::shown(path.join("space.toml"));
-                kept(Space::from_toml(&text, &file), faults)
-            }),
-            spectra: kept(view.spectra(), faults).unwrap_or_default(),
-            landscapes: sound(kept(view.landscapes(), faults).unwrap_or_default(), path, faults),
-        }),
+        "search" => Some(search(&view, path, run.state, faults)),
         "train" => Some(Kind::Train {
             spec: kept(view.spec(), faults).map(Box::new),
             mistakes: kept(view.mistakes(), faults).unwrap_or_default(),
@@ -144,6 +138,32 @@ fn read_one(path: &Path) -> Run {
         }
     };
     run
+}
+
+fn search(view: &RunView, path: &Path, state: State, faults: &mut Vec<String>) -> Kind {
+    let spec: Option<Box<SearchSpec>> = kept(view.spec(), faults).map(Box::new);
+    let space = kept(view.space(), faults).flatten().and_then(|text| {
+        let file = rdarts_text::shown(path.join("space.toml"));
+        kept(Space::from_toml(&text, &file), faults)
+    });
+    let is_random = |spec: &&SearchSpec| spec.search.method == Method::RsWs && state == State::Finished;
+    let chosen_accuracy = spec.as_deref().filter(is_random).and_then(|spec| chosen_accuracy(view, spec));
+    Kind::Search {
+        spec,
+        space,
+        spectra: kept(view.spectra(), faults).unwrap_or_default(),
+        landscapes: sound(kept(view.landscapes(), faults).unwrap_or_default(), path, faults),
+        chosen_accuracy,
+    }
+}
+
+/// The best score of the samples that were scored on all images, from the last checkpoint. Whoever deleted the checkpoints of
+/// a finished run does without.
+fn chosen_accuracy(view: &RunView, spec: &SearchSpec) -> Option<f64> {
+    let newest = view.checkpoints().ok()?.into_iter().next()?;
+    let checkpoint = view.load_checkpoint(&newest).ok()?;
+    let of_finalists = checkpoint.tensors.get("sample_accuracy")?.as_f32()?.get(spec.search.samples..)?;
+    of_finalists.iter().copied().map(f64::from).reduce(f64::max)
 }
 
 fn robust(view: &RunView, events: &[Event], faults: &mut Vec<String>) -> Kind {

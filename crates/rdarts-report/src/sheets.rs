@@ -58,7 +58,7 @@ fn rules(rules: &[RuleOutcome]) -> String {
         vec![
             Cell::from(&outcome.rule[..]),
             Cell::from(&outcome.numbers[..]),
-            outcome.judged_to.into(),
+            outcome.is_judged.then_some(outcome.judged_to).into(),
             outcome.acts_after.into(),
             outcome.returns.into(),
             outcome.skips_normal.into(),
@@ -92,7 +92,7 @@ fn runs(many: &ManyTable) -> String {
         "supernet error",
         "child error",
         "drop at discretisation",
-        "eigenvalue",
+        "measured eigenvalue",
         "mean eigenvalue",
         "last eigenvalue",
         "last drop",
@@ -100,6 +100,8 @@ fn runs(many: &ManyTable) -> String {
         "validation error trained",
         "test error",
         "genotype",
+        "copy of",
+        "trajectory",
     ];
     let state = |state: State| match state {
         State::Finished => "finished",
@@ -128,6 +130,8 @@ fn runs(many: &ManyTable) -> String {
             row.trained_valid_error.into(),
             row.test_error.into(),
             row.genotype.as_ref().map(|genotype| Cell::Text(genotype.to_string())).unwrap_or(Cell::Empty),
+            row.copy_of.map(|original| Cell::from(&many.rows[original].name[..])).unwrap_or(Cell::Empty),
+            row.trajectory.into(),
         ]
     };
     csv(&headers, many.rows.iter().map(row))

@@ -1,5 +1,6 @@
 //! The tables: what the figures draw, what the page tells, and what the JSON holds. Plain structs, every number once.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use rdarts_run::{Environment, Event, Timing, for_shell};
@@ -96,7 +97,8 @@ pub struct Head {
 pub struct TimeTable {
     /// The parts, in the order of their names.
     pub parts: Vec<String>,
-    /// One row an epoch, in the order in which they were done; epochs that were done twice count twice.
+    /// One row an epoch of each attempt, in the order in which they were begun, with all the time that it took: an epoch that
+    /// was stopped within has that of all its parts, and what was done again counts twice.
     pub rows: Vec<TimeRow>,
     /// Seconds of each part in all.
     pub totals: Vec<f64>,
@@ -151,9 +153,7 @@ impl RunTable {
             _ => None,
         };
         let content = match &run.kind {
-            Some(Kind::Search { spec, space, spectra, landscapes }) => {
-                Content::Search(Box::new(SearchTable::new(run, spec.as_deref(), space.as_ref(), (spectra, landscapes))))
-            }
+            Some(kind @ Kind::Search { .. }) => Content::Search(Box::new(SearchTable::new(run, kind))),
             Some(Kind::Train { spec, mistakes }) => {
                 Content::Train(Box::new(TrainTable::new(run, spec.as_deref(), mistakes)))
             }
@@ -210,15 +210,20 @@ impl TimeTable {
             // The steps wait for their batches, so that the one holds the other.
             if part == TRAIN { (of(TRAIN) - of(WAITING)).max(0.0) } else { of(part) }
         };
-        let rows: Vec<TimeRow> = timings
-            .iter()
-            .map(|timing| TimeRow {
-                attempt: timing.attempt,
-                epoch: timing.epoch,
-                seconds: parts.iter().map(|part| seconds(timing, part)).collect(),
-                peak_memory: timing.peak_memory,
-            })
-            .collect();
+        let mut rows: Vec<TimeRow> = Vec::new();
+        let mut places: HashMap<(usize, usize), usize> = HashMap::new();
+        for timing in timings {
+            let (attempt, epoch, peak_memory) = (timing.attempt, timing.epoch, timing.peak_memory);
+            let seconds: Vec<f64> = parts.iter().map(|part| seconds(timing, part)).collect();
+            let place = *places.entry((attempt, epoch)).or_insert(rows.len());
+            match rows.get_mut(place) {
+                None => rows.push(TimeRow { attempt, epoch, seconds, peak_memory }),
+                Some(row) => {
+                    row.seconds.iter_mut().zip(seconds).for_each(|(all, more)| *all += more);
+                    row.peak_memory = row.peak_memory.max(peak_memory);
+                }
+            }
+        }
         let totals: Vec<f64> = (0..parts.len()).map(|i| rows.iter().map(|row| row.seconds[i]).sum()).collect();
         let peak_memory = rows.iter().filter_map(|row| row.peak_memory).max();
         TimeTable { total: totals.iter().sum(), parts, rows, totals, peak_memory }

@@ -166,12 +166,14 @@ pub fn export(runs: &[Run], dir: &Path) -> Result<Vec<PathBuf>> {
 fn export_one(run: &Run, dir: &Path, written: &mut Vec<PathBuf>) -> Result<()> {
     if !run.events.is_empty() {
         std::fs::create_dir_all(dir)?;
-        let durations: HashMap<(usize, usize), f64> = run
-            .timings
-            .iter()
-            .map(|timing| ((timing.attempt, timing.epoch), timing.seconds.values().sum::<f64>()))
-            .filter(|(_, seconds)| (0.0..1e9).contains(seconds))
-            .collect();
+        // An epoch that was stopped within has several.
+        let mut durations: HashMap<(usize, usize), f64> = HashMap::new();
+        for timing in &run.timings {
+            let seconds = timing.seconds.values().sum::<f64>();
+            if (0.0..1e9).contains(&seconds) {
+                *durations.entry((timing.attempt, timing.epoch)).or_default() += seconds;
+            }
+        }
         let lasted = |event: &Event| match event {
             Event::Epoch(record) => durations.get(&(record.attempt, record.epoch)).copied().unwrap_or(0.0),
             Event::TrainEpoch(epoch) => durations.get(&(epoch.attempt, epoch.epoch)).copied().unwrap_or(0.0),

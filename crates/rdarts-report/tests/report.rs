@@ -9,7 +9,7 @@ use rdarts_report::read::State;
 use rdarts_report::table::Content;
 use rdarts_report::{Report, SearchTable, animation, figures, frames, page, read, rules, sheets, write_figures};
 use rdarts_run::{Event, Landscape, LandscapeLine, RunView};
-use rdarts_space::CellType;
+use rdarts_space::{CellType, Op};
 use serde_json::Value;
 
 mod samples;
@@ -372,6 +372,8 @@ fn the_rules_are_judged_on_the_first_attempt() {
             "DARTS-ES, the rule of the released code",
             "DARTS-ES, the rule of this spec",
             "DARTS-ADA, the rule of the paper",
+            "darts-es-noise, with the numbers of this spec",
+            "DARTS+, the rule of the paper",
         ]
     );
     let own = &outcomes[3];
@@ -399,6 +401,90 @@ fn the_rules_are_judged_on_the_first_attempt() {
 }
 
 #[test]
+fn rules_that_read_the_noise_or_the_skip_connections_are_judged_too() {
+    // As in the search itself: what each of the two rules would do is what its own search does.
+    let grows = Search { decay: 0.4, set: &["method.max_skips=5"], ..SEARCH };
+    let outcomes = |of: &Search<'_>| rules(search_of(&of_search(of).2));
+    let all = outcomes(&grows);
+    let of = |name: &str| all.iter().find(|outcome| outcome.rule.starts_with(name)).unwrap_or_else(|| panic!("{name}"));
+    let noise = of("darts-es-noise");
+    let (_dir, _, report) = of_search(&grows);
+    let rows: Vec<_> = search_of(&report).kept().collect();
+    let history: Vec<rdarts_monitor::NoisyMeasurement> = rows
+        .iter()
+        .map(|row| rdarts_monitor::NoisyMeasurement {
+            epoch: row.epoch,
+            eigenvalue: row.eigenvalue.unwrap(),
+            error: row.eigenvalue_error,
+            batches: 4,
+        })
+        .collect();
+    let growth = rdarts_monitor::Rule { window: 3, lag: 3, ..rdarts_monitor::Rule::paper() };
+    let rule = rdarts_monitor::NoiseRule { growth, risk: 0.05 };
+    let acts = (1..=12).find_map(|n| match rule.decide(&history[..n], n - 1, 12) {
+        rdarts_monitor::Decision::Stop { return_to, .. } => Some((n - 1, return_to)),
+        rdarts_monitor::Decision::Continue(_) | rdarts_monitor::Decision::Rollback { .. } => None,
+    });
+    let (after, returns) = acts.expect("it grows sixty-fold");
+    assert_eq!((noise.acts_after, noise.returns), (Some(after), Some(returns)), "{}", noise.sentence);
+    let first = |limit: usize| rows.iter().find(|row| row.skip_connects_normal >= limit).map(|row| row.epoch);
+    for (name, limit) in [("DARTS+, the rule of the paper", 2), ("DARTS+, the rule of this spec", 5)] {
+        let outcome = of(name);
+        assert_eq!((outcome.acts_after, outcome.returns), (first(limit), first(limit)), "{}", outcome.sentence);
+        assert!(outcome.skips_normal >= Some(limit) && outcome.sentence.contains("would have stopped after epoch"));
+    }
+    assert!(of("DARTS+, the rule of this spec").sentence.ends_with(" in its normal cell: 5 end the search."));
+    // Where a run lacks what a rule reads, one line says so, and the page too.
+    let bare = Search { set: &["hessian.batches=1"], ..SEARCH };
+    let (_dir, path, _) = of_search(&bare);
+    let log = std::fs::read_to_string(path.join("events.jsonl")).unwrap();
+    let without = |key: &str, log: &str| -> String {
+        let cut = |line: &str| match line.find(&format!("\"{key}\":")) {
+            None => format!("{line}\n"),
+            Some(at) => format!("{}{}\n", &line[..at], &line[at + line[at..].find(',').unwrap() + 1..]),
+        };
+        log.lines().map(cut).collect()
+    };
+    let silent = without("eigenvalue_error", &log);
+    std::fs::write(path.join("events.jsonl"), &silent).unwrap();
+    let report = self::report(std::slice::from_ref(&path));
+    let noise =
+        rules(search_of(&report)).into_iter().find(|outcome| outcome.rule.starts_with("darts-es-noise")).unwrap();
+    assert!(!noise.is_judged && noise.acts_after.is_none());
+    assert_eq!(
+        noise.sentence,
+        "darts-es-noise cannot be judged: it reads the standard error of the eigenvalue, which a search with \
+         `hessian.batches=8` records."
+    );
+    assert!(page(&report).contains("not judged"));
+    std::fs::write(path.join("events.jsonl"), without("eigenvalue", &silent)).unwrap();
+    let outcomes = rules(search_of(&self::report(&[path])));
+    let names: Vec<(&str, bool)> = outcomes.iter().map(|outcome| (&outcome.rule[..], outcome.is_judged)).collect();
+    let expected =
+        [("DARTS", true), ("DARTS-ES, DARTS-ADA and darts-es-noise", false), ("DARTS+, the rule of the paper", true)];
+    assert_eq!(names, expected);
+    // A method that takes steps of its own is not DARTS where no rule acts.
+    let (_dir, _, own) = of_search(&Search { method: "sdarts-rs", ..SEARCH });
+    assert_eq!(rules(search_of(&own))[0].rule, "sdarts-rs without a rule");
+}
+
+#[test]
+fn the_caption_of_the_limit_says_whose_it_is() {
+    let caption = |method: &str| {
+        let (_dir, _, report) = of_search(&Search { method, ..SEARCH });
+        figures(&report).into_iter().find(|figure| figure.name == "eigenvalue").unwrap().caption
+    };
+    assert!(caption("darts-es").contains("The rule acts where the smoothed value is above its limit, "));
+    assert!(
+        caption("darts-es-noise")
+            .contains("or times what the noise alone explains at a risk of 5 %, where that is more")
+    );
+    let watches = "only watches: the limit is the one that DARTS-ES would have with the numbers of this spec";
+    assert!(caption("darts").contains(watches) && caption("gdas").contains(watches));
+    assert!(caption("darts-plus").contains("darts-plus looks at skip connections: the limit is the one that DARTS-ES"));
+}
+
+#[test]
 fn verdicts_tell_healthy_from_degenerate() {
     let verdict = |of: &Search<'_>| of_search(of).2.runs[0].head.verdict.clone();
     let healthy = verdict(&Search { decay: 0.01, ..SEARCH });
@@ -406,8 +492,14 @@ fn verdicts_tell_healthy_from_degenerate() {
         healthy.contains("it stayed healthy") && healthy.ends_with("the monitor has no say in method darts."),
         "{healthy}"
     );
-    let degenerate = verdict(&Search { decay: 2.0, ..SEARCH });
-    assert!(degenerate.contains("it has degenerated, since no operation"), "{degenerate}");
+    let begin = "The search has degenerated: 8 of 8 operations of the normal cell and 8 of 8 of the reduction cell are skip \
+                 connections, as of epoch 11; ";
+    for method in ["darts", "sdarts-rs", "darts-plus", "gdas"] {
+        let degenerate = verdict(&Search { decay: 2.0, method, ..SEARCH });
+        assert!(degenerate.starts_with(begin), "{degenerate}");
+    }
+    let begun = verdict(&Search { decay: 2.0, done: 11, ..SEARCH });
+    assert!(begun.starts_with("The search stands at epoch 10 of 12 and has degenerated: 8 of 8 operations"), "{begun}");
     let stopped = verdict(&Search { method: "darts-es", decay: 0.4, ..SEARCH });
     assert!(stopped.contains("the monitor stopped it after epoch 5 and returned epoch 2"), "{stopped}");
     let went_back = verdict(&Search { method: "darts-ada", decay: 0.4, ..SEARCH });
@@ -431,7 +523,7 @@ fn the_kept_epochs_are_the_line_that_the_search_ended_with() {
     }
 }
 
-const SMOOTHED: &str = "smoothed, at the epoch that was returned";
+const MEASURED: &str = "measured, at the epoch that was returned";
 const DROP: &str = "drop at discretisation at the epoch that was returned";
 const LAST_DROP: &str = "drop at discretisation after the last epoch";
 
@@ -471,7 +563,7 @@ fn groups_of_many_runs_have_the_means_and_deviations_of_their_runs() {
     assert_eq!(many.scatters[1].correlation.unwrap().n, 60);
     // Random search with weight sharing has neither, and only searches of one space were trained.
     let pairs: Vec<(&str, &str, usize)> = many.correlations.iter().map(|row| (row.y, row.x, row.n)).collect();
-    let of = |y, n| ["mean over the trajectory", "last of the trajectory", SMOOTHED].map(|x| (y, x, n));
+    let of = |y, n| ["mean over the trajectory", "last of the trajectory", MEASURED].map(|x| (y, x, n));
     let expected = [of(LAST_DROP, 60), of(DROP, 60), of("test error after training", 20)].concat();
     assert_eq!(pairs, expected);
     assert_eq!(many.correlations[5].rank, many.scatters[1].rank);
@@ -739,4 +831,203 @@ fn the_drop_is_correlated_with_the_eigenvalue_of_its_epoch() {
     assert!(table.discretisation.rows.len() < table.epochs.len());
     let (_dir, _, random) = of_search(&Search { method: "rs-ws", ..SEARCH });
     assert!(figures(&random).iter().all(|figure| figure.name != "discretisation"));
+}
+
+#[test]
+fn what_random_search_chose_is_not_what_its_last_step_drew() {
+    let (_dir, path, report) = of_search(&Search { method: "rs-ws", ..SEARCH });
+    let table = search_of(&report);
+    let (last, found) = (table.epochs.last().unwrap(), table.genotype().unwrap());
+    let (skips, skips_reduce) =
+        (found.n_uses(CellType::Normal, Op::SkipConnect), found.n_uses(CellType::Reduce, Op::SkipConnect));
+    assert!(
+        skips != last.skip_connects_normal && Some(skips_reduce) != last.skip_connects_reduce,
+        "the sample shows it"
+    );
+    let returned = table.returned.as_ref().unwrap();
+    assert_eq!((returned.epoch, returned.skips_normal, returned.skips_reduce), (None, Some(skips), Some(skips_reduce)));
+    assert_eq!(returned.valid_accuracy, Some(f64::from(samples::CHOSEN)));
+    assert!(table.rules.is_empty(), "{:?}", table.rules);
+    let html = page(&report);
+    let row = |name: &str| {
+        let rest = html.split(&format!("<th scope=\"row\">{name}</th><td class=\"whole\">")).nth(1);
+        rest.unwrap_or_else(|| panic!("{name}")).split("</td>").next().unwrap().to_string()
+    };
+    assert_eq!(row("Accuracy with the shared weights"), "62.50 %");
+    assert_eq!(row("Skip connections, normal cell"), skips.to_string());
+    assert!(
+        !html.contains("<th scope=\"row\">Epoch</th>") && html.contains(" architectures drawn at random after the")
+    );
+    assert!(html.contains("the architecture of its last step, and not what was chosen at the end"));
+    // The script has no cells to put in the place of the chosen ones.
+    assert!(data(&html)["cells"]["normal"].is_null());
+    // Nor has the table of many runs another row.
+    let other = path.with_file_name("other");
+    drop(samples::search(&other, &SEARCH));
+    let both = self::report(&[path.clone(), other]);
+    let many = both.many.as_ref().unwrap();
+    assert_eq!((many.rows[0].skips_normal, &many.rows[0].genotype), (Some(skips), &Some(found)));
+    assert!((many.rows[0].supernet_error.unwrap() - 0.375).abs() < 1e-6);
+    // Without the checkpoint its accuracy is not known; before its end it holds nothing.
+    std::fs::remove_dir_all(path.join("checkpoints")).unwrap();
+    let bare = self::report(std::slice::from_ref(&path));
+    assert_eq!(search_of(&bare).returned.as_ref().unwrap().valid_accuracy, None);
+    let (_dir, _, begun) = of_search(&Search { method: "rs-ws", done: 7, ..SEARCH });
+    assert!(search_of(&begun).returned.is_none() && search_of(&begun).genotype().is_none());
+    let verdict = &begun.runs[0].head.verdict;
+    assert!(
+        verdict.starts_with("The search stands at epoch 6 of 12, and chooses an architecture at its end;"),
+        "{verdict}"
+    );
+    assert!(figures(&begun).iter().all(|figure| !figure.name.starts_with("cell")));
+}
+
+#[test]
+fn a_trajectory_counts_once_and_a_copy_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let grows = Search { decay: 0.4, ..SEARCH };
+    // One trajectory under three methods, of which two act; the same again stopped early, and copied; other seeds.
+    for method in ["darts", "darts-es", "darts-ada", "darts-plus"] {
+        drop(samples::search(&at(method), &Search { method, ..grows.clone() }));
+    }
+    drop(samples::search(&at("half"), &Search { done: 5, ..grows.clone() }));
+    drop(samples::search(&at("none"), &Search { done: 0, ..grows.clone() }));
+    drop(samples::search(&at("twin"), &grows));
+    let set = &["monitor.window=4", "method.rho=0.2"];
+    drop(samples::search(&at("window"), &Search { method: "darts-es", set, ..grows.clone() }));
+    drop(samples::search(&at("ignored"), &Search { set, ..grows.clone() }));
+    let set = &["hessian.tolerance=0.1", "data.valid_limit=77"];
+    drop(samples::search(&at("measured"), &Search { set, ..grows.clone() }));
+    drop(samples::search(&at("longer"), &Search { epochs: 13, ..grows.clone() }));
+    for seed in [2, 3] {
+        drop(samples::search(&at(&format!("seed-{seed}")), &Search { seed, ..grows.clone() }));
+    }
+    let names = [
+        "none",
+        "half",
+        "darts",
+        "twin",
+        "darts-es",
+        "darts-ada",
+        "darts-plus",
+        "window",
+        "ignored",
+        "measured",
+        "longer",
+        "seed-2",
+        "seed-3",
+    ];
+    let report = report(&names.map(at));
+    let many = report.many.as_ref().unwrap();
+    let of = |name: &str| many.rows.iter().find(|row| row.name == name).unwrap();
+    let copies: Vec<(&str, &str)> =
+        many.rows.iter().filter_map(|row| Some((&row.name[..], &many.rows[row.copy_of?].name[..]))).collect();
+    assert_eq!(copies, [("none", "darts"), ("half", "darts"), ("twin", "darts"), ("ignored", "darts")]);
+    for name in ["darts-es", "darts-ada", "darts-plus", "window", "measured"] {
+        assert_eq!(of(name).trajectory, of("darts").trajectory, "{name}");
+    }
+    for name in ["longer", "seed-2", "seed-3"] {
+        assert_ne!(of(name).trajectory, of("darts").trajectory, "{name}");
+    }
+    // Each method has its row; of darts as the preset has it three seeds are left. What darts does not look at makes none.
+    let n: Vec<(&str, usize)> = many.groups.iter().map(|group| (&group.method[..], group.n)).collect();
+    assert_eq!(n.iter().filter(|group| group.0 == "darts").map(|group| group.1).sum::<usize>(), 5);
+    assert!(many.groups.iter().all(|group| !group.setting.contains("method.")), "{:?}", many.groups);
+    assert!(n.contains(&("darts", 3)) && n.contains(&("darts-es", 1)) && n.contains(&("darts-plus", 1)), "{n:?}");
+    // Over all searches there are four: this trajectory, the longer search, and two seeds.
+    assert_eq!(many.scatters.iter().map(|scatter| scatter.points.len()).collect::<Vec<_>>(), [4]);
+    assert!(many.correlations.iter().all(|row| row.n == 4), "{:?}", many.correlations);
+    assert_eq!(many.spaces[0].n, 4);
+    let drawn = &many.trajectories[0].lines;
+    assert!(drawn.iter().all(|line| line.values.iter().all(|value| value.n <= 3)), "{drawn:?}");
+    let expected = [
+        "Copies of other runs, with the same spec, seed and events as far as both go, are left out of all that follows \
+         but the list of runs: none (not finished), half (not finished), twin, ignored of darts.",
+        "Searches that have one trajectory, the same epochs until their methods act, stand in the row of each method, but \
+         count once in what is over all searches together: darts-es, darts-ada, darts-plus, window, measured share that \
+         of darts.",
+    ];
+    assert_eq!(many.uncounted, expected);
+    let html = page(&report);
+    assert!(html.contains("finished, a copy of darts") && html.contains("count once in what is over all searches"));
+    // Another result of the same spec, as of another processor, is no copy.
+    let log = std::fs::read_to_string(at("twin").join("events.jsonl")).unwrap();
+    let begin = log.rfind("\"train_loss\":").unwrap() + 13;
+    std::fs::write(at("twin").join("events.jsonl"), format!("{}1{}", &log[..begin], &log[begin + 1..])).unwrap();
+    let report = self::report(&names.map(at));
+    assert!(report.many.unwrap().rows[3].copy_of.is_none());
+}
+
+#[test]
+fn a_training_that_was_copied_counts_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    drop(samples::search(&at("search"), &SEARCH));
+    let genotype = std::fs::read_to_string(at("search").join("genotype.txt")).unwrap_or_default();
+    let genotype = match genotype.trim() {
+        "" => search_of(&report(&[at("search")])).genotype().unwrap().to_string(),
+        text => text.to_string(),
+    };
+    for (name, error) in [("a", 0.1), ("b", 0.1), ("c", 0.4)] {
+        samples::training(&at(name), &genotype, "fashion-mini", &["boot", "coat"], error);
+    }
+    let report = report(&["search", "a", "b", "c"].map(at));
+    let many = report.many.unwrap();
+    assert_eq!((many.rows[2].copy_of, many.rows[3].copy_of), (Some(1), None));
+    assert!((many.rows[0].test_error.unwrap() - 0.25).abs() < 1e-9, "{:?}", many.rows[0].test_error);
+}
+
+#[test]
+fn ten_methods_are_ten_lines() {
+    let dir = tempfile::tempdir().unwrap();
+    let methods = [
+        "a2m",
+        "darts",
+        "darts-ada",
+        "darts-es",
+        "darts-es-noise",
+        "darts-minus",
+        "darts-plus",
+        "gdas",
+        "sdarts-adv",
+        "sdarts-rs",
+    ];
+    let paths: Vec<PathBuf> = methods.iter().map(|method| dir.path().join(method)).collect();
+    for (i, (path, method)) in paths.iter().zip(methods).enumerate() {
+        let set: &[&str] = &["search.order=first"];
+        drop(samples::search(path, &Search { method, seed: i as u64, set, decay: 0.05, ..SEARCH }));
+    }
+    let report = report(&paths);
+    let figure = figures(&report).into_iter().find(|figure| figure.name == "trajectories-1").unwrap();
+    let drawn: Vec<&str> =
+        figure.svg.split("<path class=\"line ").skip(1).map(|s| s.split('"').next().unwrap()).collect();
+    // Once in the key and once in the panel.
+    let different: BTreeSet<&str> = drawn.iter().copied().collect();
+    assert_eq!((drawn.len(), different.len()), (20, 10), "{drawn:?}");
+    let style = include_str!("../templates/svg.css");
+    for class in different.iter().flat_map(|classes| classes.split(' ')) {
+        let is_known = style.contains(&format!(".line.{class}")) || style.contains(&format!(".chart .{class}{{"));
+        assert!(is_known, "{class} has no style");
+    }
+}
+
+#[test]
+fn an_epoch_that_was_stopped_within_has_the_time_of_all_its_parts() {
+    let (_dir, path, whole) = of_search(&SEARCH);
+    let file = path.join("timings.jsonl");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let fourth = text.lines().nth(3).unwrap();
+    let of: Value = serde_json::from_str(fourth).unwrap();
+    // The steps before a stop, in a line of their own before the others of that epoch.
+    let before = r#"{"attempt":0,"epoch":3,"device":"cpu","seconds":{"train":100.0,"waiting for data":1.0}}"#;
+    std::fs::write(&file, text.replace(fourth, &format!("{before}\n{fourth}"))).unwrap();
+    let resumed = report(std::slice::from_ref(&path));
+    let (one, other) = (&whole.runs[0].head.time, &resumed.runs[0].head.time);
+    assert_eq!((one.rows.len(), other.rows.len(), other.rows[3].epoch), (12, 12, 3));
+    assert!((other.total - one.total - 100.0).abs() < 1e-9, "{} {}", other.total, one.total);
+    let train = other.parts.iter().position(|part| part == "train").unwrap();
+    let own = of["seconds"]["train"].as_f64().unwrap() - of["seconds"]["waiting for data"].as_f64().unwrap();
+    assert!((other.rows[3].seconds[train] - own - 99.0).abs() < 1e-9);
+    assert!(page(&resumed).contains("over all starts"));
 }

@@ -25,10 +25,23 @@ pub struct Common {
     pub warnings: Vec<String>,
 }
 
-/// Whether the method takes the steps of plain DARTS until it acts.
-fn is_plain(method: Method) -> bool {
-    use Method::{Darts, DartsAda, DartsEs, DartsEsNoise, DartsPlus};
-    matches!(method, Darts | DartsEs | DartsAda | DartsEsNoise | DartsPlus)
+/// Why no epochs can go from a run of one method to another method; `None` if they can.
+pub fn refused(from: &RunView, theirs: Method, own: Method) -> Option<TrainError> {
+    let plain: Vec<&str> =
+        Method::ALL.iter().filter(|method| method.is_plain()).map(|method| method.as_str()).collect();
+    let plain = plain.join(", ");
+    let sentence = match (theirs.is_plain(), own.is_plain()) {
+        (false, _) => format!(
+            "{} was searched with {theirs}, which takes steps of its own, so that no other method shares its epochs: --from \
+             takes runs of {plain}",
+            rdarts_data::shown(from.path())
+        ),
+        (true, false) => format!(
+            "a search with {own} takes steps of its own, so it shares no epochs with {theirs}: --from goes on with {plain}"
+        ),
+        (true, true) => return None,
+    };
+    Some(TrainError::Input(sentence))
 }
 
 /// What `search` has in common with the run of `other`, and can go on from.
@@ -37,12 +50,8 @@ fn is_plain(method: Method) -> bool {
 /// One sentence if the two do not belong together, or if nothing was kept to go on from.
 pub fn common(from: &RunView, other: &Search, search: &Search) -> Result<Common, TrainError> {
     let shown = rdarts_data::shown(from.path());
-    for method in [other, search].map(|search| search.spec.search.method) {
-        if !is_plain(method) {
-            return Err(TrainError::Input(format!(
-                "a search with {method} takes steps of its own, so it shares no epochs with another method"
-            )));
-        }
+    if let Some(refused) = refused(from, other.spec.search.method, search.spec.search.method) {
+        return Err(refused);
     }
     if other.images.fingerprint != search.images.fingerprint {
         return Err(TrainError::Input(format!("{shown} was searched on other images")));
@@ -77,7 +86,15 @@ pub fn common(from: &RunView, other: &Search, search: &Search) -> Result<Common,
     let Some(last) = states.last().map(|(name, _)| name.epoch) else {
         return Err(TrainError::Input(match (acts, records.len()) {
             (Some(0), _) => {
-                format!("{} acts after epoch 0 already, so there is nothing to take over", search.spec.search.method)
+                let method = search.spec.search.method;
+                let why = match method == Method::DartsPlus {
+                    true => format!(
+                        ", whose normal cell has {} skip connections (method.max_skips is {})",
+                        records[0].skip_connects_normal, search.spec.method.max_skips
+                    ),
+                    false => String::new(),
+                };
+                format!("{method} acts after epoch 0 already{why}, so there is nothing to take over")
             }
             (Some(epoch), _) => format!(
                 "{} acts after epoch {epoch}, and {shown} has no checkpoint of an epoch before it: {keeps}",
@@ -112,7 +129,8 @@ impl Common {
         dir.append_event(&search.begin().0).map_err(TrainError::failed)?;
         for record in &self.records[..=self.last] {
             dir.append_event(&Event::Epoch(Box::new(record.clone()))).map_err(TrainError::failed)?;
-            if let Some(timing) = timings.iter().find(|t| (t.attempt, t.epoch) == (0, record.epoch)) {
+            // An epoch that was stopped within has several.
+            for timing in timings.iter().filter(|t| (t.attempt, t.epoch) == (0, record.epoch)) {
                 dir.append_timing(timing).map_err(TrainError::failed)?;
             }
             for (name, state) in self.states.iter().filter(|(name, _)| name.epoch == record.epoch) {

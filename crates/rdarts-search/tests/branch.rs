@@ -76,7 +76,11 @@ fn what_is_taken_over_and_what_follows_are_those_of_a_search_of_its_own() {
             Ok(common) => common,
             // It acts after the first epoch: then nothing is common.
             Err(e) => {
-                assert!(e.to_string().contains("acts after epoch 0 already"), "{method}: {e}");
+                assert!(e.to_string().contains("acts after epoch 0 already, whose normal cell has "), "{method}: {e}");
+                assert!(
+                    e.to_string().contains(" skip connections (method.max_skips is 4), so there is"),
+                    "{method}: {e}"
+                );
                 assert_eq!(method, "darts-plus", "the rules of the eigenvalue need several epochs");
                 continue;
             }

@@ -266,7 +266,52 @@ fn a_search_stops_while_it_measures_and_measures_again_when_it_is_resumed() {
         stop.store(false, Ordering::Relaxed);
         resume(&search, &mut RunDir::open::<SearchSpec>(&path).unwrap(), &mut observer, &stop, &mut |_| ()).unwrap();
         assert!(result(&path) == result(&whole), "{phase}");
+        // The time that was spent before is kept, of what was measured too.
+        let timings = RunView::open(&path).unwrap().timings().unwrap();
+        assert_eq!(timings.iter().map(|timing| timing.epoch).collect::<Vec<_>>(), [0, 0, 1], "{phase}");
+        let parts: Vec<&str> = timings[0].seconds.keys().map(String::as_str).collect();
+        assert!(parts.contains(&"measuring that was stopped") && timings[0].seconds["train"] > 0.0, "{parts:?}");
+        assert!(timings[0].seconds.values().all(|seconds| *seconds >= 0.0), "{:?}", timings[0]);
     }
+}
+
+#[test]
+fn the_time_before_a_stop_is_counted() {
+    /// Makes every step last, and stops after the second one.
+    struct Slow<'a> {
+        stop: &'a AtomicBool,
+        left: usize,
+    }
+    impl Observer for Slow<'_> {
+        fn step(&mut self, _: &Progress) {
+            std::thread::sleep(std::time::Duration::from_millis(30));
+            self.left = self.left.saturating_sub(1);
+            if self.left == 0 {
+                self.stop.store(true, Ordering::Relaxed);
+            }
+        }
+        fn phase(&mut self, _: &'static str) {}
+        fn event(&mut self, _: &Event) {}
+        fn news(&mut self, _: usize, _: &str) {}
+    }
+    let search = search(&["search.epochs=1", "search.method=darts"]);
+    let n_steps = search.steps_per_epoch();
+    assert!(n_steps > 2);
+    let tmp = tempfile::tempdir().unwrap();
+    let path = tmp.path().join("run");
+    let stop = AtomicBool::new(false);
+    let mut observer = Slow { stop: &stop, left: 2 };
+    let mut dir = RunDir::create(&path, &search.spec).unwrap();
+    let outcome = start(&search, &mut dir, &mut observer, &stop).unwrap();
+    assert!(matches!(outcome, Outcome::Interrupted { epoch: 0, step: 2 }), "{outcome:?}");
+    drop(dir);
+    stop.store(false, Ordering::Relaxed);
+    observer.left = usize::MAX;
+    resume(&search, &mut RunDir::open::<SearchSpec>(&path).unwrap(), &mut observer, &stop, &mut |_| ()).unwrap();
+    let timings = RunView::open(&path).unwrap().timings().unwrap();
+    let train: Vec<f64> = timings.iter().map(|timing| timing.seconds["train"]).collect();
+    // At least what the observer slept, in each of the two parts.
+    assert!(train.len() == 2 && train[0] >= 0.06 && train[1] >= 0.03 * (n_steps - 2) as f64, "{train:?}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use rdarts_run::{RunDir, Timing, peak_memory};
 use crate::error::TrainError;
 use crate::job::{Job, Length, Measuring, Next, Observer, Outcome, Progress};
 use crate::retention::{earlier, kept};
-use crate::state::State;
+use crate::state::{Position, State};
 
 /// Batches made ahead of the run: two steps' worth, so that one slow batch does not stall it.
 const AHEAD: usize = 2;
@@ -62,10 +62,19 @@ pub fn resume<J: Job>(
         }
         Some((name, checkpoint)) => {
             let state = State::from_checkpoint(job, &name.to_string(), checkpoint)?;
-            let at = &state.at;
-            say(&format!("Going on in epoch {} after step {} of {}.", at.epoch, at.step, job.length().steps));
+            say(&going_on(&state.at, job.length().steps));
             run_from(job, dir, state, observer, stop)
         }
+    }
+}
+
+/// Where a run goes on.
+fn going_on(at: &Position, steps: usize) -> String {
+    match at.step {
+        _ if at.finished => "All its epochs are done: only its result is left to be made.".to_string(),
+        0 => format!("Going on with epoch {}.", at.epoch),
+        step if step < steps => format!("Going on in epoch {} after step {step} of {steps}.", at.epoch),
+        _ => format!("Going on after the last step of epoch {}.", at.epoch),
     }
 }
 
@@ -117,20 +126,22 @@ fn run_from<J: Job>(
     while !state.at.finished {
         let mut seconds = BTreeMap::new();
         if !run_steps(job, dir, &mut state, observer, stop, &mut seconds)? {
-            return interrupted(job, dir, &state);
+            return interrupted(job, dir, &state, &mut seconds);
         }
-        let (attempt, epoch) = (state.at.attempt, state.at.epoch);
+        let epoch = state.at.epoch;
+        let begin = Instant::now();
         let mut measuring = Measuring { observer, stop, seconds: &mut seconds };
         let Some(measured) = on_device(job, || job.measure(&state, &mut measuring))? else {
-            return interrupted(job, dir, &state);
+            // Of what was measured only the parts that ended have their time.
+            let known: f64 = seconds.iter().filter(|(part, _)| !OF_STEPS.contains(&&part[..])).map(|(_, s)| s).sum();
+            seconds.insert("measuring that was stopped".into(), (begin.elapsed().as_secs_f64() - known).max(0.0));
+            return interrupted(job, dir, &state, &mut seconds);
         };
         state.at.history.extend(measured.history.map(|value| (epoch, value)));
         state.at.errors.extend(measured.error.map(|error| (epoch, error)));
         job.keep(&mut state);
         dir.append_event(&measured.event).map_err(TrainError::failed)?;
-        let device = job.engine().map_or_else(|| "cpu".into(), Engine::place);
-        let timing = Timing { attempt, epoch, device, seconds, peak_memory: peak_memory() };
-        dir.append_timing(&timing).map_err(TrainError::failed)?;
+        write_down(job, dir, &state, &mut seconds)?;
         observer.event(&measured.event);
         let verdict = job.judge(&state);
         if verdict.is_news {
@@ -161,6 +172,22 @@ fn run_from<J: Job>(
     finish(job, dir, &state, None, observer, stop)
 }
 
+/// What the time of steps is of: the steps, and what they waited for meanwhile.
+const OF_STEPS: [&str; 2] = ["train", "waiting for data"];
+
+/// Writes down how long an epoch took since it was written down last; all lines of an epoch together are its time.
+fn write_down<J: Job>(
+    job: &J,
+    dir: &mut RunDir,
+    state: &State<J::Extra>,
+    seconds: &mut BTreeMap<String, f64>,
+) -> Result<(), TrainError> {
+    let device = job.engine().map_or_else(|| "cpu".into(), Engine::place);
+    let (attempt, epoch, seconds) = (state.at.attempt, state.at.epoch, std::mem::take(seconds));
+    dir.append_timing(&Timing { attempt, epoch, device, seconds, peak_memory: peak_memory() })
+        .map_err(TrainError::failed)
+}
+
 /// Writes down what was found, by a state that is saved already.
 fn finish<J: Job>(
     job: &J,
@@ -188,9 +215,13 @@ fn run_steps<J: Job>(
 ) -> Result<bool, TrainError> {
     let length: Length = job.length();
     state.at.trained_attempt = state.at.attempt;
-    let begin = Instant::now();
     let (mut waiting, mut saved) = (0.0, Instant::now());
     let mut batches = Prefetch::new(job.batches(&state.at), AHEAD).map_err(TrainError::failed)?;
+    let note = |seconds: &mut BTreeMap<String, f64>, since: Instant, waiting: f64| {
+        for (part, spent) in OF_STEPS.into_iter().zip([since.elapsed().as_secs_f64(), waiting]) {
+            *seconds.entry(part.into()).or_default() += spent;
+        }
+    };
     while state.at.step < length.steps {
         let wait = Instant::now();
         let Some(batch) = batches.next() else { break };
@@ -201,15 +232,18 @@ fn run_steps<J: Job>(
         at.add(&step);
         observer.step(&Progress { attempt: at.attempt, epoch: at.epoch, step: at.step, length, last: step });
         if stop.load(Ordering::Relaxed) {
+            note(seconds, saved, waiting);
             return Ok(false);
         }
         if saved.elapsed() > SAVE_EVERY {
-            save(job, dir, state, state)?;
+            // So that a kill loses no more of the time than of the steps.
+            note(seconds, saved, std::mem::take(&mut waiting));
             saved = Instant::now();
+            write_down(job, dir, state, seconds)?;
+            save(job, dir, state, state)?;
         }
     }
-    seconds.insert("train".into(), begin.elapsed().as_secs_f64());
-    seconds.insert("waiting for data".into(), waiting);
+    note(seconds, saved, waiting);
     Ok(true)
 }
 
@@ -270,7 +304,13 @@ fn save<J: Job>(
     Ok(())
 }
 
-fn interrupted<J: Job>(job: &J, dir: &mut RunDir, state: &State<J::Extra>) -> Result<Outcome<J::Found>, TrainError> {
+fn interrupted<J: Job>(
+    job: &J,
+    dir: &mut RunDir,
+    state: &State<J::Extra>,
+    seconds: &mut BTreeMap<String, f64>,
+) -> Result<Outcome<J::Found>, TrainError> {
+    write_down(job, dir, state, seconds)?;
     save(job, dir, state, state)?;
     Ok(Outcome::Interrupted { epoch: state.at.epoch, step: state.at.step })
 }

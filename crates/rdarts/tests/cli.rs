@@ -488,3 +488,22 @@ fn a_result_that_cannot_be_printed_is_a_failure() {
     assert_eq!(out.status.code(), Some(1));
     assert!(text(&out.stderr).contains("could be written to standard output"), "{}", text(&out.stderr));
 }
+
+#[test]
+fn the_help_of_search_says_what_belongs_to_each_method() {
+    let tmp = tempfile::tempdir().unwrap();
+    let out = run(tmp.path(), &["search", "--help"]);
+    let help = text(&out.stdout);
+    let methods = help.split("\nMethods, ").nth(1).expect("the list of methods");
+    for method in rdarts::run::Method::ALL {
+        let own = methods.split(&format!("\n  {method}\n")).nth(1).unwrap_or_else(|| panic!("{method}"));
+        let own = own.split("\n  ").take_while(|line| line.starts_with("    ")).collect::<Vec<_>>().join(" ");
+        let own = own.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(own.starts_with(method.about()), "{method}: {own}");
+        assert!(method.keys().iter().all(|key| own.contains(key)), "{method}: {own}");
+        assert_eq!(own.contains("Takes --order first alone."), method.is_first_order(), "{method}: {own}");
+    }
+    for line in methods.lines() {
+        assert!(line.chars().count() <= 80, "too long for a terminal: {line}");
+    }
+}

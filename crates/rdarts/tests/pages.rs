@@ -100,6 +100,24 @@ fn a_page_takes_the_place_of_nothing_but_a_page() {
         "in the space s2, not in s3",
     );
     refused(&["search", "--from", "base", "--method", "darts-es", "--set", "weights.l2=0.1"], "with weights.l2 =");
-    refused(&["search", "--from", "base", "--space", "s3"], "cannot be used with");
+    for more in
+        [&["--space", "s3"][..], &["--order", "first"], &["--seed", "2"], &["--preset", "paper"], &["base/spec.toml"]]
+    {
+        refused(
+            &[&["search", "--from", "base", "--method", "darts-es"], more].concat(),
+            " do not go together: epochs can be",
+        );
+    }
+    ok(&[&["search", "--out", "random", "--method", "rs-ws", "--set", "search.samples=4"], &SMALL[..]].concat());
+    refused(
+        &["search", "--from", "random", "--method", "darts-es"],
+        "random was searched with rs-ws, which takes steps of its own, so that no other method shares its epochs",
+    );
+    for reach in ["0", "-1", "1e30", "1001", "nan"] {
+        refused(
+            &["hessian", "base", "--landscape", &format!("--reach={reach}")],
+            "must be a number above 0 and at most 100",
+        );
+    }
     refused(&["search", "--from", "nowhere", "--method", "darts-es"], "nowhere");
 }

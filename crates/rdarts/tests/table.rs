@@ -156,6 +156,34 @@ fn a_table_answers_and_a_search_is_measured_against_it() {
         assert!(of("regret") >= 0.0 && (of("test_error") - least - of("regret")).abs() < 1e-12, "{epoch}");
     }
     assert!(regret["runs"][0]["regret_of_found"].as_f64().unwrap() >= 0.0);
+    assert_eq!((&regret["architectures"], &regret["missing_architectures"]), (&16.into(), &0.into()));
+
+    // Of a table that is not whole it says so, and shows what it knows.
+    let held: Vec<String> = std::fs::read_to_string(dir.path().join("run/events.jsonl"))
+        .unwrap()
+        .lines()
+        .filter_map(|line| Some(serde_json::from_str::<Value>(line).unwrap()["genotype"].as_str()?.to_string()))
+        .collect();
+    let last = json(&["table", "query", "one.table", held.last().unwrap()])["architecture"].as_u64().unwrap();
+    let lines = std::fs::read_to_string(dir.path().join("one.table")).unwrap();
+    let part = |is_kept: &dyn Fn(u64) -> bool| {
+        let kept = lines.lines().enumerate().filter(|(i, line)| {
+            let of: Value = serde_json::from_str(line).unwrap();
+            *i == 0 || of["architecture"].as_u64().is_some_and(is_kept)
+        });
+        let text: String = kept.map(|(_, line)| format!("{line}\n")).collect();
+        std::fs::write(dir.path().join("part.table"), text).unwrap();
+    };
+    part(&|architecture| architecture != last);
+    let regret = json(&["table", "regret", "part.table", "run"]);
+    assert_eq!((&regret["architectures"], &regret["missing_architectures"]), (&16.into(), &1.into()));
+    let run_json = &regret["runs"][0];
+    assert!(run_json["epochs"][2]["regret"].is_null() && run_json["regret_of_found"].is_null(), "{run_json}");
+    let told = run(dir.path(), &["table", "regret", "part.table", "run"]);
+    let told = (told.status.code(), text(&told.stdout));
+    assert_eq!(told.0, Some(0));
+    assert!(told.1.starts_with("The table is not whole: 1 of 16 architectures are not done yet"), "{}", told.1);
+    assert!(told.1.contains("What the search returned was not trained with every seed yet"), "{}", told.1);
 }
 
 #[test]

@@ -12,6 +12,10 @@ type Value = fn(&EpochRow) -> Option<f64>;
 /// A series: its name, its class, and its value.
 type Series = (&'static str, &'static str, Value);
 
+/// What the epochs of random search are of.
+const DRAWN: &str = "Each weight step trains an architecture drawn at random; what stands for an epoch in validation is the \
+                     architecture of its last step, and not what was chosen at the end.";
+
 /// The figure of the accuracy; with a line at an epoch if one is given.
 pub(super) fn accuracy(table: &SearchTable, at: Option<usize>) -> Option<Figure> {
     let series: [Series; 3] = [
@@ -19,6 +23,13 @@ pub(super) fn accuracy(table: &SearchTable, at: Option<usize>) -> Option<Figure>
         ("supernet, validation", "c4", |row| row.valid_accuracy),
         ("discretised child, validation", "c5 d2", |row| row.child_accuracy),
     ];
+    if table.is_random() {
+        let series: [Series; 2] = [
+            ("weight steps", "c7 d1", |row| Some(row.train_accuracy)),
+            ("architecture of the last step, validation", "c4", |row| row.valid_accuracy),
+        ];
+        return figure(table, "accuracy", "Accuracy with the shared weights", (DRAWN, true), &series, at);
+    }
     let caption = "The child has the operations that the alphas would choose now and the weights of the supernet; its \
                    distance from the supernet is the drop at discretisation.";
     figure(table, "accuracy", "Accuracy of the supernet and of its child", (caption, true), &series, at)
@@ -31,6 +42,13 @@ pub(super) fn loss(table: &SearchTable) -> Option<Figure> {
         ("supernet, validation", "c4", |row| row.valid_loss),
         ("discretised child, validation", "c5 d2", |row| row.child_loss),
     ];
+    if table.is_random() {
+        let series: [Series; 2] = [
+            ("weight steps", "c7 d1", |row| Some(row.train_loss)),
+            ("architecture of the last step, validation", "c4", |row| row.valid_loss),
+        ];
+        return figure(table, "loss", "Loss with the shared weights", (DRAWN, false), &series, None);
+    }
     let caption = "Mean cross-entropy of each epoch.";
     figure(table, "loss", "Loss of the supernet and of its child", (caption, false), &series, None)
 }

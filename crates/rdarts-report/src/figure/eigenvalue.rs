@@ -1,11 +1,12 @@
 //! The trajectory of the dominant eigenvalue: how noisy it is, what the rule makes of it, and what the monitor did.
 
-use rdarts_run::DecisionKind;
+use rdarts_run::{DecisionKind, Method};
 
 use super::{Figure, epochs_axis, frame, points_given_up, points_of};
 use crate::csv::csv;
 use crate::svg::{Axis, Entry, Panel, Shape, chart, key};
 use crate::table::SearchTable;
+use crate::table::rules::percent_of;
 use crate::table::search::EpochRow;
 
 /// The figure; with a line at an epoch if one is given.
@@ -30,7 +31,8 @@ pub(super) fn figure(table: &SearchTable, at: Option<usize>) -> Option<Figure> {
         entries.push(line("smoothed", "c4"));
     }
     if !limit.is_empty() {
-        entries.push(line("limit of the rule", "c5 d1"));
+        let whose = if acts_on_it(table) { "limit of the rule" } else { "limit of DARTS-ES" };
+        entries.push(line(whose, "c5 d1"));
     }
     if !given_up.is_empty() {
         entries.push(line("given up", "c7 faint"));
@@ -81,10 +83,7 @@ pub(super) fn figure(table: &SearchTable, at: Option<usize>) -> Option<Figure> {
     } else {
         "Bars are the bound of its numerical error; measured on one batch, its noise is not known."
     };
-    let caption = format!(
-        "{what} The rule acts where the smoothed value is above its limit, which is that of the earlier window times \
-         the growth allowed."
-    );
+    let caption = format!("{what} {}", limit_in_words(table));
     let description = describe(table);
     Some(Figure {
         drawing: None,
@@ -108,6 +107,37 @@ pub(super) fn figure(table: &SearchTable, at: Option<usize>) -> Option<Figure> {
         title,
         caption,
     })
+}
+
+/// Whether the method acts on the eigenvalue.
+fn acts_on_it(table: &SearchTable) -> bool {
+    let method = Method::ALL.iter().find(|method| method.as_str() == table.method);
+    // Of a damaged spec it is not known, and there is no limit.
+    method.is_none_or(|method| method.needs_eigenvalue())
+}
+
+/// What the limit is, and whose.
+fn limit_in_words(table: &SearchTable) -> String {
+    let growth = "the smoothed value of the earlier window times the growth allowed";
+    let noisy = table.asked.filter(|_| table.method == Method::DartsEsNoise.as_str());
+    if let Some(asked) = noisy {
+        return format!(
+            "The rule acts where the smoothed value is above its limit: {growth}, or times what the noise alone explains at a \
+             risk of {}, where that is more.",
+            percent_of(asked.risk)
+        );
+    }
+    if acts_on_it(table) {
+        return format!("The rule acts where the smoothed value is above its limit, which is {growth}.");
+    }
+    let does = match table.method == Method::DartsPlus.as_str() {
+        true => "looks at skip connections",
+        false => "only watches",
+    };
+    format!(
+        "{} {does}: the limit is the one that DARTS-ES would have with the numbers of this spec, {growth}.",
+        table.method
+    )
 }
 
 /// How far an eigenvalue may be off.

@@ -5,6 +5,7 @@ use rdarts_space::CellType;
 use super::Figure;
 use crate::cells;
 use crate::csv::{Cell, csv};
+use crate::number::some;
 use crate::table::SearchTable;
 
 pub(super) fn figure(table: &SearchTable, cell: CellType) -> Option<Figure> {
@@ -21,6 +22,10 @@ pub(super) fn figure(table: &SearchTable, cell: CellType) -> Option<Figure> {
         CellType::Reduce => "Reduction cell",
     };
     let caption = match (&table.found, weights.is_some()) {
+        (Some(_), _) if table.is_random() => {
+            let n = table.asked.map_or("architectures".to_string(), |asked| some(asked.samples, "architecture"));
+            format!("As chosen of {n} drawn at random after the last epoch.")
+        }
         (Some(found), true) => {
             format!("As found, of epoch {}; thickness is the softmax weight of the operation.", found.epoch)
         }

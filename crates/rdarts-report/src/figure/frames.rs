@@ -18,7 +18,9 @@ const HEIGHT: f64 = 240.0;
 /// `most`.
 pub fn frames(table: &SearchTable, most: usize) -> Vec<String> {
     let kept: Vec<usize> = (0..table.epochs.len()).filter(|&i| table.epochs[i].is_kept).collect();
-    let cell = Moving::new(table.genotypes.iter().map(|row| row.genotype.as_ref()), CellType::Normal);
+    // Random search holds none of the architectures that it draws.
+    let genotypes = table.genotypes.iter().filter(|_| !table.is_random());
+    let cell = Moving::new(genotypes.map(|row| row.genotype.as_ref()), CellType::Normal);
     every(kept.len(), most).into_iter().map(|i| frame(table, kept[i], cell.as_ref())).collect()
 }
 

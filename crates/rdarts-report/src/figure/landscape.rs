@@ -47,7 +47,7 @@ pub(super) fn figure(table: &SearchTable) -> Option<Figure> {
         panel.moving_line(class, &path);
     }
     let title = "Validation loss around the alphas".to_string();
-    let caption = in_words(landscape);
+    let caption = in_words(landscape, diagonal_of(table));
     let rows = table.landscapes.iter().flat_map(|landscape| {
         landscape.lines.iter().flat_map(move |line| {
             landscape.distances.iter().zip(&line.losses).map(move |(distance, loss)| {
@@ -80,7 +80,7 @@ pub(crate) fn moving(table: &SearchTable, places: &[usize]) -> Vec<Moving> {
         epoch: landscape.epoch,
         attempt: landscape.attempt,
         paths: paths(table, &panel, landscape),
-        says: escaped(&in_words(landscape)),
+        says: escaped(&in_words(landscape, diagonal_of(table))),
     };
     places.iter().map(|&i| of(&table.landscapes[i])).collect()
 }
@@ -186,7 +186,12 @@ fn clipped(points: &[(f64, f64)], (low, high): (f64, f64)) -> Vec<(f64, f64)> {
     kept
 }
 
-fn in_words(landscape: &Landscape) -> String {
+/// What recorded eigenvalues have besides the curvature of the loss.
+fn diagonal_of(table: &SearchTable) -> f64 {
+    table.asked.map_or(0.0, |asked| asked.diagonal)
+}
+
+fn in_words(landscape: &Landscape, diagonal: f64) -> String {
     let (Some(line), Some(at_alphas), Some((left, right))) =
         (landscape.lines.first(), model(landscape, 0.0), fits(landscape))
     else {
@@ -206,10 +211,17 @@ fn in_words(landscape: &Landscape) -> String {
         () if left == right => "at none of the other distances".to_string(),
         () => format!("from {} to {}", short(left), short(right)),
     };
+    let besides = match diagonal != 0.0 {
+        true => format!(
+            " This curvature is that of the loss alone; recorded eigenvalues have the weight decay of the alphas, {}, added.",
+            short(diagonal)
+        ),
+        false => String::new(),
+    };
     format!(
         "After epoch {}: {} at the alphas, {} at most along the dominant eigenvector (at {}){beside}. The dashed parabola \
          has the slope and the curvature of that line at 0, {} and {}; it follows the losses, to within {:.0} % of their \
-         range, {fit}. Measured on {}, images {}.",
+         range, {fit}.{besides} Measured on {}, images {}.",
         landscape.epoch,
         short(at_alphas),
         short(most),
@@ -257,7 +269,8 @@ mod tests {
         let own = |t: f64| 1.0 + 0.1 * t + 0.25 * t * t;
         assert_eq!(fits(&landscape(&distances, 0.1, 0.5, own)), Some((-3.0, 4.0)));
         assert!(
-            in_words(&landscape(&distances, 0.1, 0.5, own)).contains("range, at all distances, from \u{2212}3 to 4.")
+            in_words(&landscape(&distances, 0.1, 0.5, own), 0.0)
+                .contains("range, at all distances, from \u{2212}3 to 4.")
         );
         // Flat beyond 1 on the right, and beyond 2 on the left.
         let flat = |t: f64| own(t.clamp(-2.0, 1.0));
@@ -265,6 +278,6 @@ mod tests {
         assert_eq!(fits(&landscape(&distances, 0.1, 50.0, own)), Some((0.0, 0.0)));
         // Of numbers near their end it is infinite, which is drawn as nothing.
         let far = landscape(&[-1e300, 0.0, 1e300], 1e300, 1e300, |t| t);
-        assert!(!parabola(&far).is_empty() && fits(&far) == Some((0.0, 0.0)) && !in_words(&far).is_empty());
+        assert!(!parabola(&far).is_empty() && fits(&far) == Some((0.0, 0.0)) && !in_words(&far, 0.0).is_empty());
     }
 }

@@ -2,16 +2,13 @@
 
 use rdarts_space::CellType;
 
-use super::{Figure, epochs_axis, frame};
+use super::{Figure, epochs_axis, frame, line_class};
 use crate::cells;
 use crate::csv::{Cell, csv};
 use crate::number::{percent, short};
 use crate::svg::{Axis, Entry, Panel, Shape, chart, key, picture, write};
 use crate::table::PortfolioTable;
 use crate::table::portfolio::MemberRow;
-
-/// Lines that are told from each other by colour and dashes.
-const LINES: [&str; 8] = ["c4", "c5 d1", "c2 d2", "c1 d3", "c6", "c3 d1", "c4 d2", "c5 d3"];
 
 pub(super) fn accuracies(table: &PortfolioTable) -> Option<Figure> {
     let trained: Vec<&MemberRow> = table.members.iter().filter(|m| m.valid_accuracy.is_some()).collect();
@@ -113,10 +110,10 @@ pub(super) fn trajectories(table: &PortfolioTable) -> Option<Figure> {
         })
         .collect();
     searches.first()?;
-    let class = |i: usize| LINES[i % LINES.len()];
+    let class = line_class;
     let entry = |(i, (member, _)): (usize, &(&MemberRow, _))| Entry {
         label: member.label.clone(),
-        class: class(i).into(),
+        class: class(i),
         shape: Shape::Line,
     };
     let (key, key_height) = key(&searches.iter().enumerate().map(entry).collect::<Vec<_>>(), 0.0);
@@ -126,7 +123,7 @@ pub(super) fn trajectories(table: &PortfolioTable) -> Option<Figure> {
     let y = Axis::of("dominant eigenvalue", values, Some(0.0));
     let mut panel = Panel::new(frame, epochs_axis(epochs.iter().copied()), y);
     for (i, (_, points)) in searches.iter().enumerate() {
-        panel.line(class(i), points);
+        panel.line(&class(i), points);
     }
     let title = "Dominant eigenvalue in the members' searches".to_string();
     let ends: Vec<String> = searches

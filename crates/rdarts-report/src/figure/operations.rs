@@ -58,9 +58,15 @@ pub(super) fn figure(table: &SearchTable, at: Option<usize>) -> Option<Figure> {
             }),
         ),
         title,
-        caption: format!(
-            "Of the {most} operations of each cell, were the supernet discretised after that epoch. Lines of equal \
-             value are drawn a little apart."
-        ),
+        caption: match table.is_random() {
+            false => format!(
+                "Of the {most} operations of each cell, were the supernet discretised after that epoch. Lines of equal \
+                 value are drawn a little apart."
+            ),
+            true => format!(
+                "Of the {most} operations of each cell of the architecture that was drawn for the last step of each epoch: \
+                 chance, and nothing of what was chosen. Lines of equal value are drawn a little apart."
+            ),
+        },
     })
 }

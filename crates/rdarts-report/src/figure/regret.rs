@@ -1,7 +1,7 @@
 //! How far what a search holds best is from the best architecture of its space, over the epochs, and what the search's own
 //! validation error says meanwhile.
 
-use super::{Figure, LEFT, WIDTH, epochs_axis};
+use super::{Figure, LEFT, WIDTH, epochs_axis, line_class};
 use crate::csv::{Cell, csv};
 use crate::number::{percent, points};
 use crate::statistics::Summary;
@@ -9,14 +9,11 @@ use crate::svg::{Axis, Entry, Panel, Shape, chart, key};
 use crate::table::ArchitecturesTable;
 use crate::table::architectures::{RegretLine, RegretPoint};
 
-/// Lines that are told from each other by colour and dashes.
-const LINES: [&str; 8] = ["c4", "c5 d1", "c2 d2", "c1 d3", "c6", "c3 d1", "c4 d2", "c5 d3"];
-
 pub(super) fn figure(table: &ArchitecturesTable) -> Option<Figure> {
     let lines = &table.lines;
     lines.first()?;
-    let class = |i: usize| LINES[i % LINES.len()];
-    let colour = |i: usize| class(i).split(' ').next().unwrap_or_default();
+    let class = line_class;
+    let colour = |i: usize| class(i).split(' ').next().unwrap_or_default().to_string();
     let is_of_many = lines.iter().any(|line| line.n > 1);
     // What a search returned is seen in its line, but of random search, which has none.
     let returned =
@@ -29,12 +26,10 @@ pub(super) fn figure(table: &ArchitecturesTable) -> Option<Figure> {
             let n = if is_of_many { format!(" (n = {})", line.n) } else { String::new() };
             // Of random search there is only what it returned.
             match line.points.is_empty() {
-                true => Entry {
-                    label: format!("{}{n}, returned", line.label),
-                    class: colour(i).into(),
-                    shape: Shape::Mark(3),
-                },
-                false => Entry { label: format!("{}{n}", line.label), class: class(i).into(), shape: Shape::Line },
+                true => {
+                    Entry { label: format!("{}{n}, returned", line.label), class: colour(i), shape: Shape::Mark(3) }
+                }
+                false => Entry { label: format!("{}{n}", line.label), class: class(i), shape: Shape::Line },
             }
         })
         .collect();
@@ -70,18 +65,18 @@ pub(super) fn figure(table: &ArchitecturesTable) -> Option<Figure> {
     let mut upper = Panel::new((LEFT, top, WIDTH, height), above, y);
     upper.line("c0 thin", &[(x.range.0, 0.0), (x.range.1, 0.0)]);
     for (i, line) in lines.iter().enumerate() {
-        upper.band(colour(i), &band(line, |point| Some(point.regret)));
+        upper.band(&colour(i), &band(line, |point| Some(point.regret)));
         for points in &line.given_up {
             let points: Vec<(f64, f64)> = points.iter().map(|&(epoch, regret)| (epoch as f64, regret)).collect();
             upper.line(&format!("{} faint", class(i)), &points);
         }
     }
     for (i, line) in lines.iter().enumerate() {
-        upper.line(class(i), &mean(line, |point| Some(point.regret)));
+        upper.line(&class(i), &mean(line, |point| Some(point.regret)));
     }
     let at = |marks: &[(usize, f64)]| -> Vec<(f64, f64)> { marks.iter().map(|&(x, y)| (x as f64, y)).collect() };
     for (i, line) in lines.iter().enumerate() {
-        upper.marks(if line.points.is_empty() { colour(i) } else { "c6" }, 3, &at(&returned(line)));
+        upper.marks(&if line.points.is_empty() { colour(i) } else { "c6".to_string() }, 3, &at(&returned(line)));
         upper.marks("c5", 4, &at(&line.stops));
         if let Some(least) = line.least() {
             upper.marks("c0", 2, &[(least.epoch as f64, least.regret.mean)]);
@@ -94,10 +89,10 @@ pub(super) fn figure(table: &ArchitecturesTable) -> Option<Figure> {
         let y = Axis::of("validation error of the search model, %", errors, None).percent();
         let mut lower = Panel::new((LEFT, top, WIDTH, height), below, y);
         for (i, line) in lines.iter().enumerate() {
-            lower.band(colour(i), &band(line, |point| point.valid_error));
+            lower.band(&colour(i), &band(line, |point| point.valid_error));
         }
         for (i, line) in lines.iter().enumerate() {
-            lower.line(class(i), &mean(line, |point| point.valid_error));
+            lower.line(&class(i), &mean(line, |point| point.valid_error));
         }
         panels.push(lower);
         bottom = top + height;

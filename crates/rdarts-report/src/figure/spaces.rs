@@ -18,9 +18,10 @@ fn figure(many: &ManyTable, i: usize, row: &SpaceRow) -> Option<Figure> {
     let name = format!("space-{}", i + 1);
     let skips = row.genotype.n_uses(CellType::Normal, rdarts_space::Op::SkipConnect);
     let run = many.rows.get(row.run).map_or("", |row| &row.name);
-    let mean = row
-        .skips_normal
-        .map_or(String::new(), |s| format!(", mean {}, n = {} searches", spread(s.mean, s.deviation), s.n));
+    let mean = match row.skips_normal {
+        Some(all) if all.n > 1 => format!("; the mean of {} searches is {}", all.n, spread(all.mean, all.deviation)),
+        _ => ", the only search".to_string(),
+    };
     let ops = row.genotype.cell(CellType::Normal).iter().enumerate();
     Some(Figure {
         svg: cells::in_page(&drawing),
@@ -33,6 +34,6 @@ fn figure(many: &ManyTable, i: usize, row: &SpaceRow) -> Option<Figure> {
         ),
         name,
         title: format!("Most skip connections in {}", row.space),
-        caption: format!("{} in the normal cell of {run}{mean}.", some(skips, "skip connection")),
+        caption: format!("{} in the normal cell that {run} found{mean}.", some(skips, "skip connection")),
     })
 }

@@ -46,7 +46,8 @@ pub(super) fn figure(table: &TimeTable) -> Option<Figure> {
         panel.columns(CLASSES[i % CLASSES.len()], width, &columns);
     }
     let mut description = format!(
-        "{} in all, {} an epoch; work that was done again after a stop counts twice.",
+        "{} in all, {} an epoch: its steps and what was measured after them, over all starts of the run; work that was done \
+         again counts twice. Reading the images and the end of the run are not in it, nor steps that a kill has lost.",
         duration(table.total),
         duration(table.total / n as f64)
     );

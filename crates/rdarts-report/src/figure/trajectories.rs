@@ -1,14 +1,11 @@
 //! The mean trajectory of the eigenvalue by method, with a band of one standard deviation over runs.
 
-use super::{Figure, epochs_axis, frame};
+use super::{Figure, epochs_axis, frame, line_class};
 use crate::csv::{Cell, csv};
 use crate::number::short;
 use crate::svg::{Axis, Entry, Panel, Shape, chart, key};
 use crate::table::ManyTable;
 use crate::table::many::Trajectories;
-
-/// Lines that are told from each other by colour and dashes.
-const LINES: [&str; 8] = ["c4", "c5 d1", "c2 d2", "c1 d3", "c6", "c3 d1", "c4 d2", "c5 d3"];
 
 /// More figures of this kind than these a page does not show.
 const MOST: usize = 12;
@@ -18,7 +15,7 @@ pub(super) fn figures(many: &ManyTable) -> Vec<Figure> {
 }
 
 fn figure(i: usize, of: &Trajectories) -> Figure {
-    let class = |i: usize| LINES[i % LINES.len()];
+    let class = line_class;
     let n_runs = |values: &[crate::statistics::Summary]| values.iter().map(|v| v.n).max().unwrap_or(0);
     let entries: Vec<Entry> = of
         .lines
@@ -26,7 +23,7 @@ fn figure(i: usize, of: &Trajectories) -> Figure {
         .enumerate()
         .map(|(i, line)| Entry {
             label: format!("{} (n = {})", line.label, n_runs(&line.values)),
-            class: class(i).into(),
+            class: class(i),
             shape: Shape::Line,
         })
         .collect();
@@ -43,11 +40,11 @@ fn figure(i: usize, of: &Trajectories) -> Figure {
         let at = || line.epochs.iter().zip(&line.values);
         let band: Vec<(f64, f64, f64)> =
             at().filter_map(|(epoch, v)| Some((*epoch as f64, v.mean - v.deviation?, v.mean + v.deviation?))).collect();
-        panel.band(class(i), &band);
+        panel.band(&class(i), &band);
     }
     for (i, line) in of.lines.iter().enumerate() {
         let mean: Vec<(f64, f64)> = line.epochs.iter().zip(&line.values).map(|(e, v)| (*e as f64, v.mean)).collect();
-        panel.line(class(i), &mean);
+        panel.line(&class(i), &mean);
     }
     let name = format!("trajectories-{}", i + 1);
     let title = format!("Dominant eigenvalue in {} on {}", of.space, of.data);

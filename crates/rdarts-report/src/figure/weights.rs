@@ -12,6 +12,10 @@ use crate::table::search::EdgeTable;
 const MOST_POINTS: usize = 60;
 
 pub(super) fn figure(table: &SearchTable, cell: CellType) -> Option<Figure> {
+    // Random search learns none.
+    if table.is_random() {
+        return None;
+    }
     let edges: Vec<&EdgeTable> = table.edges.iter().filter(|edge| edge.cell == cell).collect();
     let kept: Vec<usize> = (0..table.epochs.len()).filter(|&i| table.epochs[i].is_kept).collect();
     let (Some(_), Some(&last)) = (edges.first(), kept.last()) else { return None };

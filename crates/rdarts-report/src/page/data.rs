@@ -78,7 +78,7 @@ pub(super) fn of_search(table: &SearchTable, cells: &[Option<Moving>; 2]) -> Str
         .collect();
     let (n_losses, n) = (table.landscapes.iter().map(landscape::n_losses).sum(), table.landscapes.len());
     let landscapes = landscape::moving(table, &every(n, n * MOST_LOSSES / MOST_LOSSES.max(n_losses)));
-    let start = table.result().and_then(|row| rows.iter().position(|other| std::ptr::eq(row, other)));
+    let start = table.last().and_then(|row| rows.iter().position(|other| std::ptr::eq(row, other)));
     let moving = |side: usize| {
         let cell: Option<&Moving> = cells[side].as_ref();
         let picture = cells[..side].iter().flatten().count();

@@ -2,7 +2,7 @@
 
 use super::{Body, Field, FigureView, Row, Section, Table, data, number, view, words};
 use crate::figure::{Figure, figures_of_many};
-use crate::number::{percent, short, some, spread_percent};
+use crate::number::{percent, points, short, some, spread_percent, spread_points};
 use crate::read::State;
 use crate::statistics::{Correlation, Summary};
 use crate::table::many::{CorrelationRow, GroupRow, RunRow};
@@ -25,6 +25,7 @@ pub(super) fn body(many: &ManyTable, runs: &[RunTable]) -> Body {
              with the best held-out accuracy after training, as in the paper's tables."
                 .into(),
         );
+        results.paragraphs.extend(many.uncounted.iter().map(|line| line.as_str().into()));
         results.tables.push(groups(many));
     }
     let below = (!many.base.is_empty()).then(|| format!("Their names are those below `{}`.", many.base).into());
@@ -58,19 +59,29 @@ pub(super) fn body(many: &ManyTable, runs: &[RunTable]) -> Body {
     let faults = runs.iter().flat_map(|run| run.head.faults.iter().map(|fault| fault.as_str().into())).collect();
     Body {
         title: some(runs.len(), "run").into(),
-        verdict: format!(
-            "{} in {}, {n_finished} of them finished{}.",
-            some(runs.len(), "run"),
-            some(many.groups.len(), "group"),
-            many.best().map_or(String::new(), |best| format!("; {best}"))
-        )
-        .into(),
+        verdict: verdict(many, n_finished).into(),
         faults,
         sections: sections.into_iter().filter(|section| !section.is_empty()).collect(),
         missing: many.missing.iter().map(|line| line.as_str().into()).collect(),
         data: data::of_many(many),
         ..Body::default()
     }
+}
+
+/// What there is, and the best of it, in one sentence.
+fn verdict(many: &ManyTable, n_finished: usize) -> String {
+    let copies = many.rows.iter().filter(|row| row.copy_of.is_some()).count();
+    let copies = match copies {
+        0 => String::new(),
+        1 => ", 1 a copy of another".to_string(),
+        n => format!(", {n} copies of others"),
+    };
+    let groups = match many.groups.len() {
+        0 => String::new(),
+        n => format!("; {} that differ in more than the seed", some(n, "group")),
+    };
+    let best = many.best().map_or(String::new(), |best| format!("; {best}"));
+    format!("{}, {n_finished} of them finished{copies}{groups}{best}.", some(many.rows.len(), "run"))
 }
 
 /// How closely the eigenvalue goes with what is wanted of it.
@@ -113,8 +124,12 @@ fn groups(many: &ManyTable) -> Table {
             has(|g| g.supernet_error.is_some()),
             Box::new(|g| spread(&g.supernet_error, spread_percent)),
         ),
-        ("Drop", has(|g| g.drop.is_some()), Box::new(|g| spread(&g.drop, spread_percent))),
-        ("Eigenvalue", has(|g| g.eigenvalue.is_some()), Box::new(|g| spread(&g.eigenvalue, crate::number::spread))),
+        ("Drop, points", has(|g| g.drop.is_some()), Box::new(|g| spread(&g.drop, spread_points))),
+        (
+            "Measured eigenvalue",
+            has(|g| g.eigenvalue.is_some()),
+            Box::new(|g| spread(&g.eigenvalue, crate::number::spread)),
+        ),
         (
             "Skips, normal",
             has(|g| g.skips_normal.is_some()),
@@ -146,17 +161,23 @@ fn spread(summary: &Option<Summary>, text: fn(f64, Option<f64>) -> String) -> Fi
 }
 
 fn rows(many: &ManyTable) -> Table {
-    let state = |state: State| match state {
-        State::Finished => "finished",
-        State::Running => "running",
-        State::Stopped => "stopped",
-        State::Unreadable => "unreadable",
+    let state = |row: &RunRow| {
+        let state = match row.state {
+            State::Finished => "finished",
+            State::Running => "running",
+            State::Stopped => "stopped",
+            State::Unreadable => "unreadable",
+        };
+        match row.copy_of {
+            Some(original) => format!("{state}, a copy of {}", many.rows[original].name),
+            None => state.to_string(),
+        }
     };
     let row = |row: &RunRow| Row {
         is_marked: false,
         cells: vec![
             words(row.name.as_str()),
-            words(state(row.state)),
+            words(state(row)),
             words(row.method.as_str()),
             words(row.space.as_str()),
             words(row.data.as_str()),
@@ -164,7 +185,7 @@ fn rows(many: &ManyTable) -> Table {
             number(row.l2.map(short)),
             number(row.drop_path.map(short)),
             number(row.supernet_error.map(percent)),
-            number(row.drop.map(percent)),
+            number(row.drop.map(points)),
             number(row.eigenvalue.map(short)),
             number(row.skips_normal.map(|n| n.to_string())),
             number(row.test_error.map(percent)),
@@ -182,8 +203,8 @@ fn rows(many: &ManyTable) -> Table {
             "L2",
             "Drop path",
             "Supernet error",
-            "Drop",
-            "Eigenvalue",
+            "Drop, points",
+            "Measured eigenvalue",
             "Skips, normal",
             "Test error",
         ]

@@ -2,10 +2,10 @@
 
 use rdarts_space::CellType;
 
-use super::{Body, Readout, Row, Section, Table, begin, chosen, data, end, number, took, words};
+use super::{Body, Paragraph, Readout, Row, Section, Table, begin, chosen, data, end, number, took, words};
 use crate::cells::{Moving, in_page};
 use crate::figure::Figure;
-use crate::number::{count, percent, short};
+use crate::number::{count, percent, points, short};
 use crate::table::{Head, RuleOutcome, SearchTable};
 
 /// The figures of curvature, accuracy and loss.
@@ -13,7 +13,9 @@ const TRAJECTORY: [&str; 7] =
     ["eigenvalue", "accuracy", "loss", "discretisation", "spectrum", "spectrum-epoch", "landscape"];
 
 pub(super) fn body(head: &Head, table: &SearchTable, figures: &[Figure]) -> Body {
-    let cells = CellType::ALL.map(|cell| Moving::new(table.genotypes.iter().map(|row| row.genotype.as_ref()), cell));
+    // The architectures that random search draws for a step each are nothing that it holds.
+    let genotypes = || table.genotypes.iter().filter(|_| !table.is_random()).map(|row| row.genotype.as_ref());
+    let cells = CellType::ALL.map(|cell| Moving::new(genotypes(), cell));
     let mut found = Section {
         id: "found",
         title: "What was found",
@@ -36,7 +38,7 @@ pub(super) fn body(head: &Head, table: &SearchTable, figures: &[Figure]) -> Body
         rules.lines = table.rules.iter().map(|outcome| outcome.sentence.as_str().into()).collect();
     }
     let acts = table.decisions.iter().map(|decision| decision.reason.as_str().into()).collect::<Vec<_>>();
-    let trajectory = Section {
+    let mut trajectory = Section {
         id: "trajectory",
         title: "Curvature, accuracy and loss",
         // More sentences than these nobody reads; a table has them all.
@@ -45,6 +47,7 @@ pub(super) fn body(head: &Head, table: &SearchTable, figures: &[Figure]) -> Body
         tables: if table.decisions.len() > 6 { vec![decisions(table)] } else { Vec::new() },
         ..Section::default()
     };
+    trajectory.paragraphs.extend(landscapes(table));
     let architecture = Section {
         id: "architecture",
         title: "The architecture over the epochs",
@@ -88,38 +91,59 @@ pub(super) fn body(head: &Head, table: &SearchTable, figures: &[Figure]) -> Body
     }
 }
 
+/// Of which epochs there are landscapes, if of several, and which of them is to be seen.
+fn landscapes(table: &SearchTable) -> Option<Paragraph> {
+    let (n, last) = (table.landscapes.len(), table.landscapes.last()?);
+    let epochs: Vec<String> = table.landscapes.iter().map(|landscape| landscape.epoch.to_string()).collect();
+    let which = match n {
+        // Of one the caption says it.
+        1 => return None,
+        2..=12 => format!("epochs {}", epochs.join(", ")),
+        _ => format!("{n} epochs up to epoch {}", last.epoch),
+    };
+    Some(
+        format!(
+            "The validation loss around the alphas was computed after {which}: the slider below shows that of the epoch it \
+             stands at, or of the last one before that; without it the last one is shown."
+        )
+        .into(),
+    )
+}
+
 /// The numbers of the epoch that the result is from.
 fn result(table: &SearchTable) -> Option<Table> {
-    let result = table.result()?;
+    let returned = table.returned.as_ref()?;
     let mut rows = Vec::new();
     let mut fact = |name: &str, value: Option<String>| {
         if value.is_some() {
             rows.push(Row { is_marked: false, cells: vec![words(name), number(value)] });
         }
     };
-    let method =
-        if table.order.is_empty() { String::new() } else { format!("{}, {} order", table.method, table.order) };
+    let has_order = !table.order.is_empty() && !table.is_random();
+    let method = if has_order { format!("{}, {} order", table.method, table.order) } else { table.method.clone() };
     fact("Method", Some(method).filter(|method| !method.is_empty()));
-    fact("Epoch", Some(result.epoch.to_string()));
-    fact("Accuracy of the supernet", result.valid_accuracy.map(percent));
-    fact("Accuracy of the discretised child", result.child_accuracy.map(percent));
-    let drop = result.valid_accuracy.zip(result.child_accuracy).map(|(supernet, child)| percent(supernet - child));
-    fact("Drop at discretisation", drop);
-    fact("Dominant eigenvalue", result.eigenvalue.map(short));
-    fact("Its standard error", result.eigenvalue_error.map(short));
-    fact("Smoothed", result.smoothed.map(short));
-    fact("Skip connections, normal cell", Some(result.skip_connects_normal.to_string()));
-    fact("Skip connections, reduction cell", result.skip_connects_reduce.map(|n| n.to_string()));
-    fact("L2 factor of the weights", Some(short(result.l2)));
-    let caption = match &table.found {
-        Some(_) => "At the epoch that was returned",
-        None => "At the last epoch so far",
+    fact("Epoch", returned.epoch.map(|epoch| epoch.to_string()));
+    let accuracy = if table.is_random() { "Accuracy with the shared weights" } else { "Accuracy of the supernet" };
+    fact(accuracy, returned.valid_accuracy.map(percent));
+    fact("Accuracy of the discretised child", returned.child_accuracy.map(percent));
+    fact("Drop at discretisation, points", returned.drop().map(points));
+    fact("Dominant eigenvalue, measured", returned.eigenvalue.map(short));
+    fact("Its standard error", returned.eigenvalue_error.map(short));
+    fact("Smoothed over the window", returned.smoothed.map(short));
+    fact("Skip connections, normal cell", returned.skips_normal.map(|n| n.to_string()));
+    fact("Skip connections, reduction cell", returned.skips_reduce.map(|n| n.to_string()));
+    fact("L2 factor of the weights", Some(short(returned.l2)));
+    let caption = match (&table.found, returned.epoch) {
+        (Some(_), Some(_)) => "At the epoch that was returned",
+        (Some(_), None) => "What was chosen",
+        (None, _) => "At the last epoch so far",
     };
     Some(Table { caption: caption.into(), headers: vec!["What".into(), "Value".into()], rows })
 }
 
 fn rule_table(table: &SearchTable) -> Table {
     let acts = |outcome: &RuleOutcome| match (outcome.acts_after, outcome.is_whole) {
+        _ if !outcome.is_judged => "not judged".to_string(),
         (Some(epoch), _) => epoch.to_string(),
         (None, true) => "never".to_string(),
         (None, false) => format!("not up to {}", outcome.judged_to),
@@ -176,9 +200,11 @@ fn readouts(table: &SearchTable) -> Vec<Readout> {
     };
     readout(has(|row| row.eigenvalue.is_some()), "eigenvalue", "eigenvalue", "short");
     readout(has(|row| row.smoothed.is_some()), "smoothed", "smoothed", "short");
-    readout(has(|row| row.valid_accuracy.is_some()), "supernet", "valid_accuracy", "percent");
+    let supernet = if table.is_random() { "architecture of the last step" } else { "supernet" };
+    readout(has(|row| row.valid_accuracy.is_some()), supernet, "valid_accuracy", "percent");
     readout(has(|row| row.child_accuracy.is_some()), "child", "child_accuracy", "percent");
-    readout(true, "skips", "skip_connects_normal", "count");
+    let skips = if table.is_random() { "its skips, normal cell" } else { "skips, normal cell" };
+    readout(true, skips, "skip_connects_normal", "count");
     readout(true, "L2", "l2", "short");
     readouts
 }

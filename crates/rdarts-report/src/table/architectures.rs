@@ -1,18 +1,18 @@
 //! All architectures of a space, each trained, and where searches stand among them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-use rdarts_run::{DecisionKind, Method};
+use rdarts_run::DecisionKind;
 use rdarts_space::{CellType, Genotype, Op};
 use rdarts_table::{Fault, Optimum, Table, Unmeasured};
 use rdarts_text::shown;
 use serde::Serialize;
 
-use super::many::names;
+use super::many::{Named, names};
 use super::search::{EpochRow, SearchTable};
 use super::{Content, RunTable};
-use crate::number::{percent, points, some};
+use crate::number::{listed, percent, points, some};
 use crate::statistics::{Correlation, Summary, correlation, summary};
 
 /// All architectures of a space, each trained, and where searches stand among them.
@@ -171,10 +171,18 @@ impl ArchitecturesTable {
                 self.space
             );
         };
+        // The best of all may still come.
+        let of = match self.rows.len() == self.n {
+            true => format!("{} of {}", some(self.n, "architecture"), self.space),
+            false => format!(
+                "{} of the {} of {}, those that were trained with every seed so far,",
+                self.rows.len(),
+                some(self.n, "architecture"),
+                self.space
+            ),
+        };
         format!(
-            "Of {} of {} the best has a test error of {}, the median {}, the worst {}; {}.",
-            some(self.rows.len(), "architecture"),
-            self.space,
+            "Of {of} the best has a test error of {}, the median {}, the worst {}; {}.",
             percent(best.test_error),
             percent(median),
             percent(worst.test_error),
@@ -204,7 +212,7 @@ impl ArchitecturesTable {
         let ranks: HashMap<u64, usize> =
             self.rows.iter().enumerate().map(|(at, row)| (row.architecture, at + 1)).collect();
         let mut curves: Vec<Curve> = Vec::new();
-        for (run, (name, label)) in runs.iter().zip(names(runs)) {
+        for (run, Named { name, label, is_copy }) in runs.iter().zip(names(runs)) {
             let name = if name.is_empty() { run.head.name.clone() } else { name };
             let mut end = |run: &str, label: &str, has_ended: bool, genotype: &Genotype| {
                 let Ok(standing) = optimum.standing(genotype) else { return };
@@ -222,11 +230,13 @@ impl ArchitecturesTable {
             let mut search = |name: &str, label: &str, table: &SearchTable| {
                 let Some(mut curve) = Curve::new(optimum, name, table, unshown) else { return };
                 curve.label = label.to_string();
-                let holds_one = table.found.is_some() || table.method != Method::RsWs.as_str();
-                if let Some(genotype) = table.genotype().filter(|_| holds_one) {
+                if let Some(genotype) = table.genotype() {
                     end(name, label, table.found.is_some(), &genotype);
                 }
-                curves.push(curve);
+                // A copy would count twice in the mean of its method.
+                if !is_copy {
+                    curves.push(curve);
+                }
             };
             match &run.content {
                 Content::Search(table) => search(&name, &label, table),
@@ -278,24 +288,32 @@ impl ArchitecturesTable {
             missing.push(format!(
                 "Not looked up in the table, since what they found is none of its space {}: {}.",
                 self.space,
-                listed(&unshown.elsewhere)
+                listed(&unshown.elsewhere, "; ")
             ));
         }
         if !unshown.other_data.is_empty() {
             missing.push(format!(
                 "The table was trained on {}, and these searched on other images: {}.",
                 self.data,
-                listed(&unshown.other_data)
+                listed(&unshown.other_data, "; ")
             ));
         }
-        if unshown.n_untrained > 0 {
+        let n_untrained = unshown.untrained.len();
+        if n_untrained > 0 {
             missing.push(format!(
-                "{} that searches held best {} left out, since the table has not all trainings of them yet.",
-                some(unshown.n_untrained, "architecture"),
-                if unshown.n_untrained == 1 { "is" } else { "are" }
+                "{} that searches held best {} left out, since the table has not all trainings of {} yet.",
+                some(n_untrained, "architecture"),
+                if n_untrained == 1 { "is" } else { "are" },
+                if n_untrained == 1 { "it" } else { "them" }
             ));
         }
-        if self.lines.is_empty() {
+        if self.lines.is_empty() && n_untrained > 0 {
+            missing.push(
+                "Regret over the epochs is left out, since the table has all trainings of none of the architectures that \
+                 these searches held best: it will show it when it is whole."
+                    .to_string(),
+            );
+        } else if self.lines.is_empty() {
             missing.push(format!(
                 "Regret over the epochs is left out: searches in the space {} (`rdarts search --space`), added to this \
                  command, show it.",
@@ -326,7 +344,7 @@ struct Unshown {
     /// Searches on other images.
     other_data: Vec<String>,
     /// Architectures that searches held best and that are not trained with every seed.
-    n_untrained: usize,
+    untrained: BTreeSet<String>,
 }
 
 impl RegretLine {
@@ -362,11 +380,12 @@ impl Curve {
             unshown.elsewhere.push(name.to_string());
             return None;
         }
-        unshown.n_untrained += standings.iter().flatten().filter(|standing| standing.is_err()).count();
+        let untrained = table.genotypes.iter().zip(&standings).filter(|(_, standing)| matches!(standing, Some(Err(_))));
+        unshown.untrained.extend(untrained.filter_map(|(row, _)| Some(row.genotype.clone()?.canonical().to_string())));
         let mut curve =
             Curve { name: name.to_string(), space: table.space.clone(), data: table.data.clone(), ..Curve::default() };
         let regret = |row: &EpochRow| standings.get(row.genotype)?.as_ref()?.as_ref().ok().copied();
-        if table.method != Method::RsWs.as_str() {
+        if !table.is_random() {
             let mut attempt = None;
             for row in &table.epochs {
                 let Some(regret) = regret(row) else { continue };
@@ -476,14 +495,4 @@ fn in_sentences(faults: &[Fault]) -> Vec<String> {
         told.push(format!("So are {} other lines.", faults.len() - MOST));
     }
     told
-}
-
-/// Names in a sentence, of many only the first.
-fn listed(names: &[String]) -> String {
-    const MOST: usize = 5;
-    let told = names.iter().take(MOST).cloned().collect::<Vec<_>>().join("; ");
-    match names.len().saturating_sub(MOST) {
-        0 => told,
-        n => format!("{told}; and {}", some(n, "other")),
-    }
 }

@@ -14,6 +14,8 @@ use crate::number::spread_percent;
 use crate::read::State;
 use crate::statistics::{Correlation, Summary, correlation, rank_correlation, summary};
 
+mod copies;
+
 mod rows;
 
 use rows::{alike, base, bits, differing, drop_path_of, fingerprint, in_words, is_of_cutout, l2_of, label_of, rows};
@@ -25,6 +27,8 @@ pub struct ManyTable {
     pub base: String,
     /// The runs, one row each.
     pub rows: Vec<RunRow>,
+    /// Which runs do not count in what, and why, one sentence each.
+    pub uncounted: Vec<String>,
     /// The groups of runs that differ in their seed alone.
     pub groups: Vec<GroupRow>,
     /// Mean trajectories of the eigenvalue by method, for each space and data set.
@@ -66,7 +70,7 @@ pub struct RunRow {
     pub child_error: Option<f64>,
     /// What discretisation costs: the error of the child minus that of the supernet.
     pub drop: Option<f64>,
-    /// The smoothed dominant eigenvalue there, or the plain one where it has no smoothed one.
+    /// The dominant eigenvalue there, as it was measured.
     pub eigenvalue: Option<f64>,
     /// The mean of the dominant eigenvalue over the epochs of a search that count.
     pub mean_eigenvalue: Option<f64>,
@@ -82,6 +86,13 @@ pub struct RunRow {
     pub test_error: Option<f64>,
     /// What was found.
     pub genotype: Option<Genotype>,
+    /// The run that this one is a copy of, by its place among the rows: it has the same spec and seed, and the same events
+    /// as far as both go. A copy counts in nothing else.
+    pub copy_of: Option<usize>,
+    /// Runs of one trajectory, which have the same epochs until their methods act, have the same number here.
+    pub trajectory: usize,
+    /// Epochs of a search that count.
+    pub n_epochs: usize,
     /// Whether it is a search.
     pub is_search: bool,
     /// Every other value of the spec that can change what is found, by key; empty if the spec is damaged.
@@ -113,7 +124,7 @@ pub struct GroupRow {
     pub supernet_error: Option<Summary>,
     /// What discretisation costs.
     pub drop: Option<Summary>,
-    /// The dominant eigenvalue.
+    /// The dominant eigenvalue as it was measured at the epoch that was returned.
     pub eigenvalue: Option<Summary>,
     /// Skip connections of the normal cell.
     pub skips_normal: Option<Summary>,
@@ -247,6 +258,7 @@ impl ManyTable {
             sweeps: [sweeps(&rows, "L2", l2_of, drop_path_of), sweeps(&rows, "drop path", drop_path_of, l2_of)]
                 .concat(),
             spaces: spaces(&rows),
+            uncounted: copies::in_words(&rows),
             rows,
             missing: Vec::new(),
         };
@@ -324,15 +336,28 @@ pub(crate) fn is_search(row: &RunRow) -> bool {
     row.is_search
 }
 
-/// The name of each run below the directory of all, and its method with what tells it from others.
-pub(super) fn names(runs: &[RunTable]) -> Vec<(String, String)> {
+/// What a run is called among others.
+pub(super) struct Named {
+    /// Its name below the directory of all.
+    pub name: String,
+    /// Its method with what tells it from others.
+    pub label: String,
+    /// Whether it is a copy of another one.
+    pub is_copy: bool,
+}
+
+/// What each run is called.
+pub(super) fn names(runs: &[RunTable]) -> Vec<Named> {
     let rows = rows(runs, base(runs).len());
-    rows.iter().map(|row| (row.name.clone(), label_of(row, &rows))).collect()
+    let named =
+        |row: &RunRow| Named { name: row.name.clone(), label: label_of(row, &rows), is_copy: row.copy_of.is_some() };
+    rows.iter().map(named).collect()
 }
 
 fn groups(rows: &[RunRow]) -> Vec<GroupRow> {
     let mut groups: BTreeMap<_, Vec<usize>> = BTreeMap::new();
-    for (i, row) in rows.iter().enumerate().filter(|(_, row)| !row.method.is_empty() && row.method != "train") {
+    let is_counted = |row: &RunRow| row.copy_of.is_none() && !row.method.is_empty() && row.method != "train";
+    for (i, row) in rows.iter().enumerate().filter(|(_, row)| is_counted(row)) {
         let names = (row.space.clone(), row.data.clone(), row.method.clone());
         let key = (names, bits(row.l2), bits(row.drop_path), fingerprint(row, false));
         groups.entry(key).or_default().push(i);
@@ -368,7 +393,7 @@ fn trajectories(runs: &[RunTable], rows: &[RunRow]) -> Vec<Trajectories> {
     // Space and data set, then method with its values, which tell its label, then epoch.
     type Lines = BTreeMap<(String, u64, u64, String), (String, BTreeMap<usize, Vec<f64>>)>;
     let mut found: BTreeMap<(String, String), Lines> = BTreeMap::new();
-    for (run, row) in runs.iter().zip(rows) {
+    for (run, row) in runs.iter().zip(rows).filter(|(_, row)| row.copy_of.is_none()) {
         let Content::Search(table) = &run.content else { continue };
         let lines = found.entry((row.space.clone(), row.data.clone())).or_default();
         let key = (row.method.clone(), bits(row.l2), bits(row.drop_path), fingerprint(row, false));
@@ -394,15 +419,18 @@ fn trajectories(runs: &[RunTable], rows: &[RunRow]) -> Vec<Trajectories> {
         .collect()
 }
 
+type Value = fn(&RunRow) -> Option<f64>;
+
+/// Two values of each search that knows both, by its place among the rows; of each trajectory once.
+fn pairs(rows: &[RunRow], x_of: Value, y_of: Value) -> Vec<(usize, (f64, f64))> {
+    let pair = |row: &RunRow| x_of(row).zip(y_of(row)).filter(|(x, y)| x.is_finite() && y.is_finite());
+    copies::once(rows, |row| pair(row).filter(|_| is_search(row)))
+}
+
 fn scatters(rows: &[RunRow]) -> Vec<Scatter> {
-    type Value = fn(&RunRow) -> Option<f64>;
     let scatter = |name, x: &'static str, x_of: Value, y: &'static str, y_of: Value| {
-        let point = |(run, row): (usize, &RunRow)| {
-            let (x, y) = (x_of(row)?, y_of(row)?);
-            let method = row.method.clone();
-            (x.is_finite() && y.is_finite()).then_some(ScatterPoint { run, method, x, y })
-        };
-        let points: Vec<ScatterPoint> = rows.iter().enumerate().filter_map(point).collect();
+        let point = |(run, (x, y)): (usize, (f64, f64))| ScatterPoint { run, method: rows[run].method.clone(), x, y };
+        let points: Vec<ScatterPoint> = pairs(rows, x_of, y_of).into_iter().map(point).collect();
         let pairs = || points.iter().map(|p| (p.x, p.y));
         Scatter { name, x, y, correlation: correlation(pairs()), rank: rank_correlation(pairs()), points }
     };
@@ -420,11 +448,10 @@ fn scatters(rows: &[RunRow]) -> Vec<Scatter> {
 
 /// The correlations of the eigenvalue over all searches, of those pairs of which three or more searches know both.
 fn correlations(rows: &[RunRow]) -> Vec<CorrelationRow> {
-    type Value = fn(&RunRow) -> Option<f64>;
     let eigenvalues: [(&str, Value); 3] = [
         ("mean over the trajectory", |row| row.mean_eigenvalue),
         ("last of the trajectory", |row| row.last_eigenvalue),
-        ("smoothed, at the epoch that was returned", |row| row.eigenvalue),
+        ("measured, at the epoch that was returned", |row| row.eigenvalue),
     ];
     let others: [(&str, Value); 3] = [
         ("drop at discretisation after the last epoch", |row| row.last_drop),
@@ -432,8 +459,7 @@ fn correlations(rows: &[RunRow]) -> Vec<CorrelationRow> {
         ("test error after training", |row| row.test_error),
     ];
     let row = |(x, x_of): (&'static str, Value), (y, y_of): (&'static str, Value)| {
-        let pair = |row: &RunRow| x_of(row).zip(y_of(row)).filter(|(x, y)| x.is_finite() && y.is_finite());
-        let pairs: Vec<(f64, f64)> = rows.iter().filter(|row| is_search(row)).filter_map(pair).collect();
+        let pairs: Vec<(f64, f64)> = pairs(rows, x_of, y_of).into_iter().map(|(_, pair)| pair).collect();
         let (linear, rank) = (correlation(pairs.iter().copied()), rank_correlation(pairs.iter().copied()));
         CorrelationRow { x, y, n: pairs.len(), linear, rank }
     };
@@ -449,7 +475,7 @@ fn sweeps(
     other: fn(&RunRow) -> Option<f64>,
 ) -> Vec<Sweep> {
     let mut found: BTreeMap<_, BTreeMap<u64, Vec<&RunRow>>> = BTreeMap::new();
-    for row in rows.iter().filter(|row| is_search(row) && value(row).is_some()) {
+    for row in rows.iter().filter(|row| is_search(row) && row.copy_of.is_none() && value(row).is_some()) {
         let names = (row.space.clone(), row.data.clone(), row.method.clone());
         let key = (names, bits(other(row)), fingerprint(row, what != "L2"));
         // Values are not negative, so that their bits have their order.
@@ -490,10 +516,9 @@ fn setting_of_sweep(values: &BTreeMap<u64, Vec<&RunRow>>, rows: &[RunRow]) -> St
 
 fn spaces(rows: &[RunRow]) -> Vec<SpaceRow> {
     let mut found: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (i, row) in rows.iter().enumerate() {
-        if is_search(row) && row.genotype.is_some() && row.skips_normal.is_some() {
-            found.entry(&row.space).or_default().push(i);
-        }
+    let is_known = |row: &RunRow| is_search(row) && row.genotype.is_some() && row.skips_normal.is_some();
+    for (i, ()) in copies::once(rows, |row| is_known(row).then_some(())) {
+        found.entry(&rows[i].space).or_default().push(i);
     }
     let row = |(space, members): (&str, Vec<usize>)| {
         // The first of equals, so that the same runs make the same page.

@@ -97,11 +97,8 @@ impl PortfolioTable {
             table.member(last);
         }
         for (i, search) in searches.iter().enumerate() {
-            if let Some((run, Some(Kind::Search { spec, space, spectra, landscapes }))) =
-                search.as_ref().map(|run| (run, &run.kind))
-            {
-                let search = SearchTable::new(run, spec.as_deref(), space.as_ref(), (spectra, landscapes));
-                table.member(i).search = Some(search);
+            if let Some((run, Some(kind @ Kind::Search { .. }))) = search.as_ref().map(|run| (run, &run.kind)) {
+                table.member(i).search = Some(SearchTable::new(run, kind));
             }
         }
         if let Some((run, Some(Kind::Train { spec, mistakes }))) = chosen.map(|run| (run, &run.kind)) {

@@ -4,7 +4,8 @@
 //! back it is the search that plain DARTS would have made. What came after had another L2 factor and is the trajectory
 //! of no other rule.
 
-use rdarts_monitor::{AdaRule, Decision, Form, Measurement, Method, Rule, decide};
+use rdarts_monitor::{AdaRule, Decision, Form, Measurement, Method, NoiseRule, NoisyMeasurement, Rule, decide};
+use rdarts_run as run;
 use rdarts_space::{CellType, Genotype, Op};
 use serde::Serialize;
 
@@ -18,6 +19,8 @@ pub struct RuleOutcome {
     pub rule: String,
     /// Its numbers.
     pub numbers: String,
+    /// Whether the run has what it reads; if not, `sentence` says what is missing.
+    pub is_judged: bool,
     /// The last epoch that it was judged on.
     pub judged_to: usize,
     /// Whether that is the last one of the search, so that a rule that has not acted never would.
@@ -36,29 +39,104 @@ pub struct RuleOutcome {
     pub sentence: String,
 }
 
+/// Skip connections that end a search with DARTS+ in its paper.
+const MAX_SKIPS: usize = 2;
+
 /// What every rule would have done on the trajectory of a search: plain DARTS, DARTS-ES in both forms and, where it is
-/// neither, in that of the spec, and what DARTS-ADA would have done first.
+/// neither, in that of the spec, what DARTS-ADA would have done first, the rule that knows the noise, and DARTS+. Random
+/// search has no trajectory.
 pub fn rules(table: &SearchTable) -> Vec<RuleOutcome> {
     let first: Vec<&EpochRow> = table.epochs.iter().filter(|row| row.attempt == 0).collect();
-    let Some(last) = first.last() else { return Vec::new() };
+    let Some(last) = first.last().filter(|_| !table.is_random()) else { return Vec::new() };
     let mut outcomes = vec![plain(table, last)];
-    if first.iter().all(|row| row.eigenvalue.is_none()) {
-        return outcomes;
+    match first.iter().any(|row| row.eigenvalue.is_some()) {
+        true => outcomes.extend(of_eigenvalue(table, &first)),
+        false => outcomes.push(RuleOutcome {
+            sentence:
+                "DARTS-ES, DARTS-ADA and darts-es-noise cannot be judged: they read the dominant eigenvalue, which \
+                       was not measured."
+                    .to_string(),
+            ..RuleOutcome::new("DARTS-ES, DARTS-ADA and darts-es-noise", String::new())
+        }),
     }
+    outcomes.push(of_skips(table, "DARTS+, the rule of the paper", MAX_SKIPS, &first));
+    if let Some(asked) = table.asked.filter(|asked| asked.max_skips != MAX_SKIPS) {
+        outcomes.push(of_skips(table, "DARTS+, the rule of this spec", asked.max_skips, &first));
+    }
+    outcomes
+}
+
+/// The rules that look at the eigenvalue.
+fn of_eigenvalue(table: &SearchTable, first: &[&EpochRow]) -> Vec<RuleOutcome> {
+    let mut outcomes = Vec::new();
     let es = |name: &str, rule: &Rule, first: &[&EpochRow]| stopping(table, name, rule, first);
-    outcomes.push(es("DARTS-ES, the rule of the paper", &Rule::paper(), &first));
+    outcomes.push(es("DARTS-ES, the rule of the paper", &Rule::paper(), first));
     // The released code measures after every second epoch and the last, and its numbers are meant for that.
     let is_dense = first.windows(2).any(|pair| pair.iter().all(|row| row.eigenvalue.is_some()));
     let is_of_code = |row: &&&EpochRow| !is_dense || row.epoch.is_multiple_of(2) || row.epoch + 1 == table.n_epochs;
     let seldom: Vec<&EpochRow> = first.iter().filter(is_of_code).copied().collect();
     outcomes.push(es("DARTS-ES, the rule of the released code", &Rule::released(), &seldom));
-    // With the noise its rule is another one, and the search itself says what that did.
-    let own = table.rule.filter(|_| table.method != rdarts_run::Method::DartsEsNoise.as_str());
-    if let Some(rule) = own.filter(|rule| *rule != Rule::paper() && *rule != Rule::released()) {
-        outcomes.push(es("DARTS-ES, the rule of this spec", &rule, &first));
+    if let Some(rule) = table.rule.filter(|rule| *rule != Rule::paper() && *rule != Rule::released()) {
+        outcomes.push(es("DARTS-ES, the rule of this spec", &rule, first));
     }
-    outcomes.push(adaptive(table, &first));
+    outcomes.push(adaptive(table, first));
+    outcomes.push(of_noise(table, first));
     outcomes
+}
+
+/// The rule that knows the noise, with the numbers of the spec, since no paper has any.
+fn of_noise(table: &SearchTable, rows: &[&EpochRow]) -> RuleOutcome {
+    let name = "darts-es-noise, with the numbers of this spec";
+    let has_noise = rows.iter().any(|row| row.eigenvalue_error.is_some());
+    let (Some(rule), Some(asked), true) = (table.rule, table.asked, has_noise) else {
+        return RuleOutcome {
+            sentence:
+                "darts-es-noise cannot be judged: it reads the standard error of the eigenvalue, which a search with \
+                       `hessian.batches=8` records."
+                    .to_string(),
+            ..RuleOutcome::new(name, String::new())
+        };
+    };
+    let rule = NoiseRule { growth: rule, risk: asked.risk };
+    let numbers = format!(
+        "{}, and only at a growth that the noise does not explain at a risk of {}",
+        numbers(&rule.growth),
+        percent_of(rule.risk)
+    );
+    let mut history = Vec::new();
+    judged(table, RuleOutcome::new(name, numbers), rows, &mut |row, eigenvalue| {
+        let (epoch, error) = (row.epoch, row.eigenvalue_error);
+        history.push(NoisyMeasurement { epoch, eigenvalue, error, batches: asked.batches });
+        rule.decide(&history, epoch, table.n_epochs.max(1))
+    })
+}
+
+/// DARTS+, which looks at the skip connections of the normal cell.
+fn of_skips(table: &SearchTable, name: &str, limit: usize, rows: &[&EpochRow]) -> RuleOutcome {
+    let mut outcome = RuleOutcome::new(name, format!("acts at {} in the normal cell", some(limit, "skip connection")));
+    outcome.is_judged = true;
+    let acts = rows.iter().find(|row| row.skip_connects_normal >= limit);
+    let Some(last) = acts.or(rows.last()) else { return outcome };
+    (outcome.judged_to, outcome.is_whole) = (last.epoch, last.epoch + 1 >= table.n_epochs);
+    outcome.acts_after = acts.map(|row| row.epoch);
+    if acts.is_some() || outcome.is_whole {
+        outcome.take(table, last);
+    }
+    let skips = outcome.skips_in_words();
+    outcome.sentence = match (acts, outcome.is_whole) {
+        (Some(row), _) => format!(
+            "{name}, would have stopped after epoch {} and returned it{skips}: {limit} {} the search.",
+            row.epoch,
+            if limit == 1 { "ends" } else { "end" }
+        ),
+        (None, true) => {
+            format!("{name}, would not have stopped, and would have returned the last epoch, {}{skips}.", last.epoch)
+        }
+        (None, false) => {
+            format!("{name}, would not have stopped up to epoch {}, where its trajectory ends.", last.epoch)
+        }
+    };
+    outcome
 }
 
 /// DARTS-ADA as the paper has it, up to what it would have done first: what would have come then is not known.
@@ -84,71 +162,78 @@ fn adaptive(table: &SearchTable, rows: &[&EpochRow]) -> RuleOutcome {
             ),
         };
         outcome = RuleOutcome { returns, genotype, skips_normal: skips, skips_reduce: skips, ..outcome };
+    } else {
+        outcome.sentence = outcome.sentence.replace("would not have stopped", "would not have gone back");
     }
     outcome
 }
 
-/// Plain DARTS, which returns the last epoch.
+/// Plain DARTS, which returns the last epoch; of a method with steps of its own, that method.
 fn plain(table: &SearchTable, last: &EpochRow) -> RuleOutcome {
+    // Of a damaged spec the method is not known.
+    let own = run::Method::ALL.iter().find(|method| method.as_str() == table.method && !method.is_plain());
+    let name = match own.is_none() {
+        true => "DARTS".to_string(),
+        false => format!("{} without a rule", table.method),
+    };
     let is_whole = last.epoch + 1 >= table.n_epochs;
     let mut outcome = RuleOutcome {
-        rule: "DARTS".to_string(),
-        numbers: "none".to_string(),
+        is_judged: true,
         judged_to: last.epoch,
         is_whole,
-        acts_after: None,
-        returns: None,
-        genotype: None,
-        skips_normal: None,
-        skips_reduce: None,
         sentence: format!(
-            "DARTS would have gone on to epoch {}, which this trajectory does not reach.",
+            "{name} would have gone on to epoch {}, which this trajectory does not reach.",
             table.n_epochs.saturating_sub(1)
         ),
+        ..RuleOutcome::new(&name, "none".to_string())
     };
     if is_whole {
         outcome.take(table, last);
         let skips = outcome.skips_in_words();
-        outcome.sentence = format!("DARTS would have returned the last epoch, {}{skips}.", last.epoch);
+        outcome.sentence = format!("{name} would have returned the last epoch, {}{skips}.", last.epoch);
     }
     outcome
 }
 
+fn numbers(rule: &Rule) -> String {
+    let acts = match rule.form {
+        Form::Paper => "earlier / now is below",
+        Form::Released => "now / earlier is above",
+    };
+    format!(
+        "mean of {}, compared with that {} measurements earlier, acts where {acts} {}",
+        rule.window,
+        rule.lag,
+        short(rule.threshold)
+    )
+}
+
+/// A round fraction as percent.
+pub(crate) fn percent_of(fraction: f64) -> String {
+    format!("{} %", short(100.0 * fraction))
+}
+
 fn stopping(table: &SearchTable, name: &str, rule: &Rule, rows: &[&EpochRow]) -> RuleOutcome {
-    let numbers = match rule.form {
-        Form::Paper => format!(
-            "mean of {}, compared with that {} measurements earlier, acts where earlier / now is below {}",
-            rule.window,
-            rule.lag,
-            short(rule.threshold)
-        ),
-        Form::Released => format!(
-            "mean of {}, compared with that {} measurements earlier, acts where now / earlier is above {}",
-            rule.window,
-            rule.lag,
-            short(rule.threshold)
-        ),
-    };
-    let mut outcome = RuleOutcome {
-        rule: name.to_string(),
-        numbers,
-        judged_to: 0,
-        is_whole: false,
-        acts_after: None,
-        returns: None,
-        genotype: None,
-        skips_normal: None,
-        skips_reduce: None,
-        sentence: String::new(),
-    };
     let mut history = Vec::new();
+    judged(table, RuleOutcome::new(name, numbers(rule)), rows, &mut |row, eigenvalue| {
+        history.push(Measurement { epoch: row.epoch, eigenvalue });
+        decide(Method::Es, rule, &AdaRule::released(), &history, row.epoch, table.n_epochs.max(1), row.l2)
+    })
+}
+
+/// What a rule makes of one measurement after another.
+fn judged(
+    table: &SearchTable,
+    mut outcome: RuleOutcome,
+    rows: &[&EpochRow],
+    decide: &mut dyn FnMut(&EpochRow, f64) -> Decision,
+) -> RuleOutcome {
+    let name = outcome.rule.clone();
+    outcome.is_judged = true;
     for row in rows {
         let Some(eigenvalue) = row.eigenvalue else { continue };
-        history.push(Measurement { epoch: row.epoch, eigenvalue });
         (outcome.judged_to, outcome.is_whole) = (row.epoch, row.epoch + 1 >= table.n_epochs);
-        let decision =
-            decide(Method::Es, rule, &AdaRule::released(), &history, row.epoch, table.n_epochs.max(1), row.l2);
-        if let Decision::Stop { return_to, growth } = decision {
+        if let Decision::Stop { return_to, growth } = decide(row, eigenvalue) {
             outcome.acts_after = Some(row.epoch);
             if let Some(returned) = rows.iter().find(|row| row.epoch == return_to) {
                 outcome.take(table, returned);
@@ -168,7 +253,7 @@ fn stopping(table: &SearchTable, name: &str, rule: &Rule, rows: &[&EpochRow]) ->
         (true, Some(last)) => {
             outcome.take(table, last);
             let skips = outcome.skips_in_words();
-            format!("{name}, would not have stopped and returned the last epoch, {}{skips}.", last.epoch)
+            format!("{name}, would not have stopped, and would have returned the last epoch, {}{skips}.", last.epoch)
         }
         _ => {
             format!("{name}, would not have stopped up to epoch {}, where its trajectory ends.", outcome.judged_to)
@@ -178,6 +263,23 @@ fn stopping(table: &SearchTable, name: &str, rule: &Rule, rows: &[&EpochRow]) ->
 }
 
 impl RuleOutcome {
+    /// A rule that is not judged yet.
+    fn new(rule: &str, numbers: String) -> RuleOutcome {
+        RuleOutcome {
+            rule: rule.to_string(),
+            numbers,
+            is_judged: false,
+            judged_to: 0,
+            is_whole: false,
+            acts_after: None,
+            returns: None,
+            genotype: None,
+            skips_normal: None,
+            skips_reduce: None,
+            sentence: String::new(),
+        }
+    }
+
     fn take(&mut self, table: &SearchTable, row: &EpochRow) {
         self.returns = Some(row.epoch);
         let Some(found) = table.genotypes.get(row.genotype) else { return };

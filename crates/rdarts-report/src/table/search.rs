@@ -3,20 +3,24 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use rdarts_monitor::{
-    AdaRule, Compared, Decision, Measurement, Method as Acts, NoiseRule, NoisyMeasurement, Rule, compared, decide,
-};
+use rdarts_monitor::{Compared, Measurement, NoiseRule, NoisyMeasurement, Rule, compared};
 use rdarts_run::{
-    Decision as Decided, DecisionKind, EpochRecord, Event, Finished, Landscape, Method, MonitorForm, SearchSpec,
-    Spectrum,
+    Decision as Decided, DecisionKind, EpochRecord, Event, Finished, HessianMode, Landscape, Method, MonitorForm,
+    SearchSpec, Spectrum,
 };
 use rdarts_space::{CellType, Genotype, Space, edges};
 use serde::Serialize;
 
 use super::rules::{RuleOutcome, rules};
-use crate::number::{short, some};
-use crate::read::{Run, State};
+use crate::read::{Kind, Run, State};
 use crate::statistics::{Correlation, rank_correlation};
+
+mod health;
+
+mod returned;
+
+pub use health::Health;
+pub use returned::Returned;
 
 /// A search.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -49,12 +53,18 @@ pub struct SearchTable {
     pub n_epochs: usize,
     /// The stopping rule of the spec; `None` if that is damaged.
     pub rule: Option<Rule>,
+    /// What rules and captions need besides of the spec; `None` if that is damaged.
+    #[serde(skip)]
+    pub(crate) asked: Option<Asked>,
     /// The epochs in the order in which they were done, those that were given up too.
     pub epochs: Vec<EpochRow>,
     /// What the monitor did.
     pub decisions: Vec<Decided>,
     /// What was found; `None` while the search goes on.
     pub found: Option<Finished>,
+    /// The numbers of what was found, or of what the search holds now; `None` of random search before its end, which holds
+    /// nothing.
+    pub returned: Option<Returned>,
     /// The different genotypes, in the order in which they first came up.
     pub genotypes: Vec<GenotypeRow>,
     /// The edges of both cells.
@@ -175,30 +185,26 @@ pub struct DropRow {
     pub drop: f64,
 }
 
-/// Whether a search stayed healthy.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Health {
-    /// Whether it did; `None` if nothing shows it.
-    pub is_healthy: Option<bool>,
-    /// Whether all operations of the normal cell that was found are parameterless.
-    pub is_degenerate: bool,
-    /// Parameterless operations among those of the normal cell.
-    pub parameterless: Option<(usize, usize)>,
-    /// The largest growth of the smoothed eigenvalue that the rule of the spec saw on the line that counts, and its
-    /// limit.
-    pub growth: Option<(f64, f64)>,
-    /// The first epoch of that line at which the growth was beyond the limit.
-    pub grew_after: Option<usize>,
+/// What rules and captions need of a spec.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    /// Skip connections that end a search with DARTS+.
+    pub max_skips: usize,
+    /// Batches that the eigenvalue is measured on.
+    pub batches: usize,
+    /// The risk of the rule that knows the noise.
+    pub risk: f64,
+    /// Architectures that random search chooses from.
+    pub samples: usize,
+    /// What stands on the diagonal of the Hessian beside the curvature of the loss: the weight decay of the alphas.
+    pub diagonal: f64,
 }
 
 impl SearchTable {
-    pub(super) fn new(
-        run: &Run,
-        spec: Option<&SearchSpec>,
-        space: Option<&Space>,
-        (spectra, landscapes): (&[Spectrum], &[Landscape]),
-    ) -> SearchTable {
+    pub(super) fn new(run: &Run, kind: &Kind) -> SearchTable {
         let mut table = SearchTable::default();
+        let Kind::Search { spec, space, spectra, landscapes, chosen_accuracy } = kind else { return table };
+        let spec = spec.as_deref();
         if let Some(spec) = spec {
             table.space.clone_from(&spec.space.name);
             table.data.clone_from(&spec.data.images.name);
@@ -208,6 +214,7 @@ impl SearchTable {
             (table.l2, table.drop_path) = (spec.weights.l2, spec.search.drop_path);
             table.n_epochs = spec.search.epochs;
             table.rule = Some(rule_of(spec));
+            table.asked = Some(Asked::new(spec));
         }
         let mut known = HashMap::new();
         for event in &run.events {
@@ -234,14 +241,21 @@ impl SearchTable {
         table.spectra = table.of_kept_line(spectra, |s| (s.epoch, s.attempt, !s.eigenvalues.is_empty()));
         table.landscapes = table.of_kept_line(landscapes, |l| (l.epoch, l.attempt, !l.lines.is_empty()));
         table.discretisation = table.discretised();
-        table.health = table.judge();
+        table.returned = Returned::new(&table, *chosen_accuracy);
+        table.health = Health::new(&table);
         table.rules = rules(&table);
         table.missing = table.what_is_missing(run, spec);
         table
     }
 
-    /// The row of the architecture that was found, or of the last epoch of a search that goes on.
-    pub fn result(&self) -> Option<&EpochRow> {
+    /// Whether it is random search, whose epochs are of architectures that were drawn for one step each.
+    pub fn is_random(&self) -> bool {
+        self.method == Method::RsWs.as_str()
+    }
+
+    /// The last epoch of what was found, or the last one of a search that goes on. With random search it says nothing of
+    /// what was found: [`SearchTable::returned`] does.
+    pub fn last(&self) -> Option<&EpochRow> {
         let Some(found) = &self.found else { return self.epochs.last() };
         let is_found = |row: &&EpochRow| row.epoch == found.epoch && row.is_kept;
         self.epochs.iter().rev().find(is_found).or(self.epochs.last())
@@ -251,13 +265,17 @@ impl SearchTable {
     pub fn genotype(&self) -> Option<Genotype> {
         match &self.found {
             Some(found) => found.genotype.parse().ok(),
+            None if self.is_random() => None,
             None => self.genotypes.get(self.epochs.last()?.genotype)?.genotype.clone(),
         }
     }
 
     /// The weight of each operation of a cell after the epoch that the result is from; `None` where that is not known.
     pub fn weights_of(&self, genotype: &Genotype, cell: CellType) -> Option<Vec<f64>> {
-        let result = self.result()?;
+        if self.is_random() {
+            return None;
+        }
+        let result = self.last()?;
         let row = self.epochs.iter().position(|row| std::ptr::eq(row, result))?;
         let weight = |(i, (op, input)): (usize, &(rdarts_space::Op, usize))| {
             let is_edge = |edge: &&EdgeTable| edge.cell == cell && edge.node == i / 2 && edge.input == *input;
@@ -266,20 +284,6 @@ impl SearchTable {
             Some(edge.weights[op][row])
         };
         genotype.cell(cell).iter().enumerate().map(weight).collect()
-    }
-
-    /// What came of it, in one sentence.
-    pub fn verdict(&self) -> String {
-        let Some(last) = self.epochs.last() else { return "The search has not ended its first epoch.".to_string() };
-        let cell = match self.genotype() {
-            Some(genotype) => cell_in_words(&genotype),
-            None => "a genotype that cannot be read".to_string(),
-        };
-        let begin = match &self.found {
-            Some(found) => format!("The search found {cell}, as of epoch {}", found.epoch),
-            None => format!("The search stands at epoch {} of {} with {cell}", last.epoch, self.n_epochs),
-        };
-        format!("{begin}; {}; {}.", self.health_in_words(), self.monitor_in_words())
     }
 
     /// The epochs of the line that the search ended with.
@@ -392,112 +396,13 @@ impl SearchTable {
         Discretisation { rank: rank_correlation(rows.iter().map(|row| (row.eigenvalue, row.drop))), rows }
     }
 
-    fn judge(&self) -> Health {
-        let mut health = Health::default();
-        if let Some(genotype) = self.genotype() {
-            let n = genotype.cell(CellType::Normal).len();
-            let parameterless = genotype.n_parameterless(CellType::Normal);
-            health.parameterless = Some((parameterless, n));
-            health.is_degenerate = parameterless == n;
-        }
-        let Some(rule) = self.rule else { return health };
-        let mut history = Vec::new();
-        let upto = self.found.as_ref().map_or(usize::MAX, |found| found.epoch);
-        for row in self.kept() {
-            let Some(eigenvalue) = row.eigenvalue else { continue };
-            history.push(Measurement { epoch: row.epoch, eigenvalue });
-            // One epoch more than there are, since the growth at the last one counts in either form.
-            let n_epochs = row.epoch + 2;
-            let rule = Rule { first_return: 0, ..rule };
-            let decision = decide(Acts::Es, &rule, &AdaRule::released(), &history, row.epoch, n_epochs, 0.0);
-            let growth = match decision {
-                Decision::Stop { growth, .. } => {
-                    health.grew_after.get_or_insert(row.epoch);
-                    growth
-                }
-                Decision::Continue(rdarts_monitor::Why::Steady(growth)) => growth,
-                _ => continue,
-            };
-            if health.growth.is_none_or(|(ratio, _)| growth.ratio > ratio) {
-                health.growth = Some((growth.ratio, growth.limit));
-            }
-        }
-        let has_grown = health.grew_after.is_some_and(|epoch| epoch <= upto);
-        health.is_healthy = match (health.is_degenerate, health.growth) {
-            (true, _) => Some(false),
-            (false, Some(_)) => Some(!has_grown),
-            (false, None) => None,
-        };
-        health
-    }
-
-    fn health_in_words(&self) -> String {
-        let health = &self.health;
-        if health.is_degenerate {
-            return "it has degenerated, since no operation of its normal cell is a convolution".to_string();
-        }
-        let upto = self.found.as_ref().map_or(usize::MAX, |found| found.epoch);
-        match (health.growth, health.grew_after) {
-            _ if self.method == Method::RsWs.as_str() => {
-                "it has no alphas whose curvature could be watched".to_string()
-            }
-            (None, _) => "its curvature was measured too seldom to tell whether it stayed healthy".to_string(),
-            (Some((ratio, limit)), None) => format!(
-                "it stayed healthy, since the smoothed dominant eigenvalue grew at most {}-fold (limit {})",
-                short(ratio),
-                short(limit)
-            ),
-            (Some((ratio, limit)), Some(epoch)) if epoch > upto => format!(
-                "it was healthy up to there, and at epoch {epoch} the smoothed dominant eigenvalue had grown {}-fold \
-                 (limit {})",
-                short(ratio),
-                short(limit)
-            ),
-            (Some((ratio, limit)), Some(epoch)) => format!(
-                "it did not stay healthy, since the smoothed dominant eigenvalue outgrew its limit at epoch {epoch} \
-                 (up to {}-fold, limit {})",
-                short(ratio),
-                short(limit)
-            ),
-        }
-    }
-
-    fn monitor_in_words(&self) -> String {
-        let of_kind = |kind| self.decisions.iter().filter(move |decision| decision.kind == kind);
-        let mut words = Vec::new();
-        let back: Vec<&Decided> = of_kind(DecisionKind::Rollback).collect();
-        if let (Some(first), Some(last)) = (back.first(), back.last()) {
-            let times = if back.len() == 1 { "once".to_string() } else { format!("{} times", back.len()) };
-            let from = if back.len() == 1 { "" } else { "first " };
-            words.push(format!(
-                "went back {times}, {from}after epoch {} to epoch {}, and raised L2 from {} to {}",
-                first.epoch,
-                first.return_to,
-                short(first.l2_old),
-                short(last.l2_new)
-            ));
-        }
-        if let Some(stop) = of_kind(DecisionKind::Stop).next() {
-            words.push(format!("stopped it after epoch {} and returned epoch {}", stop.epoch, stop.return_to));
-        }
-        let of_this = |method: &&Method| self.method == method.as_str();
-        let has_no_say = Method::ALL.iter().find(of_this).is_some_and(|method| !method.needs_eigenvalue());
-        let who = if self.method == Method::DartsPlus.as_str() { "the rule of DARTS+" } else { "the monitor" };
-        match words.is_empty() {
-            false => format!("{who} {}", words.join(" and ")),
-            true if who != "the monitor" => "the rule of DARTS+ did not act".to_string(),
-            true if has_no_say => format!("the monitor has no say in method {}", self.method),
-            true => "the monitor did not act".to_string(),
-        }
-    }
-
     fn what_is_missing(&self, run: &Run, spec: Option<&SearchSpec>) -> Vec<String> {
         let mut missing = Vec::new();
         if self.epochs.is_empty() {
             return missing;
         }
         let has = |value: fn(&EpochRow) -> Option<f64>| self.epochs.iter().any(|row| value(row).is_some());
-        let has_alphas = self.method != Method::RsWs.as_str();
+        let has_alphas = !self.is_random();
         if !has(|row| row.eigenvalue) && has_alphas {
             missing.push("The dominant eigenvalue was not measured: a search with `hessian.every=1` does.".to_string());
         }
@@ -541,6 +446,21 @@ impl SearchTable {
     }
 }
 
+impl Asked {
+    fn new(spec: &SearchSpec) -> Asked {
+        Asked {
+            max_skips: spec.method.max_skips,
+            batches: spec.hessian.batches,
+            risk: spec.monitor.risk,
+            samples: spec.search.samples,
+            diagonal: match spec.hessian.mode {
+                HessianMode::Reference => spec.alphas.l2,
+                HessianMode::Plain => 0.0,
+            },
+        }
+    }
+}
+
 /// The stopping rule of a spec, as the search has it.
 fn rule_of(spec: &SearchSpec) -> Rule {
     let monitor = &spec.monitor;
@@ -559,22 +479,9 @@ fn is_measured(spec: &SearchSpec, epoch: usize) -> bool {
     has_alphas && every > 0 && (epoch.is_multiple_of(every) || epoch + 1 == spec.search.epochs)
 }
 
-/// The normal cell in a few words.
-fn cell_in_words(genotype: &Genotype) -> String {
-    let ops = genotype.cell(CellType::Normal);
-    let skips = genotype.n_uses(CellType::Normal, rdarts_space::Op::SkipConnect);
-    let convolutions = ops.len() - genotype.n_parameterless(CellType::Normal);
-    format!(
-        "a normal cell of {} with {} and {}",
-        some(ops.len(), "operation"),
-        some(convolutions, "convolution"),
-        some(skips, "skip connection")
-    )
-}
-
 fn edge_tables(space: &Space, table: &SearchTable) -> Vec<EdgeTable> {
     // The mixing weights of random search are weights already.
-    let is_mixed = table.method != Method::RsWs.as_str();
+    let is_mixed = !table.is_random();
     let mut tables = Vec::new();
     for cell in CellType::ALL {
         let alphas = match cell {

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use rdarts_monitor::{AdaRule, Decision as Says, Measurement, Rule, decide};
 use rdarts_run::{
-    BaselineTrained, Chosen, DataSets, Decision, DecisionKind, EVENT_FORMAT, Environment, EpochRecord, Event, Finished,
-    Landscape, LandscapeLine, MemberFound, MemberTrained, Method, ROBUST_EVENT_FORMAT, RobustFinished, RobustSpec,
-    RobustStarted, RunDir, SearchSpec, Spec, Started, TRAIN_EVENT_FORMAT, Timing, TrainEpoch, TrainFinished, TrainSpec,
-    TrainStarted,
+    BaselineTrained, Checkpoint, CheckpointName, Chosen, DataSets, Decision, DecisionKind, EVENT_FORMAT, Environment,
+    EpochRecord, Event, Finished, Landscape, LandscapeLine, MemberFound, MemberTrained, Method, ROBUST_EVENT_FORMAT,
+    RobustFinished, RobustSpec, RobustStarted, RunDir, SearchSpec, Spec, Started, TRAIN_EVENT_FORMAT, Tensor, Timing,
+    TrainEpoch, TrainFinished, TrainSpec, TrainStarted,
 };
 use rdarts_space::{CellType, Op, Space, derive, nth};
 use rdarts_table::{Appender, Entry, Table};
@@ -47,6 +47,8 @@ pub struct Search<'a> {
     /// Landscapes after so many epochs; 0: none.
     pub landscapes: usize,
     pub data: &'a str,
+    /// Keys of the spec besides.
+    pub set: &'a [&'a str],
 }
 
 pub const SEARCH: Search<'static> = Search {
@@ -61,6 +63,7 @@ pub const SEARCH: Search<'static> = Search {
     spectra: 0,
     landscapes: 0,
     data: "fashion-mini",
+    set: &[],
 };
 
 /// A number from -1 to 1 that depends on its key alone.
@@ -86,7 +89,7 @@ fn environment() -> Environment {
 
 /// Makes the directory of a search; it is held open, so that it seems at work until that is dropped.
 pub fn search(path: &Path, of: &Search<'_>) -> RunDir {
-    let overrides = [
+    let mut overrides = vec![
         format!("space.name='{}'", of.space),
         format!("search.method='{}'", of.method),
         format!("seed={}", of.seed),
@@ -96,6 +99,7 @@ pub fn search(path: &Path, of: &Search<'_>) -> RunDir {
         format!("data.name='{}'", of.data),
         "eval.keep_checkpoints=true".to_string(),
     ];
+    overrides.extend(of.set.iter().map(ToString::to_string));
     let spec = SearchSpec::resolve_text(Some("demo"), None, &overrides, &NoSets).unwrap();
     let space = Space::builtin(of.space).unwrap();
     let mut run = RunDir::create(path, &spec).unwrap();
@@ -202,12 +206,32 @@ pub fn search(path: &Path, of: &Search<'_>) -> RunDir {
             Some(epoch) => format!("The monitor stopped the search; the result is of epoch {epoch}."),
             None => format!("All {} epochs are done.", of.epochs),
         };
-        let (attempt, epoch, genotype) = (found.attempt, found.epoch, found.genotype.clone());
+        let (attempt, epoch, mut genotype) = (found.attempt, found.epoch, found.genotype.clone());
+        if of.method == "rs-ws" {
+            // What is chosen is none of what the steps have drawn.
+            let other = Search { seed: of.seed + 500, method: "darts", ..of.clone() };
+            genotype = self::record(&other, &space, 0, epoch, l2).genotype;
+            choose(&mut run, spec.search.samples, epoch);
+        }
         run.append_event(&Event::Finished(Finished { reason: reason.clone(), attempt, epoch, genotype })).unwrap();
         run.mark_done(&reason).unwrap();
     }
     run
 }
+
+/// What random search chooses by: the right share of its best sample is [`CHOSEN`], of few images more.
+fn choose(run: &mut RunDir, samples: usize, epoch: usize) {
+    let few = (0..samples).map(|i| 0.7 + 0.05 * noise(i as u64) as f32);
+    let all = (0..10).map(|i| if i == 3 { CHOSEN } else { 0.3 + 0.01 * i as f32 });
+    let accuracy: Vec<f32> = few.chain(all).collect();
+    let tensors = [("sample_accuracy".to_string(), Tensor::f32([accuracy.len()], accuracy))].into();
+    let (events_bytes, events_lines, state) = (0, String::new(), serde_json::Value::Null);
+    let name = CheckpointName { sequence: 480, epoch, step: None };
+    run.save_checkpoint(&name, Checkpoint { events_bytes, events_lines, state, tensors }).unwrap();
+}
+
+/// What the architecture that random search chooses gets right.
+pub const CHOSEN: f32 = 0.625;
 
 fn record(of: &Search<'_>, space: &Space, attempt: usize, epoch: usize, l2: f64) -> EpochRecord {
     let key = |what: u64| what * 1_000_003 + of.seed * 7919 + (attempt * 1009 + epoch) as u64;

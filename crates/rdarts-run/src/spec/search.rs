@@ -248,6 +248,42 @@ impl Method {
         }
     }
 
+    /// The keys of the spec that it looks at and other methods do not, or not all of them.
+    pub fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Darts => &[],
+            Self::DartsEs => &["monitor.form", "monitor.window", "monitor.threshold", "monitor.growth"],
+            Self::DartsAda => &[
+                "monitor.form",
+                "monitor.window",
+                "monitor.threshold",
+                "monitor.growth",
+                "monitor.l2_factor",
+                "monitor.l2_max",
+            ],
+            Self::DartsEsNoise => &[
+                "monitor.form",
+                "monitor.window",
+                "monitor.threshold",
+                "monitor.growth",
+                "monitor.risk",
+                "hessian.batches",
+            ],
+            Self::RsWs => &["search.samples", "search.sample_batches"],
+            Self::DartsPlus => &["method.max_skips"],
+            Self::SdartsRs => &["method.epsilon_first", "method.epsilon"],
+            Self::SdartsAdv => &["method.epsilon_first", "method.epsilon", "method.attack_steps"],
+            Self::DartsMinus => &["method.auxiliary_skip"],
+            Self::Gdas => &["method.temperature_first", "method.temperature_last"],
+            Self::A2m => &["method.rho"],
+        }
+    }
+
+    /// Whether it takes the steps of plain DARTS until it acts, so that it shares its epochs with others that do.
+    pub fn is_plain(self) -> bool {
+        matches!(self, Self::Darts | Self::DartsEs | Self::DartsAda | Self::DartsEsNoise | Self::DartsPlus)
+    }
+
     /// Whether it needs the eigenvalue to act.
     pub fn needs_eigenvalue(self) -> bool {
         matches!(self, Self::DartsEs | Self::DartsAda | Self::DartsEsNoise)

@@ -551,3 +551,20 @@ fn the_kind_of_a_recorded_spec_is_known_and_a_spec_of_another_kind_is_refused() 
         "spec.toml, line 1: `kind` is \"other\", but must be one of \"search\"",
     );
 }
+
+#[test]
+fn every_key_of_methods_belongs_to_one() {
+    let spec = SearchSpec::resolve(Some("paper"), None, &[], &Sets).unwrap();
+    let table: toml::Table = spec.to_toml().parse().unwrap();
+    let has = |key: &str| {
+        let (section, key) = key.split_once('.').unwrap();
+        table[section].as_table().unwrap().contains_key(key)
+    };
+    let named: Vec<&str> = Method::ALL.iter().flat_map(|method| method.keys()).copied().collect();
+    assert!(named.iter().all(|key| has(key)), "{named:?}");
+    for section in ["method", "monitor"] {
+        for key in table[section].as_table().unwrap().keys() {
+            assert!(named.contains(&&format!("{section}.{key}")[..]), "{section}.{key} belongs to no method");
+        }
+    }
+}

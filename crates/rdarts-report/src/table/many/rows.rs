@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use rdarts_run::Vary;
+use rdarts_run::{Method, Vary};
 use rdarts_space::Genotype;
 
-use super::RunRow;
+use super::{RunRow, copies};
 use crate::number::short;
 use crate::statistics::summary;
 use crate::table::search::EpochRow;
@@ -26,18 +26,6 @@ pub(super) fn base(runs: &[RunTable]) -> String {
 
 /// One row a run; names begin after so many bytes.
 pub(super) fn rows(runs: &[RunTable], base: usize) -> Vec<RunRow> {
-    // What trainings say of a genotype on a data set, of held-out and of test images; of several trainings their mean.
-    type Errors = (Option<f64>, f64);
-    let mut trained: BTreeMap<(String, String), Vec<Errors>> = BTreeMap::new();
-    let key = |genotype: &Genotype, data: &str| (genotype.clone().canonical().to_string(), data.to_string());
-    for run in runs {
-        let Content::Train(table) = &run.content else { continue };
-        let (Some(started), Some(result)) = (&table.started, &table.result) else { continue };
-        if let Ok(genotype) = started.genotype.parse::<Genotype>() {
-            let errors = (result.valid_accuracy.map(|accuracy| 1.0 - accuracy), 1.0 - result.test_accuracy);
-            trained.entry(key(&genotype, &started.data)).or_default().push(errors);
-        }
-    }
     let row = |run: &RunTable| {
         let mut row = RunRow {
             name: run.head.name[base..].to_string(),
@@ -59,6 +47,9 @@ pub(super) fn rows(runs: &[RunTable], base: usize) -> Vec<RunRow> {
             trained_valid_error: None,
             test_error: None,
             genotype: None,
+            copy_of: None,
+            trajectory: 0,
+            n_epochs: 0,
             is_search: matches!(run.content, Content::Search(_)),
             settings: settings(run),
         };
@@ -69,12 +60,12 @@ pub(super) fn rows(runs: &[RunTable], base: usize) -> Vec<RunRow> {
                 // A damaged spec tells neither.
                 let known = table.rule.is_some();
                 (row.l2, row.drop_path) = (known.then_some(table.l2), known.then_some(table.drop_path));
-                if let Some(result) = table.result() {
-                    row.supernet_error = result.valid_accuracy.map(|accuracy| 1.0 - accuracy);
-                    row.child_error = result.child_accuracy.map(|accuracy| 1.0 - accuracy);
+                if let Some(returned) = &table.returned {
+                    row.supernet_error = returned.valid_accuracy.map(|accuracy| 1.0 - accuracy);
+                    row.child_error = returned.child_accuracy.map(|accuracy| 1.0 - accuracy);
                     row.drop = row.child_error.zip(row.supernet_error).map(|(child, supernet)| child - supernet);
-                    row.eigenvalue = result.smoothed.or(result.eigenvalue);
-                    row.skips_normal = Some(result.skip_connects_normal);
+                    row.eigenvalue = returned.eigenvalue;
+                    row.skips_normal = returned.skips_normal;
                 }
                 let eigenvalues =
                     || table.kept().filter_map(|epoch| epoch.eigenvalue).filter(|value| value.is_finite());
@@ -82,11 +73,7 @@ pub(super) fn rows(runs: &[RunTable], base: usize) -> Vec<RunRow> {
                 row.last_eigenvalue = eigenvalues().last();
                 let drop = |epoch: &EpochRow| Some(epoch.valid_accuracy? - epoch.child_accuracy?);
                 row.last_drop = table.kept().filter_map(drop).filter(|drop| drop.is_finite()).last();
-                row.genotype = table.genotype();
-                if let Some(found) = row.genotype.as_ref().and_then(|g| trained.get(&key(g, &row.data))) {
-                    row.trained_valid_error = summary(found.iter().filter_map(|errors| errors.0)).map(|s| s.mean);
-                    row.test_error = summary(found.iter().map(|errors| errors.1)).map(|s| s.mean);
-                }
+                (row.genotype, row.n_epochs) = (table.genotype(), table.kept().count());
             }
             Content::Train(table) => {
                 row.method = "train".to_string();
@@ -117,7 +104,31 @@ pub(super) fn rows(runs: &[RunTable], base: usize) -> Vec<RunRow> {
         }
         row
     };
-    runs.iter().map(row).collect()
+    let mut rows: Vec<RunRow> = runs.iter().map(row).collect();
+    copies::find(runs, &mut rows);
+    add_trainings(runs, &mut rows);
+    rows
+}
+
+/// Adds to searches what trainings say of their genotypes on their data sets; of several trainings their mean.
+fn add_trainings(runs: &[RunTable], rows: &mut [RunRow]) {
+    // Errors on held-out and on test images.
+    type Errors = (Option<f64>, f64);
+    let mut trained: BTreeMap<(String, String), Vec<Errors>> = BTreeMap::new();
+    let key = |genotype: &Genotype, data: &str| (genotype.clone().canonical().to_string(), data.to_string());
+    for (run, row) in runs.iter().zip(rows.iter()).filter(|(_, row)| row.copy_of.is_none()) {
+        let Content::Train(table) = &run.content else { continue };
+        let (Some(genotype), Some(result)) = (&row.genotype, &table.result) else { continue };
+        let errors = (result.valid_accuracy.map(|accuracy| 1.0 - accuracy), 1.0 - result.test_accuracy);
+        trained.entry(key(genotype, &row.data)).or_default().push(errors);
+    }
+    for row in rows.iter_mut().filter(|row| row.is_search) {
+        let Some(found) = row.genotype.as_ref().and_then(|genotype| trained.get(&key(genotype, &row.data))) else {
+            continue;
+        };
+        row.trained_valid_error = summary(found.iter().filter_map(|errors| errors.0)).map(|s| s.mean);
+        row.test_error = summary(found.iter().map(|errors| errors.1)).map(|s| s.mean);
+    }
 }
 
 /// Keys that have a column of their own, name a place, or change only what is shown of a run.
@@ -137,7 +148,16 @@ const NO_SETTINGS: [&str; 11] = [
 
 fn settings(run: &RunTable) -> BTreeMap<String, String> {
     let rows = run.head.spec.iter().flat_map(|spec| &spec.rows);
-    let is_setting = |key: &str| !NO_SETTINGS.contains(&key) && !key.starts_with("eval.");
+    let method = match &run.content {
+        Content::Search(table) => Method::ALL.iter().find(|method| method.as_str() == table.method),
+        _ => None,
+    };
+    // What only other methods look at changes nothing.
+    let is_of_others = |key: &str| {
+        let is_of_some = ["monitor.", "method.", "search.sample"].iter().any(|begin| key.starts_with(begin));
+        is_of_some && method.is_some_and(|method| !method.keys().contains(&key))
+    };
+    let is_setting = |key: &str| !NO_SETTINGS.contains(&key) && !key.starts_with("eval.") && !is_of_others(key);
     rows.filter(|row| is_setting(&row.key)).map(|row| (row.key.clone(), row.value.clone())).collect()
 }
 

@@ -49,7 +49,7 @@ pub struct Args {
     /// The validation loss along the dominant eigenvector and three random directions, for the page of the run
     #[arg(long, conflicts_with_all = ["full", "tolerance"])]
     landscape: bool,
-    /// How far the landscape reaches on both sides, in alphas [default: 5]
+    /// How far the landscape reaches on both sides, in alphas, at most 1000 [default: 5]
     #[arg(long, value_name = "DISTANCE", requires = "landscape")]
     reach: Option<f64>,
     /// Relative error of the dominant eigenvalue [default: hessian.tolerance of the run]
@@ -73,6 +73,9 @@ pub struct Args {
     json: bool,
 }
 
+/// So far from the alphas the softmax of nearly every edge is one operation, and the loss says nothing new.
+const MOST_REACH: f64 = 1000.0;
+
 fn images_help() -> String {
     format!("Images to measure on: {} [default: hessian.images of the run]", one_of(HessianImages::NAMES))
 }
@@ -82,8 +85,10 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     if let Some(t) = args.tolerance.filter(|t| !(*t > 0.0 && *t < 1.0)) {
         return Err(Exit::Input(format!("--tolerance is {t}, but must be above 0 and below 1")));
     }
-    if let Some(reach) = args.reach.filter(|reach| !(*reach > 0.0 && reach.is_finite())) {
-        return Err(Exit::Input(format!("--reach is {reach}, but must be a number above 0")));
+    if let Some(reach) = args.reach.filter(|reach| !(*reach > 0.0 && *reach <= MOST_REACH)) {
+        return Err(Exit::Input(format!(
+            "--reach is {reach}, but must be a number above 0 and at most {MOST_REACH}, where each edge is one operation"
+        )));
     }
     let engine = args.on.engine()?;
     let view = RunView::open(&args.dir)?;
@@ -217,9 +222,15 @@ fn lines(view: &RunView, search: &Search, state: &State, epoch: usize, args: &Ar
         let values: Vec<String> = found.lines.iter().map(|line| format!("{:>20.4}", of(line))).collect();
         out!("{name:>10} {}", values.join(" "));
     }
+    if diagonal(&search.spec) != 0.0 {
+        out!(
+            "The curvature is that of the loss alone; recorded eigenvalues have the weight decay of the alphas, {:e}, added.",
+            diagonal(&search.spec)
+        );
+    }
     if written.is_ok() {
         out!(
-            "Landscape: {} (`rdarts report {}` shows it)",
+            "Landscape: {} (`rdarts report {}` shows it, where its slider stands at epoch {epoch})",
             shown(view.path().join("landscapes.jsonl")),
             for_shell(view.path())
         );

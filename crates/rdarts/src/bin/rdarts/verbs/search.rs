@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use rdarts::data::shown;
 use rdarts::net::Engine;
 use rdarts::run::{DisparitySearchSpec, Method, Order, Reservation, RunView, SearchSpec, Spec, SpecError, read_text};
-use rdarts::search::branch::common;
+use rdarts::search::branch::{common, refused};
 use rdarts::search::methods::darts_plus::expected_skips;
 use rdarts::search::{DisparitySearch, Search, open_space};
 use rdarts::space::Space;
@@ -60,10 +60,10 @@ pub struct Args {
     preset: Option<String>,
     /// Go on from what another search has computed, under another method; the epochs in common are taken over
     ///
-    /// The new search has that run's spec, but for --method and keys of [monitor] and [method]. DARTS, DARTS-ES, DARTS-ADA,
-    /// darts-es-noise and darts-plus make the same bits until they act. That run should keep its checkpoints
+    /// The new search has that run's spec, but for --method and the keys of [monitor] and [method]. darts, darts-es,
+    /// darts-ada, darts-es-noise and darts-plus make the same bits until they act. That run should keep its checkpoints
     /// (eval.keep_checkpoints).
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["spec", "preset", "space", "data", "order", "seed", "epochs"], verbatim_doc_comment)]
+    #[arg(long, value_name = "RUN")]
     from: Option<PathBuf>,
     /// What is searched for: a network that classifies, or one that estimates disparity from pairs of views
     #[arg(long, value_name = "TASK", default_value = CLASSIFICATION, value_parser = [CLASSIFICATION, DISPARITY])]
@@ -78,7 +78,7 @@ pub struct Args {
     /// Directory of the data set (data.dir)
     #[arg(long)]
     data_dir: Option<String>,
-    #[arg(long, help = format!("How it searches: {} (search.method); `rdarts search --help` says what each does", one_of(Method::NAMES)))]
+    #[arg(long, help = methods_help(), long_help = "How it searches (search.method): one of the methods listed below")]
     method: Option<String>,
     #[arg(long, help = format!("Gradient of the alphas: {}; second is exact, second-fd a finite difference (search.order)", one_of(Order::NAMES)))]
     order: Option<String>,
@@ -110,11 +110,40 @@ const DISPARITY: &str = "disparity";
 /// The preset of a search that says nothing.
 const DEMO: &str = "demo";
 
-/// The methods, one a line.
+fn methods_help() -> String {
+    format!("How it searches: {} (search.method); `rdarts search --help` says what each does", one_of(Method::NAMES))
+}
+
+/// The methods, each with what it does, who published it, and the keys that belong to it.
 fn methods() -> String {
-    let width = Method::NAMES.iter().map(|name| name.len()).max().unwrap_or(0);
-    let line = |method: &Method| format!("  {method:width$}  {} ({})\n", method.about(), method.paper());
-    format!("Methods:\n{}", Method::ALL.iter().map(line).collect::<String>())
+    let of = |method: &Method| {
+        let mut lines = wrapped(&format!("{} ({})", method.about(), method.paper()));
+        if method.is_first_order() {
+            lines.extend(wrapped("Takes --order first alone."));
+        }
+        if *method == Method::RsWs {
+            lines.extend(wrapped("Has no use for --order and for the keys of [alphas], [hessian] and [monitor]."));
+        }
+        if !method.keys().is_empty() {
+            lines.extend(wrapped(&format!("Its keys: {}.", method.keys().join(", "))));
+        }
+        format!("  {method}\n      {}\n", lines.join("\n      "))
+    };
+    let all: String = Method::ALL.iter().map(of).collect();
+    format!("Methods, with what the others do not have; unless it is said, each takes every --order:\n{all}")
+}
+
+/// A text in lines that leave room for their indent on a terminal of 80 columns.
+fn wrapped(text: &str) -> Vec<String> {
+    const WIDTH: usize = 72;
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= WIDTH => *line += &format!(" {word}"),
+            _ => lines.push(word.to_string()),
+        }
+    }
+    lines
 }
 
 /// Runs the verb.
@@ -219,8 +248,29 @@ fn disparity(args: &Args, engine: Engine, threads: usize) -> Result<ExitCode, Ex
 
 /// Goes on from what another search has computed.
 fn branch(args: &Args, from: &Path, overrides: &[String], engine: Engine, threads: usize) -> Result<ExitCode, Exit> {
+    let not_both = [
+        (args.spec.is_some(), "a spec file"),
+        (args.preset.is_some(), "--preset"),
+        (args.space.is_some(), "--space"),
+        (args.data.is_some(), "--data"),
+        (args.order.is_some(), "--order"),
+        (args.seed.is_some(), "--seed"),
+        (args.epochs.is_some(), "--epochs"),
+    ];
+    if let Some((_, flag)) = not_both.iter().find(|(is_given, _)| *is_given) {
+        return Err(Exit::Input(format!(
+            "--from and {flag} do not go together: epochs can be taken over only into a search with the same spec as {}, but \
+             for --method and the keys of [monitor] and [method]",
+            shown(from)
+        )));
+    }
     let view = RunView::open(from)?;
     let recorded: SearchSpec = view.spec_of_sets(&KnownSets)?;
+    // Before the rest of the spec is looked at, of which another method may want something else.
+    let asked = args.method.as_deref().and_then(|name| Method::ALL.iter().find(|method| method.as_str() == name));
+    if let Some(refused) = refused(&view, recorded.search.method, *asked.unwrap_or(&Method::Darts)) {
+        return Err(refused.into());
+    }
     let name = shown(view.path().join("spec.toml"));
     let spec = resolve(args, Some((&name, &recorded.to_toml())), overrides)?;
     let space = space_of(&view, &recorded)?;
@@ -255,13 +305,13 @@ fn branch(args: &Args, from: &Path, overrides: &[String], engine: Engine, thread
         for warning in &common.warnings {
             say!("warning: {warning}");
         }
+        let (method, last) = (search.spec.search.method, common.last);
+        let epochs = if last == 0 { "Epoch 0 is".to_string() } else { format!("Epochs 0 to {last} are") };
         let acts = match common.acts {
-            Some(epoch) => format!("{} acts after epoch {epoch}", search.spec.search.method),
-            None => format!("{} has not acted in them", search.spec.search.method),
+            Some(epoch) => format!("; {method} acts after epoch {epoch}"),
+            None => format!(", in which {method} does not act"),
         };
-        let epochs =
-            if common.last == 0 { "Epoch 0 is that".into() } else { format!("Epochs 0 to {} are those", common.last) };
-        say!("{epochs} of {}: {acts}.", shown(from));
+        say!("{epochs} taken over from {}{acts}.", shown(from));
     }
     drop(common);
     conduct(&Searching(&search), &mut dir, threads, args.json, &args.pages, |dir, shown, stop| {

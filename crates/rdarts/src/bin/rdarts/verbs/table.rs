@@ -90,6 +90,17 @@ fn filled(path: &Path) -> Result<Table, Exit> {
     Ok(table)
 }
 
+/// What a table lacks, in a sentence; `None` if it is whole.
+fn unfinished(table: &Table) -> Option<String> {
+    let (n, done) = (table.n_architectures(), table.ranked().len());
+    (done < n).then(|| {
+        format!(
+            "The table is not whole: {} of {n} architectures are not done yet, and `rdarts table build` goes on with it.",
+            n - done
+        )
+    })
+}
+
 /// `12.34 % ± 0.21`, or without a deviation.
 fn error(row: &Row<'_>) -> String {
     let deviation = row.deviation.map_or_else(String::new, |d| format!(" ± {:.2}", 100.0 * d));

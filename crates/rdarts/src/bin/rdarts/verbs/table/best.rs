@@ -75,12 +75,8 @@ pub fn tell(table: &Table, n: usize) {
         percent(spread.median),
         percent(spread.worst)
     );
-    if spread.n < table.n_architectures() {
-        out!(
-            "The table is not whole: {} of {} architectures are not done yet, and `rdarts table build` goes on with it.",
-            table.n_architectures() - spread.n,
-            table.n_architectures()
-        );
+    if let Some(sentence) = super::unfinished(table) {
+        out!("{sentence}");
     }
     match (spread.between_seeds, spread.not_worse) {
         (Some(between), Some(n)) => out!(
