@@ -27,6 +27,7 @@
 
 mod error;
 mod images;
+mod positioned;
 mod shrink;
 mod split;
 mod statistics;
