@@ -26,8 +26,9 @@
 //! ```
 
 mod error;
-mod images;
 mod positioned;
+
+mod images;
 mod shrink;
 mod split;
 mod statistics;

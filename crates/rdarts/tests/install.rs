@@ -94,7 +94,7 @@ fn every_verb_has_a_manual_page() {
     std::fs::write(tmp.path().join("file"), "").unwrap();
     let refused = run(tmp.path(), &["man", "file"]);
     assert_eq!(refused.status.code(), Some(2));
-    assert!(text(&refused.stderr).starts_with("error: cannot make the directory `file`: "));
+    assert!(text(&refused.stderr).starts_with("error: `file` is no directory"));
 
     if Command::new("groff").arg("--version").output().is_err() {
         return skip::skip("no groff", "nothing here reads manual pages");
@@ -155,8 +155,8 @@ fn the_lines_for_python_in_the_readme_run_as_they_stand() {
     let last = events.iter().rfind(|event| event["event"] == "epoch").unwrap();
     assert_eq!(last["epoch"], 2);
     for word in ["train_loss", "valid_accuracy", "eigenvalue"] {
-        let digits = format!("{:.4}", last[word].as_f64().unwrap());
-        assert!(printed[0].contains(word) && printed[0].contains(&digits[..6]), "{word} {digits}: {}", printed[0]);
+        let digits: String = last[word].to_string().chars().take(5).collect();
+        assert!(printed[0].contains(word) && printed[0].contains(&digits), "{word} {digits}: {}", printed[0]);
     }
     // Ten classes of eight images, each class by its name.
     assert!(printed[1].contains("[8, 10]") && printed[1].contains("Ankle boot"), "{}", printed[1]);

@@ -1,4 +1,4 @@
-//! One step of each method from one state, beside the same step in PyTorch in double precision (`methods.py`, carried out by
+//! One step of each method from one state, beside the same step in PyTorch in double precision (`tests/methods.py`, carried out by
 //! the Python that RDARTS_PYTHON names), and what the methods do over a whole small search.
 
 use std::path::Path;
@@ -115,7 +115,7 @@ fn one_step_is_that_of_pytorch() {
         });
         let path = dir.path().join("state.json");
         std::fs::write(&path, before.to_string()).unwrap();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/all/methods.py");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/methods.py");
         let out = Command::new(&python).arg(script).arg(&path).output().unwrap();
         assert!(out.status.success(), "{method}: {}", String::from_utf8_lossy(&out.stderr));
         let theirs: Value = serde_json::from_slice(&out.stdout).unwrap();

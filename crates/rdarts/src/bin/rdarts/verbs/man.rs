@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap_mangen::Man;
 use rdarts::data::shown;
-use rdarts::run::{for_shell, is_system, write_file};
+use rdarts::run::{for_shell, write_file};
 use serde_json::json;
 
 use crate::exit::{Exit, out};
@@ -33,10 +33,11 @@ pub fn run(args: Args, command: clap::Command) -> Result<ExitCode, Exit> {
     command.build();
     let mut pages = Vec::new();
     render(&command, &mut pages);
-    std::fs::create_dir_all(&args.dir).map_err(|e| {
-        let sentence = format!("cannot make the directory `{}`: {e}", shown(&args.dir));
-        if is_system(&e) { Exit::Failed(sentence) } else { Exit::Input(sentence) }
-    })?;
+    if args.dir.exists() && !args.dir.is_dir() {
+        return Err(Exit::Input(format!("`{}` is no directory, and manual pages are files of one", shown(&args.dir))));
+    }
+    let failed = |e| Exit::Failed(format!("cannot make the directory `{}`: {e}", shown(&args.dir)));
+    std::fs::create_dir_all(&args.dir).map_err(failed)?;
     for (name, page) in &pages {
         write_file(&args.dir.join(name), page)?;
     }
