@@ -7,11 +7,11 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::DataError;
+use crate::positioned::read_exact_at;
 
 /// Labelled images of one size.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,7 +128,7 @@ impl Stored {
         let mut bytes = vec![0; size];
         let at = self.offset + place as u64 * size as u64;
         let damaged = |reason| DataError::Cache { file: self.path.display().to_string(), reason };
-        self.file.read_exact_at(&mut bytes, at).map_err(|e| damaged(e.to_string()))?;
+        read_exact_at(&self.file, &mut bytes, at).map_err(|e| damaged(e.to_string()))?;
         match image_sum(&bytes) == self.sums[place] {
             true => Ok(bytes),
             false => Err(damaged(format!("image {place} is not the one that was written"))),
@@ -154,7 +154,7 @@ pub(crate) fn mix(hash: u64, word: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{Seek, SeekFrom, Write};
 
     use super::*;
     use crate::statistics::channel_statistics;
@@ -199,7 +199,8 @@ mod tests {
         assert_eq!(streamed.fingerprint(), memory.fingerprint());
         assert_ne!(turned.fingerprint(), memory.fingerprint());
         assert_eq!(channel_statistics(&streamed), channel_statistics(&memory));
-        file.as_file().write_all_at(&[77], 4 + 12).unwrap();
+        file.as_file().seek(SeekFrom::Start(4 + 12)).unwrap();
+        file.as_file().write_all(&[77]).unwrap();
         assert!(streamed.image(0).is_ok());
         let error = streamed.image(1).unwrap_err().to_string();
         assert!(error.contains("image 1 is not the one that was written"), "{error}");

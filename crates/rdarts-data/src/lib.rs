@@ -29,6 +29,8 @@
 //! ```
 
 mod error;
+mod positioned;
+
 mod images;
 mod shrink;
 mod split;

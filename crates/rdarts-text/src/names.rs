@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::fmt::Write;
-use std::os::unix::ffi::OsStrExt;
 
 /// A path or a name in one line of text that changes nothing but what is read: control characters, line ends and marks
 /// that turn the direction of writing are escaped (`\n`, `\u{1b}`), bytes that are no text are `\xff`.
@@ -10,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 /// What is shown already stays as it is.
 pub fn shown(name: impl AsRef<OsStr>) -> String {
     let mut text = String::new();
-    for chunk in name.as_ref().as_bytes().utf8_chunks() {
+    for chunk in name.as_ref().as_encoded_bytes().utf8_chunks() {
         text.push_str(&escaped(chunk.valid()));
         chunk.invalid().iter().for_each(|byte| {
             // Writing to a string cannot fail.
@@ -41,8 +40,12 @@ fn is_unseen(letter: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(unix)]
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
 
+    #[cfg(unix)]
     #[test]
     fn names_are_one_line_that_does_nothing() {
         let cases: [(&[u8], &str); 6] = [

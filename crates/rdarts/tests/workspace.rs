@@ -222,6 +222,27 @@ fn every_dependency_says_why_it_is_there() {
 }
 
 #[test]
+fn the_program_alone_is_the_build_that_stands_beside_its_tests() {
+    let features = |args: &[&str]| -> BTreeSet<String> {
+        let mut cargo = std::process::Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+        cargo.current_dir(root()).args(["tree", "--locked", "--offline", "--prefix", "none", "--format", "{p} {f}"]);
+        let out = cargo.args(args).output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        let text = String::from_utf8(out.stdout).unwrap();
+        text.lines().map(|line| line.trim_end_matches(" (*)").to_string()).collect()
+    };
+    let alone = features(&["--package", "rdarts", "--edges", "normal,build"]);
+    let whole = features(&["--workspace", "--edges", "normal,build,dev"]);
+    assert!(alone.len() > 200 && whole.len() > alone.len());
+    let apart: Vec<_> = alone.difference(&whole).collect();
+    assert!(
+        apart.is_empty(),
+        "tests ask these packages for other features, so that Burn is compiled twice: name them in Cargo.toml as once_cell \
+         is: {apart:#?}"
+    );
+}
+
+#[test]
 fn unsafe_stands_only_in_the_simd_module_and_where_kernels_are_launched() {
     let files = sources();
     assert!(files.len() > 40);

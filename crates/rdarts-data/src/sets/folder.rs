@@ -29,7 +29,6 @@ mod list;
 mod scan;
 mod words;
 
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -129,7 +128,7 @@ pub fn pictures(dir: &Path) -> Result<(Vec<PathBuf>, Vec<DataError>), DataError>
         let too_deep = dir.others.iter().filter(|path| path.is_dir());
         problems.extend(too_deep.map(|path| unclear(path, "lies too deep to be looked into: name it itself")));
     }
-    paths.sort_by(|a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
+    paths.sort_by(|a, b| a.as_os_str().as_encoded_bytes().cmp(b.as_os_str().as_encoded_bytes()));
     Ok((paths, problems))
 }
 

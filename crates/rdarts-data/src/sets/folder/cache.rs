@@ -15,8 +15,6 @@
 
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -28,6 +26,7 @@ use crate::dataset::Shape;
 use crate::error::DataError;
 use crate::formats::facts::Facts;
 use crate::images::image_sum;
+use crate::positioned::read_exact_at;
 use crate::statistics::{Moments, add_moments};
 
 /// What is known of one image without its bytes.
@@ -70,7 +69,7 @@ pub fn usual_path(root: &Path, shape: Shape) -> Option<PathBuf> {
     let dir = from("XDG_CACHE_HOME").or_else(|| from("HOME").map(|home| home.join(".cache")))?;
     let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     let mut hasher = blake3::Hasher::new();
-    hasher.update(root.as_os_str().as_bytes());
+    hasher.update(root.as_os_str().as_encoded_bytes());
     let name = &hasher.finalize().to_hex()[..16];
     Some(dir.join("rdarts").join(format!("{name}-{}x{}.images", shape.size, shape.channels)))
 }
@@ -81,7 +80,7 @@ pub fn digest(listing: &Listing, shape: Shape) -> [u8; 32] {
     let numbers = |numbers: &[u64]| numbers.iter().map(|n| n.to_le_bytes()).collect::<Vec<_>>().concat();
     hasher.update(&numbers(&[shape.size as u64, shape.channels as u64, listing.entries.len() as u64]));
     for entry in &listing.entries {
-        let name = entry.path.as_os_str().as_bytes();
+        let name = entry.path.as_os_str().as_encoded_bytes();
         let (size, seconds, nanoseconds) = entry.stamp;
         hasher.update(&numbers(&[name.len() as u64, size, seconds as u64, nanoseconds as u64]));
         hasher.update(name);
@@ -118,7 +117,7 @@ pub fn open(path: &Path, digest: &[u8; 32], n: usize, shape: Shape) -> Result<Op
         ErrorKind::UnexpectedEof => "it is cut short".to_owned(),
         _ => e.to_string(),
     };
-    file.read_exact_at(&mut head, 0).map_err(is_short)?;
+    read_exact_at(&file, &mut head, 0).map_err(is_short)?;
     if head[..64] != fixed_part(digest, n, shape) {
         return Err("the folder has changed, or it is of another size".to_owned());
     }
@@ -127,7 +126,7 @@ pub fn open(path: &Path, digest: &[u8; 32], n: usize, shape: Shape) -> Result<Op
         return Err("it is cut short or too long".to_owned());
     }
     let mut table = vec![0; n * row_size(shape)];
-    file.read_exact_at(&mut table, TABLE as u64).map_err(is_short)?;
+    read_exact_at(&file, &mut table, TABLE as u64).map_err(is_short)?;
     if checksum(&head[..64], &table) != head[64..] {
         return Err("its header is damaged".to_owned());
     }
@@ -171,7 +170,7 @@ impl Writer {
         let sum = checksum(&head, &table);
         head.extend(sum);
         head.extend(table);
-        file.as_file().write_all_at(&head, 0).map_err(failed)?;
+        file.as_file().seek(SeekFrom::Start(0)).and_then(|_| file.as_file().write_all(&head)).map_err(failed)?;
         file.as_file().sync_all().map_err(failed)?;
         let file = file.persist(&path).map_err(|e| failed(e.error))?;
         Ok(CacheFile { file: Arc::new(file), offset: table_end(rows.len(), shape), rows })
@@ -186,7 +185,7 @@ fn clear_remains(dir: &Path) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let changed = entry.metadata().and_then(|data| data.modified()).unwrap_or_else(|_| SystemTime::now());
         let is_old = changed.elapsed().is_ok_and(|age| age > OLD);
-        if is_old && entry.file_name().as_bytes().starts_with(REMAINS.as_bytes()) {
+        if is_old && entry.file_name().as_encoded_bytes().starts_with(REMAINS.as_bytes()) {
             // Another process may have done it already.
             let _ = std::fs::remove_file(entry.path());
         }

@@ -17,7 +17,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rdarts_text::shown;
@@ -84,7 +83,7 @@ pub fn list(root: &Path) -> Listing {
     } else {
         listing.arrange(&tree);
     }
-    listing.entries.sort_by(|a, b| a.path.as_os_str().as_bytes().cmp(b.path.as_os_str().as_bytes()));
+    listing.entries.sort_by(|a, b| a.path.as_os_str().as_encoded_bytes().cmp(b.path.as_os_str().as_encoded_bytes()));
     listing.check_classes();
     listing
 }

@@ -7,9 +7,8 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rdarts_text::shown;
 
@@ -119,17 +118,44 @@ pub fn is_run(dir: &Path) -> bool {
     read.is_ok() && &head == b"rdarts-run " && dir.join("spec.toml").is_file()
 }
 
-fn identity(path: &Path) -> Option<(u64, u64)> {
+/// What tells a directory from all others, however it is reached.
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt;
     std::fs::metadata(path).ok().map(|data| (data.dev(), data.ino()))
 }
 
-fn fill(dir: &Path, children: Vec<PathBuf>, above: &mut Vec<Option<(u64, u64)>>, passed: &mut Passed) -> Dir {
+#[cfg(unix)]
+type Identity = (u64, u64);
+
+/// Where directories have no numbers, by its path without links.
+#[cfg(not(unix))]
+fn identity(path: &Path) -> Option<Identity> {
+    path.canonicalize().ok()
+}
+
+#[cfg(not(unix))]
+type Identity = PathBuf;
+
+/// Seconds since 1970, and the nanoseconds of the next one; 0 where the system keeps no times.
+fn changed(data: &std::fs::Metadata) -> (i64, i64) {
+    let Ok(time) = data.modified() else { return (0, 0) };
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => (since.as_secs() as i64, i64::from(since.subsec_nanos())),
+        Err(before) => {
+            let nanos = before.duration().as_nanos() as i128;
+            (-((nanos + 999_999_999) / 1_000_000_000) as i64, (-nanos).rem_euclid(1_000_000_000) as i64)
+        }
+    }
+}
+
+fn fill(dir: &Path, children: Vec<PathBuf>, above: &mut Vec<Option<Identity>>, passed: &mut Passed) -> Dir {
     let mut made = Dir { path: dir.to_owned(), ..Dir::default() };
     let mut n_runs = 0;
     for path in children {
         let name = path.file_name().unwrap_or_default().to_owned();
         let lower = name.to_string_lossy().to_lowercase();
-        let is_hidden = name.as_bytes().starts_with(b".");
+        let is_hidden = name.as_encoded_bytes().starts_with(b".");
         let data = match std::fs::metadata(&path) {
             Ok(data) => data,
             Err(_) if is_hidden => {
@@ -164,7 +190,7 @@ fn fill(dir: &Path, children: Vec<PathBuf>, above: &mut Vec<Option<(u64, u64)>>,
     made
 }
 
-fn enter(made: &mut Dir, path: PathBuf, n_runs: &mut usize, above: &mut Vec<Option<(u64, u64)>>, passed: &mut Passed) {
+fn enter(made: &mut Dir, path: PathBuf, n_runs: &mut usize, above: &mut Vec<Option<Identity>>, passed: &mut Passed) {
     let identity = identity(&path);
     if identity.is_some() && above.contains(&identity) {
         made.dirs.push(Dir { path, is_loop: true, ..Dir::default() });
@@ -189,8 +215,9 @@ fn enter(made: &mut Dir, path: PathBuf, n_runs: &mut usize, above: &mut Vec<Opti
 
 fn enter_file(made: &mut Dir, path: PathBuf, data: &std::fs::Metadata) {
     let lower = ending(&path);
-    let is_copy = UNFINISHED.contains(&lower.as_str()) || path.as_os_str().as_bytes().ends_with(b"~");
-    let stamp = (data.len(), data.mtime(), data.mtime_nsec());
+    let is_copy = UNFINISHED.contains(&lower.as_str()) || path.as_os_str().as_encoded_bytes().ends_with(b"~");
+    let (seconds, nanos) = changed(data);
+    let stamp = (data.len(), seconds, nanos);
     if !data.is_file() || is_copy {
         made.others.push(path);
     } else if ENDINGS.contains(&lower.as_str()) {
@@ -211,7 +238,8 @@ fn ending(path: &Path) -> String {
 }
 
 fn is_picture_name(path: &Path) -> bool {
-    ENDINGS.contains(&ending(path).as_str()) && !path.file_name().unwrap_or_default().as_bytes().starts_with(b".")
+    ENDINGS.contains(&ending(path).as_str())
+        && !path.file_name().unwrap_or_default().as_encoded_bytes().starts_with(b".")
 }
 
 /// The first bytes of a file; none if it cannot be read.
@@ -234,6 +262,33 @@ fn read_dir(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
     })?;
     let paths: std::io::Result<Vec<PathBuf>> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
     let mut paths = paths.map_err(|e| DataError::unreadable(shown(dir), &e))?;
-    paths.sort_by(|a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
+    paths.sort_by(|a, b| a.as_os_str().as_encoded_bytes().cmp(b.as_os_str().as_encoded_bytes()));
     Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn times_are_whole_seconds_and_what_comes_after_them_before_1970_too() {
+        let file = tempfile::tempfile().unwrap();
+        let early = SystemTime::UNIX_EPOCH - Duration::new(4, 250_000_000);
+        for (time, expected) in [
+            (SystemTime::UNIX_EPOCH + Duration::new(1_700_000_000, 5), (1_700_000_000, 5)),
+            (early, (-5, 750_000_000)),
+            (SystemTime::UNIX_EPOCH - Duration::from_secs(4), (-4, 0)),
+        ] {
+            file.set_modified(time).unwrap();
+            let data = file.metadata().unwrap();
+            assert_eq!(changed(&data), expected);
+            #[cfg(unix)]
+            {
+                use std::os::unix::fs::MetadataExt;
+                assert_eq!((data.mtime(), data.mtime_nsec()), expected, "as this system says it");
+            }
+        }
+    }
 }

@@ -31,14 +31,14 @@ mod model_file;
 
 mod verbs;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use rdarts::net::engine::is_guarded;
 
 use crate::device::{guarded, uses_card};
 use crate::exit::{Exit, lost_output, say};
 use crate::verbs::{
-    bench, data, devices, draw, export, hessian, import, predict, report, resume, robust, search, table, test, train,
-    watch,
+    bench, completions, data, devices, draw, export, hessian, import, man, predict, report, resume, robust, search,
+    table, test, train, watch,
 };
 
 // Activations are large and short-lived: the system's allocator gives them back and faults them in again.
@@ -55,11 +55,19 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// the best of what they find, and its training, in some minutes. `search`, `train`, `predict`, `test` and `export` are
 /// its parts and what comes after; `resume` goes on with whatever was stopped.
 #[derive(Parser)]
-#[command(name = "rdarts", version, arg_required_else_help = true)]
+#[command(name = "rdarts", version, long_version = BUILD, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
 }
+
+/// What `--version` says (`-V` says the version alone).
+const BUILD: &str = match (cfg!(feature = "gpu"), cfg!(feature = "pdf")) {
+    (false, false) => concat!(env!("CARGO_PKG_VERSION"), "\ngraphics cards (gpu): no\npictures as PDF (pdf): no"),
+    (false, true) => concat!(env!("CARGO_PKG_VERSION"), "\ngraphics cards (gpu): no\npictures as PDF (pdf): yes"),
+    (true, false) => concat!(env!("CARGO_PKG_VERSION"), "\ngraphics cards (gpu): yes\npictures as PDF (pdf): no"),
+    (true, true) => concat!(env!("CARGO_PKG_VERSION"), "\ngraphics cards (gpu): yes\npictures as PDF (pdf): yes"),
+};
 
 #[derive(Subcommand)]
 enum Verb {
@@ -79,6 +87,8 @@ enum Verb {
     Test(test::Args),
     Export(export::Args),
     Import(import::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 fn main() -> std::process::ExitCode {
@@ -110,6 +120,8 @@ fn main() -> std::process::ExitCode {
             Verb::Test(args) => test::run(args),
             Verb::Export(args) => export::run(args),
             Verb::Import(args) => import::run(args),
+            Verb::Completions(args) => completions::run(args, Cli::command()),
+            Verb::Man(args) => man::run(args, Cli::command()),
         })
     });
     // Nobody has seen a result that could not be written.

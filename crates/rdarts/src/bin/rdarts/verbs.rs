@@ -31,3 +31,7 @@ pub mod export;
 pub mod import;
 
 pub mod table;
+
+pub mod completions;
+
+pub mod man;

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use rdarts::data::fetch::{Arrival, FetchError, Observer, Options, Step, fetch, names, source, usual_target};
 use serde_json::{Value, json};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::grouped;
 use crate::exit::{Exit, INTERRUPTED, out, say};
 use crate::progress::duration;
+use crate::signals::plain_stop_flag;
 
 /// Fetch a data set from its official source, checked by SHA-256
 ///
@@ -109,12 +109,7 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 impl Shown {
     /// `quiet` shows nothing. The first Ctrl-C, SIGTERM or SIGHUP stops after what is being read, the second at once.
     fn new(quiet: bool) -> Result<Self, Exit> {
-        let stop = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            signal_hook::flag::register_conditional_shutdown(signal, INTERRUPTED.into(), stop.clone())
-                .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
-                .map_err(|e| Exit::Failed(format!("cannot wait for signals: {e}")))?;
-        }
+        let stop = plain_stop_flag()?;
         let on_terminal = std::io::stderr().is_terminal() && !quiet;
         let bar = on_terminal.then(|| {
             let bar = ProgressBar::no_length();

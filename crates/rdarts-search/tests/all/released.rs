@@ -9,8 +9,7 @@ use rdarts_rng::Stream;
 use rdarts_search::lanczos::{dominant, spectrum};
 use serde_json::Value;
 
-#[path = "../../../tests/skip.rs"]
-mod skip;
+use crate::skip;
 
 #[test]
 fn dominant_eigenvalues_of_the_released_hessians_come_out() {

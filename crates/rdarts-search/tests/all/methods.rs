@@ -1,5 +1,5 @@
-//! One step of each method from one state, beside the same step in PyTorch in double precision (`tests/methods.py`, carried
-//! out by the Python that RDARTS_PYTHON names), and what the methods do over a whole small search.
+//! One step of each method from one state, beside the same step in PyTorch in double precision (`tests/methods.py`, carried out by
+//! the Python that RDARTS_PYTHON names), and what the methods do over a whole small search.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,8 +15,7 @@ use rdarts_space::{CellType, Op};
 use rdarts_train::{Job, KnownSets, Outcome, resume, start};
 use serde_json::{Map, Value, json};
 
-#[path = "../../../tests/skip.rs"]
-mod skip;
+use crate::skip;
 
 const SMALL: &str = r#"
 preset = "demo"
