@@ -100,7 +100,11 @@ fn every_verb_has_a_manual_page() {
         return skip::skip("no groff", "nothing here reads manual pages");
     }
     for name in names {
-        let out = Command::new("groff").args(["-man", "-Tutf8", "-ww", "-Kutf8"]).arg(dir.join(name)).output().unwrap();
+        let out = Command::new("groff")
+            .args(["-man", "-Tutf8", "-ww", "-Kutf8", "-P-cbou"])
+            .arg(dir.join(name))
+            .output()
+            .unwrap();
         assert!(out.status.success() && out.stderr.is_empty(), "{name}: {}", text(&out.stderr));
         assert!(text(&out.stdout).contains("SYNOPSIS"), "{name}");
     }
