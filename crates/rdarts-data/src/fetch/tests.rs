@@ -5,7 +5,6 @@ mod archives;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use self::archives::{file_entry, packed, packed_source};
 use super::*;
