@@ -61,16 +61,16 @@ pub(super) fn body(head: &Head, table: &SearchTable, figures: &[Figure]) -> Body
         ..Section::default()
     };
     if !table.epochs.is_empty() {
-        time.paragraphs.push(
-            format!(
-                "{} weights and {} architecture parameters; {} images train the weights and {} the alphas.",
-                count(table.n_weights as u64),
-                count(table.n_alphas as u64),
-                count(table.n_train as u64),
-                count(table.n_valid as u64)
+        let [weights, alphas, train, valid] =
+            [table.n_weights, table.n_alphas, table.n_train, table.n_valid].map(|n| count(n as u64));
+        time.paragraphs.push(match table.is_random() {
+            true => format!("{weights} weights; {train} images train them, and by {valid} others it chooses.").into(),
+            false => format!(
+                "{weights} weights and {alphas} architecture parameters; {train} images train the weights and {valid} the \
+                 alphas."
             )
             .into(),
-        );
+        });
     }
     time.paragraphs.extend(took(&head.time));
     let mut sections = vec![found, trajectory, rules, architecture, time];
