@@ -36,8 +36,8 @@ use rdarts::net::engine::is_guarded;
 use crate::device::{guarded, uses_card};
 use crate::exit::{Exit, lost_output, say};
 use crate::verbs::{
-    bench, data, devices, draw, export, hessian, import, predict, report, resume, robust, search, table, test, train,
-    watch,
+    bench, data, devices, draw, export, hessian, import, predict, report, resume, robust, search, sweep, table, test,
+    train, watch,
 };
 
 // Activations are large and short-lived: the system's allocator gives them back and faults them in again.
@@ -71,6 +71,7 @@ enum Verb {
     Watch(watch::Args),
     Draw(draw::Args),
     Table(table::Args),
+    Sweep(sweep::Args),
     Bench(bench::Args),
     Devices(devices::Args),
     Data(data::Args),
@@ -102,6 +103,7 @@ fn main() -> std::process::ExitCode {
             Verb::Watch(args) => watch::run(args),
             Verb::Draw(args) => draw::run(args),
             Verb::Table(args) => table::run(args),
+            Verb::Sweep(args) => sweep::run(args),
             Verb::Bench(args) => bench::run(args),
             Verb::Devices(args) => devices::run(args),
             Verb::Data(args) => data::run(args),

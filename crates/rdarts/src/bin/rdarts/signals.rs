@@ -4,7 +4,7 @@
 //! control ignores Ctrl-C for what it puts into the background.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU, SIGXFSZ};
@@ -36,16 +36,41 @@ pub fn fail_writes_beyond_the_limit() -> Result<(), Exit> {
 /// goes on.
 pub fn stop_flag(again: &str, say: impl Fn(&str) + Send + 'static) -> Result<Arc<AtomicBool>, Exit> {
     let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    heed("Stopping after this step", again, say, move |_| flag.store(true, Ordering::Relaxed))?;
+    Ok(stop)
+}
+
+/// Like [`stop_flag`], for those whose work is done by other processes: the number of the first signal, 0 before. `first` is
+/// what is said then.
+pub fn stop_signal(
+    first: &'static str,
+    again: &str,
+    say: impl Fn(&str) + Send + 'static,
+) -> Result<Arc<AtomicI32>, Exit> {
+    let number = Arc::new(AtomicI32::new(0));
+    let set = number.clone();
+    heed(first, again, say, move |signal| set.store(signal, Ordering::Relaxed))?;
+    Ok(number)
+}
+
+/// Waits for signals beside the work.
+fn heed(
+    what: &'static str,
+    again: &str,
+    say: impl Fn(&str) + Send + 'static,
+    on_first: impl Fn(i32) + Send + 'static,
+) -> Result<(), Exit> {
     let heeded = STOPPING.iter().map(|(signal, _)| *signal).filter(|signal| !is_ignored(*signal));
     let mut signals = Signals::new(heeded).map_err(cannot_wait)?;
-    let (flag, again) = (stop.clone(), again.to_string());
+    let again = again.to_string();
     std::thread::spawn(move || {
         let mut first: Option<Instant> = None;
         for signal in signals.forever() {
             let Some(first) = first else {
                 first = Some(Instant::now());
-                flag.store(true, Ordering::Relaxed);
-                say(&format!("{}Stopping after this step; again to stop at once.", reason(signal)));
+                on_first(signal);
+                say(&format!("{}{what}; again to stop at once.", reason(signal)));
                 continue;
             };
             let forces = STOPPING.iter().any(|(other, forces)| *other == signal && *forces);
@@ -56,7 +81,12 @@ pub fn stop_flag(again: &str, say: impl Fn(&str) + Send + 'static) -> Result<Arc
             }
         }
     });
-    Ok(stop)
+    Ok(())
+}
+
+/// Whether this is the signal that a scheduler sends before a time limit.
+pub fn is_of_limit(signal: i32) -> bool {
+    signal == SIGUSR1
 }
 
 /// Why, where it was not a person.

@@ -31,3 +31,5 @@ pub mod export;
 pub mod import;
 
 pub mod table;
+
+pub mod sweep;
