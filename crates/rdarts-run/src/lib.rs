@@ -47,7 +47,7 @@ pub use event::{
 };
 pub use extras::{Landscape, LandscapeLine, Mistake, Spectrum};
 pub use log::checksum;
-pub use rundir::{Reservation, RunDir, RunView, write_file};
+pub use rundir::{Reservation, RunDir, RunView, check_free, try_lock, write_file};
 pub use spec::{
     AlphasSpec, AugmentSpec, CutoutSchedule, DataSets, DataSpec, DisparityLoopSpec, DisparityNetworkSpec,
     DisparitySearchSpec, EvalSpec, HessianImages, HessianMode, HessianSpec, LoopSpec, Method, MethodSpec, MonitorForm,

@@ -164,6 +164,12 @@ pub(crate) fn is_owner_text(text: &str) -> bool {
     text.is_empty() || Process::parse(text).is_some()
 }
 
+/// Whether the owner of a directory is known to have ended; only one of this machine can be.
+pub(crate) fn has_ended(dir: &Path) -> bool {
+    let text = std::fs::read_to_string(dir.join(OWNER)).unwrap_or_default();
+    Process::parse(&text).and_then(|process| process.has_ended()) == Some(true)
+}
+
 /// The file, and whether it is new.
 fn open(path: &Path) -> io::Result<(File, bool)> {
     loop {

@@ -238,8 +238,11 @@ impl RunView {
     }
 
     /// Whether a process seems to work here. It looks at no lock, which would keep others out meanwhile: a process that was
-    /// killed seems to work for some minutes more.
+    /// killed on another machine seems to work for some minutes more.
     pub fn seems_at_work(&self) -> bool {
+        if lock::has_ended(&self.path) {
+            return false;
+        }
         let renewed = std::fs::metadata(self.path.join(OWNER)).and_then(|owner| owner.modified());
         renewed.is_ok_and(|at| at.elapsed().is_ok_and(|since| since < STALE_AFTER)) && !self.is_done()
     }
@@ -700,6 +703,29 @@ fn find_newest(view: &RunView) -> Result<Newest, RunError> {
         }
     }
     Ok(newest)
+}
+
+/// Whether a process could work in a directory now: takes its lock and gives it back. The sentences are what the user should
+/// know, such as that the file system gives no locks.
+///
+/// # Errors
+/// [`RunError::Locked`] if another process works there, or what the system says.
+pub fn try_lock(dir: &Path) -> Result<Vec<String>, RunError> {
+    let lock = Lock::take(dir, &Means::system())?;
+    let warnings = lock.warnings().to_vec();
+    lock.undo();
+    Ok(warnings)
+}
+
+/// Refuses a path that no new run can be made at; changes nothing.
+///
+/// # Errors
+/// One sentence that says what is there.
+pub fn check_free(path: &Path) -> Result<(), RunError> {
+    if path.is_file() {
+        return Err(RunError::IsAFile { path: path.to_path_buf() });
+    }
+    refuse_occupied(path)
 }
 
 /// Writes a file that is there as a whole or not at all. What is no file, such as a pipe or a device, is written to; behind

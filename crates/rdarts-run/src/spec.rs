@@ -334,6 +334,35 @@ impl SpecError {
         self
     }
 
+    /// The same error where an override is one that `origin` knows a better place of.
+    pub fn of_overrides(mut self, origin_of: impl Fn(&str) -> Option<Origin>) -> Self {
+        match &mut self {
+            SpecError::BadValue { origin, .. }
+            | SpecError::UnknownKey { origin, .. }
+            | SpecError::MissingKey { origin, .. }
+            | SpecError::Syntax { origin, .. } => {
+                if let Origin::Override(text) = origin
+                    && let Some(place) = origin_of(text)
+                {
+                    *origin = place;
+                }
+            }
+            SpecError::BadOverride { .. } | SpecError::Text(_) => {}
+        }
+        self
+    }
+
+    /// Whether it names a line of a file.
+    pub fn is_of_line(&self) -> bool {
+        matches!(
+            self,
+            SpecError::BadValue { origin: Origin::Line(..), .. }
+                | SpecError::UnknownKey { origin: Origin::Line(..), .. }
+                | SpecError::MissingKey { origin: Origin::Line(..), .. }
+                | SpecError::Syntax { origin: Origin::Line(..), .. }
+        )
+    }
+
     /// Whether the system refuses, and not the content of the spec.
     pub fn is_system(&self) -> bool {
         matches!(self, SpecError::Text(err) if err.is_system())

@@ -169,6 +169,7 @@
 //! | [`train`] | optimisers, schedules, the epoch loop over jobs, trainings from scratch, model files |
 //! | [`search`] | the bilevel search, the dominant eigenvalue |
 //! | [`study`] | portfolios of searches and trainings (R-DARTS) |
+//! | [`sweep`] | plans of many runs, and what became of each |
 //! | [`export`] | trained networks for other programs, and checkpoints of theirs |
 //! | [`draw`] | genotypes as pictures |
 //! | [`report`] | run directories as tables, figures and a page |
@@ -189,6 +190,7 @@ pub use rdarts_run as run;
 pub use rdarts_search as search;
 pub use rdarts_space as space;
 pub use rdarts_study as study;
+pub use rdarts_sweep as sweep;
 pub use rdarts_table as table;
 pub use rdarts_train as train;
 pub use rdarts_watch as watch;

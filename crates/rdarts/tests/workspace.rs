@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 mod skip;
 
 /// Arrows between crates; ARCHITECTURE.md shows the same table.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("rdarts-text", &[]),
     ("rdarts-rng", &[]),
     ("rdarts-space", &["rdarts-rng", "rdarts-text"]),
@@ -21,6 +21,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("rdarts-run", &["rdarts-text"]),
     ("rdarts-table", &["rdarts-text", "rdarts-space", "rdarts-run"]),
     ("rdarts-report", &["rdarts-text", "rdarts-space", "rdarts-draw", "rdarts-monitor", "rdarts-run", "rdarts-table"]),
+    ("rdarts-sweep", &["rdarts-text", "rdarts-run", "rdarts-table"]),
     ("rdarts-watch", &["rdarts-text", "rdarts-run", "rdarts-report"]),
     ("rdarts-gpu", &["rdarts-kernels"]),
     ("rdarts-net", &["rdarts-rng", "rdarts-space", "rdarts-kernels", "rdarts-gpu"]),
@@ -60,12 +61,13 @@ const ARROWS: [(&str, &[&str]); 18] = [
             "rdarts-report",
             "rdarts-table",
             "rdarts-watch",
+            "rdarts-sweep",
         ],
     ),
 ];
 
 /// Crates that declare their modules in the order in which they can be read: each uses only those before it.
-const IN_ORDER: [&str; 16] = [
+const IN_ORDER: [&str; 17] = [
     "rdarts-text",
     "rdarts-rng",
     "rdarts-space",
@@ -77,6 +79,7 @@ const IN_ORDER: [&str; 16] = [
     "rdarts-table",
     "rdarts-report",
     "rdarts-watch",
+    "rdarts-sweep",
     "rdarts-gpu",
     "rdarts-net",
     "rdarts-train",

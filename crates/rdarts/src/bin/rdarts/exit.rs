@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use rdarts::data::{DataError, escaped};
 use rdarts::run::{RunError, SpecError};
+use rdarts::sweep::SweepError;
 use rdarts::train::TrainError;
 
 /// Why a verb could not do what it was asked, in one sentence.
@@ -100,6 +101,12 @@ impl From<RunError> for Exit {
 
 impl From<SpecError> for Exit {
     fn from(e: SpecError) -> Self {
+        of_kind(e.is_system(), e)
+    }
+}
+
+impl From<SweepError> for Exit {
+    fn from(e: SweepError) -> Self {
         of_kind(e.is_system(), e)
     }
 }

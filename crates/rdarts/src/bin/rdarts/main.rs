@@ -37,7 +37,7 @@ use rdarts::net::engine::is_guarded;
 use crate::device::{guarded, uses_card};
 use crate::exit::{Exit, lost_output, say};
 use crate::verbs::{
-    bench, completions, data, devices, draw, export, hessian, import, man, predict, report, resume, robust, search,
+    bench, completions, data, devices, draw, export, hessian, import, man, predict, report, resume, robust, search, sweep,
     table, test, train, watch,
 };
 
@@ -80,6 +80,7 @@ enum Verb {
     Watch(watch::Args),
     Draw(draw::Args),
     Table(table::Args),
+    Sweep(sweep::Args),
     Bench(bench::Args),
     Devices(devices::Args),
     Data(data::Args),
@@ -113,6 +114,7 @@ fn main() -> std::process::ExitCode {
             Verb::Watch(args) => watch::run(args),
             Verb::Draw(args) => draw::run(args),
             Verb::Table(args) => table::run(args),
+            Verb::Sweep(args) => sweep::run(args),
             Verb::Bench(args) => bench::run(args),
             Verb::Devices(args) => devices::run(args),
             Verb::Data(args) => data::run(args),

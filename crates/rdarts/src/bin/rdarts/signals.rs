@@ -4,7 +4,7 @@
 //! control ignores Ctrl-C for what it puts into the background. Windows has Ctrl-C alone, and what asks a process to end.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -66,8 +66,33 @@ pub fn fail_writes_beyond_the_limit() -> Result<(), Exit> {
 /// goes on.
 pub fn stop_flag(again: &str, say: impl Fn(&str) + Send + 'static) -> Result<Arc<AtomicBool>, Exit> {
     let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    heed("Stopping after this step", again, say, move |_| flag.store(true, Ordering::Relaxed))?;
+    Ok(stop)
+}
+
+/// Like [`stop_flag`], for those whose work is done by other processes: the number of the first signal, 0 before. `first` is
+/// what is said then.
+pub fn stop_signal(
+    first: &'static str,
+    again: &str,
+    say: impl Fn(&str) + Send + 'static,
+) -> Result<Arc<AtomicI32>, Exit> {
+    let number = Arc::new(AtomicI32::new(0));
+    let set = number.clone();
+    heed(first, again, say, move |signal| set.store(signal, Ordering::Relaxed))?;
+    Ok(number)
+}
+
+/// Waits for signals beside the work.
+fn heed(
+    what: &'static str,
+    again: &str,
+    say: impl Fn(&str) + Send + 'static,
+    on_first: impl Fn(i32) + Send + 'static,
+) -> Result<(), Exit> {
     let signals = arriving(STOPPING.iter().map(|stopping| stopping.signal).filter(|signal| !is_ignored(*signal)))?;
-    let (flag, again) = (stop.clone(), again.to_string());
+    let again = again.to_string();
     std::thread::spawn(move || {
         let mut first: Option<Instant> = None;
         for signal in signals {
@@ -77,8 +102,8 @@ pub fn stop_flag(again: &str, say: impl Fn(&str) + Send + 'static) -> Result<Arc
             };
             let Some(first) = first else {
                 first = Some(Instant::now());
-                flag.store(true, Ordering::Relaxed);
-                say(&format!("{reason}Stopping after this step; again to stop at once."));
+                on_first(signal);
+                say(&format!("{reason}{what}; again to stop at once."));
                 continue;
             };
             let apart = if signal == SIGINT { ONE_STROKE } else { ONE_EVENT };
@@ -88,7 +113,18 @@ pub fn stop_flag(again: &str, say: impl Fn(&str) + Send + 'static) -> Result<Arc
             }
         }
     });
-    Ok(stop)
+    Ok(())
+}
+
+/// Whether this is the signal that a scheduler sends before a time limit.
+pub fn is_of_limit(signal: i32) -> bool {
+    #[cfg(unix)]
+    return signal == signal_hook::consts::SIGUSR1;
+    #[cfg(not(unix))]
+    {
+        let _ = signal;
+        false
+    }
 }
 
 /// A flag that Ctrl-C, SIGTERM or a hang-up sets; the second one ends the process at once, without a word.

@@ -32,6 +32,8 @@ pub mod import;
 
 pub mod table;
 
+pub mod sweep;
+
 pub mod completions;
 
 pub mod man;

@@ -50,6 +50,20 @@ pub struct Args {
     json: bool,
 }
 
+impl Args {
+    /// The report of the runs of a sweep.
+    pub fn of_sweep(
+        runs: Vec<PathBuf>,
+        out: PathBuf,
+        figures: Option<PathBuf>,
+        tensorboard: Option<PathBuf>,
+        json: bool,
+    ) -> Self {
+        // Programs want no page unless they ask for one.
+        Self { runs, table: None, out: Some(out).filter(|_| !json), figures, tensorboard, json }
+    }
+}
+
 /// Runs the verb.
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
     if let Some(none) = args.runs.iter().find(|run| !run.exists()) {
