@@ -357,6 +357,3 @@ fn seeds(plan: &Written<'_>, table: &Table) -> Result<Vec<u64>, SweepError> {
         _ => Ok(seeds),
     }
 }
-
-#[cfg(test)]
-mod tests;
