@@ -145,6 +145,9 @@ const KEYS: [&str; 13] = [
     "slurm",
 ];
 
+/// Reads a spec file: what it is called, and its text.
+type Open<'a> = dyn Fn(&Path) -> Result<(String, String), SweepError> + 'a;
+
 impl Plan {
     /// Reads a plan; the spec file that it names lies beside it.
     ///
@@ -163,11 +166,7 @@ impl Plan {
     ///
     /// # Errors
     /// As for `read`.
-    pub fn parse(
-        file: &str,
-        text: String,
-        open: &dyn Fn(&Path) -> Result<(String, String), SweepError>,
-    ) -> Result<Plan, SweepError> {
+    pub fn parse(file: &str, text: String, open: &Open) -> Result<Plan, SweepError> {
         let syntax = |err: toml::de::Error| {
             let line = 1 + text[..err.span().map_or(0, |span| span.start.min(text.len()))].matches('\n').count();
             let message = escaped(&err.message().lines().map(str::trim).collect::<Vec<_>>().join("; "));

@@ -37,8 +37,8 @@ use rdarts::net::engine::is_guarded;
 use crate::device::{guarded, uses_card};
 use crate::exit::{Exit, lost_output, say};
 use crate::verbs::{
-    bench, completions, data, devices, draw, export, hessian, import, man, predict, report, resume, robust, search, sweep,
-    table, test, train, watch,
+    bench, completions, data, devices, draw, export, hessian, import, man, predict, report, resume, robust, search,
+    sweep, table, test, train, watch,
 };
 
 // Activations are large and short-lived: the system's allocator gives them back and faults them in again.
