@@ -131,6 +131,12 @@ fn read_one(path: &Path) -> Run {
             mistakes: kept(view.mistakes(), faults).unwrap_or_default(),
         }),
         "robust" => Some(robust(&view, &run.events, faults)),
+        "disparity-search" => {
+            faults.push(
+                "it is a search for disparity, of which there is no page yet; its events.jsonl has all numbers".into(),
+            );
+            None
+        }
         other => {
             faults
                 .push(format!("this program shows no runs of kind {}: use a newer rdarts", rdarts_text::quote(other)));

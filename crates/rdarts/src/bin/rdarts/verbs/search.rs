@@ -217,6 +217,9 @@ fn disparity(args: &Args, engine: Engine, threads: usize) -> Result<ExitCode, Ex
     if args.from.is_some() {
         return Err(Exit::Input("--from goes on from searches for classification only".into()));
     }
+    if args.pages.board_dir(Path::new("")).is_some() {
+        return Err(Exit::Input("--tensorboard follows searches for classification only".into()));
+    }
     let file = match &args.spec {
         Some(path) if path.is_dir() => return Err(no_spec(path, "search")),
         Some(path) => Some((shown(path), read_text("spec", path).map_err(SpecError::from)?)),
