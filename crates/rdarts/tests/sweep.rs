@@ -47,18 +47,18 @@ fn a_sweep_that_is_interrupted_again_and_again_ends_with_the_same_bits() {
     let mut interruptions = 0;
     let deadline = Instant::now() + Duration::from_secs(240);
     loop {
+        let written = || {
+            let runs = std::fs::read_dir(dir.join("runs/my plan/members")).into_iter().flatten().flatten();
+            let length = |run: std::fs::DirEntry| std::fs::read(run.path().join("events.jsonl")).map_or(0, |b| b.len());
+            runs.map(length).sum::<usize>()
+        };
+        let before = written();
         let mut command = rdarts(dir);
         command.args(["sweep", "run", "my plan.toml", "--jobs", "2"]);
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         if interruptions < 3 {
             // Once members are at work, at another place each time.
-            let lines = |n: usize| {
-                let logs = std::fs::read_dir(dir.join("runs/my plan/members")).into_iter().flatten().flatten();
-                let length =
-                    |run: std::fs::DirEntry| std::fs::read(run.path().join("events.jsonl")).map_or(0, |b| b.len());
-                logs.map(length).sum::<usize>() > n
-            };
-            while !lines(3000 * (interruptions + 1)) && Instant::now() < deadline {
+            while written() < before + 1500 && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(20));
             }
             let id = child.id().to_string();
