@@ -176,6 +176,27 @@ impl DisparitySearch {
         };
         let dir = Some(Path::new(&data.dir)).filter(|dir| !dir.as_os_str().is_empty());
         let pairs = Arc::new(stereo::open_with(&data.name, dir, &options)?.train);
+        if pairs.n() == 0 {
+            return Err(TrainError::Input(format!(
+                "{} has no pairs to train on: all of them are for tests",
+                shown(&data.name)
+            )));
+        }
+        if spec.search.warm_start >= spec.search.epochs {
+            return Err(TrainError::Input(format!(
+                "search.warm_start is {}, but must be less than search.epochs, {}: the alphas would never learn",
+                spec.search.warm_start, spec.search.epochs
+            )));
+        }
+        let widest = spec.search.crop_width / 8 - 1;
+        if spec.network.displacement > widest {
+            return Err(TrainError::Input(format!(
+                "network.displacement is {}, but windows of {} columns have {} at an eighth of the size: at most {widest}",
+                spec.network.displacement,
+                spec.search.crop_width,
+                widest + 1
+            )));
+        }
         let n = match data.limit {
             0 => pairs.n(),
             limit => limit.min(pairs.n()),
@@ -202,8 +223,9 @@ impl DisparitySearch {
         let search = Self { spec, space, sizes, net, engine, pairs, n_pairs: [n_train, n_valid], fingerprint };
         search.check_hessian_batches()?;
         search.memory().check(&search.engine)?;
-        // Windows that do not fit, or files that are not there, are told before anything begins.
+        // A set whose pairs are all too small for the windows, or are not there, is told before anything begins.
         search.loader(false, search.spec.seed).draw(0, None)?;
+        search.loader(true, search.spec.seed).draw(0, None)?;
         Ok(search)
     }
 

@@ -348,7 +348,8 @@ fn seeds(plan: &Written<'_>, table: &Table) -> Result<Vec<u64>, SweepError> {
         }
         Some(_) => return Err(refused("")),
     };
-    let twice = seeds.iter().enumerate().find(|(i, seed)| seeds[..*i].contains(seed));
+    let mut seen = std::collections::BTreeSet::new();
+    let twice = seeds.iter().enumerate().find(|(_, seed)| !seen.insert(**seed));
     match twice {
         Some((_, seed)) if matches!(table["seeds"], Value::Array(_)) => {
             Err(plan.at("seeds", format!("`seeds` names {seed} twice")))

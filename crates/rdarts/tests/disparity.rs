@@ -108,6 +108,10 @@ fn what_cannot_be_searched_is_told_in_a_sentence_and_leaves_nothing() {
         (&["--set", "network.chanels=9"], "did you mean `network.channels`"),
         (&["--data", "cifar10"], "cifar10"),
         (&["--from", "x"], "--from"),
+        (&["--tensorboard"], "--tensorboard"),
+        (&["--set", "search.warm_start=3"], "would never learn"),
+        (&["--set", "network.displacement=8"], "at most 7"),
+        (&["--data-dir", "x"], "no directory of them"),
         (&["--set", "search.crop_width=96"], "crop"),
     ] {
         let out = search(tmp.path(), &[&["--out", "run"], more].concat());

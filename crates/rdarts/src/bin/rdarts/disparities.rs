@@ -5,7 +5,7 @@ use std::path::Path;
 use rdarts::data::shown;
 use rdarts::data::stereo::stereo_at;
 use rdarts::net::Engine;
-use rdarts::run::{DisparityEpoch, DisparitySearchSpec, Event, RunDir, RunView, for_shell};
+use rdarts::run::{DisparityEpoch, DisparitySearchSpec, Event, RunDir, RunView, StereoDataSpec, for_shell};
 use rdarts::search::{DisparityFound, DisparitySearch};
 use rdarts::train::KnownSets;
 use serde_json::json;
@@ -125,11 +125,25 @@ pub fn flags(data: Option<&str>, dir: Option<&str>) -> Result<Vec<String>, Exit>
         dir = if is_path { Some(data.to_string()) } else { dir };
     }
     if let Some(dir) = dir {
-        let whole = std::path::absolute(&dir).map_err(|e| Exit::Input(format!("`{}`: {e}", shown(&dir))))?;
-        keys.push(format!("data.dir={}", quote(&whole.display().to_string())));
+        keys.push(format!("data.dir={}", quote(&dir)));
     }
     Ok(keys)
 }
+
+/// The directory of the pairs as it is recorded: whole, so that a run goes on from anywhere.
+pub fn directory(data: &StereoDataSpec) -> Result<String, Exit> {
+    if data.dir.is_empty() {
+        return Ok(String::new());
+    }
+    if data.name == SCENES {
+        return Err(Exit::Input(format!("{SCENES} are made as they are needed: there is no directory of them")));
+    }
+    let whole = std::path::absolute(&data.dir).map_err(|e| Exit::Input(format!("`{}`: {e}", shown(&data.dir))))?;
+    Ok(whole.display().to_string())
+}
+
+/// The set that has no files.
+const SCENES: &str = "stereo-scenes";
 
 /// Says what begins.
 pub fn announce(search: &DisparitySearch, path: &Path, threads: usize) {

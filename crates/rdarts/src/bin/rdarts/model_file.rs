@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rdarts::data::{Images, Norm, Pixels, available_memory, escaped, eval_batches, shown};
 use rdarts::net::{Evaluator, Work};
-use rdarts::run::{RunView, SearchSpec, Spec, for_shell};
+use rdarts::run::{DisparitySearchSpec, RunView, SearchSpec, Spec, for_shell};
 use rdarts::space::Genotype;
 use rdarts::train::Model;
 use rdarts::train::model::{About, read_metadata};
@@ -37,7 +37,9 @@ impl ModelFile {
         if !file.exists() {
             let dir = for_shell(path);
             return Err(Exit::Input(match run.kind() {
-                SearchSpec::KIND => format!("{dir} is a search, which leaves an architecture and no trained network"),
+                SearchSpec::KIND | DisparitySearchSpec::KIND => {
+                    format!("{dir} is a search, which leaves an architecture and no trained network")
+                }
                 _ if run.is_done() => format!("{dir} has no file {}, which a training leaves", shown(file)),
                 _ => format!("{dir} has no trained network yet: `rdarts resume {dir}` goes on with it"),
             }));

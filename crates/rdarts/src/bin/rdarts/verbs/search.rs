@@ -54,7 +54,7 @@ use crate::searches::{Searching, space_of};
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment, after_long_help = methods())]
 pub struct Args {
-    /// Spec file (TOML); keys it does not name come from its `preset` (or from `paper`)
+    /// Spec file (TOML); keys it does not name come from its `preset` (or from `paper`, for disparity `disparity`)
     spec: Option<PathBuf>,
     #[arg(long, help = preset_help::<SearchSpec>(DEMO))]
     preset: Option<String>,
@@ -66,6 +66,9 @@ pub struct Args {
     #[arg(long, value_name = "RUN")]
     from: Option<PathBuf>,
     /// What is searched for: a network that classifies, or one that estimates disparity from pairs of views
+    ///
+    /// Disparity has presets of its own (disparity-demo, disparity), spaces (dispnet, autodispnet) and sets of pairs
+    /// (`rdarts data list`), and the methods darts, darts-es and darts-ada.
     #[arg(long, value_name = "TASK", default_value = CLASSIFICATION, value_parser = [CLASSIFICATION, DISPARITY])]
     task: String,
     /// Sets one key of the spec, for example weights.l2=0.0027; may be given often
@@ -234,7 +237,8 @@ fn disparity(args: &Args, engine: Engine, threads: usize) -> Result<ExitCode, Ex
     let overrides = [overrides.concat(), set(&FLAGS, values)].concat();
     let preset = args.preset.as_deref().or(if file.is_none() { Some(DISPARITY_DEMO) } else { None });
     let resolved = DisparitySearchSpec::resolve_text(preset, file, &overrides, &KnownSets);
-    let spec = resolved.map_err(|e| e.of_flags(|text| flag_of(&FLAGS, &args.overrides, text)))?;
+    let mut spec = resolved.map_err(|e| e.of_flags(|text| flag_of(&FLAGS, &args.overrides, text)))?;
+    spec.data.dir = disparities::directory(&spec.data)?;
     let reserved = reserve(args.out.as_deref(), &disparities::run_name(&spec))?;
     let path = reserved.path().to_path_buf();
     let reading = Reading::new(args.json);

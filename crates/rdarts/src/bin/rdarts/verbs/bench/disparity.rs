@@ -29,7 +29,14 @@ pub fn run(args: &Args, engine: &Engine, threads: usize) -> Result<ExitCode, Exi
     let spec = DisparitySpec::search(space.clone(), channels, side[1]);
     spec.check_side(side).map_err(|why| Exit::Input(format!("--size {size}: {why}")))?;
     let net = Network::disparity(&spec);
-    let needed = net.memory_estimate(n, side, Work::SecondOrderStep);
+    let largest = if args.asks(Kind::Second) {
+        Work::SecondOrderStep
+    } else if args.asks(Kind::Product) || args.asks(Kind::Eigenvalue) || args.asks(Kind::Hessian) {
+        Work::HessianProduct
+    } else {
+        Work::Gradient
+    };
+    let needed = net.memory_estimate(n, side, largest);
     check_memory(engine, needed, "--batch, --channels or --size")?;
     let pairs = |stream: &mut Stream| Images {
         values: (0..n * side[0] * side[1] * 6).map(|_| stream.uniform() as f32 - 0.4).collect(),
