@@ -92,7 +92,12 @@ impl Folder {
                 }
                 Err(source) => Err(SweepError::Io { action: "read", path: self.path.clone(), source }),
                 Ok(entries) => {
-                    let ours = |name: &str| [PLAN, BASE, "members", "logs"].contains(&name);
+                    let is_empty = |name: &str| {
+                        std::fs::read_dir(self.path.join(name)).is_ok_and(|mut within| within.next().is_none())
+                    };
+                    let ours = |name: &str| {
+                        name == PLAN || name == BASE || (["members", "logs"].contains(&name) && is_empty(name))
+                    };
                     let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
                     // A process that was killed before it wrote the format leaves a plan and empty directories.
                     match names.into_iter().find(|name| !ours(name) && !name.starts_with('.')) {

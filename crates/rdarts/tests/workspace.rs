@@ -28,7 +28,16 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ("rdarts-train", &["rdarts-rng", "rdarts-space", "rdarts-net", "rdarts-data", "rdarts-run"]),
     (
         "rdarts-search",
-        &["rdarts-rng", "rdarts-space", "rdarts-monitor", "rdarts-net", "rdarts-data", "rdarts-run", "rdarts-train"],
+        &[
+            "rdarts-rng",
+            "rdarts-text",
+            "rdarts-space",
+            "rdarts-monitor",
+            "rdarts-net",
+            "rdarts-data",
+            "rdarts-run",
+            "rdarts-train",
+        ],
     ),
     (
         "rdarts-study",

@@ -5,9 +5,8 @@ use std::path::Path;
 use rdarts::data::shown;
 use rdarts::data::stereo::stereo_at;
 use rdarts::net::Engine;
-use rdarts::run::{DisparityEpoch, DisparitySearchSpec, Event, RunDir, RunView, StereoDataSpec, for_shell};
+use rdarts::run::{DataSets, DisparityEpoch, DisparitySearchSpec, Event, RunDir, RunView, StereoDataSpec, for_shell};
 use rdarts::search::{DisparityFound, DisparitySearch};
-use rdarts::train::KnownSets;
 use serde_json::json;
 
 use crate::conduct::{Conducted, count};
@@ -104,7 +103,7 @@ fn epochs(events: &[Event]) -> impl Iterator<Item = &DisparityEpoch> {
 
 /// The search of a run as the run recorded it, its pairs from `data_dir` if they are not where they were.
 pub fn reopen(view: &RunView, data_dir: Option<&Path>, engine: Engine, quiet: bool) -> Result<DisparitySearch, Exit> {
-    let mut spec: DisparitySearchSpec = view.spec_of_sets(&KnownSets)?;
+    let mut spec: DisparitySearchSpec = view.spec_of_sets(&StereoSets)?;
     if let Some(dir) = data_dir {
         spec.data.dir = dir.display().to_string();
     }
@@ -112,6 +111,23 @@ pub fn reopen(view: &RunView, data_dir: Option<&Path>, engine: Engine, quiet: bo
     let search = DisparitySearch::new(spec, engine, &reading)?;
     reading.end();
     Ok(search)
+}
+
+/// What specs have to know of sets of pairs: nothing. The presets of image sets are none of theirs.
+pub struct StereoSets;
+
+impl DataSets for StereoSets {
+    fn preset(&self, _: &str) -> Option<&'static str> {
+        None
+    }
+
+    fn side(&self, _: &str) -> Option<usize> {
+        None
+    }
+
+    fn has_free_channels(&self, _: &str) -> bool {
+        false
+    }
 }
 
 /// The keys that `--data` and `--data-dir` set: the name of a set, or the path of one, whose files say which it is.

@@ -14,7 +14,7 @@ use rdarts::train::{ImageSet, KnownSets, resume, start};
 
 use crate::conduct::{conduct, count, one_of, set_threads};
 use crate::device::OnDevice;
-use crate::disparities::{self, DisparityRun};
+use crate::disparities::{self, DisparityRun, StereoSets};
 use crate::exit::{Exit, say, whole};
 use crate::given::{
     Flag, cache_file, data, data_directory, data_help, data_name, decide_shape, flag_of, images, is_within, no_spec,
@@ -236,7 +236,7 @@ fn disparity(args: &Args, engine: Engine, threads: usize) -> Result<ExitCode, Ex
         [space, None, None, method, order, args.seed.map(|v| v.to_string()), args.epochs.map(|v| v.to_string())];
     let overrides = [overrides.concat(), set(&FLAGS, values)].concat();
     let preset = args.preset.as_deref().or(if file.is_none() { Some(DISPARITY_DEMO) } else { None });
-    let resolved = DisparitySearchSpec::resolve_text(preset, file, &overrides, &KnownSets);
+    let resolved = DisparitySearchSpec::resolve_text(preset, file, &overrides, &StereoSets);
     let mut spec = resolved.map_err(|e| e.of_flags(|text| flag_of(&FLAGS, &args.overrides, text)))?;
     spec.data.dir = disparities::directory(&spec.data)?;
     let reserved = reserve(args.out.as_deref(), &disparities::run_name(&spec))?;
