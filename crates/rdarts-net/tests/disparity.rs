@@ -148,7 +148,10 @@ fn compare<R: Real>(case: &Case, theirs: &Value, tolerance: f64) {
         check("the Hessian", off(&found, &expected));
         let step = InnerStep { xi: STEP[0], l2: STEP[1], momentum: 0.0, buffer: None };
         let (_, unrolled) = unrolled_gradient(at, batch, batch, step);
-        check("the unrolled gradient", off(&unrolled.flat(), &numbers(&theirs["unrolled"])));
+        let off = off(&unrolled.flat(), &numbers(&theirs["unrolled"]));
+        // The gradient at the moved weights jumps where a prediction passes the truth: single precision passes a few others.
+        let allowed = if tolerance < 1e-6 { tolerance } else { 5e-2 };
+        assert!(off < allowed, "the unrolled gradient of {}: {off:.1e}", R::dtype().name());
     }
 }
 
