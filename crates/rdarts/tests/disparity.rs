@@ -112,7 +112,7 @@ fn what_cannot_be_searched_is_told_in_a_sentence_and_leaves_nothing() {
         (&["--set", "search.warm_start=3"], "would never learn"),
         (&["--set", "network.displacement=8"], "at most 7"),
         (&["--data-dir", "x"], "no directory of them"),
-        (&["--set", "search.crop_width=96"], "crop"),
+        (&["--set", "search.crop_width=96"], "windows of 32x96"),
     ] {
         let out = search(tmp.path(), &[&["--out", "run"], more].concat());
         assert_eq!(out.status.code(), Some(2), "{more:?}: {}", text(&out));
