@@ -314,7 +314,7 @@ impl Network {
         !self.nodes.iter().any(|node| matches!(node.module, Module::Own(_) | Module::Layer(_)))
     }
 
-    /// Whether it is made of layers, which [`crate::flow`] computes.
+    /// Whether it is made of layers, which `flow.rs` computes.
     pub fn is_dense(&self) -> bool {
         self.nodes.iter().any(|node| matches!(node.module, Module::Layer(_)))
     }

@@ -5,10 +5,10 @@
 //! reads the run directories.
 //!
 //! - [`plan`]: the file that a user writes
-//! - [`members`]: the runs that it stands for, their names, specs and command lines
+//! - [`mod@members`]: the runs that it stands for, their names, specs and command lines
 //! - [`folder`]: the directory of a sweep
 //! - [`standing`]: what became of a member
-//! - [`array`]: the members as one array of Slurm
+//! - [`mod@array`]: the members as one array of Slurm
 
 mod error;
 
