@@ -31,7 +31,7 @@ pub trait Scalar:
     /// Where a vector goes that nobody needs any more.
     fn release(_: &Workspace, _: Vec<Self>) {}
 
-    /// out[p][co] (+)= sum over ci of x[p][ci] w[ci][co], for `px` dense pixels.
+    /// `out[p][co] (+)= sum over ci of x[p][ci] w[ci][co]`, for `px` dense pixels.
     fn product(
         isa: Isa,
         px: usize,
@@ -52,7 +52,7 @@ pub trait Scalar:
         }
     }
 
-    /// dw[ci][co] += sum over pixels of x[p][ci] g[p][co].
+    /// `dw[ci][co] += sum over pixels of x[p][ci] g[p][co]`.
     fn weight_gradient(isa: Isa, px: usize, (c_in, c_out): (usize, usize), x: &[Self], g: &[Self], dw: &mut [Self]) {
         let _ = isa;
         for (x, g) in x.chunks_exact(c_in).zip(g.chunks_exact(c_out)).take(px) {
