@@ -14,6 +14,7 @@ use crate::exit::{Exit, out, say};
 use crate::given::quote;
 use crate::plot::{self, Point};
 use crate::progress::Reading;
+use crate::searches::json_of_search;
 
 /// A search for disparity that is conducted.
 pub struct DisparityRun<'a>(pub &'a DisparitySearch);
@@ -78,19 +79,12 @@ impl Conducted for DisparityRun<'_> {
     }
 
     fn as_json(&self, path: &Path, found: &DisparityFound, events: &[Event]) -> serde_json::Value {
-        let of = |kind: &str| -> Vec<serde_json::Value> {
-            let values = events.iter().map(|e| serde_json::to_value(e).expect("events are JSON"));
-            values.filter(|v| v["event"] == kind).collect()
-        };
-        json!({
-            "directory": path.display().to_string(),
-            "genotype": found.genotype,
-            "genotype_text": found.genotype.to_string(),
-            "epoch": found.epoch,
-            "reason": found.reason,
-            "decisions": of("decision"),
-            "epochs": of("disparity_epoch"),
-        })
+        json_of_search(
+            path,
+            (json!(found.genotype), found.genotype.to_string(), found.epoch, &found.reason),
+            "disparity_epoch",
+            events,
+        )
     }
 }
 

@@ -237,17 +237,33 @@ fn never(search: &Search, measured: usize) -> String {
 
 /// The account for programs.
 fn as_json(path: &Path, found: &Found, events: &[Event]) -> serde_json::Value {
+    json_of_search(
+        path,
+        (json!(found.genotype), found.genotype.to_string(), found.epoch, &found.reason),
+        "epoch",
+        events,
+    )
+}
+
+/// The account of any search for programs: its genotype, also as text, the epoch that it is from, why the search ended;
+/// `epochs` is what its events call an epoch.
+pub fn json_of_search(
+    path: &Path,
+    (genotype, genotype_text, epoch, reason): (serde_json::Value, String, usize, &str),
+    epochs: &str,
+    events: &[Event],
+) -> serde_json::Value {
     let of = |kind: &str| -> Vec<serde_json::Value> {
         let values = events.iter().map(|e| serde_json::to_value(e).expect("events are JSON"));
         values.filter(|v| v["event"] == kind).collect()
     };
     json!({
         "directory": path.display().to_string(),
-        "genotype": found.genotype,
-        "genotype_text": found.genotype.to_string(),
-        "epoch": found.epoch,
-        "reason": found.reason,
+        "genotype": genotype,
+        "genotype_text": genotype_text,
+        "epoch": epoch,
+        "reason": reason,
         "decisions": of("decision"),
-        "epochs": of("epoch"),
+        "epochs": of(epochs),
     })
 }
