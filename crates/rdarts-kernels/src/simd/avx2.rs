@@ -8,7 +8,7 @@ pub(crate) struct Avx2;
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::Avx2;
-    use crate::simd::Simd;
+    use crate::simd::{FIXED, Simd};
     use std::arch::x86_64::*;
 
     /// Row n has its first n lanes set.
@@ -30,6 +30,7 @@ mod x86 {
     #[allow(clippy::undocumented_unsafe_blocks)]
     impl Simd for Avx2 {
         const L: usize = 8;
+        const L8: bool = FIXED;
         type V = __m256;
 
         #[inline(always)]

@@ -8,13 +8,14 @@ pub(crate) struct Avx512;
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::Avx512;
-    use crate::simd::Simd;
+    use crate::simd::{FIXED, Simd};
     use std::arch::x86_64::*;
 
     // SAFETY of every block below: the trait's contract, the instruction set is there and the pointer is valid.
     #[allow(clippy::undocumented_unsafe_blocks)]
     impl Simd for Avx512 {
         const L: usize = 16;
+        const L16: bool = FIXED;
         type V = __m512;
 
         #[inline(always)]

@@ -127,6 +127,11 @@ impl Isa {
 pub(crate) trait Simd: Copy {
     /// Lanes.
     const L: usize;
+    /// Whether loops with distances compiled in are worth their code: registers of 16 lanes, or of 8. A constant of its own,
+    /// since the compiler leaves out what stands behind one that is false, but not what stands behind a comparison.
+    const L16: bool = false;
+    /// As `L16`.
+    const L8: bool = false;
     /// A register.
     type V: Copy;
 
@@ -216,6 +221,10 @@ pub(crate) use kernel;
 /// itself, but stops at the end of every page of 4 KiB, which is one to four rows of an image here, and starts again
 /// with a miss of the translation and of the cache. See LOG.md for what other distances gave.
 pub(crate) const AHEAD: usize = 256 * 16;
+
+/// Loops with distances compiled in are the others over again, with numbers in the place of names: a build with debug
+/// assertions leaves them out, which compiles five times faster so.
+const FIXED: bool = !cfg!(debug_assertions);
 
 /// Pixels of a tile. 8 KiB leave the first cache level (32 to 48 KiB) to the weights and the rows of a window; 64 pixels make
 /// up for loading and adding sums.
