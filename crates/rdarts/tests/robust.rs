@@ -190,7 +190,7 @@ fn hours_are_made_into_a_plan_before_the_first_step() {
 #[test]
 fn killed_at_twenty_moments_a_portfolio_goes_on_to_the_same_bits_and_trains_nothing_twice() {
     let tmp = tempfile::tempdir().unwrap();
-    killed_at_twenty_moments(tmp.path(), &TINY);
+    killed(20, tmp.path(), &TINY);
 }
 
 #[test]
@@ -207,11 +207,11 @@ fn so_does_one_on_a_folder_of_pictures() {
     }
     let of_folder = TINY.chunks(2).filter(|pair| !pair[1].starts_with("data.limit"));
     let args: Vec<&str> = of_folder.flatten().chain(&["--data", "pictures"]).copied().collect();
-    killed_at_twenty_moments(tmp.path(), &args);
+    killed(6, tmp.path(), &args);
 }
 
-/// Kills the portfolio of these arguments in all stages and goes on with it, on other threads and jobs.
-fn killed_at_twenty_moments(tmp: &Path, args: &[&str]) {
+/// Kills the portfolio of these arguments at so many moments, in all stages, and goes on with it, on other threads and jobs.
+fn killed(moments: u32, tmp: &Path, args: &[&str]) {
     let begun = |name: &str| -> Vec<String> {
         ["robust", "--out", name].iter().chain(args).map(|arg| arg.to_string()).collect()
     };
@@ -220,7 +220,7 @@ fn killed_at_twenty_moments(tmp: &Path, args: &[&str]) {
     assert!(out.status.success(), "{}", text(&out.stderr));
     let whole_time = begin.elapsed();
     let whole = result(&tmp.join("whole"));
-    for moment in 0..20u32 {
+    for moment in 0..moments {
         let name = format!("killed-{moment}");
         let mut child = rdarts(tmp).args(begun(&name)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let part = f64::from(moment) * 0.618_034 % 1.0;
