@@ -22,6 +22,8 @@ pub mod known_sets;
 
 pub mod images;
 
+pub mod pairs;
+
 pub mod streams;
 
 pub mod state;
@@ -44,6 +46,7 @@ pub use images::{ImageSet, SplitImages};
 pub use job::{Job, Length, Measured, Measuring, Next, Observer, Outcome, Progress, Verdict};
 pub use known_sets::KnownSets;
 pub use model::Model;
+pub use pairs::{PairBatch, PairSet};
 pub use state::{Position, State, Step};
 pub use streams::Streams;
 pub use training::Training;
