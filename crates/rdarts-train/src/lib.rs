@@ -32,13 +32,19 @@ pub mod retention;
 
 pub mod job;
 
+pub mod best;
+
 mod saved;
 
 pub mod epochs;
 
+pub mod tensors;
+
 pub mod model;
 
 pub mod training;
+
+pub mod disparity;
 
 pub use epochs::{Pace, pace, resume, start};
 pub use error::TrainError;
