@@ -14,8 +14,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rdarts_data::stereo::{Pairs, StereoEval, stereo_eval_batches};
-use rdarts_net::disparity::DisparitySpec;
 use rdarts_net::Evaluator;
+use rdarts_net::disparity::DisparitySpec;
 use rdarts_net::task::at_full_size;
 use rdarts_run::DisparityErrors;
 
