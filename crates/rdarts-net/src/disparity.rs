@@ -546,4 +546,73 @@ mod tests {
         }
         assert!(zeros > 50, "{zeros} weight tensors have no part");
     }
+
+    #[test]
+    fn a_network_of_an_architecture_is_the_supernet_with_one_hot_weights() {
+        let space = DisparitySpace::builtin("autodispnet").unwrap();
+        let (net, weights, _, images, truth) = example("autodispnet");
+        let engine = Engine::cpu();
+        let batch = Batch { images: &images[..], side: [32, 64], targets: Targets::Disparity(&truth), noise: &[] };
+        for seed in 0..3 {
+            let genotype = rdarts_space::disparity::sample(&space, &mut rdarts_rng::Stream::new(seed, "test", 0));
+            let spec = DisparitySpec {
+                cells: DisparityCells::Chosen(genotype.clone()),
+                ..DisparitySpec::search(space.clone(), 2, 64)
+            };
+            let child = Network::disparity(&spec);
+            // Where an entry of the architecture lies in the supernet.
+            let place = |cell: DisparityCell, entry: usize| {
+                let (node, op, state) = genotype.entries(cell).nth(entry).unwrap();
+                let edge = cell.edges().position(|edge| edge == (node, state)).unwrap();
+                (edge, space.ops.iter().position(|of| *of == op).unwrap())
+            };
+            let cells = "RNRNRNUUU".chars().map(|c| match c {
+                'N' => DisparityCell::Normal,
+                'R' => DisparityCell::Reduce,
+                _ => DisparityCell::Upsample,
+            });
+            let cells: Vec<DisparityCell> = cells.collect();
+            let mut own = vec![0.0; child.n_parameters()];
+            for parameter in child.weights() {
+                let parts: Vec<&str> = parameter.name.split('.').collect();
+                let name = match parts[..] {
+                    ["cells", cell, "_ops", entry, ..] => {
+                        let (edge, op) = place(cells[cell.parse::<usize>().unwrap()], entry.parse().unwrap());
+                        format!("cells.{cell}._ops.{edge}._ops.{op}.{}", parts[4..].join("."))
+                    }
+                    _ => parameter.name.clone(),
+                };
+                let (values, shape) = net.read(&weights, &name).unwrap();
+                child.write(&mut own, &parameter.name, &values, &shape).unwrap();
+            }
+            let p: Alphas = DisparityCell::ALL
+                .into_iter()
+                .map(|cell| {
+                    let mut p = vec![0.0; cell.n_edges() * space.ops.len()];
+                    for entry in 0..genotype.cell(cell).len() {
+                        let (edge, op) = place(cell, entry);
+                        p[edge * space.ops.len() + op] = 1.0;
+                    }
+                    p
+                })
+                .collect();
+            let expected = crate::Evaluator::mixed(&net, &engine, &weights, &p).evaluate(batch);
+            let none = Alphas::zeros(&child);
+            let at = Point { net: &child, engine: &engine, weights: &own[..], alphas: &none };
+            let (found, gradient) = crate::weight_gradient(at, batch);
+            for (a, b) in found.outputs.iter().zip(&expected.outputs) {
+                assert!((a - b).abs() < 1e-12, "{a} {b}");
+            }
+            // The gradient that a training follows is a slope.
+            let mut s = rdarts_rng::Stream::new(seed, "direction", 0);
+            let v: Vec<f64> = own.iter().map(|_| 0.1 * s.normal()).collect();
+            let loss = |h: f64| {
+                let moved: Vec<f64> = own.iter().zip(&v).map(|(w, v)| w + h * v).collect();
+                forward(Point { weights: &moved, ..at }, batch).loss
+            };
+            let slope = (loss(1e-7) - loss(-1e-7)) / 2e-7;
+            let expected: f64 = gradient.iter().zip(&v).map(|(g, v)| g * v).sum();
+            assert!((slope - expected).abs() < 1e-3 * expected.abs().max(0.1), "{slope} for {expected}");
+        }
+    }
 }
