@@ -615,4 +615,33 @@ mod tests {
             assert!((slope - expected).abs() < 1e-3 * expected.abs().max(0.1), "{slope} for {expected}");
         }
     }
+
+    #[test]
+    fn scaled_weights_give_convolutions_outputs_of_size_one_and_predictions_of_some_pixels() {
+        let genotype = DisparityGenotype::autodispnet();
+        let spec = DisparitySpec::training(genotype, 4, 8, 4);
+        let net = Network::disparity(&spec);
+        let engine = Engine::cpu();
+        let mut s = rdarts_rng::Stream::new(3, "test", 0);
+        let images: Vec<f32> = (0..2 * 64 * 128 * 6).map(|_| (s.uniform() - 0.4) as f32).collect();
+        let mut weights = net.init(1);
+        let none = Alphas::zeros(&net);
+        let finest = |weights: &[f32]| {
+            let at = Point { net: &net, engine: &engine, weights, alphas: &none };
+            let outputs = crate::Evaluator::supernet(at).outputs(&images, 2, [64, 128]);
+            let finest: Vec<f64> =
+                outputs.chunks(outputs.len() / 2).flat_map(|o| o[o.len() - 16 * 32..].to_vec()).collect();
+            (finest.iter().map(|d| d * d).sum::<f64>() / finest.len() as f64).sqrt()
+        };
+        crate::unit_variance(&net, &engine, &mut weights, &images, 2, [64, 128]);
+        // A rectified value of root mean square 1, about half of it positive.
+        let size = finest(&weights);
+        assert!((0.2..1.0).contains(&size), "{size}");
+        // Once scaled there is nothing left to scale.
+        let before = weights.clone();
+        crate::unit_variance(&net, &engine, &mut weights, &images, 2, [64, 128]);
+        for (a, b) in weights.iter().zip(&before) {
+            assert!((a - b).abs() <= 1e-4 * a.abs().max(1e-3), "{a} {b}");
+        }
+    }
 }
