@@ -136,6 +136,10 @@ fn folder(dir: &Path, truth: Option<&Path>, files: impl Fn(&str) -> [PathBuf; 3]
         let Some((_, right)) = rights.iter().find(|(other, _)| *other == name) else {
             return Err(Exit::Input(format!("{} has no picture {} for {}", shown(&right), shown(&name), shown(&left))));
         };
+        if let Some(twin) = jobs.iter().map(|job: &Job| &job.left).find(|twin| twin.file_stem() == left.file_stem()) {
+            let (a, b) = (shown(twin), shown(&left));
+            return Err(Exit::Input(format!("{a} and {b} would both be written as {}: rename one", shown(&name))));
+        }
         let truth = truth.and_then(|dir| truth_in(dir, &name));
         jobs.push(Job { right: right.clone(), truth, files: files(&name), left });
     }
