@@ -131,10 +131,11 @@ fn read_one(path: &Path) -> Run {
             mistakes: kept(view.mistakes(), faults).unwrap_or_default(),
         }),
         "robust" => Some(robust(&view, &run.events, faults)),
-        "disparity-search" => {
-            faults.push(
-                "it is a search for disparity, of which there is no page yet; its events.jsonl has all numbers".into(),
-            );
+        kind @ ("disparity-search" | "disparity-training") => {
+            let what = if kind == "disparity-search" { "search" } else { "training" };
+            faults.push(format!(
+                "it is a {what} for disparity, of which there is no page yet; its events.jsonl has all numbers"
+            ));
             None
         }
         other => {

@@ -40,22 +40,30 @@ mod layer;
 
 mod search;
 
+mod stereo;
+
 mod disparity;
 
 mod train;
+
+mod disparity_train;
 
 mod robust;
 
 #[cfg(test)]
 mod tests;
 
-pub use disparity::{DisparityLoopSpec, DisparityNetworkSpec, DisparitySearchSpec, StereoAugmentSpec, StereoDataSpec};
+pub use disparity::{DisparityLoopSpec, DisparityNetworkSpec, DisparitySearchSpec, StereoDataSpec};
+pub use disparity_train::{
+    AdamSpec, DisparityTrainLoopSpec, DisparityTrainNetworkSpec, DisparityTrainSpec, StereoTrainDataSpec,
+};
 pub use robust::{PortfolioSpec, RobustNetworkSpec, RobustSpec, RobustTrainSpec, Vary};
 pub use search::{
     AlphasSpec, EvalSpec, HessianImages, HessianMode, HessianSpec, LoopSpec, Method, MethodSpec, MonitorForm,
     MonitorSpec, NetworkSpec, Order, SearchDataSpec, SearchSpec, SpaceSpec,
 };
 pub use sections::{AugmentSpec, CutoutSchedule, DataSpec, Statistics, WeightsSpec};
+pub use stereo::{PairsSpec, StereoAugmentSpec};
 pub use train::{TrainDataSpec, TrainLoopSpec, TrainNetworkSpec, TrainSpec};
 
 /// All values of a kind of run; the kinds are those of this crate.
@@ -228,6 +236,14 @@ pub fn kind_of(name: &str, text: &str) -> Result<String, SpecError> {
     let table = layer::parse(name, text)?;
     // The first programs recorded searches only, and no kind.
     Ok(table.get("kind").and_then(Value::as_str).unwrap_or(SearchSpec::KIND).to_string())
+}
+
+/// The preset that a spec names, which tells its kind too where no kind is named; `name` is what errors call the text.
+///
+/// # Errors
+/// If it is no TOML.
+pub fn preset_of(name: &str, text: &str) -> Result<Option<String>, SpecError> {
+    Ok(layer::parse(name, text)?.get("preset").and_then(Value::as_str).map(str::to_string))
 }
 
 /// What the user says, the lowest first.

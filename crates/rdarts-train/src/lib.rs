@@ -5,10 +5,11 @@
 //! deletes what no one can ask for any more.
 //!
 //! Reading order: [`error`](TrainError), [`memory`], [`schedule`], [`optim`], [`known_sets`] (what specs know of
-//! data sets), [`images`] (the data of a spec),
+//! data sets), [`images`] and [`pairs`] (the data of a spec),
 //! [`streams`] (what is random), [`state`] (what changes), [`retention`] (which checkpoints stay), [`job`] (what a run
-//! does), `saved` (its checkpoints), [`epochs`] (the loop); then
-//! [`model`] (a trained network in one file) and the one job that lives here, [`training`] (a network from scratch).
+//! does), [`best`] (which epoch is the result), `saved` (its checkpoints), [`epochs`] (the loop); then
+//! [`tensors`] and [`model`] (a trained network in one file) and the jobs that live here: [`training`] (a network from
+//! scratch) and [`disparity`] (one that estimates disparity).
 
 mod error;
 
@@ -22,6 +23,8 @@ pub mod known_sets;
 
 pub mod images;
 
+pub mod pairs;
+
 pub mod streams;
 
 pub mod state;
@@ -30,13 +33,19 @@ pub mod retention;
 
 pub mod job;
 
+pub mod best;
+
 mod saved;
 
 pub mod epochs;
 
+pub mod tensors;
+
 pub mod model;
 
 pub mod training;
+
+pub mod disparity;
 
 pub use epochs::{Pace, pace, resume, start};
 pub use error::TrainError;
@@ -44,6 +53,7 @@ pub use images::{ImageSet, SplitImages};
 pub use job::{Job, Length, Measured, Measuring, Next, Observer, Outcome, Progress, Verdict};
 pub use known_sets::KnownSets;
 pub use model::Model;
+pub use pairs::{PairBatch, PairSet};
 pub use state::{Position, State, Step};
 pub use streams::Streams;
 pub use training::Training;

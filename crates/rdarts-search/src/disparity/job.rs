@@ -2,7 +2,7 @@
 
 use rdarts_data::DataError;
 use rdarts_monitor::{AdaRule, Measurement, Method, Rule, decide, earliest_return};
-use rdarts_net::{Count, Engine, Point, weight_gradient};
+use rdarts_net::{Engine, Point, weight_gradient};
 use rdarts_run::{
     self as run, DISPARITY_EVENT_FORMAT, DecisionKind, DisparityEpoch, DisparitySearchSpec, DisparityStarted, Event,
     Finished, RunDir, Spec,
@@ -15,7 +15,6 @@ use rdarts_train::{Job, Length, Measured, Measuring, Position, Step, TrainError,
 
 use super::{DisparityAlphas, DisparityFound, DisparitySearch, DisparityState, StepPairs};
 use crate::architecture::Learned;
-use crate::batches::AsBatch;
 use crate::bilevel::diverged;
 use crate::rules::{rule_of, told};
 
@@ -50,7 +49,7 @@ impl Job for DisparitySearch {
             format: DISPARITY_EVENT_FORMAT,
             rdarts: env!("CARGO_PKG_VERSION").into(),
             space: self.space.name.clone(),
-            data: spec.data.name.clone(),
+            data: spec.data.pairs.name.clone(),
             seed: spec.seed,
             n_alphas: n_alphas.iter().sum(),
             n_weights: self.net.n_parameters(),
@@ -97,9 +96,8 @@ impl Job for DisparitySearch {
                 bilevel.update_weights(state, made, None)?
             }
         };
-        // A pair counts as one, however many of its pixels are known.
-        let error = if step.count.n > 0 { step.count.mean() } else { 0.0 };
-        Ok(Step { count: Count { total: error * train.n() as f64, n: train.n() }, ..step })
+        // Errors are means over pixels, losses over pairs.
+        Ok(Step { n: train.n(), ..step })
     }
 
     fn measure(&self, state: &DisparityState, measuring: &mut Measuring<'_>) -> Result<Option<Measured>, TrainError> {

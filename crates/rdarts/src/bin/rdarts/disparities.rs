@@ -1,11 +1,11 @@
 //! A search for disparity as the program tells of it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rdarts::data::shown;
 use rdarts::data::stereo::stereo_at;
 use rdarts::net::Engine;
-use rdarts::run::{DataSets, DisparityEpoch, DisparitySearchSpec, Event, RunDir, RunView, StereoDataSpec, for_shell};
+use rdarts::run::{DataSets, DisparityEpoch, DisparitySearchSpec, Event, PairsSpec, RunDir, RunView, for_shell};
 use rdarts::search::{DisparityFound, DisparitySearch};
 use serde_json::json;
 
@@ -33,7 +33,7 @@ impl Conducted for DisparityRun<'_> {
     }
 
     fn data_dirs(&self, dir: &RunDir) -> Result<[String; 2], Exit> {
-        Ok([self.0.spec.data.dir.clone(), dir.view().spec::<DisparitySearchSpec>()?.data.dir])
+        Ok([self.0.spec.data.pairs.dir.clone(), dir.view().spec::<DisparitySearchSpec>()?.data.pairs.dir])
     }
 
     fn tell(&self, path: &Path, found: &DisparityFound, events: &[Event]) {
@@ -42,7 +42,7 @@ impl Conducted for DisparityRun<'_> {
         out!(
             "{} for disparity on {} in space {}: the architecture of epoch {}",
             spec.search.method,
-            spec.data.name,
+            spec.data.pairs.name,
             self.0.space.name,
             found.epoch
         );
@@ -99,7 +99,7 @@ fn epochs(events: &[Event]) -> impl Iterator<Item = &DisparityEpoch> {
 pub fn reopen(view: &RunView, data_dir: Option<&Path>, engine: Engine, quiet: bool) -> Result<DisparitySearch, Exit> {
     let mut spec: DisparitySearchSpec = view.spec_of_sets(&StereoSets)?;
     if let Some(dir) = data_dir {
-        spec.data.dir = dir.display().to_string();
+        spec.data.pairs.dir = dir.display().to_string();
     }
     let reading = Reading::new(quiet);
     let search = DisparitySearch::new(spec, engine, &reading)?;
@@ -124,24 +124,32 @@ impl DataSets for StereoSets {
     }
 }
 
+/// The name and the directory of a set of pairs as `--data` and `--data-dir` give them: a name, or a path whose files say
+/// which set it is.
+pub fn flags_of(data: &str, dir: Option<&Path>) -> Result<(String, Option<PathBuf>), Exit> {
+    if data.contains(['/', '\\']) || Path::new(data).is_dir() {
+        return Ok((stereo_at(Path::new(data)).map_err(Exit::input)?.to_string(), Some(PathBuf::from(data))));
+    }
+    Ok((data.to_string(), dir.map(Path::to_path_buf)))
+}
+
 /// The keys that `--data` and `--data-dir` set: the name of a set, or the path of one, whose files say which it is.
 pub fn flags(data: Option<&str>, dir: Option<&str>) -> Result<Vec<String>, Exit> {
     let mut keys = Vec::new();
-    let mut dir = dir.map(str::to_string);
+    let mut dir = dir.map(PathBuf::from);
     if let Some(data) = data {
-        let is_path = data.contains(['/', '\\']) || Path::new(data).is_dir();
-        let name = if is_path { stereo_at(Path::new(data)).map_err(Exit::input)? } else { data };
-        keys.push(format!("data.name={}", quote(name)));
-        dir = if is_path { Some(data.to_string()) } else { dir };
+        let (name, own) = flags_of(data, dir.as_deref())?;
+        keys.push(format!("data.name={}", quote(&name)));
+        dir = own;
     }
     if let Some(dir) = dir {
-        keys.push(format!("data.dir={}", quote(&dir)));
+        keys.push(format!("data.dir={}", quote(&dir.to_string_lossy())));
     }
     Ok(keys)
 }
 
 /// The directory of the pairs as it is recorded: whole, so that a run goes on from anywhere.
-pub fn directory(data: &StereoDataSpec) -> Result<String, Exit> {
+pub fn directory(data: &PairsSpec) -> Result<String, Exit> {
     if data.dir.is_empty() {
         return Ok(String::new());
     }
@@ -163,7 +171,7 @@ pub fn announce(search: &DisparitySearch, path: &Path, threads: usize) {
          augmentation {}",
         spec.search.method,
         search.space.name,
-        spec.data.name,
+        spec.data.pairs.name,
         spec.preset,
         count(spec.search.epochs, "epoch"),
         count(search.steps_per_epoch(), "step"),
@@ -189,5 +197,5 @@ pub fn announce(search: &DisparitySearch, path: &Path, threads: usize) {
 
 /// SPACE-DATA-METHOD-SEED.
 pub fn run_name(spec: &DisparitySearchSpec) -> String {
-    format!("{}-{}-{}-{}", spec.space.name, spec.data.name, spec.search.method, spec.seed)
+    format!("{}-{}-{}-{}", spec.space.name, spec.data.pairs.name, spec.search.method, spec.seed)
 }

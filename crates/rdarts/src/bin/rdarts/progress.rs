@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use rdarts::data::Watch;
-use rdarts::run::{DisparityEpoch, EpochRecord, Event, TrainEpoch};
+use rdarts::run::{DisparityEpoch, DisparityTrainEpoch, EpochRecord, Event, TrainEpoch};
 use rdarts::train::{Observer, Progress};
 
 use crate::boards::Board;
@@ -146,7 +146,7 @@ impl Observer for Shown {
         // Before the first step of all, and after a rollback, lies more than a step.
         if before.is_some_and(|before| before + 1 == done) {
             self.training.add(took);
-            self.images += p.last.count.n;
+            self.images += p.last.n;
         }
         if let Some(bar) = &self.bar {
             bar.set_length(self.total);
@@ -180,6 +180,7 @@ impl Observer for Shown {
             Event::Epoch(record) => self.epoch(record),
             Event::TrainEpoch(record) => self.train_epoch(record),
             Event::DisparityEpoch(record) => self.disparity_epoch(record),
+            Event::DisparityTrainEpoch(record) => self.disparity_train_epoch(record),
             _ => {}
         }
     }
@@ -214,6 +215,24 @@ impl Shown {
             self.rate(),
             self.time_left(),
             if r.is_best && r.valid_accuracy.is_some() { "  best" } else { "" },
+        ));
+    }
+
+    fn disparity_train_epoch(&mut self, r: &DisparityTrainEpoch) {
+        if self.end_epoch() {
+            self.line("Errors are end-point errors in pixels.");
+            self.line("epoch  train loss   error  held-out error        lr    pairs/s  time left");
+        }
+        self.line(&format!(
+            "{:>5}  {:>10.4} {:>7.3}  {:>14} {:>9.6} {:>10}  {}{}",
+            r.epoch,
+            r.train_loss,
+            r.train_error,
+            r.valid_error.map_or("-".into(), |v| format!("{v:.3}")),
+            r.lr,
+            self.rate(),
+            self.time_left(),
+            if r.is_best && r.valid_error.is_some() { "  best" } else { "" },
         ));
     }
 
@@ -425,7 +444,7 @@ mod tests {
     }
 
     fn at(epoch: usize, step: usize) -> Progress {
-        let last = Step { loss: 1.0, count: Count { total: 0.0, n: 64 }, side_loss: None };
+        let last = Step { n: 64, loss: 1.0, count: Count { total: 0.0, n: 64 }, side_loss: None };
         Progress { attempt: 0, epoch, step, length: Length { epochs: 4, steps: 10 }, last }
     }
 
