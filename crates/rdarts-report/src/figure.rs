@@ -10,6 +10,7 @@ use crate::pixels::{PRINT, still};
 use crate::svg::{Axis, standalone};
 use crate::table::search::EpochRow;
 use crate::table::{ArchitecturesTable, Content, ManyTable, Report, RunTable, SearchTable};
+use crate::task::CellKind;
 
 mod eigenvalue;
 
@@ -113,8 +114,9 @@ pub(crate) fn figures_of_architectures(table: &ArchitecturesTable) -> Vec<Figure
 pub(crate) fn of_run(run: &RunTable) -> Vec<Figure> {
     let figures = match &run.content {
         Content::Search(table) => vec![
-            found::figure(table, rdarts_space::CellType::Normal),
-            found::figure(table, rdarts_space::CellType::Reduce),
+            found::figure(table, CellKind::Normal),
+            found::figure(table, CellKind::Reduce),
+            found::figure(table, CellKind::Upsample),
             eigenvalue::figure(table, None),
             accuracy::accuracy(table, None),
             accuracy::loss(table),
@@ -123,8 +125,9 @@ pub(crate) fn of_run(run: &RunTable) -> Vec<Figure> {
             spectrum::at_epoch(table, None),
             landscape::figure(table),
             discretisation::figure(table),
-            weights::figure(table, rdarts_space::CellType::Normal),
-            weights::figure(table, rdarts_space::CellType::Reduce),
+            weights::figure(table, CellKind::Normal),
+            weights::figure(table, CellKind::Reduce),
+            weights::figure(table, CellKind::Upsample),
             regularisation::figure(table),
             time::figure(&run.head.time),
         ],

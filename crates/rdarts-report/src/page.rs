@@ -23,6 +23,8 @@ mod search;
 
 mod training;
 
+mod maps;
+
 mod portfolio;
 
 mod many;
@@ -189,15 +191,18 @@ struct Section {
     /// Texts to copy, each with what it is.
     codes: Vec<(Text, Text)>,
     pictures: Vec<Picture>,
+    /// Pairs as a network for disparity sees them.
+    maps: Vec<MapView>,
     /// Sentences of a list.
     lines: Vec<Paragraph>,
 }
 
 impl Section {
     fn is_empty(&self) -> bool {
-        let Section { paragraphs, figures, tables, codes, pictures, lines, .. } = self;
+        let Section { paragraphs, figures, tables, codes, pictures, maps, lines, .. } = self;
         let texts = paragraphs.is_empty() && codes.is_empty() && lines.is_empty();
-        texts && figures.is_empty() && tables.is_empty() && pictures.is_empty() && self.aside.is_none()
+        let views = figures.is_empty() && pictures.is_empty() && maps.is_empty();
+        texts && views && tables.is_empty() && self.aside.is_none()
     }
 }
 
@@ -246,6 +251,14 @@ struct Picture {
     truth: Text,
     given: Text,
     probability: Text,
+}
+
+/// A pair as a network for disparity sees it.
+#[derive(Clone, Debug)]
+struct MapView {
+    caption: Paragraph,
+    /// Of each picture its data URL, what it is, and that in more words.
+    pictures: Vec<(String, &'static str, Text)>,
 }
 
 /// A number that the bar shows of an epoch.

@@ -6,7 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use rdarts_run::{
-    Environment, Event, Landscape, Method, Mistake, RobustSpec, RunView, SearchSpec, Spectrum, Timing, TrainSpec,
+    DisparitySearchSpec, Environment, Event, Landscape, Method, Mistake, PairPictures, RobustSpec, RunView, SearchSpec,
+    Spectrum, Timing, TrainSpec,
 };
 use rdarts_space::Space;
 
@@ -58,6 +59,13 @@ pub enum Kind {
         landscapes: Vec<Landscape>,
         /// What random search chose gets right with the shared weights, of all images that train no weights.
         chosen_accuracy: Option<f64>,
+    },
+    /// A search for disparity.
+    DisparitySearch {
+        /// Its spec; `None` if it is damaged.
+        spec: Option<Box<DisparitySearchSpec>>,
+        /// Pairs as it sees them at its end, each with its pictures as PNG files.
+        maps: Vec<PairPictures>,
     },
     /// A training from scratch.
     Train {
@@ -131,12 +139,10 @@ fn read_one(path: &Path) -> Run {
             mistakes: kept(view.mistakes(), faults).unwrap_or_default(),
         }),
         "robust" => Some(robust(&view, &run.events, faults)),
-        "disparity-search" => {
-            faults.push(
-                "it is a search for disparity, of which there is no page yet; its events.jsonl has all numbers".into(),
-            );
-            None
-        }
+        "disparity-search" => Some(Kind::DisparitySearch {
+            spec: kept(view.spec(), faults).map(Box::new),
+            maps: kept(view.maps(), faults).unwrap_or_default(),
+        }),
         other => {
             faults
                 .push(format!("this program shows no runs of kind {}: use a newer rdarts", rdarts_text::quote(other)));
@@ -197,6 +203,7 @@ fn is_plausible(event: &Event) -> bool {
                 [e.skip_connects_reduce, e.parameterless_normal, e.parameterless_reduce].map(|n| n.unwrap_or(0));
             all(&[e.attempt, e.epoch, e.skip_connects_normal]) && all(&in_cells)
         }
+        Event::DisparityEpoch(e) => all(&[e.attempt, e.epoch]) && all(&e.skip_connects) && all(&e.parameterless),
         Event::Decision(decision) => all(&[decision.attempt, decision.epoch, decision.return_to]),
         Event::Finished(finished) => all(&[finished.attempt, finished.epoch]),
         Event::TrainEpoch(epoch) => all(&[epoch.attempt, epoch.epoch]),

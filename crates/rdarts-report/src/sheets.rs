@@ -63,6 +63,7 @@ fn rules(rules: &[RuleOutcome]) -> String {
             outcome.returns.into(),
             outcome.skips_normal.into(),
             outcome.skips_reduce.into(),
+            outcome.skips_upsample.into(),
             outcome.genotype.as_deref().into(),
         ]
     };
@@ -74,6 +75,7 @@ fn rules(rules: &[RuleOutcome]) -> String {
         "returns epoch",
         "skips normal",
         "skips reduce",
+        "skips upsample",
         "genotype",
     ];
     csv(&headers, rules.iter().map(row))
@@ -89,6 +91,7 @@ fn runs(many: &ManyTable) -> String {
         "seed",
         "L2",
         "drop path",
+        "augmentation",
         "supernet error",
         "child error",
         "drop at discretisation",
@@ -119,6 +122,7 @@ fn runs(many: &ManyTable) -> String {
             Cell::Text(row.seed.to_string()),
             row.l2.into(),
             row.drop_path.into(),
+            row.augmentation.into(),
             row.supernet_error.into(),
             row.child_error.into(),
             row.drop.into(),
@@ -169,6 +173,7 @@ fn groups(many: &ManyTable) -> String {
         "data",
         "L2",
         "drop path",
+        "augmentation",
         "setting",
         "runs",
         "finished",
@@ -192,6 +197,7 @@ fn groups(many: &ManyTable) -> String {
             group.data[..].into(),
             group.l2.into(),
             group.drop_path.into(),
+            group.augmentation.into(),
             group.setting[..].into(),
             group.n.into(),
             group.n_finished.into(),

@@ -13,6 +13,8 @@ use crate::read::{Kind, Run, State};
 
 mod spec;
 
+pub mod maps;
+
 pub mod search;
 
 pub mod rules;
@@ -27,6 +29,7 @@ pub mod architectures;
 
 pub use architectures::ArchitecturesTable;
 pub use many::ManyTable;
+pub use maps::MapRow;
 pub use portfolio::PortfolioTable;
 pub use rules::{RuleOutcome, rules};
 pub use search::SearchTable;
@@ -148,12 +151,15 @@ impl RunTable {
     pub fn new(run: &Run) -> RunTable {
         let spec = match &run.kind {
             Some(Kind::Search { spec: Some(spec), .. }) => Some(SpecTable::new(spec.as_ref(), &spec.preset)),
+            Some(Kind::DisparitySearch { spec: Some(spec), .. }) => Some(SpecTable::new(spec.as_ref(), &spec.preset)),
             Some(Kind::Train { spec: Some(spec), .. }) => Some(SpecTable::new(spec.as_ref(), &spec.preset)),
             Some(Kind::Robust { spec: Some(spec), .. }) => Some(SpecTable::new(spec.as_ref(), &spec.preset)),
             _ => None,
         };
         let content = match &run.kind {
-            Some(kind @ Kind::Search { .. }) => Content::Search(Box::new(SearchTable::new(run, kind))),
+            Some(kind @ (Kind::Search { .. } | Kind::DisparitySearch { .. })) => {
+                Content::Search(Box::new(SearchTable::new(run, kind)))
+            }
             Some(Kind::Train { spec, mistakes }) => {
                 Content::Train(Box::new(TrainTable::new(run, spec.as_deref(), mistakes)))
             }
@@ -255,6 +261,7 @@ fn state_sentence(run: &Run) -> String {
 fn version(event: &Event) -> Option<String> {
     match event {
         Event::Started(started) => Some(started.rdarts.clone()),
+        Event::DisparityStarted(started) => Some(started.rdarts.clone()),
         Event::TrainStarted(started) => Some(started.rdarts.clone()),
         Event::RobustStarted(started) => Some(started.rdarts.clone()),
         _ => None,

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use image::AnimationDecoder as _;
 use rdarts_report::read::State;
 use rdarts_report::table::Content;
-use rdarts_report::{Report, SearchTable, animation, figures, frames, page, read, rules, sheets, write_figures};
+use rdarts_report::{
+    CellKind, Report, SearchTable, animation, figures, frames, page, read, rules, sheets, write_figures,
+};
 use rdarts_run::{Event, Landscape, LandscapeLine, RunView};
 use rdarts_space::{CellType, Op};
 use serde_json::Value;
@@ -839,7 +841,7 @@ fn what_random_search_chose_is_not_what_its_last_step_drew() {
     let table = search_of(&report);
     let (last, found) = (table.epochs.last().unwrap(), table.genotype().unwrap());
     let (skips, skips_reduce) =
-        (found.n_uses(CellType::Normal, Op::SkipConnect), found.n_uses(CellType::Reduce, Op::SkipConnect));
+        (found.n_uses(CellKind::Normal, Op::SkipConnect), found.n_uses(CellKind::Reduce, Op::SkipConnect));
     assert!(
         skips != last.skip_connects_normal && Some(skips_reduce) != last.skip_connects_reduce,
         "the sample shows it"
