@@ -155,7 +155,10 @@ fn half_the_size_has_half_the_disparity() {
     assert_eq!(pair_of(&half, 0), pairs.pair(0).unwrap().halved());
     let error = pairs.pair(0).unwrap().halved().photo_error(true).unwrap();
     assert!(error.warped < 3.0 && error.unwarped > 5.0 * error.warped, "{error:?}");
-    let small = StereoLoader::new(pairs, 0..1, 1, [33, 64], 1, "train").halved().draw(0, None).unwrap_err();
+    StereoLoader::new(pairs.clone(), 0..1, 1, [32, 64], 1, "train").halved().check().unwrap();
+    let loader = StereoLoader::new(pairs, 0..1, 1, [33, 64], 1, "train").halved();
+    let small = loader.draw(0, None).unwrap_err();
+    assert_eq!(loader.check().unwrap_err().to_string(), small.to_string());
     assert_eq!(
         small.to_string(),
         "scene 0 has 32x64 pixels (height x width) and windows of 33x64 are to be cut out of it: take smaller ones"
@@ -173,19 +176,22 @@ fn evaluation_sees_whole_pairs_at_sizes_that_can_be_halved() {
     let sizes: Vec<_> = batches.iter().map(|b| (b.n, b.height, b.width, b.truth_height, b.truth_width)).collect();
     assert_eq!(sizes, [(2, 64, 128, 50, 100), (1, 64, 128, 64, 128), (1, 64, 128, 50, 100)]);
     assert_eq!(batches[0].disparity[50 * 100..], pairs.pair(1).unwrap().disparity);
-    // A map that is affine in x in the views is so at the truth, and its values become pixels of the truth.
-    let map: Vec<f32> = (0..2 * 16 * 32).map(|i| (i % 32) as f32).collect();
-    let back = batches[0].at_truth(&map, 16, 32);
-    assert_eq!(back.len(), 2 * 50 * 100);
-    // Column x of 100 lies at (x + 1/2) 32 / 100 - 1/2 of 32, and 100 / 128 is the scale.
-    for x in [10, 50, 90] {
-        let expected = ((x as f32 + 0.5) * 0.32 - 0.5) * 100.0 / 128.0;
-        assert!((back[7 * 100 + x] - expected).abs() < 1e-4, "{x}: {} {expected}", back[7 * 100 + x]);
+    // What is computed for the views is cut to the pairs.
+    let map: Vec<usize> = (0..2 * 64 * 128).collect();
+    let back = batches[0].at_truth(&map);
+    assert_eq!((back.len(), back[0], back[100], back[50 * 100 - 1], back[50 * 100]), (10_000, 0, 128, 6371, 8192));
+    // Views are the bytes of the pairs, and where there are none those of the last row or column.
+    for (of, batch, place) in [(2, 1, 0), (1, 0, 1)] {
+        let pair = pairs.pair(of).unwrap();
+        let views = &batches[batch].views[place * 64 * 128 * 6..][..64 * 128 * 6];
+        for (i, views) in views.chunks(6).enumerate() {
+            let at = 3 * ((i / 128).min(pair.height - 1) * pair.width + (i % 128).min(pair.width - 1));
+            for c in 0..3 {
+                assert_eq!(views[c], f32::from(pair.left[at + c]) / 255.0 - 0.4);
+                assert_eq!(views[3 + c], f32::from(pair.right[at + c]) / 255.0 - 0.4);
+            }
+        }
     }
-    // Views that need no other size are the bytes; resized ones still match, by a disparity that grew with them.
-    let view = &batches[1].views;
-    let left = &pairs.pair(2).unwrap().left;
-    assert!(view.chunks(6).zip(left.chunks(3)).all(|(v, l)| (0..3).all(|c| v[c] == f32::from(l[c]) / 255.0 - 0.4)));
 }
 
 #[test]

@@ -482,3 +482,25 @@ fn names_and_directories_of_other_kinds_have_their_sentences() {
     let message = rdarts_data::recognise(files.path()).unwrap_err().to_string();
     assert!(message.contains("(stereo-folder) is a set of stereo pairs"), "{message}");
 }
+
+#[test]
+fn a_run_directory_among_the_pairs_is_none_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let pair = Scenes::new(32, 64, 8.0, 1).unwrap().pair(0);
+    let scene = |name: &str| {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        for (name, view) in [("im0.png", &pair.left), ("im1.png", &pair.right)] {
+            image::RgbImage::from_raw(64, 32, view.clone()).unwrap().save(path.join(name)).unwrap();
+        }
+        std::fs::write(path.join("disp0.pfm"), encode(64, &pair.disparity, Coding::Pfm).unwrap()).unwrap();
+        path
+    };
+    scene("a");
+    let run = scene("run");
+    assert_eq!(open("middlebury", Some(dir.path())).unwrap().test.n(), 2);
+    std::fs::write(run.join("format"), "rdarts-run 1\n").unwrap();
+    std::fs::write(run.join("spec.toml"), "").unwrap();
+    let data = open("middlebury", Some(dir.path())).unwrap();
+    assert_eq!((data.test.n(), &data.test.name_of(0)[..]), (1, "a"));
+}

@@ -23,6 +23,8 @@ mod search;
 
 mod training;
 
+mod disparity_training;
+
 mod maps;
 
 mod portfolio;
@@ -274,6 +276,7 @@ fn of_run(run: &RunTable) -> Body {
     match &run.content {
         Content::Search(table) => search::body(&run.head, table, &figures),
         Content::Train(table) => training::body(&run.head, table, &figures),
+        Content::DisparityTrain(table) => disparity_training::body(&run.head, table, &figures),
         Content::Robust(table) => portfolio::body(&run.head, table, &figures),
         Content::Nothing => Body { title: "A directory that is no run".into(), ..begin(&run.head) },
     }

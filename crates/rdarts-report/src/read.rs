@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use rdarts_run::{
-    DisparitySearchSpec, Environment, Event, Landscape, Method, Mistake, PairPictures, RobustSpec, RunView, SearchSpec,
-    Spectrum, Timing, TrainSpec,
+    DisparitySearchSpec, DisparityTrainSpec, Environment, Event, Landscape, Method, Mistake, PairPictures, RobustSpec,
+    RunView, SearchSpec, Spectrum, Timing, TrainSpec,
 };
 use rdarts_space::Space;
 
@@ -65,6 +65,13 @@ pub enum Kind {
         /// Its spec; `None` if it is damaged.
         spec: Option<Box<DisparitySearchSpec>>,
         /// Pairs as it sees them at its end, each with its pictures as PNG files.
+        maps: Vec<PairPictures>,
+    },
+    /// A training from scratch for disparity.
+    DisparityTraining {
+        /// Its spec; `None` if it is damaged.
+        spec: Option<Box<DisparityTrainSpec>>,
+        /// Test pairs as the network sees them, each with its pictures as PNG files.
         maps: Vec<PairPictures>,
     },
     /// A training from scratch.
@@ -143,6 +150,10 @@ fn read_one(path: &Path) -> Run {
             spec: kept(view.spec(), faults).map(Box::new),
             maps: kept(view.maps(), faults).unwrap_or_default(),
         }),
+        "disparity-training" => Some(Kind::DisparityTraining {
+            spec: kept(view.spec(), faults).map(Box::new),
+            maps: kept(view.maps(), faults).unwrap_or_default(),
+        }),
         other => {
             faults
                 .push(format!("this program shows no runs of kind {}: use a newer rdarts", rdarts_text::quote(other)));
@@ -206,6 +217,8 @@ fn is_plausible(event: &Event) -> bool {
         Event::DisparityEpoch(e) => all(&[e.attempt, e.epoch]) && all(&e.skip_connects) && all(&e.parameterless),
         Event::Decision(decision) => all(&[decision.attempt, decision.epoch, decision.return_to]),
         Event::Finished(finished) => all(&[finished.attempt, finished.epoch]),
+        Event::DisparityTrainEpoch(epoch) => all(&[epoch.attempt, epoch.epoch]),
+        Event::DisparityTrainFinished(finished) => all(&[finished.epoch, finished.n_test]),
         Event::TrainEpoch(epoch) => all(&[epoch.attempt, epoch.epoch]),
         Event::TrainFinished(finished) => {
             all(&[finished.epoch, finished.n_test]) && finished.confusion.iter().all(|row| all(row))

@@ -95,6 +95,30 @@ impl Writer {
                 self.step_to(epoch.epoch, wall_time)?;
                 (epoch.epoch, of_training(epoch))
             }
+            Event::DisparityTrainStarted(started) => (0, pictures("cells", &started.genotype)),
+            Event::DisparityTrainEpoch(epoch) => {
+                self.step_to(epoch.epoch, wall_time)?;
+                let values = [
+                    ("loss/train_loss", Some(epoch.train_loss)),
+                    ("error/train_error", Some(epoch.train_error)),
+                    ("error/valid_error", epoch.valid_error),
+                    ("schedule/lr", Some(epoch.lr)),
+                ];
+                (epoch.epoch, scalars(&values))
+            }
+            Event::DisparityTrainFinished(finished) => {
+                let [all, visible] = [finished.test.as_ref(), finished.test_visible.as_ref()];
+                let values = [
+                    ("test/error", all.map(|errors| errors.error)),
+                    ("test/bad1", all.map(|errors| errors.bad1)),
+                    ("test/bad3", all.map(|errors| errors.bad3)),
+                    ("test/d1", all.map(|errors| errors.d1)),
+                    ("test/error_visible", visible.map(|errors| errors.error)),
+                    ("test/bad3_visible", visible.map(|errors| errors.bad3)),
+                    ("test/valid_error", finished.valid_error),
+                ];
+                (finished.epoch, scalars(&values))
+            }
             Event::TrainFinished(finished) => {
                 let values = [
                     ("test/test_loss", Some(finished.test_loss)),
@@ -186,6 +210,7 @@ fn export_one(run: &Run, dir: &Path, written: &mut Vec<PathBuf>) -> Result<()> {
         let lasted = |event: &Event| match event {
             Event::Epoch(record) => durations.get(&(record.attempt, record.epoch)).copied().unwrap_or(0.0),
             Event::DisparityEpoch(record) => durations.get(&(record.attempt, record.epoch)).copied().unwrap_or(0.0),
+            Event::DisparityTrainEpoch(epoch) => durations.get(&(epoch.attempt, epoch.epoch)).copied().unwrap_or(0.0),
             Event::TrainEpoch(epoch) => durations.get(&(epoch.attempt, epoch.epoch)).copied().unwrap_or(0.0),
             _ => 0.0,
         };

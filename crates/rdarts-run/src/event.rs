@@ -3,7 +3,8 @@
 //! Each object has the key `event`, which is `started`, `epoch`, `decision` or `finished` in a search, `train_started`,
 //! `train_epoch` or `train_finished` in a training from scratch, and `robust_started`, `member_found`, `member_trained`,
 //! `chosen`, `baseline_trained` or `robust_finished` in a portfolio, `disparity_started` or `disparity_epoch` in a search for
-//! disparity, which has the decisions and the end of any search. Only deterministic facts are here, no clock and no
+//! disparity, which has the decisions and the end of any search, `disparity_train_started`, `disparity_train_epoch` or
+//! `disparity_train_finished` in a training for disparity. Only deterministic facts are here, no clock and no
 //! machine, so a run that was killed and resumed writes the same bytes as one that ran through. Durations go to
 //! `timings.jsonl` ([`Timing`]), which nothing compares.
 //!
@@ -28,7 +29,10 @@ mod robust;
 
 mod disparity;
 
+mod disparity_train;
+
 pub use disparity::{DisparityEpoch, DisparityStarted};
+pub use disparity_train::{DisparityErrors, DisparityTrainEpoch, DisparityTrainFinished, DisparityTrainStarted};
 pub use robust::{BaselineTrained, Chosen, MemberFound, MemberRefused, MemberTrained, RobustFinished, RobustStarted};
 pub use train::{TrainEpoch, TrainFinished, TrainStarted};
 
@@ -45,8 +49,11 @@ pub const ROBUST_EVENT_FORMAT: u32 = 4;
 /// Version of the lines that a search for disparity writes.
 pub const DISPARITY_EVENT_FORMAT: u32 = 5;
 
+/// Version of the lines that a training for disparity writes.
+pub const DISPARITY_TRAIN_EVENT_FORMAT: u32 = 6;
+
 /// The newest version that is read.
-const NEWEST_FORMAT: u32 = DISPARITY_EVENT_FORMAT;
+const NEWEST_FORMAT: u32 = DISPARITY_TRAIN_EVENT_FORMAT;
 
 const _: () = assert!(EVENT_FORMAT <= NEWEST_FORMAT && TRAIN_EVENT_FORMAT <= NEWEST_FORMAT);
 const _: () = assert!(ROBUST_EVENT_FORMAT <= NEWEST_FORMAT);
@@ -67,6 +74,12 @@ pub enum Event {
     DisparityStarted(DisparityStarted),
     /// An epoch of such a search was trained and measured; it decides and ends as any search.
     DisparityEpoch(Box<DisparityEpoch>),
+    /// The first line of a training for disparity: what is trained.
+    DisparityTrainStarted(DisparityTrainStarted),
+    /// An epoch of such a training was done and, if pairs are held out, measured.
+    DisparityTrainEpoch(DisparityTrainEpoch),
+    /// The last line of such a training: how good the network is.
+    DisparityTrainFinished(DisparityTrainFinished),
     /// The first line of a training: what is trained.
     TrainStarted(TrainStarted),
     /// An epoch of a training was done and, if images are held out, measured.
@@ -626,7 +639,7 @@ pub(crate) mod tests {
         let line = to_line(&started(NEWEST_FORMAT + 1)).replace("\"seed\"", "\"seeds\"");
         let (_dir, path) = file(line.as_bytes());
         let err = read_events(&path, LastLine::MustBeWhole).unwrap_err().to_string();
-        let tail = "line 1: events of format 6, and this program knows up to 5; use a newer rdarts";
+        let tail = "line 1: events of format 7, and this program knows up to 6; use a newer rdarts";
         assert!(err.ends_with(tail), "{err}");
     }
 

@@ -47,6 +47,20 @@ pub const DISPARITY: &[Preset] = &[
     },
 ];
 
+/// The presets of a training for disparity; the first is used when none is named.
+pub const DISPARITY_TRAIN: &[Preset] = &[
+    Preset {
+        name: "disparity-train",
+        about: "the training of the paper on FlyingThings3D: 24 channels, 300,000 steps",
+        text: include_str!("../presets/train/disparity.toml"),
+    },
+    Preset {
+        name: "disparity-train-demo",
+        about: "a small training on synthetic scenes: minutes on two cores, nothing to download",
+        text: include_str!("../presets/train/disparity-demo.toml"),
+    },
+];
+
 /// The presets of a training from scratch; the first is used when none is named.
 pub const TRAIN: &[Preset] = &[
     Preset {

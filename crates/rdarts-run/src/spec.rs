@@ -40,22 +40,30 @@ mod layer;
 
 mod search;
 
+mod stereo;
+
 mod disparity;
 
 mod train;
+
+mod disparity_train;
 
 mod robust;
 
 #[cfg(test)]
 mod tests;
 
-pub use disparity::{DisparityLoopSpec, DisparityNetworkSpec, DisparitySearchSpec, StereoAugmentSpec, StereoDataSpec};
+pub use disparity::{DisparityLoopSpec, DisparityNetworkSpec, DisparitySearchSpec, StereoDataSpec};
+pub use disparity_train::{
+    AdamSpec, DisparityTrainLoopSpec, DisparityTrainNetworkSpec, DisparityTrainSpec, StereoTrainDataSpec,
+};
 pub use robust::{PortfolioSpec, RobustNetworkSpec, RobustSpec, RobustTrainSpec, Vary};
 pub use search::{
     AlphasSpec, EvalSpec, HessianImages, HessianMode, HessianSpec, LoopSpec, Method, MethodSpec, MonitorForm,
     MonitorSpec, NetworkSpec, Order, SearchDataSpec, SearchSpec, SpaceSpec,
 };
 pub use sections::{AugmentSpec, CutoutSchedule, DataSpec, Statistics, WeightsSpec};
+pub use stereo::{PairsSpec, StereoAugmentSpec};
 pub use train::{TrainDataSpec, TrainLoopSpec, TrainNetworkSpec, TrainSpec};
 
 /// All values of a kind of run; the kinds are those of this crate.

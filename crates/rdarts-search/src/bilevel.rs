@@ -96,7 +96,8 @@ impl Bilevel<'_> {
         }
         state.sgd.step(&mut state.weights, &gradient, self.lr);
         f32::give_back(self.engine.kernels.workspace(), gradient);
-        Ok(Step { loss: of_train.loss, count: of_train.count, side_loss })
+        // A task that counts something else says so.
+        Ok(Step { n: of_train.count.n, loss: of_train.loss, count: of_train.count, side_loss })
     }
 
     fn at<'b, X>(&'b self, state: &'b State<X>, alphas: &'b Alphas) -> Point<'b, f32> {

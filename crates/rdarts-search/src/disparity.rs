@@ -6,24 +6,23 @@
 
 mod job;
 
-use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rdarts_data::stereo::{self, Pairs, StereoAugment, StereoBatch, StereoLoader, StereoOptions};
+use rdarts_data::stereo::{StereoAugment, StereoBatch, StereoLoader, StereoOptions};
 use rdarts_data::{DataError, Watch};
 use rdarts_net::disparity::{DisparityCells, DisparitySpec, default_displacement};
-use rdarts_net::{Alphas, Batch, Count, Engine, Evaluator, Network, Point, Targets, Truth, Work};
+use rdarts_net::{Alphas, Batch, Count, Engine, Evaluator, Network, Point, Work};
 use rdarts_rng::Stream;
-use rdarts_run::{AlphasSpec, DisparitySearchSpec, HessianImages, Order};
+use rdarts_run::{AlphasSpec, DisparitySearchSpec, HessianImages, Order, PairPictures};
 use rdarts_space::disparity::{DisparityCell, DisparityGenotype};
 use rdarts_space::{DisparitySpace, Op};
 use rdarts_text::{did_you_mean, nearest, shown};
 use rdarts_train::memory::Needed;
 use rdarts_train::optim::Adam;
+use rdarts_train::pairs::{PairBatch, PairSet, check_displacement};
 use rdarts_train::schedule::cosine_lr;
 use rdarts_train::state::{Packed, Unpacked};
-use rdarts_train::{Position, Streams, TrainError};
+use rdarts_train::{Position, ShownPairs, Streams, TrainError, pair_pictures};
 
 use crate::architecture::Learned;
 use crate::batches::AsBatch;
@@ -113,23 +112,9 @@ impl Learned for DisparityAlphas {
     }
 }
 
-/// Pairs as the network wants them, with their truth.
-#[derive(Clone, Debug)]
-pub struct PairBatch {
-    views: Vec<f32>,
-    truth: Truth,
-}
-
-impl PairBatch {
-    /// Pairs.
-    pub fn n(&self) -> usize {
-        self.truth.n()
-    }
-}
-
 impl AsBatch for PairBatch {
     fn as_batch(&self) -> Batch<'_, f32> {
-        Batch { images: &self.views, side: self.truth.side, targets: Targets::Disparity(&self.truth), noise: &[] }
+        PairBatch::as_batch(self)
     }
 }
 
@@ -146,7 +131,7 @@ pub struct DisparitySearch {
     /// What computes.
     pub engine: Engine,
     /// The training pairs; a search never reads the test pairs.
-    pairs: Arc<Pairs>,
+    pairs: PairSet,
     /// How many of them train the weights, and how many the alphas: those behind.
     pub n_pairs: [usize; 2],
     fingerprint: String,
@@ -165,42 +150,15 @@ impl DisparitySearch {
         }
         let space = open_disparity_space(&spec.space.name)?;
         let data = &spec.data;
-        let options = StereoOptions {
-            height: data.height,
-            width: data.width,
-            max_disparity: data.max_disparity,
-            n_train: data.pairs,
-            scenes_seed: data.scenes_seed,
-            watch,
-            ..StereoOptions::USUAL
-        };
-        let dir = Some(Path::new(&data.dir)).filter(|dir| !dir.as_os_str().is_empty());
-        let pairs = Arc::new(stereo::open_with(&data.name, dir, &options)?.train);
-        if pairs.n() == 0 {
-            return Err(TrainError::Input(format!(
-                "{} has no pairs to train on: all of them are for tests",
-                shown(&data.name)
-            )));
-        }
+        let pairs = PairSet::open(&data.pairs, StereoOptions::USUAL.n_test, watch)?;
         if spec.search.warm_start >= spec.search.epochs {
             return Err(TrainError::Input(format!(
                 "search.warm_start is {}, but must be less than search.epochs, {}: the alphas would never learn",
                 spec.search.warm_start, spec.search.epochs
             )));
         }
-        let widest = spec.search.crop_width / 8 - 1;
-        if spec.network.displacement > widest {
-            return Err(TrainError::Input(format!(
-                "network.displacement is {}, but windows of {} columns have {} at an eighth of the size: at most {widest}",
-                spec.network.displacement,
-                spec.search.crop_width,
-                widest + 1
-            )));
-        }
-        let n = match data.limit {
-            0 => pairs.n(),
-            limit => limit.min(pairs.n()),
-        };
+        check_displacement(spec.network.displacement, spec.search.crop_width)?;
+        let n = pairs.n;
         let n_train = (n as f64 * data.train_fraction).round() as usize;
         let (n_valid, batch) = (n - n_train, spec.search.batch);
         if n_train < batch || n_valid < batch {
@@ -219,13 +177,14 @@ impl DisparitySearch {
         };
         debug_assert!(matches!(sizes.cells, DisparityCells::Mixed(_)));
         let net = Network::disparity(&sizes);
-        let fingerprint = pairs.fingerprint(0..n)?;
+        let fingerprint = pairs.fingerprint()?;
         let search = Self { spec, space, sizes, net, engine, pairs, n_pairs: [n_train, n_valid], fingerprint };
         search.check_hessian_batches()?;
         search.memory().check(&search.engine)?;
-        // A set whose pairs are all too small for the windows, or are not there, is told before anything begins.
-        search.loader(false, search.spec.seed).draw(0, None)?;
-        search.loader(true, search.spec.seed).draw(0, None)?;
+        // What is too small for the windows is told before anything begins.
+        for of_alphas in [false, true] {
+            search.loader(of_alphas, search.spec.seed).check()?;
+        }
         Ok(search)
     }
 
@@ -246,7 +205,7 @@ impl DisparitySearch {
 
     fn spec_without_places(&self) -> DisparitySearchSpec {
         let mut spec = self.spec.clone();
-        spec.data.clear_places();
+        spec.data.pairs.clear_places();
         spec
     }
 
@@ -276,13 +235,11 @@ impl DisparitySearch {
         let [n_train, n_valid] = self.n_pairs;
         let (range, name) = if of_alphas { (n_train..n_train + n_valid, "valid") } else { (0..n_train, "train") };
         let crop = [self.spec.search.crop_height, self.spec.search.crop_width];
-        let loader = StereoLoader::new(self.pairs.clone(), range, self.spec.search.batch, crop, seed, name);
-        if self.spec.data.halved { loader.halved() } else { loader }
+        self.pairs.loader(range, self.spec.search.batch, crop, seed, name)
     }
 
     fn batch(&self, made: StereoBatch) -> PairBatch {
-        let side = [made.height, made.width];
-        PairBatch { views: made.views, truth: Truth { side, disparity: made.disparity, levels: self.sizes.levels() } }
+        PairBatch::new(made, self.sizes.levels())
     }
 
     /// What is left of an epoch: pairs of each weight step and, unless the weights learn alone, of the alpha step.
@@ -372,6 +329,22 @@ impl DisparitySearch {
         let alphas = state.extra.for_network();
         let at = Point { net: &self.net, engine: &self.engine, weights: &state.weights[..], alphas: &alphas };
         self.score(&Evaluator::supernet(at), stop)
+    }
+
+    /// Pairs of the alphas' split as the supernet sees them; `None` if `stop` was set meanwhile.
+    fn pictures(&self, state: &DisparityState, stop: &AtomicBool) -> Result<Option<Vec<PairPictures>>, TrainError> {
+        let alphas = state.extra.for_network();
+        let at = Point { net: &self.net, engine: &self.engine, weights: &state.weights[..], alphas: &alphas };
+        let ([n_train, n_valid], search) = (self.n_pairs, &self.spec.search);
+        let of = ShownPairs {
+            pairs: &self.pairs.train,
+            range: n_train..n_train + n_valid,
+            halved: self.pairs.halved,
+            // As many as there is memory for.
+            most_pixels: search.batch * search.crop_height * search.crop_width,
+            window: [search.crop_height, search.crop_width],
+        };
+        pair_pictures(&of, &self.sizes, &Evaluator::supernet(at), stop)
     }
 
     /// The discretised child with the supernet's weights.

@@ -8,6 +8,7 @@
 //! data sets), [`images`] (the data of a spec),
 //! [`streams`] (what is random), [`state`] (what changes), [`retention`] (which checkpoints stay), [`job`] (what a run
 //! does), `saved` (its checkpoints), [`epochs`] (the loop); then
+//! [`maps`] (pairs as a network for disparity sees them),
 //! [`model`] (a trained network in one file) and the one job that lives here, [`training`] (a network from scratch).
 
 mod error;
@@ -22,6 +23,8 @@ pub mod known_sets;
 
 pub mod images;
 
+pub mod pairs;
+
 pub mod streams;
 
 pub mod state;
@@ -34,6 +37,8 @@ mod saved;
 
 pub mod epochs;
 
+pub mod maps;
+
 pub mod model;
 
 pub mod training;
@@ -43,7 +48,9 @@ pub use error::TrainError;
 pub use images::{ImageSet, SplitImages};
 pub use job::{Job, Length, Measured, Measuring, Next, Observer, Outcome, Progress, Verdict};
 pub use known_sets::KnownSets;
+pub use maps::{ShownPairs, pair_pictures};
 pub use model::Model;
+pub use pairs::{PairBatch, PairSet};
 pub use state::{Position, State, Step};
 pub use streams::Streams;
 pub use training::Training;

@@ -47,6 +47,9 @@ pub struct Position {
     pub train_correct: f64,
     /// SplitImages of them.
     pub train_seen: usize,
+    /// What was counted over, where that are not the images: pixels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_counted: Option<usize>,
     /// Sum of the other losses of the steps, such as those that alphas follow.
     #[serde(alias = "alpha_loss")]
     pub side_loss: f64,
@@ -60,9 +63,12 @@ pub struct Position {
 impl Position {
     /// Adds a step.
     pub fn add(&mut self, step: &Step) {
-        self.train_loss += step.loss * step.count.n as f64;
+        if step.count.n != step.n || self.train_counted.is_some() {
+            *self.train_counted.get_or_insert(self.train_seen) += step.count.n;
+        }
+        self.train_loss += step.loss * step.n as f64;
         self.train_correct += step.count.total;
-        self.train_seen += step.count.n;
+        self.train_seen += step.n;
         self.side_loss += step.side_loss.unwrap_or(0.0);
         self.step += 1;
         self.total_steps += 1;
@@ -75,13 +81,14 @@ impl Position {
 
     /// What the task counted in the epoch so far.
     pub fn count(&self) -> Count {
-        Count { total: self.train_correct, n: self.train_seen }
+        Count { total: self.train_correct, n: self.train_counted.unwrap_or(self.train_seen) }
     }
 
     /// Forgets the sums of an epoch and begins another.
     pub fn begin_epoch(&mut self, epoch: usize) {
         (self.epoch, self.step) = (epoch, 0);
-        (self.train_loss, self.train_correct, self.train_seen, self.side_loss) = (0.0, 0.0, 0, 0.0);
+        (self.train_loss, self.train_correct, self.side_loss) = (0.0, 0.0, 0.0);
+        (self.train_seen, self.train_counted) = (0, None);
     }
 
     /// The name of the checkpoint here: of the epoch that is over, or of the one that is under way.
@@ -100,9 +107,11 @@ impl Position {
 /// What came out of a step.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
+    /// Images of the step, or pairs of views.
+    pub n: usize,
     /// Loss that the weights followed.
     pub loss: f64,
-    /// What the task counted, over the images of the step.
+    /// What the task counted over them, or over their pixels.
     pub count: Count,
     /// Loss that something else followed.
     pub side_loss: Option<f64>,

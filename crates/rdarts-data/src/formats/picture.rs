@@ -75,6 +75,23 @@ pub fn header(path: &Path) -> Result<Header, DataError> {
     })
 }
 
+/// Height and width of a picture as it is stored, PGM and PPM too; of the others only the header is read.
+pub fn size(path: &Path) -> Result<[usize; 2], DataError> {
+    guarded(path, |file| {
+        let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
+        let reader = reader.map_err(|e| DataError::unreadable(file, &e))?;
+        if reader.format().is_some_and(|format| format != ImageFormat::Pnm) {
+            let dimensions = reader.into_dimensions().ok();
+            if let Some((width, height)) = dimensions {
+                return Ok([height as usize, width as usize]);
+            }
+        }
+        // What is damaged is told in the words of whoever reads it.
+        let picture = stored(path)?;
+        Ok([picture.height() as usize, picture.width() as usize])
+    })
+}
+
 /// Reads a file to (size, size, channels), with 1 or 3 channels.
 pub fn decode(path: &Path, size: usize, channels: usize) -> Result<(Picture, Facts), DataError> {
     guarded(path, |file| {

@@ -39,6 +39,7 @@ use rdarts_text::shown;
 use self::cache::{CacheFile, Row, Writer};
 use self::list::Listing;
 use self::scan::Passed;
+pub(crate) use self::scan::is_run;
 use crate::dataset::{Cache, Checked, Dataset, Options, Shape, Watch};
 use crate::error::DataError;
 use crate::formats::facts::Facts;

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use rdarts_rng::Stream;
 
 use self::files::PairFiles;
+use super::folder::is_run;
 use crate::error::DataError;
 use crate::images::image_sum;
 use crate::locate::{self, Roots};
@@ -264,6 +265,22 @@ impl Pairs {
         Ok(format!("{:016x}", image_sum(text.as_bytes())))
     }
 
+    /// Height and width of pair `i`, of which as little is read as tells it.
+    ///
+    /// # Errors
+    /// If its left view cannot be read.
+    ///
+    /// # Panics
+    /// If there is no pair `i`.
+    pub fn size_of(&self, i: usize) -> Result<[usize; 2], DataError> {
+        assert!(i < self.n(), "pair {i} of {}", self.n());
+        match &self.source {
+            Source::Scenes { scenes, .. } => Ok([scenes.height, scenes.width]),
+            Source::Files(files) => files[i].size(),
+            Source::Memory(pairs) => Ok([pairs[i].1.height, pairs[i].1.width]),
+        }
+    }
+
     /// Makes or reads pair `i`; an error only if it comes from files.
     ///
     /// # Panics
@@ -306,11 +323,12 @@ impl Listed {
     }
 }
 
-/// The entries of a directory by name, in their order; none if it cannot be read.
+/// The entries of a directory by name, in their order, without run directories; none if it cannot be read.
 fn entries(dir: &Path) -> Vec<(String, PathBuf)> {
     let Ok(read) = std::fs::read_dir(dir) else { return Vec::new() };
     let mut found: Vec<(String, PathBuf)> = read
         .filter_map(|entry| entry.ok())
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()) || !is_run(&entry.path()))
         .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
         .filter(|(name, _)| !name.starts_with('.'))
         .collect();

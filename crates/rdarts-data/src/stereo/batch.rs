@@ -110,6 +110,29 @@ impl StereoLoader {
         self.make(&indices, augment, step * batch_size as u64)
     }
 
+    /// Refuses pairs that are smaller than the windows, before any of them is looked at.
+    ///
+    /// # Errors
+    /// One sentence that names the first such pair, or the first one whose size cannot be read.
+    pub fn check(&self) -> Result<(), DataError> {
+        let sizes = self.range.clone().into_par_iter().map(|place| {
+            let size = self.pairs.size_of(place)?;
+            self.check_size(place, if self.halved { size.map(|side| side / 2) } else { size })
+        });
+        sizes.collect::<Vec<Result<(), DataError>>>().into_iter().collect()
+    }
+
+    fn check_size(&self, place: usize, [height, width]: [usize; 2]) -> Result<(), DataError> {
+        if height >= self.crop[0] && width >= self.crop[1] {
+            return Ok(());
+        }
+        Err(DataError::StereoCrop {
+            pair: self.pairs.name_of(place),
+            found: format!("{height}x{width}"),
+            crop: format!("{}x{}", self.crop[0], self.crop[1]),
+        })
+    }
+
     fn stream(&self) -> String {
         format!("stereo-{}", self.name)
     }
@@ -133,13 +156,7 @@ impl StereoLoader {
         let known = made.map(|(i, ((&of, (views, disparity)), visible))| {
             let place = self.range.start + of as usize;
             let pair = self.pair(place)?;
-            if pair.height < height || pair.width < width {
-                return Err(DataError::StereoCrop {
-                    pair: self.pairs.name_of(place),
-                    found: format!("{}x{}", pair.height, pair.width),
-                    crop: format!("{height}x{width}"),
-                });
-            }
+            self.check_size(place, [pair.height, pair.width])?;
             let index = n_before.wrapping_add(i as u64);
             let size = [pair.height, pair.width];
             let window = Window::new(augment.as_ref(), size, self.crop, self.seed, &stream, index);
@@ -161,7 +178,9 @@ impl StereoLoader {
     }
 }
 
-/// What a network is evaluated on: whole pairs of one size, their views enlarged to sides that it can halve often enough.
+/// What a network is evaluated on: whole pairs of one size, with rows below and columns to the right that repeat the last
+/// ones, so that it can halve both sides often enough. Disparities are what they were, unlike in AutoDispNet's own
+/// evaluation, which resizes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StereoEval {
     /// Number of pairs.
@@ -172,52 +191,62 @@ pub struct StereoEval {
     pub width: usize,
     /// Values / 255 - 0.4, (n, height, width, 6).
     pub views: Vec<f32>,
-    /// Height of the ground truth, which is as it was stored.
+    /// Height of the pairs.
     pub truth_height: usize,
-    /// Width of the ground truth.
+    /// Width of the pairs.
     pub truth_width: usize,
-    /// Disparity in pixels of the ground truth, (n, truth_height, truth_width); NaN where it is not known.
+    /// Disparity in pixels, (n, truth_height, truth_width); NaN where it is not known.
     pub disparity: Vec<f32>,
     /// Whether the right view shows a left pixel's point, (n, truth_height, truth_width), where known of each pair.
     pub visible: Option<Vec<bool>>,
 }
 
 impl StereoEval {
-    /// Predictions (n, height, width) of any size, in pixels of the views, at the size of the ground truth and in its
-    /// pixels: bilinear, times truth_width / width.
+    /// Of pairs of one size, their views with sides that are multiples of `multiple`.
     ///
     /// # Panics
-    /// If the predictions are not n maps of height x width.
-    pub fn at_truth(&self, predictions: &[f32], height: usize, width: usize) -> Vec<f32> {
-        assert_eq!(predictions.len(), self.n * height * width, "{} maps of {height}x{width}", self.n);
-        let (to_height, to_width) = (self.truth_height, self.truth_width);
-        let scale = to_width as f32 / self.width as f32;
-        let mut out = vec![0.0; self.n * to_height * to_width];
-        let maps = predictions.par_chunks_exact(height * width).zip(out.par_chunks_exact_mut(to_height * to_width));
-        maps.for_each(|(from, to)| {
-            resize(from, [height, width], 1, to, [to_height, to_width]);
-            to.iter_mut().for_each(|d| *d *= scale);
-        });
-        out
-    }
-}
-
-/// Bilinear, pixels as squares: place (i + 1/2) / z - 1/2. (height, width, channels).
-pub(crate) fn resize(from: &[f32], size: [usize; 2], channels: usize, to: &mut [f32], to_size: [usize; 2]) {
-    let taps = |axis: usize| Window::taps(0.0, to_size[axis] as f64 / size[axis] as f64, size[axis], to_size[axis]);
-    let (rows, columns) = (taps(0), taps(1));
-    for (&(top, bottom, down), to) in rows.iter().zip(to.chunks_exact_mut(to_size[1] * channels)) {
-        for (&(left, right, across), to) in columns.iter().zip(to.chunks_exact_mut(channels)) {
-            for (c, to) in to.iter_mut().enumerate() {
-                let value = |y: usize, x: usize| from[(y * size[1] + x) * channels + c];
-                let row = |y: usize| value(y, left) + (value(y, right) - value(y, left)) * across;
-                *to = row(top) + (row(bottom) - row(top)) * down;
+    /// If there is no pair, the sizes differ, or the multiple is 0.
+    pub fn new(pairs: &[Pair], multiple: usize) -> Self {
+        let size @ [truth_height, truth_width] = [pairs[0].height, pairs[0].width];
+        assert!(pairs.iter().all(|pair| [pair.height, pair.width] == size), "pairs of one size");
+        let [height, width] = size.map(|side| side.next_multiple_of(multiple));
+        let mut views = vec![0.0; pairs.len() * height * width * 6];
+        pairs.par_iter().zip(views.par_chunks_exact_mut(height * width * 6)).for_each(|(pair, out)| {
+            for (i, out) in out.chunks_exact_mut(6).enumerate() {
+                let (y, x) = ((i / width).min(truth_height - 1), (i % width).min(truth_width - 1));
+                let from = 3 * (y * truth_width + x);
+                for (view, out) in [&pair.left, &pair.right].into_iter().zip(out.chunks_exact_mut(3)) {
+                    let bytes = view[from..from + 3].iter();
+                    out.iter_mut().zip(bytes).for_each(|(out, v)| *out = f32::from(*v) / 255.0 - super::augment::SHIFT);
+                }
             }
+        });
+        let masks = pairs.iter().map(|pair| pair.visible.as_deref()).collect::<Option<Vec<_>>>();
+        Self {
+            n: pairs.len(),
+            height,
+            width,
+            views,
+            truth_height,
+            truth_width,
+            disparity: pairs.iter().flat_map(|pair| pair.disparity.iter().copied()).collect(),
+            visible: masks.map(|masks| masks.concat()),
         }
     }
+
+    /// Of maps (n, height, width) what lies on the pairs, (n, truth_height, truth_width).
+    ///
+    /// # Panics
+    /// If the maps have another size.
+    pub fn at_truth<T: Copy>(&self, maps: &[T]) -> Vec<T> {
+        let (height, width) = (self.height, self.width);
+        assert_eq!(maps.len(), self.n * height * width, "{} maps of {height}x{width}", self.n);
+        let rows = maps.chunks_exact(height * width).flat_map(|map| map.chunks_exact(width).take(self.truth_height));
+        rows.flat_map(|row| row[..self.truth_width].iter().copied()).collect()
+    }
 }
 
-/// Batches for evaluation, in order: whole pairs, views resized up to multiples of `multiple` in height and width; a batch
+/// Batches for evaluation, in order: whole pairs, their sides made multiples of `multiple` ([`StereoEval`]); a batch
 /// ends where the next pair has another size. `halved`: pairs at half their size, as a search sees them.
 ///
 /// # Panics
@@ -252,37 +281,6 @@ pub fn stereo_eval_batches(
         let size = [read[0].height, read[0].width];
         let n = read.iter().take_while(|pair| [pair.height, pair.width] == size).count();
         at = first + n;
-        Some(Ok(whole(&read[..n], multiple)))
+        Some(Ok(StereoEval::new(&read[..n], multiple)))
     })
-}
-
-/// Pairs of one size.
-fn whole(pairs: &[Pair], multiple: usize) -> StereoEval {
-    let size @ [truth_height, truth_width] = [pairs[0].height, pairs[0].width];
-    let to_size @ [height, width] = size.map(|side| side.next_multiple_of(multiple));
-    let mut views = vec![0.0; pairs.len() * height * width * 6];
-    pairs.par_iter().zip(views.par_chunks_exact_mut(height * width * 6)).for_each(|(pair, out)| {
-        let values =
-            |view: &[u8], i: usize| [0, 1, 2].map(|c| f32::from(view[3 * i + c]) / 255.0 - super::augment::SHIFT);
-        let both = |i: usize| [values(&pair.left, i), values(&pair.right, i)].concat();
-        let from: Vec<f32> = (0..truth_height * truth_width).flat_map(both).collect();
-        match to_size == size {
-            true => out.copy_from_slice(&from),
-            false => resize(&from, size, 6, out, to_size),
-        }
-    });
-    StereoEval {
-        n: pairs.len(),
-        height,
-        width,
-        views,
-        truth_height,
-        truth_width,
-        disparity: pairs.iter().flat_map(|pair| pair.disparity.iter().copied()).collect(),
-        visible: pairs
-            .iter()
-            .map(|pair| pair.visible.as_deref())
-            .collect::<Option<Vec<_>>>()
-            .map(|masks| masks.concat()),
-    }
 }

@@ -1,8 +1,7 @@
 //! Accuracy or end-point error, and loss, of the supernet and of its discretised child.
 
-use super::{Figure, epochs_axis, frame, points_given_up, points_of};
+use super::{Figure, Unit, epochs_axis, frame, points_given_up, points_of};
 use crate::csv::csv;
-use crate::number::{percent, pixels, short};
 use crate::svg::{Axis, Entry, Panel, Shape, chart, key};
 use crate::table::SearchTable;
 use crate::table::search::EpochRow;
@@ -66,14 +65,6 @@ pub(super) fn loss(table: &SearchTable) -> Option<Figure> {
     figure(table, "loss", "Loss of the supernet and of its child", (caption, Unit::Loss), &series, None)
 }
 
-/// What is drawn.
-#[derive(Clone, Copy, PartialEq)]
-enum Unit {
-    Percent,
-    Pixels,
-    Loss,
-}
-
 fn figure(
     table: &SearchTable,
     name: &str,
@@ -91,10 +82,8 @@ fn figure(
     let (frame, height) = frame(key_height);
     let values = series.iter().flat_map(|(_, _, value)| table.epochs.iter().filter_map(value));
     let y = match (unit, table.task) {
-        (Unit::Percent, _) => Axis::of("accuracy, %", values, None).percent(),
-        (Unit::Pixels, _) => Axis::of("end-point error, px", values, Some(0.0)),
         (Unit::Loss, Task::Classification) => Axis::of("cross-entropy", values, None),
-        (Unit::Loss, Task::Disparity) => Axis::of("loss", values, None),
+        _ => unit.axis(values),
     };
     let mut panel = Panel::new(frame, epochs_axis(table.epochs.iter().map(|row| row.epoch)), y);
     for (_, class, value) in &series {
@@ -105,13 +94,8 @@ fn figure(
     }
     panel.cursor_at("epoch", at);
     let last = table.epochs.last()?;
-    let show = match unit {
-        Unit::Percent => percent,
-        Unit::Pixels => pixels,
-        Unit::Loss => short,
-    };
     let ends: Vec<String> =
-        series.iter().filter_map(|(label, _, value)| Some(format!("{label} {}", show(value(last)?)))).collect();
+        series.iter().filter_map(|(label, _, value)| Some(format!("{label} {}", unit.show(value(last)?)))).collect();
     let description = format!("After epoch {}: {}.", last.epoch, ends.join(", "));
     let headers: Vec<&str> = ["attempt", "epoch"].into_iter().chain(series.iter().map(|s| s.0)).collect();
     let rows = table.epochs.iter().map(|row| {

@@ -3,14 +3,14 @@
 //! A column is one list over the epochs. Of long runs of large spaces, alphas, spectra and landscapes are kept for every so
 //! many epochs only, with the epochs that they are of, so that the page stays small; a column never lacks an epoch.
 
-use rdarts_run::{Spectrum, TrainEpoch};
+use rdarts_run::{DisparityTrainEpoch, Spectrum, TrainEpoch};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::cells::Moving;
 use crate::figure::{every, landscape};
 use crate::table::search::EpochRow;
-use crate::table::{ManyTable, SearchTable, TrainTable};
+use crate::table::{DisparityTrainTable, ManyTable, SearchTable, TrainTable};
 use crate::task::Task;
 
 /// More alphas than these, 300 kB, are thinned.
@@ -134,6 +134,25 @@ pub(super) fn of_training(table: &TrainTable) -> String {
     let result = table.result.as_ref();
     let start = result.and_then(|result| table.epochs.iter().position(|epoch| epoch.epoch == result.epoch));
     inside_of_html(&json!({ "kind": "train", "start": start, "columns": columns, "result": result }))
+}
+
+/// The data of a training for disparity.
+pub(super) fn of_disparity_training(table: &DisparityTrainTable) -> String {
+    let mut columns = Map::new();
+    let mut column = |name: &str, value: &dyn Fn(&DisparityTrainEpoch) -> Value| {
+        columns.insert(name.to_string(), table.epochs.iter().map(value).collect());
+    };
+    column("attempt", &|epoch| json!(epoch.attempt));
+    column("epoch", &|epoch| json!(epoch.epoch));
+    column("is_kept", &|_| json!(1));
+    column("lr", &|epoch| json!(epoch.lr));
+    column("train_loss", &|epoch| json!(epoch.train_loss));
+    column("train_error", &|epoch| json!(epoch.train_error));
+    column("valid_error", &|epoch| json!(epoch.valid_error));
+    column("is_best", &|epoch| json!(epoch.is_best));
+    let result = table.result.as_ref();
+    let start = result.and_then(|result| table.epochs.iter().position(|epoch| epoch.epoch == result.epoch));
+    inside_of_html(&json!({ "kind": "disparity_train", "start": start, "columns": columns, "result": result }))
 }
 
 /// The data of many runs: the tables themselves.

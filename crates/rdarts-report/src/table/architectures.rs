@@ -253,7 +253,7 @@ impl ArchitecturesTable {
                         end(&name, &label, true, genotype);
                     }
                 }
-                Content::Train(_) | Content::Nothing => {}
+                Content::Train(_) | Content::DisparityTrain(_) | Content::Nothing => {}
             }
         }
         for curve in &curves {

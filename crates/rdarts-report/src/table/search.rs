@@ -208,7 +208,7 @@ impl SearchTable {
                 self.task = Task::Disparity;
                 let Some(spec) = spec else { return };
                 self.space.clone_from(&spec.space.name);
-                self.data.clone_from(&spec.data.name);
+                self.data.clone_from(&spec.data.pairs.name);
                 (self.seed, self.n_epochs) = (spec.seed, spec.search.epochs);
                 self.method = spec.search.method.to_string();
                 self.order = spec.search.order.to_string();

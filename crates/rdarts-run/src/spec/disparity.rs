@@ -4,11 +4,12 @@ use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
-use super::checks::{Bad, count, named, one_of, positive, quoted, real};
+use super::checks::{Bad, count, named, one_of, quoted, real};
 use super::search::{
     AlphasSpec, EvalSpec, HessianImages, HessianMode, HessianSpec, Method, MonitorForm, MonitorSpec, Order, SpaceSpec,
 };
 use super::sections::{DataSpec, WeightsSpec};
+use super::stereo::{PairsSpec, StereoAugmentSpec, check_windows};
 use super::{Spec, Top, lines, section};
 use crate::presets::{DISPARITY, Preset};
 
@@ -44,40 +45,16 @@ pub struct DisparitySearchSpec {
     pub eval: EvalSpec,
 }
 
-/// Section `[data]` of a run on stereo pairs.
+/// Section `[data]` of a search for disparity: which pairs, and how they are split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct StereoDataSpec {
-    /// Name of the set of pairs.
-    pub name: String,
-    /// Directory of the set; empty: search the usual places.
-    pub dir: String,
-    /// Whether pairs are halved in size, disparities with them.
-    pub halved: bool,
-    /// Height of synthetic scenes in pixels.
-    pub height: usize,
-    /// Width of synthetic scenes in pixels.
-    pub width: usize,
-    /// Largest disparity of synthetic scenes in pixels.
-    pub max_disparity: f64,
-    /// Number of synthetic scenes to train on.
-    pub pairs: usize,
-    /// Seed of the synthetic scenes.
-    pub scenes_seed: u64,
-    /// Number of training pairs used; 0: all.
-    pub limit: usize,
+    /// Which pairs.
+    #[serde(flatten)]
+    pub pairs: PairsSpec,
     /// Fraction of the training pairs that trains the weights; the rest trains the alphas.
     pub train_fraction: f64,
     /// Number of pairs of the alphas' split that an epoch is evaluated on; 0: all.
     pub valid_limit: usize,
-}
-
-/// Section `[augment]` of a run on stereo pairs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StereoAugmentSpec {
-    /// What the variances of all random changes are multiplied by; 0: none but the place of the window.
-    pub strength: f64,
 }
 
 /// Section `[network]` of a search for disparity.
@@ -152,8 +129,9 @@ impl Spec for DisparitySearchSpec {
 
     fn check(&self) -> Result<(), Bad> {
         count("seed", self.seed, 0..=i64::MAX as u64)?;
-        self.data.check()?;
-        real("augment.strength", self.augment.strength, 0.0..=16.0)?;
+        self.data.pairs.check()?;
+        real("data.train_fraction", self.data.train_fraction, (Bound::Excluded(0.0), Bound::Excluded(1.0)))?;
+        self.augment.check()?;
         named("space.name", &self.space.name)?;
         count("network.channels", self.network.channels as u64, 1..=1024)?;
         count("network.displacement", self.network.displacement as u64, 0..=1024)?;
@@ -163,36 +141,14 @@ impl Spec for DisparitySearchSpec {
         }
         count("search.epochs", self.search.epochs as u64, 1..=1_000_000)?;
         count("search.batch", self.search.batch as u64, 2..=4096)?;
-        for (key, side) in
-            [("search.crop_height", self.search.crop_height), ("search.crop_width", self.search.crop_width)]
-        {
-            count(key, side as u64, 32..=8192)?;
-            if !side.is_multiple_of(32) {
-                let wanted = "a multiple of 32, which the network halves it to".to_string();
-                return Err(Bad { key, value: side.to_string(), wanted });
-            }
-        }
+        check_windows(
+            [("search.crop_height", self.search.crop_height), ("search.crop_width", self.search.crop_width)],
+            32,
+        )?;
         count("search.warm_start", self.search.warm_start as u64, 0..=1_000_000)?;
         self.weights.check()?;
         self.alphas.check()?;
         self.hessian.check(self.search.method)?;
         self.monitor.check()
-    }
-}
-
-impl StereoDataSpec {
-    /// Forgets what may differ between two machines: the directory.
-    pub fn clear_places(&mut self) {
-        self.dir.clear();
-    }
-
-    fn check(&self) -> Result<(), Bad> {
-        named("data.name", &self.name)?;
-        count("data.height", self.height as u64, 32..=4096)?;
-        count("data.width", self.width as u64, 32..=4096)?;
-        real("data.max_disparity", self.max_disparity, positive())?;
-        count("data.pairs", self.pairs as u64, 2..=1_000_000)?;
-        count("data.scenes_seed", self.scenes_seed, 0..=i64::MAX as u64)?;
-        real("data.train_fraction", self.train_fraction, (Bound::Excluded(0.0), Bound::Excluded(1.0)))
     }
 }

@@ -2,7 +2,7 @@
 
 use rdarts_data::DataError;
 use rdarts_monitor::{AdaRule, Measurement, Method, Rule, decide, earliest_return};
-use rdarts_net::{Count, Engine, Point, weight_gradient};
+use rdarts_net::{Engine, Point, weight_gradient};
 use rdarts_run::{
     self as run, DISPARITY_EVENT_FORMAT, DecisionKind, DisparityEpoch, DisparitySearchSpec, DisparityStarted, Event,
     Finished, RunDir, Spec,
@@ -15,7 +15,6 @@ use rdarts_train::{Job, Length, Measured, Measuring, Position, Step, TrainError,
 
 use super::{DisparityAlphas, DisparityFound, DisparitySearch, DisparityState, StepPairs};
 use crate::architecture::Learned;
-use crate::batches::AsBatch;
 use crate::bilevel::diverged;
 use crate::rules::{rule_of, told};
 
@@ -50,7 +49,7 @@ impl Job for DisparitySearch {
             format: DISPARITY_EVENT_FORMAT,
             rdarts: env!("CARGO_PKG_VERSION").into(),
             space: self.space.name.clone(),
-            data: spec.data.name.clone(),
+            data: spec.data.pairs.name.clone(),
             seed: spec.seed,
             n_alphas: n_alphas.iter().sum(),
             n_weights: self.net.n_parameters(),
@@ -97,9 +96,8 @@ impl Job for DisparitySearch {
                 bilevel.update_weights(state, made, None)?
             }
         };
-        // A pair counts as one, however many of its pixels are known.
-        let error = if step.count.n > 0 { step.count.mean() } else { 0.0 };
-        Ok(Step { count: Count { total: error * train.n() as f64, n: train.n() }, ..step })
+        // Errors are means over pixels, losses over pairs.
+        Ok(Step { n: train.n(), ..step })
     }
 
     fn measure(&self, state: &DisparityState, measuring: &mut Measuring<'_>) -> Result<Option<Measured>, TrainError> {
@@ -185,7 +183,7 @@ impl Job for DisparitySearch {
         dir: &mut RunDir,
         state: &DisparityState,
         stop: Option<(usize, String)>,
-        _: &mut Measuring<'_>,
+        measuring: &mut Measuring<'_>,
     ) -> Result<Option<DisparityFound>, TrainError> {
         let events = dir.view().events().map_err(TrainError::failed)?;
         let (epoch, reason) = match (stop, events.last()) {
@@ -198,6 +196,9 @@ impl Job for DisparitySearch {
             _ => None,
         });
         let record = record.ok_or_else(|| TrainError::Failed(format!("the events of epoch {epoch} are gone")))?;
+        let made = measuring.phase("pictures of pairs", "pictures", |stop| self.pictures(state, stop))?;
+        let Some(pictures) = made else { return Ok(None) };
+        dir.write_maps(&pictures).map_err(TrainError::failed)?;
         let genotype = self.space.derive([&record.alphas_normal[..], &record.alphas_reduce, &record.alphas_upsample]);
         let json = serde_json::to_value(&genotype).expect("a genotype is JSON");
         dir.write_genotype(&genotype.to_string(), &json).map_err(TrainError::failed)?;

@@ -174,7 +174,7 @@ impl Job for Training {
                 average.iter_mut().zip(values).for_each(|(a, v)| *a = decay * *a + (1.0 - decay) * v);
             }
         }
-        Ok(Step { loss, count: made.evaluation.count, side_loss: made.auxiliary_loss })
+        Ok(Step { n: images.n, loss, count: made.evaluation.count, side_loss: made.auxiliary_loss })
     }
 
     fn measure(&self, state: &State<Learned>, measuring: &mut Measuring<'_>) -> Result<Option<Measured>, TrainError> {

@@ -84,7 +84,7 @@ impl Job for Mean {
         state.sgd.step(&mut state.weights, &gradient, 0.01);
         state.running.iter_mut().for_each(|r| *r = 0.9 * *r + 0.1 * batch);
         state.extra += 1;
-        Ok(Step { loss: f64::from(gradient[0]).powi(2), count: Count { total: 1.0, n: 2 }, side_loss: None })
+        Ok(Step { n: 2, loss: f64::from(gradient[0]).powi(2), count: Count { total: 1.0, n: 2 }, side_loss: None })
     }
 
     fn measure(&self, state: &State<u64>, measuring: &mut Measuring<'_>) -> Result<Option<Measured>, TrainError> {

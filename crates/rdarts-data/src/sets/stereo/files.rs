@@ -7,6 +7,7 @@ use rdarts_text::shown;
 use crate::error::DataError;
 use crate::formats::calib::{self, Calib};
 use crate::formats::disparity::{self, Coding};
+use crate::formats::picture;
 use crate::pair::Pair;
 
 /// Where a pair is.
@@ -65,6 +66,11 @@ impl PairFiles {
             *length = found.len();
         }
         Ok(lengths)
+    }
+
+    /// Height and width of the left view.
+    pub fn size(&self) -> Result<[usize; 2], DataError> {
+        picture::size(&self.left)
     }
 
     /// Reads all of them.

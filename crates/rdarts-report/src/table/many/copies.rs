@@ -92,6 +92,14 @@ impl Trace {
                 let n = steps.len();
                 (format!("train;{names}{genotype};{}", fingerprint(row, false)), String::new(), steps, n)
             }
+            Content::DisparityTrain(table) => {
+                let genotype = table.started.as_ref().map_or("", |started| &started.genotype);
+                let steps = table.epochs.iter().map(|e| digest((e.train_loss.to_bits(), e.train_error.to_bits())));
+                let (steps, strength): (Vec<u64>, _) = (steps.collect(), bits(row.augmentation));
+                let n = steps.len();
+                let begin = format!("disparity-training;{names}{genotype};{strength};{}", fingerprint(row, false));
+                (begin, String::new(), steps, n)
+            }
             Content::Robust(table) => {
                 let found = table.members.iter().filter(|member| member.genotype.is_some());
                 let steps: Vec<u64> = found.map(|member| digest((&member.label, &member.genotype))).collect();

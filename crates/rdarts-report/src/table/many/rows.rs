@@ -91,6 +91,15 @@ pub(super) fn rows(runs: &[RunTable], base: usize) -> Vec<RunRow> {
                 let valid = table.result.as_ref().and_then(|result| result.valid_accuracy);
                 row.trained_valid_error = valid.map(|accuracy| 1.0 - accuracy);
             }
+            Content::DisparityTrain(table) => {
+                (row.method, row.task) = ("train".to_string(), Task::Disparity);
+                if let Some(started) = &table.started {
+                    (row.data, row.seed) = (started.data.clone(), started.seed);
+                    row.genotype = Architecture::read(&started.genotype);
+                }
+                row.augmentation = strength(run);
+                (row.trained_valid_error, row.test_error) = errors_of(run).unwrap_or_default();
+            }
             Content::Robust(table) => {
                 row.method = match table.vary {
                     Some(Vary::L2) => "r-darts(l2)",
@@ -119,13 +128,11 @@ pub(super) fn rows(runs: &[RunTable], base: usize) -> Vec<RunRow> {
 /// Adds to searches what trainings say of their genotypes on their data sets; of several trainings their mean.
 fn add_trainings(runs: &[RunTable], rows: &mut [RunRow]) {
     // Errors on held-out and on test images.
-    type Errors = (Option<f64>, f64);
+    type Errors = (Option<f64>, Option<f64>);
     let mut trained: BTreeMap<(String, String), Vec<Errors>> = BTreeMap::new();
     let key = |genotype: &Architecture, data: &str| (genotype.canonical(), data.to_string());
     for (run, row) in runs.iter().zip(rows.iter()).filter(|(_, row)| row.copy_of.is_none()) {
-        let Content::Train(table) = &run.content else { continue };
-        let (Some(genotype), Some(result)) = (&row.genotype, &table.result) else { continue };
-        let errors = (result.valid_accuracy.map(|accuracy| 1.0 - accuracy), 1.0 - result.test_accuracy);
+        let (Some(genotype), Some(errors)) = (&row.genotype, errors_of(run)) else { continue };
         trained.entry(key(genotype, &row.data)).or_default().push(errors);
     }
     for row in rows.iter_mut().filter(|row| row.is_search) {
@@ -133,7 +140,22 @@ fn add_trainings(runs: &[RunTable], rows: &mut [RunRow]) {
             continue;
         };
         row.trained_valid_error = summary(found.iter().filter_map(|errors| errors.0)).map(|s| s.mean);
-        row.test_error = summary(found.iter().map(|errors| errors.1)).map(|s| s.mean);
+        row.test_error = summary(found.iter().filter_map(|errors| errors.1)).map(|s| s.mean);
+    }
+}
+
+/// The errors of a finished training on held-out and on test images or pairs.
+fn errors_of(run: &RunTable) -> Option<(Option<f64>, Option<f64>)> {
+    match &run.content {
+        Content::Train(table) => {
+            let result = table.result.as_ref()?;
+            Some((result.valid_accuracy.map(|accuracy| 1.0 - accuracy), Some(1.0 - result.test_accuracy)))
+        }
+        Content::DisparityTrain(table) => {
+            let result = table.result.as_ref()?;
+            Some((result.valid_error, result.test.as_ref().map(|test| test.error)))
+        }
+        _ => None,
     }
 }
 

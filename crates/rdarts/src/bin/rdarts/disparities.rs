@@ -5,7 +5,7 @@ use std::path::Path;
 use rdarts::data::shown;
 use rdarts::data::stereo::stereo_at;
 use rdarts::net::Engine;
-use rdarts::run::{DataSets, DisparityEpoch, DisparitySearchSpec, Event, RunDir, RunView, StereoDataSpec, for_shell};
+use rdarts::run::{DataSets, DisparityEpoch, DisparitySearchSpec, Event, PairsSpec, RunDir, RunView, for_shell};
 use rdarts::search::{DisparityFound, DisparitySearch};
 use serde_json::json;
 
@@ -33,7 +33,7 @@ impl Conducted for DisparityRun<'_> {
     }
 
     fn data_dirs(&self, dir: &RunDir) -> Result<[String; 2], Exit> {
-        Ok([self.0.spec.data.dir.clone(), dir.view().spec::<DisparitySearchSpec>()?.data.dir])
+        Ok([self.0.spec.data.pairs.dir.clone(), dir.view().spec::<DisparitySearchSpec>()?.data.pairs.dir])
     }
 
     fn tell(&self, path: &Path, found: &DisparityFound, events: &[Event]) {
@@ -42,7 +42,7 @@ impl Conducted for DisparityRun<'_> {
         out!(
             "{} for disparity on {} in space {}: the architecture of epoch {}",
             spec.search.method,
-            spec.data.name,
+            spec.data.pairs.name,
             self.0.space.name,
             found.epoch
         );
@@ -99,7 +99,7 @@ fn epochs(events: &[Event]) -> impl Iterator<Item = &DisparityEpoch> {
 pub fn reopen(view: &RunView, data_dir: Option<&Path>, engine: Engine, quiet: bool) -> Result<DisparitySearch, Exit> {
     let mut spec: DisparitySearchSpec = view.spec_of_sets(&StereoSets)?;
     if let Some(dir) = data_dir {
-        spec.data.dir = dir.display().to_string();
+        spec.data.pairs.dir = dir.display().to_string();
     }
     let reading = Reading::new(quiet);
     let search = DisparitySearch::new(spec, engine, &reading)?;
@@ -141,7 +141,7 @@ pub fn flags(data: Option<&str>, dir: Option<&str>) -> Result<Vec<String>, Exit>
 }
 
 /// The directory of the pairs as it is recorded: whole, so that a run goes on from anywhere.
-pub fn directory(data: &StereoDataSpec) -> Result<String, Exit> {
+pub fn directory(data: &PairsSpec) -> Result<String, Exit> {
     if data.dir.is_empty() {
         return Ok(String::new());
     }
@@ -163,7 +163,7 @@ pub fn announce(search: &DisparitySearch, path: &Path, threads: usize) {
          augmentation {}",
         spec.search.method,
         search.space.name,
-        spec.data.name,
+        spec.data.pairs.name,
         spec.preset,
         count(spec.search.epochs, "epoch"),
         count(search.steps_per_epoch(), "step"),
@@ -189,5 +189,5 @@ pub fn announce(search: &DisparitySearch, path: &Path, threads: usize) {
 
 /// SPACE-DATA-METHOD-SEED.
 pub fn run_name(spec: &DisparitySearchSpec) -> String {
-    format!("{}-{}-{}-{}", spec.space.name, spec.data.name, spec.search.method, spec.seed)
+    format!("{}-{}-{}-{}", spec.space.name, spec.data.pairs.name, spec.search.method, spec.seed)
 }

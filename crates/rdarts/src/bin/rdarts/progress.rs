@@ -146,7 +146,7 @@ impl Observer for Shown {
         // Before the first step of all, and after a rollback, lies more than a step.
         if before.is_some_and(|before| before + 1 == done) {
             self.training.add(took);
-            self.images += p.last.count.n;
+            self.images += p.last.n;
         }
         if let Some(bar) = &self.bar {
             bar.set_length(self.total);
@@ -425,7 +425,7 @@ mod tests {
     }
 
     fn at(epoch: usize, step: usize) -> Progress {
-        let last = Step { loss: 1.0, count: Count { total: 0.0, n: 64 }, side_loss: None };
+        let last = Step { n: 64, loss: 1.0, count: Count { total: 0.0, n: 64 }, side_loss: None };
         Progress { attempt: 0, epoch, step, length: Length { epochs: 4, steps: 10 }, last }
     }
 

@@ -100,7 +100,7 @@ fn disparity(args: Args) -> Result<ExitCode, Exit> {
     let threads = set_threads(args.threads)?;
     let search = disparities::reopen(dir.view(), args.data_dir.as_deref(), engine, args.json)?;
     if !args.json {
-        say!("Search for disparity on {}: resuming {}", search.spec.data.name, shown(&args.dir));
+        say!("Search for disparity on {}: resuming {}", search.spec.data.pairs.name, shown(&args.dir));
     }
     conduct(&DisparityRun(&search), &mut dir, threads, args.json, &args.pages, |dir, shown, stop| {
         let say_above = shown.say_above();

@@ -238,7 +238,7 @@ fn disparity(args: &Args, engine: Engine, threads: usize) -> Result<ExitCode, Ex
     let preset = args.preset.as_deref().or(if file.is_none() { Some(DISPARITY_DEMO) } else { None });
     let resolved = DisparitySearchSpec::resolve_text(preset, file, &overrides, &StereoSets);
     let mut spec = resolved.map_err(|e| e.of_flags(|text| flag_of(&FLAGS, &args.overrides, text)))?;
-    spec.data.dir = disparities::directory(&spec.data)?;
+    spec.data.pairs.dir = disparities::directory(&spec.data.pairs)?;
     let reserved = reserve(args.out.as_deref(), &disparities::run_name(&spec))?;
     let path = reserved.path().to_path_buf();
     let reading = Reading::new(args.json);
