@@ -238,6 +238,14 @@ pub fn kind_of(name: &str, text: &str) -> Result<String, SpecError> {
     Ok(table.get("kind").and_then(Value::as_str).unwrap_or(SearchSpec::KIND).to_string())
 }
 
+/// The preset that a spec names, which tells its kind too where no kind is named; `name` is what errors call the text.
+///
+/// # Errors
+/// If it is no TOML.
+pub fn preset_of(name: &str, text: &str) -> Result<Option<String>, SpecError> {
+    Ok(layer::parse(name, text)?.get("preset").and_then(Value::as_str).map(str::to_string))
+}
+
 /// What the user says, the lowest first.
 fn users_layers<S: Spec>(
     preset: Option<&str>,

@@ -6,6 +6,8 @@
 //!
 //! A node keeps its two strongest edges, the first node of an upsampling cell four: one from each input (section 4.4).
 
+mod names;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -14,6 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::derive::strongest;
 use crate::op::Op;
+
+pub use names::{NAMES, is_of_disparity, named, sample};
 
 /// Nodes of a cell.
 pub const NODES: usize = 3;

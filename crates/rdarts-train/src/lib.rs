@@ -8,7 +8,6 @@
 //! data sets), [`images`] (the data of a spec),
 //! [`streams`] (what is random), [`state`] (what changes), [`retention`] (which checkpoints stay), [`job`] (what a run
 //! does), `saved` (its checkpoints), [`epochs`] (the loop); then
-//! [`maps`] (pairs as a network for disparity sees them),
 //! [`model`] (a trained network in one file) and the one job that lives here, [`training`] (a network from scratch).
 
 mod error;
@@ -33,15 +32,21 @@ pub mod retention;
 
 pub mod job;
 
+pub mod best;
+
 mod saved;
 
 pub mod epochs;
 
-pub mod maps;
+pub mod tensors;
 
 pub mod model;
 
 pub mod training;
+
+pub mod disparity;
+
+pub mod maps;
 
 pub use epochs::{Pace, pace, resume, start};
 pub use error::TrainError;

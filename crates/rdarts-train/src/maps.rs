@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rdarts_data::stereo::{Pair, Pairs, StereoEval, pair_shown};
 use rdarts_net::Evaluator;
 use rdarts_net::disparity::DisparitySpec;
-use rdarts_net::task::at_full_size;
 use rdarts_run::{MOST_MAPS, PairMap, PairPictures};
 
+use crate::disparity::estimate;
 use crate::error::TrainError;
 
 /// The pairs that pictures may be made of.
@@ -48,7 +48,8 @@ pub fn pair_pictures(
             pair = middle(&pair, of.window);
         }
         // A pair of which nothing is known shows no error.
-        let Some(shown) = pair_shown(&pair, &predicted(&pair, sizes, evaluator)) else { continue };
+        let eval = StereoEval::new(std::slice::from_ref(&pair), sizes.stride());
+        let Some(shown) = pair_shown(&pair, &estimate(evaluator, sizes, &eval)) else { continue };
         let about = PairMap {
             pair: i,
             name: of.pairs.name_of(i),
@@ -59,16 +60,6 @@ pub fn pair_pictures(
         made.push(PairPictures { about, png: shown.png });
     }
     Ok(Some(made))
-}
-
-/// The finest prediction for a pair, at its size.
-fn predicted(pair: &Pair, sizes: &DisparitySpec, evaluator: &Evaluator<f32>) -> Vec<f32> {
-    let eval = StereoEval::new(std::slice::from_ref(pair), sizes.stride());
-    let side = [eval.height, eval.width];
-    let outputs = evaluator.outputs(&eval.views, 1, side);
-    let scale = sizes.levels().last().map_or(1, |level| level.scale);
-    let finest = &outputs[outputs.len() - (side[0] / scale) * (side[1] / scale)..];
-    eval.at_truth(&at_full_size(finest, side, scale)).into_iter().map(|d| d as f32).collect()
 }
 
 /// The middle of a pair, no larger than a window.

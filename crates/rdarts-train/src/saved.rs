@@ -46,10 +46,10 @@ impl<X> State<X> {
             return Err(file.wrong("the images of the data set are not those that the run began with"));
         }
         let mut state = job.blank();
-        let n = state.weights.len();
+        let (n, n_momentum) = (state.weights.len(), state.sgd.buffer.len());
         (state.at, state.sgd.l2) = (at, l2);
         state.weights = file.tensor("weights", n)?;
-        state.sgd.buffer = file.tensor("momentum", n)?;
+        state.sgd.buffer = file.tensor("momentum", n_momentum)?;
         if !state.running.is_empty() {
             state.running = file.tensor("running", state.running.len())?;
         }

@@ -16,7 +16,7 @@ pub struct State<X> {
     pub at: Position,
     /// All weights of the network.
     pub weights: Vec<f32>,
-    /// Their optimiser.
+    /// Their optimiser; without a buffer where a job has one of its own.
     pub sgd: Sgd,
     /// What follows the batches without being a parameter, such as the running statistics of a norm; empty if the network
     /// has none.

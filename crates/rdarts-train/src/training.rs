@@ -10,7 +10,7 @@ mod assess;
 mod job;
 
 pub use assess::{Assessment, assess};
-pub use job::{Best, Learned, Trained};
+pub use job::{Learned, Trained};
 
 use rdarts_data::{Silent, Watch, n_joined};
 use rdarts_net::{ClassLoss, DiscreteSpec, Engine, Network, Targets, Work};

@@ -11,7 +11,7 @@ use rdarts::export::{Tensor, run_onnx};
 use rdarts::net::Engine;
 use rdarts::run::{Event, RunDir, Spec, TrainSpec};
 use rdarts::space::{Space, derive};
-use rdarts::train::model::read_tensors;
+use rdarts::train::tensors::read_tensors;
 use rdarts::train::training::Trained;
 use rdarts::train::{KnownSets, Model, Observer, Outcome, Progress, Training, start};
 use serde_json::Value;

@@ -6,9 +6,10 @@ use rdarts_run::{Event, RunDir, Spec, TRAIN_EVENT_FORMAT, TrainEpoch, TrainFinis
 
 use super::assess::{Assessment, assess};
 use super::{KEPT, Training};
+use crate::best::{Best, Better, Words, judge, reason};
 use crate::error::TrainError;
 use crate::images::{as_batch, augment};
-use crate::job::{Job, Length, Measured, Measuring, Next, Verdict};
+use crate::job::{Job, Length, Measured, Measuring, Verdict};
 use crate::model::{About, FORMAT, Model};
 use crate::optim::{Sgd, clip_global_norm};
 use crate::schedule::cosine_lr;
@@ -22,17 +23,6 @@ pub struct Learned {
     pub average: [Vec<f32>; 2],
     /// The best epoch so far, if images are held out.
     pub best: Option<Best>,
-}
-
-/// The network of an epoch.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Best {
-    /// The epoch.
-    pub epoch: usize,
-    /// Its weights.
-    pub weights: Vec<f32>,
-    /// Its running statistics.
-    pub running: Vec<f32>,
 }
 
 /// What a training has made.
@@ -113,13 +103,7 @@ impl Job for Training {
             packed.tensors.push(("average weights", &extra.average[0]));
             packed.tensors.push(("average running", &extra.average[1]));
         }
-        // An epoch more than there is: none yet.
-        let best = extra.best.as_ref().map_or(0, |best| best.epoch as u64 + 1);
-        packed.scalars.insert("best".into(), best.into());
-        if let Some(best) = &extra.best {
-            packed.tensors.push(("best weights", &best.weights));
-            packed.tensors.push(("best running", &best.running));
-        }
+        Best::pack(extra.best.as_ref(), &mut packed);
         packed
     }
 
@@ -128,10 +112,7 @@ impl Job for Training {
         if self.spec.train.ema > 0.0 {
             extra.average = [file.tensor("average weights", n)?, file.tensor("average running", n_running)?];
         }
-        if let Some(epoch) = file.count("best")?.checked_sub(1) {
-            let (weights, running) = (file.tensor("best weights", n)?, file.tensor("best running", n_running)?);
-            extra.best = Some(Best { epoch: epoch as usize, weights, running });
-        }
+        extra.best = Best::unpack(file, n, n_running)?;
         Ok(())
     }
 
@@ -203,7 +184,7 @@ impl Job for Training {
             train_accuracy: at.count().mean(),
             valid_loss: made.as_ref().map(|made| made.loss),
             valid_accuracy: accuracy,
-            is_best: accuracy.is_none_or(|accuracy| best_of(&at.history).is_none_or(|(_, best)| accuracy >= best)),
+            is_best: accuracy.is_none_or(|accuracy| BETTER.is_best(&at.history, accuracy)),
         };
         let finite = state.weights.iter().chain(&state.running).all(|v| v.is_finite());
         if !finite || !record.train_loss.is_finite() || record.valid_loss.is_some_and(|loss| !loss.is_finite()) {
@@ -213,7 +194,7 @@ impl Job for Training {
     }
 
     fn keep(&self, state: &mut State<Learned>) {
-        if best_of(&state.at.history).is_some_and(|(epoch, _)| epoch == state.at.epoch) {
+        if BETTER.last(&state.at.history).is_some_and(|(epoch, _)| epoch == state.at.epoch) {
             let (weights, running) = self.candidate(state);
             let best = Best { epoch: state.at.epoch, weights: weights.to_vec(), running: running.to_vec() };
             state.extra.best = Some(best);
@@ -221,15 +202,7 @@ impl Job for Training {
     }
 
     fn judge(&self, state: &State<Learned>) -> Verdict {
-        let patience = self.spec.train.patience;
-        let best = first_best_of(&state.at.history).map(|(epoch, _)| epoch);
-        let waits = |best: &usize| patience > 0 && state.at.epoch - best >= patience;
-        match best.filter(waits) {
-            Some(epoch) => {
-                Verdict { next: Next::Stop { epoch }, event: None, reason: self.rested(epoch), is_news: true }
-            }
-            None => Verdict { next: Next::On, event: None, reason: String::new(), is_news: false },
-        }
+        judge(BETTER, &state.at.history, state.at.epoch, self.spec.train.patience, WORDS)
     }
 
     fn earliest_return(&self, _: &State<Learned>) -> Option<usize> {
@@ -257,21 +230,12 @@ impl Job for Training {
             assess(&self.evaluator(network), range, self.spec.train.batch, &data.norm(), data.classes.len(), stop)
         })?;
         let Some(test) = made else { return Ok(None) };
-        let is_whole = state.at.epoch + 1 == self.spec.train.epochs;
-        let reason = match &state.extra.best {
-            Some(best) if !is_whole => {
-                self.rested(first_best_of(&state.at.history).map_or(best.epoch, |(epoch, _)| epoch))
-            }
-            Some(_) => format!(
-                "All {} epochs are done; the result is the best on the held-out images.",
-                self.spec.train.epochs
-            ),
-            None => format!("All {} epochs are done; the result is the last.", self.spec.train.epochs),
-        };
+        let (epochs, patience) = (self.spec.train.epochs, self.spec.train.patience);
+        let reason = reason(BETTER, &state.at.history, state.at.epoch, epochs, patience, WORDS);
         let finished = TrainFinished {
             reason: reason.clone(),
             epoch,
-            valid_accuracy: best_of(&state.at.history).map(|(_, accuracy)| accuracy),
+            valid_accuracy: BETTER.last(&state.at.history).map(|(_, accuracy)| accuracy),
             n_test: test.n,
             test_loss: test.loss,
             test_accuracy: test.accuracy(),
@@ -296,26 +260,9 @@ impl Job for Training {
     }
 }
 
-/// The epoch with the best accuracy so far, the last of equal ones: a few held-out images tie often, and later epochs with
-/// their smaller steps have the smaller loss.
-fn best_of(history: &[(usize, Option<f64>)]) -> Option<(usize, f64)> {
-    known(history).fold(None, |best, (epoch, accuracy)| match best {
-        Some((_, before)) if accuracy < before => best,
-        _ => Some((epoch, accuracy)),
-    })
-}
-
-/// The first of equal ones: no epoch since then has been better.
-fn first_best_of(history: &[(usize, Option<f64>)]) -> Option<(usize, f64)> {
-    known(history).fold(None, |best, (epoch, accuracy)| match best {
-        Some((_, before)) if accuracy <= before => best,
-        _ => Some((epoch, accuracy)),
-    })
-}
-
-fn known(history: &[(usize, Option<f64>)]) -> impl Iterator<Item = (usize, f64)> {
-    history.iter().filter_map(|(epoch, accuracy)| Some((*epoch, (*accuracy)?)))
-}
+/// What is measured on held-out images.
+const BETTER: Better = Better::Larger;
+const WORDS: Words = Words { value: "accuracy", what: "images" };
 
 impl Training {
     /// The learning rate of an epoch.
@@ -357,32 +304,11 @@ impl Training {
         }
     }
 
-    fn rested(&self, best: usize) -> String {
-        let patience = self.spec.train.patience;
-        format!(
-            "The held-out accuracy has been no better than in epoch {best} for {patience} epochs: the training ends."
-        )
-    }
-
     fn diverged(&self, at: &Position) -> TrainError {
         TrainError::Diverged(format!(
             "the loss is no number any more in epoch {} after step {}: the training has diverged; the checkpoint before it is \
              kept, lower weights.lr or tighten weights.clip and start again",
             at.epoch, at.step
         ))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_equal_epochs_the_last_is_kept_and_the_first_is_waited_from() {
-        let history = [(0, Some(0.5)), (1, Some(0.75)), (2, None), (3, Some(0.75)), (4, Some(0.625))];
-        assert_eq!(best_of(&history), Some((3, 0.75)));
-        assert_eq!(first_best_of(&history), Some((1, 0.75)));
-        assert_eq!(best_of(&history[..1]), Some((0, 0.5)));
-        assert_eq!((best_of(&[]), first_best_of(&[(0, None)])), (None, None));
     }
 }

@@ -25,6 +25,8 @@ mod searches;
 
 mod trainings;
 
+mod disparity_trainings;
+
 mod portfolios;
 
 mod model_file;

@@ -7,7 +7,8 @@ use rdarts::net::{Evaluator, Work};
 use rdarts::run::{DisparitySearchSpec, RunView, SearchSpec, Spec, for_shell};
 use rdarts::space::Genotype;
 use rdarts::train::Model;
-use rdarts::train::model::{About, read_metadata};
+use rdarts::train::model::About;
+use rdarts::train::tensors::read_metadata;
 
 use crate::exit::Exit;
 

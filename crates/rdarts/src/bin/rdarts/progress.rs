@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use rdarts::data::Watch;
-use rdarts::run::{DisparityEpoch, EpochRecord, Event, TrainEpoch};
+use rdarts::run::{DisparityEpoch, DisparityTrainEpoch, EpochRecord, Event, TrainEpoch};
 use rdarts::train::{Observer, Progress};
 
 use crate::boards::Board;
@@ -180,6 +180,7 @@ impl Observer for Shown {
             Event::Epoch(record) => self.epoch(record),
             Event::TrainEpoch(record) => self.train_epoch(record),
             Event::DisparityEpoch(record) => self.disparity_epoch(record),
+            Event::DisparityTrainEpoch(record) => self.disparity_train_epoch(record),
             _ => {}
         }
     }
@@ -214,6 +215,24 @@ impl Shown {
             self.rate(),
             self.time_left(),
             if r.is_best && r.valid_accuracy.is_some() { "  best" } else { "" },
+        ));
+    }
+
+    fn disparity_train_epoch(&mut self, r: &DisparityTrainEpoch) {
+        if self.end_epoch() {
+            self.line("Errors are end-point errors in pixels.");
+            self.line("epoch  train loss   error  held-out error        lr    pairs/s  time left");
+        }
+        self.line(&format!(
+            "{:>5}  {:>10.4} {:>7.3}  {:>14} {:>9.6} {:>10}  {}{}",
+            r.epoch,
+            r.train_loss,
+            r.train_error,
+            r.valid_error.map_or("-".into(), |v| format!("{v:.3}")),
+            r.lr,
+            self.rate(),
+            self.time_left(),
+            if r.is_best && r.valid_error.is_some() { "  best" } else { "" },
         ));
     }
 

@@ -10,7 +10,7 @@ use rdarts::net::Engine;
 use rdarts::rng::Stream;
 use rdarts::run::{for_shell, write_file};
 use rdarts::train::Model;
-use rdarts::train::model::read_tensors;
+use rdarts::train::tensors::read_tensors;
 use serde_json::json;
 
 use crate::conduct::{one_of, set_threads};

@@ -13,7 +13,8 @@ use rdarts::run::{for_shell, write_file};
 use rdarts::search::open_space;
 use rdarts::space::{CellType, Genotype, Space, derive};
 use rdarts::train::Model;
-use rdarts::train::model::{About, FORMAT, NamedTensor, read_tensors};
+use rdarts::train::model::{About, FORMAT};
+use rdarts::train::tensors::{NamedTensor, read_tensors};
 use serde_json::json;
 
 use crate::conduct::{count, one_of};

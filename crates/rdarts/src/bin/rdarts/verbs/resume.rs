@@ -4,13 +4,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use rdarts::data::shown;
-use rdarts::run::{DisparitySearchSpec, RobustSpec, RunDir, RunError, RunView, SearchSpec, Spec, TrainSpec};
+use rdarts::run::{
+    DisparitySearchSpec, DisparityTrainSpec, RobustSpec, RunDir, RunError, RunView, SearchSpec, Spec, TrainSpec,
+};
 use rdarts::study::portfolio::Hands;
 use rdarts::train::resume;
 
 use crate::conduct::{conduct, jobs, set_threads};
 use crate::device::OnDevice;
 use crate::disparities::{self, DisparityRun};
+use crate::disparity_trainings::{self, DisparityTrainingRun};
 use crate::exit::{Exit, say};
 use crate::given::data_name;
 use crate::pages::Pages;
@@ -50,6 +53,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         TrainSpec::KIND => training(args),
         RobustSpec::KIND => robust(args),
         DisparitySearchSpec::KIND => disparity(args),
+        DisparityTrainSpec::KIND => disparity_training(args),
         _ => search(args),
     }
 }
@@ -105,6 +109,20 @@ fn disparity(args: Args) -> Result<ExitCode, Exit> {
     conduct(&DisparityRun(&search), &mut dir, threads, args.json, &args.pages, |dir, shown, stop| {
         let say_above = shown.say_above();
         resume(&search, dir, shown, stop, &mut |text| say_above(text))
+    })
+}
+
+fn disparity_training(args: Args) -> Result<ExitCode, Exit> {
+    let mut dir = open::<DisparityTrainSpec>(&args)?;
+    let engine = args.on.engine_or(&recorded(&dir))?;
+    let threads = set_threads(args.threads)?;
+    let training = disparity_trainings::reopen(dir.view(), args.data_dir.as_deref(), engine, args.json)?;
+    if !args.json {
+        say!("Training for disparity on {}: resuming {}", training.spec.data.pairs.name, shown(&args.dir));
+    }
+    conduct(&DisparityTrainingRun(&training), &mut dir, threads, args.json, &args.pages, |dir, shown, stop| {
+        let say_above = shown.say_above();
+        resume(&training, dir, shown, stop, &mut |text| say_above(text))
     })
 }
 

@@ -1,10 +1,13 @@
 //! `rdarts train`: one network from scratch, in a new run directory.
 
+pub mod disparity;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rdarts::data::shown;
-use rdarts::run::{RobustSpec, RunView, SearchSpec, Spec, SpecError, TrainSpec, read_text};
+use rdarts::run::spec::{kind_of, preset_of};
+use rdarts::run::{DisparityTrainSpec, RobustSpec, RunView, SearchSpec, Spec, SpecError, TrainSpec, read_text};
 use rdarts::space::{Genotype, named};
 use rdarts::train::{KnownSets, Training, start};
 
@@ -19,6 +22,7 @@ use crate::given::{
 use crate::pages::Pages;
 use crate::progress::Reading;
 use crate::trainings::{TrainingRun, announce};
+use crate::verbs::search::of_both;
 
 /// Train the network of a genotype from scratch and test it
 ///
@@ -34,6 +38,9 @@ use crate::trainings::{TrainingRun, announce};
 ///       the paper's evaluation: 600 epochs, days on a CPU
 ///   rdarts train all-skip --data ./my-images --epochs 30
 ///       a baseline on your pictures
+///   rdarts train runs/dispnet-stereo-scenes-darts-ada-1
+///       what a search for disparity has found, on its pairs
+///   rdarts train AutoDispNet --preset disparity-train --data ./FlyingThings3D
 ///   rdarts train genotype.txt --channels 16 --cells 8 --set train.label_smoothing=0.1
 ///
 /// Ctrl-C ends the step, saves and says how to go on with `rdarts resume`; a
@@ -44,8 +51,11 @@ use crate::trainings::{TrainingRun, announce};
 pub struct Args {
     #[arg(value_name = "NETWORK", help = network_help())]
     network: String,
-    #[arg(long, help = preset_help::<TrainSpec>(DEMO))]
+    #[arg(long, help = of_both(preset_help::<TrainSpec>(DEMO), preset_help::<DisparityTrainSpec>(disparity::DEMO)))]
     preset: Option<String>,
+    /// What the network is for, where NETWORK does not tell: all-skip and all-sep-conv
+    #[arg(long, value_name = "TASK", value_parser = [CLASSIFICATION, DISPARITY])]
+    task: Option<String>,
     /// Sets one key of the spec, for example train.drop_path=0.1; may be given often
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
@@ -81,6 +91,10 @@ pub struct Args {
     json: bool,
 }
 
+/// The tasks.
+const CLASSIFICATION: &str = "classification";
+const DISPARITY: &str = "disparity";
+
 /// The preset of a training that says nothing.
 const DEMO: &str = "train-demo";
 
@@ -88,7 +102,10 @@ const DEMO: &str = "train-demo";
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let engine = args.on.engine()?;
     let threads = set_threads(args.threads)?;
-    let given = Given::read(&args.network)?;
+    let given = Given::read(&args)?;
+    if let Given::Disparity(given) = &given {
+        return disparity::run(&args, given, engine, threads);
+    }
     let mut overrides = overrides(&args, &given)?;
     let mut spec = resolve(&args, &given, &overrides)?;
     // Before images are read, which may take long; all that follows may fail and leaves nothing behind then.
@@ -120,6 +137,8 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
 
 /// What the argument names.
 enum Given {
+    /// Something of disparity.
+    Disparity(disparity::Given),
     /// A spec file: its name and text.
     Spec(String, String),
     /// A genotype.
@@ -131,19 +150,52 @@ enum Given {
 }
 
 impl Given {
-    fn read(text: &str) -> Result<Self, Exit> {
-        let path = Path::new(text);
+    fn read(args: &Args) -> Result<Self, Exit> {
+        let (text, path) = (&args.network[..], Path::new(&args.network));
+        let task = args.task.as_deref().or(args
+            .preset
+            .as_deref()
+            .filter(|name| disparity::is_preset(name))
+            .map(|_| DISPARITY));
+        let found = Self::of_path(text, path, task)?;
+        match (&found, args.task.as_deref()) {
+            (Self::Disparity(_), Some(CLASSIFICATION)) => {
+                Err(Exit::Input("--task is classification, but NETWORK estimates disparity".into()))
+            }
+            (Self::Disparity(_), _) | (_, None | Some(CLASSIFICATION)) => Ok(found),
+            _ => Err(Exit::Input("--task is disparity, but NETWORK classifies".into())),
+        }
+    }
+
+    fn of_path(text: &str, path: &Path, task: Option<&str>) -> Result<Self, Exit> {
         if path.is_dir() {
             return Self::of_run(path);
         }
+        let is_disparity = task == Some(DISPARITY);
         if path.extension().is_some_and(|extension| extension == "toml") {
-            return Ok(Self::Spec(shown(path), read_text("spec", path).map_err(SpecError::from)?));
+            let (name, spec) = (shown(path), read_text("spec", path).map_err(SpecError::from)?);
+            let names_one = is_disparity_spec(&name, &spec)?;
+            return Ok(match is_disparity || names_one {
+                true => Self::Disparity(disparity::Given::Spec(name, spec)),
+                false => Self::Spec(name, spec),
+            });
+        }
+        let held = path.is_file().then(|| std::fs::read_to_string(path).ok()).flatten();
+        if held.as_deref().is_some_and(|held| is_disparity || disparity::is_text(held)) {
+            let genotype = disparity::of_text(held.as_deref().unwrap_or_default(), &shown(path))?;
+            return Ok(Self::Disparity(disparity::Given::Genotype(genotype)));
+        }
+        if held.is_none() && (is_disparity || disparity::is_text(text)) {
+            return Ok(Self::Disparity(disparity::Given::Genotype(disparity::of_text(text, "NETWORK")?)));
         }
         Ok(Self::Genotype(Box::new(genotype(text, "NETWORK")?)))
     }
 
     fn of_run(path: &Path) -> Result<Self, Exit> {
         let view = RunView::open(path)?;
+        if let Some(given) = disparity::of_run(&view, path)? {
+            return Ok(Self::Disparity(given));
+        }
         let genotype = Box::new(of_run(&view, path)?);
         match view.kind() {
             RobustSpec::KIND => {
@@ -157,7 +209,17 @@ impl Given {
 }
 
 fn network_help() -> String {
-    format!("A genotype, a file with one, a run directory, a spec file (TOML), or a name: {}", names())
+    format!(
+        "A genotype, a file with one, a run directory, a spec file (TOML), or a name: {}; for disparity {}",
+        names(),
+        disparity::names()
+    )
+}
+
+/// Whether a spec says that it is one of a training for disparity, by its kind or its preset.
+fn is_disparity_spec(name: &str, text: &str) -> Result<bool, Exit> {
+    let preset = preset_of(name, text)?;
+    Ok(kind_of(name, text)? == DisparityTrainSpec::KIND || preset.as_deref().is_some_and(disparity::is_preset))
 }
 
 /// What the argument and the flags set, the last one counts.
@@ -165,7 +227,7 @@ fn overrides(args: &Args, given: &Given) -> Result<Vec<String>, Exit> {
     let mut overrides = Vec::new();
     let (name, dir) = data(args.data.as_ref(), args.data_dir.as_ref())?;
     match given {
-        Given::Spec(..) => {}
+        Given::Spec(..) | Given::Disparity(_) => {}
         Given::Genotype(genotype) => overrides.push(network(genotype)),
         // With other images or another preset only the network is taken; else the whole spec lies below.
         Given::Training(genotype, _) if !goes_on(args) => overrides.push(network(genotype)),

@@ -1,0 +1,279 @@
+//! A training for disparity as the epoch loop runs it.
+
+use std::sync::atomic::AtomicBool;
+
+use rdarts_data::DataError;
+use rdarts_data::stereo::{StereoAugment, StereoBatch};
+use rdarts_net::{Alphas, Engine, Point, Real, weight_gradient};
+use rdarts_run::{
+    DISPARITY_TRAIN_EVENT_FORMAT, DisparityTrainEpoch, DisparityTrainFinished, DisparityTrainSpec,
+    DisparityTrainStarted, Event, PairPictures, RunDir, Spec,
+};
+
+use super::DisparityTraining;
+use super::assess::{Assessment, assess};
+use super::model::{DisparityAbout, DisparityModel, FORMAT, TASK, evaluator};
+use crate::best::{Best, Better, Words, judge, reason};
+use crate::error::TrainError;
+use crate::job::{Job, Length, Measured, Measuring, Verdict};
+use crate::maps::{ShownPairs, pair_pictures};
+use crate::optim::{Adam, Sgd, clip_global_norm};
+use crate::pairs::PairBatch;
+use crate::schedule::cosine_lr;
+use crate::state::{Packed, Position, State, Step, Unpacked};
+use crate::streams::Streams;
+
+/// What a training for disparity keeps beside the weights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Learned {
+    /// The optimiser of the weights.
+    pub adam: Adam,
+    /// The best epoch so far, if pairs are held out.
+    pub best: Option<Best>,
+}
+
+/// What a training has made.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    /// The network that can be used.
+    pub model: DisparityModel,
+    /// How it ended.
+    pub finished: DisparityTrainFinished,
+}
+
+/// What is measured on held-out pairs.
+const BETTER: Better = Better::Smaller;
+const WORDS: Words = Words { value: "error", what: "pairs" };
+
+impl Job for DisparityTraining {
+    type Extra = Learned;
+    type Batch = StereoBatch;
+    type Found = Trained;
+
+    fn length(&self) -> Length {
+        Length { epochs: self.spec.train.epochs, steps: self.steps_per_epoch() }
+    }
+
+    fn engine(&self) -> Option<&Engine> {
+        Some(&self.engine)
+    }
+
+    fn spec_text(&self) -> String {
+        self.spec_without_places().to_toml()
+    }
+
+    fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    fn is_of(&self, spec: &str) -> bool {
+        DisparityTrainSpec::from_complete("its spec", spec).ok() == Some(self.spec_without_places())
+    }
+
+    fn begin(&self) -> (Event, State<Learned>) {
+        let [n_train, n_valid] = self.n_pairs;
+        let started = DisparityTrainStarted {
+            format: DISPARITY_TRAIN_EVENT_FORMAT,
+            rdarts: env!("CARGO_PKG_VERSION").into(),
+            data: self.spec.data.pairs.name.clone(),
+            seed: self.spec.seed,
+            genotype: self.genotype.to_string(),
+            n_weights: self.net.n_parameters(),
+            macs: self.macs(),
+            n_train,
+            n_valid,
+            n_test: self.n_test,
+            steps_per_epoch: self.steps_per_epoch(),
+        };
+        let weights = self.net.init(self.spec.seed);
+        (Event::DisparityTrainStarted(started), State { weights, ..self.blank() })
+    }
+
+    fn blank(&self) -> State<Learned> {
+        let (n, weights) = (self.net.n_parameters(), &self.spec.weights);
+        let mut adam = Adam::new(n, weights.lr, weights.l2);
+        (adam.beta1, adam.beta2) = (weights.beta1, weights.beta2);
+        State {
+            at: Position::default(),
+            weights: vec![0.0; n],
+            // Adam is in its place.
+            sgd: Sgd::new(0, 0.0, weights.l2),
+            running: Vec::new(),
+            extra: Learned { adam, best: None },
+        }
+    }
+
+    fn pack<'a>(&self, extra: &'a Learned) -> Packed<'a> {
+        let mut packed = Packed::default();
+        packed.tensors.extend([("adam_m", &extra.adam.m[..]), ("adam_v", &extra.adam.v)]);
+        packed.scalars.insert("adam_t".into(), extra.adam.t.into());
+        Best::pack(extra.best.as_ref(), &mut packed);
+        packed
+    }
+
+    fn unpack(&self, extra: &mut Learned, file: &mut Unpacked<'_>) -> Result<(), TrainError> {
+        let n = self.net.n_parameters();
+        extra.adam.t = file.count("adam_t")?;
+        (extra.adam.m, extra.adam.v) = (file.tensor("adam_m", n)?, file.tensor("adam_v", n)?);
+        extra.best = Best::unpack(file, n, 0)?;
+        Ok(())
+    }
+
+    fn batches(&self, at: &Position) -> Box<dyn Iterator<Item = Result<StereoBatch, DataError>> + Send> {
+        let seed = Streams::new(self.spec.seed, at.attempt).seed();
+        let augment = StereoAugment::PAPER.with_strength(self.spec.augment.strength);
+        Box::new(self.loader(seed).epoch(at.epoch as u64, at.step, Some(augment)))
+    }
+
+    fn step(&self, state: &mut State<Learned>, made: StereoBatch) -> Result<Step, TrainError> {
+        let (pairs, none) = (PairBatch::new(made, self.sizes.levels()), Alphas::zeros(&self.net));
+        let at = Point { net: &self.net, engine: &self.engine, weights: &state.weights[..], alphas: &none };
+        let (evaluation, mut gradient) = weight_gradient(at, pairs.as_batch());
+        let norm = clip_global_norm(&mut [&mut gradient], self.spec.weights.clip);
+        if !(evaluation.loss + norm).is_finite() {
+            return Err(self.diverged(&state.at));
+        }
+        state.extra.adam.lr = self.lr(state.at.epoch);
+        state.extra.adam.step(&mut state.weights, &gradient);
+        f32::give_back(self.engine.kernels.workspace(), gradient);
+        Ok(Step { n: pairs.n(), loss: evaluation.loss, count: evaluation.count, side_loss: None })
+    }
+
+    fn measure(&self, state: &State<Learned>, measuring: &mut Measuring<'_>) -> Result<Option<Measured>, TrainError> {
+        let at = &state.at;
+        let mut made = None;
+        if self.n_pairs[1] > 0 {
+            made = measuring.phase("error on the held-out pairs", "held-out error", |stop| {
+                let (evaluator, [n_train, n_valid]) =
+                    (evaluator(&self.net, &self.engine, &state.weights), self.n_pairs);
+                let pairs = (&*self.pairs.train, n_train..n_train + n_valid, self.pairs.halved);
+                assess(&evaluator, &self.sizes, pairs, self.spec.train.batch, stop)
+            })?;
+            if made.is_none() || measuring.is_stopped() {
+                return Ok(None);
+            }
+        }
+        let valid_error = made.as_ref().and_then(Assessment::errors).map(|errors| errors.error);
+        let record = DisparityTrainEpoch {
+            attempt: at.attempt,
+            epoch: at.epoch,
+            lr: self.lr(at.epoch),
+            train_loss: at.mean_loss(),
+            train_error: at.count().mean(),
+            valid_error,
+            is_best: valid_error.is_none_or(|error| BETTER.is_best(&at.history, error)),
+        };
+        let finite = state.weights.iter().all(|v| v.is_finite());
+        if !finite || !record.train_loss.is_finite() || valid_error.is_some_and(|error| !error.is_finite()) {
+            return Err(self.diverged(at));
+        }
+        let event = Event::DisparityTrainEpoch(record);
+        Ok(Some(Measured { event, history: valid_error.map(Some), error: None }))
+    }
+
+    fn keep(&self, state: &mut State<Learned>) {
+        if BETTER.last(&state.at.history).is_some_and(|(epoch, _)| epoch == state.at.epoch) {
+            let best = Best { epoch: state.at.epoch, weights: state.weights.clone(), running: Vec::new() };
+            state.extra.best = Some(best);
+        }
+    }
+
+    fn judge(&self, state: &State<Learned>) -> Verdict {
+        judge(BETTER, &state.at.history, state.at.epoch, self.spec.train.patience, WORDS)
+    }
+
+    fn earliest_return(&self, _: &State<Learned>) -> Option<usize> {
+        None
+    }
+
+    fn keeps_all(&self) -> bool {
+        false
+    }
+
+    fn finish(
+        &self,
+        dir: &mut RunDir,
+        state: &State<Learned>,
+        _: Option<(usize, String)>,
+        measuring: &mut Measuring<'_>,
+    ) -> Result<Option<Trained>, TrainError> {
+        let (epoch, weights) = match &state.extra.best {
+            Some(best) => (best.epoch, &best.weights),
+            None => (state.at.epoch, &state.weights),
+        };
+        let made = measuring.phase("error on the test pairs", "test error", |stop| {
+            let evaluator = evaluator(&self.net, &self.engine, weights);
+            let pairs = (&*self.pairs.test, 0..self.n_test, self.pairs.halved);
+            assess(&evaluator, &self.sizes, pairs, self.spec.train.batch, stop)
+        })?;
+        let Some(test) = made else { return Ok(None) };
+        let made = measuring.phase("pictures of pairs", "pictures", |stop| self.pictures(weights, stop))?;
+        let Some(pictures) = made else { return Ok(None) };
+        let (epochs, patience) = (self.spec.train.epochs, self.spec.train.patience);
+        let reason = reason(BETTER, &state.at.history, state.at.epoch, epochs, patience, WORDS);
+        let finished = DisparityTrainFinished {
+            reason: reason.clone(),
+            epoch,
+            valid_error: BETTER.last(&state.at.history).map(|(_, error)| error),
+            n_test: test.n,
+            test: test.errors(),
+            test_visible: test.visible_errors(),
+        };
+        let model = DisparityModel::new(self.about(&finished), weights);
+        dir.write_model(&model.to_bytes()).map_err(TrainError::failed)?;
+        let json = serde_json::to_value(&self.genotype).expect("a genotype is JSON");
+        dir.write_genotype(&self.genotype.to_string(), &json).map_err(TrainError::failed)?;
+        dir.write_maps(&pictures).map_err(TrainError::failed)?;
+        dir.append_event(&Event::DisparityTrainFinished(finished.clone())).map_err(TrainError::failed)?;
+        dir.mark_done(&reason).map_err(TrainError::failed)?;
+        Ok(Some(Trained { model, finished }))
+    }
+}
+
+impl DisparityTraining {
+    /// The learning rate of an epoch.
+    fn lr(&self, epoch: usize) -> f64 {
+        cosine_lr(self.spec.weights.lr, self.spec.weights.lr_min, epoch, self.spec.train.epochs)
+    }
+
+    /// Test pairs as the network of some weights sees them, or held-out ones where there are none; `None` if `stop` was set
+    /// meanwhile.
+    fn pictures(&self, weights: &[f32], stop: &AtomicBool) -> Result<Option<Vec<PairPictures>>, TrainError> {
+        let [n_train, n_valid] = self.n_pairs;
+        let (pairs, range) = match self.n_test {
+            0 => (&self.pairs.train, n_train..n_train + n_valid),
+            n_test => (&self.pairs.test, 0..n_test),
+        };
+        // Whole pairs are what it was tested on.
+        let (most_pixels, window) = (usize::MAX, self.window());
+        let of = ShownPairs { pairs, range, halved: self.pairs.halved, most_pixels, window };
+        pair_pictures(&of, &self.sizes, &evaluator(&self.net, &self.engine, weights), stop)
+    }
+
+    /// What the file of a model says of itself.
+    fn about(&self, finished: &DisparityTrainFinished) -> DisparityAbout {
+        DisparityAbout {
+            format: FORMAT,
+            task: TASK.into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            genotype: self.genotype.clone(),
+            channels: self.sizes.c,
+            stem: self.sizes.stem,
+            displacement: self.sizes.displacement,
+            data: self.spec.data.pairs.name.clone(),
+            epoch: Some(finished.epoch),
+            valid_error: finished.valid_error,
+            n_test: Some(finished.n_test),
+            test: finished.test.clone(),
+            test_visible: finished.test_visible.clone(),
+        }
+    }
+
+    fn diverged(&self, at: &Position) -> TrainError {
+        TrainError::Diverged(format!(
+            "the loss is no number any more in epoch {} after step {}: the training has diverged; the checkpoint before it is \
+             kept, lower weights.lr or tighten weights.clip and start again",
+            at.epoch, at.step
+        ))
+    }
+}
