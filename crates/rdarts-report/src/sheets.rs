@@ -54,8 +54,10 @@ fn ends(table: &ArchitecturesTable) -> String {
 }
 
 fn rules(rules: &[RuleOutcome]) -> String {
+    // Networks that classify have no upsampling cells.
+    let has_upsample = rules.iter().any(|outcome| outcome.skips_upsample.is_some());
     let row = |outcome: &RuleOutcome| {
-        vec![
+        let mut cells = vec![
             Cell::from(&outcome.rule[..]),
             Cell::from(&outcome.numbers[..]),
             outcome.is_judged.then_some(outcome.judged_to).into(),
@@ -63,21 +65,15 @@ fn rules(rules: &[RuleOutcome]) -> String {
             outcome.returns.into(),
             outcome.skips_normal.into(),
             outcome.skips_reduce.into(),
-            outcome.skips_upsample.into(),
-            outcome.genotype.as_deref().into(),
-        ]
+        ];
+        cells.extend(has_upsample.then(|| Cell::from(outcome.skips_upsample)));
+        cells.push(outcome.genotype.as_deref().into());
+        cells
     };
-    let headers = [
-        "rule",
-        "numbers",
-        "judged to epoch",
-        "acts after epoch",
-        "returns epoch",
-        "skips normal",
-        "skips reduce",
-        "skips upsample",
-        "genotype",
-    ];
+    let mut headers = vec!["rule", "numbers", "judged to epoch", "acts after epoch", "returns epoch", "skips normal"];
+    headers.push("skips reduce");
+    headers.extend(has_upsample.then_some("skips upsample"));
+    headers.push("genotype");
     csv(&headers, rules.iter().map(row))
 }
 

