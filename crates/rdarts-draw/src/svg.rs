@@ -289,11 +289,15 @@ impl Pen {
             1 => "k−1",
             state if state == output => "k",
             state => {
-                let name = match state.checked_sub(inputs) {
-                    Some(node) => node.to_string(),
-                    None => FURTHER_INPUTS[(state - 2).min(1)].to_owned(),
+                let (name, long) = match state.checked_sub(inputs) {
+                    Some(node) => (node.to_string(), String::new()),
+                    None => {
+                        let name = FURTHER_INPUTS[(state - 2).min(1)];
+                        // Fonts of pages may be wider.
+                        (name.to_owned(), format!(" textLength=\"{}\"", Number(font::width(name, TEXT))))
+                    }
                 };
-                return self.line(format_args!("<text {place} text-anchor=\"middle\"{fill}>{name}</text>"));
+                return self.line(format_args!("<text {place} text-anchor=\"middle\"{long}{fill}>{name}</text>"));
             }
         };
         let (down, size) = (Number(1.6), Number(INDEX));

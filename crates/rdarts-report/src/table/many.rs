@@ -287,7 +287,7 @@ impl ManyTable {
             let trained = self.groups.iter().filter(|group| group.task == task);
             let trained = trained.filter_map(|group| Some((group, group.test_error?)));
             let (group, error) = trained.min_by(|a, b| a.1.mean.total_cmp(&b.1.mean))?;
-            let what = if task == Task::Disparity { "end-point error of a test" } else { "test error" };
+            let what = if task == Task::Disparity { "end-point error of the test" } else { "test error" };
             Some(format!(
                 "the lowest mean {what} is {}, of {} in {} on {} (n = {})",
                 task.spread(error.mean, error.deviation),

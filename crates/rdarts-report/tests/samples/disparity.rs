@@ -104,7 +104,7 @@ fn epoch_of(of: &DisparitySearch<'_>, space: &DisparitySpace, epoch: usize) -> D
         valid_loss: Some(1.25 * error),
         valid_error: Some(error),
         child_loss: Some(1.25 * error + 0.6),
-        child_error: Some(error + 0.5 + t),
+        child_error: Some(error + 0.5 + t + 0.1 * noise(key(5))),
         eigenvalue: Some(0.12 * (of.decay * epoch as f64).exp() * (1.0 + 0.1 * noise(key(3)))),
         eigenvalue_bound: Some(1e-4),
         eigenvalue_error: Some(0.008),
