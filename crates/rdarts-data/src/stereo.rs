@@ -18,6 +18,7 @@ mod open;
 
 mod facts;
 mod sheet;
+mod shown;
 
 pub use self::augment::{Spread, StereoAugment};
 pub use self::batch::{StereoBatch, StereoEval, StereoLoader, stereo_eval_batches};
@@ -25,6 +26,7 @@ pub use self::colour::{UNKNOWN, coloured, coloured_png};
 pub use self::facts::StereoFacts;
 pub use self::open::{StereoOptions, doubt, open, open_with, stereo_at, stereo_check, stereo_set};
 pub use self::sheet::stereo_sheet;
+pub use self::shown::{PairShown, pair_shown};
 pub use crate::formats::disparity::{Coding, Map, encode, read as read_disparity, read_view};
 pub use crate::pair::{Pair, PhotoError};
 pub use crate::scenes::Scenes;

@@ -19,17 +19,17 @@ pub fn dot(drawing: &Drawing) -> String {
 fn write_cell(text: &mut String, i: usize, cell: &CellPicture) {
     // Writing to a string cannot fail.
     let _ = writeln!(text, "  subgraph cluster_{i} {{\n    label=\"{}\";", escape(&cell.title));
-    let output = 2 + cell.nodes;
+    let output = cell.inputs + cell.nodes;
     for state in 0..=output {
         let name = match state {
             state if state == output => "c_{k}".to_owned(),
-            state if state < 2 => state_name(state),
-            state => (state - 2).to_string(),
+            state if state < cell.inputs => state_name(state, cell.inputs),
+            state => (state - cell.inputs).to_string(),
         };
         let _ = writeln!(text, "    cell{i}_{state} [label=\"{}\"];", escape(&name));
     }
     for edge in &cell.edges {
-        let to = 2 + edge.node;
+        let to = cell.inputs + edge.node;
         let _ = writeln!(text, "    cell{i}_{} -> cell{i}_{to} [{}];", edge.input, attributes(edge));
     }
     for state in &cell.concat {

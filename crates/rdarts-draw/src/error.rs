@@ -1,5 +1,6 @@
 //! Why there is no picture.
 
+use rdarts_space::disparity::DisparityGenotypeError;
 use rdarts_space::{CellType, GenotypeFault};
 
 /// Why something cannot be drawn.
@@ -8,6 +9,9 @@ pub enum DrawError {
     /// A genotype that was put together wrongly.
     #[error("the genotype is not sound: {0}")]
     Genotype(#[from] GenotypeFault),
+    /// A genotype for disparity that was put together wrongly.
+    #[error("the genotype is not sound: {0}")]
+    Disparity(#[from] DisparityGenotypeError),
     /// A cell that the genotype does not have.
     #[error("the genotype has no {cell} cell")]
     NoCell {

@@ -11,7 +11,7 @@ use crate::escape::visible;
 use crate::font;
 use crate::kind::short_name;
 use crate::path::{Path, Point, Rect};
-use crate::picture::{CellPicture, Drawing, Edge};
+use crate::picture::{CellPicture, Drawing, Edge, FURTHER_INPUTS};
 use crate::place::{Item, Link, Places, TIGHT, place};
 
 /// Size of all text but indices.
@@ -89,7 +89,9 @@ pub struct Layout {
 pub struct CellLayout {
     /// What stands above it, as it fits, and where that begins on its base line.
     pub title: Option<(String, Point)>,
-    /// The two inputs, the nodes, the output.
+    /// How many inputs it has.
+    pub inputs: usize,
+    /// The inputs, the nodes, the output.
     pub states: Vec<Rect>,
     /// The edges.
     pub edges: Vec<EdgeLayout>,
@@ -193,6 +195,7 @@ impl CellLayout {
         };
         Self {
             title: self.title.map(|(text, at)| (text, at.moved(by))),
+            inputs: self.inputs,
             states: self.states.into_iter().map(rect).collect(),
             edges: self.edges.into_iter().map(edge).collect(),
             concat: self.concat.into_iter().map(|(state, path)| (state, path.moved(by))).collect(),
@@ -276,22 +279,26 @@ struct Placed<'a> {
 
 impl<'a> Placed<'a> {
     fn new(picture: &'a CellPicture, labels: Labels) -> Self {
-        let output = 2 + picture.nodes;
+        let output = picture.inputs + picture.nodes;
         let n_incoming = |state: usize| match state {
             state if state == output => picture.concat.len(),
-            state => picture.edges.iter().filter(|edge| 2 + edge.node == state).count(),
+            state => picture.edges.iter().filter(|edge| picture.inputs + edge.node == state).count(),
         };
         let n_outgoing = |state: usize| picture.edges.iter().filter(|edge| edge.input == state).count();
-        let input_width = font::width("c", TEXT) + font::width("k−2", INDEX) + 2.0 * PADDING;
+        let indexed = font::width("c", TEXT) + font::width("k−2", INDEX) + 2.0 * PADDING;
+        let input_width = |state: usize| match state {
+            0 | 1 => indexed,
+            state => font::width(FURTHER_INPUTS[(state - 2).min(1)], TEXT) + 2.0 * PADDING,
+        };
         let state = |state| {
             // Lines without weights are thin and may begin closer to each other.
             let n_outgoing =
                 n_outgoing(state) / if picture.edges.iter().any(|edge| edge.weight.is_some()) { 1 } else { 2 };
             let ports = n_incoming(state).max(n_outgoing);
             Item {
-                width: if state < 2 { input_width } else { STATE },
+                width: if state < picture.inputs { input_width(state) } else { STATE },
                 height: STATE.max(PORT * ports.saturating_sub(1) as f64 + 2.0 * BESIDE_PORTS),
-                is_first: state < 2,
+                is_first: state < picture.inputs,
             }
         };
         let mut items: Vec<Item> = (0..=output).map(state).collect();
@@ -301,7 +308,7 @@ impl<'a> Placed<'a> {
             let widths = may_be.map(|op| font::width(&label_text(op, edge.weight, labels), TEXT));
             let label = items.len();
             links.push(Link { from: edge.input, to: label, weight: 1 });
-            links.push(Link { from: label, to: 2 + edge.node, weight: TIGHT });
+            links.push(Link { from: label, to: picture.inputs + edge.node, weight: TIGHT });
             let width = widths.fold(0.0, f64::max) + 2.0 * PADDING;
             items.push(Item { width, height: LABEL_HEIGHT, is_first: false });
         }
@@ -321,7 +328,7 @@ impl<'a> Placed<'a> {
     /// The cell in its own coordinates, and how wide and high it is.
     fn laid_out(&self, tightness: f64) -> (CellLayout, [f64; 2]) {
         let picture = self.picture;
-        let output = 2 + picture.nodes;
+        let output = picture.inputs + picture.nodes;
         let mut right = 0.0;
         let mut columns: Vec<Column> = Vec::with_capacity(self.columns.len());
         let mut x = 0.0;
@@ -350,6 +357,7 @@ impl<'a> Placed<'a> {
         let size = [right.max(font::width(&title, TEXT)), self.places.extent[1] - up];
         let cell = CellLayout {
             title: (!title.is_empty()).then_some((title, Point { x: 0.0, y: TITLE_BASE })),
+            inputs: picture.inputs,
             states: (0..=output).map(rect).collect(),
             edges: edges.collect(),
             concat: concat.collect(),
@@ -361,7 +369,7 @@ impl<'a> Placed<'a> {
     fn path(&self, l: usize, columns: &[Column], rect: impl Fn(usize) -> Rect, up: f64) -> Path {
         let link = self.links[l];
         let (from, to) = (rect(link.from), rect(link.to));
-        let arrow = if link.to < 3 + self.picture.nodes { ARROW_LENGTH } else { 0.0 };
+        let arrow = if link.to <= self.picture.inputs + self.picture.nodes { ARROW_LENGTH } else { 0.0 };
         let (first, last) = (self.places.column[link.from], self.places.column[link.to]);
         let [start, end] = [from.middle.y + self.ports[l][0], to.middle.y + self.ports[l][1]];
         let mut through =

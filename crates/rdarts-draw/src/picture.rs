@@ -1,10 +1,12 @@
 //! What is drawn: cells as plain data.
 //!
-//! States are numbered as in a genotype: 0 and 1 are the cell's inputs, 2 + j is node j.
+//! States are numbered as in a genotype: 0 and 1 are the cell's inputs, 2 + j is node j. An upsampling cell of a network
+//! for disparity has two inputs more, the prediction before it and a state of the encoder, so that 4 + j is its node j.
 
 use std::fmt::Write;
 
-use rdarts_space::{CellType, Genotype, Op, Space, edges};
+use rdarts_space::disparity::NODES;
+use rdarts_space::{CellType, DisparityCell, DisparityGenotype, Genotype, Op, Space, edges};
 
 use crate::error::DrawError;
 
@@ -25,6 +27,8 @@ pub struct Drawing {
 pub struct CellPicture {
     /// What stands above the cell; may be empty.
     pub title: String,
+    /// States that the cell reads: two, or four.
+    pub inputs: usize,
     /// Intermediate nodes.
     pub nodes: usize,
     /// The edges into the nodes.
@@ -63,6 +67,15 @@ impl Drawing {
         Ok(Self { title: "Genotype".to_owned(), cells })
     }
 
+    /// The three cells of a genotype for disparity.
+    ///
+    /// # Errors
+    /// If the genotype is not sound.
+    pub fn of_disparity(genotype: &DisparityGenotype) -> Result<Self, DrawError> {
+        let cells = DisparityCell::ALL.into_iter().map(|cell| CellPicture::of_disparity(genotype, cell));
+        Ok(Self { title: "Genotype".to_owned(), cells: cells.collect::<Result<_, _>>()? })
+    }
+
     /// The cells in words: what a reader of screens says.
     pub fn description(&self) -> String {
         self.cells.iter().map(CellPicture::description).collect::<Vec<_>>().join(" ")
@@ -90,10 +103,29 @@ impl CellPicture {
         };
         let picture = Self {
             title: title(cell).to_owned(),
+            inputs: 2,
             nodes: genotype.n_nodes(cell),
             edges: entries.iter().enumerate().map(edge).collect(),
             concat: genotype.concat(cell).to_vec(),
         };
+        picture.check().map(|()| picture)
+    }
+
+    /// A type of cell of a genotype for disparity.
+    ///
+    /// # Errors
+    /// If the genotype is not sound.
+    pub fn of_disparity(genotype: &DisparityGenotype, cell: DisparityCell) -> Result<Self, DrawError> {
+        genotype.check()?;
+        let edge = |(node, op, input)| Edge { input, node, op, weight: None, is_kept: true, offers: Vec::new() };
+        let title = match cell {
+            DisparityCell::Normal => title(CellType::Normal),
+            DisparityCell::Reduce => title(CellType::Reduce),
+            DisparityCell::Upsample => "Upsampling cell",
+        };
+        let inputs = cell.n_inputs();
+        let (edges, concat) = (genotype.entries(cell).map(edge).collect(), (inputs..inputs + NODES).collect());
+        let picture = Self { title: title.to_owned(), inputs, nodes: NODES, edges, concat };
         picture.check().map(|()| picture)
     }
 
@@ -128,7 +160,7 @@ impl CellPicture {
             order.into_iter().take(2).for_each(|i| incoming[i].is_kept = true);
         }
         let concat = (2..2 + space.nodes).collect();
-        let picture = Self { title: title(cell).to_owned(), nodes: space.nodes, edges: drawn, concat };
+        let picture = Self { title: title(cell).to_owned(), inputs: 2, nodes: space.nodes, edges: drawn, concat };
         picture.check().map(|()| picture)
     }
 
@@ -154,10 +186,11 @@ impl CellPicture {
         if nodes > MAX_DRAWN_NODES || self.edges.len() > MAX_DRAWN_NODES * (MAX_DRAWN_NODES + 3) / 2 {
             return Err(DrawError::TooManyNodes { given: nodes.max(self.edges.len() / 2), max: MAX_DRAWN_NODES });
         }
-        if let Some(edge) = self.edges.iter().find(|edge| edge.node >= nodes || edge.input >= 2 + edge.node) {
+        if let Some(edge) = self.edges.iter().find(|edge| edge.node >= nodes || edge.input >= self.inputs + edge.node) {
             return Err(DrawError::Edge { input: edge.input, node: edge.node, nodes });
         }
-        let is_node = |i: usize, state: usize| (2..2 + nodes).contains(&state) && !self.concat[..i].contains(&state);
+        let all = self.inputs..self.inputs + nodes;
+        let is_node = |i: usize, state: usize| all.contains(&state) && !self.concat[..i].contains(&state);
         if let Some((_, &state)) = self.concat.iter().enumerate().find(|&(i, &state)| !is_node(i, state)) {
             return Err(DrawError::Concat { state, nodes });
         }
@@ -176,7 +209,7 @@ impl CellPicture {
         for node in 0..self.nodes {
             let reads = self.edges.iter().filter(|edge| edge.node == node && edge.is_kept).map(|edge| {
                 let weight = edge.weight.map_or(String::new(), |weight| format!(" with weight {weight:.2}"));
-                format!("{} through {}{weight}", state_name(edge.input), edge.op)
+                format!("{} through {}{weight}", state_name(edge.input, self.inputs), edge.op)
             });
             let reads: Vec<String> = reads.collect();
             // Writing to a string cannot fail.
@@ -185,20 +218,24 @@ impl CellPicture {
                 false => write!(text, "node {node} reads {}; ", reads.join(" and ")),
             };
         }
-        let outputs: Vec<String> = self.concat.iter().map(|state| state_name(*state)).collect();
+        let outputs: Vec<String> = self.concat.iter().map(|state| state_name(*state, self.inputs)).collect();
         text.push_str(&format!("the output is made of {}.", outputs.join(", ")));
         text
     }
 }
 
-/// What a state is called in plain text.
-pub(crate) fn state_name(state: usize) -> String {
+/// What a state of a cell with so many inputs is called in plain text.
+pub fn state_name(state: usize, inputs: usize) -> String {
     match state {
         0 => "c_{k-2}".to_owned(),
         1 => "c_{k-1}".to_owned(),
-        state => format!("node {}", state - 2),
+        state if state >= inputs => format!("node {}", state - inputs),
+        state => FURTHER_INPUTS[(state - 2).min(1)].to_owned(),
     }
 }
+
+/// What an upsampling cell reads beside the two cells before it.
+pub(crate) const FURTHER_INPUTS: [&str; 2] = ["prediction", "encoder"];
 
 fn title(cell: CellType) -> &'static str {
     match cell {

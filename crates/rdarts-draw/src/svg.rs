@@ -15,6 +15,7 @@ use crate::font;
 use crate::kind::{KINDS, Kind};
 use crate::layout::{ARROW_LENGTH, COLUMN_WIDTH, CellLayout, EdgeLayout, INDEX, Layout, PAGE_WIDTH, TEXT};
 use crate::path::{Path, Point, Rect};
+use crate::picture::FURTHER_INPUTS;
 
 /// How a picture is written.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -224,7 +225,7 @@ impl Pen {
         faint.into_iter().chain(kept).for_each(|(i, edge)| self.edge(i, edge));
         let output = cell.states.len().saturating_sub(1);
         for (state, rect) in cell.states.iter().enumerate() {
-            self.state(state, output, rect);
+            self.state(state, [cell.inputs, output], rect);
         }
     }
 
@@ -268,7 +269,7 @@ impl Pen {
         self.out.push_str("</g>\n");
     }
 
-    fn state(&mut self, state: usize, output: usize, rect: &Rect) {
+    fn state(&mut self, state: usize, [inputs, output]: [usize; 2], rect: &Rect) {
         let Rect { middle, width, height } = *rect;
         let (paper, ink) = (self.fill(Paint::Paper), self.stroke(Paint::Ink));
         let place = format!(
@@ -277,7 +278,7 @@ impl Pen {
             Number(rect.top() + 0.4),
             Number(width - 0.8),
             Number(height - 0.8),
-            Number(if state < 2 || state == output { 2.0 } else { width.min(height) / 2.0 - 0.4 })
+            Number(if state < inputs || state == output { 2.0 } else { width.min(height) / 2.0 - 0.4 })
         );
         self.line(format_args!("<rect {place}{paper}/>"));
         self.line(format_args!("<rect {place}{ink} fill=\"none\" stroke-width=\".8\"/>"));
@@ -288,8 +289,15 @@ impl Pen {
             1 => "k−1",
             state if state == output => "k",
             state => {
-                let node = state - 2;
-                return self.line(format_args!("<text {place} text-anchor=\"middle\"{fill}>{node}</text>"));
+                let (name, long) = match state.checked_sub(inputs) {
+                    Some(node) => (node.to_string(), String::new()),
+                    None => {
+                        let name = FURTHER_INPUTS[(state - 2).min(1)];
+                        // Fonts of pages may be wider.
+                        (name.to_owned(), format!(" textLength=\"{}\"", Number(font::width(name, TEXT))))
+                    }
+                };
+                return self.line(format_args!("<text {place} text-anchor=\"middle\"{long}{fill}>{name}</text>"));
             }
         };
         let (down, size) = (Number(1.6), Number(INDEX));

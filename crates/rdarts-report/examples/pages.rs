@@ -4,11 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use rdarts_report::{Report, page, read};
+use rdarts_space::DisparityGenotype;
 use rdarts_table::Table;
 
 #[path = "../tests/samples/mod.rs"]
 mod samples;
 
+use samples::disparity::{DISPARITY, DisparitySearch};
 use samples::{SEARCH, Search};
 
 fn main() -> std::io::Result<()> {
@@ -45,6 +47,15 @@ fn main() -> std::io::Result<()> {
     for name in ["healthy", "degenerate", "ada", "stopped", "damaged", "empty", "random", "training", "portfolio"] {
         write_one(name)?;
     }
+    drop(samples::disparity::search(&at("disparity"), &DISPARITY));
+    let wide = DisparitySearch { space: "autodispnet", epochs: 30, done: 30, decay: 0.12, ..DISPARITY };
+    drop(samples::disparity::search(&at("disparity-autodispnet"), &wide));
+    drop(samples::disparity::search(&at("disparity-stopped"), &DisparitySearch { done: 5, ..DISPARITY }));
+    samples::disparity::training(&at("disparity-training"), &DisparityGenotype::autodispnet(), 0.5, 1.7);
+    for name in ["disparity", "disparity-autodispnet", "disparity-stopped", "disparity-training"] {
+        write_one(name)?;
+    }
+    write("disparity-many", &samples::disparity::many(&at("disparity-many")))?;
     write("hostile", &[hostile])?;
     write("nothing", &[at("there is no such run")])?;
     let running = samples::search(&at("running"), &Search { done: 5, ..SEARCH });

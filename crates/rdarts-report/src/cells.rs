@@ -8,13 +8,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use rdarts_draw::{CellPicture, Colors, Drawing, Edge, Form, Layout, Style, Width, short_name};
-use rdarts_space::{CellType, Genotype, Op};
+use rdarts_draw::{CellPicture, Colors, Drawing, Edge, Form, Layout, Style, Width, short_name, state_name};
+use rdarts_space::Op;
 
-/// One cell of a genotype, in the width of a column, with the weight of each of its operations if they are known, in the
-/// order of the operations; `None` if the genotype has no such cell, or none that can be drawn.
-pub fn cell(genotype: &Genotype, cell: CellType, weights: Option<&[f64]>) -> Option<Layout> {
-    let picture = CellPicture::of_genotype(genotype, cell).ok()?;
+use crate::task::{Architecture, CellKind};
+
+/// One cell of an architecture, in the width of a column, with the weight of each of its operations if they are known, in the
+/// order of the operations; `None` if it has no such cell, or none that can be drawn.
+pub fn cell(found: &Architecture, cell: CellKind, weights: Option<&[f64]>) -> Option<Layout> {
+    let picture = found.picture(cell)?;
     let weights: Option<Vec<f32>> = weights.map(|weights| weights.iter().map(|&weight| weight as f32).collect());
     // What is no weight, as in a run that diverged, has no thickness.
     let weighed = weights.and_then(|weights| picture.clone().with_weights(&weights).ok());
@@ -44,9 +46,8 @@ pub struct Moving {
 
 impl Moving {
     /// One cell of the genotypes that came up; `None` if none of them has such a cell that can be drawn.
-    pub fn new<'a>(genotypes: impl Iterator<Item = Option<&'a Genotype>>, cell: CellType) -> Option<Moving> {
-        let pictures: Vec<Option<CellPicture>> =
-            genotypes.map(|genotype| CellPicture::of_genotype(genotype?, cell).ok()).collect();
+    pub fn new<'a>(found: impl Iterator<Item = Option<&'a Architecture>>, cell: CellKind) -> Option<Moving> {
+        let pictures: Vec<Option<CellPicture>> = found.map(|found| found?.picture(cell)).collect();
         let first = pictures.iter().flatten().next()?;
         let is_of_shape = |picture: &&CellPicture| (picture.nodes, &picture.concat) == (first.nodes, &first.concat);
         // Of each edge the operations that come up.
@@ -70,7 +71,7 @@ impl Moving {
                 let mut placed = placed.clone();
                 (placed.edge.op, placed.text) = (op, short_name(op).to_string());
                 numbers.insert((*place, op), edges.len());
-                says.push(format!("node {} reads {} through {op}", place.0, state(place.1)));
+                says.push(format!("node {} reads {} through {op}", place.0, state_name(place.1, first.inputs)));
                 edges.push(placed);
             }
         }
@@ -139,41 +140,33 @@ const MOST_PLACED: usize = 200;
 /// Cells without their weights, and where they go.
 static PLACED: LazyLock<Mutex<HashMap<String, Layout>>> = LazyLock::new(Mutex::default);
 
-fn state(input: usize) -> String {
-    match input {
-        0 => "c_{k-2}".to_string(),
-        1 => "c_{k-1}".to_string(),
-        input => format!("node {}", input - 2),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn genotypes() -> [Genotype; 2] {
-        ["DARTS_V1", "DARTS_V2"].map(|name| rdarts_space::named(name).unwrap())
+    fn genotypes() -> [Architecture; 2] {
+        ["DARTS_V1", "DARTS_V2"].map(|name| rdarts_space::named(name).unwrap().into())
     }
 
     #[test]
     fn every_moment_of_a_moving_cell_has_the_edges_of_its_genotype_in_the_same_places() {
         let genotypes = genotypes();
-        for cell in CellType::ALL {
+        for cell in [CellKind::Normal, CellKind::Reduce] {
             let all = [Some(&genotypes[0]), None, Some(&genotypes[1])];
             let moving = Moving::new(all.into_iter(), cell).unwrap();
             assert_eq!((moving.shown.len(), moving.shown[1].len()), (3, 0));
             for (i, genotype) in [(0, &genotypes[0]), (2, &genotypes[1])] {
                 let layout = moving.of(i);
                 let edges = layout.cells[0].edges.iter();
-                let found: Vec<(Op, usize)> = edges.map(|placed| (placed.edge.op, placed.edge.input)).collect();
-                assert_eq!(found, genotype.cell(cell));
+                let found: Vec<_> = edges.map(|placed| (placed.edge.node, placed.edge.op, placed.edge.input)).collect();
+                assert_eq!(found, genotype.entries(cell));
                 assert!(layout.cells[0].edges.iter().enumerate().all(|(i, placed)| placed.edge.node == i / 2));
                 assert!(layout.cells[0].edges.iter().all(|placed| placed.text == short_name(placed.edge.op)));
                 assert_eq!(
                     (&layout.cells[0].states, layout.width),
                     (&moving.layout.cells[0].states, moving.layout.width)
                 );
-                assert_eq!(layout.description.matches(" through ").count(), genotype.cell(cell).len());
+                assert_eq!(layout.description.matches(" through ").count(), genotype.entries(cell).len());
             }
             assert_ne!(moving.of(0).description, moving.of(2).description);
         }
@@ -182,8 +175,8 @@ mod tests {
     #[test]
     fn edges_of_the_same_place_are_not_laid_over_each_other() {
         let text = "Genotype(normal=[('skip_connect', 0), ('skip_connect', 0)], normal_concat=[2])";
-        let twice: Genotype = text.parse().unwrap();
-        let moving = Moving::new([Some(&twice)].into_iter(), CellType::Normal).unwrap();
+        let twice = Architecture::read(text).unwrap();
+        let moving = Moving::new([Some(&twice)].into_iter(), CellKind::Normal).unwrap();
         let edges = &moving.of(0).cells[0].edges;
         assert!(edges.len() == 2 && edges[0].label != edges[1].label);
     }
@@ -191,9 +184,9 @@ mod tests {
     #[test]
     fn weights_that_are_none_leave_a_picture_without_them() {
         let [genotype, _] = genotypes();
-        let n = genotype.cell(CellType::Normal).len();
+        let n = genotype.entries(CellKind::Normal).len();
         let weight =
-            |weights: &[f64]| cell(&genotype, CellType::Normal, Some(weights)).unwrap().cells[0].edges[0].edge.weight;
+            |weights: &[f64]| cell(&genotype, CellKind::Normal, Some(weights)).unwrap().cells[0].edges[0].edge.weight;
         assert_eq!(weight(&vec![0.25; n]), Some(0.25));
         assert_eq!((weight(&vec![f64::NAN; n]), weight(&[0.5])), (None, None));
     }

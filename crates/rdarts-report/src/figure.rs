@@ -6,10 +6,12 @@ use rdarts_draw::{DrawError, Layout};
 use serde::Serialize;
 
 use crate::cells::as_file;
+use crate::number::{percent, pixels, short};
 use crate::pixels::{PRINT, still};
 use crate::svg::{Axis, standalone};
 use crate::table::search::EpochRow;
 use crate::table::{ArchitecturesTable, Content, ManyTable, Report, RunTable, SearchTable};
+use crate::task::CellKind;
 
 mod eigenvalue;
 
@@ -113,8 +115,9 @@ pub(crate) fn figures_of_architectures(table: &ArchitecturesTable) -> Vec<Figure
 pub(crate) fn of_run(run: &RunTable) -> Vec<Figure> {
     let figures = match &run.content {
         Content::Search(table) => vec![
-            found::figure(table, rdarts_space::CellType::Normal),
-            found::figure(table, rdarts_space::CellType::Reduce),
+            found::figure(table, CellKind::Normal),
+            found::figure(table, CellKind::Reduce),
+            found::figure(table, CellKind::Upsample),
             eigenvalue::figure(table, None),
             accuracy::accuracy(table, None),
             accuracy::loss(table),
@@ -123,8 +126,9 @@ pub(crate) fn of_run(run: &RunTable) -> Vec<Figure> {
             spectrum::at_epoch(table, None),
             landscape::figure(table),
             discretisation::figure(table),
-            weights::figure(table, rdarts_space::CellType::Normal),
-            weights::figure(table, rdarts_space::CellType::Reduce),
+            weights::figure(table, CellKind::Normal),
+            weights::figure(table, CellKind::Reduce),
+            weights::figure(table, CellKind::Upsample),
             regularisation::figure(table),
             time::figure(&run.head.time),
         ],
@@ -136,6 +140,14 @@ pub(crate) fn of_run(run: &RunTable) -> Vec<Figure> {
             confusion::per_class(table),
             time::figure(&run.head.time),
         ],
+        Content::DisparityTrain(table) => {
+            vec![
+                curves::error(table),
+                curves::loss_of_disparity(table),
+                curves::rate(table),
+                time::figure(&run.head.time),
+            ]
+        }
         Content::Robust(table) => {
             let mut figures = vec![members::accuracies(table), members::trajectories(table)];
             figures.extend(members::cells(table));
@@ -152,6 +164,35 @@ pub(crate) fn of_run(run: &RunTable) -> Vec<Figure> {
 /// The figures of many runs together.
 pub(crate) fn figures_of_many(many: &ManyTable) -> Vec<Figure> {
     [trajectories::figures(many), scatter::figures(many), sweep::figures(many), spaces::figures(many)].concat()
+}
+
+/// What a curve is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
+    /// A fraction of images.
+    Percent,
+    /// A mean end-point error.
+    Pixels,
+    /// A loss.
+    Loss,
+}
+
+impl Unit {
+    fn show(self, value: f64) -> String {
+        match self {
+            Self::Percent => percent(value),
+            Self::Pixels => pixels(value),
+            Self::Loss => short(value),
+        }
+    }
+
+    fn axis(self, values: impl Iterator<Item = f64> + Clone) -> Axis {
+        match self {
+            Self::Percent => Axis::of("accuracy, %", values, None).percent(),
+            Self::Pixels => Axis::of("end-point error, px", values, Some(0.0)),
+            Self::Loss => Axis::of("loss", values, None),
+        }
+    }
 }
 
 /// Distance of a panel from the left edge, with room for the labels of its ticks.

@@ -13,6 +13,7 @@
 //!
 //! - [`statistics`]: mean, deviation, correlation with its interval
 //! - [`number`]: numbers as text
+//! - [`task`]: what a network is for, and in which words it is told
 //! - [`read`](mod@read): what a run directory holds, whole or damaged
 //! - [`table`]: the tables of one run and of many
 //! - [`cells`]: the cells of a genotype as pictures
@@ -27,6 +28,8 @@
 pub mod statistics;
 
 pub mod number;
+
+pub mod task;
 
 mod csv;
 
@@ -56,3 +59,4 @@ pub use page::{LivePage, live_page, page};
 pub use read::{Run, read};
 pub use sheets::sheets;
 pub use table::{Report, RuleOutcome, SearchTable, rules};
+pub use task::{Architecture, CellKind, Task};

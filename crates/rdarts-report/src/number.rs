@@ -47,6 +47,19 @@ pub fn points(fraction: f64) -> String {
     if fraction.is_finite() { minus(format!("{:.2}", 100.0 * fraction)) } else { short(fraction) }
 }
 
+/// An error in pixels.
+pub fn pixels(value: f64) -> String {
+    if value.is_finite() { minus(format!("{value:.2} px")) } else { short(value) }
+}
+
+/// A mean of such errors and its deviation.
+pub(crate) fn spread_pixels(mean: f64, deviation: Option<f64>) -> String {
+    match deviation {
+        Some(_) => format!("{} px", spread(mean, deviation)),
+        None => pixels(mean),
+    }
+}
+
 /// A whole number with thin spaces between thousands.
 pub(crate) fn count(value: u64) -> String {
     let digits = value.to_string();

@@ -23,6 +23,10 @@ mod search;
 
 mod training;
 
+mod disparity_training;
+
+mod maps;
+
 mod portfolio;
 
 mod many;
@@ -189,15 +193,18 @@ struct Section {
     /// Texts to copy, each with what it is.
     codes: Vec<(Text, Text)>,
     pictures: Vec<Picture>,
+    /// Pairs as a network for disparity sees them.
+    maps: Vec<MapView>,
     /// Sentences of a list.
     lines: Vec<Paragraph>,
 }
 
 impl Section {
     fn is_empty(&self) -> bool {
-        let Section { paragraphs, figures, tables, codes, pictures, lines, .. } = self;
+        let Section { paragraphs, figures, tables, codes, pictures, maps, lines, .. } = self;
         let texts = paragraphs.is_empty() && codes.is_empty() && lines.is_empty();
-        texts && figures.is_empty() && tables.is_empty() && pictures.is_empty() && self.aside.is_none()
+        let views = figures.is_empty() && pictures.is_empty() && maps.is_empty();
+        texts && views && tables.is_empty() && self.aside.is_none()
     }
 }
 
@@ -248,6 +255,14 @@ struct Picture {
     probability: Text,
 }
 
+/// A pair as a network for disparity sees it.
+#[derive(Clone, Debug)]
+struct MapView {
+    caption: Paragraph,
+    /// Of each picture its data URL, what it is, and that in more words.
+    pictures: Vec<(String, &'static str, Text)>,
+}
+
 /// A number that the bar shows of an epoch.
 #[derive(Clone, Debug)]
 struct Readout {
@@ -261,6 +276,7 @@ fn of_run(run: &RunTable) -> Body {
     match &run.content {
         Content::Search(table) => search::body(&run.head, table, &figures),
         Content::Train(table) => training::body(&run.head, table, &figures),
+        Content::DisparityTrain(table) => disparity_training::body(&run.head, table, &figures),
         Content::Robust(table) => portfolio::body(&run.head, table, &figures),
         Content::Nothing => Body { title: "A directory that is no run".into(), ..begin(&run.head) },
     }

@@ -6,7 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use rdarts_run::{
-    Environment, Event, Landscape, Method, Mistake, RobustSpec, RunView, SearchSpec, Spectrum, Timing, TrainSpec,
+    DisparitySearchSpec, DisparityTrainSpec, Environment, Event, Landscape, Method, Mistake, PairPictures, RobustSpec,
+    RunView, SearchSpec, Spectrum, Timing, TrainSpec,
 };
 use rdarts_space::Space;
 
@@ -58,6 +59,20 @@ pub enum Kind {
         landscapes: Vec<Landscape>,
         /// What random search chose gets right with the shared weights, of all images that train no weights.
         chosen_accuracy: Option<f64>,
+    },
+    /// A search for disparity.
+    DisparitySearch {
+        /// Its spec; `None` if it is damaged.
+        spec: Option<Box<DisparitySearchSpec>>,
+        /// Pairs as it sees them at its end, each with its pictures as PNG files.
+        maps: Vec<PairPictures>,
+    },
+    /// A training from scratch for disparity.
+    DisparityTraining {
+        /// Its spec; `None` if it is damaged.
+        spec: Option<Box<DisparityTrainSpec>>,
+        /// Test pairs as the network sees them, each with its pictures as PNG files.
+        maps: Vec<PairPictures>,
     },
     /// A training from scratch.
     Train {
@@ -131,13 +146,14 @@ fn read_one(path: &Path) -> Run {
             mistakes: kept(view.mistakes(), faults).unwrap_or_default(),
         }),
         "robust" => Some(robust(&view, &run.events, faults)),
-        kind @ ("disparity-search" | "disparity-training") => {
-            let what = if kind == "disparity-search" { "search" } else { "training" };
-            faults.push(format!(
-                "it is a {what} for disparity, of which there is no page yet; its events.jsonl has all numbers"
-            ));
-            None
-        }
+        "disparity-search" => Some(Kind::DisparitySearch {
+            spec: kept(view.spec(), faults).map(Box::new),
+            maps: kept(view.maps(), faults).unwrap_or_default(),
+        }),
+        "disparity-training" => Some(Kind::DisparityTraining {
+            spec: kept(view.spec(), faults).map(Box::new),
+            maps: kept(view.maps(), faults).unwrap_or_default(),
+        }),
         other => {
             faults
                 .push(format!("this program shows no runs of kind {}: use a newer rdarts", rdarts_text::quote(other)));
@@ -198,8 +214,11 @@ fn is_plausible(event: &Event) -> bool {
                 [e.skip_connects_reduce, e.parameterless_normal, e.parameterless_reduce].map(|n| n.unwrap_or(0));
             all(&[e.attempt, e.epoch, e.skip_connects_normal]) && all(&in_cells)
         }
+        Event::DisparityEpoch(e) => all(&[e.attempt, e.epoch]) && all(&e.skip_connects) && all(&e.parameterless),
         Event::Decision(decision) => all(&[decision.attempt, decision.epoch, decision.return_to]),
         Event::Finished(finished) => all(&[finished.attempt, finished.epoch]),
+        Event::DisparityTrainEpoch(epoch) => all(&[epoch.attempt, epoch.epoch]),
+        Event::DisparityTrainFinished(finished) => all(&[finished.epoch, finished.n_test]),
         Event::TrainEpoch(epoch) => all(&[epoch.attempt, epoch.epoch]),
         Event::TrainFinished(finished) => {
             all(&[finished.epoch, finished.n_test]) && finished.confusion.iter().all(|row| all(row))

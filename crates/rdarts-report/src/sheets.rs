@@ -54,8 +54,10 @@ fn ends(table: &ArchitecturesTable) -> String {
 }
 
 fn rules(rules: &[RuleOutcome]) -> String {
+    // Networks that classify have no upsampling cells.
+    let has_upsample = rules.iter().any(|outcome| outcome.skips_upsample.is_some());
     let row = |outcome: &RuleOutcome| {
-        vec![
+        let mut cells = vec![
             Cell::from(&outcome.rule[..]),
             Cell::from(&outcome.numbers[..]),
             outcome.is_judged.then_some(outcome.judged_to).into(),
@@ -63,19 +65,15 @@ fn rules(rules: &[RuleOutcome]) -> String {
             outcome.returns.into(),
             outcome.skips_normal.into(),
             outcome.skips_reduce.into(),
-            outcome.genotype.as_deref().into(),
-        ]
+        ];
+        cells.extend(has_upsample.then(|| Cell::from(outcome.skips_upsample)));
+        cells.push(outcome.genotype.as_deref().into());
+        cells
     };
-    let headers = [
-        "rule",
-        "numbers",
-        "judged to epoch",
-        "acts after epoch",
-        "returns epoch",
-        "skips normal",
-        "skips reduce",
-        "genotype",
-    ];
+    let mut headers = vec!["rule", "numbers", "judged to epoch", "acts after epoch", "returns epoch", "skips normal"];
+    headers.push("skips reduce");
+    headers.extend(has_upsample.then_some("skips upsample"));
+    headers.push("genotype");
     csv(&headers, rules.iter().map(row))
 }
 
@@ -89,6 +87,7 @@ fn runs(many: &ManyTable) -> String {
         "seed",
         "L2",
         "drop path",
+        "augmentation",
         "supernet error",
         "child error",
         "drop at discretisation",
@@ -119,6 +118,7 @@ fn runs(many: &ManyTable) -> String {
             Cell::Text(row.seed.to_string()),
             row.l2.into(),
             row.drop_path.into(),
+            row.augmentation.into(),
             row.supernet_error.into(),
             row.child_error.into(),
             row.drop.into(),
@@ -169,6 +169,7 @@ fn groups(many: &ManyTable) -> String {
         "data",
         "L2",
         "drop path",
+        "augmentation",
         "setting",
         "runs",
         "finished",
@@ -192,6 +193,7 @@ fn groups(many: &ManyTable) -> String {
             group.data[..].into(),
             group.l2.into(),
             group.drop_path.into(),
+            group.augmentation.into(),
             group.setting[..].into(),
             group.n.into(),
             group.n_finished.into(),

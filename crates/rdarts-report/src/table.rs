@@ -13,11 +13,15 @@ use crate::read::{Kind, Run, State};
 
 mod spec;
 
+pub mod maps;
+
 pub mod search;
 
 pub mod rules;
 
 pub mod training;
+
+pub mod disparity_training;
 
 pub mod portfolio;
 
@@ -26,7 +30,9 @@ pub mod many;
 pub mod architectures;
 
 pub use architectures::ArchitecturesTable;
+pub use disparity_training::DisparityTrainTable;
 pub use many::ManyTable;
+pub use maps::MapRow;
 pub use portfolio::PortfolioTable;
 pub use rules::{RuleOutcome, rules};
 pub use search::SearchTable;
@@ -61,6 +67,8 @@ pub enum Content {
     Search(Box<SearchTable>),
     /// A training from scratch.
     Train(Box<TrainTable>),
+    /// A training from scratch for disparity.
+    DisparityTrain(Box<DisparityTrainTable>),
     /// A portfolio.
     Robust(Box<PortfolioTable>),
     /// A directory that cannot be read, or that holds nothing yet.
@@ -148,14 +156,21 @@ impl RunTable {
     pub fn new(run: &Run) -> RunTable {
         let spec = match &run.kind {
             Some(Kind::Search { spec: Some(spec), .. }) => Some(SpecTable::new(spec.as_ref(), &spec.preset)),
+            Some(Kind::DisparitySearch { spec: Some(spec), .. }) => Some(SpecTable::new(spec.as_ref(), &spec.preset)),
             Some(Kind::Train { spec: Some(spec), .. }) => Some(SpecTable::new(spec.as_ref(), &spec.preset)),
+            Some(Kind::DisparityTraining { spec: Some(spec), .. }) => Some(SpecTable::new(spec.as_ref(), &spec.preset)),
             Some(Kind::Robust { spec: Some(spec), .. }) => Some(SpecTable::new(spec.as_ref(), &spec.preset)),
             _ => None,
         };
         let content = match &run.kind {
-            Some(kind @ Kind::Search { .. }) => Content::Search(Box::new(SearchTable::new(run, kind))),
+            Some(kind @ (Kind::Search { .. } | Kind::DisparitySearch { .. })) => {
+                Content::Search(Box::new(SearchTable::new(run, kind)))
+            }
             Some(Kind::Train { spec, mistakes }) => {
                 Content::Train(Box::new(TrainTable::new(run, spec.as_deref(), mistakes)))
+            }
+            Some(Kind::DisparityTraining { spec, maps }) => {
+                Content::DisparityTrain(Box::new(DisparityTrainTable::new(run, spec.as_deref(), maps)))
             }
             Some(Kind::Robust { spec, searches, chosen }) => {
                 Content::Robust(Box::new(PortfolioTable::new(run, spec.as_deref(), searches, chosen.as_deref())))
@@ -165,12 +180,14 @@ impl RunTable {
         let verdict = match &content {
             Content::Search(table) => table.verdict(),
             Content::Train(table) => table.verdict(),
+            Content::DisparityTrain(table) => table.verdict(),
             Content::Robust(table) => table.verdict(),
             Content::Nothing => "This directory cannot be read as a run.".to_string(),
         };
         let is_cut = match &content {
             Content::Search(table) => table.found.is_none(),
             Content::Train(table) => table.result.is_none(),
+            Content::DisparityTrain(table) => table.result.is_none(),
             Content::Robust(table) => table.result.is_none(),
             Content::Nothing => false,
         };
@@ -180,7 +197,7 @@ impl RunTable {
         };
         let verb = match content {
             Content::Search(_) => Some("search"),
-            Content::Train(_) => Some("train"),
+            Content::Train(_) | Content::DisparityTrain(_) => Some("train"),
             Content::Robust(_) => Some("robust"),
             Content::Nothing => None,
         };
@@ -255,7 +272,9 @@ fn state_sentence(run: &Run) -> String {
 fn version(event: &Event) -> Option<String> {
     match event {
         Event::Started(started) => Some(started.rdarts.clone()),
+        Event::DisparityStarted(started) => Some(started.rdarts.clone()),
         Event::TrainStarted(started) => Some(started.rdarts.clone()),
+        Event::DisparityTrainStarted(started) => Some(started.rdarts.clone()),
         Event::RobustStarted(started) => Some(started.rdarts.clone()),
         _ => None,
     }

@@ -15,13 +15,13 @@ use std::io::{ErrorKind, Result, Write};
 use std::path::{Component, Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rdarts_run::{EpochRecord, Event, TrainEpoch};
-use rdarts_space::{CellType, Genotype};
+use rdarts_run::{DisparityEpoch, EpochRecord, Event, TrainEpoch};
 use rdarts_text::escaped;
 
 use crate::cells;
 use crate::pixels::encoded;
 use crate::read::{Kind, Run};
+use crate::task::{Architecture, CellKind};
 
 mod record;
 
@@ -81,10 +81,43 @@ impl Writer {
                 }
                 (record.epoch, values)
             }
+            Event::DisparityEpoch(record) => {
+                self.step_to(record.epoch, wall_time)?;
+                let mut values = of_disparity(record);
+                if self.genotype != record.genotype {
+                    self.genotype.clone_from(&record.genotype);
+                    values.extend(pictures("cells", &record.genotype));
+                }
+                (record.epoch, values)
+            }
             Event::TrainStarted(started) => (0, pictures("cells", &started.genotype)),
             Event::TrainEpoch(epoch) => {
                 self.step_to(epoch.epoch, wall_time)?;
                 (epoch.epoch, of_training(epoch))
+            }
+            Event::DisparityTrainStarted(started) => (0, pictures("cells", &started.genotype)),
+            Event::DisparityTrainEpoch(epoch) => {
+                self.step_to(epoch.epoch, wall_time)?;
+                let values = [
+                    ("loss/train_loss", Some(epoch.train_loss)),
+                    ("error/train_error", Some(epoch.train_error)),
+                    ("error/valid_error", epoch.valid_error),
+                    ("schedule/lr", Some(epoch.lr)),
+                ];
+                (epoch.epoch, scalars(&values))
+            }
+            Event::DisparityTrainFinished(finished) => {
+                let [all, visible] = [finished.test.as_ref(), finished.test_visible.as_ref()];
+                let values = [
+                    ("test/error", all.map(|errors| errors.error)),
+                    ("test/bad1", all.map(|errors| errors.bad1)),
+                    ("test/bad3", all.map(|errors| errors.bad3)),
+                    ("test/d1", all.map(|errors| errors.d1)),
+                    ("test/error_visible", visible.map(|errors| errors.error)),
+                    ("test/bad3_visible", visible.map(|errors| errors.bad3)),
+                    ("test/valid_error", finished.valid_error),
+                ];
+                (finished.epoch, scalars(&values))
             }
             Event::TrainFinished(finished) => {
                 let values = [
@@ -176,6 +209,8 @@ fn export_one(run: &Run, dir: &Path, written: &mut Vec<PathBuf>) -> Result<()> {
         }
         let lasted = |event: &Event| match event {
             Event::Epoch(record) => durations.get(&(record.attempt, record.epoch)).copied().unwrap_or(0.0),
+            Event::DisparityEpoch(record) => durations.get(&(record.attempt, record.epoch)).copied().unwrap_or(0.0),
+            Event::DisparityTrainEpoch(epoch) => durations.get(&(epoch.attempt, epoch.epoch)).copied().unwrap_or(0.0),
             Event::TrainEpoch(epoch) => durations.get(&(epoch.attempt, epoch.epoch)).copied().unwrap_or(0.0),
             _ => 0.0,
         };
@@ -259,6 +294,35 @@ fn of_epoch(record: &EpochRecord) -> Vec<Value> {
     values
 }
 
+fn of_disparity(record: &DisparityEpoch) -> Vec<Value> {
+    let [skips, parameterless] = [record.skip_connects, record.parameterless].map(|counts| counts.map(|n| n as f64));
+    let mut values = scalars(&[
+        ("loss/train_loss", Some(record.train_loss)),
+        ("loss/alpha_loss", record.alpha_loss),
+        ("loss/valid_loss", record.valid_loss),
+        ("loss/child_loss", record.child_loss),
+        ("error/train_error", Some(record.train_error)),
+        ("error/valid_error", record.valid_error),
+        ("error/child_error", record.child_error),
+        ("curvature/eigenvalue", record.eigenvalue),
+        ("curvature/eigenvalue_bound", record.eigenvalue_bound),
+        ("curvature/eigenvalue_error", record.eigenvalue_error),
+        ("operations/skip_connects_normal", Some(skips[0])),
+        ("operations/skip_connects_reduce", Some(skips[1])),
+        ("operations/skip_connects_upsample", Some(skips[2])),
+        ("operations/parameterless_normal", Some(parameterless[0])),
+        ("operations/parameterless_reduce", Some(parameterless[1])),
+        ("operations/parameterless_upsample", Some(parameterless[2])),
+        ("schedule/lr", Some(record.lr)),
+        ("schedule/l2", Some(record.l2)),
+        ("schedule/attempt", Some(record.attempt as f64)),
+    ]);
+    values.extend(Value::histogram("alphas/normal", &record.alphas_normal));
+    values.extend(Value::histogram("alphas/reduce", &record.alphas_reduce));
+    values.extend(Value::histogram("alphas/upsample", &record.alphas_upsample));
+    values
+}
+
 fn of_training(epoch: &TrainEpoch) -> Vec<Value> {
     scalars(&[
         ("loss/train_loss", Some(epoch.train_loss)),
@@ -277,14 +341,14 @@ fn scalars(values: &[(&str, Option<f64>)]) -> Vec<Value> {
 
 /// The cells of a genotype; none of one that cannot be read.
 fn pictures(group: &str, genotype: &str) -> Vec<Value> {
-    let Ok(genotype) = genotype.parse::<Genotype>() else { return Vec::new() };
-    let picture = |cell: CellType| {
+    let Some(genotype) = Architecture::read(genotype) else { return Vec::new() };
+    let picture = |cell: CellKind| {
         let layout = cells::cell(&genotype, cell, None)?;
         let picture = rdarts_draw::raster(&cells::as_file(&layout), SCALE).ok()?;
         let png = encoded(&picture, 96.0 * SCALE).ok()?;
-        Some(Value::image(&format!("{group}/{cell}"), [picture.width, picture.height], &png))
+        Some(Value::image(&format!("{group}/{}", cell.as_str()), [picture.width, picture.height], &png))
     };
-    CellType::ALL.into_iter().filter_map(picture).collect()
+    CellKind::ALL.into_iter().filter_map(picture).collect()
 }
 
 /// Pixels of a picture for each of a screen, so that it can be looked at larger.

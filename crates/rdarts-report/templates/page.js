@@ -14,7 +14,7 @@
   const stock = document.getElementById("cells").content;
   const moving = document.querySelector("[data-moving]");
   const landscape = document.getElementById("figure-landscape");
-  const found = ["normal", "reduce"].map((cell) => {
+  const found = ["normal", "reduce", "upsample"].map((cell) => {
     const picture = document.querySelector(`#figure-cell-${cell} .picture`);
     const moving = data.cells?.[cell];
     if (!picture || !moving) return null;
@@ -28,6 +28,7 @@
 
   const text = {
     percent: (x) => `${(100 * x).toFixed(2)} %`,
+    pixels: (x) => `${x.toFixed(2)} px`.replaceAll("-", "\u2212"),
     short: (x) => {
       const size = Math.abs(x);
       const number = x !== 0 && (size < 1e-3 || size >= 1e6) ? Number(x.toPrecision(3)).toExponential() : String(Number(x.toPrecision(4)));

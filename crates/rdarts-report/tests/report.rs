@@ -7,13 +7,16 @@ use std::path::{Path, PathBuf};
 use image::AnimationDecoder as _;
 use rdarts_report::read::State;
 use rdarts_report::table::Content;
-use rdarts_report::{Report, SearchTable, animation, figures, frames, page, read, rules, sheets, write_figures};
+use rdarts_report::{
+    CellKind, Report, SearchTable, animation, figures, frames, page, read, rules, sheets, write_figures,
+};
 use rdarts_run::{Event, Landscape, LandscapeLine, RunView};
 use rdarts_space::{CellType, Op};
 use serde_json::Value;
 
 mod samples;
 
+use samples::disparity::{self, DISPARITY};
 use samples::{SEARCH, Search};
 
 fn went_back() -> PathBuf {
@@ -839,7 +842,7 @@ fn what_random_search_chose_is_not_what_its_last_step_drew() {
     let table = search_of(&report);
     let (last, found) = (table.epochs.last().unwrap(), table.genotype().unwrap());
     let (skips, skips_reduce) =
-        (found.n_uses(CellType::Normal, Op::SkipConnect), found.n_uses(CellType::Reduce, Op::SkipConnect));
+        (found.n_uses(CellKind::Normal, Op::SkipConnect), found.n_uses(CellKind::Reduce, Op::SkipConnect));
     assert!(
         skips != last.skip_connects_normal && Some(skips_reduce) != last.skip_connects_reduce,
         "the sample shows it"
@@ -1030,4 +1033,126 @@ fn an_epoch_that_was_stopped_within_has_the_time_of_all_its_parts() {
     let own = of["seconds"]["train"].as_f64().unwrap() - of["seconds"]["waiting for data"].as_f64().unwrap();
     assert!((other.rows[3].seconds[train] - own - 99.0).abs() < 1e-9);
     assert!(page(&resumed).contains("over all starts"));
+}
+
+#[test]
+fn a_search_for_disparity_has_three_cells_errors_in_pixels_and_its_pairs() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run");
+    drop(disparity::search(&path, &DISPARITY));
+    let report = Report::new(&read(std::slice::from_ref(&path)));
+    let [run] = &report.runs[..] else { panic!("one run") };
+    assert!(run.head.faults.is_empty(), "{:?}", run.head.faults);
+    let Content::Search(table) = &run.content else { panic!("a search") };
+    let log = std::fs::read_to_string(path.join("events.jsonl")).unwrap();
+    let epochs: Vec<serde_json::Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|event: &serde_json::Value| event["event"] == "disparity_epoch")
+        .collect();
+    // The numbers of the tables are those of the log.
+    for (row, epoch) in table.epochs.iter().zip(&epochs) {
+        assert_eq!(row.valid_error, epoch["valid_error"].as_f64());
+        assert_eq!((row.valid_accuracy, row.train_accuracy), (None, None));
+        assert_eq!(row.drop(), Some(epoch["child_error"].as_f64().unwrap() - epoch["valid_error"].as_f64().unwrap()));
+        assert_eq!(row.skip_connects_upsample, epoch["skip_connects"][2].as_u64().map(|n| n as usize));
+    }
+    let edges = |cell| table.edges.iter().filter(|edge| edge.cell == cell).count();
+    assert_eq!(CellKind::ALL.map(edges), [9, 9, 15]);
+    // The weight of an operation is the softmax over its edge: of the last edge of the upsampling cell, after epoch 3.
+    let alphas: Vec<f64> =
+        epochs[3]["alphas_upsample"].as_array().unwrap()[42..].iter().map(|a| a.as_f64().unwrap()).collect();
+    let sum: f64 = alphas.iter().map(|a| a.exp()).sum();
+    let last = table.edges.last().unwrap();
+    assert_eq!((last.cell, last.node, last.input), (CellKind::Upsample, 2, 5));
+    for (weights, alpha) in last.weights.iter().zip(&alphas) {
+        assert!((weights[3] - alpha.exp() / sum).abs() < 1e-6);
+    }
+    // The alphas rest in the first epoch.
+    assert!(table.epochs[0].alpha_loss.is_nan() && table.epochs[1].alpha_loss.is_finite());
+    let named: Vec<String> = figures(&report).into_iter().map(|figure| figure.name).collect();
+    for name in ["cell-normal", "cell-reduce", "cell-upsample", "error", "loss", "eigenvalue", "weights-upsample"] {
+        assert!(named.iter().any(|found| found == name), "{name} is not among {named:?}");
+    }
+    assert!(!named.iter().any(|name| name == "accuracy"));
+    let html = page(&report);
+    let words = html.split("<script").next().unwrap();
+    for wrong in ["accuracy", "Accuracy", " images", "DARTS+"] {
+        assert!(!words.contains(wrong), "{wrong}: {}", &words[words.find(wrong).unwrap() - 80..][..200]);
+    }
+    for right in ["Upsampling cell", "End-point error", "scene 256", "pairs train the weights", "predicted disparity"] {
+        assert!(words.contains(right), "{right}");
+    }
+    assert_eq!(words.matches("<img src=\"data:image/png;base64,").count(), 16);
+    assert!(rules(table).iter().all(|rule| rule.skips_upsample.is_some() || !rule.is_judged || rule.returns.is_none()));
+    // In every format.
+    let out = dir.path().join("figures");
+    write_figures(&report, &out).unwrap();
+    let csv = std::fs::read_to_string(out.join("operations.csv")).unwrap();
+    assert!(csv.lines().next().unwrap().ends_with("parameterless upsample,skips upsample"), "{csv}");
+    assert!(std::fs::read(out.join("cell-upsample.png")).unwrap().starts_with(b"\x89PNG"));
+    assert!(out.join("epochs.png").exists());
+    let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+    assert_eq!(json["runs"][0]["content"]["task"], "disparity");
+    assert!(json["runs"][0]["content"]["epochs"][0]["valid_error"].is_f64());
+}
+
+#[test]
+fn a_training_for_disparity_shows_its_errors() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run");
+    disparity::training(&path, &rdarts_space::DisparityGenotype::autodispnet(), 0.5, 1.75);
+    let report = Report::new(&read(std::slice::from_ref(&path)));
+    let head = &report.runs[0].head;
+    assert!(head.faults.is_empty(), "{:?}", head.faults);
+    assert_eq!(
+        head.verdict,
+        "The network of 1\u{2009}402\u{2009}117 weights is off by 1.75 px on average (1.40 px where both views show the pixel) and \
+         by more than 3 px in 8.75 % of the pixels of 128 test pairs, with the weights of epoch 19."
+    );
+    // The genotype differs from that of any preset, which has none.
+    assert!(head.spec.as_ref().unwrap().is_compared);
+    let html = page(&report);
+    let words = html.split("<script").next().unwrap();
+    for wrong in ["accuracy", "Accuracy", " images"] {
+        assert!(!words.contains(wrong), "{wrong}");
+    }
+    for right in ["Off by &#62; 3 px", "Seen by both views", "held-out pairs", "true disparity", "1.75 px"] {
+        assert!(words.contains(right), "{right}");
+    }
+    std::fs::write(path.join("maps/01-truth.png"), "GIF").unwrap();
+    let report = Report::new(&read(&[path]));
+    assert!(report.runs[0].head.faults[0].contains("01-truth.png"), "{:?}", report.runs[0].head.faults);
+}
+
+#[test]
+fn searches_for_disparity_are_compared_by_l2_and_augmentation() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut paths = disparity::many(dir.path());
+    let report = Report::new(&read(&paths));
+    let many = report.many.as_ref().unwrap();
+    assert_eq!(many.groups.len(), 4);
+    for group in &many.groups {
+        assert_eq!((group.n, group.setting.as_str()), (2, ""), "{group:?}");
+        // Of both seeds, by the training of what they found.
+        let (i, error) = (
+            usize::from(group.l2 == Some(81e-4)) * 2 + usize::from(group.augmentation == Some(2.0)),
+            group.test_error.unwrap(),
+        );
+        assert!((error.mean - (3.0 - 0.4 * i as f64 + 0.15)).abs() < 1e-9, "{group:?}");
+    }
+    let whats: Vec<(&str, usize)> = many.sweeps.iter().map(|sweep| (sweep.what, sweep.rows.len())).collect();
+    assert_eq!(whats, [("L2", 2), ("L2", 2), ("augmentation", 2), ("augmentation", 2)]);
+    assert!(many.sweeps[2].label.contains("L2 "), "{}", many.sweeps[2].label);
+    let html = page(&report);
+    let words = html.split("<script").next().unwrap();
+    assert!(words.contains("Augmentation") && words.contains(" px") && !words.contains("Drop path"));
+    // With a search for classification beside them nothing is mixed.
+    let other = dir.path().join("images");
+    drop(samples::search(&other, &SEARCH));
+    paths.push(other);
+    let report = Report::new(&read(&paths));
+    let many = report.many.as_ref().unwrap();
+    assert!(many.correlations.iter().all(|row| row.n <= 8), "{:?}", many.correlations);
+    assert!(page(&report).contains("Drop path"));
 }

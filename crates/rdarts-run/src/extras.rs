@@ -1,11 +1,13 @@
-//! What may be added to a run directory beside its log: spectra of the curvature, the loss along lines in alpha space, and
-//! pictures that a network is wrong about. Nothing goes on from them, so a run is whole without.
+//! What may be added to a run directory beside its log: spectra of the curvature, the loss along lines in alpha space,
+//! pictures that a network is wrong about, and maps of disparity. Nothing goes on from them, so a run is whole without.
 //!
 //! ```text
 //! spectra.jsonl           one Spectrum a line, appended by `rdarts hessian RUN --full`
 //! landscapes.jsonl        one Landscape a line, appended by `rdarts hessian RUN --landscape`
 //! mistakes/mistakes.jsonl one Mistake a line, the worst first, written at the end of a training
 //! mistakes/00.png, ...    the picture of each line, as the network saw it, without augmentation
+//! maps/maps.jsonl         one PairMap a line, written at the end of a run for disparity
+//! maps/00-left.png, ...   of the pair of each line `left`, `truth`, `prediction` and `error`
 //! ```
 //!
 //! The pictures are files of their own so that anyone can look at them; they are named by the number of their line, so
@@ -28,6 +30,19 @@ pub(crate) const MISTAKES_LIST: &str = "mistakes.jsonl";
 /// No more pictures than this are read, and none of more bytes: a page shows them all.
 pub(crate) const MOST_MISTAKES: usize = 24;
 pub(crate) const MOST_PICTURE_BYTES: u64 = 64 << 10;
+
+/// The directory of the maps.
+pub(crate) const MAPS: &str = "maps";
+
+/// The file that describes them.
+pub(crate) const MAPS_LIST: &str = "maps.jsonl";
+
+/// The pictures of a pair, in their order.
+pub const MAP_NAMES: [&str; 4] = ["left", "truth", "prediction", "error"];
+
+/// No more pairs than this are kept and read, and no picture of more bytes: a page shows them all.
+pub const MOST_MAPS: usize = 6;
+pub(crate) const MOST_MAP_BYTES: u64 = 512 << 10;
 
 /// All eigenvalues of the alpha-Hessian after an epoch.
 ///
@@ -81,6 +96,32 @@ pub struct LandscapeLine {
     pub curvature: f64,
     /// The validation loss at each distance.
     pub losses: Vec<f64>,
+}
+
+/// A pair as a network sees it. Of colours, the first is `range.0` pixels and below, the last `range.1` and above; in the
+/// picture of the error the first is no error and the last `most_error` pixels and above.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PairMap {
+    /// The number of the pair in its set.
+    pub pair: usize,
+    /// What the set calls it.
+    pub name: String,
+    /// Mean end-point error over the pixels whose disparity is known, in pixels.
+    pub error: f64,
+    /// The disparities of the first and of the last colour, in pixels.
+    pub range: (f64, f64),
+    /// The error of the last colour, in pixels.
+    pub most_error: f64,
+}
+
+/// A pair with its pictures.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PairPictures {
+    /// What is to be seen.
+    pub about: PairMap,
+    /// The pictures as PNG files, in the order of [`MAP_NAMES`].
+    pub png: [Vec<u8>; 4],
 }
 
 /// A test picture that the trained network is wrong about.

@@ -46,7 +46,7 @@ pub use event::{
     MemberRefused, MemberTrained, ROBUST_EVENT_FORMAT, RobustFinished, RobustStarted, Started, TRAIN_EVENT_FORMAT,
     Timing, TrainEpoch, TrainFinished, TrainStarted, read_events, read_good_events,
 };
-pub use extras::{Landscape, LandscapeLine, Mistake, Spectrum};
+pub use extras::{Landscape, LandscapeLine, MAP_NAMES, MOST_MAPS, Mistake, PairMap, PairPictures, Spectrum};
 pub use log::checksum;
 pub use rundir::{Reservation, RunDir, RunView, check_free, try_lock, write_file};
 pub use spec::{

@@ -13,6 +13,7 @@
 //! spectra.jsonl           whole spectra of the curvature, if they were computed; not compared
 //! landscapes.jsonl        the loss along lines in alpha space, if it was computed; not compared
 //! mistakes/               test pictures that a trained network is most wrong about; not compared
+//! maps/                   pairs as a network for disparity sees them; not compared
 //! DONE                    the run has finished
 //! lock                    held by the process that works here; the text is its process number and its machine
 //! owner                   there while a process works here, for those who get no lock from their system
@@ -41,7 +42,8 @@ use crate::environment::Environment;
 use crate::error::{RunError, io_error};
 use crate::event::{self, Event, EventError, LastLine, Timing};
 use crate::extras::{
-    LANDSCAPES, Landscape, MISTAKES, MISTAKES_LIST, MOST_MISTAKES, MOST_PICTURE_BYTES, Mistake, SPECTRA, Spectrum,
+    LANDSCAPES, Landscape, MAP_NAMES, MAPS, MAPS_LIST, MISTAKES, MISTAKES_LIST, MOST_MAP_BYTES, MOST_MAPS,
+    MOST_MISTAKES, MOST_PICTURE_BYTES, Mistake, PairMap, PairPictures, SPECTRA, Spectrum,
 };
 use crate::lock::{self, LOCK, Lock, Means, OWNER, STALE_AFTER};
 use crate::log;
@@ -224,17 +226,28 @@ impl RunView {
         let dir = self.path.join(MISTAKES);
         let list = dir.join(MISTAKES_LIST);
         let mistakes: Vec<Mistake> = event::parse_lines(&list, &read_log(&list)?, LastLine::MayBeHalf)?;
-        let picture = |(i, mistake): (usize, Mistake)| {
-            let path = dir.join(format!("{i:02}.png"));
-            let mut bytes = Vec::new();
-            let file = std::fs::File::open(&path).map_err(io_error("read", &path))?;
-            file.take(MOST_PICTURE_BYTES + 1).read_to_end(&mut bytes).map_err(io_error("read", &path))?;
-            if !bytes.starts_with(b"\x89PNG\r\n\x1a\n") || bytes.len() as u64 > MOST_PICTURE_BYTES {
-                return Err(RunError::Picture { path, most: MOST_PICTURE_BYTES });
-            }
-            Ok((mistake, bytes))
-        };
+        let picture =
+            |(i, mistake): (usize, Mistake)| Ok((mistake, png(&dir.join(format!("{i:02}.png")), MOST_PICTURE_BYTES)?));
         mistakes.into_iter().take(MOST_MISTAKES).enumerate().map(picture).collect()
+    }
+
+    /// Pairs as a network for disparity sees them, each with its pictures as PNG files, in the order of [`MAP_NAMES`]; none
+    /// if a run left none.
+    ///
+    /// # Errors
+    /// If the list or a picture cannot be read or is damaged.
+    pub fn maps(&self) -> Result<Vec<PairPictures>, RunError> {
+        let dir = self.path.join(MAPS);
+        let list = dir.join(MAPS_LIST);
+        let maps: Vec<PairMap> = event::parse_lines(&list, &read_log(&list)?, LastLine::MayBeHalf)?;
+        let pictures = |(i, about): (usize, PairMap)| {
+            let mut all = PairPictures { about, png: Default::default() };
+            for (bytes, name) in all.png.iter_mut().zip(MAP_NAMES) {
+                *bytes = png(&dir.join(format!("{i:02}-{name}.png")), MOST_MAP_BYTES)?;
+            }
+            Ok(all)
+        };
+        maps.into_iter().take(MOST_MAPS).enumerate().map(pictures).collect()
     }
 
     /// Whether a process seems to work here. It looks at no lock, which would keep others out meanwhile: a process that was
@@ -605,6 +618,25 @@ impl RunDir {
         all().map_err(|err: RunError| err.stopped(&self.view.path))
     }
 
+    /// Writes pairs as a network for disparity sees them, each with its pictures as PNG files, in the order of
+    /// [`MAP_NAMES`].
+    pub fn write_maps(&mut self, maps: &[PairPictures]) -> Result<(), RunError> {
+        let dir = self.view.path.join(MAPS);
+        let all = || {
+            std::fs::create_dir_all(&dir).map_err(io_error("create", &dir))?;
+            let mut list = String::new();
+            for (i, PairPictures { about, png }) in maps.iter().enumerate().take(MOST_MAPS) {
+                list.push_str(&serde_json::to_string(about).expect("a map is JSON"));
+                list.push('\n');
+                for (png, name) in png.iter().zip(MAP_NAMES) {
+                    write(&dir.join(format!("{i:02}-{name}.png")), png)?;
+                }
+            }
+            write(&dir.join(MAPS_LIST), list.as_bytes())
+        };
+        all().map_err(|err: RunError| err.stopped(&self.view.path))
+    }
+
     /// Marks the run as finished; the last thing that is written.
     pub fn mark_done(&mut self, reason: &str) -> Result<(), RunError> {
         let done = || {
@@ -815,6 +847,17 @@ fn check_format(path: &Path) -> Result<(), RunError> {
         Some(_) if !path.join(SPEC).exists() => Err(not_a_run("it has no file `spec.toml`")),
         Some(_) => Ok(()),
     }
+}
+
+/// A picture as a PNG file of at most so many bytes.
+fn png(path: &Path, most: u64) -> Result<Vec<u8>, RunError> {
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(io_error("read", path))?;
+    file.take(most + 1).read_to_end(&mut bytes).map_err(io_error("read", path))?;
+    if !bytes.starts_with(b"\x89PNG\r\n\x1a\n") || bytes.len() as u64 > most {
+        return Err(RunError::Picture { path: path.to_path_buf(), most });
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use rdarts_data::{DataError, Watch};
 use rdarts_net::disparity::{DisparityCells, DisparitySpec, default_displacement};
 use rdarts_net::{Alphas, Batch, Count, Engine, Evaluator, Network, Point, Work};
 use rdarts_rng::Stream;
-use rdarts_run::{AlphasSpec, DisparitySearchSpec, HessianImages, Order};
+use rdarts_run::{AlphasSpec, DisparitySearchSpec, HessianImages, Order, PairPictures};
 use rdarts_space::disparity::{DisparityCell, DisparityGenotype};
 use rdarts_space::{DisparitySpace, Op};
 use rdarts_text::{did_you_mean, nearest, shown};
@@ -22,7 +22,7 @@ use rdarts_train::optim::Adam;
 use rdarts_train::pairs::{PairBatch, PairSet, check_displacement};
 use rdarts_train::schedule::cosine_lr;
 use rdarts_train::state::{Packed, Unpacked};
-use rdarts_train::{Position, Streams, TrainError};
+use rdarts_train::{Position, ShownPairs, Streams, TrainError, pair_pictures};
 
 use crate::architecture::Learned;
 use crate::batches::AsBatch;
@@ -329,6 +329,22 @@ impl DisparitySearch {
         let alphas = state.extra.for_network();
         let at = Point { net: &self.net, engine: &self.engine, weights: &state.weights[..], alphas: &alphas };
         self.score(&Evaluator::supernet(at), stop)
+    }
+
+    /// Pairs of the alphas' split as the supernet sees them; `None` if `stop` was set meanwhile.
+    fn pictures(&self, state: &DisparityState, stop: &AtomicBool) -> Result<Option<Vec<PairPictures>>, TrainError> {
+        let alphas = state.extra.for_network();
+        let at = Point { net: &self.net, engine: &self.engine, weights: &state.weights[..], alphas: &alphas };
+        let ([n_train, n_valid], search) = (self.n_pairs, &self.spec.search);
+        let of = ShownPairs {
+            pairs: &self.pairs.train,
+            range: n_train..n_train + n_valid,
+            halved: self.pairs.halved,
+            // As many as there is memory for.
+            most_pixels: search.batch * search.crop_height * search.crop_width,
+            window: [search.crop_height, search.crop_width],
+        };
+        pair_pictures(&of, &self.sizes, &Evaluator::supernet(at), stop)
     }
 
     /// The discretised child with the supernet's weights.

@@ -182,6 +182,22 @@ impl DisparityGenotype {
         self.cell(cell).iter().filter(|entry| entry.0 == op).count()
     }
 
+    /// The same architecture with the entries of every node in the order of what they read, so that architectures can be
+    /// compared whatever order they were written in.
+    pub fn canonical(mut self) -> Self {
+        for (cell, entries) in
+            DisparityCell::ALL.into_iter().zip([&mut self.normal, &mut self.reduce, &mut self.upsample])
+        {
+            let mut rest = &mut entries[..];
+            for node in 0..NODES {
+                let (of_node, others) = rest.split_at_mut(cell.kept(node).min(rest.len()));
+                of_node.sort_by_key(|&(op, state)| (state, op));
+                rest = others;
+            }
+        }
+        self
+    }
+
     /// Which entry is wrong, if any is.
     pub fn check(&self) -> Result<(), DisparityGenotypeError> {
         for cell in DisparityCell::ALL {
@@ -345,6 +361,14 @@ mod tests {
         let genotype = DisparityGenotype::autodispnet();
         assert_eq!(genotype.to_string().parse(), Ok(genotype.clone()));
         assert_eq!(genotype.n_uses(DisparityCell::Reduce, Op::SkipConnect), 2);
+        let mut swapped = genotype.clone();
+        swapped.upsample[..4].reverse();
+        swapped.normal.swap(2, 3);
+        assert_ne!(swapped, genotype);
+        assert_eq!(swapped.canonical(), genotype.clone().canonical());
+        let mut other = genotype.clone();
+        other.normal.swap(1, 2);
+        assert_ne!(other.canonical(), genotype.clone().canonical());
         let fault = |text: &str| text.parse::<DisparityGenotype>().unwrap_err().to_string();
         let text = genotype.to_string();
         assert!(fault(&text.replace("sep_conv_5x5', 3", "sep_conv_5x6', 3")).contains("sep_conv_5x6"));

@@ -5,7 +5,9 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use rdarts_run::spec::Origin;
-use rdarts_run::{DataSets, RobustSpec, SearchSpec, Spec, SpecError, TrainSpec};
+use rdarts_run::{
+    DataSets, DisparitySearchSpec, DisparityTrainSpec, RobustSpec, SearchSpec, Spec, SpecError, TrainSpec,
+};
 use rdarts_text::quote;
 use toml::Value;
 
@@ -55,7 +57,7 @@ pub fn members(plan: &Plan, sets: &dyn DataSets) -> Result<Vec<Member>, SweepErr
     };
     let names_network = |s: &Setting| s.key == "network.genotype";
     let mut firsts = plan.set.iter().chain(plan.axes.iter().flat_map(|axis| &axis.rows[0]));
-    if plan.kind == Kind::Train && plan.base.is_none() && !firsts.any(names_network) {
+    if plan.kind.is_of_networks() && plan.base.is_none() && !firsts.any(names_network) {
         return Err(whole(plan, "a plan of trainings needs `network.genotype`, a genotype or what `rdarts train` takes for one, or a `spec`".to_string()));
     }
     let labels: Vec<Vec<String>> = plan.axes.iter().map(|axis| labels(axis, plan)).collect();
@@ -208,6 +210,8 @@ fn resolve(plan: &Plan, name: &str, settings: &[Setting], sets: &dyn DataSets) -
         Kind::Search => text::<SearchSpec>(preset, base, &overrides, sets),
         Kind::Robust => text::<RobustSpec>(preset, base, &overrides, sets),
         Kind::Train | Kind::Table => text::<TrainSpec>(preset, base, &overrides, sets),
+        Kind::DisparitySearch => text::<DisparitySearchSpec>(preset, base, &overrides, sets),
+        Kind::DisparityTraining => text::<DisparityTrainSpec>(preset, base, &overrides, sets),
     };
     resolved.map_err(|e| {
         let line = |text: &str| {
@@ -241,7 +245,10 @@ fn whole(plan: &Plan, problem: String) -> SweepError {
 pub fn begin(plan: &Plan, member: &Member, path: &Path, base: &Path, hands: &Hands) -> Vec<OsString> {
     let mut args: Vec<OsString> = Vec::new();
     let mut settings = member.settings.clone();
-    args.push(plan.kind.name().into());
+    args.push(plan.kind.verb().into());
+    if plan.kind == Kind::DisparitySearch {
+        args.push("--task=disparity".into());
+    }
     match plan.kind {
         Kind::Table => {
             args.push("build".into());
@@ -255,11 +262,15 @@ pub fn begin(plan: &Plan, member: &Member, path: &Path, base: &Path, hands: &Han
             }
         }
         _ if plan.base.is_some() => args.push(base.into()),
-        Kind::Train => {
+        Kind::Train | Kind::DisparityTraining => {
             // The verb takes the network by whatever name; its spec takes a genotype.
             let at = settings.iter().position(|s| s.key == "network.genotype");
             if let Some(Value::String(network)) = at.map(|at| settings.remove(at).value) {
                 args.push(network.into());
+            }
+            // Names such as all-skip are known to both tasks.
+            if plan.kind == Kind::DisparityTraining {
+                args.push("--task=disparity".into());
             }
         }
         _ => {}

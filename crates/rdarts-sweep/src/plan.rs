@@ -1,7 +1,7 @@
 //! The plan of a sweep: one TOML file.
 //!
 //! ```toml
-//! kind = "search"                  # search, train, robust or table
+//! kind = "search"                  # search, train, robust, table, disparity-search or disparity-training
 //! preset = "demo"                  # and `spec`, a file of that kind: what the members have in common
 //! seeds = 3                        # 1, 2 and 3, or a list such as [1, 7]
 //!
@@ -52,22 +52,46 @@ pub enum Kind {
     Robust,
     /// Tables; `workers` processes build each together.
     Table,
+    /// Searches for disparity.
+    DisparitySearch,
+    /// Trainings for disparity.
+    DisparityTraining,
 }
 
 impl Kind {
     /// All of them, as plans name them.
-    pub const NAMES: [&str; 4] = ["search", "train", "robust", "table"];
+    pub const NAMES: [&str; 6] = ["search", "train", "robust", "table", "disparity-search", "disparity-training"];
 
-    const ALL: [Kind; 4] = [Kind::Search, Kind::Train, Kind::Robust, Kind::Table];
+    const ALL: [Kind; 6] =
+        [Kind::Search, Kind::Train, Kind::Robust, Kind::Table, Kind::DisparitySearch, Kind::DisparityTraining];
 
-    /// As plans name it, which is the verb that begins such a run.
+    /// As plans and run directories name it.
     pub fn name(self) -> &'static str {
         Self::NAMES[self as usize]
     }
 
+    /// The verb that begins such a run.
+    pub fn verb(self) -> &'static str {
+        match self {
+            Kind::DisparitySearch => "search",
+            Kind::DisparityTraining => "train",
+            other => other.name(),
+        }
+    }
+
+    /// Whether its members train networks that the plan names.
+    pub fn is_of_networks(self) -> bool {
+        matches!(self, Kind::Train | Kind::DisparityTraining)
+    }
+
     /// The preset of a run that says nothing.
     pub fn demo(self) -> &'static str {
-        if matches!(self, Kind::Train | Kind::Table) { "train-demo" } else { "demo" }
+        match self {
+            Kind::Search | Kind::Robust => "demo",
+            Kind::Train | Kind::Table => "train-demo",
+            Kind::DisparitySearch => "disparity-demo",
+            Kind::DisparityTraining => "disparity-train-demo",
+        }
     }
 }
 
@@ -211,7 +235,7 @@ impl Plan {
         of_kind("space", &[Kind::Table])?;
         of_kind("workers", &[Kind::Table])?;
         of_kind("jobs", &[Kind::Robust, Kind::Table])?;
-        of_kind("spec", &[Kind::Search, Kind::Train, Kind::Robust])?;
+        of_kind("spec", &[Kind::Search, Kind::Train, Kind::Robust, Kind::DisparitySearch, Kind::DisparityTraining])?;
         let base = match plan.text(&table, "spec")? {
             Some(name) if name.is_empty() => {
                 return Err(plan.at("spec", "`spec` is empty, but must name a file".into()));

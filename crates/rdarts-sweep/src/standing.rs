@@ -3,7 +3,9 @@
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use rdarts_run::{Event, RunError, RunView, SearchSpec, TrainSpec, check_free};
+use rdarts_run::{
+    DisparitySearchSpec, DisparityTrainSpec, Event, RunError, RunView, SearchSpec, TrainSpec, check_free,
+};
 use rdarts_table::Table;
 
 use crate::Folder;
@@ -80,16 +82,19 @@ fn of_run(kind: Kind, path: &Path, failure: Option<String>) -> Standing {
         Err(e) => return not_begun(State::Failed(e.to_string())),
     };
     let events = view.good_events().map(|(events, _)| events).unwrap_or_default();
+    let epoch = |event: &Event| match event {
+        Event::Epoch(record) => Some(record.epoch),
+        Event::DisparityEpoch(record) => Some(record.epoch),
+        Event::TrainEpoch(record) => Some(record.epoch),
+        Event::DisparityTrainEpoch(record) => Some(record.epoch),
+        _ => None,
+    };
+    let n_done = events.iter().rev().find_map(epoch).map_or(0, |epoch| epoch + 1);
     let (done, of) = match kind {
-        Kind::Search => {
-            let last = events.iter().rev().find_map(|e| if let Event::Epoch(r) = e { Some(r.epoch + 1) } else { None });
-            (last.unwrap_or(0), view.spec::<SearchSpec>().ok().map(|spec| spec.search.epochs))
-        }
-        Kind::Train => {
-            let last =
-                events.iter().rev().find_map(|e| if let Event::TrainEpoch(r) = e { Some(r.epoch + 1) } else { None });
-            (last.unwrap_or(0), view.spec::<TrainSpec>().ok().map(|spec| spec.train.epochs))
-        }
+        Kind::Search => (n_done, view.spec::<SearchSpec>().ok().map(|spec| spec.search.epochs)),
+        Kind::DisparitySearch => (n_done, view.spec::<DisparitySearchSpec>().ok().map(|spec| spec.search.epochs)),
+        Kind::Train => (n_done, view.spec::<TrainSpec>().ok().map(|spec| spec.train.epochs)),
+        Kind::DisparityTraining => (n_done, view.spec::<DisparityTrainSpec>().ok().map(|spec| spec.train.epochs)),
         _ => {
             let inner = std::fs::read_dir(path.join("members")).into_iter().flatten().flatten();
             // How many trainings there will be is known only when the searches have ended.

@@ -47,11 +47,14 @@ pub mod training;
 
 pub mod disparity;
 
+pub mod maps;
+
 pub use epochs::{Pace, pace, resume, start};
 pub use error::TrainError;
 pub use images::{ImageSet, SplitImages};
 pub use job::{Job, Length, Measured, Measuring, Next, Observer, Outcome, Progress, Verdict};
 pub use known_sets::KnownSets;
+pub use maps::{ShownPairs, pair_pictures};
 pub use model::Model;
 pub use pairs::{PairBatch, PairSet};
 pub use state::{Position, State, Step};

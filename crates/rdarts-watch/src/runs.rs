@@ -96,7 +96,7 @@ struct Stamp {
 type FileStamp = Option<(u64, Option<SystemTime>)>;
 
 /// The files of a run that a page shows something of.
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "spec.toml",
     "format",
     "space.toml",
@@ -106,6 +106,7 @@ const FILES: [&str; 10] = [
     "spectra.jsonl",
     "landscapes.jsonl",
     "mistakes/mistakes.jsonl",
+    "maps/maps.jsonl",
     "DONE",
 ];
 

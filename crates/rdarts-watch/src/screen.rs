@@ -10,10 +10,10 @@ use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::symbols::Marker;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Axis, Block, Cell, Chart, Dataset, GraphType, Paragraph, Row, Table, TableState, Wrap};
-use rdarts_report::SearchTable;
-use rdarts_report::number::{duration, percent, short, some};
+use rdarts_report::number::{duration, percent, pixels, short, some};
 use rdarts_report::read::State;
-use rdarts_report::table::{Content, Head, PortfolioTable, RunTable, TrainTable};
+use rdarts_report::table::{Content, DisparityTrainTable, Head, PortfolioTable, RunTable, TrainTable};
+use rdarts_report::{SearchTable, Task};
 use rdarts_text::escaped;
 
 /// What is shown of the chosen run.
@@ -73,7 +73,9 @@ struct Facts {
     kind: &'static str,
     /// Done, and to be done.
     epochs: (usize, usize),
-    accuracy: Option<f64>,
+    task: Task,
+    /// Its accuracy, or its error in pixels.
+    quality: Option<f64>,
     eigenvalue: Option<f64>,
     is_timed: bool,
 }
@@ -82,8 +84,9 @@ fn facts(table: &RunTable) -> Facts {
     match &table.content {
         Content::Search(search) => Facts {
             kind: "search",
+            task: search.task,
             epochs: (search.epochs.last().map_or(0, |row| row.epoch + 1), search.n_epochs),
-            accuracy: search.epochs.last().and_then(|row| row.valid_accuracy),
+            quality: search.epochs.last().and_then(|row| row.of_supernet()),
             eigenvalue: search.epochs.iter().rev().find_map(|row| row.eigenvalue),
             is_timed: true,
         },
@@ -93,7 +96,19 @@ fn facts(table: &RunTable) -> Facts {
             Facts {
                 kind: "train",
                 epochs: (last.map_or(0, |epoch| epoch.epoch + 1), train.n_epochs),
-                accuracy: train.result.as_ref().map(|result| result.test_accuracy).or(so_far),
+                quality: train.result.as_ref().map(|result| result.test_accuracy).or(so_far),
+                is_timed: true,
+                ..Facts::default()
+            }
+        }
+        Content::DisparityTrain(train) => {
+            let last = train.epochs.last();
+            let tested = train.result.as_ref().and_then(|result| result.test.as_ref()).map(|test| test.error);
+            Facts {
+                kind: "train",
+                task: Task::Disparity,
+                epochs: (last.map_or(0, |epoch| epoch.epoch + 1), train.n_epochs),
+                quality: tested.or(last.map(|epoch| epoch.valid_error.unwrap_or(epoch.train_error))),
                 is_timed: true,
                 ..Facts::default()
             }
@@ -101,7 +116,7 @@ fn facts(table: &RunTable) -> Facts {
         Content::Robust(robust) => Facts {
             kind: "robust",
             epochs: (robust.members.iter().filter(|member| member.genotype.is_some()).count(), robust.members.len()),
-            accuracy: robust.result.as_ref().map(|result| result.test_accuracy),
+            quality: robust.result.as_ref().map(|result| result.test_accuracy),
             ..Facts::default()
         },
         Content::Nothing => Facts::default(),
@@ -124,7 +139,13 @@ fn draw_list(frame: &mut Frame<'_>, area: Rect, runs: &[RunTable], chosen: usize
     let fixed = 2 + 11 + 8 + 9 + if is_narrow { 0 } else { 11 + 10 } + if is_wide { 8 } else { 0 };
     let name_width = usize::from(area.width.saturating_sub(fixed)).max(6);
     let mut widths = vec![Constraint::Fill(1), Constraint::Length(10), Constraint::Length(7), Constraint::Length(8)];
-    let mut headers = vec!["run", "state", "epoch", "accuracy"];
+    let is_of = |task: Task| runs.iter().map(facts).any(|facts| !facts.kind.is_empty() && facts.task == task);
+    let quality = match (is_of(Task::Classification), is_of(Task::Disparity)) {
+        (_, false) => "accuracy",
+        (false, true) => "error",
+        (true, true) => "result",
+    };
+    let mut headers = vec!["run", "state", "epoch", quality];
     if !is_narrow {
         widths.extend([Constraint::Length(10), Constraint::Length(9)]);
         headers.extend(["eigenvalue", "time left"]);
@@ -142,7 +163,7 @@ fn draw_list(frame: &mut Frame<'_>, area: Rect, runs: &[RunTable], chosen: usize
         };
         let or_none = |text: Option<String>| text.unwrap_or_else(|| NONE.to_string());
         let name = ending(&escaped(&table.head.name), name_width);
-        let mut cells = vec![name, state, epochs, or_none(facts.accuracy.map(percent))];
+        let mut cells = vec![name, state, epochs, or_none(facts.quality.map(|value| facts.task.error(value)))];
         if !is_narrow {
             cells.push(or_none(facts.eigenvalue.map(short)));
             cells.push(or_none(time_left(&table.head, &facts).map(duration)));
@@ -262,6 +283,7 @@ fn plots(content: &Content) -> Vec<Plot> {
     let mut plots = match content {
         Content::Search(table) => plots_of_search(table),
         Content::Train(table) => plots_of_training(table),
+        Content::DisparityTrain(table) => plots_of_disparity(table),
         Content::Robust(table) => table.training.as_ref().map_or(Vec::new(), plots_of_training),
         Content::Nothing => Vec::new(),
     };
@@ -281,14 +303,15 @@ fn plots_of_search(table: &SearchTable) -> Vec<Plot> {
         dots("decision", DECISION, Color::Yellow, &mut decisions),
         dots("given up", '\u{d7}', Color::DarkGray, &mut given_up),
     ];
-    let accuracy = vec![
-        line("supernet", Color::Cyan, &mut kept().map(|row| (row.epoch, row.valid_accuracy))),
-        dots("child", '\u{2022}', Color::Magenta, &mut kept().map(|row| (row.epoch, row.child_accuracy))),
+    let quality = vec![
+        line("supernet", Color::Cyan, &mut kept().map(|row| (row.epoch, row.of_supernet()))),
+        dots("child", '\u{2022}', Color::Magenta, &mut kept().map(|row| (row.epoch, row.of_child()))),
     ];
-    vec![
-        Plot { title: "Eigenvalue", curves: curvature, format: short },
-        Plot { title: "Accuracy", curves: accuracy, format: percent },
-    ]
+    let (title, format): (_, fn(f64) -> String) = match table.task {
+        Task::Classification => ("Accuracy", percent),
+        Task::Disparity => ("End-point error", pixels),
+    };
+    vec![Plot { title: "Eigenvalue", curves: curvature, format: short }, Plot { title, curves: quality, format }]
 }
 
 fn plots_of_training(table: &TrainTable) -> Vec<Plot> {
@@ -303,6 +326,19 @@ fn plots_of_training(table: &TrainTable) -> Vec<Plot> {
     ];
     vec![
         Plot { title: "Accuracy", curves: accuracy, format: percent },
+        Plot { title: "Loss", curves: loss, format: short },
+    ]
+}
+
+fn plots_of_disparity(table: &DisparityTrainTable) -> Vec<Plot> {
+    let epochs = || table.epochs.iter();
+    let error = vec![
+        line("held out", Color::Cyan, &mut epochs().map(|e| (e.epoch, e.valid_error))),
+        dots("training", '\u{2022}', Color::Magenta, &mut epochs().map(|e| (e.epoch, Some(e.train_error)))),
+    ];
+    let loss = vec![dots("training", '\u{2022}', Color::Magenta, &mut epochs().map(|e| (e.epoch, Some(e.train_loss))))];
+    vec![
+        Plot { title: "End-point error", curves: error, format: pixels },
         Plot { title: "Loss", curves: loss, format: short },
     ]
 }
@@ -355,6 +391,10 @@ fn words(table: &RunTable) -> Vec<Line<'static>> {
             lines.extend(decisions);
         }
         Content::Train(train) => {
+            lines.push(verdict);
+            lines.extend(train.started.iter().map(|started| about("Genotype", &started.genotype)));
+        }
+        Content::DisparityTrain(train) => {
             lines.push(verdict);
             lines.extend(train.started.iter().map(|started| about("Genotype", &started.genotype)));
         }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
+use rdarts_report::Task;
 use rdarts_report::read;
 use rdarts_report::table::portfolio::MemberRow;
 use rdarts_report::table::{Content, PortfolioTable, RunTable};
@@ -73,6 +74,23 @@ fn the_screen_shows_the_runs_and_the_chosen_one() {
     portfolio.head.verdict = "The portfolio has 3 members.".to_string();
     portfolio.content = Content::Robust(Box::new(PortfolioTable { members, ..PortfolioTable::default() }));
     insta::assert_snapshot!("80x24-portfolio", screen(&[portfolio], 0, 80, 24));
+}
+
+#[test]
+fn a_search_for_disparity_shows_errors_in_pixels() {
+    let runs = runs();
+    let mut disparity = runs[1].clone();
+    let Content::Search(table) = &mut disparity.content else { panic!("a search") };
+    table.task = Task::Disparity;
+    for row in &mut table.epochs {
+        (row.valid_error, row.child_error) = (row.valid_accuracy.take().map(|a| 4.0 - a), Some(3.9));
+        row.child_accuracy = None;
+    }
+    let shown = screen(std::slice::from_ref(&disparity), 0, 160, 50);
+    assert!(shown.contains("End-point error") && shown.contains(" px") && shown.contains("error"), "{shown}");
+    assert!(!shown.contains("ccuracy") && !shown.contains('%'), "{shown}");
+    let both = screen(&[runs[0].clone(), disparity], 0, 160, 50);
+    assert!(both.contains("result") && both.contains(" px") && both.contains('%'), "{both}");
 }
 
 #[test]

@@ -114,7 +114,6 @@ fn what_cannot_be_searched_is_told_in_a_sentence_and_leaves_nothing() {
         (&["--set", "network.chanels=9"], "did you mean `network.channels`"),
         (&["--data", "cifar10"], "cifar10"),
         (&["--from", "x"], "--from"),
-        (&["--tensorboard"], "--tensorboard"),
         (&["--set", "search.warm_start=3"], "would never learn"),
         (&["--set", "network.displacement=8"], "at most 7"),
         (&["--data-dir", "x"], "no directory of them"),
@@ -461,4 +460,142 @@ fn exports_give_the_disparities_of_the_model() {
     for (i, expected) in expected.iter().enumerate() {
         assert!((onnx[i] - expected).abs() < 1e-3 && (page[i] - expected).abs() < 1e-3, "{i}: {expected}");
     }
+}
+
+#[test]
+fn a_search_leaves_its_page_its_pairs_and_its_numbers_for_tensorboard_and_its_cells_are_drawn() {
+    let tmp = tempfile::tempdir().unwrap();
+    let args: Vec<&str> = SMALL.iter().copied().filter(|arg| *arg != "--no-report").collect();
+    let out = run(tmp.path(), &[&args[..], &["--out", "run", "--tensorboard"]].concat());
+    assert!(out.status.success(), "{}", text(&out));
+    let told = text(&out);
+    assert!(told.contains("Page: run/report.html") && told.contains("What each rule would have done"), "{told}");
+    assert!(!told.contains("DARTS+"), "{told}");
+    let page = std::fs::read_to_string(tmp.path().join("run/report.html")).unwrap();
+    assert!(page.contains("Upsampling cell") && page.contains("predicted disparity"));
+    assert!(!page.split("<script").next().unwrap().contains("ccuracy"));
+    let boards: Vec<_> = std::fs::read_dir(tmp.path().join("run/tensorboard")).unwrap().collect();
+    assert_eq!(boards.len(), 1);
+    let board = std::fs::read(boards[0].as_ref().unwrap().path()).unwrap();
+    assert!(board.windows(17).any(|part| part == b"error/valid_error"));
+    // Pairs of the alphas' half, each in four pictures.
+    let maps = std::fs::read_to_string(tmp.path().join("run/maps/maps.jsonl")).unwrap();
+    let pairs: Vec<u64> = maps
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["pair"].as_u64().unwrap())
+        .collect();
+    assert_eq!(pairs, [12, 14, 16, 18, 20, 22]);
+    assert_eq!(std::fs::read_dir(tmp.path().join("run/maps")).unwrap().count(), 25);
+    // Their error is what the views' own scale says: none is nothing, and none is farther off than any disparity.
+    for line in maps.lines() {
+        let error = serde_json::from_str::<serde_json::Value>(line).unwrap()["error"].as_f64().unwrap();
+        assert!(error > 0.0 && error < 64.0, "{line}");
+    }
+
+    for (args, cells) in [(&["draw", "run"][..], 3), (&["draw", "AutoDispNet", "--cell", "upsample"], 1)] {
+        let out = run(tmp.path(), &[args, &["--out", "cells.svg", "--force"]].concat());
+        assert!(out.status.success(), "{}", text(&out));
+        let svg = std::fs::read_to_string(tmp.path().join("cells.svg")).unwrap();
+        assert_eq!(svg.matches(" cell</text>").count(), cells, "{args:?}");
+        assert!(svg.contains(">prediction</text>"));
+    }
+    let none = run(tmp.path(), &["draw", "DARTS_V2", "--cell", "upsample"]);
+    assert_eq!(none.status.code(), Some(2));
+    assert!(text(&none).contains("no cell of the type upsample"), "{}", text(&none));
+
+    // What is of classification is told in a sentence.
+    for (args, expected) in [
+        (&["hessian", "run"][..], "is a search for disparity"),
+        (&["bench", "--task", "disparity", "--cells", "5"], "--cells is of classification"),
+        (&["bench", "--task", "disparity", "--genotype", "DARTS_V2"], "--genotype is of classification"),
+        (&["search", "run"], "begins another"),
+        (
+            &["search", "--task", "classification", "--preset", "disparity-demo"],
+            "--preset disparity-demo is of disparity",
+        ),
+    ] {
+        let out = run(tmp.path(), args);
+        assert_eq!(out.status.code(), Some(2), "{args:?}: {}", text(&out));
+        assert!(text(&out).contains(expected), "{args:?}: {}", text(&out));
+    }
+    let rates = run(
+        tmp.path(),
+        &[
+            "bench",
+            "--task",
+            "disparity",
+            "--channels",
+            "1",
+            "--batch",
+            "2",
+            "--size",
+            "32",
+            "--steps",
+            "1",
+            "--only",
+            "first",
+        ],
+    );
+    assert!(text(&rates).contains("pairs/s") && !text(&rates).contains("images/s"), "{}", text(&rates));
+    // The recorded spec tells the task.
+    let again = run(
+        tmp.path(),
+        &["search", "run/spec.toml", "--epochs", "1", "--no-report", "--threads", "1", "--out", "again"],
+    );
+    assert!(again.status.success(), "{}", text(&again));
+    assert!(events(&tmp.path().join("again")).starts_with("{\"event\":\"disparity_started\""));
+}
+
+#[test]
+fn a_sweep_searches_and_trains_what_was_found_and_reports_errors_in_pixels() {
+    let tmp = tempfile::tempdir().unwrap();
+    let common = "data.height = 64\ndata.width = 64\ndata.max_disparity = 8\ndata.pairs = 16\nnetwork.channels = 1\n";
+    let search = format!(
+        "kind = \"disparity-search\"\npreset = \"disparity-demo\"\nthreads = 1\n[set]\n{common}data.valid_limit = 4\n\
+         search.epochs = 1\nsearch.batch = 4\nsearch.crop_width = 64\nhessian.batches = 2\n[grid]\nweights.l2 = [3e-4, 27e-4]\n"
+    );
+    std::fs::write(tmp.path().join("search.toml"), search).unwrap();
+    let train = format!(
+        "kind = \"disparity-training\"\npreset = \"disparity-train-demo\"\nthreads = 1\n[set]\n{common}train.epochs = 1\n\
+         train.crop_width = 64\ndata.test_pairs = 2\n[list]\n\
+         network.genotype = [\"runs/search/members/l2=0.0003\", \"runs/search/members/l2=0.0027\"]\nname = [\"a\", \"b\"]\n"
+    );
+    std::fs::write(tmp.path().join("train.toml"), train).unwrap();
+    // Nothing was found yet that could be trained.
+    let early = run(tmp.path(), &["sweep", "run", "train.toml"]);
+    assert_eq!(early.status.code(), Some(2), "{}", text(&early));
+    for plan in ["search.toml", "train.toml"] {
+        let out = run(tmp.path(), &["sweep", "run", plan]);
+        assert!(out.status.success(), "{plan}: {}", text(&out));
+        let status = run(tmp.path(), &["sweep", "status", plan, "--json"]);
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+        for member in status["members"].as_array().unwrap() {
+            assert_eq!(
+                (&member["state"], &member["done"], &member["of"]),
+                (&"done".into(), &1.into(), &1.into()),
+                "{member}"
+            );
+        }
+    }
+    let members: Vec<String> =
+        ["search/members/l2=0.0003", "search/members/l2=0.0027", "train/members/a", "train/members/b"]
+            .iter()
+            .map(|name| format!("runs/{name}"))
+            .collect();
+    let members: Vec<&str> = members.iter().map(String::as_str).collect();
+    let out = run(tmp.path(), &[&["report", "--json"], &members[..]].concat());
+    let report: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let rows = report["many"]["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 4);
+    for row in rows {
+        assert_eq!(row["task"], "disparity");
+        // Of a search it is that of the training of what it found.
+        assert!(row["test_error"].is_f64(), "{row}");
+    }
+    assert!(rows[0]["eigenvalue"].is_f64() && rows[0]["supernet_error"].is_f64(), "{}", rows[0]);
+    assert_eq!(report["many"]["sweeps"][0]["what"], "L2");
+    // A training's page and pairs, too.
+    let trained = tmp.path().join("runs/train/members/a");
+    assert!(std::fs::read_to_string(trained.join("report.html")).unwrap().contains("Off by"));
+    assert!(trained.join("maps/01-error.png").exists());
 }

@@ -10,7 +10,9 @@ use rdarts_draw::{
     raster, svg,
 };
 use rdarts_rng::Stream;
-use rdarts_space::{CellType, Genotype, MAX_NODES, Op, Space, named, sample, uniform};
+use rdarts_space::{
+    CellType, DisparityCell, DisparityGenotype, DisparitySpace, Genotype, MAX_NODES, Op, Space, named, sample, uniform,
+};
 
 use crate::sound::check;
 
@@ -74,6 +76,16 @@ proptest! {
     }
 
     #[test]
+    fn genotypes_for_disparity_are_drawn_soundly(seed: u64, name in 0..DisparitySpace::NAMES.len(), form in forms()) {
+        let space = DisparitySpace::builtin(DisparitySpace::NAMES[name]).unwrap();
+        let mut stream = Stream::new(seed, "draw", 0);
+        let alphas = DisparityCell::ALL
+            .map(|cell| (0..cell.n_edges() * space.ops.len()).map(|_| stream.uniform() as f32).collect::<Vec<f32>>());
+        let genotype = space.derive([&alphas[0], &alphas[1], &alphas[2]]);
+        check(&Drawing::of_disparity(&genotype).unwrap(), &form);
+    }
+
+    #[test]
     fn supernets_are_drawn_soundly_and_in_the_same_places(seed: u64, name in 0..Space::NAMES.len(), form in forms()) {
         let space = Space::builtin(Space::NAMES[name]).unwrap();
         let [first, second] = [0, 1].map(|at| {
@@ -103,6 +115,25 @@ proptest! {
         let plain = dot(&Drawing::of_genotype(&uniform(Op::SkipConnect, 1)).unwrap());
         prop_assert_eq!(written.lines().count(), plain.lines().count());
     }
+}
+
+#[test]
+fn an_upsampling_cell_names_its_four_inputs_and_counts_its_nodes_behind_them() {
+    let drawing = Drawing::of_disparity(&DisparityGenotype::autodispnet()).unwrap();
+    assert_eq!(drawing.cells.iter().map(|cell| cell.edges.len()).collect::<Vec<_>>(), [6, 6, 8]);
+    let layout = check(&drawing, &Form::COLUMN);
+    let picture = svg(&layout, &Style::COLUMN);
+    for name in ["prediction", "encoder", "Upsampling cell"] {
+        assert_eq!(picture.matches(&format!(">{name}</text>")).count(), 1, "{name}");
+    }
+    let words = "node 2 reads prediction through sep_conv_3x3 and node 0 through dil_conv_5x5";
+    assert!(layout.description.contains(words), "{}", layout.description);
+    let graph = dot(&drawing);
+    assert!(graph.contains("cell2_2 [label=\"prediction\"]") && graph.contains("cell2_4 [label=\"0\"]"), "{graph}");
+    // What is not there cannot be drawn.
+    let mut wrong = drawing.cells[2].clone();
+    wrong.inputs = 2;
+    assert!(wrong.check().is_err());
 }
 
 #[test]

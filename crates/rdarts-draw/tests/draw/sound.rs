@@ -25,7 +25,7 @@ pub fn check(drawing: &Drawing, form: &Form) -> Layout {
         for (placed, edge) in cell.edges.iter().zip(&picture.edges) {
             assert_eq!(&placed.edge, edge);
             assert!(placed.text.starts_with(short_name(edge.op)) || placed.text.starts_with(edge.op.as_str()));
-            let [from, to] = [&cell.states[edge.input], &cell.states[2 + edge.node]];
+            let [from, to] = [&cell.states[edge.input], &cell.states[picture.inputs + edge.node]];
             clear(&layout, &placed.before, from, &placed.label, 0.0);
             clear(&layout, &placed.after, &placed.label, to, ARROW_LENGTH);
         }

@@ -1,11 +1,11 @@
-//! Accuracy and loss of the supernet and of its discretised child.
+//! Accuracy or end-point error, and loss, of the supernet and of its discretised child.
 
-use super::{Figure, epochs_axis, frame, points_given_up, points_of};
+use super::{Figure, Unit, epochs_axis, frame, points_given_up, points_of};
 use crate::csv::csv;
-use crate::number::{percent, short};
 use crate::svg::{Axis, Entry, Panel, Shape, chart, key};
 use crate::table::SearchTable;
 use crate::table::search::EpochRow;
+use crate::task::Task;
 
 type Value = fn(&EpochRow) -> Option<f64>;
 
@@ -19,20 +19,27 @@ const DRAWN: &str = "Each weight step trains an architecture drawn at random; wh
 /// The figure of the accuracy; with a line at an epoch if one is given.
 pub(super) fn accuracy(table: &SearchTable, at: Option<usize>) -> Option<Figure> {
     let series: [Series; 3] = [
-        ("supernet, weight steps", "c7 d1", |row| Some(row.train_accuracy)),
-        ("supernet, validation", "c4", |row| row.valid_accuracy),
-        ("discretised child, validation", "c5 d2", |row| row.child_accuracy),
+        ("supernet, weight steps", "c7 d1", EpochRow::of_steps),
+        ("supernet, validation", "c4", EpochRow::of_supernet),
+        ("discretised child, validation", "c5 d2", EpochRow::of_child),
     ];
     if table.is_random() {
         let series: [Series; 2] = [
-            ("weight steps", "c7 d1", |row| Some(row.train_accuracy)),
+            ("weight steps", "c7 d1", EpochRow::of_steps),
             ("architecture of the last step, validation", "c4", |row| row.valid_accuracy),
         ];
-        return figure(table, "accuracy", "Accuracy with the shared weights", (DRAWN, true), &series, at);
+        return figure(table, "accuracy", "Accuracy with the shared weights", (DRAWN, Unit::Percent), &series, at);
     }
     let caption = "The child has the operations that the alphas would choose now and the weights of the supernet; its \
                    distance from the supernet is the drop at discretisation.";
-    figure(table, "accuracy", "Accuracy of the supernet and of its child", (caption, true), &series, at)
+    if table.task == Task::Disparity {
+        let caption = format!(
+            "Mean end-point error in pixels: how far the disparity of a pixel is from the truth, where that is known. {caption}"
+        );
+        let title = "End-point error of the supernet and of its child";
+        return figure(table, "error", title, (&caption, Unit::Pixels), &series, at);
+    }
+    figure(table, "accuracy", "Accuracy of the supernet and of its child", (caption, Unit::Percent), &series, at)
 }
 
 pub(super) fn loss(table: &SearchTable) -> Option<Figure> {
@@ -47,17 +54,22 @@ pub(super) fn loss(table: &SearchTable) -> Option<Figure> {
             ("weight steps", "c7 d1", |row| Some(row.train_loss)),
             ("architecture of the last step, validation", "c4", |row| row.valid_loss),
         ];
-        return figure(table, "loss", "Loss with the shared weights", (DRAWN, false), &series, None);
+        return figure(table, "loss", "Loss with the shared weights", (DRAWN, Unit::Loss), &series, None);
     }
-    let caption = "Mean cross-entropy of each epoch.";
-    figure(table, "loss", "Loss of the supernet and of its child", (caption, false), &series, None)
+    let caption = match table.task {
+        Task::Classification => "Mean cross-entropy of each epoch.",
+        Task::Disparity => {
+            "Mean over each epoch of the end-point errors of the predictions of all sizes, each with its weight."
+        }
+    };
+    figure(table, "loss", "Loss of the supernet and of its child", (caption, Unit::Loss), &series, None)
 }
 
 fn figure(
     table: &SearchTable,
     name: &str,
     title: &str,
-    (caption, is_percent): (&str, bool),
+    (caption, unit): (&str, Unit),
     series: &[Series],
     at: Option<usize>,
 ) -> Option<Figure> {
@@ -69,9 +81,9 @@ fn figure(
     let (key, key_height) = key(&series.iter().map(entry).collect::<Vec<_>>(), 0.0);
     let (frame, height) = frame(key_height);
     let values = series.iter().flat_map(|(_, _, value)| table.epochs.iter().filter_map(value));
-    let y = match is_percent {
-        true => Axis::of("accuracy, %", values, None).percent(),
-        false => Axis::of("cross-entropy", values, None),
+    let y = match (unit, table.task) {
+        (Unit::Loss, Task::Classification) => Axis::of("cross-entropy", values, None),
+        _ => unit.axis(values),
     };
     let mut panel = Panel::new(frame, epochs_axis(table.epochs.iter().map(|row| row.epoch)), y);
     for (_, class, value) in &series {
@@ -82,9 +94,8 @@ fn figure(
     }
     panel.cursor_at("epoch", at);
     let last = table.epochs.last()?;
-    let show = |value: f64| if is_percent { percent(value) } else { short(value) };
     let ends: Vec<String> =
-        series.iter().filter_map(|(label, _, value)| Some(format!("{label} {}", show(value(last)?)))).collect();
+        series.iter().filter_map(|(label, _, value)| Some(format!("{label} {}", unit.show(value(last)?)))).collect();
     let description = format!("After epoch {}: {}.", last.epoch, ends.join(", "));
     let headers: Vec<&str> = ["attempt", "epoch"].into_iter().chain(series.iter().map(|s| s.0)).collect();
     let rows = table.epochs.iter().map(|row| {

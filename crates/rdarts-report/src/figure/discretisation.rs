@@ -2,10 +2,11 @@
 
 use super::{Figure, frame};
 use crate::csv::csv;
-use crate::number::{points, short};
+use crate::number::short;
 use crate::svg::{Axis, Entry, Panel, Shape, WIDTH, chart, key};
 use crate::table::SearchTable;
 use crate::table::search::DropRow;
+use crate::task::Task;
 
 pub(super) fn figure(table: &SearchTable) -> Option<Figure> {
     let rows = &table.discretisation.rows;
@@ -21,7 +22,11 @@ pub(super) fn figure(table: &SearchTable) -> Option<Figure> {
     }
     let (key, key_height) = key(&entries, 0.0);
     let (frame, height) = frame(key_height);
-    let y = Axis::of("drop at discretisation, points", rows.iter().map(|row| row.drop), None).percent();
+    let drops = rows.iter().map(|row| row.drop);
+    let y = match table.task {
+        Task::Classification => Axis::of("drop at discretisation, points", drops, None).percent(),
+        Task::Disparity => Axis::of("drop at discretisation, px", drops, None),
+    };
     let mut panel =
         Panel::new(frame, Axis::of_eigenvalues("dominant eigenvalue", rows.iter().map(|row| row.eigenvalue)), y);
     let at = |row: &DropRow| (row.eigenvalue, row.drop);
@@ -36,7 +41,13 @@ pub(super) fn figure(table: &SearchTable) -> Option<Figure> {
     panel.marks("c5", 3, &returned.map(at).into_iter().collect::<Vec<_>>());
     let title = "Drop at discretisation against the dominant eigenvalue".to_string();
     let ends = |row: &DropRow| {
-        format!("{} points at eigenvalue {} after epoch {}", points(row.drop), short(row.eigenvalue), row.epoch)
+        let points = if table.task == Task::Classification { " points" } else { "" };
+        format!(
+            "{}{points} at eigenvalue {} after epoch {}",
+            table.task.drop(row.drop),
+            short(row.eigenvalue),
+            row.epoch
+        )
     };
     let correlation = match &table.discretisation.rank {
         Some(found) => format!(
@@ -57,6 +68,13 @@ pub(super) fn figure(table: &SearchTable) -> Option<Figure> {
             rows.iter().map(|row| vec![row.epoch.into(), row.eigenvalue.into(), row.drop.into()]),
         ),
         title,
-        caption: format!("Accuracy of the supernet less that of its child after each epoch. {correlation}"),
+        caption: match table.task {
+            Task::Classification => {
+                format!("Accuracy of the supernet less that of its child after each epoch. {correlation}")
+            }
+            Task::Disparity => {
+                format!("End-point error of the child less that of its supernet after each epoch. {correlation}")
+            }
+        },
     })
 }

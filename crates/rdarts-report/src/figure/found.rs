@@ -1,25 +1,25 @@
 //! The cells that a search found.
 
-use rdarts_space::CellType;
-
 use super::Figure;
 use crate::cells;
 use crate::csv::{Cell, csv};
 use crate::number::some;
 use crate::table::SearchTable;
+use crate::task::CellKind;
 
-pub(super) fn figure(table: &SearchTable, cell: CellType) -> Option<Figure> {
+pub(super) fn figure(table: &SearchTable, cell: CellKind) -> Option<Figure> {
     let genotype = table.genotype()?;
     let weights: Option<Vec<f64>> = table.weights_of(&genotype, cell);
-    let name = format!("cell-{cell}");
+    let name = format!("cell-{}", cell.as_str());
     let drawing = cells::cell(&genotype, cell, weights.as_deref())?;
-    let rows = genotype.cell(cell).iter().enumerate().map(|(i, (op, input))| {
+    let rows = genotype.entries(cell).into_iter().enumerate().map(|(i, (node, op, input))| {
         let weight = weights.as_ref().map(|weights| weights[i]);
-        vec![(i / 2).into(), (*input).into(), Cell::from(op.as_str()), weight.into()]
+        vec![node.into(), input.into(), Cell::from(op.as_str()), weight.into()]
     });
     let title = match cell {
-        CellType::Normal => "Normal cell",
-        CellType::Reduce => "Reduction cell",
+        CellKind::Normal => "Normal cell",
+        CellKind::Reduce => "Reduction cell",
+        CellKind::Upsample => "Upsampling cell",
     };
     let caption = match (&table.found, weights.is_some()) {
         (Some(_), _) if table.is_random() => {

@@ -2,7 +2,6 @@
 //! parameterless operations where no spectrum was computed.
 
 use rdarts_draw::{COLUMN_WIDTH, DrawError, Layout};
-use rdarts_space::CellType;
 
 use super::{accuracy, eigenvalue, every, operations, spectrum};
 use crate::cells::{Moving, as_file};
@@ -10,6 +9,7 @@ use crate::number::short;
 use crate::pixels::animated;
 use crate::svg::{WIDTH, escape, picture, standalone, write};
 use crate::table::SearchTable;
+use crate::task::CellKind;
 
 /// Height of one of the four pictures of a frame.
 const HEIGHT: f64 = 240.0;
@@ -20,7 +20,7 @@ pub fn frames(table: &SearchTable, most: usize) -> Vec<String> {
     let kept: Vec<usize> = (0..table.epochs.len()).filter(|&i| table.epochs[i].is_kept).collect();
     // Random search holds none of the architectures that it draws.
     let genotypes = table.genotypes.iter().filter(|_| !table.is_random());
-    let cell = Moving::new(genotypes.map(|row| row.genotype.as_ref()), CellType::Normal);
+    let cell = Moving::new(genotypes.map(|row| row.genotype.as_ref()), CellKind::Normal);
     every(kept.len(), most).into_iter().map(|i| frame(table, kept[i], cell.as_ref())).collect()
 }
 

@@ -9,6 +9,7 @@ use crate::number::{percent, short};
 use crate::svg::{Axis, Entry, Panel, Shape, chart, key, picture, write};
 use crate::table::PortfolioTable;
 use crate::table::portfolio::MemberRow;
+use crate::task::CellKind;
 
 pub(super) fn accuracies(table: &PortfolioTable) -> Option<Figure> {
     let trained: Vec<&MemberRow> = table.members.iter().filter(|m| m.valid_accuracy.is_some()).collect();
@@ -83,7 +84,7 @@ pub(super) fn cells(table: &PortfolioTable) -> Vec<Option<Figure>> {
     let figure = |(i, member): (usize, &MemberRow)| {
         let genotype = member.cells.as_ref()?;
         let name = format!("member-cell-{i}");
-        let drawing = cells::cell(genotype, CellType::Normal, None)?;
+        let drawing = cells::cell(&genotype.clone().into(), CellKind::Normal, None)?;
         let star = if member.is_chosen { " \u{2605}" } else { "" };
         let ops = genotype.cell(CellType::Normal).iter().enumerate();
         let rows = ops.map(|(i, (op, input))| vec![(i / 2).into(), (*input).into(), Cell::from(op.as_str())]);

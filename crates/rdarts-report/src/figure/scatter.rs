@@ -5,6 +5,7 @@ use crate::csv::{Cell, csv};
 use crate::svg::{Axis, Entry, N_MARKS, Panel, Shape, chart, key};
 use crate::table::ManyTable;
 use crate::table::many::{Scatter, ScatterPoint};
+use crate::task::Task;
 
 const CLASSES: [&str; 6] = ["c4", "c5", "c2", "c1", "c6", "c3"];
 
@@ -25,7 +26,11 @@ fn figure(many: &ManyTable, scatter: &Scatter) -> Figure {
     let (key, key_height) = key(&methods.iter().enumerate().map(entry).collect::<Vec<_>>(), 0.0);
     let (frame, height) = frame(key_height);
     let x = Axis::of_eigenvalues(scatter.x, scatter.points.iter().map(|p| p.x));
-    let y = Axis::of(&format!("{}, %", scatter.y), scatter.points.iter().map(|p| p.y), None).percent();
+    let ys = scatter.points.iter().map(|p| p.y);
+    let y = match scatter.task {
+        Task::Classification => Axis::of(&format!("{}, %", scatter.y), ys, None).percent(),
+        Task::Disparity => Axis::of(&format!("{}, px", scatter.y), ys, None),
+    };
     let mut panel = Panel::new(frame, x, y);
     for (i, method) in methods.iter().enumerate() {
         let is_of = |point: &&ScatterPoint| point.method == *method;

@@ -1,12 +1,13 @@
-//! What changes with the L2 factor or the drop path probability of a search, all else being equal.
+//! What changes with the L2 factor, the drop path probability or the augmentation of a search, all else being equal.
 
 use super::{Figure, frame};
 use crate::csv::csv;
-use crate::number::{percent, short};
+use crate::number::short;
 use crate::statistics::Summary;
 use crate::svg::{Axis, Entry, Panel, Shape, chart, key};
 use crate::table::ManyTable;
 use crate::table::many::{Sweep, SweepRow};
+use crate::task::Task;
 
 /// A series: its name, its class, its mark and its value.
 type Series = (&'static str, &'static str, usize, fn(&SweepRow) -> Option<Summary>);
@@ -37,9 +38,17 @@ fn figure(i: usize, sweep: &Sweep) -> Option<Figure> {
     });
     let values = sweep.rows.iter().map(|row| row.value);
     let is_log = sweep.what == "L2" && values.clone().all(|value| value > 0.0);
-    let label = if sweep.what == "L2" { "L2 factor of the weights" } else { "drop path probability" };
+    let (label, whose) = match sweep.what {
+        "L2" => ("L2 factor of the weights", "L2"),
+        "augmentation" => ("strength of the augmentation", "Augmentation"),
+        _ => ("drop path probability", "Drop path"),
+    };
     let x = if is_log { Axis::log(label, values) } else { Axis::of(label, values, None) };
-    let mut panel = Panel::new(frame, x, Axis::of("error, %", ends, None).percent());
+    let y = match sweep.task {
+        Task::Classification => Axis::of("error, %", ends, None).percent(),
+        Task::Disparity => Axis::of("end-point error, px", ends, None),
+    };
+    let mut panel = Panel::new(frame, x, y);
     for (_, class, mark, value) in &series {
         let at = || sweep.rows.iter().filter_map(|row| Some((row.value, value(row)?)));
         let colour = class.split(' ').next().unwrap_or(class);
@@ -52,11 +61,13 @@ fn figure(i: usize, sweep: &Sweep) -> Option<Figure> {
     }
     let n: usize = sweep.rows.iter().map(|row| row.n).sum();
     let name = format!("sweep-{}-{}", sweep.what.replace(' ', "-").to_lowercase(), i + 1);
-    let title = format!("{} sweep: {}", if sweep.what == "L2" { "L2" } else { "Drop path" }, sweep.label);
+    let title = format!("{whose} sweep: {}", sweep.label);
     let description: Vec<String> = sweep
         .rows
         .iter()
-        .filter_map(|row| Some(format!("{} {}: {}", sweep.what, short(row.value), percent(series[0].3(row)?.mean))))
+        .filter_map(|row| {
+            Some(format!("{} {}: {}", sweep.what, short(row.value), sweep.task.error(series[0].3(row)?.mean)))
+        })
         .collect();
     let rows = sweep.rows.iter().map(|row| {
         let mut cells = vec![row.value.into(), row.n.into()];

@@ -47,7 +47,7 @@ pub(super) fn figure(table: &TimeTable) -> Option<Figure> {
     }
     let mut description = format!(
         "{} in all, {} an epoch: its steps and what was measured after them, over all starts of the run; work that was done \
-         again counts twice. Reading the images and the end of the run are not in it, nor steps that a kill has lost.",
+         again counts twice. Reading the data and the end of the run are not in it, nor steps that a kill has lost.",
         duration(table.total),
         duration(table.total / n as f64)
     );

@@ -1,17 +1,18 @@
 //! The softmax weight of every operation of every edge over the epochs: small multiples, one panel an edge.
 
-use rdarts_space::{CellType, Op};
+use rdarts_space::Op;
 
 use super::{Figure, every};
 use crate::csv::{Cell, csv};
 use crate::svg::{Axis, Entry, Panel, Shape, WIDTH, chart, key, op_class};
 use crate::table::SearchTable;
 use crate::table::search::EdgeTable;
+use crate::task::CellKind;
 
 /// More points than these no panel has pixels for.
 const MOST_POINTS: usize = 60;
 
-pub(super) fn figure(table: &SearchTable, cell: CellType) -> Option<Figure> {
+pub(super) fn figure(table: &SearchTable, cell: CellKind) -> Option<Figure> {
     // Random search learns none.
     if table.is_random() {
         return None;
@@ -28,7 +29,7 @@ pub(super) fn figure(table: &SearchTable, cell: CellType) -> Option<Figure> {
 
     // Rows are nodes and columns their inputs, as long as there is room for so many columns.
     let n_nodes = edges.iter().map(|edge| edge.node + 1).max().unwrap_or(1);
-    let columns = if n_nodes < 6 { n_nodes + 1 } else { 6 };
+    let columns = if n_nodes < 6 { cell.n_inputs() + n_nodes - 1 } else { 6 };
     let (left, gap) = (24.0, 8.0);
     let width = (WIDTH - left - 4.0 - gap * (columns - 1) as f64) / columns as f64;
     let row_height = 62.0;
@@ -44,7 +45,7 @@ pub(super) fn figure(table: &SearchTable, cell: CellType) -> Option<Figure> {
         x.range.1 += 1e-9;
         let y = Axis { range: (0.0, 1.0), ..Axis::of("", [0.0, 1.0], None) };
         let mut panel =
-            Panel::small(frame, x, y, &format!("{} \u{2192} {}", state(edge.input), edge.node), column == 0);
+            Panel::small(frame, x, y, &format!("{} \u{2192} {}", state(edge.input, cell), edge.node), column == 0);
         for (op, weights) in edge.ops.iter().zip(&edge.weights) {
             let points: Vec<(f64, f64)> = every(kept.len(), MOST_POINTS)
                 .into_iter()
@@ -56,15 +57,11 @@ pub(super) fn figure(table: &SearchTable, cell: CellType) -> Option<Figure> {
         panels.push(panel);
     }
     let height = key_height + 14.0 + row_height * rows as f64;
-    let name = format!("weights-{cell}");
-    let what = match cell {
-        CellType::Normal => "normal",
-        CellType::Reduce => "reduction",
-    };
-    let title = format!("Weights of the operations, {what} cell");
+    let name = format!("weights-{}", cell.as_str());
+    let title = format!("Weights of the operations, {} cell", cell.in_words());
     let strongest = |edge: &&EdgeTable| {
         let best = (0..edge.ops.len()).max_by(|&a, &b| edge.weights[a][last].total_cmp(&edge.weights[b][last]))?;
-        Some(format!("{} to node {}: {}", state(edge.input), edge.node, edge.ops[best]))
+        Some(format!("{} to node {}: {}", state(edge.input, cell), edge.node, edge.ops[best]))
     };
     let description: Vec<String> = edges.iter().filter_map(strongest).collect();
     let numbers = edges.iter().flat_map(|edge| {
@@ -88,17 +85,20 @@ pub(super) fn figure(table: &SearchTable, cell: CellType) -> Option<Figure> {
         name,
         title,
         caption: format!(
-            "Each panel is an edge, from an input of the cell (a, b) or a node to a node; epochs {} to {}, weights 0 \
-             to 1.",
-            table.epochs[kept[0]].epoch, table.epochs[last].epoch
+            "Each panel is an edge, from an input of the cell ({}) or a node to a node; epochs {} to {}, weights 0 to 1.",
+            match cell {
+                CellKind::Upsample => "a, b, the prediction p, the encoder e",
+                _ => "a, b",
+            },
+            table.epochs[kept[0]].epoch,
+            table.epochs[last].epoch
         ),
     })
 }
 
-fn state(input: usize) -> String {
-    match input {
-        0 => "a".to_string(),
-        1 => "b".to_string(),
-        input => (input - 2).to_string(),
+fn state(input: usize, cell: CellKind) -> String {
+    match input.checked_sub(cell.n_inputs()) {
+        Some(node) => node.to_string(),
+        None => ["a", "b", "p", "e"][input.min(3)].to_string(),
     }
 }

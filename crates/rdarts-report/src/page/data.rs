@@ -3,14 +3,15 @@
 //! A column is one list over the epochs. Of long runs of large spaces, alphas, spectra and landscapes are kept for every so
 //! many epochs only, with the epochs that they are of, so that the page stays small; a column never lacks an epoch.
 
-use rdarts_run::{Spectrum, TrainEpoch};
+use rdarts_run::{DisparityTrainEpoch, Spectrum, TrainEpoch};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::cells::Moving;
 use crate::figure::{every, landscape};
 use crate::table::search::EpochRow;
-use crate::table::{ManyTable, SearchTable, TrainTable};
+use crate::table::{DisparityTrainTable, ManyTable, SearchTable, TrainTable};
+use crate::task::Task;
 
 /// More alphas than these, 300 kB, are thinned.
 const MOST_ALPHAS: usize = 30_000;
@@ -28,10 +29,12 @@ struct Alphas<'a> {
     steps: Vec<usize>,
     normal: Vec<&'a [f32]>,
     reduce: Vec<&'a [f32]>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    upsample: Vec<&'a [f32]>,
 }
 
 /// The data of a search and of its cells, each with its place among the pictures of cells.
-pub(super) fn of_search(table: &SearchTable, cells: &[Option<Moving>; 2]) -> String {
+pub(super) fn of_search(table: &SearchTable, cells: &[Option<Moving>; 3]) -> String {
     let rows = &table.epochs;
     let mut columns = Map::new();
     let mut column = |name: &str, value: &dyn Fn(&EpochRow) -> Value| {
@@ -61,13 +64,26 @@ pub(super) fn of_search(table: &SearchTable, cells: &[Option<Moving>; 2]) -> Str
     column("parameterless_normal", &|row| json!(row.parameterless_normal));
     column("parameterless_reduce", &|row| json!(row.parameterless_reduce));
     column("genotype", &|row| json!(row.genotype));
-    let n_alphas: usize = table.alphas_normal.iter().chain(&table.alphas_reduce).map(Vec::len).sum();
+    if table.task == Task::Disparity {
+        column("train_error", &|row| json!(row.train_error));
+        column("valid_error", &|row| json!(row.valid_error));
+        column("child_error", &|row| json!(row.child_error));
+        column("skip_connects_upsample", &|row| json!(row.skip_connects_upsample));
+        column("parameterless_upsample", &|row| json!(row.parameterless_upsample));
+        // What such a search does not have.
+        let of_classification = ["drop_path", "cutout_prob", "train_accuracy", "valid_accuracy", "child_accuracy"];
+        columns.retain(|name, _| !of_classification.contains(&name.as_str()));
+    }
+    let all = [&table.alphas_normal, &table.alphas_reduce, &table.alphas_upsample];
+    let n_alphas: usize = all.into_iter().flatten().map(Vec::len).sum();
     let steps = every(rows.len(), rows.len() * MOST_ALPHAS / n_alphas.max(MOST_ALPHAS));
-    let of = |alphas: &'_ [Vec<f32>]| -> Vec<Vec<f32>> { steps.iter().map(|&i| alphas[i].clone()).collect() };
-    let (normal, reduce) = (of(&table.alphas_normal), of(&table.alphas_reduce));
+    let of =
+        |alphas: &'_ [Vec<f32>]| -> Vec<Vec<f32>> { steps.iter().filter_map(|&i| alphas.get(i).cloned()).collect() };
+    let (normal, reduce, upsample) = (of(all[0]), of(all[1]), of(all[2]));
     let alphas = Alphas {
         normal: normal.iter().map(Vec::as_slice).collect(),
         reduce: reduce.iter().map(Vec::as_slice).collect(),
+        upsample: upsample.iter().map(Vec::as_slice).collect(),
         steps,
     };
     let n_eigenvalues: usize = table.spectra.iter().map(|spectrum| spectrum.eigenvalues.len()).sum();
@@ -86,13 +102,14 @@ pub(super) fn of_search(table: &SearchTable, cells: &[Option<Moving>; 2]) -> Str
     };
     let value = json!({
         "kind": "search",
+        "task": table.task,
         "start": start,
         "columns": columns,
         "genotypes": table.genotypes.iter().map(|genotype| &genotype.text).collect::<Vec<_>>(),
         "alphas": raw(&alphas),
         "spectra": spectra,
         "landscapes": landscapes,
-        "cells": json!({ "normal": moving(0), "reduce": moving(1) }),
+        "cells": json!({ "normal": moving(0), "reduce": moving(1), "upsample": moving(2) }),
     });
     inside_of_html(&value)
 }
@@ -117,6 +134,25 @@ pub(super) fn of_training(table: &TrainTable) -> String {
     let result = table.result.as_ref();
     let start = result.and_then(|result| table.epochs.iter().position(|epoch| epoch.epoch == result.epoch));
     inside_of_html(&json!({ "kind": "train", "start": start, "columns": columns, "result": result }))
+}
+
+/// The data of a training for disparity.
+pub(super) fn of_disparity_training(table: &DisparityTrainTable) -> String {
+    let mut columns = Map::new();
+    let mut column = |name: &str, value: &dyn Fn(&DisparityTrainEpoch) -> Value| {
+        columns.insert(name.to_string(), table.epochs.iter().map(value).collect());
+    };
+    column("attempt", &|epoch| json!(epoch.attempt));
+    column("epoch", &|epoch| json!(epoch.epoch));
+    column("is_kept", &|_| json!(1));
+    column("lr", &|epoch| json!(epoch.lr));
+    column("train_loss", &|epoch| json!(epoch.train_loss));
+    column("train_error", &|epoch| json!(epoch.train_error));
+    column("valid_error", &|epoch| json!(epoch.valid_error));
+    column("is_best", &|epoch| json!(epoch.is_best));
+    let result = table.result.as_ref();
+    let start = result.and_then(|result| table.epochs.iter().position(|epoch| epoch.epoch == result.epoch));
+    inside_of_html(&json!({ "kind": "disparity_train", "start": start, "columns": columns, "result": result }))
 }
 
 /// The data of many runs: the tables themselves.

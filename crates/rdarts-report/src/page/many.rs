@@ -2,11 +2,12 @@
 
 use super::{Body, Field, FigureView, Row, Section, Table, data, number, view, words};
 use crate::figure::{Figure, figures_of_many};
-use crate::number::{percent, points, short, some, spread_percent, spread_points};
+use crate::number::{short, some};
 use crate::read::State;
 use crate::statistics::{Correlation, Summary};
 use crate::table::many::{CorrelationRow, GroupRow, RunRow};
 use crate::table::{ManyTable, RunTable};
+use crate::task::Task;
 
 /// What the intervals of correlations leave out.
 const POOLED: &str = "Over all searches together, whatever their method, space and data set. The intervals take runs as \
@@ -22,7 +23,7 @@ pub(super) fn body(many: &ManyTable, runs: &[RunTable]) -> Body {
     if !many.groups.is_empty() {
         results.paragraphs.push(
             "Mean and standard deviation over runs whose specs differ in their seed alone. The chosen run is the one \
-             with the best held-out accuracy after training, as in the paper's tables."
+             with the lowest held-out error after training, as in the paper's tables."
                 .into(),
         );
         results.paragraphs.extend(many.uncounted.iter().map(|line| line.as_str().into()));
@@ -86,10 +87,20 @@ fn verdict(many: &ManyTable, n_finished: usize) -> String {
 
 /// How closely the eigenvalue goes with what is wanted of it.
 fn correlations(many: &ManyTable) -> Table {
+    let is_mixed = many.correlations.windows(2).any(|pair| pair[0].task != pair[1].task);
     let told = |found: Option<Correlation>| number(found.map(|found| found.in_words()));
     let row = |row: &CorrelationRow| Row {
         is_marked: false,
-        cells: vec![words(row.y), words(row.x), number(Some(row.n.to_string())), told(row.rank), told(row.linear)],
+        cells: vec![
+            words(match row.task {
+                Task::Disparity if is_mixed => format!("{}, disparity", row.y),
+                _ => row.y.to_string(),
+            }),
+            words(row.x),
+            number(Some(row.n.to_string())),
+            told(row.rank),
+            told(row.linear),
+        ],
     };
     let headers = ["What", "Dominant eigenvalue", "Searches", "Spearman's rank correlation", "Pearson's r"];
     Table {
@@ -107,7 +118,7 @@ fn groups(many: &ManyTable) -> Table {
     type Column = (&'static str, bool, Box<dyn Fn(&GroupRow) -> Field>);
     let chosen = |many: &ManyTable, group: &GroupRow| {
         let row = &many.rows[group.chosen?];
-        Some(row.test_error.map_or("chosen".to_string(), percent))
+        Some(row.test_error.map_or("chosen".to_string(), |error| row.task.error(error)))
     };
     let chosen_errors: Vec<Option<String>> = many.groups.iter().map(|group| chosen(many, group)).collect();
     let columns: Vec<Column> = vec![
@@ -116,15 +127,24 @@ fn groups(many: &ManyTable) -> Table {
         ("Data set", true, Box::new(|g| words(g.data.as_str()))),
         ("L2", differs(|g| g.l2), Box::new(|g| number(g.l2.map(short)))),
         ("Drop path", differs(|g| g.drop_path), Box::new(|g| number(g.drop_path.map(short)))),
+        ("Augmentation", differs(|g| g.augmentation), Box::new(|g| number(g.augmentation.map(short)))),
         ("Setting", has(|g| !g.setting.is_empty()), Box::new(|g| words(g.setting.as_str()))),
         ("Runs", true, Box::new(|g| number(Some(g.n.to_string())))),
-        ("Test error", has(|g| g.test_error.is_some()), Box::new(|g| spread(&g.test_error, spread_percent))),
+        (
+            "Test error",
+            has(|g| g.test_error.is_some()),
+            Box::new(|g| number(g.test_error.map(|s| g.task.spread(s.mean, s.deviation)))),
+        ),
         (
             "Supernet error",
             has(|g| g.supernet_error.is_some()),
-            Box::new(|g| spread(&g.supernet_error, spread_percent)),
+            Box::new(|g| number(g.supernet_error.map(|s| g.task.spread(s.mean, s.deviation)))),
         ),
-        ("Drop, points", has(|g| g.drop.is_some()), Box::new(|g| spread(&g.drop, spread_points))),
+        (
+            drop_header(many),
+            has(|g| g.drop.is_some()),
+            Box::new(|g| number(g.drop.map(|s| g.task.spread_of_drops(s.mean, s.deviation)))),
+        ),
         (
             "Measured eigenvalue",
             has(|g| g.eigenvalue.is_some()),
@@ -160,7 +180,20 @@ fn spread(summary: &Option<Summary>, text: fn(f64, Option<f64>) -> String) -> Fi
     number(summary.map(|s| text(s.mean, s.deviation)))
 }
 
+/// Points of percent have their name in the header, pixels in the cell.
+fn drop_header(many: &ManyTable) -> &'static str {
+    if many.rows.iter().any(|row| row.task == Task::Disparity) { "Drop" } else { "Drop, points" }
+}
+
+/// Whether some run has drop path, and whether some has augmentation of a strength.
+fn varied(many: &ManyTable) -> [bool; 2] {
+    let has_augmentation = many.rows.iter().any(|row| row.augmentation.is_some());
+    [many.rows.iter().any(|row| row.drop_path.is_some()) || !has_augmentation, has_augmentation]
+}
+
 fn rows(many: &ManyTable) -> Table {
+    let [has_drop_path, has_augmentation] = varied(many);
+
     let state = |row: &RunRow| {
         let state = match row.state {
             State::Finished => "finished",
@@ -173,9 +206,12 @@ fn rows(many: &ManyTable) -> Table {
             None => state.to_string(),
         }
     };
-    let row = |row: &RunRow| Row {
-        is_marked: false,
-        cells: vec![
+    let mut headers = vec!["Run", "State", "Method", "Space", "Data set", "Seed", "L2"];
+    headers.extend(has_drop_path.then_some("Drop path"));
+    headers.extend(has_augmentation.then_some("Augmentation"));
+    headers.extend(["Supernet error", drop_header(many), "Measured eigenvalue", "Skips, normal", "Test error"]);
+    let row = |row: &RunRow| {
+        let mut cells = vec![
             words(row.name.as_str()),
             words(state(row)),
             words(row.method.as_str()),
@@ -183,33 +219,21 @@ fn rows(many: &ManyTable) -> Table {
             words(row.data.as_str()),
             number(Some(row.seed.to_string())),
             number(row.l2.map(short)),
-            number(row.drop_path.map(short)),
-            number(row.supernet_error.map(percent)),
-            number(row.drop.map(points)),
+        ];
+        cells.extend(has_drop_path.then(|| number(row.drop_path.map(short))));
+        cells.extend(has_augmentation.then(|| number(row.augmentation.map(short))));
+        cells.extend([
+            number(row.supernet_error.map(|error| row.task.error(error))),
+            number(row.drop.map(|drop| row.task.drop(drop))),
             number(row.eigenvalue.map(short)),
             number(row.skips_normal.map(|n| n.to_string())),
-            number(row.test_error.map(percent)),
-        ],
+            number(row.test_error.map(|error| row.task.error(error))),
+        ]);
+        Row { is_marked: false, cells }
     };
     Table {
         caption: "Every run".into(),
-        headers: [
-            "Run",
-            "State",
-            "Method",
-            "Space",
-            "Data set",
-            "Seed",
-            "L2",
-            "Drop path",
-            "Supernet error",
-            "Drop, points",
-            "Measured eigenvalue",
-            "Skips, normal",
-            "Test error",
-        ]
-        .map(Into::into)
-        .to_vec(),
+        headers: headers.into_iter().map(Into::into).collect(),
         rows: many.rows.iter().map(row).collect(),
     }
 }

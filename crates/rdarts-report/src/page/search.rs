@@ -1,25 +1,24 @@
 //! The page of a search.
 
-use rdarts_space::CellType;
-
-use super::{Body, Paragraph, Readout, Row, Section, Table, begin, chosen, data, end, number, took, words};
+use super::{Body, Paragraph, Readout, Row, Section, Table, begin, chosen, data, end, maps, number, took, words};
 use crate::cells::{Moving, in_page};
 use crate::figure::Figure;
-use crate::number::{count, percent, points, short};
+use crate::number::{count, percent, pixels, short};
 use crate::table::{Head, RuleOutcome, SearchTable};
+use crate::task::{CellKind, Task};
 
-/// The figures of curvature, accuracy and loss.
-const TRAJECTORY: [&str; 7] =
-    ["eigenvalue", "accuracy", "loss", "discretisation", "spectrum", "spectrum-epoch", "landscape"];
+/// The figures of curvature, accuracy or error, and loss.
+const TRAJECTORY: [&str; 8] =
+    ["eigenvalue", "accuracy", "error", "loss", "discretisation", "spectrum", "spectrum-epoch", "landscape"];
 
 pub(super) fn body(head: &Head, table: &SearchTable, figures: &[Figure]) -> Body {
     // The architectures that random search draws for a step each are nothing that it holds.
     let genotypes = || table.genotypes.iter().filter(|_| !table.is_random()).map(|row| row.genotype.as_ref());
-    let cells = CellType::ALL.map(|cell| Moving::new(genotypes(), cell));
+    let cells = CellKind::ALL.map(|cell| Moving::new(genotypes(), cell));
     let mut found = Section {
         id: "found",
         title: "What was found",
-        figures: chosen(figures, &["cell-normal", "cell-reduce"]),
+        figures: chosen(figures, &["cell-normal", "cell-reduce", "cell-upsample"]),
         ..Section::default()
     };
     if let Some(finished) = &table.found {
@@ -40,7 +39,10 @@ pub(super) fn body(head: &Head, table: &SearchTable, figures: &[Figure]) -> Body
     let acts = table.decisions.iter().map(|decision| decision.reason.as_str().into()).collect::<Vec<_>>();
     let mut trajectory = Section {
         id: "trajectory",
-        title: "Curvature, accuracy and loss",
+        title: match table.task {
+            Task::Classification => "Curvature, accuracy and loss",
+            Task::Disparity => "Curvature, error and loss",
+        },
         // More sentences than these nobody reads; a table has them all.
         paragraphs: if acts.len() <= 6 { acts } else { Vec::new() },
         figures: chosen(figures, &TRAJECTORY),
@@ -51,7 +53,7 @@ pub(super) fn body(head: &Head, table: &SearchTable, figures: &[Figure]) -> Body
     let architecture = Section {
         id: "architecture",
         title: "The architecture over the epochs",
-        figures: chosen(figures, &["operations", "weights-normal", "weights-reduce"]),
+        figures: chosen(figures, &["operations", "weights-normal", "weights-reduce", "weights-upsample"]),
         ..Section::default()
     };
     let mut time = Section {
@@ -66,19 +68,24 @@ pub(super) fn body(head: &Head, table: &SearchTable, figures: &[Figure]) -> Body
         time.paragraphs.push(match table.is_random() {
             true => format!("{weights} weights; {train} images train them, and by {valid} others it chooses.").into(),
             false => format!(
-                "{weights} weights and {alphas} architecture parameters; {train} images train the weights and {valid} the \
-                 alphas."
+                "{weights} weights and {alphas} architecture parameters; {train} {} train the weights and {valid} the \
+                 alphas.",
+                table.task.examples()
             )
             .into(),
         });
     }
     time.paragraphs.extend(took(&head.time));
-    let mut sections = vec![found, trajectory, rules, architecture, time];
+    let pairs = maps::section(&table.maps, MAPS);
+    let mut sections = vec![found, trajectory, rules, architecture, pairs, time];
     sections.extend(end(head));
     sections.retain(|section| !section.is_empty());
     let title = match table.space.is_empty() {
         true => "Search".to_string(),
-        false => format!("Search in {} on {}, seed {}", table.space, table.data, table.seed),
+        false => {
+            let what = if table.task == Task::Disparity { "Search for disparity" } else { "Search" };
+            format!("{what} in {} on {}, seed {}", table.space, table.data, table.seed)
+        }
     };
     Body {
         title: title.into(),
@@ -90,6 +97,10 @@ pub(super) fn body(head: &Head, table: &SearchTable, figures: &[Figure]) -> Body
         ..begin(head)
     }
 }
+
+/// Whose predictions the pictures of pairs show.
+const MAPS: &str = "As the supernet sees pairs of the alphas' split after the last epoch of the search, with all operations \
+                    mixed.";
 
 /// Of which epochs there are landscapes, if of several, and which of them is to be seen.
 fn landscapes(table: &SearchTable) -> Option<Paragraph> {
@@ -126,12 +137,19 @@ fn result(table: &SearchTable) -> Option<Table> {
     let accuracy = if table.is_random() { "Accuracy with the shared weights" } else { "Accuracy of the supernet" };
     fact(accuracy, returned.valid_accuracy.map(percent));
     fact("Accuracy of the discretised child", returned.child_accuracy.map(percent));
-    fact("Drop at discretisation, points", returned.drop().map(points));
+    fact("End-point error of the supernet", returned.valid_error.map(pixels));
+    fact("End-point error of the discretised child", returned.child_error.map(pixels));
+    let drop = match table.task {
+        Task::Classification => "Drop at discretisation, points",
+        Task::Disparity => "Drop at discretisation",
+    };
+    fact(drop, returned.drop().map(|drop| table.task.drop(drop)));
     fact("Dominant eigenvalue, measured", returned.eigenvalue.map(short));
     fact("Its standard error", returned.eigenvalue_error.map(short));
     fact("Smoothed over the window", returned.smoothed.map(short));
     fact("Skip connections, normal cell", returned.skips_normal.map(|n| n.to_string()));
     fact("Skip connections, reduction cell", returned.skips_reduce.map(|n| n.to_string()));
+    fact("Skip connections, upsampling cell", returned.skips_upsample.map(|n| n.to_string()));
     fact("L2 factor of the weights", Some(short(returned.l2)));
     let caption = match (&table.found, returned.epoch) {
         (Some(_), Some(_)) => "At the epoch that was returned",
@@ -148,22 +166,25 @@ fn rule_table(table: &SearchTable) -> Table {
         (None, true) => "never".to_string(),
         (None, false) => format!("not up to {}", outcome.judged_to),
     };
-    let row = |outcome: &RuleOutcome| Row {
-        is_marked: false,
-        cells: vec![
+    let has_upsample = table.task == Task::Disparity;
+    let row = |outcome: &RuleOutcome| {
+        let mut cells = vec![
             words(outcome.rule.as_str()),
             number(Some(acts(outcome))),
             number(outcome.returns.map(|epoch| epoch.to_string())),
             number(outcome.skips_normal.map(|n| n.to_string())),
             number(outcome.skips_reduce.map(|n| n.to_string())),
-            words(outcome.numbers.as_str()),
-        ],
+        ];
+        cells.extend(has_upsample.then(|| number(outcome.skips_upsample.map(|n| n.to_string()))));
+        cells.push(words(outcome.numbers.as_str()));
+        Row { is_marked: false, cells }
     };
+    let mut headers = vec!["Rule", "Acts after epoch", "Returns epoch", "Skips, normal", "Skips, reduction"];
+    headers.extend(has_upsample.then_some("Skips, upsampling"));
+    headers.push("Its numbers");
     Table {
         caption: "Each rule on the first attempt of this search".into(),
-        headers: ["Rule", "Acts after epoch", "Returns epoch", "Skips, normal", "Skips, reduction", "Its numbers"]
-            .map(Into::into)
-            .to_vec(),
+        headers: headers.into_iter().map(Into::into).collect(),
         rows: table.rules.iter().map(row).collect(),
     }
 }
@@ -203,6 +224,8 @@ fn readouts(table: &SearchTable) -> Vec<Readout> {
     let supernet = if table.is_random() { "architecture of the last step" } else { "supernet" };
     readout(has(|row| row.valid_accuracy.is_some()), supernet, "valid_accuracy", "percent");
     readout(has(|row| row.child_accuracy.is_some()), "child", "child_accuracy", "percent");
+    readout(has(|row| row.valid_error.is_some()), supernet, "valid_error", "pixels");
+    readout(has(|row| row.child_error.is_some()), "child", "child_error", "pixels");
     let skips = if table.is_random() { "its skips, normal cell" } else { "skips, normal cell" };
     readout(true, skips, "skip_connects_normal", "count");
     readout(true, "L2", "l2", "short");

@@ -14,6 +14,7 @@ use super::search::{EpochRow, SearchTable};
 use super::{Content, RunTable};
 use crate::number::{listed, percent, points, some};
 use crate::statistics::{Correlation, Summary, correlation, summary};
+use crate::task::Architecture;
 
 /// All architectures of a space, each trained, and where searches stand among them.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -230,7 +231,7 @@ impl ArchitecturesTable {
             let mut search = |name: &str, label: &str, table: &SearchTable| {
                 let Some(mut curve) = Curve::new(optimum, name, table, unshown) else { return };
                 curve.label = label.to_string();
-                if let Some(genotype) = table.genotype() {
+                if let Some(Architecture::Classification(genotype)) = table.genotype() {
                     end(name, label, table.found.is_some(), &genotype);
                 }
                 // A copy would count twice in the mean of its method.
@@ -252,7 +253,7 @@ impl ArchitecturesTable {
                         end(&name, &label, true, genotype);
                     }
                 }
-                Content::Train(_) | Content::Nothing => {}
+                Content::Train(_) | Content::DisparityTrain(_) | Content::Nothing => {}
             }
         }
         for curve in &curves {
@@ -374,14 +375,19 @@ impl Curve {
         let standings: Vec<Option<Result<f64, Unmeasured>>> = table
             .genotypes
             .iter()
-            .map(|row| row.genotype.as_ref().map(|g| optimum.standing(g).map(|standing| standing.regret)))
+            .map(|row| {
+                row.genotype
+                    .as_ref()
+                    .and_then(Architecture::of_classification)
+                    .map(|g| optimum.standing(g).map(|standing| standing.regret))
+            })
             .collect();
         if standings.iter().flatten().any(|standing| matches!(standing, Err(Unmeasured::Elsewhere(_)))) {
             unshown.elsewhere.push(name.to_string());
             return None;
         }
         let untrained = table.genotypes.iter().zip(&standings).filter(|(_, standing)| matches!(standing, Some(Err(_))));
-        unshown.untrained.extend(untrained.filter_map(|(row, _)| Some(row.genotype.clone()?.canonical().to_string())));
+        unshown.untrained.extend(untrained.filter_map(|(row, _)| Some(row.genotype.as_ref()?.canonical())));
         let mut curve =
             Curve { name: name.to_string(), space: table.space.clone(), data: table.data.clone(), ..Curve::default() };
         let regret = |row: &EpochRow| standings.get(row.genotype)?.as_ref()?.as_ref().ok().copied();

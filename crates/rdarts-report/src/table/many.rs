@@ -2,23 +2,23 @@
 //!
 //! Runs whose specs differ in their seed alone are a group; what else of their specs differs is said. The test error of
 //! what a search found comes from a training of the same genotype on the same data set, if one is among the runs; a
-//! portfolio has its own.
+//! portfolio has its own. Errors of runs for classification are fractions of images, those of runs for disparity pixels;
+//! nothing is computed over both.
 
 use std::collections::BTreeMap;
 
-use rdarts_space::Genotype;
 use serde::Serialize;
 
 use super::{Content, RunTable};
-use crate::number::spread_percent;
 use crate::read::State;
 use crate::statistics::{Correlation, Summary, correlation, rank_correlation, summary};
+use crate::task::{Architecture, Task};
 
 mod copies;
 
 mod rows;
 
-use rows::{alike, base, bits, differing, drop_path_of, fingerprint, in_words, is_of_cutout, l2_of, label_of, rows};
+use rows::{Varied, alike, base, bits, differing, fingerprint, in_words, is_of_cutout, label_of, rows};
 
 /// Many runs together.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -52,6 +52,8 @@ pub struct RunRow {
     pub name: String,
     /// How far it is.
     pub state: State,
+    /// What it is for: its errors are fractions of images, or pixels.
+    pub task: Task,
     /// The method of a search, `r-darts(l2)` and the like of a portfolio, `train` of a training; empty if unknown.
     pub method: String,
     /// The search space.
@@ -64,6 +66,9 @@ pub struct RunRow {
     pub l2: Option<f64>,
     /// Drop path probability of its last epoch.
     pub drop_path: Option<f64>,
+    /// Strength of the augmentation of a search for disparity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub augmentation: Option<f64>,
     /// Validation error of the supernet at the epoch that was returned.
     pub supernet_error: Option<f64>,
     /// That of the discretised child.
@@ -85,7 +90,7 @@ pub struct RunRow {
     /// Its test error.
     pub test_error: Option<f64>,
     /// What was found.
-    pub genotype: Option<Genotype>,
+    pub genotype: Option<Architecture>,
     /// The run that this one is a copy of, by its place among the rows: it has the same spec and seed, and the same events
     /// as far as both go. A copy counts in nothing else.
     pub copy_of: Option<usize>,
@@ -103,6 +108,8 @@ pub struct RunRow {
 /// Runs that differ in their seed alone.
 #[derive(Clone, Debug, Serialize)]
 pub struct GroupRow {
+    /// What its runs are for.
+    pub task: Task,
     /// The method.
     pub method: String,
     /// The search space.
@@ -113,6 +120,9 @@ pub struct GroupRow {
     pub l2: Option<f64>,
     /// Drop path probability of the last epoch.
     pub drop_path: Option<f64>,
+    /// Strength of the augmentation of searches for disparity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub augmentation: Option<f64>,
     /// In what other values of the spec it differs from groups of the same method, space and data set; empty if in
     /// none.
     pub setting: String,
@@ -160,6 +170,8 @@ pub struct Trajectory {
 /// What goes with what.
 #[derive(Clone, Debug, Serialize)]
 pub struct Scatter {
+    /// What its runs are for.
+    pub task: Task,
     /// What its figure is called.
     pub name: &'static str,
     /// What stands on the horizontal axis.
@@ -177,6 +189,8 @@ pub struct Scatter {
 /// How closely two numbers of searches go together.
 #[derive(Clone, Debug, Serialize)]
 pub struct CorrelationRow {
+    /// What the searches are for.
+    pub task: Task,
     /// What the eigenvalue is taken of.
     pub x: &'static str,
     /// What it may go with.
@@ -205,7 +219,9 @@ pub struct ScatterPoint {
 /// What changes with one value of the spec.
 #[derive(Clone, Debug, Serialize)]
 pub struct Sweep {
-    /// `L2` or `drop path`.
+    /// What its runs are for.
+    pub task: Task,
+    /// `L2`, `drop path` or `augmentation`.
     pub what: &'static str,
     /// The method, space and data set, all else being equal.
     pub label: String,
@@ -242,7 +258,7 @@ pub struct SpaceRow {
     /// The search that found the cell, by its place among the rows.
     pub run: usize,
     /// The cell.
-    pub genotype: Genotype,
+    pub genotype: Architecture,
 }
 
 impl ManyTable {
@@ -253,10 +269,9 @@ impl ManyTable {
             base,
             groups: groups(&rows),
             trajectories: trajectories(runs, &rows),
-            scatters: scatters(&rows),
-            correlations: correlations(&rows),
-            sweeps: [sweeps(&rows, "L2", l2_of, drop_path_of), sweeps(&rows, "drop path", drop_path_of, l2_of)]
-                .concat(),
+            scatters: TASKS.into_iter().flat_map(|task| scatters(&rows, task)).collect(),
+            correlations: TASKS.into_iter().flat_map(|task| correlations(&rows, task)).collect(),
+            sweeps: Varied::ALL.into_iter().flat_map(|what| sweeps(&rows, what)).collect(),
             spaces: spaces(&rows),
             uncounted: copies::in_words(&rows),
             rows,
@@ -268,16 +283,22 @@ impl ManyTable {
 
     /// The group with the lowest mean test error, in words; `None` if none has one.
     pub(crate) fn best(&self) -> Option<String> {
-        let trained = self.groups.iter().filter_map(|group| Some((group, group.test_error?)));
-        let (group, error) = trained.min_by(|a, b| a.1.mean.total_cmp(&b.1.mean))?;
-        Some(format!(
-            "the lowest mean test error is {}, of {} in {} on {} (n = {})",
-            spread_percent(error.mean, error.deviation),
-            group.method,
-            group.space,
-            group.data,
-            error.n
-        ))
+        let best = |task: Task| {
+            let trained = self.groups.iter().filter(|group| group.task == task);
+            let trained = trained.filter_map(|group| Some((group, group.test_error?)));
+            let (group, error) = trained.min_by(|a, b| a.1.mean.total_cmp(&b.1.mean))?;
+            let what = if task == Task::Disparity { "end-point error of the test" } else { "test error" };
+            Some(format!(
+                "the lowest mean {what} is {}, of {} in {} on {} (n = {})",
+                task.spread(error.mean, error.deviation),
+                group.method,
+                group.space,
+                group.data,
+                error.n
+            ))
+        };
+        let best: Vec<String> = TASKS.into_iter().filter_map(best).collect();
+        (!best.is_empty()).then(|| best.join("; "))
     }
 
     fn what_is_missing(&self) -> Vec<String> {
@@ -318,10 +339,15 @@ impl ManyTable {
                     .to_string(),
             );
         }
-        for what in ["L2", "drop path"] {
-            if !self.sweeps.iter().any(|sweep| sweep.what == what) {
-                let key = if what == "L2" { "weights.l2" } else { "search.drop_path" };
-                missing.push(format!("A sweep of {what} is left out: searches that differ in `{key}` alone show it."));
+        for what in Varied::ALL {
+            // Drop path is of one task, the strength of augmentation of the other.
+            let is_asked = searches().any(|row| what.of(row).is_some());
+            if is_asked && !self.sweeps.iter().any(|sweep| sweep.what == what.as_str()) {
+                missing.push(format!(
+                    "A sweep of {} is left out: searches that differ in `{}` alone show it.",
+                    what.as_str(),
+                    what.key()
+                ));
             }
         }
         if self.spaces.len() < 2 {
@@ -359,7 +385,7 @@ fn groups(rows: &[RunRow]) -> Vec<GroupRow> {
     let is_counted = |row: &RunRow| row.copy_of.is_none() && !row.method.is_empty() && row.method != "train";
     for (i, row) in rows.iter().enumerate().filter(|(_, row)| is_counted(row)) {
         let names = (row.space.clone(), row.data.clone(), row.method.clone());
-        let key = (names, bits(row.l2), bits(row.drop_path), fingerprint(row, false));
+        let key = (names, Varied::ALL.map(|what| bits(what.of(row))), fingerprint(row, false));
         groups.entry(key).or_default().push(i);
     }
     groups
@@ -368,13 +394,15 @@ fn groups(rows: &[RunRow]) -> Vec<GroupRow> {
             let of = |value: fn(&RunRow) -> Option<f64>| summary(members.iter().filter_map(|&i| value(&rows[i])));
             let first = &rows[members[0]];
             let error = |i: &usize| rows[*i].trained_valid_error.filter(|error| error.is_finite());
-            let rank = |a: &&usize, b: &&usize| error(a).unwrap_or(9.0).total_cmp(&error(b).unwrap_or(9.0));
+            let rank = |a: &&usize, b: &&usize| error(a).unwrap_or(f64::MAX).total_cmp(&error(b).unwrap_or(f64::MAX));
             GroupRow {
+                task: first.task,
                 method: first.method.clone(),
                 space: first.space.clone(),
                 data: first.data.clone(),
                 l2: first.l2,
                 drop_path: first.drop_path,
+                augmentation: first.augmentation,
                 setting: in_words(first, &differing(&alike(rows, first))),
                 n: members.len(),
                 n_finished: members.iter().filter(|&&i| rows[i].state == State::Finished).count(),
@@ -391,12 +419,12 @@ fn groups(rows: &[RunRow]) -> Vec<GroupRow> {
 
 fn trajectories(runs: &[RunTable], rows: &[RunRow]) -> Vec<Trajectories> {
     // Space and data set, then method with its values, which tell its label, then epoch.
-    type Lines = BTreeMap<(String, u64, u64, String), (String, BTreeMap<usize, Vec<f64>>)>;
+    type Lines = BTreeMap<(String, [u64; 3], String), (String, BTreeMap<usize, Vec<f64>>)>;
     let mut found: BTreeMap<(String, String), Lines> = BTreeMap::new();
     for (run, row) in runs.iter().zip(rows).filter(|(_, row)| row.copy_of.is_none()) {
         let Content::Search(table) = &run.content else { continue };
         let lines = found.entry((row.space.clone(), row.data.clone())).or_default();
-        let key = (row.method.clone(), bits(row.l2), bits(row.drop_path), fingerprint(row, false));
+        let key = (row.method.clone(), Varied::ALL.map(|what| bits(what.of(row))), fingerprint(row, false));
         let (_, line) = lines.entry(key).or_insert_with(|| (label_of(row, rows), BTreeMap::new()));
         for epoch in table.kept() {
             if let Some(value) = epoch.eigenvalue {
@@ -421,25 +449,30 @@ fn trajectories(runs: &[RunTable], rows: &[RunRow]) -> Vec<Trajectories> {
 
 type Value = fn(&RunRow) -> Option<f64>;
 
-/// Two values of each search that knows both, by its place among the rows; of each trajectory once.
-fn pairs(rows: &[RunRow], x_of: Value, y_of: Value) -> Vec<(usize, (f64, f64))> {
+/// What runs are for.
+const TASKS: [Task; 2] = [Task::Classification, Task::Disparity];
+
+/// Two values of each search for a task that knows both, by its place among the rows; of each trajectory once.
+fn pairs(rows: &[RunRow], task: Task, x_of: Value, y_of: Value) -> Vec<(usize, (f64, f64))> {
     let pair = |row: &RunRow| x_of(row).zip(y_of(row)).filter(|(x, y)| x.is_finite() && y.is_finite());
-    copies::once(rows, |row| pair(row).filter(|_| is_search(row)))
+    copies::once(rows, |row| pair(row).filter(|_| is_search(row) && row.task == task))
 }
 
-fn scatters(rows: &[RunRow]) -> Vec<Scatter> {
+fn scatters(rows: &[RunRow], task: Task) -> Vec<Scatter> {
     let scatter = |name, x: &'static str, x_of: Value, y: &'static str, y_of: Value| {
         let point = |(run, (x, y)): (usize, (f64, f64))| ScatterPoint { run, method: rows[run].method.clone(), x, y };
-        let points: Vec<ScatterPoint> = pairs(rows, x_of, y_of).into_iter().map(point).collect();
+        let points: Vec<ScatterPoint> = pairs(rows, task, x_of, y_of).into_iter().map(point).collect();
         let pairs = || points.iter().map(|p| (p.x, p.y));
-        Scatter { name, x, y, correlation: correlation(pairs()), rank: rank_correlation(pairs()), points }
+        Scatter { task, name, x, y, correlation: correlation(pairs()), rank: rank_correlation(pairs()), points }
     };
     let eigenvalue: Value = |row| row.eigenvalue;
+    let [name_test, name_drop, test] = match task {
+        Task::Classification => ["eigenvalue-test", "eigenvalue-drop", "test error after training"],
+        Task::Disparity => ["eigenvalue-test-disparity", "eigenvalue-drop-disparity", "end-point error of the test"],
+    };
     [
-        scatter("eigenvalue-test", "dominant eigenvalue", eigenvalue, "test error after training", |row| {
-            row.test_error
-        }),
-        scatter("eigenvalue-drop", "dominant eigenvalue", eigenvalue, "drop at discretisation", |row| row.drop),
+        scatter(name_test, "dominant eigenvalue", eigenvalue, test, |row| row.test_error),
+        scatter(name_drop, "dominant eigenvalue", eigenvalue, "drop at discretisation", |row| row.drop),
     ]
     .into_iter()
     .filter(|scatter| 1 < scatter.points.len())
@@ -447,7 +480,7 @@ fn scatters(rows: &[RunRow]) -> Vec<Scatter> {
 }
 
 /// The correlations of the eigenvalue over all searches, of those pairs of which three or more searches know both.
-fn correlations(rows: &[RunRow]) -> Vec<CorrelationRow> {
+fn correlations(rows: &[RunRow], task: Task) -> Vec<CorrelationRow> {
     let eigenvalues: [(&str, Value); 3] = [
         ("mean over the trajectory", |row| row.mean_eigenvalue),
         ("last of the trajectory", |row| row.last_eigenvalue),
@@ -456,37 +489,40 @@ fn correlations(rows: &[RunRow]) -> Vec<CorrelationRow> {
     let others: [(&str, Value); 3] = [
         ("drop at discretisation after the last epoch", |row| row.last_drop),
         ("drop at discretisation at the epoch that was returned", |row| row.drop),
-        ("test error after training", |row| row.test_error),
+        (
+            match task {
+                Task::Classification => "test error after training",
+                Task::Disparity => "end-point error of the test after training",
+            },
+            |row| row.test_error,
+        ),
     ];
     let row = |(x, x_of): (&'static str, Value), (y, y_of): (&'static str, Value)| {
-        let pairs: Vec<(f64, f64)> = pairs(rows, x_of, y_of).into_iter().map(|(_, pair)| pair).collect();
+        let pairs: Vec<(f64, f64)> = pairs(rows, task, x_of, y_of).into_iter().map(|(_, pair)| pair).collect();
         let (linear, rank) = (correlation(pairs.iter().copied()), rank_correlation(pairs.iter().copied()));
-        CorrelationRow { x, y, n: pairs.len(), linear, rank }
+        CorrelationRow { task, x, y, n: pairs.len(), linear, rank }
     };
     let all =
         others.into_iter().flat_map(|other| eigenvalues.into_iter().map(move |eigenvalue| row(eigenvalue, other)));
     all.filter(|row| row.rank.is_some()).collect()
 }
 
-fn sweeps(
-    rows: &[RunRow],
-    what: &'static str,
-    value: fn(&RunRow) -> Option<f64>,
-    other: fn(&RunRow) -> Option<f64>,
-) -> Vec<Sweep> {
+fn sweeps(rows: &[RunRow], what: Varied) -> Vec<Sweep> {
     let mut found: BTreeMap<_, BTreeMap<u64, Vec<&RunRow>>> = BTreeMap::new();
-    for row in rows.iter().filter(|row| is_search(row) && row.copy_of.is_none() && value(row).is_some()) {
+    for row in rows.iter().filter(|row| is_search(row) && row.copy_of.is_none() && what.of(row).is_some()) {
         let names = (row.space.clone(), row.data.clone(), row.method.clone());
-        let key = (names, bits(other(row)), fingerprint(row, what != "L2"));
+        let others = Varied::ALL.map(|other| if other == what { 0 } else { bits(other.of(row)) });
+        let key = (names, others, fingerprint(row, what == Varied::DropPath));
         // Values are not negative, so that their bits have their order.
-        found.entry(key).or_default().entry(bits(value(row))).or_default().push(row);
+        found.entry(key).or_default().entry(bits(what.of(row))).or_default().push(row);
     }
     found
         .into_iter()
         .filter(|(_, values)| 1 < values.len())
         .map(|(((space, data, method), ..), values)| Sweep {
-            what,
-            label: format!("{method} in {space} on {data}{}", setting_of_sweep(&values, rows)),
+            task: values.values().flatten().next().map_or(Task::default(), |row| row.task),
+            what: what.as_str(),
+            label: format!("{method} in {space} on {data}{}", setting_of_sweep(&values, rows, what)),
             rows: values
                 .into_iter()
                 .map(|(bits, rows)| {
@@ -506,12 +542,16 @@ fn sweeps(
 }
 
 /// What tells a sweep from others of the same method in the same space on the same data set.
-fn setting_of_sweep(values: &BTreeMap<u64, Vec<&RunRow>>, rows: &[RunRow]) -> String {
+fn setting_of_sweep(values: &BTreeMap<u64, Vec<&RunRow>>, rows: &[RunRow], what: Varied) -> String {
     let Some(row) = values.values().flatten().next() else { return String::new() };
-    let mut keys = differing(&alike(rows, row));
+    let alike = alike(rows, row);
+    let mut keys = differing(&alike);
     keys.retain(|key| !is_of_cutout(key));
-    let setting = in_words(row, &keys);
-    if setting.is_empty() { setting } else { format!(", {setting}") }
+    let mut setting = vec![in_words(row, &keys)];
+    for other in Varied::ALL.into_iter().filter(|other| *other != what) {
+        setting.extend(other.where_differing(row, &alike));
+    }
+    setting.iter().filter(|part| !part.is_empty()).map(|part| format!(", {part}")).collect()
 }
 
 fn spaces(rows: &[RunRow]) -> Vec<SpaceRow> {

@@ -6,11 +6,12 @@
 
 use rdarts_monitor::{AdaRule, Decision, Form, Measurement, Method, NoiseRule, NoisyMeasurement, Rule, decide};
 use rdarts_run as run;
-use rdarts_space::{CellType, Genotype, Op};
+use rdarts_space::Op;
 use serde::Serialize;
 
 use super::search::{EpochRow, SearchTable};
 use crate::number::{short, some};
+use crate::task::{CellKind, Task};
 
 /// What a rule would have done.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -35,6 +36,9 @@ pub struct RuleOutcome {
     pub skips_normal: Option<usize>,
     /// Skip connections of its reduction cell.
     pub skips_reduce: Option<usize>,
+    /// Skip connections of its upsampling cell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skips_upsample: Option<usize>,
     /// All that in one sentence.
     pub sentence: String,
 }
@@ -58,6 +62,10 @@ pub fn rules(table: &SearchTable) -> Vec<RuleOutcome> {
                     .to_string(),
             ..RuleOutcome::new("DARTS-ES, DARTS-ADA and darts-es-noise", String::new())
         }),
+    }
+    // No other task has been searched with it.
+    if table.task != Task::Classification {
+        return outcomes;
     }
     outcomes.push(of_skips(table, "DARTS+, the rule of the paper", MAX_SKIPS, &first));
     if let Some(asked) = table.asked.filter(|asked| asked.max_skips != MAX_SKIPS) {
@@ -161,7 +169,14 @@ fn adaptive(table: &SearchTable, rows: &[&EpochRow]) -> RuleOutcome {
                 short(row.l2)
             ),
         };
-        outcome = RuleOutcome { returns, genotype, skips_normal: skips, skips_reduce: skips, ..outcome };
+        outcome = RuleOutcome {
+            returns,
+            genotype,
+            skips_normal: skips,
+            skips_reduce: skips,
+            skips_upsample: skips,
+            ..outcome
+        };
     } else {
         outcome.sentence = outcome.sentence.replace("would not have stopped", "would not have gone back");
     }
@@ -276,6 +291,7 @@ impl RuleOutcome {
             genotype: None,
             skips_normal: None,
             skips_reduce: None,
+            skips_upsample: None,
             sentence: String::new(),
         }
     }
@@ -284,9 +300,9 @@ impl RuleOutcome {
         self.returns = Some(row.epoch);
         let Some(found) = table.genotypes.get(row.genotype) else { return };
         self.genotype = Some(found.text.clone());
-        let skips = |genotype: &Genotype, cell| genotype.n_uses(cell, Op::SkipConnect);
-        self.skips_normal = found.genotype.as_ref().map(|genotype| skips(genotype, CellType::Normal));
-        self.skips_reduce = found.genotype.as_ref().map(|genotype| skips(genotype, CellType::Reduce));
+        let skips = |cell| found.genotype.as_ref().map(|genotype| genotype.n_uses(cell, Op::SkipConnect));
+        (self.skips_normal, self.skips_reduce) = (skips(CellKind::Normal), skips(CellKind::Reduce));
+        self.skips_upsample = skips(CellKind::Upsample).filter(|_| table.task == Task::Disparity);
     }
 
     fn skips_in_words(&self) -> String {

@@ -4,27 +4,36 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use rdarts_monitor::{Compared, Measurement, NoiseRule, NoisyMeasurement, Rule, compared};
-use rdarts_run::{
-    Decision as Decided, DecisionKind, EpochRecord, Event, Finished, HessianMode, Landscape, Method, MonitorForm,
-    SearchSpec, Spectrum,
-};
-use rdarts_space::{CellType, Genotype, Space, edges};
+use rdarts_run::{Decision as Decided, DecisionKind, Event, Finished, Landscape, Method, Spectrum};
 use serde::Serialize;
 
+use super::maps::MapRow;
 use super::rules::{RuleOutcome, rules};
 use crate::read::{Kind, Run, State};
 use crate::statistics::{Correlation, rank_correlation};
+use crate::task::{Architecture, CellKind, Task};
+
+mod asked;
+
+mod epoch;
+
+mod edge;
 
 mod health;
 
 mod returned;
 
+pub(crate) use asked::Asked;
+pub use edge::EdgeTable;
+pub use epoch::EpochRow;
 pub use health::Health;
 pub use returned::Returned;
 
 /// A search.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct SearchTable {
+    /// What a network is searched for.
+    pub task: Task,
     /// Name of the search space; empty if nothing was written yet.
     pub space: String,
     /// How many architectures the space has, if a table can hold them all.
@@ -45,9 +54,9 @@ pub struct SearchTable {
     pub n_alphas: usize,
     /// Number of network weights.
     pub n_weights: usize,
-    /// Number of images that train the weights.
+    /// Number of images, or pairs, that train the weights.
     pub n_train: usize,
-    /// Number of images that train the alphas.
+    /// Number of images, or pairs, that train the alphas.
     pub n_valid: usize,
     /// Epochs that the search was to have; 0 if the spec is damaged.
     pub n_epochs: usize,
@@ -67,12 +76,15 @@ pub struct SearchTable {
     pub returned: Option<Returned>,
     /// The different genotypes, in the order in which they first came up.
     pub genotypes: Vec<GenotypeRow>,
-    /// The edges of both cells.
+    /// The edges of all cells.
     pub edges: Vec<EdgeTable>,
     /// Alphas of the normal cell, one list an epoch.
     pub alphas_normal: Vec<Vec<f32>>,
     /// Alphas of the reduction cell, one list an epoch.
     pub alphas_reduce: Vec<Vec<f32>>,
+    /// Alphas of the upsampling cell, one list an epoch; none for classification.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alphas_upsample: Vec<Vec<f32>>,
     /// Whole spectra of the curvature, by epoch, of the epochs that count.
     pub spectra: Vec<Spectrum>,
     /// The loss along lines in alpha space, by epoch, of the epochs that count.
@@ -83,61 +95,11 @@ pub struct SearchTable {
     pub health: Health,
     /// What every stopping rule would have done.
     pub rules: Vec<RuleOutcome>,
+    /// Pairs as what was found sees them; none for classification.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub maps: Vec<MapRow>,
     /// What this run cannot show, one sentence each on what would show it.
     pub missing: Vec<String>,
-}
-
-/// An epoch.
-#[derive(Clone, Debug, Serialize)]
-pub struct EpochRow {
-    /// How often the search had gone back before.
-    pub attempt: usize,
-    /// The epoch, counted from 0.
-    pub epoch: usize,
-    /// Whether it belongs to the line that the search ended with, or was given up by going back.
-    pub is_kept: bool,
-    /// Learning rate of the weights.
-    pub lr: f64,
-    /// L2 factor of the weights.
-    pub l2: f64,
-    /// Drop path probability.
-    pub drop_path: f64,
-    /// Probability of Cutout.
-    pub cutout_prob: f64,
-    /// Mean loss of the weight steps.
-    pub train_loss: f64,
-    /// Fraction of the images of the weight steps that were classified correctly.
-    pub train_accuracy: f64,
-    /// Mean loss of the alpha steps.
-    pub alpha_loss: f64,
-    /// Loss of the supernet on the split of the alphas.
-    pub valid_loss: Option<f64>,
-    /// Its accuracy there.
-    pub valid_accuracy: Option<f64>,
-    /// Loss of the discretised child there.
-    pub child_loss: Option<f64>,
-    /// Its accuracy there.
-    pub child_accuracy: Option<f64>,
-    /// Dominant eigenvalue of the alpha-Hessian.
-    pub eigenvalue: Option<f64>,
-    /// Bound of its numerical error.
-    pub eigenvalue_bound: Option<f64>,
-    /// Its standard error over batches.
-    pub eigenvalue_error: Option<f64>,
-    /// The mean that the stopping rule compares.
-    pub smoothed: Option<f64>,
-    /// The smoothed eigenvalue beyond which the rule acts.
-    pub limit: Option<f64>,
-    /// Skip connections of the normal cell.
-    pub skip_connects_normal: usize,
-    /// Skip connections of the reduction cell.
-    pub skip_connects_reduce: Option<usize>,
-    /// Parameterless operations of the normal cell.
-    pub parameterless_normal: Option<usize>,
-    /// Parameterless operations of the reduction cell.
-    pub parameterless_reduce: Option<usize>,
-    /// Which of the genotypes the alphas stand for.
-    pub genotype: usize,
 }
 
 /// A genotype that came up.
@@ -146,22 +108,7 @@ pub struct GenotypeRow {
     /// In the notation of the DARTS code.
     pub text: String,
     /// The same as data; `None` if the text is damaged.
-    pub genotype: Option<Genotype>,
-}
-
-/// An edge of a cell, and the weight of each of its operations over the epochs.
-#[derive(Clone, Debug, Serialize)]
-pub struct EdgeTable {
-    /// The cell type.
-    pub cell: CellType,
-    /// The node that it leads to, counted from 0.
-    pub node: usize,
-    /// What it reads: 0 and 1 are the inputs of the cell, 2 + i is node i.
-    pub input: usize,
-    /// Its operations.
-    pub ops: Vec<String>,
-    /// For each operation its softmax weight after each epoch; with method `rs-ws` its mixing weight.
-    pub weights: Vec<Vec<f64>>,
+    pub genotype: Option<Architecture>,
 }
 
 /// What discretisation costs beside the curvature, over the epochs that count.
@@ -181,41 +128,14 @@ pub struct DropRow {
     pub epoch: usize,
     /// Dominant eigenvalue of the alpha-Hessian.
     pub eigenvalue: f64,
-    /// Accuracy of the supernet minus that of its child.
+    /// Accuracy of the supernet minus that of its child, or error of the child minus that of the supernet.
     pub drop: f64,
-}
-
-/// What rules and captions need of a spec.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked {
-    /// Skip connections that end a search with DARTS+.
-    pub max_skips: usize,
-    /// Batches that the eigenvalue is measured on.
-    pub batches: usize,
-    /// The risk of the rule that knows the noise.
-    pub risk: f64,
-    /// Architectures that random search chooses from.
-    pub samples: usize,
-    /// What stands on the diagonal of the Hessian beside the curvature of the loss: the weight decay of the alphas.
-    pub diagonal: f64,
 }
 
 impl SearchTable {
     pub(super) fn new(run: &Run, kind: &Kind) -> SearchTable {
         let mut table = SearchTable::default();
-        let Kind::Search { spec, space, spectra, landscapes, chosen_accuracy } = kind else { return table };
-        let spec = spec.as_deref();
-        if let Some(spec) = spec {
-            table.space.clone_from(&spec.space.name);
-            table.data.clone_from(&spec.data.images.name);
-            table.seed = spec.seed;
-            table.method = spec.search.method.to_string();
-            table.order = spec.search.order.to_string();
-            (table.l2, table.drop_path) = (spec.weights.l2, spec.search.drop_path);
-            table.n_epochs = spec.search.epochs;
-            table.rule = Some(rule_of(spec));
-            table.asked = Some(Asked::new(spec));
-        }
+        table.take_spec(kind);
         let mut known = HashMap::new();
         for event in &run.events {
             match event {
@@ -226,26 +146,78 @@ impl SearchTable {
                     (table.n_alphas, table.n_weights) = (started.n_alphas, started.n_weights);
                     (table.n_train, table.n_valid) = (started.n_train, started.n_valid);
                 }
-                Event::Epoch(record) => table.push(record, &mut known),
+                Event::DisparityStarted(started) => {
+                    table.space.clone_from(&started.space);
+                    table.data.clone_from(&started.data);
+                    table.seed = started.seed;
+                    (table.n_alphas, table.n_weights) = (started.n_alphas, started.n_weights);
+                    (table.n_train, table.n_valid) = (started.n_train, started.n_valid);
+                }
+                Event::Epoch(record) => {
+                    let genotype = table.number_of(&record.genotype, &mut known);
+                    table.epochs.push(EpochRow::of_classification(record, genotype));
+                    table.alphas_normal.push(record.alphas_normal.clone());
+                    table.alphas_reduce.push(record.alphas_reduce.clone());
+                }
+                Event::DisparityEpoch(record) => {
+                    let genotype = table.number_of(&record.genotype, &mut known);
+                    table.epochs.push(EpochRow::of_disparity(record, genotype));
+                    table.alphas_normal.push(record.alphas_normal.clone());
+                    table.alphas_reduce.push(record.alphas_reduce.clone());
+                    table.alphas_upsample.push(record.alphas_upsample.clone());
+                }
                 Event::Decision(decision) => table.decisions.push(decision.clone()),
                 Event::Finished(finished) => table.found = Some(finished.clone()),
                 _ => {}
             }
         }
         table.mark_kept();
-        table.compare(spec);
-        if let Some(space) = space {
-            table.n_architectures = rdarts_table::n_architectures(space).ok();
-            table.edges = edge_tables(space, &table);
+        table.compare();
+        table.edges = edge::tables(kind, &table);
+        let mut chosen_accuracy = None;
+        match kind {
+            Kind::Search { space, spectra, landscapes, chosen_accuracy: chosen, .. } => {
+                table.n_architectures = space.as_ref().and_then(|space| rdarts_table::n_architectures(space).ok());
+                table.spectra = table.of_kept_line(spectra, |s| (s.epoch, s.attempt, !s.eigenvalues.is_empty()));
+                table.landscapes = table.of_kept_line(landscapes, |l| (l.epoch, l.attempt, !l.lines.is_empty()));
+                chosen_accuracy = *chosen;
+            }
+            Kind::DisparitySearch { maps, .. } => table.maps = MapRow::all(maps),
+            _ => {}
         }
-        table.spectra = table.of_kept_line(spectra, |s| (s.epoch, s.attempt, !s.eigenvalues.is_empty()));
-        table.landscapes = table.of_kept_line(landscapes, |l| (l.epoch, l.attempt, !l.lines.is_empty()));
         table.discretisation = table.discretised();
-        table.returned = Returned::new(&table, *chosen_accuracy);
+        table.returned = Returned::new(&table, chosen_accuracy);
         table.health = Health::new(&table);
         table.rules = rules(&table);
-        table.missing = table.what_is_missing(run, spec);
+        table.missing = table.what_is_missing(run);
         table
+    }
+
+    fn take_spec(&mut self, kind: &Kind) {
+        match kind {
+            Kind::Search { spec: Some(spec), .. } => {
+                self.space.clone_from(&spec.space.name);
+                self.data.clone_from(&spec.data.images.name);
+                (self.seed, self.n_epochs) = (spec.seed, spec.search.epochs);
+                self.method = spec.search.method.to_string();
+                self.order = spec.search.order.to_string();
+                (self.l2, self.drop_path) = (spec.weights.l2, spec.search.drop_path);
+                self.asked = Some(Asked::of_classification(spec));
+            }
+            Kind::DisparitySearch { spec, .. } => {
+                self.task = Task::Disparity;
+                let Some(spec) = spec else { return };
+                self.space.clone_from(&spec.space.name);
+                self.data.clone_from(&spec.data.pairs.name);
+                (self.seed, self.n_epochs) = (spec.seed, spec.search.epochs);
+                self.method = spec.search.method.to_string();
+                self.order = spec.search.order.to_string();
+                self.l2 = spec.weights.l2;
+                self.asked = Some(Asked::of_disparity(spec));
+            }
+            _ => {}
+        }
+        self.rule = self.asked.map(|asked| asked.rule);
     }
 
     /// Whether it is random search, whose epochs are of architectures that were drawn for one step each.
@@ -262,28 +234,28 @@ impl SearchTable {
     }
 
     /// The genotype that was found, or that of the last epoch of a search that goes on.
-    pub fn genotype(&self) -> Option<Genotype> {
+    pub fn genotype(&self) -> Option<Architecture> {
         match &self.found {
-            Some(found) => found.genotype.parse().ok(),
+            Some(found) => Architecture::read(&found.genotype),
             None if self.is_random() => None,
             None => self.genotypes.get(self.epochs.last()?.genotype)?.genotype.clone(),
         }
     }
 
     /// The weight of each operation of a cell after the epoch that the result is from; `None` where that is not known.
-    pub fn weights_of(&self, genotype: &Genotype, cell: CellType) -> Option<Vec<f64>> {
+    pub fn weights_of(&self, found: &Architecture, cell: CellKind) -> Option<Vec<f64>> {
         if self.is_random() {
             return None;
         }
         let result = self.last()?;
         let row = self.epochs.iter().position(|row| std::ptr::eq(row, result))?;
-        let weight = |(i, (op, input)): (usize, &(rdarts_space::Op, usize))| {
-            let is_edge = |edge: &&EdgeTable| edge.cell == cell && edge.node == i / 2 && edge.input == *input;
+        let weight = |&(node, op, input): &(usize, rdarts_space::Op, usize)| {
+            let is_edge = |edge: &&EdgeTable| edge.cell == cell && edge.node == node && edge.input == input;
             let edge = self.edges.iter().find(is_edge)?;
             let op = edge.ops.iter().position(|name| name == op.as_str())?;
             Some(edge.weights[op][row])
         };
-        genotype.cell(cell).iter().enumerate().map(weight).collect()
+        found.entries(cell).iter().map(weight).collect()
     }
 
     /// The epochs of the line that the search ended with.
@@ -291,44 +263,16 @@ impl SearchTable {
         self.epochs.iter().filter(|row| row.is_kept)
     }
 
-    fn push(&mut self, record: &EpochRecord, known: &mut HashMap<String, usize>) {
+    /// The place of a genotype among the different ones, to which it is added where it is new.
+    fn number_of(&mut self, text: &str, known: &mut HashMap<String, usize>) -> usize {
         let n = self.genotypes.len();
-        let genotype = match known.entry(record.genotype.clone()) {
+        match known.entry(text.to_string()) {
             Entry::Occupied(entry) => *entry.get(),
             Entry::Vacant(entry) => {
-                let text = record.genotype.clone();
-                self.genotypes.push(GenotypeRow { genotype: text.parse().ok(), text });
+                self.genotypes.push(GenotypeRow { genotype: Architecture::read(text), text: text.to_string() });
                 *entry.insert(n)
             }
-        };
-        self.epochs.push(EpochRow {
-            attempt: record.attempt,
-            epoch: record.epoch,
-            is_kept: false,
-            lr: record.lr,
-            l2: record.l2,
-            drop_path: record.drop_path,
-            cutout_prob: record.cutout_prob,
-            train_loss: record.train_loss,
-            train_accuracy: record.train_accuracy,
-            alpha_loss: record.alpha_loss,
-            valid_loss: record.valid_loss,
-            valid_accuracy: record.valid_accuracy,
-            child_loss: record.child_loss,
-            child_accuracy: record.child_accuracy,
-            eigenvalue: record.eigenvalue,
-            eigenvalue_bound: record.eigenvalue_bound,
-            eigenvalue_error: record.eigenvalue_error,
-            smoothed: None,
-            limit: None,
-            skip_connects_normal: record.skip_connects_normal,
-            skip_connects_reduce: record.skip_connects_reduce,
-            parameterless_normal: record.parameterless_normal,
-            parameterless_reduce: record.parameterless_reduce,
-            genotype,
-        });
-        self.alphas_normal.push(record.alphas_normal.clone());
-        self.alphas_reduce.push(record.alphas_reduce.clone());
+        }
     }
 
     /// Marks the epochs that no later one took the place of.
@@ -350,10 +294,10 @@ impl SearchTable {
     }
 
     /// What the rule compared after each epoch.
-    fn compare(&mut self, spec: Option<&SearchSpec>) {
-        let Some(rule) = self.rule else { return };
+    fn compare(&mut self) {
+        let Some(asked) = self.asked else { return };
         // The method whose limit depends on the noise of what it compares.
-        let noisy = spec.filter(|spec| spec.search.method == Method::DartsEsNoise);
+        let is_noisy = self.method == Method::DartsEsNoise.as_str();
         let (mut history, mut with_noise): (Vec<Measurement>, Vec<NoisyMeasurement>) = Default::default();
         let mut attempt = 0;
         for row in &mut self.epochs {
@@ -361,15 +305,15 @@ impl SearchTable {
                 attempt = row.attempt;
                 history.retain(|measured| measured.epoch < row.epoch);
             }
-            let is_measured = spec.is_some_and(|spec| is_measured(spec, row.epoch));
-            if let Some(eigenvalue) = row.eigenvalue.or(is_measured.then_some(f64::NAN)) {
+            if let Some(eigenvalue) = row.eigenvalue.or(asked.is_measured(row.epoch, self.n_epochs).then_some(f64::NAN))
+            {
                 history.push(Measurement { epoch: row.epoch, eigenvalue });
-                Compared { smoothed: row.smoothed, limit: row.limit } = compared(&rule, &history);
-                if let Some(spec) = noisy {
-                    let (epoch, error, batches) = (row.epoch, row.eigenvalue_error, spec.hessian.batches);
+                Compared { smoothed: row.smoothed, limit: row.limit } = compared(&asked.rule, &history);
+                if is_noisy {
+                    let (epoch, error, batches) = (row.epoch, row.eigenvalue_error, asked.batches);
                     with_noise.push(NoisyMeasurement { epoch, eigenvalue, error, batches });
-                    let rule = NoiseRule { growth: rule, risk: spec.monitor.risk };
-                    let Compared { smoothed, limit } = rule.compared(&with_noise, spec.search.epochs);
+                    let rule = NoiseRule { growth: asked.rule, risk: asked.risk };
+                    let Compared { smoothed, limit } = rule.compared(&with_noise, self.n_epochs);
                     // A limit beyond all numbers is none that can be drawn.
                     (row.smoothed, row.limit) = (smoothed, limit.filter(|limit| *limit < f64::MAX / 2.0));
                 }
@@ -388,7 +332,7 @@ impl SearchTable {
 
     fn discretised(&self) -> Discretisation {
         let row = |row: &EpochRow| {
-            let drop = row.valid_accuracy? - row.child_accuracy?;
+            let drop = row.drop()?;
             let eigenvalue = row.eigenvalue?;
             (drop.is_finite() && eigenvalue.is_finite()).then_some(DropRow { epoch: row.epoch, eigenvalue, drop })
         };
@@ -396,36 +340,38 @@ impl SearchTable {
         Discretisation { rank: rank_correlation(rows.iter().map(|row| (row.eigenvalue, row.drop))), rows }
     }
 
-    fn what_is_missing(&self, run: &Run, spec: Option<&SearchSpec>) -> Vec<String> {
+    fn what_is_missing(&self, run: &Run) -> Vec<String> {
         let mut missing = Vec::new();
         if self.epochs.is_empty() {
             return missing;
         }
         let has = |value: fn(&EpochRow) -> Option<f64>| self.epochs.iter().any(|row| value(row).is_some());
-        let has_alphas = !self.is_random();
+        let (has_alphas, is_disparity) = (!self.is_random(), self.task == Task::Disparity);
+        let what = if is_disparity { "error" } else { "accuracy" };
         if !has(|row| row.eigenvalue) && has_alphas {
             missing.push("The dominant eigenvalue was not measured: a search with `hessian.every=1` does.".to_string());
         }
-        if !has(|row| row.valid_accuracy) {
-            missing.push(
-                "The accuracy of the supernet was not taken: a search with `eval.oneshot=true` does.".to_string(),
-            );
+        if !has(EpochRow::of_supernet) {
+            missing.push(format!("The {what} of the supernet was not taken: a search with `eval.oneshot=true` does."));
         }
-        if !has(|row| row.child_accuracy) && has_alphas {
-            missing.push(
-                "The accuracy of the discretised child was not taken: a search with `eval.child=true` does."
-                    .to_string(),
-            );
+        if !has(EpochRow::of_child) && has_alphas {
+            missing.push(format!(
+                "The {what} of the discretised child was not taken: a search with `eval.child=true` does."
+            ));
         }
-        if self.spectra.is_empty() && has_alphas {
-            let keeps = spec.is_some_and(|spec| spec.eval.keep_checkpoints);
-            let first = if keeps { "" } else { ", of a search with `eval.keep_checkpoints=true`," };
+        // What is computed of a search for classification alone.
+        if self.spectra.is_empty() && has_alphas && !is_disparity {
+            let first = if self.asked.is_some_and(|asked| asked.keeps_all) {
+                ""
+            } else {
+                ", of a search with `eval.keep_checkpoints=true`,"
+            };
             missing.push(format!(
                 "Whole spectra were not computed: `rdarts hessian {} --full --epochs all`{first} does.",
                 rdarts_run::for_shell(&run.path)
             ));
         }
-        if self.landscapes.is_empty() && has_alphas {
+        if self.landscapes.is_empty() && has_alphas && !is_disparity {
             missing.push(format!(
                 "The validation loss around the alphas was not computed: `rdarts hessian {} --landscape` does.",
                 rdarts_run::for_shell(&run.path)
@@ -437,6 +383,10 @@ impl SearchTable {
         if run.timings.is_empty() {
             missing.push("How long it took was not recorded.".to_string());
         }
+        if is_disparity && self.found.is_some() && self.maps.is_empty() {
+            missing
+                .push("Pictures of pairs were not kept: a search that ends with this version keeps them.".to_string());
+        }
         if run.state == State::Finished {
             missing.push(
                 "How good the found network is: `rdarts train` of this directory's genotype shows it.".to_string(),
@@ -444,71 +394,4 @@ impl SearchTable {
         }
         missing
     }
-}
-
-impl Asked {
-    fn new(spec: &SearchSpec) -> Asked {
-        Asked {
-            max_skips: spec.method.max_skips,
-            batches: spec.hessian.batches,
-            risk: spec.monitor.risk,
-            samples: spec.search.samples,
-            diagonal: match spec.hessian.mode {
-                HessianMode::Reference => spec.alphas.l2,
-                HessianMode::Plain => 0.0,
-            },
-        }
-    }
-}
-
-/// The stopping rule of a spec, as the search has it.
-fn rule_of(spec: &SearchSpec) -> Rule {
-    let monitor = &spec.monitor;
-    match monitor.form {
-        MonitorForm::Paper => {
-            Rule { window: monitor.window, lag: monitor.window, threshold: monitor.threshold, ..Rule::paper() }
-        }
-        MonitorForm::Released => Rule { window: monitor.window, threshold: monitor.growth, ..Rule::released() },
-    }
-}
-
-/// Whether a search measures the eigenvalue after an epoch.
-fn is_measured(spec: &SearchSpec, epoch: usize) -> bool {
-    let every = spec.hessian.every;
-    let has_alphas = spec.search.method != Method::RsWs;
-    has_alphas && every > 0 && (epoch.is_multiple_of(every) || epoch + 1 == spec.search.epochs)
-}
-
-fn edge_tables(space: &Space, table: &SearchTable) -> Vec<EdgeTable> {
-    // The mixing weights of random search are weights already.
-    let is_mixed = !table.is_random();
-    let mut tables = Vec::new();
-    for cell in CellType::ALL {
-        let alphas = match cell {
-            CellType::Normal => &table.alphas_normal,
-            CellType::Reduce => &table.alphas_reduce,
-        };
-        // Of another length they belong to another space, and a network without reduction cells has none.
-        if alphas.is_empty() || alphas.iter().any(|row| row.len() != space.n_alphas(cell)) {
-            continue;
-        }
-        for (edge, node, input) in edges(space.nodes) {
-            let (ops, offset) = (&space.cell(cell)[edge], space.offset(cell, edge));
-            let mut weights = vec![Vec::with_capacity(alphas.len()); ops.len()];
-            for row in alphas {
-                let alphas = &row[offset..offset + ops.len()];
-                let p = if is_mixed { softmax(alphas) } else { alphas.iter().map(|&a| f64::from(a)).collect() };
-                weights.iter_mut().zip(p).for_each(|(weights, p)| weights.push(p));
-            }
-            tables.push(EdgeTable { cell, node, input, ops: ops.iter().map(ToString::to_string).collect(), weights });
-        }
-    }
-    tables
-}
-
-fn softmax(alphas: &[f32]) -> Vec<f64> {
-    let max = alphas.iter().fold(f64::NEG_INFINITY, |max, &a| max.max(f64::from(a)));
-    let exponentials: Vec<f64> = alphas.iter().map(|&a| (f64::from(a) - max).exp()).collect();
-    let sum: f64 = exponentials.iter().sum();
-    exponentials.iter().map(|e| e / sum).collect()
 }

@@ -29,7 +29,8 @@ pub struct SpecRow {
 impl SpecTable {
     pub(super) fn new<S: Spec>(spec: &S, preset: &str) -> SpecTable {
         // The one key that no preset has is that of the network of a training.
-        let genotype = if S::KIND == "train" { vec!["network.genotype='-'".to_string()] } else { Vec::new() };
+        let is_training = ["train", "disparity-training"].contains(&S::KIND);
+        let genotype = if is_training { vec!["network.genotype='-'".to_string()] } else { Vec::new() };
         let base = S::resolve_text(Some(preset), None, &genotype, &NoSets).ok();
         let base = base.as_ref().map(flat);
         let rows = flat(spec)

@@ -14,6 +14,8 @@ use rdarts_run::{
 use rdarts_space::{CellType, Op, Space, derive, nth};
 use rdarts_table::{Appender, Entry, Table};
 
+pub mod disparity;
+
 /// For specs that ask nothing of their data set.
 pub struct NoSets;
 

@@ -675,9 +675,9 @@ fn the_runs_of_a_portfolio_are_run_directories_within_its_own() {
 }
 
 #[test]
-fn spectra_and_mistakes_are_read_if_they_are_there() {
-    let (_parent, path, run) = new_run();
-    let view = run.view();
+fn spectra_mistakes_and_maps_are_read_if_they_are_there() {
+    let (_parent, path, mut run) = new_run();
+    let view = RunView::open(&path).unwrap();
     assert_eq!((view.spectra().unwrap(), view.mistakes().unwrap()), (Vec::new(), Vec::new()));
     let spectrum = "{\"attempt\":0,\"epoch\":3,\"mode\":\"plain\",\"batches\":4,\"images\":\"fixed\",\
                     \"eigenvalues\":[0.5,-0.25]}\n";
@@ -694,6 +694,14 @@ fn spectra_and_mistakes_are_read_if_they_are_there() {
     std::fs::write(path.join("mistakes/00.png"), b"\x89PNG\r\n\x1a\n...").unwrap();
     let mistakes = view.mistakes().unwrap();
     assert_eq!((mistakes.len(), mistakes[0].0.given, mistakes[0].1.len()), (1, 2, 11));
+    assert_eq!(view.maps().unwrap(), Vec::new());
+    let map = |pair| PairMap { pair, name: format!("scene {pair}"), error: 1.5, range: (2.0, 9.0), most_error: 4.0 };
+    let png = |pair: u8| [1u8, 2, 3, 4].map(|i| [b"\x89PNG\r\n\x1a\n", &[pair, i][..]].concat());
+    let maps: Vec<_> = (0..9).map(|pair| PairPictures { about: map(pair), png: png(pair as u8) }).collect();
+    run.write_maps(&maps).unwrap();
+    assert_eq!(view.maps().unwrap(), maps[..MOST_MAPS]);
+    std::fs::remove_file(path.join("maps/02-error.png")).unwrap();
+    assert!(view.maps().unwrap_err().to_string().contains("02-error.png"));
 }
 
 #[test]

@@ -183,7 +183,7 @@ impl Job for DisparitySearch {
         dir: &mut RunDir,
         state: &DisparityState,
         stop: Option<(usize, String)>,
-        _: &mut Measuring<'_>,
+        measuring: &mut Measuring<'_>,
     ) -> Result<Option<DisparityFound>, TrainError> {
         let events = dir.view().events().map_err(TrainError::failed)?;
         let (epoch, reason) = match (stop, events.last()) {
@@ -196,6 +196,9 @@ impl Job for DisparitySearch {
             _ => None,
         });
         let record = record.ok_or_else(|| TrainError::Failed(format!("the events of epoch {epoch} are gone")))?;
+        let made = measuring.phase("pictures of pairs", "pictures", |stop| self.pictures(state, stop))?;
+        let Some(pictures) = made else { return Ok(None) };
+        dir.write_maps(&pictures).map_err(TrainError::failed)?;
         let genotype = self.space.derive([&record.alphas_normal[..], &record.alphas_reduce, &record.alphas_upsample]);
         let json = serde_json::to_value(&genotype).expect("a genotype is JSON");
         dir.write_genotype(&genotype.to_string(), &json).map_err(TrainError::failed)?;

@@ -120,10 +120,10 @@ fn command_lines_begin_and_go_on() {
 #[test]
 fn a_plan_that_is_not_right_is_refused_in_one_sentence_with_its_line() {
     let rows: [(&str, &str); 27] = [
-        ("", "p.toml: the key `kind` is missing: search, train, robust, table"),
+        ("", "p.toml: the key `kind` is missing: search, train, robust, table, disparity-search, disparity-training"),
         (
             "kind = \"serach\"",
-            "line 1: `kind` is `serach`, but must be one of search, train, robust, table, the nearest known one is `search`",
+            "line 1: `kind` is `serach`, but must be one of search, train, robust, table, disparity-search, disparity-training, the nearest known one is `search`",
         ),
         ("kind = \"search\"\nseds = 3", "line 2: unknown key `seds`; did you mean `seeds`?"),
         (
@@ -198,4 +198,35 @@ fn members_that_are_the_same_run_are_refused() {
     assert!(refusal(text).contains("rows 1 and 2 of [list] are the same"), "{}", refusal(text));
     let text = "kind = \"search\"\n[grid]\nweights.l2 = [1, 1.0]";
     assert!(refusal(text).contains("are the same run"), "{}", refusal(text));
+}
+
+#[test]
+fn the_trainings_of_the_papers_table_2_are_those_of_its_searches() {
+    let plan = |name: &str| {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../experiments").join(name);
+        Plan::read(&file).unwrap()
+    };
+    let searches = plan("disparity-l2-augment.toml");
+    let trainings = plan("disparity-l2-augment-train.toml");
+    let found = members(&searches, &Sets).unwrap();
+    assert_eq!(found.len(), 9);
+    for (search, training) in found.iter().zip(members(&trainings, &Sets).unwrap()) {
+        assert_eq!(search.name, training.name);
+        let [searched, trained] = [
+            DisparitySearchSpec::from_complete("x", &search.spec).unwrap().augment,
+            DisparityTrainSpec::from_complete("x", &training.spec).unwrap().augment,
+        ];
+        assert_eq!(searched, trained, "{}", search.name);
+        let network = format!("runs/disparity-l2-augment/members/{}", search.name);
+        let of = |key: &str| training.settings.iter().find(|setting| setting.key == key).map(|s| s.value.clone());
+        assert_eq!(of("network.genotype"), Some(Value::String(network.clone())));
+        // What begins each of them.
+        let [path, base] = [Path::new("out"), Path::new("")];
+        let begins = |plan: &Plan, member: &Member| -> Vec<String> {
+            let args = begin(plan, member, path, base, &Hands::default());
+            args.into_iter().map(|arg| arg.into_string().unwrap()).collect()
+        };
+        assert_eq!(begins(&searches, search)[..2], ["search", "--task=disparity"]);
+        assert_eq!(begins(&trainings, &training)[..3], ["train".to_string(), network, "--task=disparity".to_string()]);
+    }
 }

@@ -1,11 +1,13 @@
 //! A training for disparity as the epoch loop runs it.
 
+use std::sync::atomic::AtomicBool;
+
 use rdarts_data::DataError;
 use rdarts_data::stereo::{Pair, Scenes, StereoAugment, StereoBatch, StereoEval};
 use rdarts_net::{Alphas, Engine, Point, Real, unit_variance, weight_gradient};
 use rdarts_run::{
     DISPARITY_TRAIN_EVENT_FORMAT, DisparityTrainEpoch, DisparityTrainFinished, DisparityTrainSpec,
-    DisparityTrainStarted, Event, RunDir, Spec,
+    DisparityTrainStarted, Event, PairPictures, RunDir, Spec,
 };
 
 use super::DisparityTraining;
@@ -14,6 +16,7 @@ use super::model::{DisparityAbout, DisparityModel, FORMAT, TASK, evaluator};
 use crate::best::{Best, Better, Words, judge, reason};
 use crate::error::TrainError;
 use crate::job::{Job, Length, Measured, Measuring, Verdict};
+use crate::maps::{ShownPairs, pair_pictures};
 use crate::optim::{Adam, Sgd, clip_global_norm};
 use crate::pairs::PairBatch;
 use crate::schedule::cosine_lr;
@@ -207,6 +210,8 @@ impl Job for DisparityTraining {
             assess(&evaluator, &self.sizes, pairs, self.spec.train.batch, stop)
         })?;
         let Some(test) = made else { return Ok(None) };
+        let made = measuring.phase("pictures of pairs", "pictures", |stop| self.pictures(weights, stop))?;
+        let Some(pictures) = made else { return Ok(None) };
         let (epochs, patience) = (self.spec.train.epochs, self.spec.train.patience);
         let reason = reason(BETTER, &state.at.history, state.at.epoch, epochs, patience, WORDS);
         let finished = DisparityTrainFinished {
@@ -221,6 +226,7 @@ impl Job for DisparityTraining {
         dir.write_model(&model.to_bytes()).map_err(TrainError::failed)?;
         let json = serde_json::to_value(&self.genotype).expect("a genotype is JSON");
         dir.write_genotype(&self.genotype.to_string(), &json).map_err(TrainError::failed)?;
+        dir.write_maps(&pictures).map_err(TrainError::failed)?;
         dir.append_event(&Event::DisparityTrainFinished(finished.clone())).map_err(TrainError::failed)?;
         dir.mark_done(&reason).map_err(TrainError::failed)?;
         Ok(Some(Trained { model, finished }))
@@ -242,6 +248,20 @@ impl DisparityTraining {
         let mut weights = self.net.init(self.spec.seed);
         unit_variance(&self.net, &self.engine, &mut weights, &made.views, made.n, [made.height, made.width]);
         weights
+    }
+
+    /// Test pairs as the network of some weights sees them, or held-out ones where there are none; `None` if `stop` was set
+    /// meanwhile.
+    fn pictures(&self, weights: &[f32], stop: &AtomicBool) -> Result<Option<Vec<PairPictures>>, TrainError> {
+        let [n_train, n_valid] = self.n_pairs;
+        let (pairs, range) = match self.n_test {
+            0 => (&self.pairs.train, n_train..n_train + n_valid),
+            n_test => (&self.pairs.test, 0..n_test),
+        };
+        // Whole pairs are what it was tested on.
+        let (most_pixels, window) = (usize::MAX, self.window());
+        let of = ShownPairs { pairs, range, halved: self.pairs.halved, most_pixels, window };
+        pair_pictures(&of, &self.sizes, &evaluator(&self.net, &self.engine, weights), stop)
     }
 
     /// What the file of a model says of itself.

@@ -11,7 +11,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use rdarts_run::TrainEpoch;
 
 use super::RunRow;
-use super::rows::{bits, fingerprint};
+use super::rows::{Varied, bits, fingerprint};
 use crate::number::listed;
 use crate::read::State;
 use crate::table::many::is_search;
@@ -73,13 +73,15 @@ impl Trace {
         let known = !row.settings.is_empty();
         let (begin, method, steps, length) = match &run.content {
             Content::Search(table) => {
-                let epochs = table.epochs.iter().zip(table.alphas_normal.iter().zip(&table.alphas_reduce));
-                let first = epochs.filter(|(epoch, _)| epoch.attempt == 0);
-                let step = |(epoch, (normal, reduce)): (&crate::table::search::EpochRow, (&Vec<f32>, &Vec<f32>))| {
-                    let alphas: Vec<u32> = normal.iter().chain(reduce).map(|alpha| alpha.to_bits()).collect();
-                    digest((epoch.train_loss.to_bits(), epoch.train_accuracy.to_bits(), alphas))
+                let first = table.epochs.iter().enumerate().filter(|(_, epoch)| epoch.attempt == 0);
+                let step = |(i, epoch): (usize, &crate::table::search::EpochRow)| {
+                    let of = [&table.alphas_normal, &table.alphas_reduce, &table.alphas_upsample];
+                    let alphas = of.into_iter().filter_map(|alphas| alphas.get(i)).flatten();
+                    let alphas: Vec<u32> = alphas.map(|alpha| alpha.to_bits()).collect();
+                    digest((epoch.train_loss.to_bits(), epoch.of_steps().map(f64::to_bits), alphas))
                 };
-                let begin = format!("search;{names}{};{};{}", bits(row.l2), bits(row.drop_path), settings(false));
+                let varied = Varied::ALL.map(|what| bits(what.of(row)));
+                let begin = format!("search;{:?};{names}{varied:?};{}", row.task, settings(false));
                 let method = format!("{};{}", row.method, settings(true));
                 (begin, method, first.map(step).collect(), table.epochs.len())
             }
@@ -89,6 +91,14 @@ impl Trace {
                 let steps: Vec<u64> = table.epochs.iter().map(step).collect();
                 let n = steps.len();
                 (format!("train;{names}{genotype};{}", fingerprint(row, false)), String::new(), steps, n)
+            }
+            Content::DisparityTrain(table) => {
+                let genotype = table.started.as_ref().map_or("", |started| &started.genotype);
+                let steps = table.epochs.iter().map(|e| digest((e.train_loss.to_bits(), e.train_error.to_bits())));
+                let (steps, strength): (Vec<u64>, _) = (steps.collect(), bits(row.augmentation));
+                let n = steps.len();
+                let begin = format!("disparity-training;{names}{genotype};{strength};{}", fingerprint(row, false));
+                (begin, String::new(), steps, n)
             }
             Content::Robust(table) => {
                 let found = table.members.iter().filter(|member| member.genotype.is_some());

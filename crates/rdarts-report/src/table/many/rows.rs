@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use rdarts_run::{Method, Vary};
-use rdarts_space::Genotype;
 
 use super::{RunRow, copies};
 use crate::number::short;
 use crate::statistics::summary;
 use crate::table::search::EpochRow;
 use crate::table::{Content, RunTable};
+use crate::task::{Architecture, Task};
 
 /// The directory that all runs are in, with a slash at its end.
 pub(super) fn base(runs: &[RunTable]) -> String {
@@ -30,12 +30,14 @@ pub(super) fn rows(runs: &[RunTable], base: usize) -> Vec<RunRow> {
         let mut row = RunRow {
             name: run.head.name[base..].to_string(),
             state: run.head.state,
+            task: Task::Classification,
             method: String::new(),
             space: String::new(),
             data: String::new(),
             seed: 0,
             l2: None,
             drop_path: None,
+            augmentation: None,
             supernet_error: None,
             child_error: None,
             drop: None,
@@ -56,13 +58,18 @@ pub(super) fn rows(runs: &[RunTable], base: usize) -> Vec<RunRow> {
         match &run.content {
             Content::Search(table) => {
                 (row.method, row.space, row.data) = (table.method.clone(), table.space.clone(), table.data.clone());
-                row.seed = table.seed;
-                // A damaged spec tells neither.
+                (row.seed, row.task) = (table.seed, table.task);
+                // A damaged spec tells none.
                 let known = table.rule.is_some();
-                (row.l2, row.drop_path) = (known.then_some(table.l2), known.then_some(table.drop_path));
+                row.l2 = known.then_some(table.l2);
+                match table.task {
+                    Task::Classification => row.drop_path = known.then_some(table.drop_path),
+                    Task::Disparity => row.augmentation = strength(run),
+                }
                 if let Some(returned) = &table.returned {
-                    row.supernet_error = returned.valid_accuracy.map(|accuracy| 1.0 - accuracy);
-                    row.child_error = returned.child_accuracy.map(|accuracy| 1.0 - accuracy);
+                    let of = |accuracy: Option<f64>, error| accuracy.map(|accuracy| 1.0 - accuracy).or(error);
+                    row.supernet_error = of(returned.valid_accuracy, returned.valid_error);
+                    row.child_error = of(returned.child_accuracy, returned.child_error);
                     row.drop = row.child_error.zip(row.supernet_error).map(|(child, supernet)| child - supernet);
                     row.eigenvalue = returned.eigenvalue;
                     row.skips_normal = returned.skips_normal;
@@ -71,19 +78,27 @@ pub(super) fn rows(runs: &[RunTable], base: usize) -> Vec<RunRow> {
                     || table.kept().filter_map(|epoch| epoch.eigenvalue).filter(|value| value.is_finite());
                 row.mean_eigenvalue = summary(eigenvalues()).map(|found| found.mean);
                 row.last_eigenvalue = eigenvalues().last();
-                let drop = |epoch: &EpochRow| Some(epoch.valid_accuracy? - epoch.child_accuracy?);
-                row.last_drop = table.kept().filter_map(drop).filter(|drop| drop.is_finite()).last();
+                row.last_drop = table.kept().filter_map(EpochRow::drop).filter(|drop| drop.is_finite()).last();
                 (row.genotype, row.n_epochs) = (table.genotype(), table.kept().count());
             }
             Content::Train(table) => {
                 row.method = "train".to_string();
                 if let Some(started) = &table.started {
                     (row.data, row.seed) = (started.data.clone(), started.seed);
-                    row.genotype = started.genotype.parse().ok();
+                    row.genotype = Architecture::read(&started.genotype);
                 }
                 row.test_error = table.result.as_ref().map(|result| 1.0 - result.test_accuracy);
                 let valid = table.result.as_ref().and_then(|result| result.valid_accuracy);
                 row.trained_valid_error = valid.map(|accuracy| 1.0 - accuracy);
+            }
+            Content::DisparityTrain(table) => {
+                (row.method, row.task) = ("train".to_string(), Task::Disparity);
+                if let Some(started) = &table.started {
+                    (row.data, row.seed) = (started.data.clone(), started.seed);
+                    row.genotype = Architecture::read(&started.genotype);
+                }
+                row.augmentation = strength(run);
+                (row.trained_valid_error, row.test_error) = errors_of(run).unwrap_or_default();
             }
             Content::Robust(table) => {
                 row.method = match table.vary {
@@ -96,7 +111,7 @@ pub(super) fn rows(runs: &[RunTable], base: usize) -> Vec<RunRow> {
                 (row.space, row.data, row.seed) = (table.space.clone(), table.data.clone(), table.seed);
                 row.test_error = table.result.as_ref().map(|result| 1.0 - result.test_accuracy);
                 row.trained_valid_error = table.result.as_ref().map(|result| 1.0 - result.valid_accuracy);
-                row.genotype = table.result.as_ref().and_then(|result| result.genotype.parse().ok());
+                row.genotype = table.result.as_ref().and_then(|result| Architecture::read(&result.genotype));
                 let chosen = table.members.iter().find(|member| member.is_chosen);
                 row.skips_normal = chosen.and_then(|member| member.skips_normal);
             }
@@ -113,13 +128,11 @@ pub(super) fn rows(runs: &[RunTable], base: usize) -> Vec<RunRow> {
 /// Adds to searches what trainings say of their genotypes on their data sets; of several trainings their mean.
 fn add_trainings(runs: &[RunTable], rows: &mut [RunRow]) {
     // Errors on held-out and on test images.
-    type Errors = (Option<f64>, f64);
+    type Errors = (Option<f64>, Option<f64>);
     let mut trained: BTreeMap<(String, String), Vec<Errors>> = BTreeMap::new();
-    let key = |genotype: &Genotype, data: &str| (genotype.clone().canonical().to_string(), data.to_string());
+    let key = |genotype: &Architecture, data: &str| (genotype.canonical(), data.to_string());
     for (run, row) in runs.iter().zip(rows.iter()).filter(|(_, row)| row.copy_of.is_none()) {
-        let Content::Train(table) = &run.content else { continue };
-        let (Some(genotype), Some(result)) = (&row.genotype, &table.result) else { continue };
-        let errors = (result.valid_accuracy.map(|accuracy| 1.0 - accuracy), 1.0 - result.test_accuracy);
+        let (Some(genotype), Some(errors)) = (&row.genotype, errors_of(run)) else { continue };
         trained.entry(key(genotype, &row.data)).or_default().push(errors);
     }
     for row in rows.iter_mut().filter(|row| row.is_search) {
@@ -127,12 +140,27 @@ fn add_trainings(runs: &[RunTable], rows: &mut [RunRow]) {
             continue;
         };
         row.trained_valid_error = summary(found.iter().filter_map(|errors| errors.0)).map(|s| s.mean);
-        row.test_error = summary(found.iter().map(|errors| errors.1)).map(|s| s.mean);
+        row.test_error = summary(found.iter().filter_map(|errors| errors.1)).map(|s| s.mean);
+    }
+}
+
+/// The errors of a finished training on held-out and on test images or pairs.
+fn errors_of(run: &RunTable) -> Option<(Option<f64>, Option<f64>)> {
+    match &run.content {
+        Content::Train(table) => {
+            let result = table.result.as_ref()?;
+            Some((result.valid_accuracy.map(|accuracy| 1.0 - accuracy), Some(1.0 - result.test_accuracy)))
+        }
+        Content::DisparityTrain(table) => {
+            let result = table.result.as_ref()?;
+            Some((result.valid_error, result.test.as_ref().map(|test| test.error)))
+        }
+        _ => None,
     }
 }
 
 /// Keys that have a column of their own, name a place, or change only what is shown of a run.
-const NO_SETTINGS: [&str; 11] = [
+const NO_SETTINGS: [&str; 12] = [
     "kind",
     "preset",
     "seed",
@@ -143,6 +171,7 @@ const NO_SETTINGS: [&str; 11] = [
     "search.method",
     "weights.l2",
     "search.drop_path",
+    "augment.strength",
     "network.genotype",
 ];
 
@@ -200,25 +229,61 @@ pub(super) fn alike<'a>(rows: &'a [RunRow], of: &RunRow) -> Vec<&'a RunRow> {
 /// The method of a run, with what tells it from others of the same method in the same space on the same data set.
 pub(super) fn label_of(row: &RunRow, rows: &[RunRow]) -> String {
     let alike = alike(rows, row);
-    let differs = |value: fn(&RunRow) -> Option<f64>| alike.iter().any(|other| bits(value(other)) != bits(value(row)));
     let mut label = vec![row.method.clone()];
-    if differs(l2_of) {
-        label.push(format!("L2 {}", row.l2.map_or("unknown".to_string(), short)));
-    }
-    if differs(drop_path_of) {
-        label.push(format!("drop path {}", row.drop_path.map_or("unknown".to_string(), short)));
-    }
+    label.extend(Varied::ALL.into_iter().filter_map(|what| what.where_differing(row, &alike)));
     label.push(in_words(row, &differing(&alike)));
     label.retain(|part| !part.is_empty());
     label.join(", ")
 }
 
-pub(super) fn l2_of(row: &RunRow) -> Option<f64> {
-    row.l2
+/// A value of the spec that has a column of its own, since the paper varies it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Varied {
+    L2,
+    DropPath,
+    Augmentation,
 }
 
-pub(super) fn drop_path_of(row: &RunRow) -> Option<f64> {
-    row.drop_path
+impl Varied {
+    pub(super) const ALL: [Self; 3] = [Self::L2, Self::DropPath, Self::Augmentation];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::L2 => "L2",
+            Self::DropPath => "drop path",
+            Self::Augmentation => "augmentation",
+        }
+    }
+
+    /// Its key in the spec of a search.
+    pub(super) const fn key(self) -> &'static str {
+        match self {
+            Self::L2 => "weights.l2",
+            Self::DropPath => "search.drop_path",
+            Self::Augmentation => "augment.strength",
+        }
+    }
+
+    /// Its value; `None` of a run that has none, or whose spec is damaged.
+    pub(super) const fn of(self, row: &RunRow) -> Option<f64> {
+        match self {
+            Self::L2 => row.l2,
+            Self::DropPath => row.drop_path,
+            Self::Augmentation => row.augmentation,
+        }
+    }
+
+    /// Its name and value, if it is not the same in all of some runs.
+    pub(super) fn where_differing(self, row: &RunRow, alike: &[&RunRow]) -> Option<String> {
+        let differs = alike.iter().any(|other| bits(self.of(other)) != bits(self.of(row)));
+        differs.then(|| format!("{} {}", self.as_str(), self.of(row).map_or("unknown".to_string(), short)))
+    }
+}
+
+/// The strength of the augmentation, as the spec of a run has it.
+fn strength(run: &RunTable) -> Option<f64> {
+    let row = run.head.spec.as_ref()?.rows.iter().find(|row| row.key == Varied::Augmentation.key())?;
+    row.value.parse().ok()
 }
 
 /// A value as a key: the same number is the same key.

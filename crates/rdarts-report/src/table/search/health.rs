@@ -2,11 +2,12 @@
 
 use rdarts_monitor::{AdaRule, Decision, Measurement, Method as Acts, Rule, decide};
 use rdarts_run::{Decision as Decided, DecisionKind, Method};
-use rdarts_space::{CellType, Genotype, Op};
+use rdarts_space::Op;
 use serde::Serialize;
 
 use super::SearchTable;
 use crate::number::{short, some};
+use crate::task::{Architecture, CellKind};
 
 /// Whether a search stayed healthy.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -28,8 +29,8 @@ impl Health {
     pub(super) fn new(table: &SearchTable) -> Health {
         let mut health = Health::default();
         if let Some(genotype) = table.genotype() {
-            let n = genotype.cell(CellType::Normal).len();
-            let parameterless = genotype.n_parameterless(CellType::Normal);
+            let n = genotype.entries(CellKind::Normal).len();
+            let parameterless = genotype.n_parameterless(CellKind::Normal);
             health.parameterless = Some((parameterless, n));
             health.is_degenerate = n > 0 && parameterless == n;
         }
@@ -165,33 +166,35 @@ impl SearchTable {
 }
 
 /// The operations of a cell that are no convolutions, in words: all of them are.
-fn degenerate_in_words(genotype: &Genotype) -> String {
-    let of = |cell: CellType| {
-        let (ops, skips) = (genotype.cell(cell).len(), genotype.n_uses(cell, Op::SkipConnect));
-        (ops, skips, genotype.n_parameterless(cell))
+fn degenerate_in_words(found: &Architecture) -> String {
+    let n = found.entries(CellKind::Normal).len();
+    let others = |count: &dyn Fn(CellKind) -> usize| -> String {
+        let of = |cell: CellKind| {
+            let n = found.entries(cell).len();
+            (n > 0).then(|| format!(" and {} of {n} of the {} cell", count(cell), cell.in_words()))
+        };
+        [CellKind::Reduce, CellKind::Upsample].into_iter().filter_map(of).collect()
     };
-    let (n, skips, _) = of(CellType::Normal);
-    let (n_reduce, skips_reduce, parameterless_reduce) = of(CellType::Reduce);
-    let reduction = |count: usize| match n_reduce {
-        0 => String::new(),
-        _ => format!(" and {count} of {n_reduce} of the reduction cell"),
-    };
-    match skips == n {
-        true => format!("{n} of {n} operations of the normal cell{} are skip connections", reduction(skips_reduce)),
-        false => {
-            format!("{n} of {n} operations of the normal cell{} are no convolutions", reduction(parameterless_reduce))
-        }
+    match found.n_uses(CellKind::Normal, Op::SkipConnect) == n {
+        true => format!(
+            "{n} of {n} operations of the normal cell{} are skip connections",
+            others(&|cell| found.n_uses(cell, Op::SkipConnect))
+        ),
+        false => format!(
+            "{n} of {n} operations of the normal cell{} are no convolutions",
+            others(&|cell| found.n_parameterless(cell))
+        ),
     }
 }
 
 /// The normal cell in a few words.
-fn cell_in_words(genotype: &Genotype) -> String {
-    let ops = genotype.cell(CellType::Normal);
-    let skips = genotype.n_uses(CellType::Normal, Op::SkipConnect);
-    let convolutions = ops.len() - genotype.n_parameterless(CellType::Normal);
+fn cell_in_words(found: &Architecture) -> String {
+    let n = found.entries(CellKind::Normal).len();
+    let skips = found.n_uses(CellKind::Normal, Op::SkipConnect);
+    let convolutions = n - found.n_parameterless(CellKind::Normal);
     format!(
         "a normal cell of {} with {} and {}",
-        some(ops.len(), "operation"),
+        some(n, "operation"),
         some(convolutions, "convolution"),
         some(skips, "skip connection")
     )

@@ -1,9 +1,10 @@
 //! The numbers of what a search returned.
 
-use rdarts_space::{CellType, Op};
+use rdarts_space::Op;
 use serde::Serialize;
 
 use super::{EpochRow, SearchTable};
+use crate::task::CellKind;
 
 /// The numbers of what a search returned, or of what it holds after its last epoch so far.
 #[derive(Clone, Debug, Serialize)]
@@ -15,6 +16,12 @@ pub struct Returned {
     pub valid_accuracy: Option<f64>,
     /// That of the discretised child.
     pub child_accuracy: Option<f64>,
+    /// End-point error of the supernet on the pairs of the alphas, in pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub valid_error: Option<f64>,
+    /// That of the discretised child.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub child_error: Option<f64>,
     /// Dominant eigenvalue of the alpha-Hessian, as it was measured.
     pub eigenvalue: Option<f64>,
     /// Its standard error over batches.
@@ -25,6 +32,9 @@ pub struct Returned {
     pub skips_normal: Option<usize>,
     /// Skip connections of the reduction cell.
     pub skips_reduce: Option<usize>,
+    /// Skip connections of the upsampling cell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skips_upsample: Option<usize>,
     /// L2 factor of the weights.
     pub l2: f64,
 }
@@ -42,11 +52,14 @@ impl Returned {
                     epoch: None,
                     valid_accuracy: chosen_accuracy,
                     child_accuracy: None,
+                    valid_error: None,
+                    child_error: None,
                     eigenvalue: None,
                     eigenvalue_error: None,
                     smoothed: None,
-                    skips_normal: skips(CellType::Normal),
-                    skips_reduce: skips(CellType::Reduce),
+                    skips_normal: skips(CellKind::Normal),
+                    skips_reduce: skips(CellKind::Reduce),
+                    skips_upsample: None,
                     l2: last.l2,
                 })
             }
@@ -58,17 +71,21 @@ impl Returned {
             epoch: Some(row.epoch),
             valid_accuracy: row.valid_accuracy,
             child_accuracy: row.child_accuracy,
+            valid_error: row.valid_error,
+            child_error: row.child_error,
             eigenvalue: row.eigenvalue,
             eigenvalue_error: row.eigenvalue_error,
             smoothed: row.smoothed,
             skips_normal: Some(row.skip_connects_normal),
             skips_reduce: row.skip_connects_reduce,
+            skips_upsample: row.skip_connects_upsample,
             l2: row.l2,
         }
     }
 
-    /// What discretisation costs: the accuracy of the supernet less that of its child.
+    /// What discretisation costs: how much worse the child is than the supernet.
     pub fn drop(&self) -> Option<f64> {
-        Some(self.valid_accuracy? - self.child_accuracy?)
+        let accuracies = self.valid_accuracy.zip(self.child_accuracy).map(|(supernet, child)| supernet - child);
+        accuracies.or(self.valid_error.zip(self.child_error).map(|(supernet, child)| child - supernet))
     }
 }

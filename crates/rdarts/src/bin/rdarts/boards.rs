@@ -31,7 +31,10 @@ impl Board {
 
     /// Writes what a run ended with, given all its events: those of epochs have been written.
     pub fn end(&mut self, events: &[Event]) {
-        let is_written = |event: &&Event| matches!(event, Event::Epoch(_) | Event::TrainEpoch(_));
+        let is_written = |event: &&Event| {
+            use Event::{DisparityEpoch, DisparityTrainEpoch, Epoch, TrainEpoch};
+            matches!(event, Epoch(_) | TrainEpoch(_) | DisparityEpoch(_) | DisparityTrainEpoch(_))
+        };
         events.iter().filter(|event| !is_written(event)).for_each(|event| self.event(event));
     }
 }

@@ -56,8 +56,6 @@ pub trait Conducted {
     type Found;
     /// What it is called: `search`.
     const WHAT: &'static str;
-    /// Whether it ends with a page.
-    const HAS_PAGE: bool = true;
 
     /// Its steps, of which a bar is shown; `None` if it shows its own.
     fn steps(&self) -> Option<usize>;
@@ -125,9 +123,7 @@ pub fn conduct<C: Conducted>(
             } else {
                 run.tell(dir.path(), &found, &events)
             }
-            if C::HAS_PAGE {
-                pages.finish(dir.path(), json);
-            }
+            pages.finish(dir.path(), json);
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Interrupted { epoch, step } => {

@@ -22,7 +22,6 @@ pub struct DisparityRun<'a>(pub &'a DisparitySearch);
 impl Conducted for DisparityRun<'_> {
     type Found = DisparityFound;
     const WHAT: &'static str = "search";
-    const HAS_PAGE: bool = false;
 
     fn steps(&self) -> Option<usize> {
         Some(self.0.spec.search.epochs * self.0.steps_per_epoch())

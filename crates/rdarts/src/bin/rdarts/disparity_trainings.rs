@@ -22,7 +22,6 @@ pub struct DisparityTrainingRun<'a>(pub &'a DisparityTraining);
 impl Conducted for DisparityTrainingRun<'_> {
     type Found = Trained;
     const WHAT: &'static str = "training";
-    const HAS_PAGE: bool = false;
 
     fn steps(&self) -> Option<usize> {
         Some(self.0.spec.train.epochs * self.0.steps_per_epoch())

@@ -147,7 +147,9 @@ pub fn cache_file(cache: &str) -> Result<String, Exit> {
 pub fn no_spec(path: &Path, verb: &str) -> Exit {
     let name = for_shell(path);
     if !path.join("spec.toml").is_file() {
-        return Exit::Input(format!("{name} is a directory, not a spec: say --data {name} if it holds pictures"));
+        return Exit::Input(format!(
+            "{name} is a directory, not a spec: say --data {name} if it holds pictures or pairs"
+        ));
     }
     let is_done = path.join("DONE").exists();
     let go_on = if is_done { String::new() } else { format!("`rdarts resume {name}` goes on with it, ") };

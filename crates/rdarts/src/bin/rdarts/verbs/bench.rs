@@ -57,14 +57,14 @@ pub struct Args {
     /// autodispnet [default: dispnet]
     #[arg(long)]
     space: Option<String>,
-    #[arg(long, default_value = "DARTS_V2", help = genotype_help())]
-    genotype: String,
+    #[arg(long, help = genotype_help())]
+    genotype: Option<String>,
     /// Channels of the first cell [default: 16]; for disparity of the last one [default: 24]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
     channels: Option<u32>,
-    /// Number of cells
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    cells: u32,
+    /// Number of cells [default: 8]; a network for disparity has its own
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    cells: Option<u32>,
     /// Images in a batch [default: 64]; for disparity pairs [default: 4]
     #[arg(long, value_parser = clap::value_parser!(u32).range(2..=100_000))]
     batch: Option<u32>,
@@ -153,9 +153,10 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     if args.task == Task::Disparity {
         return disparity::run(&args, &engine, threads);
     }
+    let (cells, named) = (args.cells.unwrap_or(8) as usize, args.genotype.as_deref().unwrap_or("DARTS_V2"));
     let space = open_space(args.space.as_deref().unwrap_or("s2"))?;
     let Sizes { channels, batch: n, size: side } = args.sizes([16, 64, 32]);
-    let net = Network::supernet(SupernetSpec::from_space(&space, args.cells as usize, channels, 3, 10));
+    let net = Network::supernet(SupernetSpec::from_space(&space, cells, channels, 3, 10));
     let asked = |kind| args.asks(kind);
     let largest = if asked(Kind::Second) {
         Work::SecondOrderStep
@@ -166,7 +167,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     };
     let needed = net.memory_estimate(n, [side; 2], largest);
     check_memory(&engine, needed, "--batch, --channels, --cells or --size")?;
-    let genotype = genotype(&args.genotype, "--genotype")?;
+    let genotype = genotype(named, "--genotype")?;
     let forward = net.macs([side; 2]) as f64 * n as f64;
     let steps = args.steps as usize;
     let n_alphas: usize = net.n_alphas().iter().sum();
@@ -205,7 +206,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         world.forget();
         rows.push(measure(&engine, "full alpha-Hessian", 1, n, cost, || columns = world.hessian().full().n_products));
     }
-    let discrete = Discrete::new([args.cells as usize, channels, n, side], genotype, &engine);
+    let discrete = Discrete::new([cells, channels, n, side], genotype, &engine);
     let own = &discrete.net.without_auxiliary();
     if asked(Kind::Training) {
         world.forget();
@@ -230,9 +231,9 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         "peak_gmac_per_s": peak.map(|peak| peak.macs / 1e9), "bandwidth_gb_per_s": peak.map(|peak| peak.bytes / 1e9),
     });
     let work = json!({
-        "space": space.name, "channels": channels, "cells": args.cells, "batch": n, "size": side,
+        "space": space.name, "channels": channels, "cells": cells, "batch": n, "size": side,
         "steps": args.steps, "alphas": n_alphas, "forward_gmac": forward / 1e9, "lanczos_products": products,
-        "hessian_products": columns, "genotype": args.genotype, "weights": own.n_parameters(),
+        "hessian_products": columns, "genotype": named, "weights": own.n_parameters(),
         "weights_with_auxiliary": discrete.net.n_parameters(), "macs_of_an_image": own.macs([side; 2]),
     });
     if args.json {
@@ -244,12 +245,12 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         "space {}, {}, {}, batch {n}, {side}x{side}; {}, {}; forward pass {} GMAC",
         space.name,
         count(channels, "channel"),
-        count(args.cells as usize, "cell"),
+        count(cells, "cell"),
         count(threads, "thread"),
         isa.name(),
         digits(forward / 1e9)
     );
-    table(&rows, peak.as_ref(), &engine, threads);
+    table(&rows, "images/s", peak.as_ref(), &engine, threads);
     if products > 0 {
         out!("The eigenvalue took {} and the passes before the first.", count(products, "product"));
     }
@@ -263,7 +264,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     if asked(Kind::Training) || asked(Kind::One) || asked(Kind::Many) {
         out!(
             "The network of {}: {} weights ({} with the auxiliary head), {} multiply-adds an image.",
-            args.genotype,
+            named,
             own.n_parameters(),
             discrete.net.n_parameters(),
             millions(own.macs([side; 2]))
@@ -282,7 +283,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
 }
 
 /// The rows, and what the machine can do.
-fn table(rows: &[Row], peak: Option<&peak::Peak>, engine: &Engine, threads: usize) {
+fn table(rows: &[Row], rate: &str, peak: Option<&peak::Peak>, engine: &Engine, threads: usize) {
     match (peak, &engine.gpu) {
         (Some(peak), _) => {
             out!(
@@ -310,7 +311,7 @@ fn table(rows: &[Row], peak: Option<&peak::Peak>, engine: &Engine, threads: usiz
         "",
         "median s",
         "fastest to slowest",
-        "images/s",
+        rate,
         "peak MB",
         "GMAC",
         "of peak",
@@ -477,7 +478,10 @@ impl Discrete {
 
 /// A genotype by its name or from a file.
 fn genotype_help() -> String {
-    format!("Network of the training and output rows: a genotype, a file or run directory with one, or {}", names())
+    format!(
+        "Network of the training and output rows: a genotype, a file or run directory with one, or {} [default: DARTS_V2]",
+        names()
+    )
 }
 
 /// Times `body`, after one run that warms up unless it is asked for once.

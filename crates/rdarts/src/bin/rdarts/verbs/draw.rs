@@ -5,15 +5,16 @@ use std::process::ExitCode;
 
 use rdarts::data::{escaped, shown};
 use rdarts::draw::{Arrange, Colors, Drawing, Form, Labels, Style, dot, layout, png, svg};
-use rdarts::run::{for_shell, write_file};
-use rdarts::space::CellType;
+use rdarts::report::{Architecture, CellKind};
+use rdarts::run::{RunView, for_shell, write_file};
 use serde_json::json;
 
 use crate::conduct::one_of;
 use crate::exit::{Exit, out};
 use crate::genotypes::{genotype, names};
+use crate::verbs::train::disparity;
 
-/// The cells of a genotype as a picture
+/// The cells of a genotype as a picture; of one for disparity there are three
 ///
 /// The kind of file follows from its name: SVG, PNG, DOT, and PDF if the program was
 /// built with the feature pdf.
@@ -21,17 +22,18 @@ use crate::genotypes::{genotype, names};
 /// Examples:
 ///   rdarts draw DARTS_V2
 ///   rdarts draw runs/s2-fashion-mini-darts-ada-1 --out cells.png --width page
+///   rdarts draw AutoDispNet --cell upsample
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    #[arg(help = format!("A genotype, a run directory, a file, or one of {}", names()))]
+    #[arg(help = format!("A genotype, a run directory, a file, or one of {}, {}", names(), disparity::names()))]
     genotype: String,
     /// The picture: a name that ends in .svg, .png, .dot or .pdf
     #[arg(long, value_name = "FILE", default_value = "cells.svg")]
     out: PathBuf,
     #[arg(long, default_value = "column", help = format!("How wide: {}", one_of(&WIDTHS)))]
     width: String,
-    #[arg(long, default_value = "both", help = format!("Which cells: {}", one_of(&CELLS)))]
+    #[arg(long, default_value = "all", help = format!("Which cells: {}", one_of(&CELLS)))]
     cell: String,
     /// Light lines on dark paper
     #[arg(long)]
@@ -49,7 +51,7 @@ pub struct Args {
 
 /// Of a column of a paper, and of its page.
 const WIDTHS: [&str; 2] = ["column", "page"];
-const CELLS: [&str; 3] = ["both", "normal", "reduce"];
+const CELLS: [&str; 4] = ["all", "normal", "reduce", "upsample"];
 
 /// Pixels of a picture in print: 300 an inch, where SVG has 96.
 const PRINT: f64 = 300.0 / 96.0;
@@ -60,26 +62,26 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     if !WIDTHS.contains(&args.width.as_str()) {
         return Err(Exit::Input(format!("--width is `{}`, but must be {}", escaped(&args.width), one_of(&WIDTHS))));
     }
-    if !CELLS.contains(&args.cell.as_str()) {
+    // What it was called when there were two.
+    let wanted = if args.cell == "both" { "all" } else { args.cell.as_str() };
+    if !CELLS.contains(&wanted) {
         return Err(Exit::Input(format!("--cell is `{}`, but must be {}", escaped(&args.cell), one_of(&CELLS))));
     }
-    let found = genotype(&args.genotype, "GENOTYPE")?;
+    let found = architecture(&args.genotype)?;
     if args.out.exists() && !args.force {
         return Err(Exit::Input(format!("{} is there already: --force replaces it", shown(&args.out))));
     }
-    let mut drawing = Drawing::of_genotype(&found).map_err(Exit::input)?;
-    let wanted = match args.cell.as_str() {
-        "normal" => Some(CellType::Normal),
-        "reduce" => Some(CellType::Reduce),
-        _ => None,
+    let mut drawing = match &found {
+        Architecture::Classification(genotype) => Drawing::of_genotype(genotype).map_err(Exit::input)?,
+        Architecture::Disparity(genotype) => Drawing::of_disparity(genotype).map_err(Exit::input)?,
     };
-    if let Some(wanted) = wanted {
-        if found.n_nodes(wanted) == 0 {
-            return Err(Exit::Input(format!("this genotype has no cell of the type {}", args.cell)));
-        }
+    if wanted != "all" {
         // A genotype without a cell of some type has no picture of it.
-        let at = CellType::ALL.into_iter().filter(|cell| found.n_nodes(*cell) > 0).position(|cell| cell == wanted);
-        drawing.cells = at.map(|at| vec![drawing.cells.swap_remove(at)]).unwrap_or_default();
+        let mut cells = CellKind::ALL.into_iter().filter(|cell| !found.entries(*cell).is_empty());
+        let Some(at) = cells.position(|cell| cell.as_str() == wanted) else {
+            return Err(Exit::Input(format!("this genotype has no cell of the type {wanted}")));
+        };
+        drawing.cells = vec![drawing.cells.swap_remove(at)];
     }
     let (form, style) = match args.width.as_str() {
         "page" => (Form { arrange: Arrange::Beside, ..Form::PAGE }, Style::PAGE),
@@ -104,6 +106,25 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         false => out!("Picture: {}", for_shell(&args.out)),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The genotype of either task that an argument names.
+fn architecture(text: &str) -> Result<Architecture, Exit> {
+    let path = Path::new(text);
+    if path.is_dir() {
+        let view = RunView::open(path)?;
+        if let Some(given) = disparity::of_run(&view, path)? {
+            return Ok(given.genotype()?.into());
+        }
+    }
+    let held = path.is_file().then(|| std::fs::read_to_string(path).ok()).flatten();
+    let origin = if held.is_some() { shown(path) } else { "GENOTYPE".to_string() };
+    let written = held.as_deref().unwrap_or(text);
+    // A log of both kinds of searches there is not.
+    match disparity::is_text(written) {
+        true => Ok(disparity::of_text(written, &origin)?.into()),
+        false => Ok(genotype(text, "GENOTYPE")?.into()),
+    }
 }
 
 /// What the name of a file says that it is.

@@ -8,7 +8,8 @@ use rdarts::data::shown;
 use rdarts::monitor::{Decision, Why};
 use rdarts::net::{Engine, FullHessian};
 use rdarts::run::{
-    CheckpointName, HessianImages, HessianSpec, LandscapeLine, RunView, SearchSpec, Spectrum, for_shell,
+    CheckpointName, DisparitySearchSpec, HessianImages, HessianSpec, LandscapeLine, RunView, SearchSpec, Spec,
+    Spectrum, for_shell,
 };
 use rdarts::search::hessian::{Curvature, MeanHessian, diagonal, eigenvalue};
 use rdarts::search::lanczos::spectrum;
@@ -92,6 +93,13 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     }
     let engine = args.on.engine()?;
     let view = RunView::open(&args.dir)?;
+    if view.kind() == DisparitySearchSpec::KIND {
+        let path = for_shell(&args.dir);
+        return Err(Exit::Input(format!(
+            "{path} is a search for disparity, whose eigenvalues are measured while it runs (hessian.every, hessian.batches): \
+             `rdarts report {path}` shows them; hessian looks at searches for classification"
+        )));
+    }
     view.spec::<SearchSpec>()?;
     set_threads(args.threads)?;
     if args.epochs.is_some() {

@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use rdarts::data::shown;
 use rdarts::net::Engine;
+use rdarts::run::spec::{kind_of, preset_of};
 use rdarts::run::{DisparitySearchSpec, Method, Order, Reservation, RunView, SearchSpec, Spec, SpecError, read_text};
 use rdarts::search::branch::{common, refused};
 use rdarts::search::methods::darts_plus::expected_skips;
 use rdarts::search::{DisparitySearch, Search, open_space};
-use rdarts::space::Space;
+use rdarts::space::{DisparitySpace, Space};
 use rdarts::train::{ImageSet, KnownSets, resume, start};
 
 use crate::conduct::{conduct, count, one_of, set_threads};
@@ -56,7 +57,7 @@ use crate::searches::{Searching, space_of};
 pub struct Args {
     /// Spec file (TOML); keys it does not name come from its `preset` (or from `paper`, for disparity `disparity`)
     spec: Option<PathBuf>,
-    #[arg(long, help = preset_help::<SearchSpec>(DEMO))]
+    #[arg(long, help = of_both(preset_help::<SearchSpec>(DEMO), preset_help::<DisparitySearchSpec>(DISPARITY_DEMO)))]
     preset: Option<String>,
     /// Go on from what another search has computed, under another method; the epochs in common are taken over
     ///
@@ -65,16 +66,17 @@ pub struct Args {
     /// (eval.keep_checkpoints).
     #[arg(long, value_name = "RUN")]
     from: Option<PathBuf>,
-    /// What is searched for: a network that classifies, or one that estimates disparity from pairs of views
+    /// What is searched for: a network that classifies, or one that estimates disparity from pairs of views [default:
+    /// classification, unless the preset, the spec, the space or the pairs tell]
     ///
     /// Disparity has presets of its own (disparity-demo, disparity), spaces (dispnet, autodispnet) and sets of pairs
     /// (`rdarts data list`), and the methods darts, darts-es and darts-ada.
-    #[arg(long, value_name = "TASK", default_value = CLASSIFICATION, value_parser = [CLASSIFICATION, DISPARITY])]
-    task: String,
+    #[arg(long, value_name = "TASK", value_parser = [CLASSIFICATION, DISPARITY])]
+    task: Option<String>,
     /// Sets one key of the spec, for example weights.l2=0.0027; may be given often
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
-    #[arg(long, help = format!("Search space: {}, or a TOML file (space.name)", Space::NAMES.join(", ")))]
+    #[arg(long, help = format!("Search space: {}, or a TOML file; for disparity {} (space.name)", Space::NAMES.join(", "), one_of(&DisparitySpace::NAMES)))]
     space: Option<String>,
     #[arg(long, help = data_help())]
     data: Option<String>,
@@ -112,6 +114,12 @@ const DISPARITY: &str = "disparity";
 
 /// The preset of a search that says nothing.
 const DEMO: &str = "demo";
+
+/// What both tasks have of a flag.
+pub fn of_both(classification: String, disparity: String) -> String {
+    let disparity = disparity.strip_prefix("Preset to start from: ").map_or(disparity.clone(), str::to_string);
+    format!("{classification}; for disparity: {disparity}")
+}
 
 fn methods_help() -> String {
     format!("How it searches: {} (search.method); `rdarts search --help` says what each does", one_of(Method::NAMES))
@@ -153,13 +161,6 @@ fn wrapped(text: &str) -> Vec<String> {
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let engine = args.on.engine()?;
     let threads = set_threads(args.threads)?;
-    if args.task == DISPARITY {
-        return disparity(&args, engine, threads);
-    }
-    let mut overrides = overrides(&args)?;
-    if let Some(from) = &args.from {
-        return branch(&args, from, &overrides, engine, threads);
-    }
     // Read once: it may be a pipe, or change meanwhile.
     let file = match &args.spec {
         Some(path) if path.is_dir() => return Err(no_spec(path, "search")),
@@ -167,6 +168,13 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         None => None,
     };
     let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
+    if is_for_disparity(&args, file)? {
+        return disparity(&args, file, engine, threads);
+    }
+    let mut overrides = overrides(&args)?;
+    if let Some(from) = &args.from {
+        return branch(&args, from, &overrides, engine, threads);
+    }
     let mut spec = resolve(&args, file, &overrides)?;
     let space = open_space(&spec.space.name)?;
     // Before images are read, which may take long; all that follows may fail and leaves nothing behind then.
@@ -212,23 +220,41 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     })
 }
 
+/// Whether a network for disparity is wanted: `--task` says so, or the preset, the spec, the space or the pairs do.
+fn is_for_disparity(args: &Args, file: Option<(&str, &str)>) -> Result<bool, Exit> {
+    let is_preset = |name: &str| DisparitySearchSpec::PRESETS.iter().any(|preset| preset.name == name);
+    let mut told = Vec::new();
+    if let Some(preset) = args.preset.as_deref().filter(|name| is_preset(name)) {
+        told.push(format!("--preset {preset}"));
+    }
+    if let Some((name, text)) = file {
+        let preset = preset_of(name, text)?;
+        if kind_of(name, text)? == DisparitySearchSpec::KIND || preset.as_deref().is_some_and(is_preset) {
+            told.push(name.to_string());
+        }
+    }
+    if let Some(space) = args.space.as_deref().filter(|name| DisparitySpace::NAMES.contains(name)) {
+        told.push(format!("--space {space}"));
+    }
+    if let Some(data) = args.data.as_deref().filter(|name| rdarts::data::stereo::names().contains(name)) {
+        told.push(format!("--data {data}"));
+    }
+    match (args.task.as_deref(), told.first()) {
+        (Some(CLASSIFICATION), Some(told)) => {
+            Err(Exit::Input(format!("--task is classification, but {told} is of disparity")))
+        }
+        (task, told) => Ok(task == Some(DISPARITY) || told.is_some()),
+    }
+}
+
 /// The preset of a search for disparity that says nothing.
 const DISPARITY_DEMO: &str = "disparity-demo";
 
 /// A search for disparity.
-fn disparity(args: &Args, engine: Engine, threads: usize) -> Result<ExitCode, Exit> {
+fn disparity(args: &Args, file: Option<(&str, &str)>, engine: Engine, threads: usize) -> Result<ExitCode, Exit> {
     if args.from.is_some() {
         return Err(Exit::Input("--from goes on from searches for classification only".into()));
     }
-    if args.pages.board_dir(Path::new("")).is_some() {
-        return Err(Exit::Input("--tensorboard follows searches for classification only".into()));
-    }
-    let file = match &args.spec {
-        Some(path) if path.is_dir() => return Err(no_spec(path, "search")),
-        Some(path) => Some((shown(path), read_text("spec", path).map_err(SpecError::from)?)),
-        None => None,
-    };
-    let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
     let overrides = [args.overrides.clone(), disparities::flags(args.data.as_deref(), args.data_dir.as_deref())?];
     let values = [&args.space, &args.method, &args.order].map(|value| value.as_deref().map(quote));
     let [space, method, order] = values;

@@ -25,8 +25,9 @@ use crate::exit::{Exit, out};
 
 /// Many runs of one plan: on this machine, or on a cluster with Slurm
 ///
-/// A plan is a TOML file: the kind of its members (search, train, robust or
-/// table), what they have in common, and what they differ in:
+/// A plan is a TOML file: the kind of its members (search, train, robust,
+/// table, disparity-search or disparity-training), what they have in common,
+/// and what they differ in:
 ///
 ///   kind = "search"
 ///   preset = "demo"            # or spec = "my.toml", a file beside the plan
@@ -228,7 +229,7 @@ impl Sweep {
 /// What the numbers of a standing count.
 fn unit(kind: Kind) -> &'static str {
     match kind {
-        Kind::Search | Kind::Train => "epochs",
+        Kind::Search | Kind::Train | Kind::DisparitySearch | Kind::DisparityTraining => "epochs",
         Kind::Robust => "runs",
         Kind::Table => "trainings",
     }

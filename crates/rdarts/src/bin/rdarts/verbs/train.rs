@@ -1,6 +1,6 @@
 //! `rdarts train`: one network from scratch, in a new run directory.
 
-mod disparity;
+pub mod disparity;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -22,6 +22,7 @@ use crate::given::{
 use crate::pages::Pages;
 use crate::progress::Reading;
 use crate::trainings::{TrainingRun, announce};
+use crate::verbs::search::of_both;
 
 /// Train the network of a genotype from scratch and test it
 ///
@@ -50,7 +51,7 @@ use crate::trainings::{TrainingRun, announce};
 pub struct Args {
     #[arg(value_name = "NETWORK", help = network_help())]
     network: String,
-    #[arg(long, help = preset_help::<TrainSpec>(DEMO))]
+    #[arg(long, help = of_both(preset_help::<TrainSpec>(DEMO), preset_help::<DisparityTrainSpec>(disparity::DEMO)))]
     preset: Option<String>,
     /// What the network is for, where NETWORK does not tell: all-skip and all-sep-conv
     #[arg(long, value_name = "TASK", value_parser = [CLASSIFICATION, DISPARITY])]

@@ -19,6 +19,13 @@ pub fn run(args: &Args, engine: &Engine, threads: usize) -> Result<ExitCode, Exi
     if !engine.is_cpu() {
         return Err(Exit::Input("a search for disparity computes on the CPU; leave --device out".into()));
     }
+    for (is_given, flag) in [(args.genotype.is_some(), "--genotype"), (args.cells.is_some(), "--cells")] {
+        if is_given {
+            return Err(Exit::Input(format!(
+                "{flag} is of classification: --task disparity measures the search's network, whose cells are fixed"
+            )));
+        }
+    }
     if let Some(kind) = args.only.iter().find(|kind| matches!(kind, Kind::Training | Kind::One | Kind::Many)) {
         let kind = clap::ValueEnum::to_possible_value(kind).map_or(String::new(), |v| v.get_name().to_string());
         return Err(Exit::Input(format!("--task disparity has no row {kind}; it has those of the search")));
@@ -105,6 +112,6 @@ pub fn run(args: &Args, engine: &Engine, threads: usize) -> Result<ExitCode, Exi
         engine.kernels.isa().name(),
         digits(forward)
     );
-    table(&rows, Some(&peak), engine, threads);
+    table(&rows, "pairs/s", Some(&peak), engine, threads);
     Ok(ExitCode::SUCCESS)
 }

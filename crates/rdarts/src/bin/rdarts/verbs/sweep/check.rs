@@ -1,24 +1,29 @@
 //! What can be wrong with the members of a sweep beyond their specs: images that are not there or too few, networks that
 //! do not fit the memory. Found before any of them begins.
 
-use rdarts::data::shape;
+use rdarts::data::{shape, shown};
 use rdarts::net::Engine;
-use rdarts::run::{DataSpec, RobustSpec, SearchSpec, Spec, TrainSpec};
-use rdarts::search::{Search, fit_hessian_batches, open_space};
+use rdarts::run::{
+    DataSpec, DisparitySearchSpec, DisparityTrainSpec, RobustSpec, RunView, SearchSpec, Spec, TrainSpec,
+};
+use rdarts::search::{DisparitySearch, Search, fit_hessian_batches, open_space};
 use rdarts::study::Portfolio;
 use rdarts::study::table::TableBuild;
 use rdarts::sweep::Member;
 use rdarts::sweep::plan::Kind;
 use rdarts::table::{Table, n_architectures};
+use rdarts::train::disparity::DisparityTraining;
 use rdarts::train::images::{data_dir, data_options};
 use rdarts::train::{ImageSet, Training};
 
 use super::Sweep;
 use crate::device::isa;
+use crate::disparities;
 use crate::exit::Exit;
 use crate::genotypes::genotype;
 use crate::given::{cache_file, data_directory};
 use crate::progress::Reading;
+use crate::verbs::train::disparity;
 
 /// Looks at members; runs that differ in their seed alone are looked at once.
 pub fn check(sweep: &Sweep, members: &[&Member], quiet: bool) -> Result<(), Exit> {
@@ -74,6 +79,24 @@ fn one(sweep: &Sweep, member: &Member, engine: &Engine, images: &mut Images<'_>)
             if !is_run {
                 let images = images.of(&mut spec.data.images)?;
                 Training::on(spec, engine.clone(), &images)?;
+            }
+        }
+        Kind::DisparitySearch => {
+            let mut spec = DisparitySearchSpec::from_complete(&plan.file, &member.spec)?;
+            spec.data.pairs.dir = disparities::directory(&spec.data.pairs)?;
+            DisparitySearch::new(spec, engine.clone(), images.reading)?;
+        }
+        Kind::DisparityTraining => {
+            let mut spec = DisparityTrainSpec::from_complete(&plan.file, &member.spec)?;
+            let network = std::path::Path::new(&spec.network.genotype);
+            if network.is_dir() {
+                // The pairs may be those of that run.
+                let given = disparity::of_run(&RunView::open(network)?, network)?;
+                given.ok_or_else(|| Exit::Input(format!("{} is no run of disparity", shown(network))))?.genotype()?;
+            } else {
+                spec.network.genotype = disparity::of_text(&spec.network.genotype, "network.genotype")?.to_string();
+                spec.data.pairs.dir = disparities::directory(&spec.data.pairs)?;
+                DisparityTraining::new(spec, engine.clone(), images.reading)?;
             }
         }
         Kind::Table => {

@@ -30,8 +30,18 @@ pub enum Given {
     Training(DisparityGenotype, Box<DisparityTrainSpec>),
 }
 
+impl Given {
+    /// The genotype alone.
+    pub fn genotype(self) -> Result<DisparityGenotype, Exit> {
+        match self {
+            Self::Genotype(genotype) | Self::Search(genotype, _) | Self::Training(genotype, _) => Ok(genotype),
+            Self::Spec(name, _) => Err(Exit::Input(format!("{name} is a spec, not a genotype"))),
+        }
+    }
+}
+
 /// The preset of a training that says nothing.
-const DEMO: &str = "disparity-train-demo";
+pub const DEMO: &str = "disparity-train-demo";
 
 /// The names of genotypes for disparity, for help texts.
 pub fn names() -> String {
@@ -77,9 +87,6 @@ pub fn of_text(text: &str, origin: &str) -> Result<DisparityGenotype, Exit> {
 pub fn run(args: &Args, given: &Given, engine: Engine, threads: usize) -> Result<ExitCode, Exit> {
     if args.cells.is_some() {
         return Err(Exit::Input("--cells is for classification: a network for disparity has 11 cells".into()));
-    }
-    if args.pages.board_dir(Path::new("")).is_some() {
-        return Err(Exit::Input("--tensorboard follows trainings for classification only".into()));
     }
     let spec = resolve(args, given)?;
     let reserved = reserve(args.out.as_deref(), &format!("train-{}-{}", spec.data.pairs.name, spec.seed))?;
