@@ -269,7 +269,7 @@ fn what_cannot_be_trained_is_told_in_a_sentence_and_leaves_nothing() {
     }
     for (network, more, expected) in [
         ("cells.txt", &[][..], "cells.txt: skip_connect into node 2 of the upsample cell reads state 9"),
-        ("random-dispnets-1", &["--task", "disparity"], "did you mean"),
+        ("random-dispnets-1", &["--task", "disparity"], "the nearest known one is `dispnet`"),
         ("AutoDispNet", &["--data", "cifar10"], "cifar10"),
         ("AutoDispNet", &["--cells", "3"], "--cells is for classification"),
         ("AutoDispNet", &["--task", "classification"], "NETWORK estimates disparity"),

@@ -100,9 +100,11 @@ mod tests {
         assert_eq!(named("random-dispnet-7"), named("random-dispnet-7"));
         assert_ne!(named("random-dispnet-7"), named("random-dispnet-8"));
         assert_eq!(named("all-skip").unwrap().n_uses(DisparityCell::Upsample, Op::SkipConnect), 8);
-        for (name, part) in
-            [("AutoDispNets", "did you mean"), ("random-dispnets-1", "did you mean"), ("random-dispnet-x", "a seed")]
-        {
+        for (name, part) in [
+            ("AutoDispNets", "nearest known one"),
+            ("random-dispnets-1", "nearest known one"),
+            ("random-dispnet-x", "a seed"),
+        ] {
             let error = named(name).unwrap_err();
             assert!(error.contains(part), "{error}");
         }
