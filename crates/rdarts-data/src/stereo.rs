@@ -22,7 +22,7 @@ mod shown;
 
 pub use self::augment::{Spread, StereoAugment};
 pub use self::batch::{StereoBatch, StereoEval, StereoLoader, stereo_eval_batches};
-pub use self::colour::{UNKNOWN, coloured};
+pub use self::colour::{UNKNOWN, coloured, coloured_png};
 pub use self::facts::StereoFacts;
 pub use self::open::{StereoOptions, doubt, open, open_with, stereo_at, stereo_check, stereo_set};
 pub use self::sheet::stereo_sheet;

@@ -55,6 +55,20 @@ impl Builder {
         name
     }
 
+    /// A constant list of one whole number, called by it.
+    pub fn whole(&mut self, value: i64) -> String {
+        let name = format!("[{value}]");
+        self.constant(&name, &[1], proto::TYPE_INT64, value.to_le_bytes().to_vec());
+        name
+    }
+
+    /// `x` resampled bilinearly, pixels as squares, by the factors that the constant `scales` holds.
+    pub fn resize(&mut self, output: &str, x: &str, scales: &str) {
+        let attributes = vec![text("mode", "linear"), text("coordinate_transformation_mode", "half_pixel")];
+        // The second input is for another mode.
+        self.node("Resize", output, &[x, "", scales], attributes);
+    }
+
     fn constant(&mut self, name: &str, shape: &[usize], data_type: i32, raw_data: Vec<u8>) {
         let dims = shape.iter().map(|n| *n as i64).collect();
         self.constants.insert(name.to_owned(), TensorData { dims, data_type, name: name.to_owned(), raw_data });
@@ -128,6 +142,11 @@ impl Builder {
 
     /// The graph from `input` to `output`, without what `output` does not need.
     pub fn finish(self, name: &str, input: ValueInfo, output: ValueInfo) -> proto::Graph {
+        self.finish_all(name, vec![input], output)
+    }
+
+    /// The same from several inputs.
+    pub fn finish_all(self, name: &str, input: Vec<ValueInfo>, output: ValueInfo) -> proto::Graph {
         let mut needed = BTreeSet::from([output.name.clone()]);
         let mut node: Vec<Node> = Vec::new();
         for of in self.nodes.into_iter().rev() {
@@ -138,7 +157,7 @@ impl Builder {
         }
         node.reverse();
         let initializer = self.constants.into_values().filter(|constant| needed.contains(&constant.name)).collect();
-        proto::Graph { node, name: name.to_owned(), initializer, input: vec![input], output: vec![output] }
+        proto::Graph { node, name: name.to_owned(), initializer, input, output: vec![output] }
     }
 }
 
@@ -158,11 +177,32 @@ pub(crate) fn float(name: &str, value: f32) -> Attribute {
     Attribute { name: name.to_owned(), f: Some(value), kind: proto::KIND_FLOAT, ..Attribute::default() }
 }
 
+/// A text as an attribute.
+fn text(name: &str, value: &str) -> Attribute {
+    Attribute {
+        name: name.to_owned(),
+        s: Some(value.as_bytes().to_vec()),
+        kind: proto::KIND_TEXT,
+        ..Attribute::default()
+    }
+}
+
+/// A tensor of single precision of (batch, c, height, width), where all but c are the caller's to choose.
+pub(crate) fn sized_by_caller(name: &str, c: usize) -> ValueInfo {
+    let free = |name: &str| Dimension { extent: Some(Extent::Name(name.to_owned())) };
+    let channels = Dimension { extent: Some(Extent::Value(c as i64)) };
+    typed(name, vec![free("batch"), channels, free("height"), free("width")])
+}
+
 /// A tensor of single precision whose first extent is the caller's to choose.
 pub(crate) fn batch_of(name: &str, extents: &[usize]) -> ValueInfo {
     let batch = Dimension { extent: Some(Extent::Name("batch".to_owned())) };
     let rest = extents.iter().map(|n| Dimension { extent: Some(Extent::Value(*n as i64)) });
-    let shape = proto::Shape { dim: std::iter::once(batch).chain(rest).collect() };
+    typed(name, std::iter::once(batch).chain(rest).collect())
+}
+
+fn typed(name: &str, dim: Vec<Dimension>) -> ValueInfo {
+    let shape = proto::Shape { dim };
     let tensor = proto::TensorType { elem_type: proto::TYPE_FLOAT, shape: Some(shape) };
     ValueInfo { name: name.to_owned(), r#type: Some(proto::Type { tensor: Some(tensor) }) }
 }

@@ -6,7 +6,10 @@
 //! - [`onnx()`]: one file that any runtime of ONNX carries out, batch norms folded into the convolutions before them
 //! - [`safetensors()`] and [`model_py()`]: the weights, and a page of Python that needs PyTorch alone
 //!
-//! [`run_onnx`] carries such a file out, for whoever wants to compare before it is handed on.
+//! A [`Dense`] network, which estimates disparity, is a list of layers; out of it come the same ([`dense_onnx`], [`dense_py`],
+//! [`dense_safetensors`]).
+//!
+//! [`run_onnx`] and [`run_dense_onnx`] carry such a file out, for whoever wants to compare before it is handed on.
 //!
 //! And [`import`] reads what the published code of DARTS, RobustDARTS and SmoothDARTS saved, and says what it is.
 //!
@@ -31,8 +34,11 @@ mod safetensors;
 
 mod model_py;
 
+mod dense;
+
 pub mod import;
 
+pub use dense::{Dense, DenseNode, dense_onnx, dense_py, dense_safetensors, run_dense_onnx};
 pub use model_py::model_py;
 pub use onnx::{OnnxOptions, onnx};
 pub use runtime::run_onnx;

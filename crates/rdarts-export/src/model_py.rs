@@ -67,9 +67,13 @@ pub fn model_py(trained: &Trained) -> Result<String, ExportError> {
             ("@RETURNS@", String::new()),
         ]);
     }
-    // One pass over the page, so that what is filled in is never taken for a name itself.
+    Ok(filled(TEMPLATE, &fill))
+}
+
+/// A page with its names filled in, in one pass, so that what is filled in is never taken for a name itself.
+pub(crate) fn filled(template: &str, fill: &[(&str, String)]) -> String {
     let mut page = String::new();
-    let mut rest = TEMPLATE;
+    let mut rest = template;
     while let Some((at, name, text)) =
         fill.iter().filter_map(|(name, text)| Some((rest.find(name)?, name, text))).min_by_key(|(at, _, _)| *at)
     {
@@ -78,7 +82,7 @@ pub fn model_py(trained: &Trained) -> Result<String, ExportError> {
         rest = &rest[at + name.len()..];
     }
     page.push_str(rest);
-    Ok(page)
+    page
 }
 
 /// The network's own numbers, as Python.

@@ -18,7 +18,7 @@ use prost::Message;
 use crate::graph::{Builder, Value, batch_of, float, int, ints};
 use crate::module::{Conv, Layer, Module, NORM, Pool};
 use crate::plan::CellPlan;
-use crate::proto::{Model, Opset, Property};
+use crate::proto::{Graph, Model, Opset, Property};
 use crate::trained::{ExportError, Tensor, Trained};
 
 /// How a network becomes an ONNX file.
@@ -52,20 +52,30 @@ pub fn onnx(trained: &Trained, options: OnnxOptions) -> Result<Vec<u8>, ExportEr
     let graph = writer.graph.finish("rdarts", input, batch_of("logits", &[trained.classes.len()]));
     let mut properties = trained.properties();
     properties.insert("normalise", options.normalise.to_string());
-    let model = Model {
+    let model = model_of(graph, properties.into_iter());
+    checked(&model)?;
+    Ok(model.encode_to_vec())
+}
+
+/// The file of a graph, with its metadata.
+pub(crate) fn model_of<'a>(graph: Graph, properties: impl Iterator<Item = (&'a str, String)>) -> Model {
+    Model {
         ir_version: 8,
         producer_name: "rdarts".to_owned(),
         producer_version: env!("CARGO_PKG_VERSION").to_owned(),
         graph: Some(graph),
         opset_import: vec![Opset { domain: String::new(), version: 17 }],
-        metadata_props: properties.into_iter().map(|(key, value)| Property { key: key.to_owned(), value }).collect(),
-    };
-    // Protocol buffers count their bytes in 31 bits.
-    let bytes = model.encoded_len();
-    if i32::try_from(bytes).is_err() {
-        return Err(ExportError::TooLarge { bytes });
+        metadata_props: properties.map(|(key, value)| Property { key: key.to_owned(), value }).collect(),
     }
-    Ok(model.encode_to_vec())
+}
+
+/// Refuses a file that is too large: protocol buffers count their bytes in 31 bits.
+pub(crate) fn checked(model: &Model) -> Result<(), ExportError> {
+    let bytes = model.encoded_len();
+    match i32::try_from(bytes) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(ExportError::TooLarge { bytes }),
+    }
 }
 
 /// A graph that grows, and where its numbers come from.

@@ -79,6 +79,8 @@ pub(crate) struct Attribute {
     pub f: Option<f32>,
     #[prost(int64, optional, tag = "3")]
     pub i: Option<i64>,
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub s: Option<Vec<u8>>,
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
     #[prost(int32, tag = "20")]
@@ -89,6 +91,8 @@ pub(crate) struct Attribute {
 pub(crate) const KIND_FLOAT: i32 = 1;
 /// What `Attribute::kind` is for a whole number.
 pub(crate) const KIND_INT: i32 = 2;
+/// What `Attribute::kind` is for a text.
+pub(crate) const KIND_TEXT: i32 = 3;
 /// What `Attribute::kind` is for whole numbers.
 pub(crate) const KIND_INTS: i32 = 7;
 

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::plan::COUNTER;
-use crate::trained::{ExportError, Trained};
+use crate::trained::{ExportError, Tensor, Trained};
 
 /// The bytes of the file.
 pub fn safetensors(trained: &Trained) -> Result<Vec<u8>, ExportError> {
@@ -29,23 +29,33 @@ pub fn safetensors(trained: &Trained) -> Result<Vec<u8>, ExportError> {
         })
         .collect();
 
+    let mut metadata: BTreeMap<String, String> =
+        trained.properties().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    metadata.insert("format".to_owned(), "pt".to_owned());
+    Ok(file(metadata, counters, trained.tensors.iter().filter(|(name, _)| !name.ends_with(COUNTER))))
+}
+
+/// The bytes of a file with these metadata, counters, and tensors in the order of their names.
+pub(crate) fn file<'a>(
+    metadata: BTreeMap<String, String>,
+    counters: BTreeMap<String, i64>,
+    tensors: impl Iterator<Item = (&'a String, &'a Tensor)>,
+) -> Vec<u8> {
     let mut header = Map::new();
-    let mut metadata: Map<String, Value> =
-        trained.properties().into_iter().map(|(key, value)| (key.to_owned(), Value::from(value))).collect();
-    metadata.insert("format".to_owned(), Value::from("pt"));
+    let metadata: Map<String, Value> = metadata.into_iter().map(|(key, value)| (key, Value::from(value))).collect();
     header.insert("__metadata__".to_owned(), Value::from(metadata));
     let mut data: Vec<u8> = Vec::new();
     for (name, count) in counters {
         entry(&mut header, &mut data, name, "I64", &[], &count.to_le_bytes());
     }
-    for (name, tensor) in trained.tensors.iter().filter(|(name, _)| !name.ends_with(COUNTER)) {
+    for (name, tensor) in tensors {
         let bytes: Vec<u8> = tensor.values.iter().flat_map(|v| v.to_le_bytes()).collect();
         entry(&mut header, &mut data, name.clone(), "F32", &tensor.shape, &bytes);
     }
     let mut header = Value::from(header).to_string().into_bytes();
     header.resize(header.len().next_multiple_of(8), b' ');
     let length = (header.len() as u64).to_le_bytes();
-    Ok([&length[..], &header, &data].concat())
+    [&length[..], &header, &data].concat()
 }
 
 /// Puts a tensor behind the others.

@@ -156,6 +156,12 @@ pub enum ExportError {
         /// What would be right.
         rule: &'static str,
     },
+    /// A layer that only a search has.
+    #[error("the network has {layer}, which cannot be exported")]
+    Layer {
+        /// What it is.
+        layer: &'static str,
+    },
     /// A file larger than its format can be.
     #[error("the file would have {bytes} bytes, but an ONNX file cannot have more than 2147483647")]
     TooLarge {

@@ -390,6 +390,34 @@ pub(crate) fn outputs<R: Real>(
     out.iter().map(|v| v.wide()).collect()
 }
 
+/// Scales fresh weights, whose biases are 0, so that the output of every convolution has the root mean square 1 on images
+/// (n, h, w, c_image): layer-sequential unit variance (Mishkin and Matas 2016). Without batch norms the values of a network
+/// whose nodes are sums would grow from cell to cell, and predictions begin far from any disparity.
+pub fn unit_variance(net: &Network, engine: &Engine, weights: &mut [f32], images: &[f32], n: usize, side: [usize; 2]) {
+    let none = Alphas::zeros(net);
+    let of_images = image_shape(net, n, side, images);
+    let shapes = net.layer_shapes(of_images);
+    net.walk(Arc::new(images.to_vec()), |at, node, reads| {
+        let mut out = vec![0.0; shapes[at].len()];
+        let layer = layer(node);
+        let point = At {
+            kernels: &engine.kernels,
+            shapes: shapes_of(node, of_images, &shapes),
+            xs: reads.iter().map(|x| &x[..]).collect(),
+            p: mixing(layer, &none),
+            w: node.part(weights),
+        };
+        layer.forward(&point, &mut out);
+        if node.len > 0 {
+            let mean = out.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / out.len() as f64;
+            // What reads zeros alone stays as it is.
+            let scale = if mean > 0.0 { (1.0 / mean.sqrt()) as f32 } else { 1.0 };
+            node.part_mut(weights).iter_mut().chain(&mut out).for_each(|v| *v *= scale);
+        }
+        Arc::new(out)
+    });
+}
+
 impl Network {
     /// Shapes of the states of a network of layers.
     ///

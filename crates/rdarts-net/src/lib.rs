@@ -86,6 +86,7 @@ pub use derivatives::{
 pub use devices::Gpu;
 pub use discrete::{DiscreteSpec, TrainingGradient, training_gradient};
 pub use engine::Engine;
+pub use flow::unit_variance;
 pub use graph::{CellModule, Module, Network, Node, Parameter, ParameterError, RunningNorm, Source};
 pub use memory::Work;
 pub use own::{Operation, OwnModule};

@@ -113,6 +113,28 @@ impl Network {
         (size_of::<f32>() * floats) as u64
     }
 
+    /// Bytes that a network of layers needs to be evaluated on `n` images, of which each state is kept until its last reader.
+    pub fn evaluation_estimate(&self, n: usize, [h, w]: [usize; 2]) -> u64 {
+        let images = Shape { n, h, w, c: self.c_image() };
+        let sizes: Vec<usize> = self.layer_shapes(images).iter().map(Shape::len).collect();
+        let mut last = vec![0; sizes.len()];
+        for (at, node) in self.nodes().iter().enumerate() {
+            for source in &node.inputs {
+                if let Source::Node(read) = *source {
+                    last[read] = at;
+                }
+            }
+        }
+        let (mut alive, mut most) = (0, 0);
+        for (at, size) in sizes.iter().enumerate() {
+            alive += size;
+            most = most.max(alive);
+            alive -= last.iter().zip(&sizes).filter(|(last, _)| **last == at).map(|(_, size)| size).sum::<usize>();
+        }
+        // The images as they are given and as they are read, and the output in double precision.
+        (size_of::<f32>() * (2 * images.len() + most + self.n_parameters())) as u64 + 16 * (n * h * w) as u64
+    }
+
     /// Floats of a network of layers: the states of all nodes, and on the way back the gradients that are alive at once;
     /// products keep the gradient and the tangent of every state too.
     fn layer_floats(&self, n: usize, [h, w]: [usize; 2], work: Work) -> usize {

@@ -120,7 +120,16 @@ impl DisparityTraining {
     /// What a step needs.
     fn memory(&self) -> Needed {
         let (batch, window) = (self.spec.train.batch, self.window());
-        let step = self.net.memory_estimate(batch, window, Work::Gradient);
+        let mut step = self.net.memory_estimate(batch, window, Work::Gradient);
+        // Whole pairs, as large as the first one; one that cannot be read is told when it is looked at.
+        let [n_train, n_valid] = self.n_pairs;
+        for (pairs, first, n) in [(&self.pairs.train, n_train, n_valid), (&self.pairs.test, 0, self.n_test)] {
+            if let Some(Ok(size)) = (n > 0).then(|| pairs.size_of(first)) {
+                let side = if self.pairs.halved { size.map(|side| side / 2) } else { size };
+                let side = side.map(|side| side.next_multiple_of(self.sizes.stride()));
+                step = step.max(self.net.evaluation_estimate(batch.min(n), side));
+            }
+        }
         // Batches in the making, the program; weights, their gradient, both moments, the best epoch, a checkpoint.
         let bytes = step + 100 * (1 << 20) + 4 * 8 * self.net.n_parameters() as u64;
         let (width, channels) = (window[1], self.spec.network.channels);

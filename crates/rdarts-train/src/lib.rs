@@ -5,10 +5,11 @@
 //! deletes what no one can ask for any more.
 //!
 //! Reading order: [`error`](TrainError), [`memory`], [`schedule`], [`optim`], [`known_sets`] (what specs know of
-//! data sets), [`images`] (the data of a spec),
+//! data sets), [`images`] and [`pairs`] (the data of a spec),
 //! [`streams`] (what is random), [`state`] (what changes), [`retention`] (which checkpoints stay), [`job`] (what a run
-//! does), `saved` (its checkpoints), [`epochs`] (the loop); then
-//! [`model`] (a trained network in one file) and the one job that lives here, [`training`] (a network from scratch).
+//! does), [`best`] (which epoch is the result), `saved` (its checkpoints), [`epochs`] (the loop); then
+//! [`tensors`] and [`model`] (a trained network in one file) and the jobs that live here: [`training`] (a network from
+//! scratch) and [`disparity`] (one that estimates disparity).
 
 mod error;
 

@@ -1,7 +1,13 @@
-//! `rdarts search --task disparity`, as its user runs it: small searches on synthetic scenes.
+//! Disparity as its user runs it: small searches and trainings on synthetic scenes, and what is done with a trained network.
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use rdarts::data::stereo::{Coding, Pair, Scenes, encode, read_disparity};
+
+#[path = "../../../tests/skip.rs"]
+mod skip;
 
 const SMALL: &[&str] = &[
     "search",
@@ -117,6 +123,342 @@ fn what_cannot_be_searched_is_told_in_a_sentence_and_leaves_nothing() {
         assert_eq!(out.status.code(), Some(2), "{more:?}: {}", text(&out));
         assert!(text(&out).contains(expected), "{more:?}: {}", text(&out));
         assert!(!tmp.path().join("run").exists(), "{more:?} left a directory");
+    }
+}
+
+const TRAIN: &[&str] = &[
+    "--threads",
+    "1",
+    "--no-report",
+    "--set",
+    "train.epochs=3",
+    "--channels",
+    "2",
+    "--set",
+    "data.pairs=24",
+    "--set",
+    "data.test_pairs=4",
+    "--set",
+    "data.valid_fraction=0.2",
+    "--set",
+    "data.height=64",
+    "--set",
+    "data.width=64",
+    "--set",
+    "data.max_disparity=8",
+    "--set",
+    "train.crop_height=64",
+    "--set",
+    "train.crop_width=64",
+];
+
+fn train(dir: &Path, network: &str, more: &[&str]) -> Output {
+    run(dir, &[&["train", network], TRAIN, more].concat())
+}
+
+/// A genotype that the tests train.
+const GENOTYPE: &str = "Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1), ('sep_conv_3x3', 2), ('max_pool_3x3', 1), \
+                        ('skip_connect', 2), ('sep_conv_3x3', 3)], reduce=[('skip_connect', 0), ('sep_conv_3x3', 1), \
+                        ('max_pool_3x3', 0), ('sep_conv_3x3', 2), ('skip_connect', 1), ('skip_connect', 3)], \
+                        upsample=[('sep_conv_3x3', 0), ('skip_connect', 1), ('sep_conv_3x3', 2), ('skip_connect', 3), \
+                        ('max_pool_3x3', 4), ('skip_connect', 2), ('sep_conv_3x3', 5), ('skip_connect', 0)])";
+
+#[test]
+fn a_training_that_was_killed_goes_on_to_the_same_bytes_and_its_best_epoch_is_the_model() {
+    let tmp = tempfile::tempdir().unwrap();
+    std::fs::write(tmp.path().join("cells.txt"), GENOTYPE).unwrap();
+    let whole = train(tmp.path(), "cells.txt", &["--out", "whole"]);
+    assert!(whole.status.success(), "{}", text(&whole));
+    let told = text(&whole);
+    assert!(
+        told.contains("held-out error") && told.contains("seen by both views") && told.contains("> 3 px"),
+        "{told}"
+    );
+    // The same training stopped in the middle of its second epoch, by its own signal, then gone on with.
+    let mut child = Command::new(env!("CARGO_BIN_EXE_rdarts"))
+        .args(["train", GENOTYPE])
+        .args(TRAIN)
+        .args(["--out", "killed"])
+        .current_dir(tmp.path())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let dir = tmp.path().join("killed");
+    while !std::fs::read_to_string(dir.join("events.jsonl"))
+        .is_ok_and(|events| events.contains("disparity_train_epoch"))
+    {
+        assert!(child.try_wait().unwrap().is_none_or(|status| status.success()), "it has failed");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    if !dir.join("DONE").exists() {
+        let out = run(tmp.path(), &["resume", "killed", "--threads", "3", "--no-report"]);
+        assert!(out.status.success(), "{}", text(&out));
+    }
+    let whole = tmp.path().join("whole");
+    assert_eq!(events(&dir), events(&whole));
+    let bytes = |dir: &Path| std::fs::read(dir.join("model.safetensors")).unwrap();
+    assert!(bytes(&dir) == bytes(&whole), "the models differ");
+    // What the last line says is what the records say.
+    let lines: Vec<serde_json::Value> = events(&whole).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let (last, epochs) = (lines.last().unwrap(), &lines[1..lines.len() - 1]);
+    assert_eq!((epochs.len(), &lines[0]["n_valid"], &last["n_test"]), (3, &5.into(), &4.into()));
+    let error = |e: &serde_json::Value| e["valid_error"].as_f64().unwrap();
+    let best = epochs.iter().map(error).fold(f64::INFINITY, f64::min);
+    assert_eq!(error(last), best);
+    assert_eq!(error(&epochs[last["epoch"].as_u64().unwrap() as usize]), best);
+    assert_eq!(last["test"]["pixels"], 4 * 64 * 64);
+    assert!(last["test_visible"]["pixels"].as_u64().unwrap() < 4 * 64 * 64);
+    assert!(last["test"]["error"].as_f64().unwrap() > 0.0 && last["test"]["bad3"].as_f64().unwrap() <= 1.0);
+}
+
+#[test]
+fn what_a_search_found_is_trained_on_its_pairs_and_a_training_trains_again() {
+    let tmp = tempfile::tempdir().unwrap();
+    let small = ["--set", "data.height=64", "--set", "hessian.every=0", "--method", "darts"];
+    let out = search(tmp.path(), &[&["--out", "found", "--set", "data.scenes_seed=7"], &small[..]].concat());
+    assert!(out.status.success(), "{}", text(&out));
+    let short = ["--set", "train.epochs=1", "--set", "data.test_limit=1"];
+    let out = train(tmp.path(), "found", &[&["--out", "first"], &short[..]].concat());
+    assert!(out.status.success(), "{}", text(&out));
+    let spec = std::fs::read_to_string(tmp.path().join("first/spec.toml")).unwrap();
+    let found = std::fs::read_to_string(tmp.path().join("found/genotype.txt")).unwrap();
+    assert!(spec.contains("scenes_seed = 7") && spec.contains(found.trim()), "{spec}");
+    let out = run(tmp.path(), &["train", "first", "--out", "again", "--seed", "2", "--json", "--threads", "1"]);
+    assert!(out.status.success(), "{}", text(&out));
+    let told: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((told["epochs"].as_array().unwrap().len(), &told["result"]["n_test"]), (1, &1.into()));
+    assert!(told["ms_per_pair"].as_f64().unwrap() > 0.0);
+    // A spec file, and names that need --task.
+    std::fs::write(
+        tmp.path().join("my.toml"),
+        "preset = \"disparity-train-demo\"\n[network]\ngenotype = \"all-skip\"\n",
+    )
+    .unwrap();
+    for network in [&["my.toml"][..], &["all-sep-conv", "--task", "disparity"], &["random-dispnet-3"]] {
+        let out = train(tmp.path(), network[0], &[&network[1..], &short[..], &["--set", "data.limit=5"]].concat());
+        assert!(out.status.success(), "{network:?}: {}", text(&out));
+    }
+}
+
+#[test]
+fn what_cannot_be_trained_is_told_in_a_sentence_and_leaves_nothing() {
+    let tmp = tempfile::tempdir().unwrap();
+    std::fs::write(tmp.path().join("cells.txt"), GENOTYPE.replace("('skip_connect', 0)])", "('skip_connect', 9)])"))
+        .unwrap();
+    // Pairs smaller than the windows, which only their headers tell.
+    let scenes = Scenes::new(64, 96, 8.0, 1).unwrap();
+    for name in ["left", "right", "disp"] {
+        std::fs::create_dir_all(tmp.path().join("pairs").join(name)).unwrap();
+    }
+    for i in 0..8 {
+        let pair = scenes.pair(i);
+        let save = |name: &str, view: &[u8], width: usize| {
+            let rows: Vec<u8> = view.chunks(3 * 96).flat_map(|row| row[..3 * width].to_vec()).collect();
+            let picture = image::RgbImage::from_raw(width as u32, 64, rows).unwrap();
+            picture.save(tmp.path().join(format!("pairs/{name}/{i}.png"))).unwrap();
+        };
+        // The last ones: sets are looked at when they are opened, but only at their first pairs.
+        let width = if i > 2 { 40 } else { 96 };
+        save("left", &pair.left, width);
+        save("right", &pair.right, width);
+        let disparity: Vec<f32> = pair.disparity.chunks(96).flat_map(|row| row[..width].to_vec()).collect();
+        let bytes = encode(width, &disparity, Coding::Pfm).unwrap();
+        std::fs::write(tmp.path().join(format!("pairs/disp/{i}.pfm")), bytes).unwrap();
+    }
+    for (network, more, expected) in [
+        ("cells.txt", &[][..], "cells.txt: skip_connect into node 2 of the upsample cell reads state 9"),
+        ("random-dispnets-1", &["--task", "disparity"], "did you mean"),
+        ("AutoDispNet", &["--data", "cifar10"], "cifar10"),
+        ("AutoDispNet", &["--cells", "3"], "--cells is for classification"),
+        ("AutoDispNet", &["--task", "classification"], "NETWORK estimates disparity"),
+        ("AutoDispNet", &["--set", "network.displacement=8"], "at most 7"),
+        ("AutoDispNet", &["--set", "data.limit=2"], "2 pairs are left to train on"),
+        ("AutoDispNet", &["--set", "weights.momentum=0.9"], "unknown key `weights.momentum`"),
+        ("AutoDispNet", &["--set", "train.crop_width=96"], "a multiple of 64"),
+        ("AutoDispNet", &["--set", "data.width=40"], "windows of 64x64"),
+        ("AutoDispNet", &["--data", "pairs", "--set", "train.batch=2"], "64x40 pixels"),
+        ("AutoDispNet", &["--tensorboard"], "--tensorboard"),
+    ] {
+        let out = train(tmp.path(), network, &[&["--out", "run"], more].concat());
+        assert_eq!(out.status.code(), Some(2), "{network} {more:?}: {}", text(&out));
+        assert!(text(&out).contains(expected), "{network} {more:?}: {}", text(&out));
+        assert!(!tmp.path().join("run").exists(), "{network} {more:?} left a directory");
+    }
+}
+
+/// A trained network that several tests use, in a directory of its own.
+fn trained() -> &'static Path {
+    static TRAINED: OnceLock<tempfile::TempDir> = OnceLock::new();
+    TRAINED
+        .get_or_init(|| {
+            let tmp = tempfile::tempdir().unwrap();
+            let out = train(tmp.path(), GENOTYPE, &["--out", "run", "--set", "train.epochs=1"]);
+            assert!(out.status.success(), "{}", text(&out));
+            tmp
+        })
+        .path()
+}
+
+/// Writes views and truth of a pair as NAME.png and NAME.pfm into left, right and disp.
+fn save(dir: &Path, name: &str, pair: &Pair) {
+    for (side, view) in [("left", &pair.left), ("right", &pair.right)] {
+        std::fs::create_dir_all(dir.join(side)).unwrap();
+        let picture = image::RgbImage::from_raw(pair.width as u32, pair.height as u32, view.clone()).unwrap();
+        picture.save(dir.join(side).join(format!("{name}.png"))).unwrap();
+    }
+    std::fs::create_dir_all(dir.join("disp")).unwrap();
+    std::fs::write(dir.join(format!("disp/{name}.pfm")), encode(pair.width, &pair.disparity, Coding::Pfm).unwrap())
+        .unwrap();
+}
+
+#[test]
+fn disparities_are_written_in_three_codings_at_the_size_of_the_views_and_held_to_their_truth() {
+    let tmp = tempfile::tempdir().unwrap();
+    let run_dir = trained().join("run");
+    let model = run_dir.to_str().unwrap();
+    // Sizes that are no multiples of what the network wants.
+    let mut pairs = [Scenes::new(50, 70, 8.0, 1).unwrap().pair(0), Scenes::new(64, 128, 8.0, 1).unwrap().pair(1)];
+    pairs[0].disparity[7] = f32::NAN;
+    for (name, pair) in ["a", "b"].iter().zip(&pairs) {
+        save(tmp.path(), name, pair);
+    }
+    let args = ["predict", model, "left/a.png", "right/a.png", "--truth", "disp/a.pfm", "--out", "made", "--json"];
+    let out = run(tmp.path(), &args);
+    assert!(out.status.success(), "{}", text(&out));
+    let told: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let made = &told["pairs"][0];
+    assert_eq!((&made["height"], &made["width"], &made["errors"]["pixels"]), (&50.into(), &70.into(), &3499.into()));
+    let floats = read_disparity(&tmp.path().join("made/a-disparity.pfm"), Coding::Pfm).unwrap();
+    let whole = read_disparity(&tmp.path().join("made/a-disparity.png"), Coding::Kitti).unwrap();
+    assert_eq!((floats.height, floats.width, whole.height, whole.width), (50, 70, 50, 70));
+    for (a, b) in floats.values.iter().zip(&whole.values) {
+        // The smallest that KITTI's coding can say is 1/256.
+        assert!((a.max(1.0 / 256.0) - b).abs() <= 0.5 / 256.0 + 1e-6, "{a} {b}");
+    }
+    let colours = image::open(tmp.path().join("made/a-disparity-colour.png")).unwrap();
+    assert_eq!((colours.width(), colours.height(), colours.color()), (70, 50, image::ColorType::Rgb8));
+    // What is told follows from what is written.
+    let known: Vec<(f32, f32)> =
+        floats.values.iter().copied().zip(pairs[0].disparity.iter().copied()).filter(|(_, t)| t.is_finite()).collect();
+    let off = |(d, t): &(f32, f32)| f64::from((d - t).abs());
+    let mean = known.iter().map(off).sum::<f64>() / known.len() as f64;
+    let bad = known.iter().filter(|pair| off(pair) > 3.0).count() as f64 / known.len() as f64;
+    assert!((made["errors"]["error"].as_f64().unwrap() - mean).abs() < 1e-5, "{made} {mean}");
+    assert!((made["errors"]["bad3"].as_f64().unwrap() - bad).abs() < 1e-3, "{made} {bad}");
+    let high = floats.values.iter().fold(0f32, |m, d| m.max(*d));
+    assert_eq!(made["most"].as_f64().unwrap() as f32, high);
+    // A directory gives the same for each pair; `test` says the same of all pixels.
+    let out = run(tmp.path(), &["predict", model, ".", "--truth", "disp", "--out", "all", "--json"]);
+    assert!(out.status.success(), "{}", text(&out));
+    let all: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((&all["pairs"][0]["errors"], all["pairs"].as_array().unwrap().len()), (&made["errors"], 2));
+    let same = |name: &str| {
+        let read = |dir: &str| std::fs::read(tmp.path().join(dir).join(name)).unwrap();
+        read("made") == read("all")
+    };
+    assert!(same("a-disparity.pfm") && same("a-disparity.png") && same("a-disparity-colour.png"));
+    let out = run(tmp.path(), &["test", model, "--data", ".", "--part", "all", "--json"]);
+    assert!(out.status.success(), "{}", text(&out));
+    let tested: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((&tested["n"], &tested["errors"]["pixels"]), (&2.into(), &all["errors"]["pixels"]));
+    let error = |v: &serde_json::Value| v["errors"]["error"].as_f64().unwrap();
+    assert!((error(&tested) - error(&all)).abs() < 1e-9, "{tested} {all}");
+    // The run's own test again.
+    let out = run(tmp.path(), &["test", model]);
+    assert!(out.status.success() && text(&out).contains("As reported at the end"), "{}", text(&out));
+}
+
+#[test]
+fn pairs_and_models_that_cannot_be_used_are_told_in_a_sentence() {
+    let tmp = tempfile::tempdir().unwrap();
+    let run_dir = trained().join("run");
+    let model = run_dir.to_str().unwrap();
+    let pair = Scenes::new(50, 70, 8.0, 1).unwrap().pair(0);
+    save(tmp.path(), "a", &pair);
+    save(&tmp.path().join("wide"), "a", &Scenes::new(50, 80, 8.0, 1).unwrap().pair(0));
+    save(&tmp.path().join("lonely"), "a", &pair);
+    std::fs::remove_file(tmp.path().join("lonely/right/a.png")).unwrap();
+    let nothing = encode(70, &[f32::NAN; 50 * 70], Coding::Pfm).unwrap();
+    std::fs::write(tmp.path().join("nothing.pfm"), nothing).unwrap();
+    std::fs::write(tmp.path().join("broken.png"), b"\x89PNG\r\n\x1a\nno more").unwrap();
+    let bytes = std::fs::read(run_dir.join("model.safetensors")).unwrap();
+    std::fs::write(tmp.path().join("half.safetensors"), &bytes[..bytes.len() / 2]).unwrap();
+    let views = ["left/a.png", "right/a.png"];
+    for (args, expected) in [
+        (&["predict", model, "left/a.png"][..], "name the left and the right view"),
+        (&["predict", model, "left/a.png", "wide/right/a.png"], "70x50 pixels and wide/right/a.png has 80x50"),
+        (&["predict", model, "left/a.png", "none.png"], "none.png"),
+        (&["predict", model, "left/a.png", "broken.png"], "broken.png"),
+        (&["predict", model, "lonely"], "has no picture a for"),
+        (&["predict", model, "left"], "should hold left/ and right/"),
+        (&["predict", model, views[0], views[1], "--truth", "wide/disp/a.pfm"], "80x50"),
+        (&["predict", model, views[0], views[1], "--csv"], "--csv"),
+        (&["predict", "half.safetensors", views[0], views[1]], "cut short"),
+        (&["test", "half.safetensors"], "cut short"),
+        (&["test", model, "--data", "cifar10"], "cifar10"),
+        (&["export", model, "--to", "onyx"], "onnx"),
+    ] {
+        let out = run(tmp.path(), args);
+        assert_eq!(out.status.code(), Some(2), "{args:?}: {}", text(&out));
+        assert!(text(&out).contains(expected), "{args:?}: {}", text(&out));
+    }
+    assert!(!tmp.path().join("a-disparity.pfm").exists());
+    let out = run(tmp.path(), &["predict", model, views[0], views[1], "--truth", "nothing.pfm"]);
+    assert!(out.status.success() && text(&out).contains("no pixel of its truth is known"), "{}", text(&out));
+    // What is there stays.
+    let out = run(tmp.path(), &["predict", model, views[0], views[1]]);
+    assert!(out.status.code() == Some(2) && text(&out).contains("is there already: --force"), "{}", text(&out));
+    let out = run(tmp.path(), &["predict", model, views[0], views[1], "--force"]);
+    assert!(out.status.success(), "{}", text(&out));
+}
+
+/// Reads what an export gives for a pair and prints it as JSON: the ONNX file by onnxruntime, then the page by PyTorch.
+const PYTHON: &str = r#"
+import json, sys
+import numpy, onnxruntime
+from PIL import Image
+sys.path.insert(0, "page")
+import model, torch
+views = [numpy.asarray(Image.open(f"{side}/b.png")).astype("float32").transpose(2, 0, 1) / 255 for side in ("left", "right")]
+session = onnxruntime.InferenceSession("net.onnx", providers=["CPUExecutionProvider"])
+onnx = session.run(["disparity"], {side: view[None] for side, view in zip(("left", "right"), views)})[0]
+torch_views = [torch.from_numpy(view) for view in views]
+net = model.load()
+page = model.disparity(net, *torch_views)
+cut = model.disparity(net, *[view[:, :50, :70] for view in torch_views])
+json.dump([onnx.ravel().tolist(), page.ravel().tolist(), list(cut.shape)], sys.stdout)
+"#;
+
+#[test]
+fn exports_give_the_disparities_of_the_model() {
+    let tmp = tempfile::tempdir().unwrap();
+    let run_dir = trained().join("run");
+    let model = run_dir.to_str().unwrap();
+    let pair = Scenes::new(64, 128, 8.0, 1).unwrap().pair(1);
+    save(tmp.path(), "b", &pair);
+    for (to, name) in [("onnx", "net.onnx"), ("pytorch", "page"), ("safetensors", "w.safetensors")] {
+        // Each is compared with the model before it is written.
+        let out = run(tmp.path(), &["export", model, "--to", to, "--out", name, "--json"]);
+        assert!(out.status.success(), "{to}: {}", text(&out));
+        let told: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        assert_eq!(told["pairs_compared"], 4);
+        assert!(told["largest_difference"].as_f64().unwrap() < 1e-3, "{told}");
+    }
+    let out = run(tmp.path(), &["predict", model, "left/b.png", "right/b.png"]);
+    assert!(out.status.success(), "{}", text(&out));
+    let expected = read_disparity(&tmp.path().join("b-disparity.pfm"), Coding::Pfm).unwrap().values;
+    assert!(expected.iter().any(|d| *d > 0.1), "a network that gives nothing shows nothing");
+    let Some(python) = std::env::var_os("RDARTS_PYTHON") else {
+        return skip::skip("RDARTS_PYTHON unset", "no Python with onnxruntime and torch is named");
+    };
+    let out = Command::new(python).args(["-c", PYTHON]).current_dir(tmp.path()).output().unwrap();
+    assert!(out.status.success(), "{}", text(&out));
+    let (onnx, page, cut): (Vec<f32>, Vec<f32>, [usize; 2]) = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((onnx.len(), page.len(), cut), (64 * 128, 64 * 128, [50, 70]));
+    for (i, expected) in expected.iter().enumerate() {
+        assert!((onnx[i] - expected).abs() < 1e-3 && (page[i] - expected).abs() < 1e-3, "{i}: {expected}");
     }
 }
 

@@ -14,7 +14,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ("rdarts-rng", &[]),
     ("rdarts-space", &["rdarts-rng", "rdarts-text"]),
     ("rdarts-kernels", &["rdarts-space"]),
-    ("rdarts-export", &["rdarts-space", "rdarts-text"]),
+    ("rdarts-export", &["rdarts-kernels", "rdarts-space", "rdarts-text"]),
     ("rdarts-draw", &["rdarts-space", "rdarts-text"]),
     ("rdarts-monitor", &[]),
     ("rdarts-data", &["rdarts-rng", "rdarts-text"]),

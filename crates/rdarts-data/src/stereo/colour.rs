@@ -4,6 +4,10 @@
 //! so that the order is seen on a gray print and by those who do not tell red from green. What is unknown is gray, which is
 //! none of the colours.
 
+use std::io::Cursor;
+
+use image::{ImageFormat, RgbImage};
+
 /// Eleven colours of viridis, evenly apart; between two of them in proportion.
 const COLOURS: [[u8; 3]; 11] = [
     [0x44, 0x01, 0x54],
@@ -25,6 +29,19 @@ pub const UNKNOWN: [u8; 3] = [0x80; 3];
 /// A map of disparities as red, green and blue, (n, 3): `low` and below is dark blue, `high` and above yellow, NaN gray.
 pub fn coloured(disparity: &[f32], low: f32, high: f32) -> Vec<u8> {
     disparity.iter().flat_map(|&d| colour(d, low, high)).collect()
+}
+
+/// The PNG of such a picture, in rows of `width`.
+///
+/// # Panics
+/// If the values are no rows of `width`.
+pub fn coloured_png(width: usize, disparity: &[f32], low: f32, high: f32) -> Vec<u8> {
+    assert!(width > 0 && disparity.len().is_multiple_of(width), "{} values in rows of {width}", disparity.len());
+    let (columns, rows) = (width as u32, (disparity.len() / width) as u32);
+    let picture = RgbImage::from_raw(columns, rows, coloured(disparity, low, high)).expect("three bytes a pixel");
+    let mut bytes = Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, ImageFormat::Png).expect("memory takes all that is written");
+    bytes.into_inner()
 }
 
 fn colour(d: f32, low: f32, high: f32) -> [u8; 3] {
@@ -68,5 +85,8 @@ mod tests {
             [128, 128, 128, 68, 1, 84, 253, 231, 37]
         );
         assert_eq!(coloured(&[3.0], 3.0, 3.0), [33, 145, 140]);
+        let png = image::load_from_memory(&coloured_png(2, &[0.0, f32::NAN, 100.0, 1.0], 0.0, 100.0)).unwrap();
+        assert_eq!((png.width(), png.height()), (2, 2));
+        assert_eq!(png.to_rgb8().get_pixel(1, 0).0, UNKNOWN);
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::atomic::AtomicBool;
 
 use rdarts_data::DataError;
-use rdarts_data::stereo::{StereoAugment, StereoBatch};
-use rdarts_net::{Alphas, Engine, Point, Real, weight_gradient};
+use rdarts_data::stereo::{Pair, Scenes, StereoAugment, StereoBatch, StereoEval};
+use rdarts_net::{Alphas, Engine, Point, Real, unit_variance, weight_gradient};
 use rdarts_run::{
     DISPARITY_TRAIN_EVENT_FORMAT, DisparityTrainEpoch, DisparityTrainFinished, DisparityTrainSpec,
     DisparityTrainStarted, Event, PairPictures, RunDir, Spec,
@@ -40,6 +40,9 @@ pub struct Trained {
     /// How it ended.
     pub finished: DisparityTrainFinished,
 }
+
+/// Rows and columns of the scenes by which fresh weights are scaled.
+const SCENES: [usize; 2] = [128, 256];
 
 /// What is measured on held-out pairs.
 const BETTER: Better = Better::Smaller;
@@ -85,7 +88,7 @@ impl Job for DisparityTraining {
             n_test: self.n_test,
             steps_per_epoch: self.steps_per_epoch(),
         };
-        let weights = self.net.init(self.spec.seed);
+        let weights = self.init();
         (Event::DisparityTrainStarted(started), State { weights, ..self.blank() })
     }
 
@@ -248,6 +251,17 @@ impl DisparityTraining {
         let (most_pixels, window) = (usize::MAX, self.window());
         let of = ShownPairs { pairs, range, halved: self.pairs.halved, most_pixels, window };
         pair_pictures(&of, &self.sizes, &evaluator(&self.net, &self.engine, weights), stop)
+    }
+
+    /// Fresh weights, scaled by what they make of some synthetic scenes, whatever the pairs are.
+    fn init(&self) -> Vec<f32> {
+        let scenes =
+            Scenes::new(SCENES[0], SCENES[1], SCENES[1] as f64 / 8.0, self.spec.seed).expect("sizes that scenes have");
+        let pairs: Vec<Pair> = (0..4).map(|i| scenes.pair(i)).collect();
+        let made = StereoEval::new(&pairs, self.sizes.stride());
+        let mut weights = self.net.init(self.spec.seed);
+        unit_variance(&self.net, &self.engine, &mut weights, &made.views, made.n, [made.height, made.width]);
+        weights
     }
 
     /// What the file of a model says of itself.

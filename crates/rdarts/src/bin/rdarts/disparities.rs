@@ -1,6 +1,6 @@
 //! A search for disparity as the program tells of it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rdarts::data::shown;
 use rdarts::data::stereo::stereo_at;
@@ -123,18 +123,26 @@ impl DataSets for StereoSets {
     }
 }
 
+/// The name and the directory of a set of pairs as `--data` and `--data-dir` give them: a name, or a path whose files say
+/// which set it is.
+pub fn flags_of(data: &str, dir: Option<&Path>) -> Result<(String, Option<PathBuf>), Exit> {
+    if data.contains(['/', '\\']) || Path::new(data).is_dir() {
+        return Ok((stereo_at(Path::new(data)).map_err(Exit::input)?.to_string(), Some(PathBuf::from(data))));
+    }
+    Ok((data.to_string(), dir.map(Path::to_path_buf)))
+}
+
 /// The keys that `--data` and `--data-dir` set: the name of a set, or the path of one, whose files say which it is.
 pub fn flags(data: Option<&str>, dir: Option<&str>) -> Result<Vec<String>, Exit> {
     let mut keys = Vec::new();
-    let mut dir = dir.map(str::to_string);
+    let mut dir = dir.map(PathBuf::from);
     if let Some(data) = data {
-        let is_path = data.contains(['/', '\\']) || Path::new(data).is_dir();
-        let name = if is_path { stereo_at(Path::new(data)).map_err(Exit::input)? } else { data };
-        keys.push(format!("data.name={}", quote(name)));
-        dir = if is_path { Some(data.to_string()) } else { dir };
+        let (name, own) = flags_of(data, dir.as_deref())?;
+        keys.push(format!("data.name={}", quote(&name)));
+        dir = own;
     }
     if let Some(dir) = dir {
-        keys.push(format!("data.dir={}", quote(&dir)));
+        keys.push(format!("data.dir={}", quote(&dir.to_string_lossy())));
     }
     Ok(keys)
 }

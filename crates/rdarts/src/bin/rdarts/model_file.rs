@@ -7,8 +7,9 @@ use rdarts::net::{Evaluator, Work};
 use rdarts::run::{DisparitySearchSpec, RunView, SearchSpec, Spec, for_shell};
 use rdarts::space::Genotype;
 use rdarts::train::Model;
+use rdarts::train::disparity::DisparityModel;
 use rdarts::train::model::About;
-use rdarts::train::tensors::read_metadata;
+use rdarts::train::tensors::{form_of, header_of, read_file, read_metadata};
 
 use crate::exit::Exit;
 
@@ -16,22 +17,53 @@ use crate::exit::Exit;
 pub const HELP: &str = "Model file, or the run directory of a training or portfolio that has finished";
 
 /// A model and where it was found.
-pub struct ModelFile {
+pub struct ModelFile<M = Model> {
     /// The network and what it reads.
-    pub model: Model,
+    pub model: M,
     /// Its file.
     pub path: PathBuf,
     /// The training that left it there, if that is known.
     pub run: Option<RunView>,
 }
 
-impl ModelFile {
+/// A model of either task.
+pub enum AnyModel {
+    /// It classifies pictures.
+    Classifies(ModelFile),
+    /// It estimates disparity.
+    Disparity(ModelFile<DisparityModel>),
+}
+
+impl AnyModel {
     /// Opens what the user named.
     pub fn open(path: &Path) -> Result<Self, Exit> {
+        let found = ModelFile::<()>::find(path)?;
+        let bytes = read_file(&found.path)?;
+        // What is wrong with a header is told by whoever reads the model.
+        let form = header_of(&bytes).and_then(|header| form_of(&header));
+        let wrong = |e: String| Exit::Input(format!("the model file {}: {e}", shown(&found.path)));
+        Ok(match form.is_ok_and(|form| form.task.is_some()) {
+            true => Self::Disparity(ModelFile {
+                model: DisparityModel::from_bytes(&bytes).map_err(wrong)?,
+                path: found.path,
+                run: found.run,
+            }),
+            false => Self::Classifies(ModelFile {
+                model: Model::from_bytes(&bytes).map_err(wrong)?,
+                path: found.path,
+                run: found.run,
+            }),
+        })
+    }
+}
+
+impl ModelFile<()> {
+    /// The file that the user named, and its run.
+    fn find(path: &Path) -> Result<Self, Exit> {
         if !path.is_dir() {
             let run = path.parent().map(|dir| if dir.as_os_str().is_empty() { Path::new(".") } else { dir });
             let run = run.and_then(|dir| RunView::open(dir).ok()).filter(|run| is_same(&run.model_path(), path));
-            return Ok(Self { model: Model::load(path)?, path: path.to_owned(), run });
+            return Ok(Self { model: (), path: path.to_owned(), run });
         }
         let run = RunView::open(path)?;
         let file = run.model_path();
@@ -45,16 +77,20 @@ impl ModelFile {
                 _ => format!("{dir} has no trained network yet: `rdarts resume {dir}` goes on with it"),
             }));
         }
-        Ok(Self { model: Model::load(&file)?, path: file, run: Some(run) })
+        Ok(Self { model: (), path: file, run: Some(run) })
     }
+}
 
+impl<M> ModelFile<M> {
     /// A name for what is made of it: that of its run, else that of its file.
     pub fn name(&self) -> String {
         let dir = self.run.as_ref().and_then(|run| run.path().canonicalize().ok());
         let name = dir.as_deref().and_then(Path::file_name).or(self.path.file_stem());
         name.map_or("model".into(), |name| name.to_string_lossy().into_owned())
     }
+}
 
+impl ModelFile {
     /// Rows and columns of its images, which are squares where pictures are read for it.
     pub fn square(&self) -> Result<usize, Exit> {
         let [rows, columns] = self.model.about.side;

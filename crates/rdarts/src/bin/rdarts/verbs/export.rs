@@ -1,5 +1,7 @@
 //! `rdarts export`: a trained network for other programs, each file compared with the model before it is handed on.
 
+mod disparity;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,7 +18,7 @@ use serde_json::json;
 use crate::conduct::{one_of, set_threads};
 use crate::device::OnDevice;
 use crate::exit::{Exit, out};
-use crate::model_file::{self, Exported, ModelFile, batch_size, check_parent, is_same, outputs, path_text};
+use crate::model_file::{self, AnyModel, Exported, batch_size, check_parent, is_same, outputs, path_text};
 
 /// A trained network for other programs: ONNX, PyTorch, or safetensors
 ///
@@ -36,6 +38,10 @@ use crate::model_file::{self, Exported, ModelFile, batch_size, check_parent, is_
 /// Examples:
 ///   rdarts export runs/my-training --to onnx --pixels
 ///   rdarts export model.safetensors --to pytorch --out for-torch
+///
+/// Of a model of disparity the ONNX file has the inputs `left` and `right` and
+/// the output `disparity`, of any size that is a multiple of `stride` in its
+/// metadata; it takes pixels from 0 to 1 in any case.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -81,17 +87,12 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     }
     let engine = args.on.engine()?;
     set_threads(args.threads)?;
-    let file = ModelFile::open(&args.model)?;
-    let path = args.out.clone().unwrap_or_else(|| {
-        let name = file.name();
-        PathBuf::from(match args.to.as_str() {
-            "onnx" => format!("{name}.onnx"),
-            "pytorch" => format!("{name}-pytorch"),
-            // Beside a model of that name.
-            _ => format!("{name}-pytorch.safetensors"),
-        })
-    });
-    check_place(&path, &file, &args)?;
+    let file = match AnyModel::open(&args.model)? {
+        AnyModel::Disparity(file) => return disparity::run(&args, &file, &engine),
+        AnyModel::Classifies(file) => file,
+    };
+    let path = place_of(&args, &file.name());
+    check_place(&path, &file.path, &args)?;
     let model = &file.model;
     let batch = batch_size(model)?;
     let tensors: BTreeMap<String, Tensor> = model
@@ -137,8 +138,20 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Where the export of a model of some name goes.
+fn place_of(args: &Args, name: &str) -> PathBuf {
+    args.out.clone().unwrap_or_else(|| {
+        PathBuf::from(match args.to.as_str() {
+            "onnx" => format!("{name}.onnx"),
+            "pytorch" => format!("{name}-pytorch"),
+            // Beside a model of that name.
+            _ => format!("{name}-pytorch.safetensors"),
+        })
+    })
+}
+
 /// Refuses to write over what is there.
-fn check_place(path: &Path, file: &ModelFile, args: &Args) -> Result<(), Exit> {
+fn check_place(path: &Path, model: &Path, args: &Args) -> Result<(), Exit> {
     let taken = |what: &Path| {
         let advice = "--force replaces it, --out names another place";
         Err(Exit::Input(format!("{} is there already: {advice}", shown(what))))
@@ -155,7 +168,7 @@ fn check_place(path: &Path, file: &ModelFile, args: &Args) -> Result<(), Exit> {
         return Err(Exit::Input(format!("{} is a directory: {advice} with --out", shown(dir))));
     }
     check_parent(path)?;
-    if let Some(own) = files.iter().find(|path| is_same(path, &file.path)) {
+    if let Some(own) = files.iter().find(|path| is_same(path, model)) {
         return Err(Exit::Input(format!("{} is the model itself: name another place with --out", shown(own))));
     }
     match files.iter().find(|path| path.exists() && !args.force) {

@@ -2,6 +2,8 @@
 //!
 //! A picture is read as the images of a folder are, so that one of the training gives the values that the training saw.
 
+mod disparity;
+
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,9 +15,9 @@ use serde_json::{Value, json};
 use crate::conduct::{count, set_threads};
 use crate::device::OnDevice;
 use crate::exit::{Exit, out, say, whole};
-use crate::model_file::{self, ModelFile, batch_size, outputs, path_text, ranked};
+use crate::model_file::{self, AnyModel, ModelFile, batch_size, outputs, path_text, ranked};
 
-/// The classes of pictures, by a trained network
+/// The classes of pictures, or the disparities of two views, by a trained network
 ///
 /// Pictures are PNG, JPEG or WebP of any size; each is cut to the square in its
 /// middle and made as large as the images of the training, in colour or gray as
@@ -27,12 +29,21 @@ use crate::model_file::{self, ModelFile, batch_size, outputs, path_text, ranked}
 ///   rdarts predict runs/my-training cat.jpg dog.png
 ///   rdarts predict model.safetensors ./new-pictures --top 3
 ///   rdarts predict model.safetensors ./new-pictures --csv > classes.csv
+///
+/// A model of disparity is given the left and the right view, or a directory
+/// with left/NAME and right/NAME, of any size. For each pair three files are
+/// written: NAME-disparity.pfm in pixels; NAME-disparity.png, of 16 bits, times
+/// 256, as KITTI has it; NAME-disparity-colour.png, dark blue far and yellow
+/// near.
+///
+///   rdarts predict runs/my-training left.png right.png --out disparities
+///   rdarts predict runs/my-training ./pairs --truth ./pairs/disp
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
     #[arg(help = model_file::HELP)]
     model: PathBuf,
-    /// Pictures, or directories of pictures
+    /// Pictures, or directories of pictures; for disparity the left and the right view, or a directory of pairs
     #[arg(required = true, value_name = "PICTURE|DIR")]
     pictures: Vec<PathBuf>,
     /// Classes to show of each picture, the likeliest first
@@ -43,6 +54,15 @@ pub struct Args {
     threads: Option<usize>,
     #[command(flatten)]
     on: OnDevice,
+    /// Directory that disparities are written to, made if it is not there [default: this one]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// True disparities of the left view (PFM, or PNG as KITTI's or Sintel's), or a directory of NAME.pfm or NAME.png
+    #[arg(long, value_name = "FILE|DIR")]
+    truth: Option<PathBuf>,
+    /// Replace disparities that are there already
+    #[arg(long)]
+    force: bool,
     /// Print lines of picture,rank,class,probability
     #[arg(long, conflicts_with = "json")]
     csv: bool,
@@ -55,7 +75,15 @@ pub struct Args {
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let engine = args.on.engine()?;
     set_threads(args.threads)?;
-    let file = ModelFile::open(&args.model)?;
+    let file = match AnyModel::open(&args.model)? {
+        AnyModel::Disparity(file) => return disparity::run(&args, &file, &engine),
+        AnyModel::Classifies(file) => file,
+    };
+    if args.out.is_some() || args.truth.is_some() || args.force {
+        return Err(Exit::Input(
+            "--out, --truth and --force are for a model of disparity, but this one classifies".into(),
+        ));
+    }
     let model = &file.model;
     let shape = Shape { size: file.square()?, channels: model.about.mean.len() };
     let mut failed = Vec::new();

@@ -1,5 +1,7 @@
 //! `rdarts test`: how good a trained network is on images with labels.
 
+mod disparity;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
@@ -13,11 +15,11 @@ use serde_json::json;
 use crate::conduct::{one_of, set_threads};
 use crate::device::OnDevice;
 use crate::exit::{Exit, out, say};
-use crate::model_file::{self, ModelFile, batch_size, in_words, path_text, shown_classes};
+use crate::model_file::{self, AnyModel, ModelFile, batch_size, in_words, path_text, shown_classes};
 use crate::progress::Reading;
 use crate::verbs::data::{grouped, resolve, shown_name};
 
-/// How good a trained network is: loss, accuracy, accuracy of each class, confusion matrix
+/// How good a trained network is: loss, accuracy, accuracy of each class, confusion matrix; or errors of disparity
 ///
 /// On the test part of a data set, or of a folder of your own images
 /// (train/CLASS/* with test/CLASS/*, or CLASS/*, of which a fifth of each class
@@ -30,6 +32,13 @@ use crate::verbs::data::{grouped, resolve, shown_name};
 ///       the very images that it was tested on at the end of the training
 ///   rdarts test model.safetensors --data cifar10
 ///   rdarts test model.safetensors --data ./new-photographs --part all
+///
+/// A model of disparity is tested on pairs with true disparities, whole ones
+/// of any size: end-point error, pixels that are off by more than 1 and by more
+/// than 3, and KITTI's D1, over all pixels whose disparity is known and over
+/// those that both views show.
+///
+///   rdarts test runs/my-training --data kitti2015
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -65,7 +74,10 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     }
     let engine = args.on.engine()?;
     set_threads(args.threads)?;
-    let file = ModelFile::open(&args.model)?;
+    let file = match AnyModel::open(&args.model)? {
+        AnyModel::Disparity(file) => return disparity::run(&args, &file, &engine),
+        AnyModel::Classifies(file) => file,
+    };
     let own = file.run.as_ref().filter(|_| args.data.is_none()).and_then(of_training);
     let (mut data, called) = images(&file, &args, own.as_ref().map(|(images, _)| images))?;
     let model = &file.model;
