@@ -279,7 +279,6 @@ fn what_cannot_be_trained_is_told_in_a_sentence_and_leaves_nothing() {
         ("AutoDispNet", &["--set", "train.crop_width=96"], "a multiple of 64"),
         ("AutoDispNet", &["--set", "data.width=40"], "windows of 64x64"),
         ("AutoDispNet", &["--data", "pairs", "--set", "train.batch=2"], "64x40 pixels"),
-        ("AutoDispNet", &["--tensorboard"], "--tensorboard"),
     ] {
         let out = train(tmp.path(), network, &[&["--out", "run"], more].concat());
         assert_eq!(out.status.code(), Some(2), "{network} {more:?}: {}", text(&out));

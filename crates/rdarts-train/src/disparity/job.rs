@@ -239,17 +239,6 @@ impl DisparityTraining {
         cosine_lr(self.spec.weights.lr, self.spec.weights.lr_min, epoch, self.spec.train.epochs)
     }
 
-    /// Fresh weights, scaled by what they make of some synthetic scenes, whatever the pairs are.
-    fn init(&self) -> Vec<f32> {
-        let scenes =
-            Scenes::new(SCENES[0], SCENES[1], SCENES[1] as f64 / 8.0, self.spec.seed).expect("sizes that scenes have");
-        let pairs: Vec<Pair> = (0..4).map(|i| scenes.pair(i)).collect();
-        let made = StereoEval::new(&pairs, self.sizes.stride());
-        let mut weights = self.net.init(self.spec.seed);
-        unit_variance(&self.net, &self.engine, &mut weights, &made.views, made.n, [made.height, made.width]);
-        weights
-    }
-
     /// Test pairs as the network of some weights sees them, or held-out ones where there are none; `None` if `stop` was set
     /// meanwhile.
     fn pictures(&self, weights: &[f32], stop: &AtomicBool) -> Result<Option<Vec<PairPictures>>, TrainError> {
@@ -262,6 +251,17 @@ impl DisparityTraining {
         let (most_pixels, window) = (usize::MAX, self.window());
         let of = ShownPairs { pairs, range, halved: self.pairs.halved, most_pixels, window };
         pair_pictures(&of, &self.sizes, &evaluator(&self.net, &self.engine, weights), stop)
+    }
+
+    /// Fresh weights, scaled by what they make of some synthetic scenes, whatever the pairs are.
+    fn init(&self) -> Vec<f32> {
+        let scenes =
+            Scenes::new(SCENES[0], SCENES[1], SCENES[1] as f64 / 8.0, self.spec.seed).expect("sizes that scenes have");
+        let pairs: Vec<Pair> = (0..4).map(|i| scenes.pair(i)).collect();
+        let made = StereoEval::new(&pairs, self.sizes.stride());
+        let mut weights = self.net.init(self.spec.seed);
+        unit_variance(&self.net, &self.engine, &mut weights, &made.views, made.n, [made.height, made.width]);
+        weights
     }
 
     /// What the file of a model says of itself.
