@@ -129,7 +129,12 @@ impl PairBatch {
 
 impl AsBatch for PairBatch {
     fn as_batch(&self) -> Batch<'_, f32> {
-        Batch { images: &self.views, side: self.truth.side, targets: Targets::Disparity(&self.truth), noise: &[] }
+        Batch {
+            images: (&self.views).into(),
+            side: self.truth.side,
+            targets: Targets::Disparity(&self.truth),
+            noise: &[],
+        }
     }
 }
 
@@ -336,7 +341,7 @@ impl DisparitySearch {
         stop: &AtomicBool,
     ) -> Result<Option<Curvature>, TrainError> {
         let batches = self.hessian_batches(state.at.trained_attempt, epoch)?;
-        let (net, weights) = (std::borrow::Cow::Borrowed(&self.net), std::borrow::Cow::Borrowed(&state.weights[..]));
+        let (net, weights) = (std::borrow::Cow::Borrowed(&self.net), std::borrow::Cow::Borrowed(&state.weights));
         let alphas = state.extra.for_network();
         let Some(hessian) = MeanHessian::at(net, weights, &self.engine, alphas, batches, stop) else { return Ok(None) };
         let mut stream = self.streams(state.at.trained_attempt).stream("lanczos", epoch as u64);
