@@ -222,7 +222,7 @@ fn gradients_are_the_same_where_the_weights_lie() {
         let (of_here, expected) = weight_gradient_mixed(net, &engine, &case.weights, &p, train);
         let (of_there, got) = held_weight_gradient_mixed(net, &engine, &case.there, &p, train);
         assert!(got.is_on_card() && of_here == of_there && got[..] == expected[..]);
-        assert!(expected.iter().filter(|g| **g == 0.0).count() > expected.len() / 4);
+        assert!(expected.iter().filter(|g| **g == 0.0).count() > 100, "what is left out has no gradient");
         assert_eq!(
             drawn_gradient(net, &engine, &case.there, &p, train),
             drawn_gradient(net, &engine, &case.weights, &p, train)
