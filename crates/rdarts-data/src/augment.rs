@@ -66,6 +66,25 @@ impl Draw {
     }
 }
 
+impl Draw {
+    /// No change.
+    pub(crate) const NONE: Self = Self { crop: (0, 0), flip: false, cutout: None };
+
+    /// What is done with image number `of`, for whoever makes it elsewhere.
+    pub(crate) fn record(&self, of: u32, augment: &Augment, height: usize, width: usize) -> Record {
+        let of_center = |(y, x)| [square(y, augment.cutout_length, height), square(x, augment.cutout_length, width)];
+        let [rows, columns] = self.cutout.map_or([0..0, 0..0], of_center);
+        let number = |value: usize| u32::try_from(value).expect("an image has fewer than 2^32 rows and columns");
+        let [top, bottom, left, right] = [rows.start, rows.end, columns.start, columns.end].map(number);
+        [of, number(self.crop.0), number(self.crop.1), u32::from(self.flip), top, bottom, left, right]
+    }
+}
+
+/// What is done with an image: 0 which one, 1 and 2 row and column of the crop's first pixel in the padded image, 3 whether it
+/// is mirrored after that, 4 to 7 the rows and the columns that Cutout sets to zero, the first of each and the one behind the
+/// last.
+pub type Record = [u32; 8];
+
 /// Crops, flips, normalizes and cuts one image of `width` pixels a row as `draw` says.
 pub(crate) fn transform(raw: &[u8], width: usize, norm: &Norm, augment: &Augment, draw: Draw, out: &mut [f32]) {
     let n_channels = norm.channels();

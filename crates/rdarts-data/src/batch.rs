@@ -21,7 +21,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use rdarts_rng::Stream;
 
-use crate::augment::{Augment, Draw, transform};
+use crate::augment::{Augment, Draw, Record, transform};
 use crate::dataset::Dataset;
 use crate::error::DataError;
 use crate::images::Images;
@@ -38,10 +38,21 @@ pub struct Batch {
     pub width: usize,
     /// Values per pixel.
     pub channels: usize,
-    /// Normalized values, (n, height, width, channels).
+    /// Normalized values, (n, height, width, channels); none if there is a recipe.
     pub images: Vec<f32>,
+    /// How to make them of the images of the set, where a loader was asked for that.
+    pub recipe: Option<Recipe>,
     /// The class of each image.
     pub labels: Vec<u32>,
+}
+
+/// How a batch is made of the bytes of its set, for whoever has these elsewhere, as on a graphics card.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipe {
+    /// What is done with each image.
+    pub records: Vec<Record>,
+    /// Black pixels around each before it is cropped.
+    pub padding: u32,
 }
 
 /// Makes the batches of one range of a data set's training images.
@@ -57,6 +68,8 @@ pub struct Loader {
     balanced: Option<Arc<Vec<Vec<u32>>>>,
     /// Whether a last batch of one image joins the one before it.
     joined: bool,
+    /// Whether batches are recipes.
+    recipes: bool,
 }
 
 impl Loader {
@@ -70,7 +83,7 @@ impl Loader {
         assert!(batch_size > 0, "a batch of 0 images");
         assert!(!range.is_empty() && range.end <= dataset.train.n, "{range:?} of {} images", dataset.train.n);
         let norm = Arc::new(dataset.norm());
-        Self { dataset, norm, range, batch_size, seed, name, balanced: None, joined: false }
+        Self { dataset, norm, range, batch_size, seed, name, balanced: None, joined: false, recipes: false }
     }
 
     /// The same, but epochs draw all classes equally often, to within one image: [`balanced_order`]. Epochs keep their
@@ -87,6 +100,11 @@ impl Loader {
     /// The same, but a last batch of one image joins the one before it: the statistics of one image say nothing.
     pub fn joined(self) -> Self {
         Self { joined: true, ..self }
+    }
+
+    /// The same, but batches say how they are made instead of being made: the same images by the same draws.
+    pub fn as_recipes(self, recipes: bool) -> Self {
+        Self { recipes, ..self }
     }
 
     /// The number of images.
@@ -134,6 +152,9 @@ impl Loader {
     fn make(&self, indices: &[u32], augment: Option<Augment>, n_before: u64) -> Result<Batch, DataError> {
         let indices: Vec<u32> = indices.iter().map(|&i| i + self.range.start as u32).collect();
         let stream = format!("augment-{}", self.name);
+        if self.recipes {
+            return Ok(make_recipe(&self.dataset.train, &indices, augment.as_ref(), self.seed, &stream, n_before));
+        }
         make_batch(&self.dataset.train, &indices, &self.norm, augment.as_ref(), self.seed, &stream, n_before)
     }
 }
@@ -232,7 +253,28 @@ pub fn make_batch(
     // In their order: of several errors the first image's is told.
     made.collect::<Vec<Result<(), DataError>>>().into_iter().collect::<Result<(), DataError>>()?;
     let labels = indices.iter().map(|&i| u32::from(images.labels[i as usize])).collect();
-    Ok(Batch { n: indices.len(), height, width, channels, images: out, labels })
+    Ok(Batch { n: indices.len(), height, width, channels, images: out, recipe: None, labels })
+}
+
+/// The same batch, not yet made.
+fn make_recipe(
+    images: &Images,
+    indices: &[u32],
+    augment: Option<&Augment>,
+    seed: u64,
+    stream: &str,
+    draw_base: u64,
+) -> Batch {
+    let Images { height, width, channels, .. } = *images;
+    let record = |(i, of): (usize, &u32)| match augment {
+        None => Draw::NONE.record(*of, &Augment::NONE, height, width),
+        Some(augment) => Draw::new(augment, height, width, seed, stream, draw_base.wrapping_add(i as u64))
+            .record(*of, augment, height, width),
+    };
+    let padding = augment.map_or(0, |augment| index(augment.crop_padding));
+    let recipe = Recipe { records: indices.iter().enumerate().map(record).collect(), padding };
+    let labels = indices.iter().map(|&i| u32::from(images.labels[i as usize])).collect();
+    Batch { n: indices.len(), height, width, channels, images: Vec::new(), recipe: Some(recipe), labels }
 }
 
 /// Batches for evaluation: in order, without augmentation, the last one as small as what is left.
@@ -363,6 +405,45 @@ pub(crate) mod tests {
             .map(|batch| batch.unwrap().images.iter().map(|x| x.to_bits()).collect())
             .collect();
         assert!(images.len() > 15, "{}", images.len());
+    }
+
+    #[test]
+    fn a_recipe_makes_the_same_batch() {
+        let data = dataset(30);
+        let augment = Augment { crop_padding: 2, flip: true, cutout_length: 3, cutout_prob: 0.5 };
+        let table = data.norm().table().to_vec();
+        // As the documentation of a record says it.
+        let by_recipe = |batch: &Batch| -> Vec<f32> {
+            let recipe = batch.recipe.as_ref().unwrap();
+            let pad = recipe.padding as usize;
+            let mut out = Vec::new();
+            for record in &recipe.records {
+                let [of, crop_y, crop_x, flip, top, bottom, left, right] = record.map(|v| v as usize);
+                let raw = data.train.image(of).unwrap();
+                for (y, x, c) in (0..60).map(|i| (i / 12, i / 3 % 4, i % 3)) {
+                    let row = (y + crop_y).checked_sub(pad).filter(|row| *row < 5);
+                    let column = (crop_x + if flip == 1 { 3 - x } else { x }).checked_sub(pad).filter(|x| *x < 4);
+                    let byte = row.zip(column).map_or(0, |(row, column)| raw[(row * 4 + column) * 3 + c]);
+                    let is_cut = (top..bottom).contains(&y) && (left..right).contains(&x);
+                    out.push(if is_cut { 0.0 } else { table[c][usize::from(byte)] });
+                }
+            }
+            out
+        };
+        let loader = Loader::new(data.clone(), 5..30, 8, 3, "train").joined();
+        let recipes = loader.clone().as_recipes(true);
+        let mut n_cut = 0;
+        for augment in [Some(augment), None] {
+            let made: Vec<Batch> = loader.epoch(2, 0, augment).map(Result::unwrap).collect();
+            let told: Vec<Batch> = recipes.epoch(2, 0, augment).map(Result::unwrap).collect();
+            assert_eq!(made.len(), told.len());
+            for (made, told) in made.iter().zip(&told) {
+                assert_eq!((&by_recipe(told), &told.labels), (&made.images, &made.labels));
+                n_cut += told.recipe.iter().flat_map(|r| &r.records).filter(|record| record[5] > record[4]).count();
+            }
+        }
+        assert!((5..20).contains(&n_cut), "{n_cut} of 25 images");
+        assert_eq!(by_recipe(&recipes.draw(7, Some(augment)).unwrap()), loader.draw(7, Some(augment)).unwrap().images);
     }
 
     /// Seven images of the first class, two of the second, none of the third and one of the last.

@@ -64,8 +64,10 @@ mod skip;
 
 pub use rdarts_text::{escaped, shown};
 
-pub use crate::augment::Augment;
-pub use crate::batch::{Batch, Loader, balanced_order, draw_distinct, epoch_order, eval_batches, make_batch, n_joined};
+pub use crate::augment::{Augment, Record};
+pub use crate::batch::{
+    Batch, Loader, Recipe, balanced_order, draw_distinct, epoch_order, eval_batches, make_batch, n_joined,
+};
 pub use crate::catalog::{
     Entry, FOLDER, NAMES, Outline, Place, catalog, check, check_files, entry, open, open_with, outline, recognise,
 };

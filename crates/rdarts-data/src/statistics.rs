@@ -21,6 +21,11 @@ impl Norm {
         Self { table: mean.iter().zip(std).map(row).collect() }
     }
 
+    /// The values of the 256 bytes of each channel.
+    pub fn table(&self) -> &[[f32; 256]] {
+        &self.table
+    }
+
     /// The number of channels.
     pub fn channels(&self) -> usize {
         self.table.len()

@@ -31,18 +31,22 @@ pub struct Gradients {
     pub w: Option<Numbers>,
 }
 
-/// The gradients of a cell, given that of its nodes, (n, h, w, nodes * c).
-pub fn backward(client: &Client, saved: &Saved, g: &Numbers, want: Want) -> Gradients {
+/// The gradients of a cell, given that of its nodes, (n, h, w, nodes * c). That of the weights goes `into` zeros that are there,
+/// if some are.
+pub fn backward(client: &Client, saved: &Saved, g: &Numbers, want: Want, into: Option<Numbers>) -> Gradients {
     let (o, input) = (&saved.outline, &saved.input);
     let b = Back::of(o, &saved.places, want, input.drop.is_some());
     let Back { program, mut n_gradients, mids, n_mids, n_partials, n_parts, .. } = b;
     debug_assert_eq!(mids, n_gradients);
     n_gradients += n_mids;
     let dummy = Numbers::empty(client, 1);
-    let zeros = |len: usize| Numbers::upload(client, &vec![0f32; len]);
-    let p_bar = zeros(o.n_alphas);
+    let p_bar = Numbers::upload(client, &vec![0f32; o.n_alphas]);
     // Scales and shifts are written where there are any, other weights where they have a part.
-    let w_bar = zeros(if want.w || has_factors(o) { o.n_weights } else { 1 });
+    let w_bar = match into.filter(|_| want.w) {
+        Some(into) => into,
+        None if want.w || has_factors(o) => Numbers::zeros(client, o.n_weights),
+        None => Numbers::empty(client, 1),
+    };
     let to_input = [0, 1].map(|i| {
         let stage = &o.pre[i];
         Numbers::empty(client, if want.states[i] { o.n * px(stage.side) * stage.c_in } else { 1 })

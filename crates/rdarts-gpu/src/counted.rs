@@ -1,7 +1,9 @@
-//! Which kernels some work launches, how often and how long they take; those of the framework too.
+//! Which kernels some work launches, how often and how long they take, those of the framework too; and how many bytes cross
+//! between the memories of CPU and card meanwhile. What a launch takes with it (its sizes) is not counted among these.
 
 use std::collections::BTreeMap;
 use std::mem::take;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cubecl::future::block_on;
@@ -43,13 +45,40 @@ impl LaunchObserver for Counter {
     fn timed(&self, _: &'static str, _: Duration, _: TimingMethod) {}
 }
 
+/// What some work has done.
+#[derive(Clone, Debug, Default)]
+pub struct Counted {
+    /// Its launches.
+    pub launches: AllLaunches,
+    /// Bytes that went up to the card.
+    pub up: u64,
+    /// Bytes that came down.
+    pub down: u64,
+}
+
+static UP: AtomicU64 = AtomicU64::new(0);
+static DOWN: AtomicU64 = AtomicU64::new(0);
+
+/// Counts bytes that go up to a card: whoever sends some says so here.
+pub fn went_up(bytes: usize) {
+    UP.fetch_add(bytes as u64, Ordering::Relaxed);
+}
+
+/// Counts bytes that come down.
+pub fn came_down(bytes: usize) {
+    DOWN.fetch_add(bytes as u64, Ordering::Relaxed);
+}
+
 /// Does some work and counts the launches that it makes, of all threads of the process. The card's clock is read around
 /// each, which slows the work down.
-pub fn counted(work: impl FnOnce()) -> AllLaunches {
+pub fn counted(work: impl FnOnce()) -> Counted {
+    let crossed = || [&UP, &DOWN].map(|count| count.load(Ordering::Relaxed));
+    let before = crossed();
     let counter = Arc::new(Counter::default());
     let observation = LaunchObservation::new(counter.clone());
     work();
     drop(observation);
+    let [up, down] = [0, 1].map(|at| crossed()[at] - before[at]);
     let mut all = take(&mut *counter.all.lock().unwrap_or_else(PoisonError::into_inner));
     for (kernel, profile) in take(&mut *counter.profiles.lock().unwrap_or_else(PoisonError::into_inner)) {
         if profile.timing_method() == TimingMethod::Device
@@ -60,7 +89,7 @@ pub fn counted(work: impl FnOnce()) -> AllLaunches {
             of.n_timed += 1;
         }
     }
-    all
+    Counted { launches: all, up, down }
 }
 
 /// The last modules of a name, without what the kernel is compiled for.

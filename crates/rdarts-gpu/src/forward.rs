@@ -2,10 +2,10 @@
 
 use cubecl::client::Client;
 use rdarts_kernels::outline::{Outline, OutlineBranch, OutlineMap, OutlineNorm, OutlineStage, OutlineSummand};
-use rdarts_kernels::spec::BN_EPS;
 
 use crate::kernels::{PART, UNITS};
 use crate::launch::{Buffers, FROM_ARENA, Input, Kernel, Numbers, Program};
+use crate::norms::{Norms, given};
 use crate::places::{self, Places, Tensor, parts, px, scale_of, shape, side_out};
 use crate::table::or_none;
 
@@ -32,12 +32,12 @@ pub fn fits(outline: &Outline) -> bool {
 
 /// The value of a cell, (n, h, w, nodes * c), and what its reverse pass needs. With `running` (means, then variances of each
 /// norm that has them) in place of the batch's statistics nothing but the value may be used.
-pub fn forward(client: &Client, outline: &Outline, input: Input, running: Option<&[f32]>) -> (Numbers, Saved) {
+pub fn forward(client: &Client, outline: &Outline, input: Input, running: Option<&Numbers>) -> (Numbers, Saved) {
     let (o, places) = (outline, Places::new(outline));
     let arena = Numbers::empty(client, places.n_arena);
     let coefs = match running {
         None => Numbers::empty(client, places.n_coefs),
-        Some(running) => given(client, o, &places, &input, running),
+        Some(running) => given(client, places.n_coefs, &affine(o, &places), running, &input.w),
     };
     let (program, n_partials) = launches(o, &places, running.is_none(), input.drop.is_some());
     let (partials, dummy) = (Numbers::empty(client, n_partials), Numbers::empty(client, 1));
@@ -66,6 +66,15 @@ pub fn forward(client: &Client, outline: &Outline, input: Input, running: Option
     (out, Saved { outline: outline.clone(), input, arena, coefs, places })
 }
 
+/// Of each norm with scale and shift: its coefficients, its mean among the running statistics, its channels, its scale.
+fn affine(o: &Outline, places: &Places) -> Vec<[usize; 4]> {
+    let of = |(at, (kind, c)): (usize, &(OutlineNorm, usize))| match *kind {
+        OutlineNorm::Affine { at: factors, running } => Some([places.coefs[at], running, *c, factors]),
+        _ => None,
+    };
+    o.norms.iter().enumerate().filter_map(of).collect()
+}
+
 /// The launches of a value, and the length of its partial sums.
 fn launches(o: &Outline, places: &Places, learns: bool, has_drop: bool) -> (Program, usize) {
     let mut f = Forward {
@@ -87,29 +96,6 @@ pub fn n_launches(outline: &Outline) -> usize {
     launches(outline, &Places::new(outline), true, false).0.len()
 }
 
-/// Coefficients of given statistics: scale and shift are on the card.
-fn given(client: &Client, o: &Outline, places: &Places, input: &Input, running: &[f32]) -> Numbers {
-    let w = input.w.download(client);
-    let mut coefs = vec![0f32; places.n_coefs];
-    for (at, (kind, c)) in o.norms.iter().enumerate() {
-        let OutlineNorm::Affine { at: factors, running: of } = *kind else { continue };
-        for ch in 0..*c {
-            let given = [running[of + ch], running[of + c + ch]];
-            let all = of_given(given, [w[factors + ch], w[factors + c + ch]]);
-            for (k, value) in all.into_iter().enumerate() {
-                coefs[places.coefs[at] + k * c + ch] = value;
-            }
-        }
-    }
-    Numbers::upload(client, &coefs)
-}
-
-/// A norm's coefficients of a channel, from its mean and variance, its scale and shift.
-pub(crate) fn of_given([mean, variance]: [f32; 2], [scale, shift]: [f32; 2]) -> [f32; 4] {
-    let inv = (1.0 / (f64::from(variance) + BN_EPS).sqrt()) as f32;
-    [mean, inv, scale * inv, shift - scale * inv * mean]
-}
-
 impl Saved {
     /// What its batch norms have learned of the batch, to be read when nothing waits for it.
     pub fn norms(&self) -> Norms {
@@ -121,36 +107,6 @@ impl Saved {
         };
         Norms { coefs: self.coefs.clone(), all: o.norms.iter().enumerate().filter_map(affine).collect() }
     }
-}
-
-/// The batch norms of a cell, or of a stem, that have running statistics.
-#[derive(Clone, Debug)]
-pub struct Norms {
-    pub(crate) coefs: Numbers,
-    /// Where the coefficients of each begin, its channels, its pixels.
-    pub(crate) all: Vec<(usize, usize, usize)>,
-}
-
-impl Norms {
-    /// Means and unbiased variances, norm by norm.
-    ///
-    /// # Panics
-    /// If the card was lost.
-    pub fn statistics(&self, client: &Client) -> Vec<f64> {
-        let coefs = self.coefs.download(client);
-        self.all.iter().flat_map(|(at, c, n_px)| statistics(&coefs[*at..], *c, *n_px)).collect()
-    }
-}
-
-/// Mean and unbiased variance of each channel, from a norm's coefficients.
-fn statistics(coefs: &[f32], c: usize, n_px: usize) -> Vec<f64> {
-    let count = n_px as f64;
-    let unbiased = |inv: &f32| {
-        let variance = 1.0 / (f64::from(*inv) * f64::from(*inv)) - BN_EPS;
-        variance.max(0.0) * count / (count - 1.0).max(1.0)
-    };
-    let means = coefs[..c].iter().map(|mean| f64::from(*mean));
-    means.chain(coefs[c..2 * c].iter().map(unbiased)).collect()
 }
 
 /// The launches of a value.

@@ -56,10 +56,10 @@ impl HeadSaved {
         to
     }
 
-    /// The gradient of the weights.
-    pub fn backward_weights(&self, client: &Client, g: &Numbers) -> Numbers {
+    /// The gradient of the weights, into what is there for it, if something is.
+    pub fn backward_weights(&self, client: &Client, g: &Numbers, into: Option<Numbers>) -> Numbers {
         let Head { spec: HeadSpec { c_in, classes }, n, .. } = self.head;
-        let to = Numbers::empty(client, (c_in + 1) * classes);
+        let to = into.unwrap_or_else(|| Numbers::empty(client, (c_in + 1) * classes));
         let (count, dim) = (cubes((c_in + 1) * classes), CubeDim::new_1d(UNITS as u32));
         head::back_weights::launch(client, count, dim, g.arg(), self.means.arg(), to.arg(), n as u32, c_in, classes);
         to

@@ -5,7 +5,8 @@ use cubecl::prelude::*;
 use cubecl::server::Handle;
 use rdarts_kernels::spec::BN_EPS;
 
-use crate::kernels::{ACROSS, Shape, UNITS, factorized, gather, half, node, norm, pool, weights};
+use crate::counted::{came_down, went_up};
+use crate::kernels::{ACROSS, Shape, UNITS, factorized, flat, gather, half, node, norm, pool, weights};
 use crate::table::{Placed, Rows, Table};
 
 /// Numbers on the card.
@@ -28,7 +29,23 @@ impl Numbers {
         if values.is_empty() {
             return Self::upload(client, &[0.0]);
         }
+        went_up(size_of_val(values));
         Self { handle: client.create_from_slice(f32::as_bytes(values)), len: values.len() }
+    }
+
+    /// Zeros, which do not come from the CPU.
+    pub fn zeros(client: &Client, len: usize) -> Self {
+        let made = Self::empty(client, len);
+        made.fill(client, 0.0);
+        made
+    }
+
+    /// Makes all values the same.
+    pub(crate) fn fill(&self, client: &Client, value: f32) {
+        const EACH: usize = 4;
+        const CUBES: usize = 1024;
+        let count = CubeCount::Static(self.len.div_ceil(UNITS * EACH).clamp(1, CUBES) as u32, 1, 1);
+        flat::fill::launch(client, count, CubeDim::new_1d(UNITS as u32), self.arg(), value, self.len as u32);
     }
 
     /// To the memory of the CPU.
@@ -37,6 +54,7 @@ impl Numbers {
     /// If the card was lost.
     pub fn download(&self, client: &Client) -> Vec<f32> {
         let bytes = client.read_one(self.handle.clone()).expect("the card answers");
+        came_down(self.len * size_of::<f32>());
         f32::from_bytes(&bytes)[..self.len].to_vec()
     }
 

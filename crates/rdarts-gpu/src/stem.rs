@@ -4,9 +4,9 @@ use cubecl::client::Client;
 use cubecl::prelude::*;
 use rdarts_kernels::spec::{BN_EPS, StemSpec};
 
-use crate::forward::{Norms, of_given};
 use crate::kernels::{PART, PART_BACK, PARTS, Shape, UNITS, WEIGHT_PARTS, norm, stem, weights};
 use crate::launch::Numbers;
+use crate::norms::{Norms, given};
 use crate::table::{ROW, Table};
 
 /// The most pixels of a tile.
@@ -81,7 +81,7 @@ impl Stem {
         client: &Client,
         images: &Numbers,
         w: &Numbers,
-        running: Option<&[f32]>,
+        running: Option<&Numbers>,
     ) -> (Numbers, StemSaved) {
         let (s, n_px, c) = (self.shape(), self.n_px(), self.spec.c_out);
         let n_parts = n_px.div_ceil(self.tile()).min(PARTS);
@@ -89,7 +89,7 @@ impl Stem {
         let partials = Numbers::empty(client, n_parts * PART * c);
         let coefs = match running {
             None => Numbers::empty(client, 4 * c),
-            Some(running) => self.given(client, w, running),
+            Some(running) => given(client, 4 * c, &[[0, 0, c, 9 * self.spec.c_in * c]], running, w),
         };
         let dim = CubeDim::new_1d(UNITS as u32);
         let cubes = |n: usize| CubeCount::Static(n as u32, 1, 1);
@@ -111,21 +111,6 @@ impl Stem {
         );
         (out, StemSaved { stem: self, y, coefs })
     }
-
-    /// Coefficients of given statistics.
-    fn given(&self, client: &Client, w: &Numbers, running: &[f32]) -> Numbers {
-        let c = self.spec.c_out;
-        let w = w.download(client);
-        let (scale, shift) = w[9 * self.spec.c_in * c..].split_at(c);
-        let mut coefs = vec![0f32; 4 * c];
-        for ch in 0..c {
-            let all = of_given([running[ch], running[c + ch]], [scale[ch], shift[ch]]);
-            for (k, value) in all.into_iter().enumerate() {
-                coefs[k * c + ch] = value;
-            }
-        }
-        Numbers::upload(client, &coefs)
-    }
 }
 
 impl StemSaved {
@@ -134,15 +119,22 @@ impl StemSaved {
         Norms { coefs: self.coefs.clone(), all: vec![(0, self.stem.spec.c_out, self.stem.n_px())] }
     }
 
-    /// The gradient of the weights for the gradient g of the value.
-    pub fn backward(&self, client: &Client, images: &Numbers, w: &Numbers, g: &Numbers) -> Numbers {
+    /// The gradient of the weights for the gradient g of the value, into what is there for it, if something is.
+    pub fn backward(
+        &self,
+        client: &Client,
+        images: &Numbers,
+        w: &Numbers,
+        g: &Numbers,
+        into: Option<Numbers>,
+    ) -> Numbers {
         let (s, n_px, c) = (self.stem.shape(), self.stem.n_px(), self.stem.spec.c_out);
         let len = 9 * self.stem.spec.c_in * c;
         let n_sums = n_px.div_ceil(2 * (UNITS / c)).min(PARTS);
         let n_parts = n_px.div_ceil(self.stem.tile()).min(WEIGHT_PARTS);
         let sums = Numbers::empty(client, n_sums * PART_BACK * c);
         let parts = Numbers::empty(client, n_parts * len);
-        let w_bar = Numbers::empty(client, len + 2 * c);
+        let w_bar = into.unwrap_or_else(|| Numbers::empty(client, len + 2 * c));
         let spare = Numbers::empty(client, 1);
         let none = usize::MAX;
         let mut table = Table::default();

@@ -1,14 +1,26 @@
 //! The table that kernels read what they work on from.
 
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
 use cubecl::client::Client;
 use cubecl::prelude::*;
 use cubecl::server::Handle;
+
+use crate::counted::went_up;
 
 /// Numbers of a row.
 pub(crate) const ROW: usize = 16;
 
 /// Stands for "there is none".
 pub(crate) const NONE: u32 = u32::MAX;
+
+/// Tables that have been asked for, of each card. A step has as many as its network has cells; a method that draws networks
+/// has new ones in every step, so that all are forgotten now and then.
+static THERE: LazyLock<Mutex<HashMap<String, HashMap<Vec<u32>, Handle>>>> = LazyLock::new(Mutex::default);
+
+/// So many stay, of some kilobytes each.
+const MOST_THERE: usize = 2048;
 
 /// Rows of [`ROW`] numbers, and lists that rows point at.
 #[derive(Default)]
@@ -42,18 +54,45 @@ impl Table {
         Rows { at: number(at), n: number(n) }
     }
 
-    /// The table on the card.
+    /// The table on the card, where it stays: the next step asks for the same one.
     pub fn upload(self, client: &Client) -> Placed {
-        Placed { handle: client.create_from_slice(u32::as_bytes(&self.numbers)), len: self.numbers.len() }
+        let len = self.numbers.len();
+        let mut there = THERE.lock().unwrap_or_else(PoisonError::into_inner);
+        if there.values().map(HashMap::len).sum::<usize>() > MOST_THERE {
+            there.clear();
+        }
+        let of_card = there.entry(client.service_id().to_string()).or_default();
+        if let Some(handle) = of_card.get(&self.numbers) {
+            return Placed { handle: handle.clone(), len };
+        }
+        let placed = Placed::upload(client, &self.numbers);
+        of_card.insert(self.numbers, placed.handle.clone());
+        placed
+    }
+
+    /// The table of one launch.
+    pub fn of(rows: Vec<(Vec<usize>, Vec<usize>)>, client: &Client) -> (Placed, Rows) {
+        let mut table = Self::default();
+        let rows = table.add(rows);
+        (table.upload(client), rows)
     }
 }
 
 /// A table on the card.
+#[derive(Clone, Debug)]
 pub(crate) struct Placed {
     /// Where it lies.
     pub handle: Handle,
     /// How many numbers it has.
     pub len: usize,
+}
+
+impl Placed {
+    /// Numbers that no one asks for again.
+    pub fn upload(client: &Client, numbers: &[u32]) -> Self {
+        went_up(size_of_val(numbers));
+        Self { handle: client.create_from_slice(u32::as_bytes(numbers)), len: numbers.len() }
+    }
 }
 
 fn number(value: usize) -> u32 {

@@ -28,7 +28,7 @@ fn main() {
     let (weights, mut alphas) = (net.init(1), Alphas::zeros(&net));
     alphas.each_mut().iter_mut().flatten().for_each(|a| *a = 1e-3 * stream.normal());
     let at = Point { net: &net, engine: &Engine::cpu(), weights: &weights, alphas: &alphas };
-    let batch = Batch { images: &images, side: [side; 2], targets: Targets::Labels(&labels), noise: &[] };
+    let batch = Batch { images: (&images).into(), side: [side; 2], targets: Targets::Labels(&labels), noise: &[] };
 
     println!("{} parameters, {} threads", net.n_parameters(), rayon::current_num_threads());
     let step = InnerStep { xi: 0.025, l2: 3e-4, momentum: 0.9, buffer: None };

@@ -3,7 +3,8 @@
 use std::any::Any;
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use rdarts_kernels::Kernels;
 use rdarts_kernels::spec::{AuxiliarySpec, CellNoise, CellSpec, HeadSpec, StemSpec};
@@ -93,7 +94,11 @@ impl Ledger {
 
 /// Statistics of a batch, of each norm the means, then the unbiased variances. Those of a card are read when they are asked
 /// for: to read is to wait for all that was launched before.
-pub struct OfBatch(Box<dyn Fn() -> Vec<f64> + Send + Sync>);
+pub struct OfBatch {
+    read: Box<dyn Fn() -> Vec<f64> + Send + Sync>,
+    /// Where they lie on a card.
+    place: Option<Box<dyn Any + Send + Sync>>,
+}
 
 impl OfBatch {
     /// Statistics that are there.
@@ -103,12 +108,22 @@ impl OfBatch {
 
     /// Statistics that are read later.
     pub fn later(read: impl Fn() -> Vec<f64> + Send + Sync + 'static) -> Self {
-        Self(Box::new(read))
+        Self { read: Box::new(read), place: None }
+    }
+
+    /// The same, with what stands for them on a card.
+    pub fn lying(self, place: impl Any + Send + Sync) -> Self {
+        Self { place: Some(Box::new(place)), ..self }
+    }
+
+    /// Where they lie on a card, if they do, as this type.
+    pub fn place<T: Any>(&self) -> Option<&T> {
+        self.place.as_ref()?.downcast_ref()
     }
 
     /// The statistics.
     pub fn read(&self) -> Vec<f64> {
-        (self.0)()
+        (self.read)()
     }
 }
 
@@ -124,7 +139,40 @@ pub enum Statistics {
     /// Those of the batch. They are left here as [`OfBatch`].
     OfBatch(Arc<Slot>),
     /// These, in the same order.
-    Given(Arc<Vec<f64>>),
+    Given(Arc<GivenStatistics>),
+}
+
+/// Means and variances to be used, and what a card keeps of them from one batch to the next.
+#[derive(Default)]
+pub struct GivenStatistics {
+    values: Vec<f64>,
+    kept: OnceLock<Box<dyn Any + Send + Sync>>,
+}
+
+impl GivenStatistics {
+    /// Of values.
+    pub fn of(values: Vec<f64>) -> Self {
+        Self { values, kept: OnceLock::new() }
+    }
+
+    /// What was made of them the first time; `None` if that was of another type.
+    pub fn kept<T: Any + Send + Sync>(&self, make: impl FnOnce(&[f64]) -> T) -> Option<&T> {
+        self.kept.get_or_init(|| Box::new(make(&self.values))).downcast_ref()
+    }
+}
+
+impl Deref for GivenStatistics {
+    type Target = [f64];
+
+    fn deref(&self) -> &[f64] {
+        &self.values
+    }
+}
+
+impl fmt::Debug for GivenStatistics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("GivenStatistics").field(&self.values).finish()
+    }
 }
 
 /// How a module is called: what is constant and what rides beside the tensors.
@@ -145,6 +193,8 @@ pub struct Mode {
     pub ledger: Arc<Ledger>,
     /// Of its batch norms.
     pub statistics: Statistics,
+    /// Where on a card the gradient of the weights goes: whoever writes it there takes what lies here.
+    pub gradient: Arc<Slot>,
 }
 
 impl Mode {
@@ -158,6 +208,7 @@ impl Mode {
             primal: None,
             ledger: Arc::default(),
             statistics: Statistics::OfBatch(Slot::closed()),
+            gradient: Slot::closed(),
         }
     }
 
@@ -171,6 +222,7 @@ impl Mode {
             primal,
             ledger: Arc::default(),
             statistics: Statistics::OfBatch(Slot::closed()),
+            gradient: Slot::closed(),
         }
     }
 

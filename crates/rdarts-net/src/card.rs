@@ -3,15 +3,16 @@
 //! Value and gradient of a cell, of the stem and of the head are the kernels of `rdarts-gpu`; everything else, and cells with operations
 //! that these do not have, is the composed body of [`crate::composed`].
 
-use burn::backend::Cube;
-use burn::backend::TensorMetadata;
+use std::sync::Arc;
+
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, AutodiffBackend, Cube, TensorMetadata};
 use burn::tensor::{DType, Shape, Slice};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use rdarts_gpu::cubecl::client::Client;
-use rdarts_gpu::{Head, HeadSaved, Input, Norms, Numbers, Saved, Stem, StemSaved, Want, backward, fits, forward};
+use rdarts_gpu::{Flat, Head, HeadSaved, Input, Norms, Numbers, Saved, Stem, StemSaved, Want, backward, fits, forward};
 use rdarts_kernels::outline::Outline;
 use rdarts_kernels::spec::{CellDims, CellSpec};
 
@@ -30,7 +31,8 @@ impl SearchOps for Cube {
         }
         let [x, w] = [x, w].map(into_contiguous);
         let client = x.client.clone();
-        let (out, saved) = stem.forward(&client, &numbers(&x), &numbers(&w), running(&call.mode.statistics).as_deref());
+        let running = running(&call.mode.statistics, &client);
+        let (out, saved) = stem.forward(&client, &numbers(&x), &numbers(&w), running.as_ref());
         if let Statistics::OfBatch(slot) = &call.mode.statistics
             && slot.is_open()
         {
@@ -46,7 +48,8 @@ impl SearchOps for Cube {
         };
         let [x, w, g] = [x, w, g].map(into_contiguous);
         let client = g.client.clone();
-        let made = saved.backward(&client, &numbers(&x), &numbers(&w), &numbers(&g));
+        let into = call.mode.gradient.take::<Numbers>().map(Arc::unwrap_or_clone);
+        let made = saved.backward(&client, &numbers(&x), &numbers(&w), &numbers(&g), into);
         let sizes = sizes(&w);
         tensor(&g, made, sizes)
     }
@@ -69,9 +72,10 @@ impl SearchOps for Cube {
         };
         let [w, g] = [w, g].map(into_contiguous);
         let client = g.client.clone();
-        let nothing = || tensor(&g, Numbers::upload(&client, &[0.0]), vec![1]);
+        let nothing = || tensor(&g, Numbers::empty(&client, 1), vec![1]);
         let of_s = want.s.then(|| saved.backward_state(&client, &numbers(&w), &numbers(&g)));
-        let of_w = want.w.then(|| saved.backward_weights(&client, &numbers(&g)));
+        let into = || call.mode.gradient.take::<Numbers>().map(Arc::unwrap_or_clone);
+        let of_w = want.w.then(|| saved.backward_weights(&client, &numbers(&g), into()));
         (
             of_s.map_or_else(nothing, |of| tensor(&g, of, sizes(&s))),
             of_w.map_or_else(nothing, |of| tensor(&g, of, sizes(&w))),
@@ -91,7 +95,8 @@ impl SearchOps for Cube {
             w: numbers(&w),
             drop: (!drop.is_empty()).then(|| Numbers::upload(&client, drop)),
         };
-        let (out, saved) = forward(&client, &outline, input, running(&call.mode.statistics).as_deref());
+        let running = running(&call.mode.statistics, &client);
+        let (out, saved) = forward(&client, &outline, input, running.as_ref());
         if let Statistics::OfBatch(slot) = &call.mode.statistics
             && slot.is_open()
         {
@@ -109,8 +114,9 @@ impl SearchOps for Cube {
         let client = g.client.clone();
         let g = into_contiguous(spread(&call.spec, g));
         let wanted = Want { states: [want.s0, want.s1], p: want.p, w: want.w };
-        let made = backward(&client, &saved, &numbers(&g), wanted);
-        let nothing = || tensor(&g, Numbers::upload(&client, &[0.0]), vec![1]);
+        let into = want.w.then(|| call.mode.gradient.take::<Numbers>().map(Arc::unwrap_or_clone)).flatten();
+        let made = backward(&client, &saved, &numbers(&g), wanted, into);
+        let nothing = || tensor(&g, Numbers::empty(&client, 1), vec![1]);
         let [d0, d1] = made.states;
         let state = |like: &T, of: Option<Numbers>| of.map_or_else(nothing, |of| tensor(&g, of, sizes(like)));
         (
@@ -125,14 +131,29 @@ impl SearchOps for Cube {
 /// Leaves the statistics of a batch, to be read when the step is done.
 fn leave(slot: &Slot, norms: Norms, client: &Client) {
     let client = client.clone();
-    slot.put(OfBatch::later(move || norms.statistics(&client)));
+    let there = norms.clone();
+    slot.put(OfBatch::later(move || norms.statistics(&client)).lying(there));
 }
 
-/// Means and variances, if they are given.
-fn running(statistics: &Statistics) -> Option<Vec<f32>> {
-    match statistics {
-        Statistics::Given(running) => Some(running.iter().map(|v| *v as f32).collect()),
-        Statistics::OfBatch(_) => None,
+/// Means and variances, if they are given; they go up with the first batch.
+fn running(statistics: &Statistics, client: &Client) -> Option<Numbers> {
+    let Statistics::Given(given) = statistics else { return None };
+    let up = |values: &[f64]| {
+        let values: Vec<f32> = values.iter().map(|v| *v as f32).collect();
+        Numbers::upload(client, &values)
+    };
+    Some(given.kept(up).cloned().unwrap_or_else(|| up(given)))
+}
+
+/// Running statistics of a node follow those of a batch.
+pub(crate) fn follow(running: &mut Flat, node: usize, of: &OfBatch, kept: f64) {
+    let values = |t: &CubeTensor| numbers(&into_contiguous(t.clone()));
+    if let Some(norms) = of.place::<Norms>() {
+        running.follow(node, norms, kept);
+    } else if let Some(Some(t)) = of.place::<Option<CubeTensor>>() {
+        running.follow_values(node, &values(t), kept);
+    } else if let Some(Some(t)) = of.place::<Option<FloatTensor<Autodiff<Cube>>>>() {
+        running.follow_values(node, &values(&<Autodiff<Cube> as AutodiffBackend>::inner(t.clone())), kept);
     }
 }
 

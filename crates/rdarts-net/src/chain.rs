@@ -19,7 +19,7 @@ use rdarts_kernels::workspace::Workspace;
 use rdarts_kernels::{Kernels, head, stem};
 
 use crate::graph::{CellModule, Module, Network, Node, Source};
-use crate::point::{Batch, Evaluation, Point};
+use crate::point::{Batch, Evaluation, Here};
 use crate::task::Loss;
 use crate::values::{Alphas, Real};
 
@@ -93,18 +93,18 @@ impl StateDot {
 
 impl<'s> Chain<'s> {
     /// Whether the fused kernels run this network on this engine and type.
-    pub fn fits<R: Real>(at: Point<R>) -> bool {
+    pub fn fits<R: Real>(at: Here<R>) -> bool {
         R::dtype() == DType::F32 && at.engine.is_cpu() && at.net.is_fused()
     }
 
     /// The passes of a batch, with the gradient of the weights if `weights`.
-    pub fn new<R: Real>(at: Point<R>, batch: Batch<R>, weights: bool, stop: &'s AtomicBool) -> Self {
+    pub fn new<R: Real>(at: Here<R>, batch: Batch<R>, weights: bool, stop: &'s AtomicBool) -> Self {
         let (net, n) = (at.net.clone(), batch.targets.n());
         let kernels = at.engine.kernels.clone();
         let workspace = kernels.workspace();
         let p = at.alphas.softmax(&net).narrow();
-        let images = State { out: narrow(workspace, batch.images), saved: Made::Images };
-        let (w, dims) = (narrow(workspace, at.weights), net.dims(n, batch.side));
+        let images = State { out: narrow(workspace, batch.images.slice()), saved: Made::Images };
+        let (w, dims) = (narrow(workspace, at.weights.slice()), net.dims(n, batch.side));
         let states = net.walk_all(&images, |at, node, reads| {
             let part = node.part(&w);
             let px = |side: [usize; 2]| n * side[0] * side[1];

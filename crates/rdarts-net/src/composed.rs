@@ -25,6 +25,7 @@ use rdarts_kernels::{Kernels, noise};
 use rdarts_space::Op;
 
 use crate::calls::{AuxiliaryCall, CellCall, CellWant, HeadCall, HeadWant, Mode, OfBatch, Statistics, StemCall};
+use crate::devices::{came_down, went_up};
 
 type F<B> = FloatTensor<B>;
 
@@ -327,7 +328,8 @@ impl<'a, B: Backend> Weights<'a, B> {
         {
             // Read together: each reading waits for the device.
             let all = (!self.seen.is_empty()).then(|| B::float_cat(self.seen, 0));
-            slot.put(OfBatch::later(move || all.clone().map_or_else(Vec::new, read::<B>)));
+            let there = all.clone();
+            slot.put(OfBatch::later(move || all.clone().map_or_else(Vec::new, read::<B>)).lying(there));
         }
     }
 }
@@ -538,15 +540,20 @@ fn zeros<B: Backend>(size: Shape, like: &F<B>) -> F<B> {
 /// The values of a tensor.
 fn read<B: Backend>(t: F<B>) -> Vec<f64> {
     let data = read_sync(B::float_into_data(t)).expect("a tensor can be read");
+    came_down(data.bytes().len());
     data.try_into_vec_as::<f64>().expect("a float tensor reads as double precision")
 }
 
 /// Constants of the type and on the device of `like`, from double precision.
 fn constants<B: Backend>(values: Vec<f64>, size: Vec<usize>, like: &F<B>) -> F<B> {
-    B::float_from_data(TensorData::new(values, size).convert_dtype(like.dtype()), &like.device())
+    let data = TensorData::new(values, size).convert_dtype(like.dtype());
+    went_up(data.bytes().len());
+    B::float_from_data(data, &like.device())
 }
 
 /// Constants of the type and on the device of `like`.
 fn data<B: Backend>(values: Vec<f32>, size: Vec<usize>, like: &F<B>) -> F<B> {
-    B::float_from_data(TensorData::new(values, size).convert_dtype(like.dtype()), &like.device())
+    let data = TensorData::new(values, size).convert_dtype(like.dtype());
+    went_up(data.bytes().len());
+    B::float_from_data(data, &like.device())
 }

@@ -14,7 +14,7 @@ use rdarts_kernels::spec::{
 use rdarts_rng::Stream;
 use rdarts_space::Op;
 
-use crate::calls::{AuxiliaryCall, CellCall, HeadCall, Mode, OfBatch, Slot, Statistics, StemCall};
+use crate::calls::{AuxiliaryCall, CellCall, GivenStatistics, HeadCall, Mode, OfBatch, Slot, Statistics, StemCall};
 use crate::engine::Engine;
 use crate::ops;
 
@@ -248,7 +248,7 @@ impl Subject {
             // The auxiliary head is left out of evaluations.
             if !matches!(self.module, Module::Auxiliary(_)) {
                 let given = Mode {
-                    statistics: Statistics::Given(Arc::new(self.running.clone())),
+                    statistics: Statistics::Given(Arc::new(GivenStatistics::of(self.running.clone()))),
                     ..Mode::plain(kernels(), Slot::closed())
                 };
                 self.pass(engine, dtype, &given, &[], ["value with given statistics", ""], &mut results);

@@ -20,11 +20,12 @@ use crate::calls::Slot;
 use crate::chain::{Chain, NEVER};
 use crate::engine::Engine;
 use crate::flow::{Asked, Flow, Products};
-use crate::graph::Network;
+use crate::graph::{Network, Node};
+use crate::held::{Values, View};
 use crate::mixing::dual_vjp;
-use crate::point::{Batch, Evaluation, Point};
+use crate::point::{Batch, Evaluation, Here, Point};
 use crate::tape::{
-    Forward, Inputs, copied, download, evaluate, seeded_backward, take_p_bar, upload, upload_images, upload_reals,
+    Forward, Inputs, download, evaluate, leaf, seeded_backward, take_p_bar, upload, upload_images, upload_reals,
 };
 use crate::task::Loss;
 use crate::values::{Alphas, Real};
@@ -62,7 +63,7 @@ pub struct FullHessian {
 
 impl AlphaHessian<'static> {
     /// Runs the plain pass of the batch.
-    pub fn new<R: Real>(at: Point<R>, batch: Batch<R>) -> Self {
+    pub fn new<R: Real, V: Values<R> + ?Sized>(at: Point<V>, batch: Batch<R>) -> Self {
         Self::until(at, batch, &NEVER)
     }
 }
@@ -70,11 +71,12 @@ impl AlphaHessian<'static> {
 impl<'s> AlphaHessian<'s> {
     /// Like [`AlphaHessian::new`]; once `stop` is set, what follows the plain pass ends soon and means nothing: whoever sets
     /// it must not use a result from then on. On a tape only [`AlphaHessian::full`] looks at it.
-    pub fn until<R: Real>(at: Point<R>, batch: Batch<R>, stop: &'s AtomicBool) -> Self {
+    pub fn until<R: Real, V: Values<R> + ?Sized>(at: Point<V>, batch: Batch<R>, stop: &'s AtomicBool) -> Self {
+        let at = at.here();
         let (net, p) = (at.net.clone(), at.alphas.softmax(at.net));
         let (route, evaluation) = if net.is_dense() {
             let asked = Asked { alphas: true, weights: false, keep: true };
-            let flow = Flow::new(at.net, at.engine, at.weights, &p, batch, asked, stop);
+            let flow = Flow::new(at.net, at.engine, at.weights.slice(), &p, batch, asked, stop);
             let evaluation = flow.evaluation().clone();
             (Route::Flow(Box::new(flow)), evaluation)
         } else if Chain::fits::<R>(at) {
@@ -207,20 +209,19 @@ struct Tape {
 }
 
 impl Tape {
-    fn new<R: Real>(at: Point<R>, batch: Batch<R>, p: &Alphas) -> (Self, Evaluation) {
+    fn new<R: Real>(at: Here<R>, batch: Batch<R>, p: &Alphas) -> (Self, Evaluation) {
         let (net, dtype) = (at.net, R::dtype());
-        let (engine, device, workspace) = (at.engine.tracked(), &at.engine.device, at.engine.kernels.workspace());
-        let plain = |values: &[R]| upload_reals::<R, 1>(copied(workspace, values), [values.len()], device);
+        let (engine, device) = (at.engine.tracked(), &at.engine.device);
         let inputs = Inputs {
             p: p.each().iter().map(|p| upload::<1>(p, [p.len()], device, dtype)).collect(),
-            w: net.nodes().iter().map(|node| plain(node.part(at.weights))).collect(),
+            w: (0..net.nodes().len()).map(|node| leaf(net, node, at.weights, at.engine)).collect(),
         };
         let pass = Forward::plain(&at.engine.kernels, net, batch.noise, true);
         let stem = pass.stem(upload_images(net, batch, at.engine), &inputs);
         let (logits, primal) = pass.run_after(&stem, &inputs);
         let (evaluation, loss) = evaluate(&logits, batch.targets);
 
-        let w = net.nodes().iter().map(|node| upload_dual::<R>(node.part(at.weights), None, &engine)).collect();
+        let w = dual_leaves(net, at.weights, None, &engine);
         let stem = Tensor::cat(vec![stem.clone(), stem.zeros_like()], 0).autodiff();
         (Self { engine, dtype, noise: batch.noise.to_vec(), w, stem, primal, loss }, evaluation)
     }
@@ -248,29 +249,41 @@ impl Tape {
 ///
 /// # Panics
 /// If v has not the length of the weights.
-pub fn mixed_hvp<R: Real>(at: Point<R>, batch: Batch<R>, v: &[R]) -> Alphas {
+pub fn mixed_hvp<R: Real, V: Values<R> + ?Sized>(at: Point<V>, batch: Batch<R>, v: &[R]) -> Alphas {
+    mixed_product(at.here(), batch, View::Slice(v))
+}
+
+/// The same for a direction wherever it lies.
+pub(crate) fn mixed_product<R: Real>(at: Here<R>, batch: Batch<R>, v: View<R>) -> Alphas {
     let (net, dtype) = (at.net, R::dtype());
     assert_eq!(v.len(), net.n_parameters(), "a direction has one value for each weight");
     let p = at.alphas.softmax(net);
     if net.is_dense() {
         let asked = Asked { alphas: false, weights: false, keep: true };
-        return p.jacobian(net, &Flow::new(net, at.engine, at.weights, &p, batch, asked, &NEVER).mixed(v));
+        let flow = Flow::new(net, at.engine, at.weights.slice(), &p, batch, asked, &NEVER);
+        return p.jacobian(net, &flow.mixed(v.slice()));
     }
     if Chain::fits::<R>(at) {
-        return p.jacobian(net, &Chain::new(at, batch, false, &NEVER).mixed(v));
+        return p.jacobian(net, &Chain::new(at, batch, false, &NEVER).mixed(v.slice()));
     }
     let (engine, workspace) = (at.engine.tracked(), at.engine.kernels.workspace());
     // p does not depend on the direction: its tangent is a constant zero.
     let still = |p: &Vec<f64>| {
         upload::<1>(&[&p[..], &vec![0.0; p.len()]].concat(), [2 * p.len()], &engine.device, dtype).require_grad()
     };
-    let w = net.nodes().iter().map(|node| upload_dual::<R>(node.part(at.weights), Some(node.part(v)), &engine));
-    let inputs = Inputs { p: p.each().iter().map(still).collect(), w: w.collect() };
+    let w = dual_leaves(net, at.weights, Some(v), &engine);
+    let inputs = Inputs { p: p.each().iter().map(still).collect(), w };
     let pass = Forward { dual: true, weights_move: true, ..Forward::plain(&engine.kernels, net, batch.noise, true) };
     let n = batch.targets.n();
     let size = [2 * n, batch.side[0], batch.side[1], net.c_image()];
-    let images = stack_with_zeros(workspace, batch.images);
-    let (logits, _) = pass.run(upload_reals::<R, 4>(images, size, &engine.device), &inputs);
+    let images = match at.engine.is_cpu() {
+        true => upload_reals::<R, 4>(stack_with_zeros(workspace, batch.images.slice()), size, &engine.device),
+        false => {
+            let images = upload_images(net, batch, at.engine);
+            Tensor::cat(vec![images.clone(), images.zeros_like()], 0).autodiff()
+        }
+    };
+    let (logits, _) = pass.run(images, &inputs);
     let value = logits.clone().narrow(0, 0, n);
     let loss = batch.targets.loss(&download(value.into_data()));
     let bars = dual_backward(logits, &*loss, &inputs, &p);
@@ -294,6 +307,23 @@ fn stack_with_zeros<R: Real>(workspace: &Workspace, values: &[R]) -> Vec<R> {
     stacked[..values.len()].copy_from_slice(values);
     stacked[values.len()..].fill(R::from_f64(0.0));
     stacked
+}
+
+/// Weights of each node with their direction, or zeros, [2 len].
+fn dual_leaves<R: Real>(net: &Network, weights: View<R>, v: Option<View<R>>, engine: &Engine) -> Vec<Tensor<1>> {
+    #[cfg(feature = "gpu")]
+    if let Some(w) = weights.card() {
+        let v = v.map(|v| match v.card() {
+            Some(v) => v.clone(),
+            None => {
+                let values: Vec<f32> = v.slice().iter().map(|v| v.to_f64() as f32).collect();
+                rdarts_gpu::Flat::upload(w.client(), w.layout(), &values)
+            }
+        });
+        return crate::resident::dual_leaves(&net.weight_parts(), w, v.as_ref(), &engine.device);
+    }
+    let of = |node: &Node| upload_dual::<R>(node.part(weights.slice()), v.map(|v| node.part(v.slice())), engine);
+    net.nodes().iter().map(of).collect()
 }
 
 /// Weights and their direction, or zeros, [2 len].

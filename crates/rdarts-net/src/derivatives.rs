@@ -21,15 +21,16 @@ use burn::tensor::Tensor;
 use rdarts_kernels::cell::in_pool;
 use rdarts_kernels::spec::CellNoise;
 
-use crate::calls::Statistics;
+use crate::calls::{GivenStatistics, Statistics};
 use crate::chain::{Chain, NEVER};
-use crate::curvature::mixed_hvp;
+use crate::curvature::mixed_product;
 use crate::engine::Engine;
 use crate::flow::{self, Asked, Flow};
 use crate::graph::{Network, Node};
-use crate::point::{Batch, Evaluation, Point};
+use crate::held::{Held, Made, Values, View};
+use crate::point::{Batch, Evaluation, Here, Point};
 use crate::tape::{
-    Forward, Inputs, Tracked, copied, download, evaluate, seeded_backward, take_p_bar, take_w_bar, upload_images,
+    Collected, Forward, Inputs, Tracked, copied, download, evaluate, seeded_backward, take_p_bar, upload_images,
     upload_reals,
 };
 use crate::values::{Alphas, Real};
@@ -49,34 +50,34 @@ pub struct Evaluator<R: Real> {
 
 impl<R: Real> Evaluator<R> {
     /// The supernet, mixed by the softmax of its alphas.
-    pub fn supernet(at: Point<R>) -> Self {
-        Self::of(at.net.clone(), at.engine, at.weights, &at.alphas.softmax(at.net))
+    pub fn supernet<V: Values<R> + ?Sized>(at: Point<V>) -> Self {
+        Self::of(at.net.clone(), at.engine, at.weights.view(), &at.alphas.softmax(at.net))
     }
 
     /// For mixing weights `p` as they are, without softmax: one-hot ones evaluate a discrete network with the
     /// supernet's weights. An operation of weight zero is not computed. `weights` are all of the supernet, flat.
-    pub fn mixed(net: &Network, engine: &Engine, weights: &[R], p: &Alphas) -> Self {
+    pub fn mixed<V: Values<R> + ?Sized>(net: &Network, engine: &Engine, weights: &V, p: &Alphas) -> Self {
         let workspace = engine.kernels.workspace();
-        let (pruned, p, weights) = net.pruned(workspace, p, weights);
-        let evaluator = Self::of(pruned, engine, &weights, &p);
-        R::give_back(workspace, weights);
+        let (pruned, p, weights) = net.pruned_view(workspace, p, weights.view());
+        let evaluator = Self::of(pruned, engine, weights.view(), &p);
+        weights.give_back(workspace);
         evaluator
     }
 
     /// For mixing weights `p` as they are.
-    fn of(net: Network, engine: &Engine, weights: &[R], p: &Alphas) -> Self {
+    fn of(net: Network, engine: &Engine, weights: View<R>, p: &Alphas) -> Self {
         let is_dense = net.is_dense();
         let inputs = (!is_dense).then(|| Inputs::of(&net, p, weights, engine, Tracked::Nothing));
-        let layers = is_dense.then(|| (weights.to_vec(), p.clone()));
+        let layers = is_dense.then(|| (weights.slice().to_vec(), p.clone()));
         Self { net, engine: engine.clone(), inputs, layers, statistics: Vec::new(), real: PhantomData }
     }
 
     /// A discrete network with running statistics in place of the batch's; its auxiliary head, if it has one, is left out.
     /// `weights` and `running` may be those of the network with that head.
-    pub fn discrete(net: &Network, engine: &Engine, weights: &[R], running: &[f64]) -> Self {
+    pub fn discrete<V: Values<R> + ?Sized>(net: &Network, engine: &Engine, weights: &V, running: &[f64]) -> Self {
         let net = net.without_auxiliary();
-        let inputs = Inputs::of(&net, &net.ones(), &weights[..net.n_parameters()], engine, Tracked::Nothing);
-        let of = |node: &Node| Statistics::Given(Arc::new(node.running_part(running).to_vec()));
+        let inputs = Inputs::of(&net, &net.ones(), weights.view(), engine, Tracked::Nothing);
+        let of = |node: &Node| Statistics::Given(Arc::new(GivenStatistics::of(node.running_part(running).to_vec())));
         let statistics = net.nodes().iter().map(of).collect();
         Self { net, engine: engine.clone(), inputs: Some(inputs), layers: None, statistics, real: PhantomData }
     }
@@ -106,7 +107,7 @@ impl<R: Real> Evaluator<R> {
     /// The loss of a batch; its noise is that of the unpruned cells.
     pub fn evaluate(&self, batch: Batch<R>) -> Evaluation {
         if self.layers.is_some() {
-            let outputs = self.outputs(batch.images, batch.targets.n(), batch.side);
+            let outputs = self.outputs(batch.images.slice(), batch.targets.n(), batch.side);
             let loss = batch.targets.loss(&outputs);
             return Evaluation::new(outputs, &*loss);
         }
@@ -124,15 +125,15 @@ impl<R: Real> Drop for Evaluator<R> {
 }
 
 /// The loss of one batch without derivatives.
-pub fn forward<R: Real>(at: Point<R>, batch: Batch<R>) -> Evaluation {
+pub fn forward<R: Real, V: Values<R> + ?Sized>(at: Point<V>, batch: Batch<R>) -> Evaluation {
     Evaluator::supernet(at).evaluate(batch)
 }
 
 /// Like [`Evaluator::mixed`], for one batch.
-pub fn forward_mixed<R: Real>(
+pub fn forward_mixed<R: Real, V: Values<R> + ?Sized>(
     net: &Network,
     engine: &Engine,
-    weights: &[R],
+    weights: &V,
     p: &Alphas,
     batch: Batch<R>,
 ) -> Evaluation {
@@ -140,61 +141,90 @@ pub fn forward_mixed<R: Real>(
 }
 
 /// dL/dalpha. The weights stay off the tape.
-pub fn alpha_gradient<R: Real>(at: Point<R>, batch: Batch<R>) -> (Evaluation, Alphas) {
-    let (evaluation, alphas, _) = gradients(at, batch, Tracked::Alphas);
+pub fn alpha_gradient<R: Real, V: Values<R> + ?Sized>(at: Point<V>, batch: Batch<R>) -> (Evaluation, Alphas) {
+    let (evaluation, alphas, _) = gradients(at.here(), batch, Tracked::Alphas);
     (evaluation, alphas)
 }
 
 /// dL/dw, flat. The mixing weights stay off the tape. Who is done with the gradient may hand it to
 /// [`Real::give_back`], for the next step to take.
-pub fn weight_gradient<R: Real>(at: Point<R>, batch: Batch<R>) -> (Evaluation, Vec<R>) {
-    let (evaluation, _, weights) = gradients(at, batch, Tracked::Weights);
-    (evaluation, weights)
+pub fn weight_gradient<R: Real, V: Values<R> + ?Sized>(at: Point<V>, batch: Batch<R>) -> (Evaluation, Vec<R>) {
+    let (evaluation, _, weights) = gradients(at.here(), batch, Tracked::Weights);
+    (evaluation, weights.into_vec())
+}
+
+/// The same where the weights lie.
+pub fn held_weight_gradient(at: Point<Held>, batch: Batch<f32>) -> (Evaluation, Held) {
+    let (evaluation, _, weights) = gradients(at.here(), batch, Tracked::Weights);
+    (evaluation, weights.into_held())
 }
 
 /// dL/dw, flat, for mixing weights `p` as they are, without softmax. An operation of weight zero is not computed: its
 /// weights have no part in the loss, so their gradient is zero. The noise of the batch is that of the unpruned cells.
-pub fn weight_gradient_mixed<R: Real>(
+pub fn weight_gradient_mixed<R: Real, V: Values<R> + ?Sized>(
     net: &Network,
     engine: &Engine,
-    weights: &[R],
+    weights: &V,
     p: &Alphas,
     batch: Batch<R>,
 ) -> (Evaluation, Vec<R>) {
+    let (evaluation, gradient) = of_pruned(net, engine, weights.view(), p, batch);
+    (evaluation, gradient.into_vec())
+}
+
+/// The same where the weights lie.
+pub fn held_weight_gradient_mixed(
+    net: &Network,
+    engine: &Engine,
+    weights: &Held,
+    p: &Alphas,
+    batch: Batch<f32>,
+) -> (Evaluation, Held) {
+    let (evaluation, gradient) = of_pruned(net, engine, weights.view(), p, batch);
+    (evaluation, gradient.into_held())
+}
+
+fn of_pruned<R: Real>(
+    net: &Network,
+    engine: &Engine,
+    weights: View<R>,
+    p: &Alphas,
+    batch: Batch<R>,
+) -> (Evaluation, Made<R>) {
     let workspace = engine.kernels.workspace();
-    let (pruned, pruned_p, kept) = net.pruned(workspace, p, weights);
-    let (evaluation, _, of_kept) = mixed_gradients(&pruned, engine, &kept, &pruned_p, batch, Tracked::Weights);
-    let gradient = net.unpruned(workspace, p, &of_kept);
-    R::give_back(workspace, kept);
-    R::give_back(workspace, of_kept);
+    let (pruned, pruned_p, kept) = net.pruned_view(workspace, p, weights);
+    let (evaluation, _, of_kept) = mixed_gradients(&pruned, engine, kept.view(), &pruned_p, batch, Tracked::Weights);
+    let gradient = net.unpruned(workspace, p, &pruned, of_kept.view(), weights);
+    kept.give_back(workspace);
+    of_kept.give_back(workspace);
     (evaluation, gradient)
 }
 
 /// dL/dp for mixing weights `p` as they are, without softmax, of all operations: also of those of weight zero.
-pub fn mixing_gradient<R: Real>(
+pub fn mixing_gradient<R: Real, V: Values<R> + ?Sized>(
     net: &Network,
     engine: &Engine,
-    weights: &[R],
+    weights: &V,
     p: &Alphas,
     batch: Batch<R>,
 ) -> (Evaluation, Alphas) {
-    let (evaluation, p_bar, _) = mixed_gradients(net, engine, weights, p, batch, Tracked::Alphas);
+    let (evaluation, p_bar, _) = mixed_gradients(net, engine, weights.view(), p, batch, Tracked::Alphas);
     (evaluation, p_bar)
 }
 
 /// Like [`mixing_gradient`], but operations of weight zero are not computed: their part of the gradient is left zero. The
 /// noise of the batch is that of the unpruned cells.
-pub fn drawn_gradient<R: Real>(
+pub fn drawn_gradient<R: Real, V: Values<R> + ?Sized>(
     net: &Network,
     engine: &Engine,
-    weights: &[R],
+    weights: &V,
     p: &Alphas,
     batch: Batch<R>,
 ) -> (Evaluation, Alphas) {
     let workspace = engine.kernels.workspace();
-    let (pruned, pruned_p, kept) = net.pruned(workspace, p, weights);
-    let (evaluation, of_kept, _) = mixed_gradients(&pruned, engine, &kept, &pruned_p, batch, Tracked::Alphas);
-    R::give_back(workspace, kept);
+    let (pruned, pruned_p, kept) = net.pruned_view(workspace, p, weights.view());
+    let (evaluation, of_kept, _) = mixed_gradients(&pruned, engine, kept.view(), &pruned_p, batch, Tracked::Alphas);
+    kept.give_back(workspace);
     let spread = |(p, of_kept): (&Vec<f64>, &Vec<f64>)| {
         let mut of_kept = of_kept.iter();
         p.iter().map(|p| if *p == 0.0 { 0.0 } else { *of_kept.next().expect("one for each that is kept") }).collect()
@@ -203,8 +233,9 @@ pub fn drawn_gradient<R: Real>(
 }
 
 /// dL/dalpha and dL/dw of one pass.
-pub fn both_gradients<R: Real>(at: Point<R>, batch: Batch<R>) -> (Evaluation, Alphas, Vec<R>) {
-    gradients(at, batch, Tracked::Both)
+pub fn both_gradients<R: Real, V: Values<R> + ?Sized>(at: Point<V>, batch: Batch<R>) -> (Evaluation, Alphas, Vec<R>) {
+    let (evaluation, alphas, weights) = gradients(at.here(), batch, Tracked::Both);
+    (evaluation, alphas, weights.into_vec())
 }
 
 /// The step of the weights that the unrolled gradient looks through:
@@ -218,32 +249,33 @@ pub struct InnerStep<'a, R> {
     /// Momentum mu.
     pub momentum: f64,
     /// Momentum buffer b; none before the first step.
-    pub buffer: Option<&'a [R]>,
+    pub buffer: Option<View<'a, R>>,
 }
 
 /// The gradient of L_valid(w'(alpha), alpha), exactly. The evaluation is that of the validation batch at w'.
-pub fn unrolled_gradient<R: Real>(
-    at: Point<R>,
+pub fn unrolled_gradient<R: Real, V: Values<R> + ?Sized>(
+    at: Point<V>,
     train: Batch<R>,
     valid: Batch<R>,
     step: InnerStep<R>,
 ) -> (Evaluation, Alphas) {
+    let at = at.here();
     if at.net.is_dense() {
         let asked = Asked { alphas: false, weights: true, keep: true };
         let p = at.alphas.softmax(at.net);
-        let mut flow = Flow::new(at.net, at.engine, at.weights, &p, train, asked, &NEVER);
+        let mut flow = Flow::new(at.net, at.engine, at.weights.slice(), &p, train, asked, &NEVER);
         let grad = flow.take_w_bar();
-        return unrolled(at, &grad, valid, step, |v| p.jacobian(at.net, &flow.mixed(v)));
+        return unrolled(at, View::Slice(&grad), valid, step, |v| p.jacobian(at.net, &flow.mixed(v.slice())));
     }
     if Chain::fits::<R>(at) {
         // The gradient of the training loss has been sent back already when its mixed product is due.
         let chain = Chain::new(at, train, true, &NEVER);
         let grad: Vec<R> = chain.weight_gradient().iter().map(|g| R::from_f64(f64::from(*g))).collect();
         let p = at.alphas.softmax(at.net);
-        return unrolled(at, &grad, valid, step, |v| p.jacobian(at.net, &chain.mixed(v)));
+        return unrolled(at, View::Slice(&grad), valid, step, |v| p.jacobian(at.net, &chain.mixed(v.slice())));
     }
-    let (_, grad) = weight_gradient(at, train);
-    unrolled(at, &grad, valid, step, |v| mixed_hvp(at, train, v))
+    let (_, _, grad) = gradients(at, train, Tracked::Weights);
+    unrolled(at, grad.view(), valid, step, |v| mixed_product(at, train, v))
 }
 
 /// The radius of the published finite difference (DARTS paper, equation 8 and its footnote).
@@ -251,46 +283,78 @@ pub const PUBLISHED_RADIUS: f64 = 0.01;
 
 /// The same with a finite difference for the mixed product: dL_train/dalpha at w +- eps v, eps = radius / |v|,
 /// as published with [`PUBLISHED_RADIUS`]. A radius that wide steps over kinks of relu and max pool.
-pub fn unrolled_gradient_difference<R: Real>(
-    at: Point<R>,
+pub fn unrolled_gradient_difference<R: Real, V: Values<R> + ?Sized>(
+    at: Point<V>,
     train: Batch<R>,
     valid: Batch<R>,
     step: InnerStep<R>,
     radius: f64,
 ) -> (Evaluation, Alphas) {
-    let (_, grad) = weight_gradient(at, train);
-    unrolled(at, &grad, valid, step, |v| {
-        let norm = v.iter().map(|v| v.to_f64().powi(2)).sum::<f64>().sqrt();
-        let eps = radius / norm.max(f64::MIN_POSITIVE);
+    let at = at.here();
+    let (_, _, grad) = gradients(at, train, Tracked::Weights);
+    unrolled(at, grad.view(), valid, step, |v| {
+        let eps = radius / norm(v).max(f64::MIN_POSITIVE);
         let shifted = |eps: f64| {
-            let weights: Vec<R> =
-                at.weights.iter().zip(v).map(|(w, v)| R::from_f64(w.to_f64() + eps * v.to_f64())).collect();
-            alpha_gradient(Point { weights: &weights, ..at }, train).1
+            let weights = shifted(at.weights, v, eps);
+            gradients(Here { weights: weights.view(), ..at }, train, Tracked::Alphas).1
         };
         shifted(eps).combined(0.5 / eps, &shifted(-eps), -0.5 / eps)
     })
 }
 
-/// Given the gradient of the training loss with respect to the weights.
-fn unrolled<R: Real>(
-    at: Point<R>,
-    grad: &[R],
-    valid: Batch<R>,
-    step: InnerStep<R>,
-    mixed: impl FnOnce(&[R]) -> Alphas,
-) -> (Evaluation, Alphas) {
-    let moved: Vec<R> = (0..grad.len())
-        .map(|i| {
-            let w = at.weights[i].to_f64();
-            let momentum = step.buffer.map_or(0.0, |b| step.momentum * b[i].to_f64());
-            R::from_f64(w - step.xi * (momentum + grad[i].to_f64() + step.l2 * w))
-        })
-        .collect();
-    let (evaluation, direct, v) = both_gradients(Point { weights: &moved, ..at }, valid);
-    (evaluation, direct.combined(1.0, &mixed(&v), -step.xi))
+/// The 2-norm.
+fn norm<R: Real>(v: View<R>) -> f64 {
+    #[cfg(feature = "gpu")]
+    if let Some(v) = v.card() {
+        return v.norm();
+    }
+    v.slice().iter().map(|v| v.to_f64().powi(2)).sum::<f64>().sqrt()
 }
 
-fn gradients<R: Real>(at: Point<R>, batch: Batch<R>, tracked: Tracked) -> (Evaluation, Alphas, Vec<R>) {
+/// w + eps v.
+fn shifted<R: Real>(weights: View<R>, v: View<R>, eps: f64) -> Made<R> {
+    #[cfg(feature = "gpu")]
+    if let (Some(w), Some(v)) = (weights.card(), v.card()) {
+        return Made::Card(Held::on_card(w.moved(v, None, [-eps, 0.0, 0.0])));
+    }
+    let of = |(w, v): (&R, &R)| R::from_f64(w.to_f64() + eps * v.to_f64());
+    Made::Host(weights.slice().iter().zip(v.slice()).map(of).collect())
+}
+
+/// w - xi (mu b + g + l2 w).
+fn stepped<R: Real>(weights: View<R>, grad: View<R>, step: InnerStep<R>) -> Made<R> {
+    #[cfg(feature = "gpu")]
+    if let (Some(w), Some(g)) = (weights.card(), grad.card()) {
+        let up = |b: View<R>| {
+            let values: Vec<f32> = b.slice().iter().map(|b| b.to_f64() as f32).collect();
+            rdarts_gpu::Flat::upload(w.client(), w.layout(), &values)
+        };
+        let b = step.buffer.map(|b| b.card().cloned().unwrap_or_else(|| up(b)));
+        return Made::Card(Held::on_card(w.moved(g, b.as_ref(), [step.xi, step.momentum, step.l2])));
+    }
+    let (weights, grad, buffer) = (weights.slice(), grad.slice(), step.buffer.map(View::slice));
+    let of = |i: usize| {
+        let w = weights[i].to_f64();
+        let momentum = buffer.map_or(0.0, |b| step.momentum * b[i].to_f64());
+        R::from_f64(w - step.xi * (momentum + grad[i].to_f64() + step.l2 * w))
+    };
+    Made::Host((0..grad.len()).map(of).collect())
+}
+
+/// Given the gradient of the training loss with respect to the weights.
+fn unrolled<R: Real>(
+    at: Here<R>,
+    grad: View<R>,
+    valid: Batch<R>,
+    step: InnerStep<R>,
+    mixed: impl FnOnce(View<R>) -> Alphas,
+) -> (Evaluation, Alphas) {
+    let moved = stepped(at.weights, grad, step);
+    let (evaluation, direct, v) = gradients(Here { weights: moved.view(), ..at }, valid, Tracked::Both);
+    (evaluation, direct.combined(1.0, &mixed(v.view()), -step.xi))
+}
+
+fn gradients<R: Real>(at: Here<R>, batch: Batch<R>, tracked: Tracked) -> (Evaluation, Alphas, Made<R>) {
     let p = at.alphas.softmax(at.net);
     let (evaluation, p_bar, weights) = mixed_gradients(at.net, at.engine, at.weights, &p, batch, tracked);
     let alphas = if tracked.alphas() { p.jacobian(at.net, &p_bar) } else { p_bar };
@@ -301,28 +365,34 @@ fn gradients<R: Real>(at: Point<R>, batch: Batch<R>, tracked: Tracked) -> (Evalu
 fn mixed_gradients<R: Real>(
     net: &Network,
     engine: &Engine,
-    weights: &[R],
+    weights: View<R>,
     p: &Alphas,
     batch: Batch<R>,
     tracked: Tracked,
-) -> (Evaluation, Alphas, Vec<R>) {
+) -> (Evaluation, Alphas, Made<R>) {
     if net.is_dense() {
         let asked = Asked { alphas: tracked.alphas(), weights: tracked.weights(), keep: false };
-        let mut flow = Flow::new(net, engine, weights, p, batch, asked, &NEVER);
+        let mut flow = Flow::new(net, engine, weights.slice(), p, batch, asked, &NEVER);
         let p_bar = if tracked.alphas() { flow.p_bar().clone() } else { Alphas::zeros(net) };
-        return (flow.evaluation().clone(), p_bar, flow.take_w_bar());
+        return (flow.evaluation().clone(), p_bar, Made::Host(flow.take_w_bar()));
     }
     let (engine, workspace) = (engine.tracked(), engine.kernels.workspace());
     let inputs = Inputs::of(net, p, weights, &engine, tracked);
     let images = upload_images(net, batch, &engine);
-    let logits = Forward::plain(&engine.kernels, net, batch.noise, true).run(images, &inputs).0;
+    let collected = Collected::of(net, weights, tracked.weights());
+    let mut forward = Forward::plain(&engine.kernels, net, batch.noise, true);
+    forward.gradients.clone_from(&collected.slots);
+    let logits = forward.run(images, &inputs).0;
     let (evaluation, loss) = evaluate(&logits, batch.targets);
     let mut grads = seeded_backward(logits, loss.gradient());
     let p_bar = match tracked.alphas() {
         true => take_p_bar(&inputs, &mut grads, &p.n_each()),
         false => Alphas::zeros(net),
     };
-    let gradient = if tracked.weights() { take_w_bar(net, &inputs, &mut grads, workspace) } else { Vec::new() };
+    let gradient = match tracked.weights() {
+        true => collected.take(net, &inputs, &mut grads, workspace),
+        false => Made::Host(Vec::new()),
+    };
     inputs.recycle::<R>(&engine);
     (evaluation, p_bar, gradient)
 }
@@ -369,12 +439,12 @@ mod tests {
         let drop_path = (0..5 * N).map(|i| if i % 4 == 0 { 0.0 } else { 1.25 }).collect();
         let noise = Arc::new(CellNoise { drop_path, noise_key: 9 });
         let noise = vec![noise; 3];
-        let batch = Batch { images: &images, side: SIDE, targets: Targets::Labels(&[0, 3, 1]), noise: &noise };
+        let batch = Batch { images: (&images).into(), side: SIDE, targets: Targets::Labels(&[0, 3, 1]), noise: &noise };
         let wide = |(evaluation, gradient): (Evaluation, Vec<R>)| {
             (evaluation, gradient.into_iter().map(Real::to_f64).collect::<Vec<f64>>())
         };
-        let (evaluation, _, whole) = mixed_gradients(&net, &engine, &weights, p, batch, Tracked::Weights);
-        [wide(weight_gradient_mixed(&net, &engine, &weights, p, batch)), wide((evaluation, whole))]
+        let (evaluation, _, whole) = mixed_gradients(&net, &engine, View::Slice(&weights), p, batch, Tracked::Weights);
+        [wide(weight_gradient_mixed(&net, &engine, &weights, p, batch)), wide((evaluation, whole.into_vec()))]
     }
 
     #[test]
@@ -385,7 +455,7 @@ mod tests {
         let images: Vec<f64> = (0..N * SIDE[0] * SIDE[1] * 3).map(|_| s.normal()).collect();
         let noise = Arc::new(CellNoise { drop_path: vec![1.0; 5 * N], noise_key: 9 });
         let noise = vec![noise; 3];
-        let batch = Batch { images: &images, side: SIDE, targets: Targets::Labels(&[0, 3, 1]), noise: &noise };
+        let batch = Batch { images: (&images).into(), side: SIDE, targets: Targets::Labels(&[0, 3, 1]), noise: &noise };
         let mut p =
             one_hot([[Some(4), Some(2), Some(3), Some(5), Some(3)], [Some(5), Some(3), Some(4), Some(2), Some(1)]]);
         p.each_mut()[0][4] = 0.7;

@@ -70,7 +70,17 @@ pub use listed::lose_all;
 pub(crate) use listed::open;
 
 #[cfg(feature = "gpu")]
-pub use rdarts_gpu::{AllLaunches, Launches, counted};
+pub use rdarts_gpu::{AllLaunches, Counted, Launches, counted};
+#[cfg(feature = "gpu")]
+pub(crate) use rdarts_gpu::{came_down, went_up};
+
+/// There is no card that bytes could go to.
+#[cfg(not(feature = "gpu"))]
+pub(crate) fn went_up(_: usize) {}
+
+/// Nor one that they could come from.
+#[cfg(not(feature = "gpu"))]
+pub(crate) fn came_down(_: usize) {}
 
 #[cfg(feature = "gpu")]
 mod listed {

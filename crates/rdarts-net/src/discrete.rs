@@ -13,9 +13,10 @@ use rdarts_space::{CellType, Genotype, Op};
 use crate::calls::{OfBatch, Slot, Statistics};
 use crate::engine::Engine;
 use crate::graph::{CellModule, Module, Network, Source};
+use crate::held::{Held, Made, Values, View};
 use crate::point::{Batch, Evaluation};
 use crate::supernet::SupernetSpec;
-use crate::tape::{Forward, Inputs, Tracked, evaluate, seeded, take_w_bar, upload_images};
+use crate::tape::{Collected, Forward, Inputs, Tracked, evaluate, seeded, upload_images};
 use crate::values::{Alphas, Real};
 
 /// The sizes of a discrete network.
@@ -121,24 +122,100 @@ pub struct TrainingGradient<R> {
     pub statistics: Vec<f64>,
 }
 
+/// The same where weights and running statistics lie.
+#[derive(Debug)]
+pub struct HeldGradient {
+    /// Of the network's own head.
+    pub evaluation: Evaluation,
+    /// The loss of the auxiliary head, if there is one.
+    pub auxiliary_loss: Option<f64>,
+    /// As in [`TrainingGradient`].
+    pub weights: Held,
+    /// Of the batch.
+    pub statistics: BatchStatistics,
+}
+
+/// Means and unbiased variances of a batch, as each node has left them.
+#[derive(Debug)]
+pub struct BatchStatistics(Vec<Option<Arc<OfBatch>>>);
+
+impl BatchStatistics {
+    /// In the order of [`Network::norms`].
+    pub fn read(&self) -> Vec<f64> {
+        self.0.iter().flatten().flat_map(|of| of.read()).collect()
+    }
+
+    /// Running statistics follow them, r = kept r + (1 - kept) s, where they lie.
+    ///
+    /// # Panics
+    /// If a batch norm has left none.
+    pub fn lead(&self, running: &mut Held, kept: f64) {
+        #[cfg(feature = "gpu")]
+        if let Some(running) = running.card_mut() {
+            for (at, of) in self.0.iter().enumerate() {
+                if let Some(of) = of {
+                    crate::card::follow(running, at, of, kept);
+                }
+            }
+            return;
+        }
+        let statistics = self.read();
+        assert_eq!(statistics.len(), running.len(), "every batch norm has left its statistics");
+        for (running, of_batch) in running.iter_mut().zip(statistics) {
+            *running = (kept * f64::from(*running) + (1.0 - kept) * of_batch) as f32;
+        }
+    }
+}
+
 /// The gradient of the loss of a discrete network, with the statistics of the batch, which running ones follow.
 ///
 /// # Panics
 /// If the network is a supernet, or weights or images do not fit.
-pub fn training_gradient<R: Real>(
+pub fn training_gradient<R: Real, V: Values<R> + ?Sized>(
     net: &Network,
     engine: &Engine,
-    weights: &[R],
+    weights: &V,
     batch: Batch<R>,
     auxiliary_weight: f64,
 ) -> TrainingGradient<R> {
+    let (evaluation, auxiliary_loss, gradient, left) = gradient(net, engine, weights.view(), batch, auxiliary_weight);
+    let statistics = left.read();
+    assert_eq!(statistics.len(), net.n_running(), "every batch norm has left its statistics");
+    TrainingGradient { evaluation, auxiliary_loss, weights: gradient.into_vec(), statistics }
+}
+
+/// The same where the weights lie.
+///
+/// # Panics
+/// As [`training_gradient`].
+pub fn held_training_gradient(
+    net: &Network,
+    engine: &Engine,
+    weights: &Held,
+    batch: Batch<f32>,
+    auxiliary_weight: f64,
+) -> HeldGradient {
+    let (evaluation, auxiliary_loss, gradient, statistics) =
+        gradient(net, engine, weights.view(), batch, auxiliary_weight);
+    HeldGradient { evaluation, auxiliary_loss, weights: gradient.into_held(), statistics }
+}
+
+fn gradient<R: Real>(
+    net: &Network,
+    engine: &Engine,
+    weights: View<R>,
+    batch: Batch<R>,
+    auxiliary_weight: f64,
+) -> (Evaluation, Option<f64>, Made<R>, BatchStatistics) {
     assert!(!net.norms().is_empty(), "a discrete network has running statistics");
     let (engine, workspace) = (engine.tracked(), engine.kernels.workspace());
     let inputs = Inputs::of(net, &net.ones(), weights, &engine, Tracked::Weights);
     let images = upload_images(net, batch, &engine);
     let left: Vec<Arc<Slot>> = net.nodes().iter().map(|_| Slot::open()).collect();
+    let collected = Collected::of(net, weights, true);
     let mut forward = Forward::plain(&engine.kernels, net, batch.noise, true);
     forward.statistics = left.iter().cloned().map(Statistics::OfBatch).collect();
+    forward.gradients.clone_from(&collected.slots);
     let (logits, auxiliary) = forward.run_both(images, &inputs);
     let (evaluation, loss) = evaluate(&logits, batch.targets);
     let mut total = seeded(logits, loss.gradient());
@@ -149,9 +226,8 @@ pub fn training_gradient<R: Real>(
         evaluation.loss
     });
     let mut grads = total.backward();
-    let gradient = take_w_bar(net, &inputs, &mut grads, workspace);
+    let gradient = collected.take(net, &inputs, &mut grads, workspace);
     inputs.recycle::<R>(&engine);
-    let statistics: Vec<f64> = left.iter().filter_map(|slot| slot.take::<OfBatch>()).flat_map(|of| of.read()).collect();
-    assert_eq!(statistics.len(), net.n_running(), "every batch norm has left its statistics");
-    TrainingGradient { evaluation, auxiliary_loss, weights: gradient, statistics }
+    let left = left.iter().map(|slot| slot.take::<OfBatch>()).collect();
+    (evaluation, auxiliary_loss, gradient, BatchStatistics(left))
 }

@@ -68,12 +68,12 @@ impl<'s, R: Real> Flow<'s, R> {
     ) -> Self {
         assert_eq!(weights.len(), net.n_parameters(), "the flat weights do not fit the network");
         let kernels = engine.kernels.clone();
-        let of_images = image_shape(net, batch.targets.n(), batch.side, batch.images);
+        let of_images = image_shape(net, batch.targets.n(), batch.side, batch.images.slice());
         let shapes = net.layer_shapes(of_images);
         let (mut states, mut saved) = (Vec::<Vec<R>>::new(), Vec::new());
         for (at, node) in net.nodes().iter().enumerate() {
             let reads = |source: &Source| match *source {
-                Source::Images => batch.images,
+                Source::Images => batch.images.slice(),
                 Source::Node(read) => &states[read],
             };
             let xs = node.inputs.iter().map(reads).collect();
@@ -97,7 +97,7 @@ impl<'s, R: Real> Flow<'s, R> {
             stop,
             weights: weights.to_vec(),
             p: p.clone(),
-            images: batch.images.to_vec(),
+            images: batch.images.slice().to_vec(),
             of_images,
             kept: shapes.iter().map(|_| Vec::new()).collect(),
             shapes,

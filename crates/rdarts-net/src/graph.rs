@@ -20,6 +20,7 @@ use rdarts_kernels::workspace::Workspace;
 use rdarts_rng::Stream;
 use rdarts_space::Op;
 
+use crate::held::{Made, View};
 use crate::own::{Operation, OwnModule};
 use crate::values::{Alphas, Real};
 
@@ -495,6 +496,17 @@ impl Network {
     /// The network without the operations whose mixing weight is exactly zero, the mixing weights and the weights
     /// that remain. An edge may be left without operations. The order stays, the numbers in the names change.
     pub fn pruned<R: Real>(&self, workspace: &Workspace, p: &Alphas, weights: &[R]) -> (Self, Alphas, Vec<R>) {
+        let (net, p, kept) = self.pruned_view(workspace, p, View::Slice(weights));
+        (net, p, kept.into_vec())
+    }
+
+    /// The same of weights wherever they lie.
+    pub(crate) fn pruned_view<R: Real>(
+        &self,
+        workspace: &Workspace,
+        p: &Alphas,
+        weights: View<R>,
+    ) -> (Self, Alphas, Made<R>) {
         assert_eq!(p.n_each(), self.n_alphas(), "the mixing weights do not fit the network");
         assert_eq!(weights.len(), self.n_parameters, "the flat weights do not fit the network");
         let prune = |(edges, p): (&Vec<Vec<Op>>, &Vec<f64>)| -> Vec<Vec<Op>> {
@@ -518,6 +530,14 @@ impl Network {
             });
             Self::new(list.collect(), self.output, cell_types.clone(), self.c_image)
         };
+        let nonzero = |p: &Vec<f64>| p.iter().copied().filter(|p| *p != 0.0).collect();
+        let nonzero: Alphas = p.each().iter().map(nonzero).collect();
+        #[cfg(feature = "gpu")]
+        if let Some(all) = weights.card() {
+            let kept = crate::resident::pruned(all, net.weight_parts(), &self.stretches(p, &net));
+            return (net, nonzero, Made::Card(crate::held::Held::on_card(kept)));
+        }
+        let weights = weights.slice();
         let mut kept = R::take(workspace, net.n_parameters);
         let mut at = 0;
         for parameter in self.kept(p) {
@@ -526,12 +546,26 @@ impl Network {
             at += len;
         }
         assert_eq!(at, kept.len(), "a pruned network has the weights of its operations");
-        let nonzero = |p: &Vec<f64>| p.iter().copied().filter(|p| *p != 0.0).collect();
-        (net, p.each().iter().map(nonzero).collect(), kept)
+        (net, nonzero, Made::Host(kept))
     }
 
-    /// The opposite of [`Network::pruned`] for a gradient: that of the weights that remained, and zero for all others.
-    pub(crate) fn unpruned<R: Real>(&self, workspace: &Workspace, p: &Alphas, of_kept: &[R]) -> Vec<R> {
+    /// The opposite of [`Network::pruned`] for a gradient: that of the weights that remained, and zero for all others;
+    /// it lies where all `weights` do.
+    pub(crate) fn unpruned<R: Real>(
+        &self,
+        workspace: &Workspace,
+        p: &Alphas,
+        pruned: &Self,
+        of_kept: View<R>,
+        weights: View<R>,
+    ) -> Made<R> {
+        #[cfg(feature = "gpu")]
+        if let (Some(weights), Some(of_kept)) = (weights.card(), of_kept.card()) {
+            let made = crate::resident::unpruned(weights, of_kept, &self.stretches(p, pruned));
+            return Made::Card(crate::held::Held::on_card(made));
+        }
+        let _ = (pruned, weights);
+        let of_kept = of_kept.slice();
         let mut all = R::take(workspace, self.n_parameters);
         all.fill(R::from_f64(0.0));
         let mut at = 0;
@@ -541,7 +575,35 @@ impl Network {
             at += len;
         }
         assert_eq!(at, of_kept.len(), "a pruned network has the weights of its operations");
-        all
+        Made::Host(all)
+    }
+
+    /// The lengths of the parts of the flat buffer of weights, node by node.
+    pub fn weight_parts(&self) -> Vec<usize> {
+        self.nodes.iter().map(|node| node.len).collect()
+    }
+
+    /// The lengths of the parts of the flat buffer of running statistics, node by node.
+    pub fn running_parts(&self) -> Vec<usize> {
+        self.nodes.iter().map(|node| node.running.1).collect()
+    }
+
+    /// The weights that a pruned network has kept: of each stretch the node, where it begins within the node here and in
+    /// the pruned one, and how long it is.
+    #[cfg(feature = "gpu")]
+    fn stretches(&self, p: &Alphas, pruned: &Self) -> Vec<[usize; 4]> {
+        let mut list: Vec<[usize; 4]> = Vec::new();
+        let mut at = 0;
+        for parameter in self.kept(p) {
+            let (node, len) = (parameter.node, parameter.kind.len());
+            let (from, to) = (parameter.offset - self.nodes[node].offset, at - pruned.nodes[node].offset);
+            at += len;
+            match list.last_mut() {
+                Some(last) if last[0] == node && last[1] + last[3] == from => last[3] += len,
+                _ => list.push([node, from, to, len]),
+            }
+        }
+        list
     }
 
     /// Which nodes the output needs if mixing weights that are zero take no part; of a mix of zeros alone its first state.

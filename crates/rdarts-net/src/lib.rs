@@ -24,7 +24,7 @@
 //! let (weights, alphas) = (net.init(1), Alphas::zeros(&net));
 //! let images: Vec<f32> = (0..2 * 8 * 8).map(|i| (i as f32).sin()).collect();
 //! let at = Point { net: &net, engine: &Engine::cpu(), weights: &weights, alphas: &alphas };
-//! let batch = Batch { images: &images, side: [8, 8], targets: Targets::Labels(&[0, 2]), noise: &[] };
+//! let batch = Batch { images: (&images).into(), side: [8, 8], targets: Targets::Labels(&[0, 2]), noise: &[] };
 //!
 //! let (evaluation, gradient) = alpha_gradient(at, batch);
 //! let hessian = AlphaHessian::new(at, batch);
@@ -34,6 +34,14 @@
 
 pub mod values;
 
+pub mod devices;
+pub mod engine;
+
+#[cfg(feature = "gpu")]
+mod resident;
+
+pub mod held;
+
 pub mod own;
 
 pub mod graph;
@@ -42,9 +50,6 @@ pub mod mixing;
 pub mod supernet;
 
 pub mod task;
-
-pub mod devices;
-pub mod engine;
 
 pub mod point;
 
@@ -81,13 +86,17 @@ pub use cost::Cost;
 pub use curvature::{AlphaHessian, FullHessian, mixed_hvp};
 pub use derivatives::{
     Evaluator, InnerStep, PUBLISHED_RADIUS, alpha_gradient, both_gradients, drawn_gradient, forward, forward_mixed,
-    mixing_gradient, unrolled_gradient, unrolled_gradient_difference, weight_gradient, weight_gradient_mixed,
+    held_weight_gradient, held_weight_gradient_mixed, mixing_gradient, unrolled_gradient, unrolled_gradient_difference,
+    weight_gradient, weight_gradient_mixed,
 };
 pub use devices::Gpu;
-pub use discrete::{DiscreteSpec, TrainingGradient, training_gradient};
+pub use discrete::{
+    BatchStatistics, DiscreteSpec, HeldGradient, TrainingGradient, held_training_gradient, training_gradient,
+};
 pub use engine::Engine;
 pub use flow::unit_variance;
 pub use graph::{CellModule, Module, Network, Node, Parameter, ParameterError, RunningNorm, Source};
+pub use held::{CardImages, Held, SgdStep, Values, View};
 pub use memory::Work;
 pub use own::{Operation, OwnModule};
 pub use point::{Batch, Evaluation, Point};

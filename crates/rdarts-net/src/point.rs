@@ -6,27 +6,62 @@ use rdarts_kernels::spec::CellNoise;
 
 use crate::engine::Engine;
 use crate::graph::Network;
+use crate::held::{Values, View};
 use crate::task::{Count, Loss, Targets};
 use crate::values::Alphas;
 
 /// Where derivatives are taken.
-#[derive(Clone, Copy, Debug)]
-pub struct Point<'a, R> {
+#[derive(Debug)]
+pub struct Point<'a, V: ?Sized> {
     /// The network.
     pub net: &'a Network,
     /// What computes.
     pub engine: &'a Engine,
-    /// All weights, flat.
-    pub weights: &'a [R],
+    /// All weights, flat: a slice, or what is [`Held`](crate::Held) where it lies.
+    pub weights: &'a V,
     /// The architecture parameters.
     pub alphas: &'a Alphas,
 }
 
+impl<V: ?Sized> Clone for Point<'_, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V: ?Sized> Copy for Point<'_, V> {}
+
+impl<'a, V: ?Sized> Point<'a, V> {
+    pub(crate) fn here<R>(self) -> Here<'a, R>
+    where
+        V: Values<R>,
+    {
+        Here { net: self.net, engine: self.engine, weights: self.weights.view(), alphas: self.alphas }
+    }
+}
+
+/// The same, given how the weights are read.
+#[derive(Debug)]
+pub(crate) struct Here<'a, R> {
+    pub(crate) net: &'a Network,
+    pub(crate) engine: &'a Engine,
+    pub(crate) weights: View<'a, R>,
+    pub(crate) alphas: &'a Alphas,
+}
+
+impl<R> Clone for Here<'_, R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R> Copy for Here<'_, R> {}
+
 /// Images, their targets and the constants of the step that sees them.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a, R> {
-    /// (n, h, w, c_image).
-    pub images: &'a [R],
+    /// (n, h, w, c_image): a slice, or what a card has made of its own images.
+    pub images: View<'a, R>,
     /// Rows and columns of an image.
     pub side: [usize; 2],
     /// Of n images.

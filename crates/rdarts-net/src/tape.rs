@@ -8,8 +8,12 @@ use rdarts_kernels::spec::CellNoise;
 use rdarts_kernels::workspace::Workspace;
 
 use crate::calls::{AuxiliaryCall, CellCall, HeadCall, Ledger, Mode, Slot, Statistics, StemCall};
+use crate::devices::{came_down, went_up};
 use crate::engine::Engine;
 use crate::graph::{Module, Network};
+#[cfg(feature = "gpu")]
+use crate::held::Held;
+use crate::held::{Made, View};
 use crate::ops;
 use crate::point::{Batch, Evaluation};
 use crate::task::{Loss, Targets};
@@ -42,15 +46,15 @@ pub(crate) struct Inputs {
 
 impl Inputs {
     /// With mixing weights as they are.
-    pub(crate) fn of<R: Real>(net: &Network, p: &Alphas, weights: &[R], engine: &Engine, tracked: Tracked) -> Self {
-        assert_eq!(weights.len(), net.n_parameters(), "the flat weights do not fit the network");
-        let (device, workspace) = (&engine.device, engine.kernels.workspace());
+    pub(crate) fn of<R: Real>(net: &Network, p: &Alphas, weights: View<R>, engine: &Engine, tracked: Tracked) -> Self {
+        assert!(weights.len() >= net.n_parameters(), "the flat weights do not fit the network");
+        let device = &engine.device;
         let p = p.each().iter().map(|p| {
             let p = upload::<1>(p, [p.len()], device, R::dtype());
             if tracked.alphas() { p.require_grad() } else { p }
         });
-        let w = net.nodes().iter().map(|node| {
-            let w = upload_reals::<R, 1>(copied(workspace, node.part(weights)), [node.len], device);
+        let w = (0..net.nodes().len()).map(|at| {
+            let w = leaf(net, at, weights, engine);
             if tracked.weights() { w.require_grad() } else { w }
         });
         Self { p: p.collect(), w: w.collect() }
@@ -66,6 +70,69 @@ impl Inputs {
             let values = w.into_data().try_into_vec::<R>().expect("weights have the type they were made with");
             R::give_back(workspace, values);
         }
+    }
+}
+
+/// The weights of a node; on a card a part of all that lies there.
+pub(crate) fn leaf<R: Real>(net: &Network, at: usize, weights: View<R>, engine: &Engine) -> Tensor<1> {
+    let node = &net.nodes()[at];
+    #[cfg(feature = "gpu")]
+    if let Some(flat) = weights.card() {
+        return crate::resident::leaf(flat, at, node.len, &engine.device);
+    }
+    upload_reals::<R, 1>(copied(engine.kernels.workspace(), node.part(weights.slice())), [node.len], &engine.device)
+}
+
+/// The gradient of the weights as it is made: weights that lie on a card have theirs there, and each node writes its part.
+pub(crate) struct Collected {
+    #[cfg(feature = "gpu")]
+    card: Option<rdarts_gpu::Flat>,
+    /// Of each node, where on the card its part goes.
+    pub(crate) slots: Vec<Arc<Slot>>,
+}
+
+impl Collected {
+    /// Of weights that are there, if their gradient is wanted.
+    pub(crate) fn of<R: Real>(net: &Network, weights: View<R>, is_wanted: bool) -> Self {
+        #[cfg(feature = "gpu")]
+        if let Some(weights) = weights.card().filter(|_| is_wanted) {
+            let flat = rdarts_gpu::Flat::zeros(weights.client(), weights.layout());
+            let slot = |at: usize| {
+                let slot = Slot::open();
+                slot.put(flat.part(at));
+                slot
+            };
+            return Self { slots: (0..net.nodes().len()).map(slot).collect(), card: Some(flat) };
+        }
+        let _ = (net, weights, is_wanted);
+        Self {
+            #[cfg(feature = "gpu")]
+            card: None,
+            slots: Vec::new(),
+        }
+    }
+
+    /// The gradient, once the tape has been gone back.
+    pub(crate) fn take<R: Real>(
+        self,
+        net: &Network,
+        inputs: &Inputs,
+        grads: &mut Gradients,
+        workspace: &Workspace,
+    ) -> Made<R> {
+        #[cfg(feature = "gpu")]
+        if let Some(mut flat) = self.card {
+            for (at, (w, node)) in inputs.w.iter().zip(net.nodes()).enumerate().filter(|(_, (_, node))| node.len > 0) {
+                let g = w.grad_remove(grads).expect("every node is on the way to the loss");
+                // A composed body has made it somewhere else.
+                if self.slots[at].take::<rdarts_gpu::Numbers>().is_some() {
+                    let to = flat.layout().start(at);
+                    flat.copy(&crate::resident::numbers_of(g), &[(0, to, node.len)]);
+                }
+            }
+            return Made::Card(Held::on_card(flat));
+        }
+        Made::Host(take_w_bar(net, inputs, grads, workspace))
     }
 }
 
@@ -101,6 +168,8 @@ pub(crate) struct Forward<'a> {
     pub(crate) ledger: Arc<Ledger>,
     /// Of a discrete network's modules, node by node; the batch's, which no one reads, if there are none.
     pub(crate) statistics: Vec<Statistics>,
+    /// Where on a card the gradients of the weights go, node by node, if they do.
+    pub(crate) gradients: Vec<Arc<Slot>>,
 }
 
 impl<'a> Forward<'a> {
@@ -115,6 +184,7 @@ impl<'a> Forward<'a> {
             primal: None,
             ledger: Arc::default(),
             statistics: Vec::new(),
+            gradients: Vec::new(),
         }
     }
 
@@ -197,6 +267,10 @@ impl<'a> Forward<'a> {
             Some(statistics) => Mode { statistics: statistics.clone(), ..mode },
             None => mode,
         };
+        let mode = match self.gradients.get(node) {
+            Some(gradient) => Mode { gradient: gradient.clone(), ..mode },
+            None => mode,
+        };
         (mode.in_pass(self.ledger.clone()), slot)
     }
 }
@@ -211,17 +285,14 @@ pub(crate) fn take_p_bar(inputs: &Inputs, grads: &mut Gradients, n_each: &[usize
 }
 
 /// The gradient with respect to the weights, flat.
-pub(crate) fn take_w_bar<R: Real>(
-    net: &Network,
-    inputs: &Inputs,
-    grads: &mut Gradients,
-    workspace: &Workspace,
-) -> Vec<R> {
+fn take_w_bar<R: Real>(net: &Network, inputs: &Inputs, grads: &mut Gradients, workspace: &Workspace) -> Vec<R> {
     let mut gradient = R::take(workspace, net.n_parameters());
     // An operation from outside may have no weights.
     for (w, node) in inputs.w.iter().zip(net.nodes()).filter(|(_, node)| node.len > 0) {
         let g = w.grad_remove(grads).expect("every node is on the way to the loss");
-        let g = g.into_data().try_into_vec::<R>().expect("a gradient has the type of its tensor");
+        let g = g.into_data();
+        came_down(g.bytes().len());
+        let g = g.try_into_vec::<R>().expect("a gradient has the type of its tensor");
         node.part_mut(&mut gradient).copy_from_slice(&g);
         R::give_back(workspace, g);
     }
@@ -248,7 +319,11 @@ pub(crate) fn evaluate(outputs: &Tensor<2>, targets: Targets) -> (Evaluation, Bo
 pub(crate) fn upload_images<R: Real>(net: &Network, batch: Batch<R>, engine: &Engine) -> Tensor<4> {
     let size = [batch.targets.n(), batch.side[0], batch.side[1], net.c_image()];
     assert_eq!(batch.images.len(), size.iter().product::<usize>(), "the images are not {size:?}");
-    upload_reals::<R, 4>(copied(engine.kernels.workspace(), batch.images), size, &engine.device)
+    #[cfg(feature = "gpu")]
+    if let Some(flat) = batch.images.card() {
+        return crate::resident::lying(flat.part(0), flat.client(), size, &engine.device);
+    }
+    upload_reals::<R, 4>(copied(engine.kernels.workspace(), batch.images.slice()), size, &engine.device)
 }
 
 /// A copy in memory that an earlier step has left.
@@ -260,14 +335,18 @@ pub(crate) fn copied<R: Real>(workspace: &Workspace, values: &[R]) -> Vec<R> {
 
 /// A tensor of the type of its values.
 pub(crate) fn upload_reals<R: Real, const D: usize>(values: Vec<R>, size: [usize; D], device: &Device) -> Tensor<D> {
+    went_up(size_of_val(&values[..]));
     Tensor::from_data(TensorData::new(values, size), (device, R::dtype()))
 }
 
 /// A tensor of a given type.
 pub(crate) fn upload<const D: usize>(values: &[f64], size: [usize; D], device: &Device, dtype: DType) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values.to_vec(), size).convert_dtype(dtype), (device, dtype))
+    let data = TensorData::new(values.to_vec(), size).convert_dtype(dtype);
+    went_up(data.bytes().len());
+    Tensor::from_data(data, (device, dtype))
 }
 
 pub(crate) fn download(data: TensorData) -> Vec<f64> {
+    came_down(data.bytes().len());
     data.try_into_vec_as::<f64>().expect("a float tensor reads as double precision")
 }

@@ -21,15 +21,28 @@ pub trait Real: Element + Scalar {
     fn take(workspace: &Workspace, len: usize) -> Vec<Self> {
         Self::vector(workspace, len)
     }
+    /// Values in single precision, if this is single precision.
+    ///
+    /// # Panics
+    /// If it is not: what lies on a card is never anything else.
+    fn of_single(values: &[f32]) -> &[Self];
     /// Where a vector goes that nobody needs any more.
     fn give_back(workspace: &Workspace, values: Vec<Self>) {
         Self::release(workspace, values);
     }
 }
 
-impl Real for f32 {}
+impl Real for f32 {
+    fn of_single(values: &[f32]) -> &[Self] {
+        values
+    }
+}
 
-impl Real for f64 {}
+impl Real for f64 {
+    fn of_single(_: &[f32]) -> &[Self] {
+        unreachable!("a card computes in single precision")
+    }
+}
 
 /// Architecture parameters, or anything that has one value for each (mixing weights, a gradient, a direction): a list for
 /// each type of cell, flat in edge order.

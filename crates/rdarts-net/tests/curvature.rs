@@ -70,16 +70,21 @@ impl Case {
         Self { net, engine: Engine::cpu(), weights, alphas, images, labels, noise, stream }
     }
 
-    fn at<'a>(&'a self, weights: &'a [f64], alphas: &'a Alphas) -> Point<'a, f64> {
+    fn at<'a>(&'a self, weights: &'a [f64], alphas: &'a Alphas) -> Point<'a, [f64]> {
         Point { net: &self.net, engine: &self.engine, weights, alphas }
     }
 
-    fn here(&self) -> Point<'_, f64> {
+    fn here(&self) -> Point<'_, [f64]> {
         self.at(&self.weights, &self.alphas)
     }
 
     fn batch(&self, i: usize) -> Batch<'_, f64> {
-        Batch { images: &self.images[i], side: SIDE, targets: Targets::Labels(&self.labels[i]), noise: &self.noise }
+        Batch {
+            images: (&self.images[i]).into(),
+            side: SIDE,
+            targets: Targets::Labels(&self.labels[i]),
+            noise: &self.noise,
+        }
     }
 
     fn direction(&mut self, n: usize) -> Vec<f64> {
@@ -189,7 +194,7 @@ fn the_mixed_product_is_that_of_finite_differences() {
 fn the_unrolled_gradient_is_that_of_the_loss_after_the_step() {
     let mut case = Case::new(vec![1], 5);
     let buffer: Vec<f64> = case.direction(case.net.n_parameters()).iter().map(|b| 0.1 * b).collect();
-    let step = InnerStep { xi: 0.1, l2: 1e-2, momentum: 0.9, buffer: Some(&buffer) };
+    let step = InnerStep { xi: 0.1, l2: 1e-2, momentum: 0.9, buffer: Some((&buffer).into()) };
     let loss_after = |alphas: &Alphas| {
         let (_, g) = weight_gradient(case.at(&case.weights, alphas), case.batch(0));
         let moved: Vec<f64> =
@@ -227,7 +232,8 @@ fn a_stopped_product_computes_nothing_more() {
     let narrow = |v: &[f64]| v.iter().map(|v| *v as f32).collect::<Vec<f32>>();
     let (weights, images) = (narrow(&case.weights), narrow(&case.images[0]));
     let at = Point { net: &case.net, engine: &case.engine, weights: &weights, alphas: &case.alphas };
-    let batch = Batch { images: &images, side: SIDE, targets: Targets::Labels(&case.labels[0]), noise: &case.noise };
+    let batch =
+        Batch { images: (&images).into(), side: SIDE, targets: Targets::Labels(&case.labels[0]), noise: &case.noise };
     let stop = AtomicBool::new(false);
     let hessian = AlphaHessian::until(at, batch, &stop);
     let v: Vec<f64> = (0..hessian.n()).map(|i| if i == 0 { 1.0 } else { 0.0 }).collect();

@@ -69,10 +69,10 @@ fn the_fused_network_agrees_with_the_composed_one_in_double_precision() {
         let noise: Vec<Arc<CellNoise>> = net.cells().map(|cell| dropped(&mut s, &cell.spec, n)).collect();
         let mut weights = net.init(7);
         weights.iter_mut().for_each(|w| *w += 0.1 * s.normal() as f32);
-        let single = Batch { images: &images, side, targets: Targets::Labels(&labels), noise: &noise };
+        let single = Batch { images: (&images).into(), side, targets: Targets::Labels(&labels), noise: &noise };
         let wide = |values: &[f32]| -> Vec<f64> { values.iter().map(|v| f64::from(*v)).collect() };
         let (images64, weights64) = (wide(&images), wide(&weights));
-        let double = Batch { images: &images64, side, targets: Targets::Labels(&labels), noise: &noise };
+        let double = Batch { images: (&images64).into(), side, targets: Targets::Labels(&labels), noise: &noise };
         let (engine, exact) = (engine::engine::<f32>(), Engine::cpu());
         let got = training_gradient(&net, &engine, &weights, single, 0.4);
         let expected = training_gradient(&net, &exact, &weights64, double, 0.4);
@@ -100,7 +100,7 @@ fn the_gradient_is_that_of_finite_differences() {
     let net = Network::discrete(&DiscreteSpec { cells: 2, c: 2, ..spec(random(&mut s, &ALL_BUT_NOISE, 2), 2, true) });
     let (n, side) = (4, [8, 8]);
     let images: Vec<f64> = (0..n * 64 * 3).map(|_| s.normal()).collect();
-    let batch = Batch { images: &images, side, targets: Targets::Labels(&[0, 3, 1, 2]), noise: &[] };
+    let batch = Batch { images: (&images).into(), side, targets: Targets::Labels(&[0, 3, 1, 2]), noise: &[] };
     let weights: Vec<f64> = net.init(1).into_iter().map(f64::from).collect();
     let engine = Engine::cpu();
     let exact = training_gradient(&net, &engine, &weights, batch, 0.4).weights;
@@ -153,7 +153,7 @@ impl Pair {
     fn outputs<R: Real>(&self, images: &[f64]) -> [Vec<f64>; 2] {
         let of = |values: &[f32]| -> Vec<R> { values.iter().map(|v| R::from_f64(f64::from(*v))).collect() };
         let images: Vec<R> = images.iter().map(|v| R::from_f64(*v)).collect();
-        let batch = Batch { images: &images, side: [8, 8], targets: Targets::Labels(&[0, 1, 2]), noise: &[] };
+        let batch = Batch { images: (&images).into(), side: [8, 8], targets: Targets::Labels(&[0, 1, 2]), noise: &[] };
         let discrete = training_gradient(&self.net, &engine::engine::<R>(), &of(&self.weights), batch, 0.0);
         let mixed = forward_mixed(&self.supernet, &engine::engine::<R>(), &of(&self.all), &self.p, batch);
         [discrete.evaluation.outputs, mixed.outputs]
@@ -386,7 +386,7 @@ fn compare<R: Real>(file: &Path, tolerance: f64, of_gradients: f64) {
         images.extend((0..c).map(|ch| R::from_f64(x[(i * c + ch) * h * w + px])));
     }
     let labels: Vec<u32> = tensors["y"].0.iter().map(|y| *y as u32).collect();
-    let batch = Batch { images: &images, side: [h, w], targets: Targets::Labels(&labels), noise: &[] };
+    let batch = Batch { images: (&images).into(), side: [h, w], targets: Targets::Labels(&labels), noise: &[] };
     let made = training_gradient(&net, &engine::engine::<R>(), &weights, batch, 0.4);
     assert_close(&made.evaluation.outputs, &tensors["logits_train"].0, tolerance, "logits_train");
     let loss = made.evaluation.loss + 0.4 * made.auxiliary_loss.unwrap();

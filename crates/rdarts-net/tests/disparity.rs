@@ -115,7 +115,8 @@ fn compare<R: Real>(case: &Case, theirs: &Value, tolerance: f64) {
     let narrow = |v: &[f64]| v.iter().map(|v| R::from_f64(*v)).collect::<Vec<R>>();
     let (weights, pairs) = (narrow(&case.weights), narrow(&case.pairs));
     let at = Point { net: &case.net, engine: &engine, weights: &weights[..], alphas: &case.alphas };
-    let batch = Batch { images: &pairs[..], side: case.side, targets: Targets::Disparity(&case.truth), noise: &[] };
+    let batch =
+        Batch { images: (&pairs[..]).into(), side: case.side, targets: Targets::Disparity(&case.truth), noise: &[] };
     let is_mixed = theirs.get("hessian").is_some();
     let (evaluation, of_alphas, of_weights) = match is_mixed {
         true => both_gradients(at, batch),

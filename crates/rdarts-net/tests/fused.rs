@@ -351,12 +351,12 @@ impl Case {
         Self { weights: net.init(3), net, engine: Engine::cpu(), alphas, images, labels, noise }
     }
 
-    fn at(&self) -> Point<'_, f32> {
+    fn at(&self) -> Point<'_, [f32]> {
         Point { net: &self.net, engine: &self.engine, weights: &self.weights, alphas: &self.alphas }
     }
 
     fn batch(&self) -> Batch<'_, f32> {
-        Batch { images: &self.images, side: SIDE, targets: Targets::Labels(&self.labels), noise: &self.noise }
+        Batch { images: (&self.images).into(), side: SIDE, targets: Targets::Labels(&self.labels), noise: &self.noise }
     }
 
     /// The logits of all operations with given mixing weights, in double precision, module by module.
@@ -440,7 +440,8 @@ fn operations_of_weight_zero_need_not_be_computed() {
     let case = Case::new();
     let wide = |v: &[f32]| v.iter().map(|v| f64::from(*v)).collect::<Vec<f64>>();
     let (weights, images) = (wide(&case.weights), wide(&case.images));
-    let exact = Batch { images: &images, side: SIDE, targets: Targets::Labels(&case.labels), noise: &case.noise };
+    let exact =
+        Batch { images: (&images).into(), side: SIDE, targets: Targets::Labels(&case.labels), noise: &case.noise };
     let one_hot = |keep: &dyn Fn(usize) -> Option<usize>| {
         let of = |n: usize| (0..n).map(|i| if keep(i / 3) == Some(i % 3) { 1.0 } else { 0.0 }).collect();
         let [normal, reduce] = case.net.n_alphas()[..] else { unreachable!("a supernet has two types of cells") };

@@ -210,8 +210,9 @@ impl Case {
         let engine = engine::engine::<R>();
         let at = Point { net: &net, engine: &engine, weights: &weights, alphas: &alphas };
         let noise = self.noise();
-        let train = Batch { images: &train_images, side, targets: Targets::Labels(&train_labels), noise: &noise };
-        let valid = Batch { images: &valid_images, targets: Targets::Labels(&valid_labels), ..train };
+        let train =
+            Batch { images: (&train_images).into(), side, targets: Targets::Labels(&train_labels), noise: &noise };
+        let valid = Batch { images: (&valid_images).into(), targets: Targets::Labels(&valid_labels), ..train };
 
         let mut errors = Vec::new();
         let gradients = self.by_weight(&net, "grad.", "grads");

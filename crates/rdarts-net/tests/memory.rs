@@ -67,7 +67,7 @@ fn run(case: usize, work: Work) {
     let labels: Vec<u32> = (0..n as u32).map(|i| i % 10).collect();
     let (weights, alphas) = (net.init(1), Alphas::zeros(&net));
     let at = Point { net: &net, engine: &Engine::cpu(), weights: &weights, alphas: &alphas };
-    let batch = Batch { images: &images, side, targets: Targets::Labels(&labels), noise: &[] };
+    let batch = Batch { images: (&images).into(), side, targets: Targets::Labels(&labels), noise: &[] };
     let hessian = (work == Work::HessianProduct).then(|| AlphaHessian::new(at, batch));
     for _ in 0..2 {
         match &hessian {

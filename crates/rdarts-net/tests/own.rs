@@ -75,14 +75,14 @@ impl<R: Real> Case<R> {
     }
 
     fn batch(&self) -> Batch<'_, R> {
-        Batch { images: &self.images, side: [8, 8], targets: Targets::Labels(&[0, 2, 1, 1]), noise: &[] }
+        Batch { images: (&self.images).into(), side: [8, 8], targets: Targets::Labels(&[0, 2, 1, 1]), noise: &[] }
     }
 
-    fn at<'a>(&'a self, weights: &'a [R], alphas: &'a Alphas) -> Point<'a, R> {
+    fn at<'a>(&'a self, weights: &'a [R], alphas: &'a Alphas) -> Point<'a, [R]> {
         Point { net: &self.net, engine: &self.engine, weights, alphas }
     }
 
-    fn here(&self) -> Point<'_, R> {
+    fn here(&self) -> Point<'_, [R]> {
         self.at(&self.weights, &self.alphas)
     }
 
@@ -94,7 +94,7 @@ impl<R: Real> Case<R> {
 
 impl Case<f64> {
     /// The central difference of something along the alphas and the weights, so short that no relu has its kink on the way.
-    fn difference(&self, v: &[f64], w: &[f64], of: impl Fn(Point<f64>) -> Vec<f64>) -> Vec<f64> {
+    fn difference(&self, v: &[f64], w: &[f64], of: impl Fn(Point<[f64]>) -> Vec<f64>) -> Vec<f64> {
         let eps = 1e-7;
         let [above, below] = [eps, -eps].map(|eps| {
             let moved = |at: &[f64], v: &[f64]| at.iter().zip(v).map(|(a, v)| a + eps * v).collect::<Vec<f64>>();
@@ -126,7 +126,7 @@ fn all_derivatives_of_a_network_with_operations_from_outside_are_those_of_differ
     let (zero_v, zero_w) = (vec![0.0; n], vec![0.0; m]);
 
     let (_, of_alphas, of_weights) = both_gradients(case.here(), case.batch());
-    let loss = |at: Point<f64>| vec![forward(at, case.batch()).loss];
+    let loss = |at: Point<[f64]>| vec![forward(at, case.batch()).loss];
     check("alpha gradient", &dot(&of_alphas.flat(), &v), &case.difference(&v, &zero_w, loss), 1e-6);
     check("weight gradient", &dot(&of_weights, &w), &case.difference(&zero_v, &w, loss), 1e-5);
     // The slopes alone.
@@ -141,7 +141,7 @@ fn all_derivatives_of_a_network_with_operations_from_outside_are_those_of_differ
         .collect();
     check("slopes", &dot(&of_weights, &slopes), &case.difference(&zero_v, &slopes, loss), 1e-5);
 
-    let gradient = |at: Point<f64>| alpha_gradient(at, case.batch()).1.flat();
+    let gradient = |at: Point<[f64]>| alpha_gradient(at, case.batch()).1.flat();
     let hessian = AlphaHessian::new(case.here(), case.batch());
     check("H v", &hessian.apply(&v), &case.difference(&v, &zero_w, gradient), 1e-5);
     let full = hessian.full();
@@ -149,7 +149,7 @@ fn all_derivatives_of_a_network_with_operations_from_outside_are_those_of_differ
     check("full H", &by_rows, &hessian.apply(&v), 1e-9);
     check("mixed", &mixed_hvp(case.here(), case.batch(), &w).flat(), &case.difference(&zero_v, &w, gradient), 1e-4);
 
-    let step = InnerStep { xi: 0.02, l2: 3e-4, momentum: 0.9, buffer: Some(&w) };
+    let step = InnerStep { xi: 0.02, l2: 3e-4, momentum: 0.9, buffer: Some((&w).into()) };
     let unrolled = unrolled_gradient(case.here(), case.batch(), case.batch(), step).1.flat();
     let by_difference = unrolled_gradient_difference(case.here(), case.batch(), case.batch(), step, 1e-6).1.flat();
     check("unrolled", &unrolled, &by_difference, 1e-5);

@@ -27,17 +27,19 @@ impl AsBatch for NoisyBatch {
     }
 }
 
-/// The batches of the epoch that are left.
+/// The batches of the epoch that are left, or with `recipes` how a card makes them.
 pub fn step_batches(
     images: &SplitImages,
     spec: &SearchSpec,
     at: &Position,
+    recipes: bool,
 ) -> impl Iterator<Item = Result<StepBatches, DataError>> + Send + 'static {
     let (epoch, batch) = (at.epoch, spec.search.batch);
     let (seed, augment) =
         (Streams::new(spec.seed, at.attempt).seed(), augment(&spec.augment, epoch, spec.search.epochs));
-    let weights = Loader::new(images.data.clone(), images.split.train.clone(), batch, seed, "train");
-    let alphas = Loader::new(images.data.clone(), images.split.valid.clone(), batch, seed, "valid");
+    let weights =
+        Loader::new(images.data.clone(), images.split.train.clone(), batch, seed, "train").as_recipes(recipes);
+    let alphas = Loader::new(images.data.clone(), images.split.valid.clone(), batch, seed, "valid").as_recipes(recipes);
     let has_alphas = spec.search.method != Method::RsWs;
     let start = (epoch * images.steps(batch) + at.step) as u64;
     weights

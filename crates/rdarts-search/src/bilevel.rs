@@ -5,11 +5,10 @@
 //! norm clipped.
 
 use rdarts_net::{
-    Alphas, Batch, Engine, Evaluation, InnerStep, Network, PUBLISHED_RADIUS, Point, Real, alpha_gradient,
-    unrolled_gradient, unrolled_gradient_difference, weight_gradient,
+    Alphas, Batch, Engine, Evaluation, Held, InnerStep, Network, PUBLISHED_RADIUS, Point, Real, Values, alpha_gradient,
+    held_weight_gradient, unrolled_gradient, unrolled_gradient_difference,
 };
 use rdarts_run::Order;
-use rdarts_train::optim::clip_global_norm;
 use rdarts_train::{Position, State, Step, TrainError};
 
 use crate::architecture::Learned;
@@ -38,7 +37,7 @@ impl Bilevel<'_> {
     ) -> Result<Step, TrainError> {
         let of_valid = self.alpha_step(state, train, valid)?;
         let alphas = state.extra.for_network();
-        let made = weight_gradient(self.at(state, &alphas), train);
+        let made = held_weight_gradient(self.at(state, &alphas), train);
         self.update_weights(state, made, Some(of_valid.loss))
     }
 
@@ -54,7 +53,7 @@ impl Bilevel<'_> {
     ) -> Result<Evaluation, TrainError> {
         let alphas = state.extra.for_network();
         let (at, sgd) = (self.at(state, &alphas), &state.sgd);
-        let inner = InnerStep { xi: self.lr, l2: sgd.l2, momentum: sgd.momentum, buffer: Some(&sgd.buffer[..]) };
+        let inner = InnerStep { xi: self.lr, l2: sgd.l2, momentum: sgd.momentum, buffer: Some(sgd.buffer.view()) };
         let made = match self.order {
             Order::First => alpha_gradient(at, valid),
             Order::Second => unrolled_gradient(at, train, valid, inner),
@@ -87,20 +86,21 @@ impl Bilevel<'_> {
     pub(crate) fn update_weights<X>(
         &self,
         state: &mut State<X>,
-        (of_train, mut gradient): (Evaluation, Vec<f32>),
+        (of_train, mut gradient): (Evaluation, Held),
         side_loss: Option<f64>,
     ) -> Result<Step, TrainError> {
-        let norm = clip_global_norm(&mut [&mut gradient], self.clip);
+        let norm = state.sgd.clipped_step(&mut state.weights, &mut gradient, self.lr, self.clip);
         if !(of_train.loss + norm).is_finite() {
             return Err(diverged("training", &state.at));
         }
-        state.sgd.step(&mut state.weights, &gradient, self.lr);
-        f32::give_back(self.engine.kernels.workspace(), gradient);
+        if self.engine.is_cpu() {
+            f32::give_back(self.engine.kernels.workspace(), gradient.into_vec());
+        }
         // A task that counts something else says so.
         Ok(Step { n: of_train.count.n, loss: of_train.loss, count: of_train.count, side_loss })
     }
 
-    fn at<'b, X>(&'b self, state: &'b State<X>, alphas: &'b Alphas) -> Point<'b, f32> {
+    fn at<'b, X>(&'b self, state: &'b State<X>, alphas: &'b Alphas) -> Point<'b, Held> {
         Point { net: self.net, engine: self.engine, weights: &state.weights, alphas }
     }
 }

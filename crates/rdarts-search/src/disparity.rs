@@ -293,7 +293,7 @@ impl DisparitySearch {
         stop: &AtomicBool,
     ) -> Result<Option<Curvature>, TrainError> {
         let batches = self.hessian_batches(state.at.trained_attempt, epoch)?;
-        let (net, weights) = (std::borrow::Cow::Borrowed(&self.net), std::borrow::Cow::Borrowed(&state.weights[..]));
+        let (net, weights) = (std::borrow::Cow::Borrowed(&self.net), std::borrow::Cow::Borrowed(&state.weights));
         let alphas = state.extra.for_network();
         let Some(hessian) = MeanHessian::at(net, weights, &self.engine, alphas, batches, stop) else { return Ok(None) };
         let mut stream = self.streams(state.at.trained_attempt).stream("lanczos", epoch as u64);

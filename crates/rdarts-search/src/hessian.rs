@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rdarts_net::{AlphaHessian, Alphas, Batch, Engine, FullHessian, Network, Point, Work, alpha_gradient, forward};
+use rdarts_net::{
+    AlphaHessian, Alphas, Batch, Engine, FullHessian, Held, Network, Point, Work, alpha_gradient, forward,
+};
 use rdarts_rng::Stream;
 use rdarts_run::{AlphasSpec, HessianMode, SearchSpec};
 use rdarts_train::TrainError;
@@ -21,7 +23,7 @@ use crate::search::Search;
 pub struct MeanHessian<'a, B = NoisyBatch> {
     net: Cow<'a, Network>,
     engine: &'a Engine,
-    weights: Cow<'a, [f32]>,
+    weights: Cow<'a, Held>,
     alphas: Alphas,
     batches: Vec<B>,
     /// Of the first batches; at least of one.
@@ -53,8 +55,8 @@ impl<'a> MeanHessian<'a> {
         stop: &'a AtomicBool,
     ) -> Option<Self> {
         let (net, weights) = match measured(search, state) {
-            Some((net, weights)) => (Cow::Owned(net), Cow::Owned(weights)),
-            None => (Cow::Borrowed(&search.net), Cow::Borrowed(&state.weights[..])),
+            Some((net, weights)) => (Cow::Owned(net), Cow::Owned(weights.into())),
+            None => (Cow::Borrowed(&search.net), Cow::Borrowed(&state.weights)),
         };
         Self::at(net, weights, &search.engine, state.extra.for_network(), batches, stop)
     }
@@ -67,7 +69,7 @@ impl<'a> MeanHessian<'a> {
         batches: Vec<NoisyBatch>,
         stop: &'a AtomicBool,
     ) -> Option<Self> {
-        let (net, weights) = (Cow::Borrowed(net), Cow::Borrowed(&state.weights[..]));
+        let (net, weights) = (Cow::Borrowed(net), Cow::Borrowed(&state.weights));
         Self::at(net, weights, engine, state.extra.for_network(), batches, stop)
     }
 }
@@ -75,7 +77,7 @@ impl<'a> MeanHessian<'a> {
 impl<'a, B: AsBatch> MeanHessian<'a, B> {
     pub(crate) fn at(
         net: Cow<'a, Network>,
-        weights: Cow<'a, [f32]>,
+        weights: Cow<'a, Held>,
         engine: &'a Engine,
         alphas: Alphas,
         batches: Vec<B>,
@@ -143,9 +145,9 @@ impl<'a, B: AsBatch> MeanHessian<'a, B> {
     }
 
     /// The mean of something at any alphas over the batches, in their order.
-    fn mean_at(&self, alphas: &Alphas, of: impl Fn(Point<f32>, Batch<f32>) -> Vec<f64>) -> Option<Vec<f64>> {
+    fn mean_at(&self, alphas: &Alphas, of: impl Fn(Point<Held>, Batch<f32>) -> Vec<f64>) -> Option<Vec<f64>> {
         self.mean_of(|i| {
-            let at = Point { net: &self.net, engine: self.engine, weights: &self.weights, alphas };
+            let at = Point { net: &self.net, engine: self.engine, weights: &*self.weights, alphas };
             Some(of(at, self.batches[i].as_batch()))
         })
     }
@@ -181,7 +183,7 @@ impl<'a, B: AsBatch> MeanHessian<'a, B> {
         if self.stop.load(Ordering::Relaxed) {
             return None;
         }
-        let at = Point { net: &self.net, engine: self.engine, weights: &self.weights, alphas: &self.alphas };
+        let at = Point { net: &self.net, engine: self.engine, weights: &*self.weights, alphas: &self.alphas };
         Some(AlphaHessian::until(at, self.batches[i].as_batch(), self.stop))
     }
 }

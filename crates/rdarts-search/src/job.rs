@@ -2,10 +2,10 @@
 //! step of random search with weight sharing, and its choice at the end.
 
 use rdarts_data::DataError;
-use rdarts_net::Engine;
+use rdarts_net::{Engine, Held};
 use rdarts_run::{DecisionKind, EVENT_FORMAT, EpochRecord, Event, Finished, Method, RunDir, SearchSpec, Spec, Started};
 use rdarts_space::{CellType, Genotype, Op};
-use rdarts_train::images::{as_batch, augment};
+use rdarts_train::images::{as_made_batch, augment};
 use rdarts_train::optim::Sgd;
 use rdarts_train::state::{Packed, Unpacked};
 use rdarts_train::{Job, Length, Measured, Measuring, Position, Step, TrainError, Verdict};
@@ -72,7 +72,7 @@ impl Job for Search {
             n_valid: self.images.split.valid.len(),
             steps_per_epoch: self.steps_per_epoch(),
         };
-        let mut state = State { weights: self.net.init(spec.seed), ..self.blank() };
+        let mut state = State { weights: self.net.init(spec.seed).into(), ..self.blank() };
         if spec.search.method != Method::RsWs {
             state.extra = Architecture::new(&spec.alphas, spec.seed, n_alphas);
         }
@@ -83,10 +83,10 @@ impl Job for Search {
         let n = self.net.n_parameters();
         State {
             at: Position::default(),
-            weights: vec![0.0; n],
+            weights: vec![0.0; n].into(),
             sgd: Sgd::new(n, self.spec.weights.momentum, self.spec.weights.l2),
             // The norms of a search take their statistics from each batch.
-            running: Vec::new(),
+            running: Held::default(),
             extra: match self.spec.search.method {
                 Method::RsWs => Architecture::sampled(&self.spec.alphas, self.n_alphas()),
                 _ => Architecture::blank(&self.spec.alphas, self.n_alphas()),
@@ -103,18 +103,25 @@ impl Job for Search {
     }
 
     fn batches(&self, at: &Position) -> Box<dyn Iterator<Item = Result<StepBatches, DataError>> + Send> {
-        Box::new(step_batches(&self.images, &self.spec, at))
+        let recipes = self.on_card.is_there(&self.engine, &self.images.data);
+        Box::new(step_batches(&self.images, &self.spec, at, recipes))
     }
 
     fn step(&self, state: &mut State, (train, valid): StepBatches) -> Result<Step, TrainError> {
+        for held in [&mut state.weights, &mut state.sgd.buffer] {
+            held.place(&self.engine, || self.net.weight_parts());
+        }
         let (at, streams) = (&state.at, self.streams(state.at.attempt));
         let (position, p) = ((at.epoch * self.steps_per_epoch() + at.step) as u64, self.drop_path(at.epoch));
         let noise = |name, n| streams.noise(&self.net, p, name, position, n);
         let train_noise = noise("noise-train", train.n);
-        let train = as_batch(&train, &train_noise);
+        let (train_made, valid_made) =
+            (self.on_card.make(&train), valid.as_ref().and_then(|valid| self.on_card.make(valid)));
+        let train = as_made_batch(&train, train_made.as_ref(), &train_noise);
         let Some(valid) = valid else { return random_ws::step(self, state, train, position) };
         let valid_noise = noise("noise-valid", valid.n);
-        methods::step(self, state, train, as_batch(&valid, &valid_noise), position)
+        let valid = as_made_batch(&valid, valid_made.as_ref(), &valid_noise);
+        methods::step(self, state, train, valid, position)
     }
 
     fn measure(&self, state: &State, measuring: &mut Measuring<'_>) -> Result<Option<Measured>, TrainError> {

@@ -26,7 +26,7 @@ use std::cmp::Ordering;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use rdarts_net::{Alphas, Batch, Evaluator, weight_gradient_mixed};
+use rdarts_net::{Alphas, Batch, Evaluator, held_weight_gradient_mixed};
 use rdarts_rng::Stream;
 use rdarts_space::{CellType, Genotype, Op, Space, edge_index, edges};
 use rdarts_train::{Step, TrainError};
@@ -91,7 +91,7 @@ pub(crate) fn step(
     let mut stream = search.streams(state.at.attempt).stream("architecture", position);
     state.extra.alphas = draw(&search.space, &mut stream);
     let p = state.extra.for_network();
-    let made = weight_gradient_mixed(&search.net, &search.engine, &state.weights, &p, train);
+    let made = held_weight_gradient_mixed(&search.net, &search.engine, &state.weights, &p, train);
     search.bilevel(state).update_weights(state, made, None)
 }
 

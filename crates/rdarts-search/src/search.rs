@@ -6,7 +6,7 @@ use rdarts_data::{Silent, Watch};
 use rdarts_net::{Engine, Network, SupernetSpec, Work};
 use rdarts_run::{HessianSpec, Method, Order, SearchSpec};
 use rdarts_space::{CellType, Op, Space};
-use rdarts_train::images::augment;
+use rdarts_train::images::{OnCard, augment};
 use rdarts_train::memory::Needed;
 use rdarts_train::schedule::{cosine_lr, drop_path_probability};
 use rdarts_train::{ImageSet, SplitImages, Streams, TrainError};
@@ -27,6 +27,8 @@ pub struct Search {
     pub net: Network,
     /// What computes.
     pub engine: Engine,
+    /// The images where it computes.
+    pub(crate) on_card: OnCard,
 }
 
 impl Search {
@@ -90,7 +92,7 @@ impl Search {
                 classes,
             )
         });
-        let search = Self { spec, space, images, net, engine };
+        let search = Self { spec, space, images, net, engine, on_card: OnCard::default() };
         search.memory().check(&search.engine)?;
         Ok(search)
     }

@@ -124,6 +124,40 @@ fn a_training_has_the_losses_of_the_cpu_and_its_model_the_accuracy_it_reported()
     }
 }
 
+/// Stops after some steps.
+struct Until<'a>(usize, &'a AtomicBool);
+
+impl Observer for Until<'_> {
+    fn step(&mut self, _: &Progress) {
+        self.0 -= 1;
+        self.1.store(self.0 == 0, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_run_that_was_stopped_goes_on_from_the_state_that_lay_on_the_card() {
+    let Some(card) = card() else { return };
+    let small = SEARCH.replace("limit = 512", "limit = 256");
+    let search = || {
+        let spec = SearchSpec::resolve_text(None, Some(("spec", small.as_str())), &[], &KnownSets).unwrap();
+        Search::new(spec, open_space("s2").unwrap(), card.clone()).unwrap()
+    };
+    let events = |dir: &RunDir| std::fs::read_to_string(dir.view().path().join("events.jsonl")).unwrap();
+    let (_, _, whole, _tmp) = run(&search(), &search().spec);
+    let tmp = tempfile::tempdir().unwrap();
+    let mut dir = RunDir::create(&tmp.path().join("run"), &search().spec).unwrap();
+    // Within the first epoch, and within the second.
+    let stop = AtomicBool::new(false);
+    let outcome = start(&search(), &mut dir, &mut Until(3, &stop), &stop).unwrap();
+    assert!(matches!(outcome, Outcome::Interrupted { epoch: 0, step: 3 }), "{outcome:?}");
+    stop.store(false, std::sync::atomic::Ordering::Relaxed);
+    let outcome = resume(&search(), &mut dir, &mut Until(3, &stop), &stop, &mut |_| {}).unwrap();
+    assert!(matches!(outcome, Outcome::Interrupted { epoch: 1, step: 2 }), "{outcome:?}");
+    let outcome = resume(&search(), &mut dir, &mut (), &AtomicBool::new(false), &mut |_| {}).unwrap();
+    assert!(matches!(outcome, Outcome::Finished(_)));
+    assert_eq!(events(&dir), events(&whole));
+}
+
 #[test]
 fn a_run_may_change_its_device() {
     let Some(card) = card() else { return };
@@ -132,14 +166,6 @@ fn a_run_may_change_its_device() {
         let spec = SearchSpec::resolve_text(None, Some(("spec", small.as_str())), &[], &KnownSets).unwrap();
         Search::new(spec, open_space("s2").unwrap(), engine).unwrap()
     };
-    /// Stops after some steps.
-    struct Until<'a>(usize, &'a AtomicBool);
-    impl Observer for Until<'_> {
-        fn step(&mut self, _: &Progress) {
-            self.0 -= 1;
-            self.1.store(self.0 == 0, std::sync::atomic::Ordering::Relaxed);
-        }
-    }
     let tmp = tempfile::tempdir().unwrap();
     let on_card = search(card);
     let mut dir = RunDir::create(&tmp.path().join("run"), &on_card.spec).unwrap();

@@ -139,7 +139,10 @@ fn run_from<J: Job>(
         };
         state.at.history.extend(measured.history.map(|value| (epoch, value)));
         state.at.errors.extend(measured.error.map(|error| (epoch, error)));
-        job.keep(&mut state);
+        on_device(job, || {
+            job.keep(&mut state);
+            Ok(())
+        })?;
         dir.append_event(&measured.event).map_err(TrainError::failed)?;
         write_down(job, dir, &state, &mut seconds)?;
         observer.event(&measured.event);
@@ -216,7 +219,8 @@ fn run_steps<J: Job>(
     let length: Length = job.length();
     state.at.trained_attempt = state.at.attempt;
     let (mut waiting, mut saved) = (0.0, Instant::now());
-    let mut batches = Prefetch::new(job.batches(&state.at), AHEAD).map_err(TrainError::failed)?;
+    let batches = on_device(job, || Ok(job.batches(&state.at)))?;
+    let mut batches = Prefetch::new(batches, AHEAD).map_err(TrainError::failed)?;
     let note = |seconds: &mut BTreeMap<String, f64>, since: Instant, waiting: f64| {
         for (part, spent) in OF_STEPS.into_iter().zip([since.elapsed().as_secs_f64(), waiting]) {
             *seconds.entry(part.into()).or_default() += spent;
@@ -294,7 +298,9 @@ fn save<J: Job>(
     state: &State<J::Extra>,
     before: &State<J::Extra>,
 ) -> Result<(), TrainError> {
-    dir.save_checkpoint(&state.at.name(), state.to_checkpoint(job)).map_err(TrainError::failed)?;
+    // What lies on a card comes down for it.
+    let checkpoint = on_device(job, || Ok(state.to_checkpoint(job)))?;
+    dir.save_checkpoint(&state.at.name(), checkpoint).map_err(TrainError::failed)?;
     if job.keeps_all() {
         return Ok(());
     }

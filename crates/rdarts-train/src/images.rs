@@ -1,10 +1,10 @@
 //! The images that a spec names: opened, normalised, split, and how they are augmented.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use rdarts_data::{Augment, Batch as ImageBatch, Cache, Dataset, Options, Split, Watch};
-use rdarts_net::{Batch, CellNoise, Targets};
+use rdarts_data::{Augment, Batch as ImageBatch, Cache, Dataset, Images, Options, Pixels, Split, Watch};
+use rdarts_net::{Batch, CardImages, CellNoise, Engine, Held, Targets};
 use rdarts_run::{AugmentSpec, CutoutSchedule, DataSpec, Statistics};
 
 use crate::error::TrainError;
@@ -119,6 +119,38 @@ pub fn augment(spec: &AugmentSpec, epoch: usize, n_epochs: usize) -> Augment {
 
 /// A batch as a network wants it.
 pub fn as_batch<'a>(images: &'a ImageBatch, noise: &'a [Arc<CellNoise>]) -> Batch<'a, f32> {
-    let targets = Targets::Labels(&images.labels);
-    Batch { images: &images.images, side: [images.height, images.width], targets, noise }
+    as_made_batch(images, None, noise)
+}
+
+/// The same of a batch that a card has made, if it is a recipe: see [`OnCard::make`].
+pub fn as_made_batch<'a>(
+    images: &'a ImageBatch,
+    made: Option<&'a Held>,
+    noise: &'a [Arc<CellNoise>],
+) -> Batch<'a, f32> {
+    let (side, targets) = ([images.height, images.width], Targets::Labels(&images.labels));
+    Batch { images: made.map_or_else(|| (&images.images).into(), Into::into), side, targets, noise }
+}
+
+/// The training images of a run on the card that computes it, once a batch has been asked for: as bytes, if they fit.
+#[derive(Debug, Default)]
+pub struct OnCard(OnceLock<Option<CardImages>>);
+
+impl OnCard {
+    /// Whether they are there; sends them up the first time.
+    pub fn is_there(&self, engine: &Engine, data: &Dataset) -> bool {
+        let up = || {
+            let Images { height, width, channels, .. } = data.train;
+            let Pixels::Memory(bytes) = &data.train.pixels else { return None };
+            CardImages::upload(engine, bytes, data.norm().table(), [height, width, channels])
+        };
+        self.0.get_or_init(up).is_some()
+    }
+
+    /// Makes a batch of a recipe; of one that is made already there is nothing to do.
+    pub fn make(&self, batch: &ImageBatch) -> Option<Held> {
+        let recipe = batch.recipe.as_ref()?;
+        let images = self.0.get().and_then(Option::as_ref).expect("recipes are for images that are on the card");
+        Some(images.make(&recipe.records, recipe.padding))
+    }
 }

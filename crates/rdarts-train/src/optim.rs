@@ -8,7 +8,10 @@
 //!   x <- x - lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps)
 //!
 //! Buffers are f32, scalars f64 and rounded once where they meet a buffer. All state is in public fields, for
-//! checkpoints. Element order is fixed, so the same numbers give the same bits.
+//! checkpoints. Element order is fixed, so the same numbers give the same bits. Weights that lie on a card have their SGD
+//! there (`rdarts-gpu`), in single precision; the alphas are few, and their losses and softmax are the CPU's, so Adam is too.
+
+use rdarts_net::{Held, SgdStep};
 
 /// SGD with momentum, as DARTS trains the weights w.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,13 +21,30 @@ pub struct Sgd {
     /// Coupled L2 regularisation.
     pub l2: f64,
     /// The momentum buffer b. Zeros before the first step, which gives b = g then.
-    pub buffer: Vec<f32>,
+    pub buffer: Held,
 }
 
 impl Sgd {
     /// The state before the first step on `n` weights.
     pub fn new(n: usize, momentum: f64, l2: f64) -> Self {
-        Self { momentum, l2, buffer: vec![0.0; n] }
+        Self { momentum, l2, buffer: vec![0.0; n].into() }
+    }
+
+    /// One step with learning rate `lr` along a gradient whose norm is clipped to `max_norm`, wherever the weights lie; returns
+    /// the norm before. If that is no finite number nothing was done, or on a card nothing that can be used.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn clipped_step(&mut self, x: &mut Held, grad: &mut Held, lr: f64, max_norm: f64) -> f64 {
+        let step = SgdStep { lr, momentum: self.momentum, l2: self.l2, max_norm };
+        if let Some(norm) = x.sgd_on_card(&mut self.buffer, grad, step) {
+            return norm;
+        }
+        let norm = clip_global_norm(&mut [&mut grad[..]], max_norm);
+        if norm.is_finite() {
+            self.step(x, grad, lr);
+        }
+        norm
     }
 
     /// One step with learning rate `lr`.
@@ -35,7 +55,7 @@ impl Sgd {
         assert_eq!(x.len(), self.buffer.len(), "SGD: weights and momentum buffer");
         assert_eq!(grad.len(), self.buffer.len(), "SGD: gradients and momentum buffer");
         let (mu, l2, lr) = (self.momentum as f32, self.l2 as f32, lr as f32);
-        for ((x, &g), b) in x.iter_mut().zip(grad).zip(&mut self.buffer) {
+        for ((x, &g), b) in x.iter_mut().zip(grad).zip(&mut self.buffer[..]) {
             *b = mu * *b + (g + l2 * *x);
             *x -= lr * *b;
         }

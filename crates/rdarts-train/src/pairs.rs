@@ -96,7 +96,12 @@ impl PairBatch {
 
     /// What the network is given.
     pub fn as_batch(&self) -> Batch<'_, f32> {
-        Batch { images: &self.views, side: self.truth.side, targets: Targets::Disparity(&self.truth), noise: &[] }
+        Batch {
+            images: (&self.views).into(),
+            side: self.truth.side,
+            targets: Targets::Disparity(&self.truth),
+            noise: &[],
+        }
     }
 }
 

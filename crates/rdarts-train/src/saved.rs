@@ -48,10 +48,10 @@ impl<X> State<X> {
         let mut state = job.blank();
         let (n, n_momentum) = (state.weights.len(), state.sgd.buffer.len());
         (state.at, state.sgd.l2) = (at, l2);
-        state.weights = file.tensor("weights", n)?;
-        state.sgd.buffer = file.tensor("momentum", n_momentum)?;
+        state.weights = file.tensor("weights", n)?.into();
+        state.sgd.buffer = file.tensor("momentum", n_momentum)?.into();
         if !state.running.is_empty() {
-            state.running = file.tensor("running", state.running.len())?;
+            state.running = file.tensor("running", state.running.len())?.into();
         }
         job.unpack(&mut state.extra, &mut file)?;
         match file.scalars.keys().next() {

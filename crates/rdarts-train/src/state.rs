@@ -1,7 +1,7 @@
 //! Everything that changes during a run. The generators are not here: they are functions of (seed, attempt, epoch, step),
 //! see [`crate::streams`].
 
-use rdarts_net::Count;
+use rdarts_net::{Count, Held};
 use rdarts_run::{Checkpoint, CheckpointName, TensorData};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -15,12 +15,12 @@ pub struct State<X> {
     /// Counters and sums.
     pub at: Position,
     /// All weights of the network.
-    pub weights: Vec<f32>,
+    pub weights: Held,
     /// Their optimiser; without a buffer where a job has one of its own.
     pub sgd: Sgd,
     /// What follows the batches without being a parameter, such as the running statistics of a norm; empty if the network
     /// has none.
-    pub running: Vec<f32>,
+    pub running: Held,
     /// What the job learns beside.
     pub extra: X,
 }

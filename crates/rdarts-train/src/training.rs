@@ -18,7 +18,7 @@ use rdarts_run::TrainSpec;
 use rdarts_space::Genotype;
 
 use crate::error::TrainError;
-use crate::images::{ImageSet, SplitImages, augment};
+use crate::images::{ImageSet, OnCard, SplitImages, augment};
 use crate::memory::Needed;
 use crate::schedule::training_drop_path;
 
@@ -39,6 +39,8 @@ pub struct Training {
     pub engine: Engine,
     /// How classes count.
     loss: Option<ClassLoss>,
+    /// The images where it computes.
+    on_card: OnCard,
 }
 
 impl Training {
@@ -82,7 +84,7 @@ impl Training {
             auxiliary: spec.network.auxiliary,
         });
         let loss = class_loss(&spec, &images);
-        let training = Self { spec, genotype, images, net, engine, loss };
+        let training = Self { spec, genotype, images, net, engine, loss, on_card: OnCard::default() };
         training.memory().check(&training.engine)?;
         Ok(training)
     }

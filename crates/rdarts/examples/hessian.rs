@@ -45,7 +45,7 @@ pub fn run() -> Result<Found, Box<dyn Error>> {
     // one a difference is far from the derivative.
     let wide = |values: &[f32]| values.iter().map(|v| f64::from(*v)).collect::<Vec<f64>>();
     let (weights, pixels) = (wide(&weights), wide(&images.images));
-    let batch = Batch { images: &pixels, side: batch.side, targets: batch.targets, noise: &[] };
+    let batch = Batch { images: (&pixels).into(), side: batch.side, targets: batch.targets, noise: &[] };
     let gradient = |eps: f64| {
         let moved: Vec<f64> = alphas.iter().zip(&v).map(|(a, v)| a + eps * v).collect();
         let alphas = Alphas::from_flat(&net, &moved);

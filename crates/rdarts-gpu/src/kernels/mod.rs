@@ -24,6 +24,10 @@ pub mod head;
 
 pub mod weights;
 
+pub mod flat;
+
+pub mod images;
+
 /// Units of a cube: what every card has.
 pub const UNITS: usize = 256;
 

@@ -78,7 +78,8 @@ fn gradients_products_and_the_unrolled_step_are_slopes() {
         let (net, weights, alphas, images, truth) = example(space);
         let engine = Engine::cpu();
         let at = Point { net: &net, engine: &engine, weights: &weights[..], alphas: &alphas };
-        let batch = Batch { images: &images[..], side: [32, 64], targets: Targets::Disparity(&truth), noise: &[] };
+        let batch =
+            Batch { images: (&images[..]).into(), side: [32, 64], targets: Targets::Disparity(&truth), noise: &[] };
         let (evaluation, of_alphas, of_weights) = both_gradients(at, batch);
         assert_eq!(forward(at, batch).outputs, evaluation.outputs);
         // Along a direction in alphas and weights.
@@ -88,7 +89,7 @@ fn gradients_products_and_the_unrolled_step_are_slopes() {
         let moved = |h: f64| {
             let weights: Vec<f64> = weights.iter().zip(&u).map(|(w, u)| w + h * u).collect();
             let alphas = alphas.combined(1.0, &v, h);
-            let (evaluation, gradient) = alpha_gradient(Point { weights: &weights, alphas: &alphas, ..at }, batch);
+            let (evaluation, gradient) = alpha_gradient(Point { weights: &weights[..], alphas: &alphas, ..at }, batch);
             (evaluation.loss, gradient.flat())
         };
         let h = 1e-7;
@@ -117,7 +118,7 @@ fn gradients_products_and_the_unrolled_step_are_slopes() {
         let step = InnerStep { xi: 0.01, l2: 0.1, momentum: 0.0, buffer: None };
         let (_, unrolled) = unrolled_gradient(at, batch, batch, step);
         let moved: Vec<f64> = weights.iter().zip(&of_weights).map(|(w, g)| w - 0.01 * (g + 0.1 * w)).collect();
-        let (_, direct, v) = both_gradients(Point { weights: &moved, ..at }, batch);
+        let (_, direct, v) = both_gradients(Point { weights: &moved[..], ..at }, batch);
         let expected = direct.combined(1.0, &crate::mixed_hvp(at, batch, &v), -0.01).flat();
         for (a, b) in unrolled.flat().iter().zip(&expected) {
             assert!((a - b).abs() < 1e-12, "{a} {b}");
@@ -134,8 +135,8 @@ fn single_precision_agrees_and_a_chosen_child_is_the_supernet_with_one_hot_weigh
     let at = Point { net: &net, engine: &engine, weights: &weights[..], alphas: &alphas };
     let at32 = Point { net: &net, engine: &engine, weights: &weights32[..], alphas: &alphas };
     let targets = Targets::Disparity(&truth);
-    let batch = Batch { images: &images[..], side: [32, 64], targets, noise: &[] };
-    let batch32 = Batch { images: &images32[..], side: [32, 64], targets, noise: &[] };
+    let batch = Batch { images: (&images[..]).into(), side: [32, 64], targets, noise: &[] };
+    let batch32 = Batch { images: (&images32[..]).into(), side: [32, 64], targets, noise: &[] };
     let (wide, narrow) = (alpha_gradient(at, batch), alpha_gradient(at32, batch32));
     assert!((wide.0.loss - narrow.0.loss).abs() < 1e-5);
     let largest = wide.1.flat().iter().fold(0f64, |m, v| m.max(v.abs()));
@@ -169,7 +170,7 @@ fn a_network_of_an_architecture_is_the_supernet_with_one_hot_weights() {
     let space = DisparitySpace::builtin("autodispnet").unwrap();
     let (net, weights, _, images, truth) = example("autodispnet");
     let engine = Engine::cpu();
-    let batch = Batch { images: &images[..], side: [32, 64], targets: Targets::Disparity(&truth), noise: &[] };
+    let batch = Batch { images: (&images[..]).into(), side: [32, 64], targets: Targets::Disparity(&truth), noise: &[] };
     for seed in 0..3 {
         let genotype = rdarts_space::disparity::sample(&space, &mut rdarts_rng::Stream::new(seed, "test", 0));
         let spec = DisparitySpec {
@@ -225,7 +226,7 @@ fn a_network_of_an_architecture_is_the_supernet_with_one_hot_weights() {
         let v: Vec<f64> = own.iter().map(|_| 0.1 * s.normal()).collect();
         let loss = |h: f64| {
             let moved: Vec<f64> = own.iter().zip(&v).map(|(w, v)| w + h * v).collect();
-            forward(Point { weights: &moved, ..at }, batch).loss
+            forward(Point { weights: &moved[..], ..at }, batch).loss
         };
         let slope = (loss(1e-7) - loss(-1e-7)) / 2e-7;
         let expected: f64 = gradient.iter().zip(&v).map(|(g, v)| g * v).sum();

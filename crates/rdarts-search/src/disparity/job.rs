@@ -2,7 +2,7 @@
 
 use rdarts_data::DataError;
 use rdarts_monitor::{AdaRule, Measurement, Method, Rule, decide, earliest_return};
-use rdarts_net::{Engine, Point, weight_gradient};
+use rdarts_net::{Engine, Held, Point, held_weight_gradient};
 use rdarts_run::{
     self as run, DISPARITY_EVENT_FORMAT, DecisionKind, DisparityEpoch, DisparitySearchSpec, DisparityStarted, Event,
     Finished, RunDir, Spec,
@@ -58,17 +58,20 @@ impl Job for DisparitySearch {
             steps_per_epoch: self.steps_per_epoch(),
         };
         let extra = DisparityAlphas::new(&spec.alphas, spec.seed, n_alphas);
-        (Event::DisparityStarted(started), DisparityState { weights: self.net.init(spec.seed), extra, ..self.blank() })
+        (
+            Event::DisparityStarted(started),
+            DisparityState { weights: self.net.init(spec.seed).into(), extra, ..self.blank() },
+        )
     }
 
     fn blank(&self) -> DisparityState {
         let n = self.net.n_parameters();
         DisparityState {
             at: Position::default(),
-            weights: vec![0.0; n],
+            weights: vec![0.0; n].into(),
             sgd: Sgd::new(n, self.spec.weights.momentum, self.spec.weights.l2),
             // The norms of a search take their statistics from each batch.
-            running: Vec::new(),
+            running: Held::default(),
             extra: DisparityAlphas::blank(&self.spec.alphas, self.n_alphas()),
         }
     }
@@ -91,8 +94,8 @@ impl Job for DisparitySearch {
             Some(valid) => bilevel.step(state, train.as_batch(), self.batch(valid).as_batch())?,
             None => {
                 let alphas = state.extra.for_network();
-                let at = Point { net: &self.net, engine: &self.engine, weights: &state.weights[..], alphas: &alphas };
-                let made = weight_gradient(at, train.as_batch());
+                let at = Point { net: &self.net, engine: &self.engine, weights: &state.weights, alphas: &alphas };
+                let made = held_weight_gradient(at, train.as_batch());
                 bilevel.update_weights(state, made, None)?
             }
         };

@@ -15,7 +15,7 @@
 //! does not unroll either. Not taken over: their code returns the architecture of the epoch with the lowest validation
 //! loss and stops ten epochs after it; here the last one counts, as in DARTS.
 
-use rdarts_net::{AlphaHessian, Alphas, Batch, Point, alpha_gradient, weight_gradient};
+use rdarts_net::{AlphaHessian, Alphas, Batch, Point, alpha_gradient, held_weight_gradient};
 use rdarts_train::{Step, TrainError};
 
 use crate::State;
@@ -42,6 +42,6 @@ pub(crate) fn step(
     let of_valid = bilevel.update_alphas(state, (of_valid, gradient))?;
     let alphas = state.extra.for_network();
     let at = Point { net, engine: &search.engine, weights: &state.weights, alphas: &alphas };
-    let made = weight_gradient(at, train);
+    let made = held_weight_gradient(at, train);
     bilevel.update_weights(state, made, Some(of_valid.loss))
 }

@@ -13,7 +13,7 @@
 //!
 //! In the network it is one operation more at the end of each edge, whose mixing weight is b.
 
-use rdarts_net::{Alphas, Batch, mixing_gradient, weight_gradient_mixed};
+use rdarts_net::{Alphas, Batch, held_weight_gradient_mixed, mixing_gradient};
 use rdarts_train::{Step, TrainError};
 
 use crate::State;
@@ -38,7 +38,7 @@ pub(crate) fn step(
     let gradient = without(search, &p.jacobian(net, &p_bar));
     let of_valid = bilevel.update_alphas(state, (of_valid, gradient))?;
     let p = helped(search, &softmax(search, state), b);
-    let made = weight_gradient_mixed(net, engine, &state.weights, &p, train);
+    let made = held_weight_gradient_mixed(net, engine, &state.weights, &p, train);
     bilevel.update_weights(state, made, Some(of_valid.loss))
 }
 

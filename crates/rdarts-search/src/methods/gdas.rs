@@ -18,7 +18,7 @@
 //! genotype is derived as in DARTS. After an epoch the supernet is evaluated with the likeliest operation of each edge; the
 //! curvature is that of the mixture, as for DARTS.
 
-use rdarts_net::{Alphas, Batch, drawn_gradient, weight_gradient_mixed};
+use rdarts_net::{Alphas, Batch, drawn_gradient, held_weight_gradient_mixed};
 use rdarts_rng::Stream;
 use rdarts_train::{Step, TrainError};
 
@@ -45,7 +45,7 @@ pub(crate) fn step(
     let gradient = q.jacobian(net, &p_bar);
     let of_valid = bilevel.update_alphas(state, (of_valid, gradient.combined(1.0 / t, &gradient, 0.0)))?;
     let (_, drawn) = draw(search, &state.extra.for_network(), t, &mut stream);
-    let made = weight_gradient_mixed(net, engine, &state.weights, &drawn, train);
+    let made = held_weight_gradient_mixed(net, engine, &state.weights, &drawn, train);
     bilevel.update_weights(state, made, Some(of_valid.loss))
 }
 

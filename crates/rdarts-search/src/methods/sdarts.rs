@@ -18,7 +18,7 @@
 //! DARTS, of the first order. One difference: the code attacks the network with running statistics in its batch norms;
 //! those of a search here have none, so the attack sees the statistics of the batch, as the step does.
 
-use rdarts_net::{Alphas, Batch, forward_mixed, mixing_gradient, weight_gradient_mixed};
+use rdarts_net::{Alphas, Batch, forward_mixed, held_weight_gradient_mixed, mixing_gradient};
 use rdarts_rng::Stream;
 use rdarts_run::Method;
 use rdarts_train::{Step, TrainError};
@@ -47,7 +47,7 @@ pub(crate) fn step(
         Method::SdartsAdv => attacked(search, state, &p, start, size, train),
         _ => start,
     };
-    let made = weight_gradient_mixed(&search.net, &search.engine, &state.weights, &p, train);
+    let made = held_weight_gradient_mixed(&search.net, &search.engine, &state.weights, &p, train);
     bilevel.update_weights(state, made, Some(of_valid.loss))
 }
 

@@ -23,8 +23,10 @@ fn lanczos_agrees_with_the_full_spectrum_within_its_bound_on_random_supernets() 
         let labels: Vec<u32> = (0..n).map(|_| s.below(classes) as u32).collect();
         let weights = net.init(seed);
         let at = Point { net: &net, engine: &Engine::cpu(), weights: &weights, alphas: &alphas };
-        let hessian =
-            AlphaHessian::new(at, Batch { images: &images, side, targets: Targets::Labels(&labels), noise: &[] });
+        let hessian = AlphaHessian::new(
+            at,
+            Batch { images: (&images).into(), side, targets: Targets::Labels(&labels), noise: &[] },
+        );
         let full = hessian.full();
         let values = spectrum(full.n, &full.values);
         let largest = values.iter().fold(0f64, |m, v| m.max(v.abs()));

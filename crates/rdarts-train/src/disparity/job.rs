@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use rdarts_data::DataError;
 use rdarts_data::stereo::{Pair, Scenes, StereoAugment, StereoBatch, StereoEval};
-use rdarts_net::{Alphas, Engine, Point, Real, unit_variance, weight_gradient};
+use rdarts_net::{Alphas, Engine, Held, Point, Real, unit_variance, weight_gradient};
 use rdarts_run::{
     DISPARITY_TRAIN_EVENT_FORMAT, DisparityTrainEpoch, DisparityTrainFinished, DisparityTrainSpec,
     DisparityTrainStarted, Event, PairPictures, RunDir, Spec,
@@ -89,7 +89,7 @@ impl Job for DisparityTraining {
             steps_per_epoch: self.steps_per_epoch(),
         };
         let weights = self.init();
-        (Event::DisparityTrainStarted(started), State { weights, ..self.blank() })
+        (Event::DisparityTrainStarted(started), State { weights: weights.into(), ..self.blank() })
     }
 
     fn blank(&self) -> State<Learned> {
@@ -98,10 +98,10 @@ impl Job for DisparityTraining {
         (adam.beta1, adam.beta2) = (weights.beta1, weights.beta2);
         State {
             at: Position::default(),
-            weights: vec![0.0; n],
+            weights: vec![0.0; n].into(),
             // Adam is in its place.
             sgd: Sgd::new(0, 0.0, weights.l2),
-            running: Vec::new(),
+            running: Held::default(),
             extra: Learned { adam, best: None },
         }
     }
@@ -176,7 +176,7 @@ impl Job for DisparityTraining {
 
     fn keep(&self, state: &mut State<Learned>) {
         if BETTER.last(&state.at.history).is_some_and(|(epoch, _)| epoch == state.at.epoch) {
-            let best = Best { epoch: state.at.epoch, weights: state.weights.clone(), running: Vec::new() };
+            let best = Best { epoch: state.at.epoch, weights: state.weights.to_vec(), running: Vec::new() };
             state.extra.best = Some(best);
         }
     }
@@ -201,8 +201,8 @@ impl Job for DisparityTraining {
         measuring: &mut Measuring<'_>,
     ) -> Result<Option<Trained>, TrainError> {
         let (epoch, weights) = match &state.extra.best {
-            Some(best) => (best.epoch, &best.weights),
-            None => (state.at.epoch, &state.weights),
+            Some(best) => (best.epoch, &best.weights[..]),
+            None => (state.at.epoch, &state.weights[..]),
         };
         let made = measuring.phase("error on the test pairs", "test error", |stop| {
             let evaluator = evaluator(&self.net, &self.engine, weights);

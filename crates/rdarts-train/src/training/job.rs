@@ -1,17 +1,17 @@
 //! A training as the epoch loop runs it.
 
 use rdarts_data::{Batch, DataError, Loader, png_of};
-use rdarts_net::{Engine, Evaluator, Real, training_gradient};
+use rdarts_net::{Engine, Evaluator, Held, Real, held_training_gradient};
 use rdarts_run::{Event, RunDir, Spec, TRAIN_EVENT_FORMAT, TrainEpoch, TrainFinished, TrainSpec, TrainStarted};
 
 use super::assess::{Assessment, assess};
 use super::{KEPT, Training};
 use crate::best::{Best, Better, Words, judge, reason};
 use crate::error::TrainError;
-use crate::images::{as_batch, augment};
+use crate::images::{as_made_batch, augment};
 use crate::job::{Job, Length, Measured, Measuring, Verdict};
 use crate::model::{About, FORMAT, Model};
-use crate::optim::{Sgd, clip_global_norm};
+use crate::optim::Sgd;
 use crate::schedule::cosine_lr;
 use crate::state::{Packed, Position, State, Step, Unpacked};
 use crate::streams::Streams;
@@ -20,7 +20,7 @@ use crate::streams::Streams;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Learned {
     /// The exponential average of weights and running statistics; empty if there is none.
-    pub average: [Vec<f32>; 2],
+    pub average: [Held; 2],
     /// The best epoch so far, if images are held out.
     pub best: Option<Best>,
 }
@@ -78,7 +78,7 @@ impl Job for Training {
             steps_per_epoch: self.steps_per_epoch(),
             classes: data.classes.clone(),
         };
-        let (weights, running) = (self.net.init(spec.seed), self.net.init_running());
+        let (weights, running) = (self.net.init(spec.seed).into(), self.net.init_running().into());
         let mut state = State { weights, running, ..self.blank() };
         if spec.train.ema > 0.0 {
             state.extra.average = [state.weights.clone(), state.running.clone()];
@@ -90,9 +90,9 @@ impl Job for Training {
         let (n, n_running) = (self.net.n_parameters(), self.net.n_running());
         State {
             at: Position::default(),
-            weights: vec![0.0; n],
+            weights: vec![0.0; n].into(),
             sgd: Sgd::new(n, self.spec.weights.momentum, self.spec.weights.l2),
-            running: vec![0.0; n_running],
+            running: vec![0.0; n_running].into(),
             extra: Learned::default(),
         }
     }
@@ -110,7 +110,8 @@ impl Job for Training {
     fn unpack(&self, extra: &mut Learned, file: &mut Unpacked<'_>) -> Result<(), TrainError> {
         let (n, n_running) = (self.net.n_parameters(), self.net.n_running());
         if self.spec.train.ema > 0.0 {
-            extra.average = [file.tensor("average weights", n)?, file.tensor("average running", n_running)?];
+            extra.average =
+                [file.tensor("average weights", n)?.into(), file.tensor("average running", n_running)?.into()];
         }
         extra.best = Best::unpack(file, n, n_running)?;
         Ok(())
@@ -122,11 +123,13 @@ impl Job for Training {
         let loader =
             Loader::new(images.data.clone(), images.split.train.clone(), spec.train.batch, seed, "train").joined();
         let loader = if spec.train.balanced { loader.balanced() } else { loader };
+        let loader = loader.as_recipes(self.on_card.is_there(&self.engine, &images.data));
         let augment = augment(&spec.augment, at.epoch, spec.train.epochs);
         Box::new(loader.epoch(at.epoch as u64, at.step, Some(augment)))
     }
 
     fn step(&self, state: &mut State<Learned>, images: Batch) -> Result<Step, TrainError> {
+        self.place(state);
         let (at, spec) = (&state.at, &self.spec);
         let position = (at.epoch * self.steps_per_epoch() + at.step) as u64;
         let p = self.drop_path(at.epoch);
@@ -134,24 +137,28 @@ impl Job for Training {
             true => Streams::new(spec.seed, at.attempt).noise(&self.net, p, "drop-path", position, images.n),
             false => Vec::new(),
         };
-        let batch = rdarts_net::Batch { targets: self.targets(&images.labels), ..as_batch(&images, &noise) };
+        let made = self.on_card.make(&images);
+        let batch = as_made_batch(&images, made.as_ref(), &noise);
+        let batch = rdarts_net::Batch { targets: self.targets(&images.labels), ..batch };
         let weight = spec.train.auxiliary_weight;
-        let mut made = training_gradient(&self.net, &self.engine, &state.weights, batch, weight);
+        let mut made = held_training_gradient(&self.net, &self.engine, &state.weights, batch, weight);
         let loss = made.evaluation.loss + made.auxiliary_loss.map_or(0.0, |loss| weight * loss);
-        let norm = clip_global_norm(&mut [&mut made.weights], spec.weights.clip);
+        let norm = state.sgd.clipped_step(&mut state.weights, &mut made.weights, self.lr(at.epoch), spec.weights.clip);
         if !loss.is_finite() || !norm.is_finite() {
             return Err(self.diverged(at));
         }
-        state.sgd.step(&mut state.weights, &made.weights, self.lr(at.epoch));
-        f32::give_back(self.engine.kernels.workspace(), made.weights);
-        for (running, of_batch) in state.running.iter_mut().zip(&made.statistics) {
-            *running = (KEPT * f64::from(*running) + (1.0 - KEPT) * of_batch) as f32;
+        if self.engine.is_cpu() {
+            f32::give_back(self.engine.kernels.workspace(), made.weights.into_vec());
         }
+        made.statistics.lead(&mut state.running, KEPT);
         if spec.train.ema > 0.0 {
             // The first steps count more, or the average would begin with the initial weights for thousands of steps.
             let t = at.total_steps as f64;
             let decay = spec.train.ema.min((1.0 + t) / (10.0 + t)) as f32;
             for (average, values) in state.extra.average.iter_mut().zip([&state.weights, &state.running]) {
+                if average.average_on_card(values, f64::from(decay)) {
+                    continue;
+                }
                 average.iter_mut().zip(values).for_each(|(a, v)| *a = decay * *a + (1.0 - decay) * v);
             }
         }
@@ -265,6 +272,23 @@ const BETTER: Better = Better::Larger;
 const WORDS: Words = Words { value: "accuracy", what: "images" };
 
 impl Training {
+    /// Puts what a step changes on the card, if there is one.
+    fn place(&self, state: &mut State<Learned>) {
+        let (engine, net) = (&self.engine, &self.net);
+        let [average, of_running] = &mut state.extra.average;
+        for (held, is_there) in
+            [(&mut state.weights, true), (&mut state.sgd.buffer, true), (average, self.spec.train.ema > 0.0)]
+        {
+            if is_there {
+                held.place(engine, || net.weight_parts());
+            }
+        }
+        state.running.place(engine, || net.running_parts());
+        if self.spec.train.ema > 0.0 {
+            of_running.place(engine, || net.running_parts());
+        }
+    }
+
     /// The learning rate of an epoch.
     fn lr(&self, epoch: usize) -> f64 {
         cosine_lr(self.spec.weights.lr, self.spec.weights.lr_min, epoch, self.spec.train.epochs)

@@ -62,7 +62,7 @@ impl Job for Mean {
 
     fn blank(&self) -> State<u64> {
         let sgd = Sgd::new(2, 0.9, 1e-2);
-        State { at: Position::default(), weights: vec![1.0, -1.0], sgd, running: vec![0.0; 3], extra: 0 }
+        State { at: Position::default(), weights: vec![1.0, -1.0].into(), sgd, running: vec![0.0; 3].into(), extra: 0 }
     }
 
     fn pack<'a>(&self, extra: &'a u64) -> Packed<'a> {
@@ -115,7 +115,7 @@ impl Job for Mean {
             parameterless_normal: None,
             parameterless_reduce: None,
             genotype: String::new(),
-            alphas_normal: state.weights.clone(),
+            alphas_normal: state.weights.to_vec(),
             alphas_reduce: Vec::new(),
         };
         let history = Some(record.eigenvalue);

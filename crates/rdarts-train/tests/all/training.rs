@@ -274,7 +274,7 @@ fn running_statistics_take_a_tenth_of_those_of_the_batch() {
     // Of two images the unbiased variance is not the biased one.
     let training = training(&["train.batch=2"]);
     let (_, mut state) = training.begin();
-    assert_eq!(state.running, training.net.init_running());
+    assert_eq!(state.running[..], training.net.init_running()[..]);
     for _ in 0..2 {
         let (old, batch) = (state.running.clone(), next_batch(&training, &state));
         let of_stem = stem_statistics(&training, &state.weights, &batch);

@@ -171,13 +171,13 @@ pub fn guarded<T>(verb: impl FnOnce() -> Result<T, Exit>) -> Result<T, Exit> {
 }
 
 /// What kernels some work launches on a card: how many, and of each name how many and the seconds that the card itself
-/// gives for them, if it tells. Nothing on the CPU.
+/// gives for them, if it tells; and how many bytes go up to the card and come down. Nothing on the CPU.
 #[cfg(feature = "gpu")]
 pub fn launches(engine: &Engine, work: impl FnOnce()) -> Option<Value> {
     if engine.is_cpu() {
         return None;
     }
-    let all = rdarts::net::devices::counted(work);
+    let rdarts::net::devices::Counted { launches: all, up, down } = rdarts::net::devices::counted(work);
     let n: usize = all.values().map(|of| of.n).sum();
     let seconds: f64 = all.values().map(|of| of.seconds).sum();
     let is_timed = all.values().any(|of| of.n_timed > 0);
@@ -185,7 +185,8 @@ pub fn launches(engine: &Engine, work: impl FnOnce()) -> Option<Value> {
         .into_iter()
         .map(|(name, of)| (name, json!({ "n": of.n, "seconds": (of.n_timed > 0).then_some(of.seconds) })))
         .collect();
-    Some(json!({ "all": n, "seconds": is_timed.then_some(seconds), "kernels": kernels }))
+    let seconds = is_timed.then_some(seconds);
+    Some(json!({ "all": n, "seconds": seconds, "bytes_up": up, "bytes_down": down, "kernels": kernels }))
 }
 
 /// Nothing in a build without graphics cards.

@@ -9,7 +9,8 @@
 //! share of memory divides the bytes that the passes move, if no cache keeps anything from one pass to the next, by what
 //! the same threads move between caches and memory, lines that are written counted twice in both: where caches do keep
 //! something it can be more than all of it. Rows of a discrete network are those of `--genotype`: a step of its training
-//! (auxiliary head, drop path, gradient, clipping, SGD, running statistics) and its outputs with given statistics.
+//! (auxiliary head, drop path, gradient, clipping, SGD, running statistics) and its outputs with given statistics. On a card
+//! a row also counts launches and the bytes that cross to it and back; the steps make their batches there, as runs do.
 
 mod disparity;
 mod peak;
@@ -19,8 +20,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rdarts::net::{
-    AlphaHessian, Alphas, Batch, CellNoise, Cost, DiscreteSpec, Engine, Evaluator, InnerStep, Network, Point,
-    SupernetSpec, Targets, Truth, Work, alpha_gradient, training_gradient, unrolled_gradient, weight_gradient,
+    AlphaHessian, Alphas, Batch, CardImages, CellNoise, Cost, DiscreteSpec, Engine, Evaluator, Held, InnerStep,
+    Network, Point, SupernetSpec, Targets, Truth, Values, Work, alpha_gradient, held_training_gradient,
+    held_weight_gradient, unrolled_gradient,
 };
 use rdarts::rng::Stream;
 use rdarts::search::hessian::largest_eigenvalue;
@@ -28,7 +30,7 @@ use rdarts::search::open_space;
 use rdarts::space::Genotype;
 use rdarts::train::Streams;
 use rdarts::train::memory::check_memory;
-use rdarts::train::optim::{Adam, Sgd, clip_global_norm};
+use rdarts::train::optim::{Adam, Sgd};
 use serde_json::{Value, json};
 
 use crate::conduct::{count, set_threads};
@@ -343,7 +345,7 @@ const EPOCHS: usize = 50;
 struct World<'a> {
     net: &'a Network,
     engine: Engine,
-    weights: Vec<f32>,
+    weights: Held,
     alphas: Vec<f32>,
     sgd: Sgd,
     adam: Adam,
@@ -358,6 +360,8 @@ struct Images {
     values: Vec<f32>,
     side: [usize; 2],
     truth: Labels,
+    /// On a card, which makes batches of bytes as in a run.
+    on_card: Option<Arc<CardImages>>,
 }
 
 #[derive(Clone)]
@@ -367,12 +371,35 @@ enum Labels {
 }
 
 impl Images {
+    /// Puts images to be classified on the card, if there is one.
+    fn place(&mut self, engine: &Engine) {
+        if engine.is_cpu() || !matches!(self.truth, Labels::Classes(_)) {
+            return;
+        }
+        let bytes: Vec<u8> = self.values.iter().map(|v| (128.0 + 50.0 * v) as u8).collect();
+        let values = [std::array::from_fn(|byte| (byte as f32 - 128.0) / 50.0); 3];
+        let images = CardImages::upload(engine, &bytes, &values, [self.side[0], self.side[1], 3]);
+        self.on_card = images.map(Arc::new);
+    }
+
+    /// A batch that a card makes.
+    fn made(&self) -> Option<Held> {
+        let Labels::Classes(labels) = &self.truth else { return None };
+        let records: Vec<[u32; 8]> = (0..).take(labels.len()).map(|i| [i, 4, 4, i % 2, 0, 0, 0, 0]).collect();
+        Some(self.on_card.as_ref()?.make(&records, 4))
+    }
+
     fn batch(&self) -> Batch<'_, f32> {
+        self.batch_of(None)
+    }
+
+    fn batch_of<'a>(&'a self, made: Option<&'a Held>) -> Batch<'a, f32> {
         let targets = match &self.truth {
             Labels::Classes(labels) => Targets::Labels(labels),
             Labels::Disparity(truth) => Targets::Disparity(truth),
         };
-        Batch { images: &self.values, side: self.side, targets, noise: &[] }
+        let images = made.map_or_else(|| (&self.values).into(), Into::into);
+        Batch { images, side: self.side, targets, noise: &[] }
     }
 }
 
@@ -381,15 +408,16 @@ fn images(n: usize, side: usize) -> impl FnMut(&mut Stream) -> Images {
     move |stream| {
         let values = (0..n * side * side * 3).map(|_| stream.normal() as f32).collect();
         let labels = (0..n).map(|_| stream.below(10) as u32).collect();
-        Images { values, side: [side; 2], truth: Labels::Classes(labels) }
+        Images { values, side: [side; 2], truth: Labels::Classes(labels), on_card: None }
     }
 }
 
 impl<'a> World<'a> {
     fn new(net: &'a Network, engine: &Engine, mut make: impl FnMut(&mut Stream) -> Images) -> Self {
         let mut stream = Stream::new(1, "bench", 0);
-        let (train, valid) = (make(&mut stream), make(&mut stream));
-        let weights = net.init(1);
+        let (mut train, mut valid) = (make(&mut stream), make(&mut stream));
+        [&mut train, &mut valid].into_iter().for_each(|images| images.place(engine));
+        let weights = Held::from(net.init(1));
         let n_alphas = net.n_alphas().iter().sum();
         let alphas = (0..n_alphas).map(|_| 1e-3 * stream.normal() as f32).collect();
         let sgd = Sgd::new(weights.len(), 0.9, 3e-4);
@@ -408,11 +436,15 @@ impl<'a> World<'a> {
     /// Alpha step, then weight step, with their optimisers, as `search` makes them.
     fn step(&mut self, second: bool) {
         const LR: f64 = 0.025;
+        for held in [&mut self.weights, &mut self.sgd.buffer] {
+            held.place(&self.engine, || self.net.weight_parts());
+        }
         let alphas = self.network_alphas();
         let at = Point { net: self.net, engine: &self.engine, weights: &self.weights, alphas: &alphas };
-        let (train, valid) = (self.train.batch(), self.valid.batch());
+        let made = [self.train.made(), self.valid.made()];
+        let (train, valid) = (self.train.batch_of(made[0].as_ref()), self.valid.batch_of(made[1].as_ref()));
         let (_, gradient) = if second {
-            let inner = InnerStep { xi: LR, l2: 3e-4, momentum: 0.9, buffer: Some(&self.sgd.buffer[..]) };
+            let inner = InnerStep { xi: LR, l2: 3e-4, momentum: 0.9, buffer: Some(self.sgd.buffer.view()) };
             unrolled_gradient(at, train, valid, inner)
         } else {
             alpha_gradient(at, valid)
@@ -421,10 +453,9 @@ impl<'a> World<'a> {
         self.adam.step(&mut self.alphas, &gradient);
         let alphas = self.network_alphas();
         let at = Point { net: self.net, engine: &self.engine, weights: &self.weights, alphas: &alphas };
-        let (_, mut gradient) = weight_gradient(at, train);
-        clip_global_norm(&mut [&mut gradient], 5.0);
-        self.sgd.step(&mut self.weights, &gradient, LR);
-        self.engine.kernels.workspace().give_back(gradient);
+        let (_, mut gradient) = held_weight_gradient(at, train);
+        self.sgd.clipped_step(&mut self.weights, &mut gradient, LR, 5.0);
+        give_back(&self.engine, gradient);
     }
 
     fn hessian(&self) -> AlphaHessian<'static> {
@@ -439,8 +470,8 @@ impl<'a> World<'a> {
 struct Discrete {
     net: Network,
     engine: Engine,
-    weights: Vec<f32>,
-    running: Vec<f32>,
+    weights: Held,
+    running: Held,
     sgd: Sgd,
     images: Images,
     /// Drop-path factors of an epoch in the middle of a training.
@@ -451,8 +482,9 @@ impl Discrete {
     fn new([cells, c, n, side]: [usize; 4], genotype: Genotype, engine: &Engine) -> Self {
         let net = Network::discrete(&DiscreteSpec { genotype, cells, c, c_image: 3, classes: 10, auxiliary: true });
         let mut stream = Stream::new(1, "bench", 0);
-        let images = images(n, side)(&mut stream);
-        let (weights, running) = (net.init(1), net.init_running());
+        let mut images = images(n, side)(&mut stream);
+        images.place(engine);
+        let (weights, running) = (Held::from(net.init(1)), Held::from(net.init_running()));
         let sgd = Sgd::new(weights.len(), 0.9, 3e-4);
         let noise = Streams::new(1, 0).noise(&net, 0.1, "drop-path", 0, n);
         let engine = engine.apart();
@@ -460,19 +492,29 @@ impl Discrete {
     }
 
     fn step(&mut self, n: usize) {
-        let batch = Batch { noise: &self.noise, ..self.images.batch() };
+        let made = self.images.made();
+        let batch = Batch { noise: &self.noise, ..self.images.batch_of(made.as_ref()) };
         assert_eq!(n, batch.targets.n());
-        let mut made = training_gradient(&self.net, &self.engine, &self.weights, batch, 0.4);
-        clip_global_norm(&mut [&mut made.weights], 5.0);
-        self.sgd.step(&mut self.weights, &made.weights, 0.025);
-        self.engine.kernels.workspace().give_back(made.weights);
-        let running = self.running.iter_mut().zip(&made.statistics);
-        running.for_each(|(r, s)| *r = (0.9 * f64::from(*r) + 0.1 * s) as f32);
+        for held in [&mut self.weights, &mut self.sgd.buffer] {
+            held.place(&self.engine, || self.net.weight_parts());
+        }
+        self.running.place(&self.engine, || self.net.running_parts());
+        let mut made = held_training_gradient(&self.net, &self.engine, &self.weights, batch, 0.4);
+        self.sgd.clipped_step(&mut self.weights, &mut made.weights, 0.025, 5.0);
+        give_back(&self.engine, made.weights);
+        made.statistics.lead(&mut self.running, 0.9);
     }
 
     fn evaluator(&self) -> Evaluator<f32> {
         let running: Vec<f64> = self.running.iter().map(|v| f64::from(*v)).collect();
         Evaluator::discrete(&self.net, &self.engine, &self.weights, &running)
+    }
+}
+
+/// A gradient's memory, for the next step to take.
+fn give_back(engine: &Engine, gradient: Held) {
+    if engine.is_cpu() {
+        engine.kernels.workspace().give_back(gradient.into_vec());
     }
 }
 
@@ -583,7 +625,15 @@ impl Row {
     fn print_launches(&self) {
         let Some(all) = &self.launches else { return };
         let time = |of: &Value| of["seconds"].as_f64().map_or(String::new(), |s| format!(", {:.2} ms", 1e3 * s));
-        out!("{}: {} launches{} by the card's clock", self.name, all["all"], time(all));
+        let crossing = |way: &str| all[way].as_u64().unwrap_or(0) as f64 / 1e3;
+        out!(
+            "{}: {} launches{} by the card's clock; {:.1} kB go up to the card and {:.1} kB come down",
+            self.name,
+            all["all"],
+            time(all),
+            crossing("bytes_up"),
+            crossing("bytes_down")
+        );
         let mut kernels: Vec<(&String, &Value)> = all["kernels"].as_object().into_iter().flatten().collect();
         let weight = |of: &Value| (of["seconds"].as_f64().unwrap_or(0.0), of["n"].as_u64());
         kernels.sort_by(|a, b| weight(b.1).partial_cmp(&weight(a.1)).unwrap_or(std::cmp::Ordering::Equal));

@@ -53,6 +53,7 @@ pub fn run(args: &Args, engine: &Engine, threads: usize) -> Result<ExitCode, Exi
             disparity: (0..n * side[0] * side[1]).map(|_| 16.0 * stream.uniform() as f32).collect(),
             levels: spec.levels(),
         }),
+        on_card: None,
     };
     let (steps, n_alphas) = (args.steps as usize, net.n_alphas().iter().sum::<usize>());
     let (mut rows, mut products, mut columns) = (Vec::new(), 0, 0);
