@@ -261,7 +261,7 @@ pub(crate) fn diagonal_of(mode: HessianMode, alphas: &AlphasSpec) -> f64 {
 }
 
 /// Allowance for rounding in the bound, relative to the largest eigenvalue in absolute value. It is an observation with
-/// a margin of 25, not a derivation: on the 24 random supernets of `tests/curvature.rs`, Lanczos run to the end and the
+/// a margin of 25, not a derivation: on the 24 random supernets of `tests/all/lanczos.rs`, Lanczos run to the end and the
 /// full matrix, both from single-precision products, differ by up to 4e-7.
 pub const ROUNDING: f64 = 1e-5;
 

@@ -12,7 +12,7 @@ mod model;
 
 mod job;
 
-pub use assess::{Assessment, ErrorSums, assess, estimate};
+pub use assess::{Assessment, ErrorSums, assess};
 pub use job::{Learned, Trained};
 pub use model::{DisparityAbout, DisparityModel, FORMAT, TASK};
 

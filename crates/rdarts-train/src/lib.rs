@@ -25,6 +25,8 @@ pub mod images;
 
 pub mod pairs;
 
+pub mod maps;
+
 pub mod streams;
 
 pub mod state;
@@ -46,8 +48,6 @@ pub mod model;
 pub mod training;
 
 pub mod disparity;
-
-pub mod maps;
 
 pub use epochs::{Pace, pace, resume, start};
 pub use error::TrainError;

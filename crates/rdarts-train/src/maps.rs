@@ -8,8 +8,8 @@ use rdarts_net::Evaluator;
 use rdarts_net::disparity::DisparitySpec;
 use rdarts_run::{MOST_MAPS, PairMap, PairPictures};
 
-use crate::disparity::estimate;
 use crate::error::TrainError;
+use crate::pairs::estimate;
 
 /// The pairs that pictures may be made of.
 #[derive(Clone, Debug)]

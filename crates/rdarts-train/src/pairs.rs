@@ -4,9 +4,11 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use rdarts_data::stereo::{self, Pairs, StereoBatch, StereoLoader, StereoOptions};
+use rdarts_data::stereo::{self, Pairs, StereoBatch, StereoEval, StereoLoader, StereoOptions};
 use rdarts_data::{Watch, shown};
-use rdarts_net::{Batch, Level, Targets, Truth};
+use rdarts_net::disparity::DisparitySpec;
+use rdarts_net::task::at_full_size;
+use rdarts_net::{Batch, Evaluator, Level, Targets, Truth};
 use rdarts_run::PairsSpec;
 
 use crate::error::TrainError;
@@ -119,4 +121,16 @@ pub fn check_displacement(displacement: usize, width: usize) -> Result<(), Train
          most {}",
         columns - 1
     )))
+}
+
+/// Disparities (n, truth_height, truth_width) of pairs: the finest prediction, resampled to full size.
+pub fn estimate(evaluator: &Evaluator<f32>, sizes: &DisparitySpec, pairs: &StereoEval) -> Vec<f32> {
+    let side @ [h, w] = [pairs.height, pairs.width];
+    let outputs = evaluator.outputs(&pairs.views, pairs.n, side);
+    let scale = sizes.levels().last().expect("a network predicts something").scale;
+    let finest = (h / scale) * (w / scale);
+    let whole = outputs.chunks_exact(outputs.len() / pairs.n).flat_map(|outputs| {
+        at_full_size(&outputs[outputs.len() - finest..], side, scale).into_iter().map(|d| d as f32)
+    });
+    pairs.at_truth(&whole.collect::<Vec<f32>>())
 }

@@ -432,7 +432,7 @@ fn stereo_pairs_are_listed_shown_and_checked_and_no_images_with_classes() {
 
     // What needs classes says so, and what is not fetched.
     for data in ["stereo-scenes", "sintel-stereo", "pairs"] {
-        let out = rdarts(dir).args(["search", "--data", data, "--out", "run"]).output().unwrap();
+        let out = rdarts(dir).args(["robust", "--data", data, "--out", "run"]).output().unwrap();
         let message = text(&out.stderr);
         assert_eq!(out.status.code(), Some(2), "{message}");
         assert!(message.contains("is a set of stereo pairs, which have no classes"), "{message}");

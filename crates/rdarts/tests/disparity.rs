@@ -498,7 +498,7 @@ fn a_search_leaves_its_page_its_pairs_and_its_numbers_for_tensorboard_and_its_ce
         assert_eq!(svg.matches(" cell</text>").count(), cells, "{args:?}");
         assert!(svg.contains(">prediction</text>"));
     }
-    let none = run(tmp.path(), &["draw", "DARTS_V2", "--cell", "upsample"]);
+    let none = run(tmp.path(), &["draw", "DARTS_V2", "--cell", "upsample", "--out", "none.svg"]);
     assert_eq!(none.status.code(), Some(2));
     assert!(text(&none).contains("no cell of the type upsample"), "{}", text(&none));
 

@@ -13,13 +13,13 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rdarts_data::stereo::{Pairs, StereoEval, stereo_eval_batches};
+use rdarts_data::stereo::{Pairs, stereo_eval_batches};
 use rdarts_net::Evaluator;
 use rdarts_net::disparity::DisparitySpec;
-use rdarts_net::task::at_full_size;
 use rdarts_run::DisparityErrors;
 
 use crate::error::TrainError;
+use crate::pairs::estimate;
 
 /// Sums over pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -105,18 +105,6 @@ impl Assessment {
     pub fn visible_errors(&self) -> Option<DisparityErrors> {
         self.visible.errors().filter(|_| self.n_masks == self.n)
     }
-}
-
-/// Disparities (n, truth_height, truth_width) of pairs: the finest prediction, resampled to full size.
-pub fn estimate(evaluator: &Evaluator<f32>, sizes: &DisparitySpec, pairs: &StereoEval) -> Vec<f32> {
-    let side @ [h, w] = [pairs.height, pairs.width];
-    let outputs = evaluator.outputs(&pairs.views, pairs.n, side);
-    let scale = sizes.levels().last().expect("a network predicts something").scale;
-    let finest = (h / scale) * (w / scale);
-    let whole = outputs.chunks_exact(outputs.len() / pairs.n).flat_map(|outputs| {
-        at_full_size(&outputs[outputs.len() - finest..], side, scale).into_iter().map(|d| d as f32)
-    });
-    pairs.at_truth(&whole.collect::<Vec<f32>>())
 }
 
 /// Assesses a network on a range of pairs, so many at a time; `None` if `stop` was set meanwhile.

@@ -13,8 +13,8 @@ use rdarts_run::DisparityErrors;
 use rdarts_space::disparity::DisparityGenotype;
 use serde::{Deserialize, Serialize};
 
-use super::assess;
 use crate::error::TrainError;
+use crate::pairs::estimate;
 use crate::tensors::{
     NamedTensor, check_finite, check_held, damaged, file_of, form_of, header_of, held, read_file, read_tensors,
     tensors_of, too_new,
@@ -135,7 +135,7 @@ impl DisparityModel {
 
     /// Disparities (n, height, width) of pairs, whose views have sides that are multiples of its stride.
     pub fn estimate(&self, evaluator: &Evaluator<f32>, pairs: &StereoEval) -> Vec<f32> {
-        assess::estimate(evaluator, &self.sizes, pairs)
+        estimate(evaluator, &self.sizes, pairs)
     }
 
     /// The file's contents.

@@ -57,6 +57,9 @@ pub trait Conducted {
     /// What it is called: `search`.
     const WHAT: &'static str;
 
+    /// What its batches are made of.
+    const OF: &'static str = "images";
+
     /// Its steps, of which a bar is shown; `None` if it shows its own.
     fn steps(&self) -> Option<usize>;
 
@@ -90,7 +93,7 @@ pub fn conduct<C: Conducted>(
     };
     let board = if pages.board_dir(dir.path()).is_some() { " --tensorboard" } else { "" };
     let again = format!("rdarts resume {}{moved}{board}", for_shell(dir.path()));
-    let mut shown = Shown::new(json, run.steps());
+    let mut shown = Shown::new(json, run.steps()).counting(C::OF);
     if let Some(to) = pages.board_dir(dir.path()) {
         shown.write_to(Board::create(&to));
     }

@@ -22,6 +22,7 @@ pub struct DisparityRun<'a>(pub &'a DisparitySearch);
 impl Conducted for DisparityRun<'_> {
     type Found = DisparityFound;
     const WHAT: &'static str = "search";
+    const OF: &'static str = "pairs";
 
     fn steps(&self) -> Option<usize> {
         Some(self.0.spec.search.epochs * self.0.steps_per_epoch())

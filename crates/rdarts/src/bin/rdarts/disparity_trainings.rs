@@ -22,6 +22,7 @@ pub struct DisparityTrainingRun<'a>(pub &'a DisparityTraining);
 impl Conducted for DisparityTrainingRun<'_> {
     type Found = Trained;
     const WHAT: &'static str = "training";
+    const OF: &'static str = "pairs";
 
     fn steps(&self) -> Option<usize> {
         Some(self.0.spec.train.epochs * self.0.steps_per_epoch())

@@ -23,6 +23,8 @@ pub struct Shown {
     last: Instant,
     /// Weight-step images of the training.
     images: usize,
+    /// What they are called.
+    of: &'static str,
     /// Steps of the whole search; `None` before the first that this process makes.
     done: Option<u64>,
     total: u64,
@@ -75,6 +77,7 @@ impl Shown {
             measuring: Pace::default(),
             last: Instant::now(),
             images: 0,
+            of: "images",
             done: None,
             total: total as u64,
             epochs_left: 0,
@@ -82,6 +85,12 @@ impl Shown {
             shown_at: Instant::now(),
             board: Board::default(),
         }
+    }
+
+    /// For batches of something else than images.
+    pub fn counting(mut self, of: &'static str) -> Self {
+        self.of = of;
+        self
     }
 
     /// Writes events for TensorBoard too.
@@ -155,14 +164,14 @@ impl Observer for Shown {
             // Nobody knows before the second step.
             let pace = match self.training.n {
                 0 => String::new(),
-                _ => format!("  {} images/s  {} left", self.rate(), self.time_left()),
+                _ => format!("  {} {}/s  {} left", self.rate(), self.of, self.time_left()),
             };
             bar.set_message(format!("loss {:.3}{pace}", p.last.loss));
         } else if self.shown_at.elapsed() > LINE_EVERY {
             self.shown_at = Instant::now();
-            let (rate, left) = (self.rate(), self.time_left());
+            let (rate, of, left) = (self.rate(), self.of, self.time_left());
             self.line(&format!(
-                "  epoch {} step {}/{}  loss {:.3}  {rate} images/s  {left} left",
+                "  epoch {} step {}/{}  loss {:.3}  {rate} {of}/s  {left} left",
                 p.epoch, p.step, p.length.steps, p.last.loss
             ));
         }

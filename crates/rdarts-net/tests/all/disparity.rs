@@ -14,8 +14,7 @@ use rdarts_rng::Stream;
 use rdarts_space::{DisparityGenotype, DisparitySpace};
 use serde_json::{Map, Value, json};
 
-#[path = "../../../tests/skip.rs"]
-mod skip;
+use crate::skip;
 
 const N: usize = 2;
 

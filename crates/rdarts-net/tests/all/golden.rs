@@ -1,6 +1,6 @@
 //! Golden values of the supernet, computed by PyTorch in double precision.
 //!
-//! `golden/` beside this file holds small supernets of every space, which `golden/make.py` made: weights, data and
+//! `tests/golden` holds small supernets of every space, which `make.py` there made: weights, data and
 //! what PyTorch makes of them, which is logits, losses, all gradients, the full alpha-Hessian by double backward and
 //! the gradient of the unrolled step. Larger ones lie in the directory RDARTS_GOLDEN (or `shared/golden` beside the
 //! workspace). Double precision must agree to rounding, single precision to what 24 bits can carry; both are measured
@@ -19,11 +19,7 @@ use rdarts_net::{
 use rdarts_space::Space;
 use safetensors::{Dtype, SafeTensors};
 
-#[path = "../../../tests/engine.rs"]
-mod engine;
-
-#[path = "../../../tests/skip.rs"]
-mod skip;
+use crate::{engine, skip};
 
 /// The largest relative error double precision may have.
 const TOLERANCE_F64: f64 = 1e-9;

@@ -15,11 +15,7 @@ use rdarts_net::{
 use rdarts_rng::Stream;
 use rdarts_space::{Op, published};
 
-#[path = "../../../tests/engine.rs"]
-mod engine;
-
-#[path = "../../../tests/skip.rs"]
-mod skip;
+use crate::{engine, skip};
 
 /// One test at a time: bytes that cross are counted for the whole process.
 static ALONE: Mutex<()> = Mutex::new(());

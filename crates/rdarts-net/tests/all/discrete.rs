@@ -19,11 +19,7 @@ use rdarts_rng::Stream;
 use rdarts_space::{CellType, Genotype, Op, Space, published, uniform};
 use safetensors::{Dtype, SafeTensors};
 
-#[path = "../../../tests/engine.rs"]
-mod engine;
-
-#[path = "../../../tests/skip.rs"]
-mod skip;
+use crate::{engine, skip};
 
 #[test]
 fn golden_networks_agree_with_pytorch_in_double_precision() {
