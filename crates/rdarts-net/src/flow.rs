@@ -392,7 +392,8 @@ pub(crate) fn outputs<R: Real>(
 
 /// Scales fresh weights, whose biases are 0, so that the output of every convolution has the root mean square 1 on images
 /// (n, h, w, c_image): layer-sequential unit variance (Mishkin and Matas 2016). Without batch norms the values of a network
-/// whose nodes are sums would grow from cell to cell, and predictions begin far from any disparity.
+/// whose nodes are sums would grow from cell to cell, and predictions begin far from any disparity. A convolution of one channel,
+/// a prediction, is turned round if it is below 0 on average: the rectifier behind it might never open.
 pub fn unit_variance(net: &Network, engine: &Engine, weights: &mut [f32], images: &[f32], n: usize, side: [usize; 2]) {
     let none = Alphas::zeros(net);
     let of_images = image_shape(net, n, side, images);
@@ -411,7 +412,9 @@ pub fn unit_variance(net: &Network, engine: &Engine, weights: &mut [f32], images
         if node.len > 0 {
             let mean = out.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / out.len() as f64;
             // What reads zeros alone stays as it is.
-            let scale = if mean > 0.0 { (1.0 / mean.sqrt()) as f32 } else { 1.0 };
+            let size = if mean > 0.0 { (1.0 / mean.sqrt()) as f32 } else { 1.0 };
+            let is_shut = shapes[at].c == 1 && out.iter().map(|v| f64::from(*v)).sum::<f64>() < 0.0;
+            let scale = if is_shut { -size } else { size };
             node.part_mut(weights).iter_mut().chain(&mut out).for_each(|v| *v *= scale);
         }
         Arc::new(out)
