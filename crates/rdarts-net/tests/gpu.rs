@@ -15,7 +15,11 @@ use rdarts_net::{
 use rdarts_rng::Stream;
 use rdarts_space::{Op, published};
 
-use crate::{engine, skip};
+#[path = "../../../tests/engine.rs"]
+mod engine;
+
+#[path = "../../../tests/skip.rs"]
+mod skip;
 
 /// One test at a time: bytes that cross are counted for the whole process.
 static ALONE: Mutex<()> = Mutex::new(());
