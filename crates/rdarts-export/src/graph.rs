@@ -85,6 +85,14 @@ impl Builder {
     pub fn conv(&mut self, name: &str, x: &Value, conv: &Conv, has_bias: bool) -> Value {
         let [weight, bias] = ["weight", "bias"].map(|part| format!("{name}.{part}"));
         let inputs = [x.name.as_str(), &weight, &bias];
+        self.conv_of(name, conv, &inputs[..if has_bias { 3 } else { 2 }]);
+        // Windows are padded such that the stride alone decides.
+        let side = [0, 1].map(|i| x.side[i].div_ceil(conv.stride[i]));
+        Value { name: name.to_owned(), c: conv.c_out, side }
+    }
+
+    /// A convolution of values by their names: what it reads, its weights, and its bias if it has one.
+    pub fn conv_of(&mut self, name: &str, conv: &Conv, inputs: &[&str]) {
         let [rows, columns] = conv.pad;
         let attributes = vec![
             ints("kernel_shape", &conv.window),
@@ -93,10 +101,16 @@ impl Builder {
             ints("dilations", &[conv.dilation; 2]),
             int("group", conv.groups),
         ];
-        self.node("Conv", name, &inputs[..if has_bias { 3 } else { 2 }], attributes);
-        // Windows are padded such that the stride alone decides.
-        let side = [0, 1].map(|i| x.side[i].div_ceil(conv.stride[i]));
-        Value { name: name.to_owned(), c: conv.c_out, side }
+        self.node("Conv", name, inputs, attributes);
+    }
+
+    /// A pool of 3x3, of the maximum or the mean of what lies inside.
+    pub fn pool_of(&mut self, name: &str, x: &str, is_max: bool, stride: usize) {
+        let mut attributes = vec![ints("kernel_shape", &[3; 2]), ints("strides", &[stride; 2]), ints("pads", &[1; 4])];
+        if !is_max {
+            attributes.push(int("count_include_pad", 0));
+        }
+        self.node(if is_max { "MaxPool" } else { "AveragePool" }, name, &[x], attributes);
     }
 
     /// `x` from pixel (1, 1) on, for something that then reads every second pixel: where a side is odd, zeros follow it,

@@ -129,6 +129,16 @@ impl Conv {
         Self { c_in, c_out, window: [1, 1], stride: [1, 1], pad: [0, 0], dilation: 1, groups: 1 }
     }
 
+    /// The same with windows of k x k.
+    pub fn square(self, k: usize, stride: usize, dilation: usize) -> Self {
+        Self { window: [k; 2], stride: [stride; 2], pad: [dilation * (k - 1) / 2; 2], dilation, ..self }
+    }
+
+    /// One filter for each of its channels.
+    pub fn depthwise(c: usize) -> Self {
+        Self { groups: c, ..Self::pointwise(c, c) }
+    }
+
     /// The shape of its weights.
     pub fn shape(&self) -> Vec<usize> {
         vec![self.c_out, self.c_in / self.groups, self.window[0], self.window[1]]
@@ -151,9 +161,7 @@ fn norm_tensors(name: &str, c: usize) -> Vec<(String, Vec<usize>)> {
 
 /// relu, a convolution of each channel by itself, one that mixes the channels, batch norm.
 fn separable(c: usize, k: usize, stride: usize, dilation: usize) -> Vec<Layer> {
-    let pad = dilation * (k - 1) / 2;
-    let depthwise =
-        Conv { window: [k; 2], stride: [stride; 2], pad: [pad; 2], dilation, groups: c, ..Conv::pointwise(c, c) };
+    let depthwise = Conv::depthwise(c).square(k, stride, dilation);
     vec![Layer::Relu, Layer::Conv(depthwise), Layer::Conv(Conv::pointwise(c, c)), Layer::Norm(c)]
 }
 

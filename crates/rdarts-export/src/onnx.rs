@@ -15,7 +15,7 @@
 
 use prost::Message;
 
-use crate::graph::{Builder, Value, batch_of, float, int, ints};
+use crate::graph::{Builder, Value, batch_of, float, int};
 use crate::module::{Conv, Layer, Module, NORM, Pool};
 use crate::plan::CellPlan;
 use crate::proto::{Graph, Model, Opset, Property};
@@ -134,16 +134,7 @@ impl<'a> Writer<'a> {
             Module::Identity => x.clone(),
             Module::Zero { stride } => self.graph.zeros(name, x, *stride),
             Module::Pool { kind, stride } => {
-                let mut attributes =
-                    vec![ints("kernel_shape", &[3, 3]), ints("strides", &[*stride; 2]), ints("pads", &[1; 4])];
-                let op_type = match kind {
-                    Pool::Max => "MaxPool",
-                    Pool::Average => {
-                        attributes.push(int("count_include_pad", 0));
-                        "AveragePool"
-                    }
-                };
-                self.graph.node(op_type, name, &[&x.name], attributes);
+                self.graph.pool_of(name, &x.name, *kind == Pool::Max, *stride);
                 Value { name: name.to_owned(), c: x.c, side: x.side.map(|side| side.div_ceil(*stride)) }
             }
             Module::FactorizedReduce { c_in, c_out } => {

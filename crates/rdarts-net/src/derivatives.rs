@@ -75,8 +75,9 @@ impl<R: Real> Evaluator<R> {
     /// A discrete network with running statistics in place of the batch's; its auxiliary head, if it has one, is left out.
     /// `weights` and `running` may be those of the network with that head.
     pub fn discrete<V: Values<R> + ?Sized>(net: &Network, engine: &Engine, weights: &V, running: &[f64]) -> Self {
-        let net = net.without_auxiliary();
-        let inputs = Inputs::of(&net, &net.ones(), weights.view(), engine, Tracked::Nothing);
+        let (weights, n_with_head, net) = (weights.view(), net.n_parameters(), net.without_auxiliary());
+        assert!([n_with_head, net.n_parameters()].contains(&weights.len()), "the flat weights do not fit the network");
+        let inputs = Inputs::of_first(&net, &net.ones(), weights, engine, Tracked::Nothing);
         let of = |node: &Node| Statistics::Given(Arc::new(GivenStatistics::of(node.running_part(running).to_vec())));
         let statistics = net.nodes().iter().map(of).collect();
         Self { net, engine: engine.clone(), inputs: Some(inputs), layers: None, statistics, real: PhantomData }

@@ -47,7 +47,18 @@ pub(crate) struct Inputs {
 impl Inputs {
     /// With mixing weights as they are.
     pub(crate) fn of<R: Real>(net: &Network, p: &Alphas, weights: View<R>, engine: &Engine, tracked: Tracked) -> Self {
-        assert!(weights.len() >= net.n_parameters(), "the flat weights do not fit the network");
+        assert_eq!(weights.len(), net.n_parameters(), "the flat weights do not fit the network");
+        Self::of_first(net, p, weights, engine, tracked)
+    }
+
+    /// The same of weights that others may follow.
+    pub(crate) fn of_first<R: Real>(
+        net: &Network,
+        p: &Alphas,
+        weights: View<R>,
+        engine: &Engine,
+        tracked: Tracked,
+    ) -> Self {
         let device = &engine.device;
         let p = p.each().iter().map(|p| {
             let p = upload::<1>(p, [p.len()], device, R::dtype());

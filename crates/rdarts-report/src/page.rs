@@ -304,6 +304,17 @@ fn took(time: &TimeTable) -> Option<Paragraph> {
         .then(|| format!("Its epochs took {}, over all starts of the run{memory}.", duration(time.total)).into())
 }
 
+/// The section on that of a training.
+fn time(head: &Head, figures: &[Figure]) -> Section {
+    Section {
+        id: "time",
+        title: "Time and memory",
+        paragraphs: took(&head.time).into_iter().collect(),
+        figures: chosen(figures, &["time"]),
+        ..Section::default()
+    }
+}
+
 /// What the page of every kind of run begins with.
 fn begin(head: &Head) -> Body {
     Body {

@@ -98,30 +98,12 @@ impl Writer<'_> {
         let weights = |part: &str| format!("{}{part}", node.prefix);
         match &node.layer {
             Layer::Conv(spec) => {
-                let (k, stride, dilation) = (spec.k, spec.stride, spec.dilation);
-                let pad = dilation * (k - 1) / 2;
-                let conv = Conv {
-                    window: [k; 2],
-                    stride: [stride; 2],
-                    pad: [pad; 2],
-                    dilation,
-                    groups: 1,
-                    ..Conv::pointwise(spec.c_in, spec.c_out)
-                };
-                self.conv(name, x, &conv, &[weights("weight"), weights("bias")]);
+                let conv = Conv::pointwise(spec.c_in, spec.c_out).square(spec.k, spec.stride, spec.dilation);
+                self.graph.conv_of(name, &conv, &[x, &weights("weight"), &weights("bias")]);
             }
             Layer::Depthwise(spec) => {
-                let (k, stride, dilation) = (spec.k, spec.stride, spec.dilation);
-                let pad = dilation * (k - 1) / 2;
-                let conv = Conv {
-                    window: [k; 2],
-                    stride: [stride; 2],
-                    pad: [pad; 2],
-                    dilation,
-                    groups: spec.c,
-                    ..Conv::pointwise(spec.c, spec.c)
-                };
-                self.conv(name, x, &conv, &[weights("weight")]);
+                let conv = Conv::depthwise(spec.c).square(spec.k, spec.stride, spec.dilation);
+                self.graph.conv_of(name, &conv, &[x, &weights("weight")]);
             }
             Layer::Transposed(_) => {
                 let attributes = vec![ints("kernel_shape", &[4; 2]), ints("strides", &[2; 2]), ints("pads", &[1; 4])];
@@ -130,15 +112,7 @@ impl Writer<'_> {
             }
             Layer::LeakyRelu => self.graph.node("LeakyRelu", name, &[x], vec![float("alpha", 0.1)]),
             Layer::Relu => self.graph.node("Relu", name, &[x], vec![]),
-            Layer::Pool(spec) => {
-                let mut attributes =
-                    vec![ints("kernel_shape", &[3; 2]), ints("strides", &[spec.stride; 2]), ints("pads", &[1; 4])];
-                let op_type = if spec.max { "MaxPool" } else { "AveragePool" };
-                if !spec.max {
-                    attributes.push(int("count_include_pad", 0));
-                }
-                self.graph.node(op_type, name, &[x], attributes);
-            }
+            Layer::Pool(spec) => self.graph.pool_of(name, x, spec.max, spec.stride),
             Layer::Correlation(spec) => self.correlation(name, x, &xs[1], spec.displacement),
             Layer::Upsample => self.resized(name, x, 2),
             Layer::Concat => {
@@ -164,19 +138,6 @@ impl Writer<'_> {
             }
         }
         name.to_owned()
-    }
-
-    fn conv(&mut self, name: &str, x: &str, conv: &Conv, weights: &[String]) {
-        let [rows, columns] = conv.pad;
-        let attributes = vec![
-            ints("kernel_shape", &conv.window),
-            ints("strides", &conv.stride),
-            ints("pads", &[rows, columns, rows, columns]),
-            ints("dilations", &[conv.dilation; 2]),
-            int("group", conv.groups),
-        ];
-        let inputs: Vec<&str> = std::iter::once(x).chain(weights.iter().map(String::as_str)).collect();
-        self.graph.node("Conv", name, &inputs, attributes);
     }
 
     fn correlation(&mut self, name: &str, left: &str, right: &str, d: usize) {

@@ -2,7 +2,7 @@
 
 use rdarts_run::DisparityErrors;
 
-use super::{Body, Readout, Row, Section, Table, begin, chosen, data, end, maps, number, took, words};
+use super::{Body, Readout, Row, Section, Table, begin, chosen, data, end, maps, number, time, words};
 use crate::figure::Figure;
 use crate::number::{count, percent, pixels};
 use crate::table::{DisparityTrainTable, Head};
@@ -14,15 +14,8 @@ pub(super) fn body(head: &Head, table: &DisparityTrainTable, figures: &[Figure])
         figures: chosen(figures, &["training-error", "training-loss", "training-rate"]),
         ..Section::default()
     };
-    let time = Section {
-        id: "time",
-        title: "Time and memory",
-        paragraphs: took(&head.time).into_iter().collect(),
-        figures: chosen(figures, &["time"]),
-        ..Section::default()
-    };
     let pairs = maps::section(&table.maps, "As the trained network sees test pairs.");
-    let mut sections = vec![result(table), curves, pairs, time];
+    let mut sections = vec![result(table), curves, pairs, time(head, figures)];
     sections.extend(end(head));
     sections.retain(|section| !section.is_empty());
     let title = match &table.started {

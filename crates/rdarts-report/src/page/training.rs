@@ -1,6 +1,6 @@
 //! The page of a training from scratch.
 
-use super::{Body, Picture, Readout, Row, Section, Table, begin, chosen, data, end, number, took, words};
+use super::{Body, Picture, Readout, Row, Section, Table, begin, chosen, data, end, number, time, words};
 use crate::figure::Figure;
 use crate::number::{count, percent, short};
 use crate::table::{Head, TrainTable};
@@ -12,14 +12,7 @@ pub(super) fn body(head: &Head, table: &TrainTable, figures: &[Figure]) -> Body 
         figures: chosen(figures, &["training-accuracy", "training-loss", "training-regularisation"]),
         ..Section::default()
     };
-    let time = Section {
-        id: "time",
-        title: "Time and memory",
-        paragraphs: took(&head.time).into_iter().collect(),
-        figures: chosen(figures, &["time"]),
-        ..Section::default()
-    };
-    let mut sections = vec![result(table), curves, mistakes(table, figures), time];
+    let mut sections = vec![result(table), curves, mistakes(table, figures), time(head, figures)];
     sections.extend(end(head));
     sections.retain(|section| !section.is_empty());
     let title = match &table.started {
