@@ -10,9 +10,9 @@ use crate::Kernels;
 use crate::head;
 use crate::norm::{Affine, Moments, Norm, Sums};
 use crate::plan::chunk_images;
-use crate::simd::Isa;
-use crate::simd::pointwise::{product, weight_gradient};
 use crate::spec::{AuxiliarySpec, HeadSpec, weights_len};
+use rdarts_simd::Isa;
+use rdarts_simd::pointwise::{product, weight_gradient};
 
 /// What the forward pass leaves.
 #[derive(Debug)]

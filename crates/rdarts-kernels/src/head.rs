@@ -6,8 +6,8 @@
 use rayon::prelude::*;
 
 use crate::Kernels;
-use crate::simd::blend::dots;
 use crate::spec::HeadSpec;
+use rdarts_simd::blend::dots;
 
 /// Mean over the px pixels of each image: (n, c) of (n, px, c).
 pub fn pool(kernels: &Kernels, n: usize, c: usize, x: &[f32]) -> Vec<f32> {

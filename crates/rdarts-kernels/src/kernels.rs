@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::simd::Isa;
 use crate::workspace::Workspace;
+use rdarts_simd::Isa;
 
 /// Who computes and in which memory. A clone is the same one; two that were made apart share nothing.
 #[derive(Clone, Debug)]

@@ -35,13 +35,11 @@ pub mod workspace;
 
 mod kernels;
 
-mod simd;
-
 pub mod dense;
 
 pub mod reference;
 
 pub use kernels::Kernels;
 pub use ops::noise;
-pub use simd::Isa;
-pub use simd::fma::multiply_adds;
+pub use rdarts_simd::Isa;
+pub use rdarts_simd::fma::multiply_adds;

@@ -3,8 +3,8 @@
 
 use crate::ops::StageKind;
 use crate::plan::{NormKind, Placed, Plan, Summand};
-use crate::simd::pool::Kind;
 use crate::spec::{CellDims, CellSpec};
+use rdarts_simd::pool::Kind;
 
 /// A cell for given sizes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,10 +4,10 @@
 use crate::norm::Affine;
 use crate::passes::{StageStep, Tensor};
 use crate::plan::{Plan, Span};
-use crate::simd::blend::Source;
-use crate::simd::window::{Feed, Mode};
 use crate::stage::{Gating, Stage};
 use crate::workspace::Buffer;
+use rdarts_simd::blend::Source;
+use rdarts_simd::window::{Feed, Mode};
 
 /// The tensors of a group of images, or their tangents.
 #[derive(Clone, Copy)]

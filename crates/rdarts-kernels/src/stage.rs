@@ -10,12 +10,12 @@
 //! that batch norm and relu cost no pass of their own.
 
 use crate::ops::StageKind;
-use crate::simd::Isa;
-use crate::simd::aligned::Aligned;
-use crate::simd::window::{Feed, Framed, Window, add_inside};
 use crate::spec::WeightKind;
+use rdarts_simd::Isa;
+use rdarts_simd::aligned::Aligned;
+use rdarts_simd::window::{Feed, Framed, Window, add_inside};
 
-pub(crate) use crate::simd::tile::Cotangent;
+pub(crate) use rdarts_simd::tile::Cotangent;
 
 /// See the module's page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,12 +5,12 @@ use rayon::prelude::*;
 use crate::Kernels;
 use crate::norm::{Affine, Moments, Norm, NormTangent, Sums, gradient};
 use crate::plan::chunk_images;
-use crate::simd::Isa;
-use crate::simd::blend::{Source, add_moments, blend, dots};
-use crate::simd::pointwise::{product, weight_gradient};
-use crate::simd::window::{Feed, Window};
 use crate::spec::{StemSpec, weights_len};
 use crate::workspace::Buffer;
+use rdarts_simd::Isa;
+use rdarts_simd::blend::{Source, add_moments, blend, dots};
+use rdarts_simd::pointwise::{product, weight_gradient};
+use rdarts_simd::window::{Feed, Window};
 
 /// What the forward pass leaves.
 #[derive(Debug)]

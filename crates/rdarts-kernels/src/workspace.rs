@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::cell::ThreadBuffers;
-use crate::simd::aligned::Aligned;
+use rdarts_simd::aligned::Aligned;
 
 /// Idle vectors of one size that are kept: more than a pass over 20 cells has at once. Burn allocates vectors too, and
 /// those that are given back here but never taken again must not pile up.

@@ -9,9 +9,9 @@ use crate::norm::{Gradient, Sums};
 use crate::passes::{BackStep, Begin, First, Tensor};
 use crate::plan::{Branch, Part, Placed, Span};
 use crate::reading::Reading;
-use crate::simd::blend::{Source, blend, dots};
 use crate::stage::{Call, Cotangent, Destination, Gradients, Read, Scratch};
 use crate::workspace::Buffer;
+use rdarts_simd::blend::{Source, blend, dots};
 
 /// The cotangents of what a batch norm made, and the coefficients of its vjp.
 struct AtNorm<'a> {

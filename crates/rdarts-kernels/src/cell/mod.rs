@@ -29,12 +29,12 @@ use crate::Kernels;
 use crate::norm::{Norm, NormTangent};
 use crate::passes::Moves;
 use crate::plan::{NormKind, Plan, Span};
-use crate::simd::Isa;
-use crate::simd::aligned::Aligned;
-use crate::simd::blend::{Source, blend};
 use crate::spec::CellNoise;
 use crate::stage::Scratch;
 use crate::workspace::Buffer;
+use rdarts_simd::Isa;
+use rdarts_simd::aligned::Aligned;
+use rdarts_simd::blend::{Source, blend};
 
 /// Tensors a cell is evaluated at.
 #[derive(Clone, Copy, Debug)]

@@ -7,11 +7,11 @@ use crate::norm::{Affine, Norm, NormTangent};
 use crate::passes::{self, Moves, StageStep, Step};
 use crate::plan::{Part, Plan, Span, chunk_images};
 use crate::reading::{DotReading, Group, Staged};
-use crate::simd::Isa;
-use crate::simd::blend::{Source, add_dots, blend};
 use crate::spec::CellNoise;
 use crate::stage::{Call, Gating, Of};
 use crate::workspace::Buffer;
+use rdarts_simd::Isa;
+use rdarts_simd::blend::{Source, add_dots, blend};
 
 /// Tangent of the cell, whose output is kept in the result; `out` is what [`forward`](super::forward) has written.
 ///

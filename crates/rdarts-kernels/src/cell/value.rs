@@ -9,11 +9,11 @@ use crate::norm::{Affine, Moments, Norm};
 use crate::passes::{self, StageStep, Step};
 use crate::plan::{NormKind, Part, Plan, Span, chunk_images};
 use crate::reading::{Group, Reading, Staged};
-use crate::simd::Isa;
-use crate::simd::blend::{Source, add_moments};
 use crate::spec::{CellDims, CellNoise, CellSpec};
 use crate::stage::{Call, Of};
 use crate::workspace::Buffer;
+use rdarts_simd::Isa;
+use rdarts_simd::blend::{Source, add_moments};
 
 /// Value of the cell into `out`, (n, h_out, w_out, nodes * c). [`jvp`](super::jvp) and `vjp` read the nodes there: `out`
 /// must be as it is then for as long as what is returned.

@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use super::rows::{image, images, sum_values, summed, transpose};
 use super::{At, Bars, Direction, Kind, Saved, Scalar, Shape};
-use crate::simd::Isa;
 use crate::spec::{Weight, WeightKind, weight_list};
+use rdarts_simd::Isa;
 
 /// Sizes of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Mul, Sub};
 
-use crate::simd::{Isa, pointwise};
 use crate::workspace::Workspace;
+use rdarts_simd::{Isa, pointwise};
 
 /// `f32` to search and train, `f64` to check.
 pub trait Scalar:

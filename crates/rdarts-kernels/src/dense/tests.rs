@@ -2,7 +2,7 @@
 //! jvp's product with a cotangent; single precision and every instruction set agree with double precision.
 
 use super::*;
-use crate::simd::Isa;
+use rdarts_simd::Isa;
 
 /// Values of a fixed sequence in (-1, 1).
 struct Sequence(u64);

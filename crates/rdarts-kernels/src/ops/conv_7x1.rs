@@ -4,11 +4,11 @@
 //! the second takes one for each tap.
 
 use super::{Action, Start};
-use crate::simd::Isa;
-use crate::simd::pointwise::{product, weight_gradient};
-use crate::simd::window::Window;
 use crate::spec::WeightKind;
 use crate::stage::{Dense, Factors, Image, Map, Scratch, Stage};
+use rdarts_simd::Isa;
+use rdarts_simd::pointwise::{product, weight_gradient};
+use rdarts_simd::window::Window;
 
 /// See the module's page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! FactorizedReduce: relu, then two products of the even pixels (2 y, 2 x) and of the odd ones (2 y + 1, 2 x + 1), whose
 //! outputs lie beside one another; batch norm.
 
-use crate::simd::pointwise::{product, weight_gradient};
-use crate::simd::window::Window;
 use crate::spec::WeightKind;
 use crate::stage::{Dense, Factors, Image, Map, Stage};
+use rdarts_simd::pointwise::{product, weight_gradient};
+use rdarts_simd::window::Window;
 
 /// See the module's page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

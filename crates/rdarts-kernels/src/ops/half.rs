@@ -1,12 +1,12 @@
-//! Half of a separable convolution, or a dilated one: relu, depthwise k x k, pointwise. Tile by tile in `simd/depthwise`,
+//! Half of a separable convolution, or a dilated one: relu, depthwise k x k, pointwise. Tile by tile in `rdarts_simd::depthwise`,
 //! whose maps take directions in both weights at once.
 
 use super::Start;
-use crate::simd::depthwise::{self, Half, InputGradient, WeightGradient};
-use crate::simd::tile::{Cotangent, Filling};
-use crate::simd::window::Window;
 use crate::spec::WeightKind;
 use crate::stage::{Call, Destination, Factors, Gradients, Input, Inputs, Linear, Map, Read, Scratch, Seen, Stage};
+use rdarts_simd::depthwise::{self, Half, InputGradient, WeightGradient};
+use rdarts_simd::tile::{Cotangent, Filling};
+use rdarts_simd::window::Window;
 
 /// The depthwise window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

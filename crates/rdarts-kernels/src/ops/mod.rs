@@ -3,7 +3,7 @@
 //! A file says all that is particular to its operation: of which stages it consists, under which names and in which layout
 //! their weights lie, which gate they have, what they multiply, and the linear map of its own kind of stage with both
 //! transposes. What an operation costs follows from that (`passes.rs`, `Map::macs`). What all stages share stands in
-//! `stage.rs`, the loops in `simd`. A new operation is a name in `rdarts_space::Op`, a file and a line
+//! `stage.rs`, the loops in `rdarts-simd`. A new operation is a name in `rdarts_space::Op`, a file and a line
 //! in [`action`] here, its values in float64 in `reference.rs`, and its body of primitives in `rdarts-net/src/composed.rs`;
 //! the compiler names the last three.
 //!
@@ -37,9 +37,9 @@ mod factorized;
 
 mod pointwise;
 
-use crate::simd::pool::Kind;
 use crate::spec::CellSpec;
 use crate::stage::{Linear, Stage};
+use rdarts_simd::pool::Kind;
 use rdarts_space::Op;
 
 /// What a candidate operation does.

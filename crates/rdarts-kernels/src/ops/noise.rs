@@ -5,7 +5,7 @@
 
 use super::Action;
 use crate::Kernels;
-use crate::simd::normal::{PAIRS, normal_pairs};
+use rdarts_simd::normal::{PAIRS, normal_pairs};
 
 pub(super) fn action() -> Action {
     Action::Noise

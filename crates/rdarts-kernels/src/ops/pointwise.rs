@@ -1,9 +1,9 @@
 //! The ordinary preprocess block: relu, a product of every pixel with `[c_in][c_out]`, batch norm.
 
-use crate::simd::pointwise::{product, weight_gradient};
-use crate::simd::window::Window;
 use crate::spec::WeightKind;
 use crate::stage::{Dense, Factors, Image, Map, Stage};
+use rdarts_simd::pointwise::{product, weight_gradient};
+use rdarts_simd::window::Window;
 
 /// See the module's page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,13 +4,13 @@
 //! (`plan.rs`).
 
 use super::{Action, Start};
-use crate::simd::pool::{self, Kind, Pool};
-use crate::simd::tile::{Cotangent, Filling};
-use crate::simd::window::Window;
 use crate::spec::WeightKind;
 use crate::stage::{
     Call, Destination, Factors, Gating, Gradients, Input, Inputs, Linear, Map, Of, Read, Scratch, Seen, Stage,
 };
+use rdarts_simd::pool::{self, Kind, Pool};
+use rdarts_simd::tile::{Cotangent, Filling};
+use rdarts_simd::window::Window;
 
 /// See the module's page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,9 +93,9 @@ impl Linear for Pooling {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::Isa;
-    use crate::simd::blend::Source;
-    use crate::simd::window::Feed;
+    use rdarts_simd::Isa;
+    use rdarts_simd::blend::Source;
+    use rdarts_simd::window::Feed;
 
     #[test]
     fn the_tangent_of_a_stage_needs_no_window_of_the_value_unless_it_is_a_maximum() {

@@ -175,6 +175,11 @@ fn a_plan_that_is_not_right_is_refused_in_one_sentence_with_its_line() {
         ("kind = \"train\"", "a plan of trainings needs `network.genotype`"),
         ("kind = \"search\"\npreset = \"dmo\"", "p.toml, line 2: `preset` is \"dmo\", but must be"),
         ("kind = \"search\"\n[slurm]\ntime = \"1h\"", "line 3: `slurm.time` must be a time limit of Slurm"),
+        ("kind = \"search\"\n[slurm]\ntime = \"2\"", "line 3: `slurm.time` must be 3 minutes or more"),
+        (
+            "kind = \"search\"\n[slurm]\ntime = \"5\"\nsave_before = 181",
+            "line 4: `slurm.save_before` is 181 s, but with this time limit must be 180 s or less",
+        ),
         (
             "kind = \"search\"\n[slurm]\npartiton = \"a\"",
             "line 3: unknown key `slurm.partiton`; did you mean `slurm.partition`?",

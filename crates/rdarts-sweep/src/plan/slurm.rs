@@ -55,6 +55,12 @@ const KEYS: [&str; 13] = [
 /// Long enough for the step that a member is in and for its checkpoint.
 const SAVE_BEFORE: u64 = 120;
 
+/// How much too early Slurm may send the signal of a time limit, in seconds, by its manual.
+const EARLY: u64 = 60;
+
+/// The least that a task works before it is told to save, in seconds.
+const WORK: u64 = 60;
+
 impl Slurm {
     pub(super) fn parse(plan: &Written<'_>, table: &Table) -> Result<Slurm, SweepError> {
         let section = plan.section(table, "slurm", &KEYS)?;
@@ -72,6 +78,10 @@ impl Slurm {
         let time = match word("time")? {
             None => None,
             Some(text) => match seconds(&text) {
+                Some(seconds) if seconds < EARLY + 2 * WORK => {
+                    let why = "Slurm tells a task up to a minute too early to save, and little would be done before";
+                    return Err(plan.at("slurm.time", format!("`slurm.time` must be 3 minutes or more: {why}")));
+                }
                 Some(seconds) => Some((text, seconds)),
                 None => {
                     let wanted =
@@ -105,17 +115,17 @@ impl Slurm {
         }
         let limit = time.as_ref().map(|(_, seconds)| *seconds);
         let save_before = match plan.whole_number(table, "slurm.save_before", 1, 86_400)? {
-            Some(asked) if limit.is_some_and(|limit| asked >= limit) => {
+            Some(asked) if limit.is_some_and(|limit| asked + EARLY + WORK > limit) => {
+                let most = limit.unwrap_or(0) - EARLY - WORK;
                 return Err(plan.at(
                     "slurm.save_before",
                     format!(
-                        "`slurm.save_before` is {asked} s, but must be less than the time limit, {} s",
-                        limit.unwrap_or(0)
+                        "`slurm.save_before` is {asked} s, but with this time limit must be {most} s or less: Slurm tells a task up to a minute too early to save"
                     ),
                 ));
             }
             Some(asked) => asked,
-            None => limit.map_or(SAVE_BEFORE, |limit| SAVE_BEFORE.min(limit / 2)),
+            None => limit.map_or(SAVE_BEFORE, |limit| SAVE_BEFORE.min((limit - EARLY) / 2)),
         };
         let mut environment = Vec::new();
         if let Some(value) = section.get("environment") {

@@ -6,10 +6,10 @@
 use super::{Simd, kernel};
 
 /// Pairs of values that are made together.
-pub(crate) const PAIRS: usize = 32;
+pub const PAIRS: usize = 32;
 
 /// out[j] and out[PAIRS + j]: the two values of pair `first + j`, under a key.
-pub(crate) fn normal_pairs(isa: super::Isa, key: u64, first: u32, out: &mut [f32; 2 * PAIRS]) {
+pub fn normal_pairs(isa: super::Isa, key: u64, first: u32, out: &mut [f32; 2 * PAIRS]) {
     normal_kernel(isa, PAIRS, key, first, out);
 }
 
@@ -44,7 +44,7 @@ fn mix32(mut x: u32) -> u32 {
 
 /// The natural logarithm of a positive normal number: with x = m 2^e, m in (sqrt(1/2), sqrt(2)], a polynomial in m - 1.
 #[inline(always)]
-fn ln(x: f32) -> f32 {
+pub fn ln(x: f32) -> f32 {
     const COEFFICIENTS: [f32; 9] = [
         7.037_683_6e-2,
         -1.151_461e-1,
@@ -70,7 +70,7 @@ fn ln(x: f32) -> f32 {
 
 /// Sine and cosine of 2 pi v, v in [0, 1): by quadrants, polynomials on a half of one to each side.
 #[inline(always)]
-fn sin_cos_of_turns(v: f32) -> (f32, f32) {
+pub fn sin_cos_of_turns(v: f32) -> (f32, f32) {
     let quadrant = (4.0 * v + 0.5) as i32;
     let x = (4.0 * v - quadrant as f32) * std::f32::consts::FRAC_PI_2;
     let z = x * x;
@@ -78,33 +78,4 @@ fn sin_cos_of_turns(v: f32) -> (f32, f32) {
     let cos = 1.0 - 0.5 * z + z * z * (4.166_664_6e-2 + z * (-1.388_731_6e-3 + 2.443_315_7e-5 * z));
     let (s, c) = if quadrant & 1 == 0 { (sin, cos) } else { (cos, sin) };
     (if quadrant & 2 == 0 { s } else { -s }, if (quadrant + 1) & 2 == 0 { c } else { -c })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::simd::Isa;
-
-    #[test]
-    fn the_functions_are_those_of_the_library() {
-        for i in 0..200_000 {
-            let u = (i as f32 + 0.5) / 200_000.0;
-            let exact = f64::from(u).ln();
-            assert!((f64::from(ln(u)) - exact).abs() < 2e-7 * (1.0 + exact.abs()), "ln {u}");
-            let angle = std::f64::consts::TAU * f64::from(u);
-            let (sin, cos) = sin_cos_of_turns(u);
-            assert!((f64::from(sin) - angle.sin()).abs() < 3e-7 && (f64::from(cos) - angle.cos()).abs() < 3e-7, "{u}");
-        }
-    }
-
-    #[test]
-    fn every_instruction_set_makes_the_same_bits() {
-        let make = |isa| {
-            let mut out = [0.0; 2 * PAIRS];
-            normal_pairs(isa, 0x0123_4567_89AB_CDEF, 77, &mut out);
-            out.map(f32::to_bits)
-        };
-        let first = make(Isa::Portable);
-        assert!(Isa::available().into_iter().all(|isa| make(isa) == first));
-    }
 }

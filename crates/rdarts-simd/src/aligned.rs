@@ -12,7 +12,7 @@ struct Line([f32; 16]);
 
 /// A vector of floats that starts at a cache line.
 #[derive(Debug, Default)]
-pub(crate) struct Aligned {
+pub struct Aligned {
     lines: Vec<Line>,
     len: usize,
 }

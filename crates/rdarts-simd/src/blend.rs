@@ -8,11 +8,14 @@ use super::{AHEAD, Simd, in_blocks, kernel};
 
 /// One summand: pixels that lie `stride` values apart, a coefficient per channel, and a factor for all of them.
 #[derive(Clone, Copy)]
-pub(crate) struct Source<'a> {
+pub struct Source<'a> {
+    /// Pixel after pixel, from the first on.
     pub data: &'a [f32],
+    /// Values from one pixel to the next, at least the channels.
     pub stride: usize,
     /// Empty: one for every channel.
     pub coef: &'a [f32],
+    /// What every coefficient is multiplied with.
     pub factor: f32,
 }
 
@@ -35,7 +38,7 @@ impl<'a> Source<'a> {
 
     /// Factor times the coefficients of n channels from cb on.
     #[inline(always)]
-    pub unsafe fn coef<S: Simd>(&self, cb: usize, n: usize) -> S::V {
+    pub(crate) unsafe fn coef<S: Simd>(&self, cb: usize, n: usize) -> S::V {
         // SAFETY: `check` saw at least c coefficients, and cb + n is at most c.
         unsafe {
             if self.coef.is_empty() {
@@ -49,7 +52,7 @@ impl<'a> Source<'a> {
 
 /// out (+)= shift + sum of coefficient * source over `px` pixels of c channels.
 #[allow(clippy::too_many_arguments)]
-pub(crate) fn blend(
+pub fn blend(
     isa: super::Isa,
     px: usize,
     c: usize,
@@ -240,20 +243,13 @@ unsafe fn blend_strides<S: Simd, const R: usize, const N: usize, const ADD: bool
 }
 
 /// out[..c] = sum over pixels of g, out[(1 + k) * c..] = sum of g * y_k; each y is (values, stride).
-pub(crate) fn dots(isa: super::Isa, px: usize, c: usize, g: (&[f32], usize), ys: &[(&[f32], usize)], out: &mut [f32]) {
+pub fn dots(isa: super::Isa, px: usize, c: usize, g: (&[f32], usize), ys: &[(&[f32], usize)], out: &mut [f32]) {
     out[..(1 + ys.len()) * c].fill(0.0);
     add_dots(isa, px, c, g, ys, out);
 }
 
 /// Adds [`dots`] of further pixels to `out`.
-pub(crate) fn add_dots(
-    isa: super::Isa,
-    px: usize,
-    c: usize,
-    g: (&[f32], usize),
-    ys: &[(&[f32], usize)],
-    out: &mut [f32],
-) {
+pub fn add_dots(isa: super::Isa, px: usize, c: usize, g: (&[f32], usize), ys: &[(&[f32], usize)], out: &mut [f32]) {
     assert!(px > 0 && out.len() >= (1 + ys.len()) * c);
     for (y, stride) in ys.iter().chain([&g]) {
         assert!(*stride >= c && y.len() >= (px - 1) * stride + c);
@@ -437,7 +433,7 @@ unsafe fn dot_any<S: Simd>(
 
 /// sum[..c] += sum over pixels of (y - pivot), square[..c] += sum of (y - pivot)^2. With the first pixel as pivot a
 /// channel that is constant over the image gives exactly zero.
-pub(crate) fn add_moments(
+pub fn add_moments(
     isa: super::Isa,
     px: usize,
     c: usize,

@@ -26,12 +26,16 @@ use transposed::transposed;
 
 /// The shape of one half: a window of the input, k, stride (1 or 2), dilation, output channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Half {
+pub struct Half {
     /// The input, with pad = dilation * (k - 1) / 2.
     pub win: Window,
+    /// Taps to either side of the window: k x k.
     pub k: usize,
+    /// 1 or 2.
     pub stride: usize,
+    /// Pixels from one tap to the next.
     pub dilation: usize,
+    /// Output channels.
     pub c_out: usize,
 }
 
@@ -95,7 +99,7 @@ impl Half {
 /// y (+)= PW(DW(r)); y is dense, (h_out, w_out, c_out). Every tile of y is shown to `seen` with its first pixel while
 /// it is in the first cache level.
 #[allow(clippy::too_many_arguments)]
-pub(crate) fn forward(
+pub fn forward(
     isa: super::Isa,
     half: Half,
     mut r: Filling<'_>,
@@ -119,7 +123,7 @@ pub(crate) fn forward(
 /// y = PW(DW(v) + DW_dot(r)) + PW_dot(DW(r)), the tangent of [`forward`] along v in the input, unless it rests, and along
 /// the second pair of weights; `t` as `scratch` says.
 #[allow(clippy::too_many_arguments)]
-pub(crate) fn forward_dual(
+pub fn forward_dual(
     isa: super::Isa,
     half: Half,
     mut r: Filling<'_>,
@@ -150,21 +154,26 @@ pub(crate) fn forward_dual(
 }
 
 /// Where the gradient of the input goes.
-pub(crate) struct InputGradient<'a> {
+pub struct InputGradient<'a> {
     /// The input, which is also what `sums` multiplies with.
     pub gate: Gate<'a>,
     /// (h, w) pixels of c channels, `stride` values apart.
     pub out: &'a mut [f32],
+    /// Values from one pixel of `out` to the next.
     pub stride: usize,
+    /// Whether `out` is added to.
     pub accumulate: bool,
     /// Per channel: the sum of the gradient and the sum of its product with the input are added here.
     pub sums: Option<&'a mut [f32]>,
 }
 
 /// Gradients of the two weights, which are added to, and the window of the input that they need.
-pub(crate) struct WeightGradient<'a> {
+pub struct WeightGradient<'a> {
+    /// The window of the input.
     pub r: Filling<'a>,
+    /// The gradient of the depthwise weights, `[k * k][c]`.
     pub dw: &'a mut [f32],
+    /// That of the pointwise weights, `[c][c_out]`.
     pub pw: &'a mut [f32],
 }
 
@@ -172,7 +181,7 @@ pub(crate) struct WeightGradient<'a> {
 /// input (+)= gate * DW'(PW'(g)), dw_dw += d<g, y>/dw_dw, dw_pw += d<g, y>/dw_pw at the window r.
 /// `w_pw_t` is `[c_out][c]`; `gt` is scratch for a window, `t` for tiles.
 #[allow(clippy::too_many_arguments)]
-pub(crate) fn vjp(
+pub fn vjp(
     isa: super::Isa,
     half: Half,
     w_dw: &[f32],
@@ -215,7 +224,7 @@ pub(crate) fn vjp(
 /// input (+)= gate * (DW'(PW'(g) + PW_dot'(d)) + DW_dot'(PW'(d))). The products are transposed; gt and dt are scratch
 /// for a window each, `t` for tiles.
 #[allow(clippy::too_many_arguments)]
-pub(crate) fn vjp_dual(
+pub fn vjp_dual(
     isa: super::Isa,
     half: Half,
     [w_dw, w_pw_t]: [&[f32]; 2],

@@ -6,7 +6,7 @@ use super::window::{Feed, Framed, Window, fill};
 
 /// An image in a window that is filled from above, as far as it is needed: what was just filled is still in the first
 /// cache level when the taps read it.
-pub(crate) struct Filling<'a> {
+pub struct Filling<'a> {
     isa: super::Isa,
     win: Window,
     /// `None`: the window is there already.
@@ -16,6 +16,7 @@ pub(crate) struct Filling<'a> {
 }
 
 impl<'a> Filling<'a> {
+    /// A window that `feed` will fill, or one that is there already.
     pub fn new(isa: super::Isa, win: Window, feed: Option<&'a Feed<'a>>, window: &'a mut Framed) -> Self {
         let window = match feed {
             Some(feed) => window.of(win, feed.border),
@@ -49,8 +50,10 @@ impl<'a> Filling<'a> {
 
 /// A gradient as a sum of tensors with coefficients: what a batch norm's vjp is. Made tile by tile.
 #[derive(Clone, Copy)]
-pub(crate) struct Cotangent<'a> {
+pub struct Cotangent<'a> {
+    /// The tensors, one pixel of the gradient from one of each.
     pub sources: &'a [Source<'a>],
+    /// Empty: zero for every channel.
     pub shift: &'a [f32],
     /// Which of the sources, given without data, lies where the gradient of the input will: every pixel is read before it
     /// is overwritten. Only for halves of stride 1.

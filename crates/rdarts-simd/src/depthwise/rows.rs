@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::{Half, instance, or, taps};
-use crate::simd::window::parts;
-use crate::simd::{Isa, Simd, in_blocks, kernel};
+use crate::window::parts;
+use crate::{Isa, Simd, in_blocks, kernel};
 
 /// Rows of DW(r), dense, into t. `next` is what will be written after it, pixel by pixel of at least as many channels,
 /// or empty: the stores of a product come in bursts and would wait for lines that nobody has asked for.

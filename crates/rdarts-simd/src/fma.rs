@@ -1,18 +1,17 @@
 //! What the processor can do at most: fused multiply-adds on registers alone.
 
-use super::{Simd, kernel};
-use crate::Kernels;
+use super::{Isa, Simd, kernel};
 
 /// Multiply-adds of a lane in one call of the loop.
 const CHAIN_LENGTH: usize = 1 << 16;
 
 /// Does nothing but multiply-adds, for some milliseconds, and returns how many: what a thread reaches at most, for whoever
 /// holds a clock beside it.
-pub fn multiply_adds(kernels: &Kernels) -> usize {
+pub fn multiply_adds(isa: Isa) -> usize {
     let (mut out, mut one, mut total) = ([1.0; 16], 0, 0);
     for _ in 0..64 {
         // More than 8 channels: the widest registers.
-        chains_kernel(kernels.isa(), 16, &mut out, &mut one);
+        chains_kernel(isa, 16, &mut out, &mut one);
         total += one;
     }
     std::hint::black_box(out);

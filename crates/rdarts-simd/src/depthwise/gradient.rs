@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::{Half, instance, or};
-use crate::simd::window::parts;
-use crate::simd::{Isa, Simd, in_blocks, kernel};
+use crate::window::parts;
+use crate::{Isa, Simd, in_blocks, kernel};
 
 /// dw[tap] += sum over the pixels of output rows of r[shifted by the tap] * gt.
 pub(super) fn gradient(isa: Isa, half: Half, r: &[f32], gt: &[f32], rows: Range<usize>, dw: &mut [f32]) {

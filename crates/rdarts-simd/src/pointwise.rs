@@ -7,7 +7,7 @@ use super::{Simd, in_blocks, kernel};
 /// Dense tensors of as many channels as a product reads, which will be read after it. While it computes it asks for as
 /// many of their pixels as it has itself: memory works while the multipliers do.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Next {
+pub struct Next {
     streams: [usize; Self::MOST],
     n: usize,
 }
@@ -46,7 +46,7 @@ impl Next {
 
 /// out[p * out_stride + co] (+)= sum_ci x[p * x_stride + ci] * w[ci * c_out + co] for px pixels.
 #[allow(clippy::too_many_arguments)]
-pub(crate) fn product(
+pub fn product(
     isa: super::Isa,
     px: usize,
     shape: (usize, usize),
@@ -62,7 +62,7 @@ pub(crate) fn product(
 
 /// [`product`], and what comes after it on its way.
 #[allow(clippy::too_many_arguments)]
-pub(crate) fn product_and_fetch(
+pub fn product_and_fetch(
     isa: super::Isa,
     px: usize,
     (c_in, c_out): (usize, usize),
@@ -84,7 +84,7 @@ pub(crate) fn product_and_fetch(
 
 /// The same for rows of pixels, dense in x, `pitch` values apart in out.
 #[allow(clippy::too_many_arguments)]
-pub(crate) fn product_in_rows(
+pub fn product_in_rows(
     isa: super::Isa,
     (rows, px): (usize, usize),
     (c_in, c_out): (usize, usize),
@@ -241,7 +241,7 @@ unsafe fn block<S: Simd, const B: usize, const NV: usize>(
 
 /// dw[ci * c_out + co] += sum_p x[p * x_stride + ci] * g[p * g_stride + co].
 #[allow(clippy::too_many_arguments)]
-pub(crate) fn weight_gradient(
+pub fn weight_gradient(
     isa: super::Isa,
     px: usize,
     (c_in, c_out): (usize, usize),

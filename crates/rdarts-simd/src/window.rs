@@ -13,12 +13,16 @@ use super::{AHEAD, Simd, in_blocks, kernel};
 
 /// The shape of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Window {
+pub struct Window {
+    /// Images below one another.
     pub images: usize,
-    /// Of an image.
+    /// Rows of an image.
     pub h: usize,
+    /// Columns of an image.
     pub w: usize,
+    /// Channels.
     pub c: usize,
+    /// Pixels of the border.
     pub pad: usize,
 }
 
@@ -28,7 +32,8 @@ impl Window {
         self.w + 2 * self.pad
     }
 
-    /// Values.
+    /// Values; none is empty.
+    #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.image(self.images) + self.pad * self.pitch() * self.c
     }
@@ -71,7 +76,7 @@ impl Window {
 /// Room for a window. It remembers its border: most windows have the shape of the one before, and nothing else is written
 /// to a border.
 #[derive(Default)]
-pub(crate) struct Framed {
+pub struct Framed {
     values: Aligned,
     /// The window that the border belongs to, and the bits of its value.
     frame: Option<(Window, u32)>,
@@ -123,7 +128,8 @@ pub(super) fn parts(h: usize, rows: Range<usize>) -> impl Iterator<Item = (usize
 
 /// Where source * coefficient + shift is positive: the gate that relu leaves.
 #[derive(Clone, Copy)]
-pub(crate) struct Gate<'a> {
+pub struct Gate<'a> {
+    /// What decides, with its coefficients.
     pub source: Source<'a>,
     /// Empty: zero for every channel.
     pub shift: &'a [f32],
@@ -138,7 +144,7 @@ impl Gate<'_> {
 
     /// Coefficients and shifts of n channels from cb on.
     #[inline(always)]
-    pub unsafe fn affine<S: Simd>(&self, cb: usize, n: usize) -> (S::V, S::V) {
+    pub(crate) unsafe fn affine<S: Simd>(&self, cb: usize, n: usize) -> (S::V, S::V) {
         // SAFETY: `check` saw at least c shifts, and cb + n is at most c.
         unsafe {
             let shift = if self.shift.is_empty() { S::zero() } else { S::get(self.shift.as_ptr().add(cb), n) };
@@ -149,7 +155,7 @@ impl Gate<'_> {
 
 /// What [`fill`] does with the combined value.
 #[derive(Clone, Copy)]
-pub(crate) enum Mode<'a> {
+pub enum Mode<'a> {
     /// Keeps it.
     Plain,
     /// max(0, value).
@@ -160,11 +166,14 @@ pub(crate) enum Mode<'a> {
 
 /// An image on its way into a window: mode(shift + coefficient * source (+ coefficient * second source)).
 #[derive(Clone, Copy)]
-pub(crate) struct Feed<'a> {
+pub struct Feed<'a> {
+    /// The image.
     pub source: Source<'a>,
+    /// What is added to it.
     pub second: Option<Source<'a>>,
     /// Empty: zero for every channel.
     pub shift: &'a [f32],
+    /// What is done with the sum.
     pub mode: Mode<'a>,
     /// What surrounds the image.
     pub border: f32,
@@ -193,7 +202,7 @@ impl<'a> Feed<'a> {
 }
 
 /// Fills rows of the inside of a window, counted over all images; the border is the caller's.
-pub(crate) fn fill(isa: super::Isa, win: Window, feed: &Feed<'_>, rows: Range<usize>, window: &mut [f32]) {
+pub fn fill(isa: super::Isa, win: Window, feed: &Feed<'_>, rows: Range<usize>, window: &mut [f32]) {
     assert!(window.len() >= win.len() && rows.end <= win.images * win.h);
     assert!(feed.shift.is_empty() || feed.shift.len() >= win.c);
     for s in [feed.source].iter().chain(&feed.second) {
@@ -389,7 +398,7 @@ impl<V: Copy, const R: usize> Row<V, R> {
 }
 
 /// destination (+)= the inside of `window`, only where the gate is open.
-pub(crate) fn add_inside(
+pub fn add_inside(
     isa: super::Isa,
     win: Window,
     window: &[f32],

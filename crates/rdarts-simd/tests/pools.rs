@@ -1,9 +1,10 @@
 //! Pools against what lies under each output.
 
-use super::*;
-use crate::simd::Isa;
-use crate::simd::blend::Source;
-use crate::simd::window::{Feed, Framed};
+use rdarts_simd::Isa;
+use rdarts_simd::blend::Source;
+use rdarts_simd::pool::{Kind, Pool, forward, vjp};
+use rdarts_simd::tile::{Cotangent, Filling};
+use rdarts_simd::window::{Feed, Framed, Window};
 
 const SIDES: [[usize; 2]; 9] = [[1, 1], [1, 2], [2, 1], [2, 2], [3, 3], [7, 9], [8, 6], [4, 40], [33, 5]];
 

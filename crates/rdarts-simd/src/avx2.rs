@@ -8,7 +8,7 @@ pub(crate) struct Avx2;
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::Avx2;
-    use crate::simd::{FIXED, Simd};
+    use crate::{FIXED, Simd};
     use std::arch::x86_64::*;
 
     /// Row n has its first n lanes set.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{Pool, To, of_row, of_three, rings, strided};
-use crate::simd::{AHEAD, Simd, kernel};
+use crate::{AHEAD, Simd, kernel};
 
 kernel!(pub(super) fn max_kernel = max_body(pool: Pool, r: &[f32], rows: Range<usize>, scratch: &mut [f32], y: &mut [f32]));
 

@@ -12,9 +12,6 @@ mod max;
 
 mod average;
 
-#[cfg(test)]
-mod tests;
-
 use std::ops::Range;
 
 use super::tile::{Cotangent, Filling};
@@ -25,14 +22,17 @@ use max::{max_at_kernel, max_kernel, max_vjp_kernel};
 
 /// What a pool makes of its nine values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// The largest.
     Max,
+    /// The mean of those inside the image.
     Average,
 }
 
 /// The shape of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Pool {
+pub struct Pool {
+    /// Maximum or average.
     pub kind: Kind,
     /// The input, with a border of one pixel.
     pub win: Window,
@@ -115,7 +115,7 @@ impl Pool {
 
 /// y = the pooled v; every tile of y is shown to `seen` with its first pixel. With `at` a maximum is that of its values, a
 /// whole window, and v is taken where it lies.
-pub(crate) fn forward(
+pub fn forward(
     isa: super::Isa,
     pool: Pool,
     at: Option<&[f32]>,
@@ -141,7 +141,7 @@ pub(crate) fn forward(
 /// The transpose for the gradient g of y: out (+)= it, pixels `stride` values apart. `r` is the input,
 /// which only a maximum needs.
 #[allow(clippy::too_many_arguments)]
-pub(crate) fn vjp(
+pub fn vjp(
     isa: super::Isa,
     pool: Pool,
     mut r: Option<Filling<'_>>,

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::{Half, InputGradient, instance, or, taps};
-use crate::simd::window::parts;
-use crate::simd::{AHEAD, Isa, Simd, in_blocks, kernel};
+use crate::window::parts;
+use crate::{AHEAD, Isa, Simd, in_blocks, kernel};
 
 /// input (+)= gate * DW'(gt) for rows of the input.
 pub(super) fn transposed(

@@ -8,7 +8,7 @@ pub(crate) struct Avx512;
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::Avx512;
-    use crate::simd::{FIXED, Simd};
+    use crate::{FIXED, Simd};
     use std::arch::x86_64::*;
 
     // SAFETY of every block below: the trait's contract, the instruction set is there and the pointer is valid.

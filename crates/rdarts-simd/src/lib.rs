@@ -1,4 +1,4 @@
-//! The only `unsafe` code: vector registers and the loops that use them.
+//! Vector registers and the loops that use them: the only `unsafe` code of what computes on the processor.
 //!
 //! A loop is written once, generic over [`Simd`], and compiled once per instruction set by [`kernel!`], which
 //! picks the variant at run time. Every kernel is a safe function on slices: it checks once, at its entry, that
@@ -10,7 +10,7 @@
 //! | `Avx2` | 8 | x86-64 with AVX2 and FMA |
 //! | `Portable` | 8 | everywhere; the compiler vectorises it for the target's baseline (SSE2, NEON) |
 
-pub(crate) mod aligned;
+pub mod aligned;
 
 mod portable;
 
@@ -18,21 +18,21 @@ mod avx2;
 
 mod avx512;
 
-pub(crate) mod blend;
+pub mod blend;
 
-pub(crate) mod window;
+pub mod window;
 
-pub(crate) mod pointwise;
+pub mod pointwise;
 
-pub(crate) mod tile;
+pub mod tile;
 
-pub(crate) mod depthwise;
+pub mod depthwise;
 
-pub(crate) mod pool;
+pub mod pool;
 
-pub(crate) mod normal;
+pub mod normal;
 
-pub(crate) mod fma;
+pub mod fma;
 
 pub(crate) use avx2::Avx2;
 pub(crate) use avx512::Avx512;
@@ -60,8 +60,8 @@ impl Isa {
         Self::available()[0]
     }
 
-    /// Panics unless this processor has it: nobody gets [`Kernels`](crate::Kernels) who has not asked.
-    pub(crate) fn check(self) {
+    /// Panics unless this processor has it.
+    pub fn check(self) {
         assert!(self.is_available(), "this processor has no {}", self.name());
     }
 
@@ -91,7 +91,7 @@ impl Isa {
     }
 
     /// Calls f compiled for the instruction set, as far as it is inlined: for loops that the compiler vectorises.
-    pub(crate) fn run<R>(self, f: impl FnOnce() -> R) -> R {
+    pub fn run<R>(self, f: impl FnOnce() -> R) -> R {
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
         fn avx512<R>(f: impl FnOnce() -> R) -> R {
@@ -102,9 +102,10 @@ impl Isa {
         fn avx2<R>(f: impl FnOnce() -> R) -> R {
             f()
         }
+        self.check();
         match self {
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: whoever names an instruction set has it from `Kernels`, which have gone through `Isa::check`.
+            // SAFETY: the processor has it, or `check` has panicked.
             Self::Avx512 => unsafe { avx512(f) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
@@ -189,28 +190,29 @@ macro_rules! kernel {
     ($(#[$doc:meta])* $vis:vis fn $name:ident = $body:ident ( $($arg:ident : $ty:ty),* $(,)? )) => {
         $(#[$doc])*
         #[allow(clippy::too_many_arguments)]
-        $vis fn $name(isa: $crate::simd::Isa, channels: usize, $($arg: $ty),*) {
+        $vis fn $name(isa: $crate::Isa, channels: usize, $($arg: $ty),*) {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
             fn avx512($($arg: $ty),*) {
                 // SAFETY: compiled for AVX-512, which the caller has checked.
-                unsafe { $body::<$crate::simd::Avx512>($($arg),*) }
+                unsafe { $body::<$crate::Avx512>($($arg),*) }
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             fn avx2($($arg: $ty),*) {
                 // SAFETY: compiled for AVX2 and FMA, which the caller has checked.
-                unsafe { $body::<$crate::simd::Avx2>($($arg),*) }
+                unsafe { $body::<$crate::Avx2>($($arg),*) }
             }
+            isa.check();
             match isa.for_channels(channels) {
                 #[cfg(target_arch = "x86_64")]
-                // SAFETY: whoever names an instruction set has it from `Kernels`, which have gone through `Isa::check`.
-                $crate::simd::Isa::Avx512 => unsafe { avx512($($arg),*) },
+                // SAFETY: the processor has it, or `check` has panicked.
+                $crate::Isa::Avx512 => unsafe { avx512($($arg),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.
-                $crate::simd::Isa::Avx2 => unsafe { avx2($($arg),*) },
+                $crate::Isa::Avx2 => unsafe { avx2($($arg),*) },
                 // SAFETY: the portable code needs no instruction set.
-                _ => unsafe { $body::<$crate::simd::Portable>($($arg),*) },
+                _ => unsafe { $body::<$crate::Portable>($($arg),*) },
             }
         }
     };
@@ -223,19 +225,19 @@ pub(crate) use kernel;
 pub(crate) const AHEAD: usize = 256 * 16;
 
 /// Loops with distances compiled in are the others over again, with numbers in the place of names: a build with debug
-/// assertions and that of the unit tests leave them out and compile in a fraction of the time.
-const FIXED: bool = !cfg!(any(test, debug_assertions));
+/// assertions leaves them out and compiles in a fraction of the time.
+const FIXED: bool = !cfg!(debug_assertions);
 
 /// Pixels of a tile. 8 KiB leave the first cache level (32 to 48 KiB) to the weights and the rows of a window; 64 pixels make
 /// up for loading and adding sums.
-pub(crate) fn tile_pixels(c: usize) -> usize {
+pub fn tile_pixels(c: usize) -> usize {
     (2048 / c).max(64)
 }
 
 /// Runs `$body` for blocks that cover 0..$n, with the position in `$at` and the number of steps in the constant
 /// `$block`: 8, 4, 2 and 1, or first the sizes that stand in brackets.
 macro_rules! in_blocks {
-    ($n:expr, $at:ident, $block:ident => $body:expr) => { $crate::simd::in_blocks!([8, 4, 2, 1], $n, $at, $block => $body) };
+    ($n:expr, $at:ident, $block:ident => $body:expr) => { $crate::in_blocks!([8, 4, 2, 1], $n, $at, $block => $body) };
     ([$($size:literal),*], $n:expr, $at:ident, $block:ident => $body:expr) => {{
         let n: usize = $n;
         let mut $at = 0;
