@@ -232,6 +232,20 @@ fn exactly_what_is_not_finished_is_submitted_as_one_array() {
     assert!(text(&out.stderr).contains("goes to 1000 (MaxArraySize)"), "{}", text(&out.stderr));
 }
 
+#[cfg(not(feature = "gpu"))]
+#[test]
+fn cards_that_are_not_there_are_refused_before_anything_begins() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path();
+    plan(dir, "p.toml", "[grid]\nsearch.epochs = [1]\n[slurm]\ndevice = \"gpu\"\n");
+    for line in [["sweep", "run", "p.toml", "--devices", "gpu:0,gpu:1"].as_slice(), &["sweep", "submit", "p.toml"]] {
+        let out = with_slurm(dir, line);
+        assert_eq!(out.status.code(), Some(2), "{}", text(&out.stderr));
+        assert!(text(&out.stderr).contains("built without graphics cards"), "{}", text(&out.stderr));
+        assert!(!dir.join("runs").exists());
+    }
+}
+
 #[test]
 fn a_task_is_saved_before_its_time_limit_and_goes_back_into_the_queue() {
     let tmp = tempfile::tempdir().unwrap();

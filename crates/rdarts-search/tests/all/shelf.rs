@@ -11,6 +11,7 @@ const SMALL: &str = r#"
 preset = "demo"
 [data]
 limit = 400
+size = 14
 [network]
 channels = 2
 cells = 3

@@ -62,9 +62,20 @@ impl OnDevice {
             Choice::Gpu(_) if !HAS_GPUS && self.device.is_none() => Err(Exit::Input(format!(
                 "this run was computed on a graphics card ({before}), and {NOT_BUILT}; --device cpu goes on with it here"
             ))),
-            Choice::Gpu(_) if !HAS_GPUS => Err(Exit::Input(format!("--device gpu: {NOT_BUILT}"))),
-            Choice::Gpu(number) => trusted(&found(number)?),
+            asked @ Choice::Gpu(number) => is_there(asked).and_then(|()| trusted(&found(number)?)),
         }
+    }
+}
+
+/// Whether what is asked for is there, for those whose work is done by other processes.
+///
+/// # Errors
+/// One sentence if it is not.
+pub fn is_there(asked: Choice) -> Result<(), Exit> {
+    match asked {
+        Choice::Cpu => Ok(()),
+        Choice::Gpu(_) if !HAS_GPUS => Err(Exit::Input(format!("--device gpu: {NOT_BUILT}"))),
+        Choice::Gpu(number) => found(number).map(|_| ()),
     }
 }
 

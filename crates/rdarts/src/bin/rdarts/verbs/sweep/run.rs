@@ -14,7 +14,7 @@ use super::check::check;
 use super::work::{Ended, Step, Worker, step};
 use super::{Given, Sweep, counts, progress, submit};
 use crate::conduct::{count, jobs};
-use crate::device::choice;
+use crate::device::{choice, is_there};
 use crate::exit::{Exit, INTERRUPTED, out, say};
 use crate::progress::duration;
 use crate::signals::stop_signal;
@@ -43,6 +43,12 @@ pub struct RetryArgs {
     /// Submit them to Slurm instead of running them here
     #[arg(long)]
     slurm: bool,
+    /// As for `submit`: do not look at images and memory here
+    #[arg(long, requires = "slurm")]
+    no_images: bool,
+    /// As for `submit`: write the script, but submit nothing
+    #[arg(long, requires = "slurm")]
+    dry_run: bool,
 }
 
 #[derive(clap::Args)]
@@ -72,13 +78,14 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
 /// The same for members that failed.
 pub fn retry(args: RetryArgs) -> Result<ExitCode, Exit> {
     match args.slurm {
-        true => submit::submit(&args.given, &args.how.only, true, true, args.how.json),
+        true => submit::submit_failed(&args.given, &args.how.only, !args.no_images, args.dry_run, args.how.json),
         false => carry_out(&args.given, &args.how, true),
     }
 }
 
 fn carry_out(given: &Given, how: &How, failed: bool) -> Result<ExitCode, Exit> {
     let sweep = given.open()?;
+    how.devices.iter().filter_map(|device| choice(device).ok()).try_for_each(is_there)?;
     let is_wanted = |member: &&Member| match sweep.standing(member).state {
         State::Done => false,
         State::Failed(_) => failed,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, ExitCode, Output};
 
+use rdarts::net::devices::HAS_GPUS;
 use rdarts::run::{for_shell, try_lock, write_file};
 use rdarts::sweep::array::{in_pattern, numbers, ranges, script};
 use rdarts::sweep::{Member, State};
@@ -12,6 +13,7 @@ use serde_json::json;
 use super::check::check;
 use super::{Given, Sweep};
 use crate::conduct::count;
+use crate::device::NOT_BUILT;
 use crate::exit::{Exit, out, say};
 
 /// Submit all members that are not finished as one array of Slurm
@@ -52,9 +54,9 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     submit_as(&args.given, &args.only, &how)
 }
 
-/// Submits members; with `failed` those that failed.
-pub fn submit(given: &Given, only: &[String], failed: bool, images: bool, json: bool) -> Result<ExitCode, Exit> {
-    submit_as(given, only, &How { failed, images, dry: false, json })
+/// Submits the members that failed.
+pub fn submit_failed(given: &Given, only: &[String], images: bool, dry: bool, json: bool) -> Result<ExitCode, Exit> {
+    submit_as(given, only, &How { failed: true, images, dry, json })
 }
 
 struct How {
@@ -66,6 +68,12 @@ struct How {
 
 fn submit_as(given: &Given, only: &[String], how: &How) -> Result<ExitCode, Exit> {
     let sweep = given.open()?;
+    // Which cards the nodes have is not known here, but that this program knows none is.
+    if let Some(asked) = sweep.plan.slurm.device.as_deref().filter(|device| *device != "cpu")
+        && !HAS_GPUS
+    {
+        return Err(Exit::Input(format!("`slurm.device` is {asked}, and {NOT_BUILT}")));
+    }
     let queued = queued(&sweep);
     let is_wanted = |member: &&Member| match sweep.standing(member).state {
         State::Done | State::AtWork => false,
