@@ -12,9 +12,11 @@ use common::{rdarts, run, text};
 mod skip;
 
 /// A search of a few seconds.
-const SMALL: [&str; 18] = [
+const SMALL: [&str; 20] = [
     "--set",
     "data.limit=128",
+    "--set",
+    "data.size=14",
     "--set",
     "data.valid_limit=32",
     "--set",
@@ -403,6 +405,8 @@ fn a_reader_that_closes_the_pipe_ends_neither_a_search_nor_an_account_with_a_pan
 fn a_second_signal_stops_at_once_and_the_search_can_still_be_resumed() {
     let tmp = tempfile::tempdir().unwrap();
     let more = [
+        "--set",
+        "data.size=28",
         "--set",
         "search.epochs=2",
         "--set",
