@@ -391,7 +391,7 @@ pub(crate) fn outputs<R: Real>(
     out.iter().map(|v| v.wide()).collect()
 }
 
-/// Scales and shifts fresh weights, whose biases are 0, by what they make of images (n, h, w, c_image): layer by layer, so that
+/// Scales and shifts fresh weights by what they make of images (n, h, w, c_image): layer by layer, so that
 /// every channel of a convolution with a bias has mean 0 and deviation 1 there, and the output of one without the root mean
 /// square 1 (Mishkin and Matas 2016; Krähenbühl et al. 2016). Without batch norms the values of a network whose nodes are sums
 /// would grow from cell to cell, and predictions begin far from any disparity; and features whose mean is not 0 would make a
@@ -459,7 +459,8 @@ fn adjust(layer: &Layer, weights: &mut [f32], out: &[f32], c: usize) {
             }
             _ => kernel[channel..].iter_mut().step_by(c).for_each(|w| *w *= scale as f32),
         }
-        weights[bias + channel] = (open - mean * scale) as f32;
+        let shift = &mut weights[bias + channel];
+        *shift = ((f64::from(*shift) - mean) * scale + open) as f32;
     }
 }
 
