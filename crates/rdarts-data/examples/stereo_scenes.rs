@@ -2,7 +2,7 @@
 //! folder of pairs, for other programs.
 //!
 //! `cargo run --release --example stereo_scenes -- [FILE.png]`
-//! `cargo run --release --example stereo_scenes -- DIR train|test N`
+//! `cargo run --release --example stereo_scenes -- DIR train|test N [HEIGHT WIDTH MAX_DISPARITY]`
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -13,8 +13,13 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if let [dir, part, n] = &args[..] {
-        return folder(Path::new(dir), part, n.parse()?);
+    if let [dir, part, n, sizes @ ..] = &args[..] {
+        let n = n.parse()?;
+        let mut options = StereoOptions { n_train: n, n_test: n, ..StereoOptions::USUAL };
+        if let [height, width, most] = sizes {
+            (options.height, options.width, options.max_disparity) = (height.parse()?, width.parse()?, most.parse()?);
+        }
+        return folder(Path::new(dir), part, n, &options);
     }
     for (height, width, n) in [(64, 128, 200), (128, 256, 50), (384, 768, 5)] {
         let scenes = Scenes::new(height, width, width as f64 / 6.0, 1)?;
@@ -30,9 +35,9 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The first scenes of a part of the usual ones: `left`, `right`, `disp` and `occ` in a directory.
-fn folder(dir: &Path, part: &str, n: usize) -> Result<()> {
-    let set = open_with("stereo-scenes", None, &StereoOptions { n_train: n, n_test: n, ..StereoOptions::USUAL })?;
+/// The first scenes of a part: `left`, `right`, `disp` and `occ` in a directory.
+fn folder(dir: &Path, part: &str, n: usize, options: &StereoOptions) -> Result<()> {
+    let set = open_with("stereo-scenes", None, options)?;
     let pairs = if part == "test" { set.test } else { set.train };
     for name in ["left", "right", "disp", "occ"] {
         std::fs::create_dir_all(dir.join(name))?;

@@ -30,4 +30,4 @@ pub use self::shown::{PairShown, pair_shown};
 pub use crate::formats::disparity::{Coding, Map, encode, read as read_disparity, read_view};
 pub use crate::pair::{Pair, PhotoError};
 pub use crate::scenes::Scenes;
-pub use crate::sets::stereo::{FOLDER, Pairs, SCENES, SETS, StereoDataset, StereoSet, names, recognise};
+pub use crate::sets::stereo::{FOLDER, Pairs, SCENES, SETS, StereoDataset, StereoSet, names, read_truth, recognise};

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rdarts_kernels::Kernels;
 use rdarts_kernels::dense::{At, Bars, Direction, Layer, Saved, Shape};
+use rdarts_kernels::spec::WeightKind;
 
 use crate::engine::Engine;
 use crate::graph::{Module, Network, Node, Source};
@@ -390,10 +391,12 @@ pub(crate) fn outputs<R: Real>(
     out.iter().map(|v| v.wide()).collect()
 }
 
-/// Scales fresh weights, whose biases are 0, so that the output of every convolution has the root mean square 1 on images
-/// (n, h, w, c_image): layer-sequential unit variance (Mishkin and Matas 2016). Without batch norms the values of a network
-/// whose nodes are sums would grow from cell to cell, and predictions begin far from any disparity. A convolution of one channel,
-/// a prediction, is turned round if it is below 0 on average: the rectifier behind it might never open.
+/// Scales and shifts fresh weights by what they make of images (n, h, w, c_image): layer by layer, so that
+/// every channel of a convolution with a bias has mean 0 and deviation 1 there, and the output of one without the root mean
+/// square 1 (Mishkin and Matas 2016; Krähenbühl et al. 2016). Without batch norms the values of a network whose nodes are sums
+/// would grow from cell to cell, and predictions begin far from any disparity; and features whose mean is not 0 would make a
+/// correlation that is nearly the same at every shift. A convolution of one channel, a prediction, has the mean [`OPEN`]: the
+/// rectifier behind it might never open.
 pub fn unit_variance(net: &Network, engine: &Engine, weights: &mut [f32], images: &[f32], n: usize, side: [usize; 2]) {
     let none = Alphas::zeros(net);
     let of_images = image_shape(net, n, side, images);
@@ -401,24 +404,64 @@ pub fn unit_variance(net: &Network, engine: &Engine, weights: &mut [f32], images
     net.walk(Arc::new(images.to_vec()), |at, node, reads| {
         let mut out = vec![0.0; shapes[at].len()];
         let layer = layer(node);
-        let point = At {
-            kernels: &engine.kernels,
-            shapes: shapes_of(node, of_images, &shapes),
-            xs: reads.iter().map(|x| &x[..]).collect(),
-            p: mixing(layer, &none),
-            w: node.part(weights),
+        let made = |w: &[f32], out: &mut [f32]| {
+            let point = At {
+                kernels: &engine.kernels,
+                shapes: shapes_of(node, of_images, &shapes),
+                xs: reads.iter().map(|x| &x[..]).collect(),
+                p: mixing(layer, &none),
+                w,
+            };
+            layer.forward(&point, out);
         };
-        layer.forward(&point, &mut out);
+        made(node.part(weights), &mut out);
         if node.len > 0 {
-            let mean = out.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / out.len() as f64;
-            // What reads zeros alone stays as it is.
-            let size = if mean > 0.0 { (1.0 / mean.sqrt()) as f32 } else { 1.0 };
-            let is_shut = shapes[at].c == 1 && out.iter().map(|v| f64::from(*v)).sum::<f64>() < 0.0;
-            let scale = if is_shut { -size } else { size };
-            node.part_mut(weights).iter_mut().chain(&mut out).for_each(|v| *v *= scale);
+            adjust(layer, node.part_mut(weights), &out, shapes[at].c);
+            made(node.part(weights), &mut out);
         }
         Arc::new(out)
     });
+}
+
+/// The mean of a fresh prediction, in its deviations.
+pub const OPEN: f64 = 3.0;
+
+/// Adjusts the weights of a layer by its output, of `c` channels.
+fn adjust(layer: &Layer, weights: &mut [f32], out: &[f32], c: usize) {
+    let parts = layer.weights();
+    let bias = parts.iter().find(|part| matches!(part.kind, WeightKind::Vector { .. })).map(|part| part.offset);
+    let n = (out.len() / c) as f64;
+    let Some(bias) = bias else {
+        let square = out.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / out.len() as f64;
+        // What reads zeros alone stays as it is.
+        let scale = if square > 0.0 { square.sqrt().recip() as f32 } else { 1.0 };
+        return weights.iter_mut().for_each(|w| *w *= scale);
+    };
+    let (mut sums, mut squares) = (vec![0.0; c], vec![0.0; c]);
+    for pixel in out.chunks_exact(c) {
+        for ((sum, square), v) in sums.iter_mut().zip(&mut squares).zip(pixel.iter().map(|v| f64::from(*v))) {
+            *sum += v;
+            *square += v * v;
+        }
+    }
+    let open = if c == 1 { OPEN } else { 0.0 };
+    for channel in 0..c {
+        let mean = sums[channel] / n;
+        let variance = squares[channel] / n - mean * mean;
+        // So does a channel that is the same everywhere, but for its mean.
+        let scale = if variance > 1e-9 * (squares[channel] / n) { variance.sqrt().recip() } else { 1.0 };
+        let kernel = &mut weights[..bias];
+        match layer {
+            // (taps, c_in, c_out), and (taps, c_out, c_in) of a transposed one.
+            Layer::Transposed(spec) => {
+                let rows = kernel.chunks_exact_mut(spec.c_in).skip(channel).step_by(c);
+                rows.flatten().for_each(|w| *w *= scale as f32);
+            }
+            _ => kernel[channel..].iter_mut().step_by(c).for_each(|w| *w *= scale as f32),
+        }
+        let shift = &mut weights[bias + channel];
+        *shift = ((f64::from(*shift) - mean) * scale + open) as f32;
+    }
 }
 
 impl Network {

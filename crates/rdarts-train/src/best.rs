@@ -2,7 +2,7 @@
 
 use crate::error::TrainError;
 use crate::job::{Next, Verdict};
-use crate::state::{Packed, Unpacked};
+use crate::state::{Packed, Position, Unpacked};
 
 /// The network of an epoch.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +16,14 @@ pub struct Best {
 }
 
 impl Best {
+    /// The network, weights and running statistics, of the epoch that was just measured, if it is the best so far.
+    pub fn of_epoch<'a>(better: Better, at: &Position, network: impl FnOnce() -> [&'a [f32]; 2]) -> Option<Self> {
+        better.last(&at.history).filter(|(epoch, _)| *epoch == at.epoch).map(|(epoch, _)| {
+            let [weights, running] = network().map(<[f32]>::to_vec);
+            Self { epoch, weights, running }
+        })
+    }
+
     /// Puts it, or that there is none yet, into what is saved.
     pub fn pack<'a>(best: Option<&'a Self>, packed: &mut Packed<'a>) {
         // An epoch more than there is: none yet.
@@ -128,6 +136,21 @@ fn rested(best: usize, patience: usize, words: Words) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_network_of_an_epoch_is_taken_if_it_is_as_good_as_all_before_it() {
+        let network = || [&[1.0, 2.0][..], &[3.0]];
+        let at = |errors: &[Option<f64>]| Position {
+            epoch: errors.len() - 1,
+            history: errors.iter().copied().enumerate().collect(),
+            ..Position::default()
+        };
+        let taken = |errors: &[Option<f64>]| Best::of_epoch(Better::Smaller, &at(errors), network);
+        let best = Best { epoch: 2, weights: vec![1.0, 2.0], running: vec![3.0] };
+        assert_eq!(taken(&[Some(4.0), Some(2.0), Some(2.0)]), Some(best));
+        assert_eq!(taken(&[Some(4.0), Some(2.0), Some(2.5)]), None);
+        assert_eq!(taken(&[Some(4.0), None]), None);
+    }
 
     #[test]
     fn of_equal_epochs_the_last_is_kept_and_the_first_is_waited_from() {

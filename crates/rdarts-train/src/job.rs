@@ -78,10 +78,14 @@ pub trait Job {
     fn judge(&self, state: &State<Self::Extra>) -> Verdict;
 
     /// The earliest epoch that the run may still go back to; `None`: to none.
-    fn earliest_return(&self, state: &State<Self::Extra>) -> Option<usize>;
+    fn earliest_return(&self, _state: &State<Self::Extra>) -> Option<usize> {
+        None
+    }
 
     /// Whether all checkpoints stay.
-    fn keeps_all(&self) -> bool;
+    fn keeps_all(&self) -> bool {
+        false
+    }
 
     /// Writes down what was found. `stop`: the epoch that is the result, and why; `None` if all epochs are done, or if
     /// the run was stopped before it could write down its end, which the last event tells then. `None` if the flag of

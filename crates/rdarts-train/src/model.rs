@@ -8,16 +8,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use rdarts_data::{Dataset, escaped, shown};
+use rdarts_data::{Dataset, escaped};
 use rdarts_net::{DiscreteSpec, Engine, Evaluator, Network};
 use rdarts_space::Genotype;
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
-use crate::tensors::{
-    COUNTER, NamedTensor, check_finite, check_held, damaged, file_of, form_of, header_of, held, read_file,
-    read_tensors, tensors_of, too_new,
-};
+use crate::tensors::{self, COUNTER, NamedTensor, check_finite, check_held, file_of, held, parts_of, tensors_of};
 
 /// The newest form of the file.
 pub const FORMAT: u32 = 1;
@@ -161,8 +158,7 @@ impl Model {
     /// # Errors
     /// One sentence that names the file and what is wrong with it.
     pub fn load(path: &Path) -> Result<Self, TrainError> {
-        let bytes = read_file(path)?;
-        Self::from_bytes(&bytes).map_err(|e| TrainError::Input(format!("the model file {}: {e}", shown(path))))
+        tensors::load(path, Self::from_bytes)
     }
 
     /// Reads a model.
@@ -170,22 +166,15 @@ impl Model {
     /// # Errors
     /// What is wrong with it, as the end of a sentence.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
-        let about = header_of(bytes)?;
-        let form = form_of(&about)?;
-        if form.task.is_some() {
-            return Err("it estimates disparity and knows no classes".into());
-        }
-        if form.format > FORMAT {
-            return Err(too_new(form.format, FORMAT));
-        }
-        let about: About = serde_json::from_str(&about).map_err(|e| damaged(&e))?;
-        about.check()?;
-        Self::from_tensors(about, &read_tensors(bytes)?)
+        let (about, tensors) = parts_of(bytes)?;
+        Self::from_tensors(about, &tensors)
     }
 }
 
-impl About {
-    /// Whether a network can be made of it.
+impl tensors::About for About {
+    const FORMAT: u32 = FORMAT;
+    const TASK: Option<&'static str> = None;
+
     fn check(&self) -> Result<(), String> {
         let bad = |what: String| Err(format!("its header is damaged: {what}"));
         if self.genotype.has_noise() {

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use rdarts_data::shown;
+use rdarts_data::{escaped, shown};
 use rdarts_net::Network;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
@@ -94,6 +95,53 @@ pub fn header_of(bytes: &[u8]) -> Result<String, String> {
     Ok(about.clone())
 }
 
+/// The task of models that do not classify.
+pub(crate) const DISPARITY: &str = "disparity";
+
+/// What the JSON object of a kind of models says.
+pub(crate) trait About: DeserializeOwned {
+    /// The newest form of the file.
+    const FORMAT: u32;
+    /// The task, as files name it that do not classify.
+    const TASK: Option<&'static str>;
+
+    /// Whether a network can be made of it.
+    ///
+    /// # Errors
+    /// What is wrong with it, as the end of a sentence.
+    fn check(&self) -> Result<(), String>;
+}
+
+/// What the file of a model says of itself, and its tensors.
+///
+/// # Errors
+/// What is wrong with it, as the end of a sentence.
+pub(crate) fn parts_of<A: About>(bytes: &[u8]) -> Result<(A, BTreeMap<String, NamedTensor>), String> {
+    let about = header_of(bytes)?;
+    let form = form_of(&about)?;
+    if form.task.as_deref() != A::TASK {
+        return Err(match form.task.as_deref() {
+            None => "it classifies images and estimates no disparity".into(),
+            Some(DISPARITY) => "it estimates disparity and knows no classes".into(),
+            Some(other) => format!("it is for `{}`, which this program does not know", escaped(other)),
+        });
+    }
+    if form.format > A::FORMAT {
+        return Err(too_new(form.format, A::FORMAT));
+    }
+    let about: A = serde_json::from_str(&about).map_err(|e| damaged(&e))?;
+    about.check()?;
+    Ok((about, read_tensors(bytes)?))
+}
+
+/// Reads a model from a file.
+///
+/// # Errors
+/// One sentence that names the file and what is wrong with it.
+pub(crate) fn load<M>(path: &Path, of_bytes: impl FnOnce(&[u8]) -> Result<M, String>) -> Result<M, TrainError> {
+    of_bytes(&read_file(path)?).map_err(|e| TrainError::Input(format!("the model file {}: {e}", shown(path))))
+}
+
 /// What the JSON object of a model is of.
 ///
 /// # Errors
@@ -102,11 +150,11 @@ pub fn form_of(about: &str) -> Result<Form, String> {
     serde_json::from_str(about).map_err(|e| damaged(&e))
 }
 
-pub(crate) fn damaged(e: &serde_json::Error) -> String {
+fn damaged(e: &serde_json::Error) -> String {
     format!("its header is damaged ({e})")
 }
 
-pub(crate) fn too_new(format: u32, known: u32) -> String {
+fn too_new(format: u32, known: u32) -> String {
     format!("it has the form {format}, and this program knows forms up to {known}: a newer rdarts reads it")
 }
 

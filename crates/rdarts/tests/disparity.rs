@@ -370,6 +370,37 @@ fn disparities_are_written_in_three_codings_at_the_size_of_the_views_and_held_to
 }
 
 #[test]
+fn the_bytes_of_middleburys_older_scenes_are_truth_too() {
+    let tmp = tempfile::tempdir().unwrap();
+    let run_dir = trained().join("run");
+    let model = run_dir.to_str().unwrap();
+    // As wide as the scenes of 2003 in quarter size, whose bytes are quarters of a pixel.
+    let mut pair = Scenes::new(64, 450, 60.0, 1).unwrap().pair(0);
+    let bytes: Vec<u8> =
+        pair.disparity.iter().enumerate().map(|(i, d)| if i < 9 { 0 } else { (4.0 * d) as u8 }).collect();
+    image::GrayImage::from_raw(450, 64, bytes.clone()).unwrap().save(tmp.path().join("disp2.png")).unwrap();
+    let quarters = |v: u8| if v == 0 { f32::NAN } else { f32::from(v) / 4.0 };
+    pair.disparity = bytes.into_iter().map(quarters).collect();
+    save(tmp.path(), "im2", &pair);
+    let told = |truth: &str| {
+        let args = ["predict", model, "left/im2.png", "right/im2.png", "--truth", truth, "--force", "--json"];
+        let out = run(tmp.path(), &args);
+        assert!(out.status.success(), "{}", text(&out));
+        serde_json::from_slice::<serde_json::Value>(&out.stdout).unwrap()["errors"].clone()
+    };
+    let (of_bytes, of_floats) = (told("disp2.png"), told("disp/im2.pfm"));
+    assert_eq!((&of_bytes, &of_bytes["pixels"]), (&of_floats, &(64 * 450 - 9).into()));
+    // Of any other size nothing says what a byte is.
+    image::GrayImage::new(70, 50).save(tmp.path().join("other.png")).unwrap();
+    let out = run(tmp.path(), &["predict", model, "left/im2.png", "right/im2.png", "--truth", "other.png", "--force"]);
+    assert!(
+        out.status.code() == Some(2) && text(&out).contains("the width 70, from which the scale"),
+        "{}",
+        text(&out)
+    );
+}
+
+#[test]
 fn pairs_and_models_that_cannot_be_used_are_told_in_a_sentence() {
     let tmp = tempfile::tempdir().unwrap();
     let run_dir = trained().join("run");

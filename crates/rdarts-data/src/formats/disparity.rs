@@ -85,6 +85,17 @@ pub fn read(path: &Path, coding: Coding) -> Result<Map, DataError> {
     Ok(Map { height, width, values })
 }
 
+/// Rows and columns of a picture of gray bytes, some of which are published as colour; none of any other.
+pub fn size_of_bytes(path: &Path) -> Result<Option<[usize; 2]>, DataError> {
+    let picture = picture::stored(path)?;
+    let is_gray = match &picture {
+        DynamicImage::ImageLuma8(_) => true,
+        DynamicImage::ImageRgb8(picture) => picture.pixels().all(|pixel| pixel.0 == [pixel.0[0]; 3]),
+        _ => false,
+    };
+    Ok(is_gray.then(|| [picture.height() as usize, picture.width() as usize]))
+}
+
 /// Reads a mask, or any picture, as gray: its height, its width, its values.
 pub fn read_mask(path: &Path) -> Result<(usize, usize, Vec<u8>), DataError> {
     let picture = picture::stored(path)?;

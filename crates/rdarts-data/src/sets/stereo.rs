@@ -19,6 +19,7 @@ use std::sync::Arc;
 use rdarts_rng::Stream;
 
 use self::files::PairFiles;
+pub use self::middlebury::read_truth;
 use super::folder::is_run;
 use crate::error::DataError;
 use crate::images::image_sum;

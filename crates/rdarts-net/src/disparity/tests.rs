@@ -234,31 +234,135 @@ fn a_network_of_an_architecture_is_the_supernet_with_one_hot_weights() {
     }
 }
 
+/// Pairs (n, h, w, 6) of smooth spots on a ground that is brighter or darker; the right view shows all of it `shift` columns
+/// further to the left.
+fn spots(n: usize, [h, w]: [usize; 2], shift: usize) -> Vec<f32> {
+    let mut images = vec![0.0; n * h * w * 6];
+    for (i, image) in images.chunks_exact_mut(h * w * 6).enumerate() {
+        let mut s = rdarts_rng::Stream::new(7, "spots", i as u64);
+        let wide = w + shift;
+        let mut ground: Vec<[f64; 3]> = vec![[0.8 * s.uniform() - 0.3; 3]; h * wide];
+        for _ in 0..h * wide / 24 {
+            let (y, x, radius) = (s.below(h) as f64, s.below(wide) as f64, 2.0 + 4.0 * s.uniform());
+            let colour = [0; 3].map(|_| 0.5 * s.normal());
+            for (at, to) in ground.iter_mut().enumerate() {
+                let (dy, dx) = ((at / wide) as f64 - y, (at % wide) as f64 - x);
+                let share = 1.0 - (dy * dy + dx * dx) / (radius * radius);
+                to.iter_mut().zip(colour).for_each(|(to, c)| *to += c * share.max(0.0));
+            }
+        }
+        for (at, pixel) in image.chunks_exact_mut(6).enumerate() {
+            let (y, x) = (at / w, at % w);
+            let views = [ground[y * wide + x], ground[y * wide + x + shift]];
+            pixel.iter_mut().zip(views.as_flattened()).for_each(|(to, v)| *to = *v as f32);
+        }
+    }
+    images
+}
+
+/// The values of all nodes in double precision.
+fn states(net: &Network, weights: &[f32], images: &[f32], [n, h, w]: [usize; 3]) -> Vec<Vec<f64>> {
+    let wide = |values: &[f32]| values.iter().map(|v| f64::from(*v)).collect::<Vec<f64>>();
+    let (kernels, weights, images) = (Engine::cpu().kernels, wide(weights), wide(images));
+    let shapes = net.layer_shapes(Shape { n, h, w, c: 6 });
+    net.walk_all(&images, |at, node, reads| {
+        let Module::Layer(layer) = &node.module else { unreachable!("a network of layers") };
+        let of = |source: &Source| match *source {
+            Source::Node(read) => shapes[read],
+            Source::Images => Shape { n, h, w, c: 6 },
+        };
+        let mut out = vec![0.0; shapes[at].len()];
+        layer.forward(
+            &rdarts_kernels::dense::At {
+                kernels: &kernels,
+                shapes: node.inputs.iter().map(of).collect(),
+                xs: reads.iter().map(|x| &x[..]).collect(),
+                p: &[],
+                w: node.part(&weights),
+            },
+            &mut out,
+        );
+        out
+    })
+}
+
 #[test]
-fn scaled_weights_give_convolutions_outputs_of_size_one_and_predictions_of_some_pixels() {
-    let genotype = DisparityGenotype::autodispnet();
-    let spec = DisparitySpec::training(genotype, 4, 8, 4);
+fn adjusted_weights_give_channels_of_mean_zero_and_size_one_and_predictions_that_are_open() {
+    let spec = DisparitySpec::training(DisparityGenotype::autodispnet(), 4, 8, 4);
     let net = Network::disparity(&spec);
     let engine = Engine::cpu();
-    let mut s = rdarts_rng::Stream::new(3, "test", 0);
-    let images: Vec<f32> = (0..2 * 64 * 128 * 6).map(|_| (s.uniform() - 0.4) as f32).collect();
+    let side @ [h, w] = [128, 256];
+    let images = spots(2, side, 16);
     let mut weights = net.init(1);
-    let none = Alphas::zeros(&net);
-    let finest = |weights: &[f32]| {
-        let at = Point { net: &net, engine: &engine, weights, alphas: &none };
-        let outputs = crate::Evaluator::supernet(at).outputs(&images, 2, [64, 128]);
-        let finest: Vec<f64> =
-            outputs.chunks(outputs.len() / 2).flat_map(|o| o[o.len() - 16 * 32..].to_vec()).collect();
-        (finest.iter().map(|d| d * d).sum::<f64>() / finest.len() as f64).sqrt()
-    };
-    crate::unit_variance(&net, &engine, &mut weights, &images, 2, [64, 128]);
-    // A rectified value of root mean square 1, half of it or more positive.
-    let size = finest(&weights);
-    assert!((0.5..=1.0).contains(&size), "{size}");
-    // Once scaled there is nothing left to scale.
-    let before = weights.clone();
-    crate::unit_variance(&net, &engine, &mut weights, &images, 2, [64, 128]);
-    for (a, b) in weights.iter().zip(&before) {
-        assert!((a - b).abs() <= 1e-4 * a.abs().max(1e-3), "{a} {b}");
+    crate::unit_variance(&net, &engine, &mut weights, &images, 2, side);
+    let shapes = net.layer_shapes(Shape { n: 2, h, w, c: 6 });
+    let (mut n_open, mut n_centred, mut n_plain) = (0, 0, 0);
+    for ((node, values), shape) in net.nodes().iter().zip(states(&net, &weights, &images, [2, h, w])).zip(shapes) {
+        let Module::Layer(layer) = &node.module else { unreachable!("a network of layers") };
+        // Two passes over the values.
+        let of_channel = |c: usize| {
+            let channel = || values.iter().skip(c).step_by(shape.c);
+            let n = (values.len() / shape.c) as f64;
+            let mean = channel().sum::<f64>() / n;
+            (mean, (channel().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt())
+        };
+        match layer.weights().len() {
+            0 => {}
+            1 => {
+                let size = (values.iter().map(|v| v * v).sum::<f64>() / values.len() as f64).sqrt();
+                assert!((size - 1.0).abs() < 1e-3, "{}: {size}", node.prefix);
+                n_plain += 1;
+            }
+            _ => {
+                for (mean, deviation) in (0..shape.c).map(of_channel) {
+                    let expected = if shape.c == 1 { 3.0 } else { 0.0 };
+                    assert!((mean - expected).abs() < 1e-3, "{}: {mean}", node.prefix);
+                    assert!((deviation - 1.0).abs() < 1e-3, "{}: {deviation}", node.prefix);
+                    *(if shape.c == 1 { &mut n_open } else { &mut n_centred }) += 1;
+                }
+            }
+        }
     }
+    assert!(n_open == 5 && n_centred > 500 && n_plain > 20, "{n_open} {n_centred} {n_plain}");
+    // Once adjusted there is nothing left to do.
+    let before = weights.clone();
+    crate::unit_variance(&net, &engine, &mut weights, &images, 2, side);
+    for (a, b) in weights.iter().zip(&before) {
+        assert!((a - b).abs() <= 1e-3 * a.abs().max(1.0), "{a} {b}");
+    }
+}
+
+/// Where features have a mean, the correlation is largest where the right view's features are, whatever the left one's are.
+#[test]
+fn the_correlation_of_fresh_features_finds_a_shift() {
+    let genotype = short("s0 s1 s0 s2 s3 s2", "s0 s1 s0 s2 s3 s2", "s0 s1 s2 s3 s4 s3 s5 s4").parse().unwrap();
+    let spec = DisparitySpec::training(genotype, 8, 16, 8);
+    let net = Network::disparity(&spec);
+    let engine = Engine::cpu();
+    let (side @ [h, w], shift) = ([64, 256], 24);
+    let images = spots(2, side, shift);
+    let of_correlation = |node: &crate::graph::Node| matches!(node.module, Module::Layer(Layer::Correlation(_)));
+    let at = net.nodes().iter().position(of_correlation).unwrap();
+    let (shifts, columns) = (2 * spec.displacement + 1, w / 8);
+    // The share of the pixels at which the right shift is the best of those to the left that lie inside.
+    let found = |weights: &[f32]| {
+        let correlation = &states(&net, weights, &images, [2, h, w])[at];
+        let pixels = correlation.chunks_exact(shifts).enumerate().filter(|(i, _)| i % columns >= spec.displacement);
+        let (mut n, mut right) = (0, 0);
+        for (_, values) in pixels {
+            let best = (0..=spec.displacement).fold(0, |best, d| {
+                let at = |d: usize| values[spec.displacement - d];
+                if at(d) > at(best) { d } else { best }
+            });
+            n += 1;
+            right += usize::from(best == shift / 8);
+        }
+        f64::from(right as u32) / f64::from(n)
+    };
+    let fresh = net.init(1);
+    let mut adjusted = fresh.clone();
+    crate::unit_variance(&net, &engine, &mut adjusted, &images, 2, side);
+    let (fresh, adjusted) = (found(&fresh), found(&adjusted));
+    println!("{fresh} {adjusted}");
+    assert!(adjusted > 0.8 && adjusted > fresh + 0.1, "{fresh} {adjusted}");
 }

@@ -175,22 +175,13 @@ impl Job for DisparityTraining {
     }
 
     fn keep(&self, state: &mut State<Learned>) {
-        if BETTER.last(&state.at.history).is_some_and(|(epoch, _)| epoch == state.at.epoch) {
-            let best = Best { epoch: state.at.epoch, weights: state.weights.to_vec(), running: Vec::new() };
+        if let Some(best) = Best::of_epoch(BETTER, &state.at, || [&state.weights[..], &[]]) {
             state.extra.best = Some(best);
         }
     }
 
     fn judge(&self, state: &State<Learned>) -> Verdict {
         judge(BETTER, &state.at.history, state.at.epoch, self.spec.train.patience, WORDS)
-    }
-
-    fn earliest_return(&self, _: &State<Learned>) -> Option<usize> {
-        None
-    }
-
-    fn keeps_all(&self) -> bool {
-        false
     }
 
     fn finish(

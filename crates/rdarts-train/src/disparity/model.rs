@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use rdarts_data::escaped;
 use rdarts_data::stereo::StereoEval;
-use rdarts_data::{escaped, shown};
 use rdarts_net::disparity::DisparitySpec;
 use rdarts_net::{Alphas, Engine, Evaluator, Network, Point};
 use rdarts_run::DisparityErrors;
@@ -15,17 +15,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
 use crate::pairs::estimate;
-use crate::tensors::{
-    NamedTensor, check_finite, check_held, damaged, file_of, form_of, header_of, held, read_file, read_tensors,
-    tensors_of, too_new,
-};
+use crate::tensors::{self, NamedTensor, check_finite, check_held, file_of, held, parts_of, tensors_of};
 
 /// The newest form of the file: more than that of a model that classifies, so that programs that knew no other say that they
 /// are too old.
 pub const FORMAT: u32 = 2;
 
 /// The task, as the file names it.
-pub const TASK: &str = "disparity";
+pub const TASK: &str = tensors::DISPARITY;
 
 /// A network that can be used.
 #[derive(Clone, Debug)]
@@ -76,8 +73,12 @@ impl DisparityAbout {
     pub fn sizes(&self) -> DisparitySpec {
         DisparitySpec::training(self.genotype.clone(), self.channels, self.stem, self.displacement)
     }
+}
 
-    /// Whether a network can be made of it.
+impl tensors::About for DisparityAbout {
+    const FORMAT: u32 = FORMAT;
+    const TASK: Option<&'static str> = Some(TASK);
+
     fn check(&self) -> Result<(), String> {
         let bad = |what: String| Err(format!("its header is damaged: {what}"));
         if let Err(e) = self.genotype.check() {
@@ -148,8 +149,7 @@ impl DisparityModel {
     /// # Errors
     /// One sentence that names the file and what is wrong with it.
     pub fn load(path: &Path) -> Result<Self, TrainError> {
-        let bytes = read_file(path)?;
-        Self::from_bytes(&bytes).map_err(|e| TrainError::Input(format!("the model file {}: {e}", shown(path))))
+        tensors::load(path, Self::from_bytes)
     }
 
     /// Reads a model.
@@ -157,19 +157,8 @@ impl DisparityModel {
     /// # Errors
     /// What is wrong with it, as the end of a sentence.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
-        let about = header_of(bytes)?;
-        let form = form_of(&about)?;
-        match form.task.as_deref() {
-            Some(TASK) => {}
-            None => return Err("it classifies images and estimates no disparity".into()),
-            Some(other) => return Err(format!("it is for `{}`, which this program does not know", escaped(other))),
-        }
-        if form.format > FORMAT {
-            return Err(too_new(form.format, FORMAT));
-        }
-        let about: DisparityAbout = serde_json::from_str(&about).map_err(|e| damaged(&e))?;
-        about.check()?;
-        Self::from_tensors(about, &read_tensors(bytes)?)
+        let (about, tensors) = parts_of(bytes)?;
+        Self::from_tensors(about, &tensors)
     }
 }
 

@@ -201,23 +201,14 @@ impl Job for Training {
     }
 
     fn keep(&self, state: &mut State<Learned>) {
-        if BETTER.last(&state.at.history).is_some_and(|(epoch, _)| epoch == state.at.epoch) {
-            let (weights, running) = self.candidate(state);
-            let best = Best { epoch: state.at.epoch, weights: weights.to_vec(), running: running.to_vec() };
+        let network = || <[&[f32]; 2]>::from(self.candidate(state));
+        if let Some(best) = Best::of_epoch(BETTER, &state.at, network) {
             state.extra.best = Some(best);
         }
     }
 
     fn judge(&self, state: &State<Learned>) -> Verdict {
         judge(BETTER, &state.at.history, state.at.epoch, self.spec.train.patience, WORDS)
-    }
-
-    fn earliest_return(&self, _: &State<Learned>) -> Option<usize> {
-        None
-    }
-
-    fn keeps_all(&self) -> bool {
-        false
     }
 
     fn finish(

@@ -16,7 +16,7 @@ use rdarts_text::shown;
 use super::files::{Mask, PairFiles, Sign};
 use super::{Listed, entries, missing, no_pairs, picture};
 use crate::error::DataError;
-use crate::formats::disparity::{self, Coding};
+use crate::formats::disparity::{self, Coding, Map};
 
 /// Width of the scenes of 2001 and 2003 from one to another, and bytes for a pixel of disparity: Map, Tsukuba, the others
 /// of 2001, and those of 2003 in quarter, half and full size.
@@ -80,6 +80,42 @@ pub fn list(dir: &Path) -> Result<Listed, DataError> {
     }
 }
 
+/// How a picture of gray bytes holds disparities, by the name of its left view and its rows and columns; or of which size it
+/// is, as the end of a sentence, if its scale does not follow from that.
+fn coding(left: &str, [height, width]: [usize; 2]) -> Result<Coding, String> {
+    let (side, sizes, what) = match left {
+        "view1" => (height, &HEIGHTS_2006[..], "height"),
+        _ => (width, &SIZES_2001[..], "width"),
+    };
+    let scale = sizes.iter().find(|(low, high, _)| (*low..=*high).contains(&side)).map(|&(.., scale)| scale);
+    scale.map(Coding::Scaled).ok_or_else(|| {
+        format!(
+            "the {what} {side}, from which the scale of its disparities does not follow: scenes of its years have {}",
+            sizes.iter().map(|(low, ..)| low.to_string()).collect::<Vec<_>>().join(", ")
+        )
+    })
+}
+
+/// Reads the disparities of a left view as any set stores them: PFM, KITTI's 16 bits, Sintel's colours, or the bytes of
+/// Middlebury's older scenes, whose scale follows from their size.
+///
+/// # Errors
+/// One sentence if the file cannot be read or nothing says of which scale its bytes are.
+pub fn read_truth(path: &Path, left: &Path) -> Result<Map, DataError> {
+    let is_pfm = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("pfm"));
+    let size = if is_pfm { None } else { disparity::size_of_bytes(path)? };
+    let Some(size) = size else { return disparity::read(path, Coding::Any) };
+    let stem = left.file_stem().map_or(String::new(), |stem| stem.to_string_lossy().into_owned());
+    let coding = coding(&stem, size).map_err(|problem| DataError::StereoFile {
+        file: shown(path),
+        problem: format!(
+            "is stored as gray of 8 bits and has {problem}; other disparities should be a PFM file, gray of 16 bits (256 for \
+             each pixel) or colour of 8 bits (as Sintel's)"
+        ),
+    })?;
+    disparity::read(path, coding)
+}
+
 fn pair(name: String, dir: &Path) -> Result<PairFiles, DataError> {
     let view = |stem: &str, what: &str| picture(dir, stem).ok_or_else(|| missing(&name, what, &dir.join(stem)));
     let group = name.clone();
@@ -95,17 +131,52 @@ fn pair(name: String, dir: &Path) -> Result<PairFiles, DataError> {
     let (left, right) = (view(names[0], "left view")?, view(names[1], "right view")?);
     let truth = view(names[2], "disparities")?;
     let (height, width, _) = disparity::read_mask(&truth)?;
-    let (side, sizes, what) = match names[0] {
-        "view1" => (height, &HEIGHTS_2006[..], "height"),
-        _ => (width, &SIZES_2001[..], "width"),
-    };
-    let scale = sizes.iter().find(|(low, high, _)| (*low..=*high).contains(&side)).map(|&(.., scale)| scale);
-    let coding = Coding::Scaled(scale.ok_or_else(|| DataError::StereoFile {
-        file: shown(&truth),
-        problem: format!(
-            "has the {what} {side}, from which the scale of its disparities does not follow: scenes of its years have {}",
-            sizes.iter().map(|(low, ..)| low.to_string()).collect::<Vec<_>>().join(", ")
-        ),
-    })?);
+    let coding = coding(names[0], [height, width])
+        .map_err(|problem| DataError::StereoFile { file: shown(&truth), problem: format!("has {problem}") })?;
     Ok(PairFiles { name, group, left, right, truth, coding, sign: Sign::Positive, mask: Mask::None, calib: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_read_by_the_scale_of_their_size_and_other_codings_by_their_kind() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let gray = |width: u32, height: u32, name: &str| {
+            let picture = image::GrayImage::from_fn(width, height, |x, _| image::Luma([(x % 256) as u8]));
+            if name.ends_with(".pgm") {
+                let header = format!("P5\n{width} {height}\n255\n").into_bytes();
+                return std::fs::write(at(name), [header, picture.into_raw()].concat()).unwrap();
+            }
+            picture.save(at(name)).unwrap();
+        };
+        let read = |truth: &str, left: &str| read_truth(&at(truth), &at(left));
+        // Teddy, Tsukuba, Map; a scene of 2006 in a third, with any width.
+        for (width, height, scale, left, truth) in [
+            (450, 3, 4.0, "im2.png", "disp2.png"),
+            (384, 3, 16.0, "im3.png", "disp3.pgm"),
+            (284, 3, 8.0, "im0.png", "disp0.png"),
+            (413, 370, 3.0, "view1.png", "disp1.png"),
+        ] {
+            gray(width, height, truth);
+            let map = read(truth, left).unwrap();
+            assert_eq!((map.height, map.width), (height as usize, width as usize));
+            assert!(map.values[0].is_nan());
+            assert_eq!(map.values[1..4], [1.0 / scale, 2.0 / scale, 3.0 / scale], "{truth}");
+        }
+        // The same as colour of gray pixels; colours that are none are Sintel's.
+        let colours =
+            |change: u8| image::RgbImage::from_fn(450, 2, |x, _| image::Rgb([x as u8, x as u8, x as u8 ^ change]));
+        colours(0).save(at("gray.png")).unwrap();
+        assert_eq!(read("gray.png", "im2.png").unwrap().values[20], 5.0);
+        colours(1).save(at("sintel.png")).unwrap();
+        assert_eq!(read("sintel.png", "im2.png").unwrap().values[20], 80.0 + 20.0 / 64.0 + 21.0 / 16_384.0);
+        gray(100, 3, "other.png");
+        let message = read("other.png", "left.png").unwrap_err().to_string();
+        assert!(message.contains("gray of 8 bits and has the width 100, from which the scale"), "{message}");
+        assert!(message.ends_with("or colour of 8 bits (as Sintel's)"), "{message}");
+        assert!(read("none.png", "im2.png").unwrap_err().to_string().starts_with("cannot read "));
+    }
 }

@@ -57,7 +57,8 @@ pub struct Args {
     /// Directory that disparities are written to, made if it is not there [default: this one]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// True disparities of the left view (PFM, or PNG as KITTI's or Sintel's), or a directory of NAME.pfm or NAME.png
+    /// True disparities of the left view (PFM, PNG as KITTI's or Sintel's, or bytes as those of Middlebury's older scenes, by
+    /// their size), or a directory of NAME.pfm, NAME.png or NAME.pgm
     #[arg(long, value_name = "FILE|DIR")]
     truth: Option<PathBuf>,
     /// Replace disparities that are there already

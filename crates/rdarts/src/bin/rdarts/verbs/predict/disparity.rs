@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use rdarts::data::stereo::{Coding, Pair, StereoEval, coloured_png, encode, read_disparity, read_view};
+use rdarts::data::stereo::{Coding, Pair, StereoEval, coloured_png, encode, read_truth, read_view};
 use rdarts::data::{available_memory, pictures, shown};
 use rdarts::net::{Engine, Evaluator};
 use rdarts::run::write_file;
@@ -89,7 +89,7 @@ fn jobs(args: &Args) -> Result<Vec<Job>, Exit> {
             let truth = match &args.truth {
                 Some(dir) if dir.is_dir() => Some(truth_in(dir, &stem(left)).ok_or_else(|| {
                     let (dir, name) = (shown(dir), shown(stem(left)));
-                    Exit::Input(format!("--truth: {dir} has neither {name}.pfm nor {name}.png"))
+                    Exit::Input(format!("--truth: {dir} has none of {name}.pfm, {name}.png and {name}.pgm"))
                 })?),
                 other => other.clone(),
             };
@@ -150,7 +150,7 @@ fn folder(dir: &Path, truth: Option<&Path>, files: impl Fn(&str) -> [PathBuf; 3]
 }
 
 fn truth_in(dir: &Path, name: &str) -> Option<PathBuf> {
-    ["pfm", "png"].iter().map(|end| dir.join(format!("{name}.{end}"))).find(|path| path.is_file())
+    ["pfm", "png", "pgm"].iter().map(|end| dir.join(format!("{name}.{end}"))).find(|path| path.is_file())
 }
 
 /// Writes the disparities of a pair: the account for programs, for people, and what they are held to.
@@ -224,7 +224,7 @@ fn read(job: &Job) -> Result<Pair, Exit> {
     }
     let mut disparity = vec![f32::NAN; height * width];
     if let Some(path) = &job.truth {
-        let map = read_disparity(path, Coding::Any)?;
+        let map = read_truth(path, &job.left)?;
         if [map.height, map.width] != [height, width] {
             return Err(differs(path, [map.height, map.width]));
         }
