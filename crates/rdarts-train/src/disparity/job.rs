@@ -171,10 +171,10 @@ impl Job for DisparityTraining {
             return Err(self.diverged(at));
         }
         let event = Event::DisparityTrainEpoch(record);
-        Ok(Some(Measured { event, history: valid_error.map(Some), error: None }))
+        Ok(Some(Measured { event, history: valid_error.map(Some), error: None, decided: Vec::new() }))
     }
 
-    fn keep(&self, state: &mut State<Learned>) {
+    fn keep(&self, state: &mut State<Learned>, _measured: &Measured) {
         if BETTER.last(&state.at.history).is_some_and(|(epoch, _)| epoch == state.at.epoch) {
             let best = Best { epoch: state.at.epoch, weights: state.weights.to_vec(), running: Vec::new() };
             state.extra.best = Some(best);

@@ -197,10 +197,15 @@ impl Job for Training {
         if !finite || !record.train_loss.is_finite() || record.valid_loss.is_some_and(|loss| !loss.is_finite()) {
             return Err(self.diverged(at));
         }
-        Ok(Some(Measured { event: Event::TrainEpoch(record), history: accuracy.map(Some), error: None }))
+        Ok(Some(Measured {
+            event: Event::TrainEpoch(record),
+            history: accuracy.map(Some),
+            error: None,
+            decided: Vec::new(),
+        }))
     }
 
-    fn keep(&self, state: &mut State<Learned>) {
+    fn keep(&self, state: &mut State<Learned>, _measured: &Measured) {
         if BETTER.last(&state.at.history).is_some_and(|(epoch, _)| epoch == state.at.epoch) {
             let (weights, running) = self.candidate(state);
             let best = Best { epoch: state.at.epoch, weights: weights.to_vec(), running: running.to_vec() };
