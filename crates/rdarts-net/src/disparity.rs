@@ -177,7 +177,7 @@ impl Wiring<'_> {
     }
 
     fn convolution(&mut self, x: State, c: usize, k: usize, stride: usize, prefix: &str) -> State {
-        let spec = ConvSpec { c_in: x.c, c_out: c, k, stride, dilation: 1 };
+        let spec = ConvSpec { c_in: x.c, c_out: c, k, stride, dilation: 1, bias: true };
         self.add(Layer::Conv(spec), &[x], c, prefix)
     }
 
@@ -341,7 +341,7 @@ impl Wiring<'_> {
         if let Some((.., made)) = pools.iter().find(|(of, kind, _)| (*of, *kind) == (state, op)) {
             return *made;
         }
-        let made = self.add(Layer::Pool(PoolSpec { max: op == Op::MaxPool3x3, stride }), &[x], x.c, prefix);
+        let made = self.add(Layer::Pool(PoolSpec { max: op == Op::MaxPool3x3, stride, k: 3 }), &[x], x.c, prefix);
         pools.push((state, op, made));
         made
     }

@@ -320,6 +320,11 @@ impl Network {
         self.nodes.iter().any(|node| matches!(node.module, Module::Layer(_)))
     }
 
+    /// Whether it is a network of layers that classifies: its last state is a mean over the pixels.
+    fn classifies(&self) -> bool {
+        self.nodes.iter().any(|node| matches!(node.module, Module::Layer(Layer::Mean)))
+    }
+
     /// Which node is the output.
     pub(crate) fn output_node(&self) -> usize {
         self.output
@@ -677,13 +682,13 @@ impl Network {
     }
 
     /// Fresh weights with PyTorch's default distribution: uniform in +-1/sqrt(fan_in) for convolutions and the
-    /// linear layer (its bias too), one and zero for the scale and shift of a batch norm. A network of layers begins as its
-    /// authors': normal with variance 2 / fan_in (He et al., 2015), biases zero.
+    /// linear layer (its bias too), one and zero for the scale and shift of a batch norm. A network of layers for disparity begins as
+    /// its authors': normal with variance 2 / fan_in (He et al., 2015), biases zero.
     pub fn init(&self, seed: u64) -> Vec<f32> {
         let mut flat = vec![0.0; self.n_parameters];
-        let is_dense = self.is_dense();
+        let is_of_disparity = self.is_dense() && !self.classifies();
         for (i, p) in self.parameters.iter().enumerate() {
-            if is_dense {
+            if is_of_disparity {
                 if !matches!(p.kind, WeightKind::Vector { .. }) {
                     let deviation = (2.0 / p.kind.fan_in() as f64).sqrt();
                     let mut stream = Stream::new(seed, "init", i as u64);
@@ -697,6 +702,8 @@ impl Network {
                 (WeightKind::Vector { .. }, Module::Auxiliary(_)) if p.name.ends_with("classifier.bias") => {
                     Some(AuxiliarySpec::WIDTHS[1])
                 }
+                // A layer's bias, which only the classifier has there.
+                (WeightKind::Vector { .. }, Module::Layer(Layer::Conv(conv))) => Some(conv.c_in * conv.k * conv.k),
                 (WeightKind::Vector { .. }, _) => None,
                 (kind, _) => Some(kind.fan_in()),
             };

@@ -1,7 +1,7 @@
 //! Networks: their operations as steps of a tape, their wiring, and exact first and second derivatives.
 //!
 //! [`graph`] is a network as data, with the one walk over it; [`supernet`] wires that of a search space, [`discrete`] that of
-//! a genotype, which is trained from scratch, and [`own`] is what may be put into a supernet from outside;
+//! a genotype, which is trained from scratch, [`partial`] a supernet of a part of the channels, and [`own`] is what may be put into a supernet from outside;
 //! [`derivatives`] and [`curvature`] turn flat buffers into losses, gradients and Hessian products; `memory` says what that
 //! takes and `cost` what it costs; [`ops`] is the seam to Burn, with [`composed`] as its portable reference.
 //!
@@ -76,6 +76,8 @@ pub mod discrete;
 
 pub mod disparity;
 
+pub mod partial;
+
 mod cost;
 mod memory;
 
@@ -99,6 +101,7 @@ pub use graph::{CellModule, Module, Network, Node, Parameter, ParameterError, Ru
 pub use held::{CardImages, Held, SgdStep, Values, View};
 pub use memory::Work;
 pub use own::{Operation, OwnModule};
+pub use partial::PartialSpec;
 pub use point::{Batch, Evaluation, Point};
 pub use rdarts_kernels::spec::CellNoise;
 pub use supernet::SupernetSpec;

@@ -216,6 +216,10 @@ fn is_plausible(event: &Event) -> bool {
         }
         Event::DisparityEpoch(e) => all(&[e.attempt, e.epoch]) && all(&e.skip_connects) && all(&e.parameterless),
         Event::Decision(decision) => all(&[decision.attempt, decision.epoch, decision.return_to]),
+        Event::Selected(s) => {
+            let fits = s.candidates.len() == s.accuracy.len() && s.kept.iter().all(|kept| *kept < s.candidates.len());
+            all(&[s.attempt, s.epoch, s.node, s.input.unwrap_or(0)]) && fits
+        }
         Event::Finished(finished) => all(&[finished.attempt, finished.epoch]),
         Event::DisparityTrainEpoch(epoch) => all(&[epoch.attempt, epoch.epoch]),
         Event::DisparityTrainFinished(finished) => all(&[finished.epoch, finished.n_test]),

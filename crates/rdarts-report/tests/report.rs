@@ -1156,3 +1156,42 @@ fn searches_for_disparity_are_compared_by_l2_and_augmentation() {
     assert!(many.correlations.iter().all(|row| row.n <= 8), "{:?}", many.correlations);
     assert!(page(&report).contains("Drop path"));
 }
+
+#[test]
+fn a_selection_shows_its_decisions_and_what_they_leave_of_the_edges() {
+    let set = &["method.selection_epochs=2"];
+    let selected = Search { method: "darts-pt", space: "s2", epochs: 4, done: 4, set, ..SEARCH };
+    let (_dir, path, report) = of_search(&selected);
+    let table = search_of(&report);
+    // 14 edges and 3 nodes of each cell, two epochs between two turns.
+    assert_eq!((table.selected.len(), table.n_epochs, table.epochs.len()), (34, 4 + 16 * 2, 4 + 16 * 2));
+    let edge = |cell: CellKind, node: usize, input: usize| {
+        table.edges.iter().find(|e| (e.cell, e.node, e.input) == (cell, node, input)).unwrap()
+    };
+    for cell in [CellKind::Normal, CellKind::Reduce] {
+        // The first edge is decided after epoch 3, which it has no part in.
+        let first = edge(cell, 0, 0);
+        assert!(first.weights[1][3] < 1.0 && first.weights[1][3] > 0.0);
+        assert!(first.weights[1][4..].iter().all(|w| *w == 1.0) && first.weights[0][4..].iter().all(|w| *w == 0.0));
+        // The third one after epoch 7, and its node does without it from its decision after epoch 3 + 14 * 2 on.
+        let third = edge(cell, 1, 0);
+        assert!(third.weights[1][6] < 1.0 && third.weights[1][7..31].iter().all(|w| *w == 1.0));
+        assert!(third.weights.iter().all(|op| op[31..].iter().all(|w| *w == 0.0)));
+        assert!(edge(cell, 1, 2).weights[1][31..].iter().all(|w| *w == 1.0));
+    }
+    // Rules are judged on the search alone.
+    assert!(table.rules.iter().all(|rule| rule.judged_to <= 3), "{:?}", table.rules);
+    assert!(table.rules[0].sentence.starts_with("DARTS would have returned the last epoch, 3"), "{:?}", table.rules[0]);
+    let html = page(&report);
+    for text in
+        ["What the selection decided", "0 to node 0", "inputs of node 3", "skip_connect 80.00 %, sep_conv_3x3 70.00 %"]
+    {
+        assert!(html.contains(text), "{text}");
+    }
+    // A decision on a candidate that is not there is damage.
+    let events = path.join("events.jsonl");
+    let text = std::fs::read_to_string(&events).unwrap().replacen("\"kept\":[1]", "\"kept\":[2]", 1);
+    std::fs::write(&events, text).unwrap();
+    let report = self::report(&[path]);
+    assert_eq!(search_of(&report).selected.len(), 0);
+}

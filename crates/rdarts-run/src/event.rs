@@ -1,6 +1,6 @@
 //! What happened in a run: one JSON object a line in `events.jsonl`.
 //!
-//! Each object has the key `event`, which is `started`, `epoch`, `decision` or `finished` in a search, `train_started`,
+//! Each object has the key `event`, which is `started`, `epoch`, `decision`, `selected` or `finished` in a search, `train_started`,
 //! `train_epoch` or `train_finished` in a training from scratch, and `robust_started`, `member_found`, `member_trained`,
 //! `chosen`, `baseline_trained` or `robust_finished` in a portfolio, `disparity_started` or `disparity_epoch` in a search for
 //! disparity, which has the decisions and the end of any search, `disparity_train_started`, `disparity_train_epoch` or
@@ -27,6 +27,8 @@ mod train;
 
 mod robust;
 
+mod selected;
+
 mod disparity;
 
 mod disparity_train;
@@ -34,6 +36,7 @@ mod disparity_train;
 pub use disparity::{DisparityEpoch, DisparityStarted};
 pub use disparity_train::{DisparityErrors, DisparityTrainEpoch, DisparityTrainFinished, DisparityTrainStarted};
 pub use robust::{BaselineTrained, Chosen, MemberFound, MemberRefused, MemberTrained, RobustFinished, RobustStarted};
+pub use selected::Selected;
 pub use train::{TrainEpoch, TrainFinished, TrainStarted};
 
 /// Version of the lines that a search writes. Lines of format 1 are read too; they lack what an [`EpochRecord`] says.
@@ -52,8 +55,11 @@ pub const DISPARITY_EVENT_FORMAT: u32 = 5;
 /// Version of the lines that a training for disparity writes.
 pub const DISPARITY_TRAIN_EVENT_FORMAT: u32 = 6;
 
+/// Version of the lines that a search writes with a selection after it, or with parameters of edges; all others keep theirs.
+pub const EXTENDED_EVENT_FORMAT: u32 = 7;
+
 /// The newest version that is read.
-const NEWEST_FORMAT: u32 = DISPARITY_TRAIN_EVENT_FORMAT;
+const NEWEST_FORMAT: u32 = EXTENDED_EVENT_FORMAT;
 
 const _: () = assert!(EVENT_FORMAT <= NEWEST_FORMAT && TRAIN_EVENT_FORMAT <= NEWEST_FORMAT);
 const _: () = assert!(ROBUST_EVENT_FORMAT <= NEWEST_FORMAT);
@@ -68,6 +74,8 @@ pub enum Event {
     Epoch(Box<EpochRecord>),
     /// The monitor stopped the search or went back.
     Decision(Decision),
+    /// A selection after a search has decided on an edge or on the inputs of a node.
+    Selected(Selected),
     /// The last line: what was found.
     Finished(Finished),
     /// The first line of a search for disparity: what is searched.
@@ -106,7 +114,7 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Started {
-    /// [`EVENT_FORMAT`] of the writer.
+    /// [`EVENT_FORMAT`] of the writer, or [`EXTENDED_EVENT_FORMAT`].
     pub format: u32,
     /// Version of the program that started the search.
     pub rdarts: String,
@@ -197,6 +205,12 @@ pub struct EpochRecord {
     /// The alphas of the reduction cell, edge after edge.
     #[serde(with = "numbers")]
     pub alphas_reduce: Vec<f32>,
+    /// With method `pc-darts` the parameters of the edges of the normal cell, node after node.
+    #[serde(with = "numbers", default, skip_serializing_if = "Vec::is_empty")]
+    pub betas_normal: Vec<f32>,
+    /// With method `pc-darts` those of the reduction cell.
+    #[serde(with = "numbers", default, skip_serializing_if = "Vec::is_empty")]
+    pub betas_reduce: Vec<f32>,
 }
 
 /// What the monitor can decide.
@@ -473,6 +487,19 @@ mod numbers {
     }
 }
 
+mod doubles {
+    use super::Wire;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(values: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(values.iter().map(|&value| Wire::new(value)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
+        Vec::<Wire>::deserialize(deserializer)?.into_iter().map(Wire::value).collect()
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use proptest::prelude::*;
@@ -506,6 +533,8 @@ pub(crate) mod tests {
             genotype: "g".to_string(),
             alphas_normal: vec![0.5, -0.25],
             alphas_reduce: vec![1.0],
+            betas_normal: Vec::new(),
+            betas_reduce: Vec::new(),
         }))
     }
 
@@ -639,7 +668,7 @@ pub(crate) mod tests {
         let line = to_line(&started(NEWEST_FORMAT + 1)).replace("\"seed\"", "\"seeds\"");
         let (_dir, path) = file(line.as_bytes());
         let err = read_events(&path, LastLine::MustBeWhole).unwrap_err().to_string();
-        let tail = "line 1: events of format 7, and this program knows up to 6; use a newer rdarts";
+        let tail = "line 1: events of format 8, and this program knows up to 7; use a newer rdarts";
         assert!(err.ends_with(tail), "{err}");
     }
 

@@ -42,9 +42,9 @@ pub use error::RunError;
 pub use event::{
     BaselineTrained, Chosen, DISPARITY_EVENT_FORMAT, DISPARITY_TRAIN_EVENT_FORMAT, Decision, DecisionKind,
     DisparityEpoch, DisparityErrors, DisparityStarted, DisparityTrainEpoch, DisparityTrainFinished,
-    DisparityTrainStarted, EVENT_FORMAT, EpochRecord, Event, EventError, Finished, LastLine, MemberFound,
-    MemberRefused, MemberTrained, ROBUST_EVENT_FORMAT, RobustFinished, RobustStarted, Started, TRAIN_EVENT_FORMAT,
-    Timing, TrainEpoch, TrainFinished, TrainStarted, read_events, read_good_events,
+    DisparityTrainStarted, EVENT_FORMAT, EXTENDED_EVENT_FORMAT, EpochRecord, Event, EventError, Finished, LastLine,
+    MemberFound, MemberRefused, MemberTrained, ROBUST_EVENT_FORMAT, RobustFinished, RobustStarted, Selected, Started,
+    TRAIN_EVENT_FORMAT, Timing, TrainEpoch, TrainFinished, TrainStarted, read_events, read_good_events,
 };
 pub use extras::{Landscape, LandscapeLine, MAP_NAMES, MOST_MAPS, Mistake, PairMap, PairPictures, Spectrum};
 pub use log::checksum;

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use rdarts_data::{Batch as ImageBatch, DataError, Loader, Split};
 use rdarts_net::{Batch, CellNoise, Network};
-use rdarts_run::{HessianImages, Method, SearchSpec};
+use rdarts_run::{HessianImages, SearchSpec};
 use rdarts_train::images::{as_batch, augment};
 use rdarts_train::schedule::drop_path_probability;
 use rdarts_train::{Position, SplitImages, Streams, TrainError};
 
-/// The images of one weight step and of one alpha step; random search with weight sharing has none of these.
+/// The images of one weight step and of one alpha step; methods that learn no alphas have none of these.
 pub type StepBatches = (ImageBatch, Option<ImageBatch>);
 
 /// A batch with the drop-path factors and the noise of every cell.
@@ -27,6 +27,11 @@ impl AsBatch for NoisyBatch {
     }
 }
 
+/// The epoch that schedules are at: a selection after the search leaves them where they end.
+pub(crate) fn within(spec: &SearchSpec, epoch: usize) -> usize {
+    epoch.min(spec.search.epochs - 1)
+}
+
 /// The batches of the epoch that are left, or with `recipes` how a card makes them.
 pub fn step_batches(
     images: &SplitImages,
@@ -36,11 +41,11 @@ pub fn step_batches(
 ) -> impl Iterator<Item = Result<StepBatches, DataError>> + Send + 'static {
     let (epoch, batch) = (at.epoch, spec.search.batch);
     let (seed, augment) =
-        (Streams::new(spec.seed, at.attempt).seed(), augment(&spec.augment, epoch, spec.search.epochs));
+        (Streams::new(spec.seed, at.attempt).seed(), augment(&spec.augment, within(spec, epoch), spec.search.epochs));
     let weights =
         Loader::new(images.data.clone(), images.split.train.clone(), batch, seed, "train").as_recipes(recipes);
     let alphas = Loader::new(images.data.clone(), images.split.valid.clone(), batch, seed, "valid").as_recipes(recipes);
-    let has_alphas = spec.search.method != Method::RsWs;
+    let has_alphas = spec.search.method.learns_alphas();
     let start = (epoch * images.steps(batch) + at.step) as u64;
     weights
         .epoch(epoch as u64, at.step, Some(augment))

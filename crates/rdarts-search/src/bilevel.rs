@@ -100,7 +100,7 @@ impl Bilevel<'_> {
         Ok(Step { n: of_train.count.n, loss: of_train.loss, count: of_train.count, side_loss })
     }
 
-    fn at<'b, X>(&'b self, state: &'b State<X>, alphas: &'b Alphas) -> Point<'b, Held> {
+    pub(crate) fn at<'b, X>(&'b self, state: &'b State<X>, alphas: &'b Alphas) -> Point<'b, Held> {
         Point { net: self.net, engine: self.engine, weights: &state.weights, alphas }
     }
 }

@@ -1,6 +1,6 @@
 //! A search that goes on from what another one has computed.
 //!
-//! DARTS, DARTS-ES, DARTS-ADA, the rule that knows the noise, and DARTS+ make the same bits until they act. So a search with
+//! DARTS, DARTS-ES, DARTS-ADA, the rule that knows the noise, DARTS+ and DARTS-PT make the same bits until they act. So a search with
 //! one of them can take over the epochs of another up to there: the events, and the checkpoints that are kept. What comes
 //! of it is, byte for byte, what it would have made alone.
 
@@ -154,7 +154,10 @@ fn states(
         name.step.is_none() && name.sequence == ((name.epoch + 1) * other.steps_per_epoch()) as u64
     };
     let mut names = from.checkpoints().map_err(TrainError::failed)?;
-    names.retain(|name| is_end(name) && name.epoch < records.len());
+    // After its last epoch a search that selects has begun to.
+    let is_plain =
+        |name: &CheckpointName| !other.spec.search.method.selects() || name.epoch + 1 < other.spec.search.epochs;
+    names.retain(|name| is_end(name) && is_plain(name) && name.epoch < records.len());
     names.sort_by_key(|name| name.sequence);
     let mut states = Vec::new();
     for name in names {
@@ -168,6 +171,7 @@ fn states(
         };
         let mut state = State::from_checkpoint(other, &name.to_string(), checkpoint)?;
         state.at.errors = errors(&records[..=name.epoch]);
+        state.extra.projection = search.blank().extra.projection;
         if state.at.finished && name.epoch + 1 < search.spec.search.epochs {
             // The other one was stopped there.
             state.at.finished = false;
@@ -190,7 +194,8 @@ fn shared(search: &Search) -> String {
 
 /// The epoch after which the method of `search` acts on what was recorded.
 fn first_act(search: &Search, records: &[EpochRecord]) -> Option<usize> {
-    (0..records.len()).find(|epoch| search.judge(&after(search, records, *epoch)).next != Next::On)
+    let selects = |epoch: &usize| search.spec.search.method.selects() && *epoch + 1 == search.spec.search.epochs;
+    (0..records.len()).find(|epoch| selects(epoch) || search.judge(&after(search, records, *epoch)).next != Next::On)
 }
 
 /// A state that knows what was measured up to an epoch, and the alphas after it; its weights mean nothing.

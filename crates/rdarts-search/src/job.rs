@@ -3,7 +3,10 @@
 
 use rdarts_data::DataError;
 use rdarts_net::{Engine, Held};
-use rdarts_run::{DecisionKind, EVENT_FORMAT, EpochRecord, Event, Finished, Method, RunDir, SearchSpec, Spec, Started};
+use rdarts_run::{
+    DecisionKind, EVENT_FORMAT, EXTENDED_EVENT_FORMAT, EpochRecord, Event, Finished, Method, RunDir, SearchSpec, Spec,
+    Started,
+};
 use rdarts_space::{CellType, Genotype, Op};
 use rdarts_train::images::{as_made_batch, augment};
 use rdarts_train::optim::Sgd;
@@ -12,14 +15,16 @@ use rdarts_train::{Job, Length, Measured, Measuring, Position, Step, TrainError,
 
 use crate::State;
 use crate::architecture::Architecture;
-use crate::batches::{StepBatches, step_batches};
+use crate::batches::{StepBatches, step_batches, within};
 use crate::bilevel::diverged;
 use crate::hessian::eigenvalue;
 use crate::methods;
+use crate::projection::Projection;
 use crate::random_ws;
 use crate::rules::{decide_after, earliest_after, is_measured, told};
 use crate::score::{score_child, score_mixed, score_supernet};
 use crate::search::Search;
+use crate::selection;
 
 /// What a search found.
 #[derive(Clone, Debug)]
@@ -38,7 +43,7 @@ impl Job for Search {
     type Found = Found;
 
     fn length(&self) -> Length {
-        Length { epochs: self.spec.search.epochs, steps: self.steps_per_epoch() }
+        Length { epochs: self.n_epochs(), steps: self.steps_per_epoch() }
     }
 
     fn engine(&self) -> Option<&Engine> {
@@ -59,14 +64,15 @@ impl Job for Search {
     }
 
     fn begin(&self) -> (Event, State) {
-        let (spec, n_alphas) = (&self.spec, self.n_alphas());
+        let spec = &self.spec;
+        let is_extended = spec.search.method.selects() || spec.search.method == Method::PcDarts;
         let started = Started {
-            format: EVENT_FORMAT,
+            format: if is_extended { EXTENDED_EVENT_FORMAT } else { EVENT_FORMAT },
             rdarts: env!("CARGO_PKG_VERSION").into(),
             space: self.space.name.clone(),
             data: spec.data.images.name.clone(),
             seed: spec.seed,
-            n_alphas: n_alphas.iter().sum(),
+            n_alphas: self.n_learned().iter().sum(),
             n_weights: self.net.n_parameters(),
             n_train: self.images.split.train.len(),
             n_valid: self.images.split.valid.len(),
@@ -74,7 +80,9 @@ impl Job for Search {
         };
         let mut state = State { weights: self.net.init(spec.seed).into(), ..self.blank() };
         if spec.search.method != Method::RsWs {
-            state.extra = Architecture::new(&spec.alphas, spec.seed, n_alphas);
+            let projection = state.extra.projection.take();
+            state.extra = Architecture::new(&spec.alphas, spec.seed, self.n_learned());
+            state.extra.projection = projection;
         }
         (Event::Started(started), state)
     }
@@ -88,8 +96,12 @@ impl Job for Search {
             // The norms of a search take their statistics from each batch.
             running: Held::default(),
             extra: match self.spec.search.method {
-                Method::RsWs => Architecture::sampled(&self.spec.alphas, self.n_alphas()),
-                _ => Architecture::blank(&self.spec.alphas, self.n_alphas()),
+                Method::RsWs => Architecture::sampled(&self.spec.alphas, self.n_learned()),
+                method => {
+                    let mut blank = Architecture::blank(&self.spec.alphas, self.n_learned());
+                    blank.projection = method.selects().then(|| Projection::new(self.space.nodes));
+                    blank
+                }
             },
         }
     }
@@ -118,9 +130,11 @@ impl Job for Search {
         let (train_made, valid_made) =
             (self.on_card.make(&train), valid.as_ref().and_then(|valid| self.on_card.make(valid)));
         let train = as_made_batch(&train, train_made.as_ref(), &train_noise);
-        let Some(valid) = valid else { return random_ws::step(self, state, train, position) };
-        let valid_noise = noise("noise-valid", valid.n);
-        let valid = as_made_batch(&valid, valid_made.as_ref(), &valid_noise);
+        let valid_noise = valid.as_ref().map_or(Vec::new(), |valid| noise("noise-valid", valid.n));
+        let valid = valid.as_ref().map(|valid| as_made_batch(valid, valid_made.as_ref(), &valid_noise));
+        if self.spec.search.method == Method::RsWs {
+            return random_ws::step(self, state, train, position);
+        }
         methods::step(self, state, train, valid, position)
     }
 
@@ -145,16 +159,20 @@ impl Job for Search {
             child = measuring
                 .phase("accuracy of its child", "child accuracy", |stop| score_child(self, state, epoch, stop))?;
         }
-        if measuring.is_stopped() {
-            return Ok(None);
-        }
+        let decided = match spec.search.method.selects() {
+            true => selection::decide(self, state, measuring)?,
+            false => Some(Vec::new()),
+        };
+        let Some(decided) = decided.filter(|_| !measuring.is_stopped()) else { return Ok(None) };
         let at = &state.at;
         let genotype = match is_drawn {
             true => random_ws::genotype(&self.space, state.extra.by_type()),
-            false => state.extra.genotype(&self.space),
+            false => selection::genotype(self, state, &decided),
         };
-        let alpha_loss = (!is_drawn).then(|| at.side_loss / at.step as f64);
+        let is_learned = spec.search.method.learns_alphas() && !methods::warms_up(self, epoch);
+        let alpha_loss = is_learned.then(|| at.side_loss / at.step as f64);
         let [normal, reduce] = state.extra.by_type().map(<[f32]>::to_vec);
+        let [betas_normal, betas_reduce] = state.extra.betas().unwrap_or_default().map(<[f32]>::to_vec);
         let record = EpochRecord {
             attempt: at.attempt,
             epoch,
@@ -163,7 +181,7 @@ impl Job for Search {
             drop_path: self.drop_path(epoch),
             cutout_prob: match spec.augment.cutout_length {
                 0 => 0.0,
-                _ => augment(&spec.augment, epoch, spec.search.epochs).cutout_prob,
+                _ => augment(&spec.augment, within(spec, epoch), spec.search.epochs).cutout_prob,
             },
             train_loss: at.mean_loss(),
             train_accuracy: at.count().mean(),
@@ -182,6 +200,8 @@ impl Job for Search {
             genotype: genotype.to_string(),
             alphas_normal: normal,
             alphas_reduce: reduce,
+            betas_normal,
+            betas_reduce,
         };
         // Before the state is saved over the last good one.
         let losses = [Some(record.train_loss), alpha_loss, record.valid_loss, record.child_loss];
@@ -192,7 +212,17 @@ impl Job for Search {
         }
         let history = is_measured(spec, epoch).then_some(record.eigenvalue);
         let error = record.eigenvalue_error;
-        Ok(Some(Measured { event: Event::Epoch(Box::new(record)), history, error }))
+        let decided = decided.into_iter().map(|selected| {
+            let reason = selected.reason.clone();
+            (Event::Selected(selected), reason)
+        });
+        Ok(Some(Measured { event: Event::Epoch(Box::new(record)), history, error, decided: decided.collect() }))
+    }
+
+    fn keep(&self, state: &mut State, measured: &Measured) {
+        if self.spec.search.method.selects() {
+            selection::keep(self, state, measured.decided.iter().map(|(event, _)| event));
+        }
     }
 
     fn judge(&self, state: &State) -> Verdict {
@@ -248,7 +278,15 @@ impl Search {
             _ => None,
         });
         let record = record.ok_or_else(|| TrainError::Failed(format!("the events of epoch {epoch} are gone")))?;
-        let genotype = rdarts_space::derive(&self.space, &record.alphas_normal, &record.alphas_reduce);
+        let genotype = match state.extra.projection {
+            Some(_) => state.extra.genotype(&self.space),
+            None if !record.betas_normal.is_empty() => rdarts_space::derive_with_edges(
+                &self.space,
+                [&record.alphas_normal, &record.alphas_reduce],
+                [&record.betas_normal, &record.betas_reduce],
+            ),
+            None => rdarts_space::derive(&self.space, &record.alphas_normal, &record.alphas_reduce),
+        };
         Ok(Found { genotype, epoch, reason })
     }
 
@@ -274,7 +312,11 @@ impl Search {
     }
 
     fn all_done(&self) -> String {
+        let n = self.space.n_decisions();
         match self.spec.search.epochs {
+            epochs if self.spec.search.method.selects() => {
+                format!("All {epochs} epochs are done, and after them {n} decisions on each of the two cells.")
+            }
             1 => "The only epoch is done.".into(),
             epochs => format!("All {epochs} epochs are done."),
         }

@@ -54,10 +54,10 @@ pub(crate) fn earliest_after(spec: &SearchSpec, state: &State) -> Option<usize> 
     earliest_return(method, &rule, &ada, &history, state.sgd.l2)
 }
 
-/// Whether the eigenvalue is measured after an epoch: every so many, and after the last.
+/// Whether the eigenvalue is measured after an epoch: every so many, and after the last; not in a selection.
 pub(crate) fn is_measured(spec: &SearchSpec, epoch: usize) -> bool {
     let every = spec.hessian.every;
-    every > 0 && (epoch.is_multiple_of(every) || epoch + 1 == spec.search.epochs)
+    every > 0 && epoch < spec.search.epochs && (epoch.is_multiple_of(every) || epoch + 1 == spec.search.epochs)
 }
 
 /// What a decision of the monitor after an epoch means for the loop, with the event that tells of it.

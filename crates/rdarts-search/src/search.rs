@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rdarts_data::{Silent, Watch};
-use rdarts_net::{Engine, Network, SupernetSpec, Work};
+use rdarts_net::{Engine, Network, PartialSpec, SupernetSpec, Work};
 use rdarts_run::{HessianSpec, Method, Order, SearchSpec};
 use rdarts_space::{CellType, Op, Space};
 use rdarts_train::images::{OnCard, augment};
@@ -12,7 +12,9 @@ use rdarts_train::schedule::{cosine_lr, drop_path_probability};
 use rdarts_train::{ImageSet, SplitImages, Streams, TrainError};
 
 use crate::State;
-use crate::batches::{NoisyBatch, check_hessian_batches, few_hessian_batches, hessian_batches, most_hessian_batches};
+use crate::batches::{
+    NoisyBatch, check_hessian_batches, few_hessian_batches, hessian_batches, most_hessian_batches, within,
+};
 use crate::bilevel::Bilevel;
 
 /// A search: what does not change while it runs.
@@ -82,7 +84,7 @@ impl Search {
             .check(train.height, train.width)
             .map_err(|e| TrainError::Input(format!("{e} (section [augment] of the spec)")))?;
         let (channels, classes) = (train.channels, images.data.classes.len());
-        let net = Network::supernet(SupernetSpec {
+        let supernet = SupernetSpec {
             stem_multiplier: spec.network.stem_multiplier,
             ..SupernetSpec::from_space(
                 &space_of_network(spec.search.method, &space),
@@ -91,7 +93,11 @@ impl Search {
                 channels,
                 classes,
             )
-        });
+        };
+        let net = match spec.search.method {
+            Method::PcDarts => partial(supernet, &spec, &space, &engine)?,
+            _ => Network::supernet(supernet),
+        };
         let search = Self { spec, space, images, net, engine, on_card: OnCard::default() };
         search.memory().check(&search.engine)?;
         Ok(search)
@@ -106,6 +112,11 @@ impl Search {
         spec
     }
 
+    /// Epochs of the whole search, those between the decisions of a selection included.
+    pub fn n_epochs(&self) -> usize {
+        self.spec.n_epochs(self.space.n_decisions())
+    }
+
     /// Weight steps of an epoch.
     pub fn steps_per_epoch(&self) -> usize {
         self.images.steps(self.spec.search.batch)
@@ -116,6 +127,13 @@ impl Search {
         [self.space.n_alphas(CellType::Normal), self.space.n_alphas(CellType::Reduce)]
     }
 
+    /// Number of parameters of each list that is learned: the alphas of both types of cells, and where a method has them their
+    /// betas.
+    pub fn n_learned(&self) -> Vec<usize> {
+        let betas = if self.spec.search.method == Method::PcDarts { vec![self.space.n_edges(); 2] } else { Vec::new() };
+        self.n_alphas().into_iter().chain(betas).collect()
+    }
+
     /// All that is random after so many rollbacks.
     pub fn streams(&self, attempt: usize) -> Streams {
         Streams::new(self.spec.seed, attempt)
@@ -123,12 +141,17 @@ impl Search {
 
     /// The learning rate of the weights in an epoch.
     pub fn lr(&self, epoch: usize) -> f64 {
-        cosine_lr(self.spec.weights.lr, self.spec.weights.lr_min, epoch, self.spec.search.epochs)
+        let epochs = self.spec.search.epochs;
+        match epoch < epochs {
+            true => cosine_lr(self.spec.weights.lr, self.spec.weights.lr_min, epoch, epochs),
+            // Between the decisions of a selection.
+            false => self.spec.method.selection_lr * self.spec.weights.lr,
+        }
     }
 
     /// Probability of drop path in an epoch.
     pub fn drop_path(&self, epoch: usize) -> f64 {
-        drop_path_probability(self.spec.search.drop_path, epoch, self.spec.search.epochs)
+        drop_path_probability(self.spec.search.drop_path, within(&self.spec, epoch), self.spec.search.epochs)
     }
 
     /// What a step needs beside the state.
@@ -178,7 +201,7 @@ impl Search {
     pub fn memory(&self) -> Needed {
         let (spec, batch, side) = (&self.spec, self.spec.search.batch, self.images.side());
         let mut works = vec![Work::Gradient];
-        if spec.search.order != Order::First && spec.search.method != Method::RsWs {
+        if spec.search.order != Order::First && spec.search.method.learns_alphas() {
             works.push(Work::SecondOrderStep);
         }
         if spec.hessian.every > 0 || spec.search.method == Method::A2m {
@@ -201,6 +224,19 @@ impl Search {
         );
         Needed { bytes, what }
     }
+}
+
+/// The network of partial channels.
+fn partial(supernet: SupernetSpec, spec: &SearchSpec, space: &Space, engine: &Engine) -> Result<Network, TrainError> {
+    if !engine.is_cpu() {
+        let why = "method pc-darts computes on the CPU: take --device cpu, or another method for the graphics card";
+        return Err(TrainError::Input(why.into()));
+    }
+    let partial = PartialSpec { supernet, share: spec.method.channel_share };
+    let in_space =
+        |why| TrainError::Input(format!("method pc-darts in the space {}: {why}", rdarts_text::shown(&space.name)));
+    partial.check().map_err(in_space)?;
+    Ok(Network::partial(&partial))
 }
 
 /// The space whose operations the network has: with DARTS- there is a skip connection more at the end of each edge.

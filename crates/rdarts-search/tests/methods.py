@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "bench/peer"))
+import peer  # noqa: E402
 from peer import Supernet  # noqa: E402
 
 torch.set_default_dtype(torch.float64)
@@ -30,10 +31,42 @@ def rows(flat):
     return cells
 
 
+def node_rows(flat):
+    """What is behind the alphas in a flat list: a list of nodes for each type of cell."""
+    flat = iter(flat[sum(len(names) for edges in state["edges"] for names in edges):])
+    return [[torch.tensor([next(flat) for _ in range(node + 2)]) for node in range(state["nodes"])] for _ in state["edges"]]
+
+
 def images(batch):
     x = torch.tensor(batch["images"]).reshape(batch["n"], batch["height"], batch["width"], batch["channels"])
     return x.permute(0, 3, 1, 2).contiguous(), torch.tensor(batch["labels"])
 
+
+class PartialMixed(peer.MixedOp):
+    """A part of the channels through the operations, the others past them; then channels of all parts in turn."""
+    def __init__(self, names, c, stride):
+        super().__init__(names, c // state["share"], stride)
+        self.stride = stride
+
+    def forward(self, x, weights):
+        n, c, share = len(x), x.shape[1], state["share"]
+        y = super().forward(x[:, :c // share], weights)
+        rest = x[:, c // share:]
+        y = torch.cat([y, F.max_pool2d(rest, 2, 2) if self.stride == 2 else rest], 1)
+        return y.reshape(n, share, c // share, *y.shape[2:]).transpose(1, 2).reshape(n, c, *y.shape[2:])
+
+
+def partial_forward(cell, s0, s1, weights):
+    states, edge = [cell.preprocess0(s0), cell.preprocess1(s1)], 0
+    alpha, beta = weights
+    for node in range(cell.nodes):
+        states.append(sum(b * cell._ops[edge + j](states[j], alpha[edge + j]) for j, b in enumerate(beta[node])))
+        edge += node + 2
+    return torch.cat(states[2:], 1)
+
+
+if METHOD == "pc-darts":
+    peer.MixedOp, peer.Cell.forward = PartialMixed, partial_forward
 
 # DARTS- has an operation more on each edge.
 auxiliary = ["skip_connect"] if METHOD == "darts-minus" else []
@@ -47,9 +80,11 @@ assert len(weights) == len(state["weights"])
 net.train()
 
 alphas = rows(state["alphas"])
-flat = [alpha.requires_grad_() for cell in alphas for alpha in cell]
+betas = node_rows(state["alphas"]) if METHOD == "pc-darts" else []
+flat = [alpha.requires_grad_() for cell in alphas + betas for alpha in cell]
 adam = torch.optim.Adam(flat, SETTINGS["alpha_lr"], betas=(0.5, 0.999), weight_decay=SETTINGS["alpha_l2"])
-for alpha, m, v in zip(flat, (r for c in rows(state["adam_m"]) for r in c), (r for c in rows(state["adam_v"]) for r in c)):
+each = lambda values: (r for c in rows(values) + (node_rows(values) if betas else []) for r in c)
+for alpha, m, v in zip(flat, each(state["adam_m"]), each(state["adam_v"])):
     adam.state[alpha] = {"step": torch.tensor(float(state["adam_t"])), "exp_avg": m, "exp_avg_sq": v}
 sgd = torch.optim.SGD(weights.values(), SETTINGS["lr"], momentum=0.9, weight_decay=SETTINGS["l2"])
 for name, values in state["momentum"].items():
@@ -72,7 +107,8 @@ def alpha_step(gradient):
 
 def weight_step(p):
     net.zero_grad(set_to_none=False)
-    fixed = [[edge.detach() for edge in cell] for cell in p]
+    # PC-DARTS has rows of edges beside those of operations.
+    fixed = list(p) if METHOD == "pc-darts" else [[edge.detach() for edge in cell] for cell in p]
     gradient = torch.autograd.grad(train_loss(fixed), list(weights.values()), allow_unused=True)
     for weight, g in zip(weights.values(), gradient):
         weight.grad = torch.zeros_like(weight) if g is None else g
@@ -148,6 +184,82 @@ def a2m():
     weight_step(softmax(alphas))
 
 
-{"darts": darts, "darts-minus": darts_minus, "sdarts-rs": lambda: sdarts(False), "sdarts-adv": lambda: sdarts(True), "gdas": gdas, "a2m": a2m}[METHOD]()
+def darts_pt():
+    """A step between two decisions: rows of decided edges are one-hot, those of edges that are gone zero."""
+    def projected():
+        def row(p, decided):
+            if decided == -1:
+                return p
+            return torch.zeros_like(p) if decided == -2 else F.one_hot(torch.tensor(decided), len(p)).to(p)
+        return [[row(*pair) for pair in zip(*cell)] for cell in zip(softmax(alphas), state["selected"])]
+
+    if METHOD == "darts-pt":
+        alpha_step([torch.zeros_like(a) if g is None else g for a, g in
+                    zip(flat, torch.autograd.grad(valid_loss(projected()), flat, allow_unused=True))])
+    weight_step(projected())
+
+
+def pc_darts():
+    weights_of = lambda: list(zip(softmax(alphas), softmax(betas)))
+    alpha_step(torch.autograd.grad(valid_loss(weights_of()), flat))
+    weight_step([[e.detach() for e in part] for part in kind] for kind in weights_of())
+
+
+class Drawn(torch.autograd.Function):
+    """A draw from a Dirichlet distribution that is given; it moves with the concentrations c by implicit derivatives."""
+    @staticmethod
+    def forward(ctx, c, x):
+        ctx.save_for_backward(c, x)
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, x_bar):
+        c, x = ctx.saved_tensors
+        rates = torch.stack([rate(x[j], c[j], c.sum() - c[j]) for j in range(len(c))])
+        return rates * (x_bar - (x * x_bar).sum()), None
+
+
+def rate(x, a, b):
+    """-dF/da / (F' (1 - x)) of Beta(a, b), F by its power series, whose derivative is autograd's."""
+    with torch.enable_grad():
+        if x > 0.7:
+            # F(x; a, b) = 1 - F(1 - x; b, a); the second parameter moves.
+            moving = a.detach().clone().requires_grad_()
+            return torch.autograd.grad(beta_cdf(1 - x, b.detach(), moving), moving)[0] / density(x, a, b) / (1 - x)
+        moving = a.detach().clone().requires_grad_()
+        return -torch.autograd.grad(beta_cdf(x, moving, b.detach()), moving)[0] / density(x, a, b) / (1 - x)
+
+
+def log_beta(a, b):
+    return torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)
+
+
+def density(x, a, b):
+    return torch.exp((a - 1) * torch.log(x) + (b - 1) * torch.log1p(-x) - log_beta(a, b))
+
+
+def beta_cdf(x, a, b):
+    n = torch.arange(400.0)
+    # The coefficient n is the product of (k - b) / k x over k = 1 to n.
+    factors = torch.cat([torch.ones(1), (n[1:] - b) / n[1:] * x])
+    return torch.exp(a * torch.log(x) - log_beta(a, b)) * (factors.cumprod(0) / (a + n)).sum()
+
+
+def drnas():
+    def lists(values):
+        return rows([v for kind in values for v in kind])
+
+    def divergence():
+        uniform = lambda c: torch.distributions.Dirichlet(torch.ones_like(c))
+        return sum(torch.distributions.kl_divergence(torch.distributions.Dirichlet(F.elu(a) + 1), uniform(a))
+                   for cell in alphas for a in cell)
+
+    first, second = lists(state["draws"][:2]), lists(state["draws"][2:])
+    drawn = [[Drawn.apply(F.elu(a) + 1, x) for a, x in zip(*pair)] for pair in zip(alphas, first)]
+    alpha_step(torch.autograd.grad(valid_loss(drawn) + SETTINGS["anchor"] * divergence(), flat))
+    weight_step(second)
+
+
+{"drnas": drnas, "pc-darts": pc_darts, "darts": darts, "darts-pt": darts_pt, "darts-pt-fixed": darts_pt, "darts-minus": darts_minus, "sdarts-rs": lambda: sdarts(False), "sdarts-adv": lambda: sdarts(True), "gdas": gdas, "a2m": a2m}[METHOD]()
 after = {name: weights[mine(name)].detach().reshape(-1).tolist() for name in state["weights"]}
 print(json.dumps({"alphas": torch.cat([a.detach() for a in flat]).tolist(), "weights": after}))

@@ -26,7 +26,29 @@ pub fn derive(space: &Space, alphas_normal: &[f32], alphas_reduce: &[f32]) -> Ge
     }
 }
 
+/// The same where edges have parameters of their own (PC-DARTS, Xu et al. 2020): an edge is as strong as the softmax of its node's
+/// betas there times its largest p. Both `betas` are in edge order.
+///
+/// # Panics
+/// If a vector does not have the length of the space's.
+pub fn derive_with_edges(space: &Space, alphas: [&[f32]; 2], betas: [&[f32]; 2]) -> Genotype {
+    let all_nodes: Vec<usize> = (2..2 + space.nodes).collect();
+    let [normal, reduce] = CellType::ALL.map(|cell| {
+        let betas = betas[cell as usize];
+        assert_eq!(betas.len(), space.n_edges(), "betas of the {cell} cell of the space `{}`", space.name);
+        let of_node = |node: usize| softmax(&betas[edge_index(node, 0)..][..node + 2]);
+        let edges: Vec<f64> = (0..space.nodes).flat_map(of_node).collect();
+        derive_weighted(space, cell, alphas[cell as usize], &edges)
+    });
+    Genotype { normal, normal_concat: all_nodes.clone(), reduce, reduce_concat: all_nodes }
+}
+
 fn derive_cell(space: &Space, cell: CellType, alphas: &[f32]) -> Vec<(Op, usize)> {
+    derive_weighted(space, cell, alphas, &vec![1.0; space.n_edges()])
+}
+
+/// `edges` has a factor for each edge.
+fn derive_weighted(space: &Space, cell: CellType, alphas: &[f32], edges: &[f64]) -> Vec<(Op, usize)> {
     assert_eq!(alphas.len(), space.n_alphas(cell), "alphas of the {cell} cell of the space `{}`", space.name);
     let mut rest = alphas;
     let best: Vec<(f64, Op)> = space
@@ -42,8 +64,9 @@ fn derive_cell(space: &Space, cell: CellType, alphas: &[f32]) -> Vec<(Op, usize)
         .flat_map(|node| {
             let mut incoming: Vec<(f64, Op, usize)> = (0..node + 2)
                 .map(|input| {
-                    let (p, op) = best[edge_index(node, input)];
-                    (p, op, input)
+                    let edge = edge_index(node, input);
+                    let (p, op) = best[edge];
+                    (p * edges[edge], op, input)
                 })
                 .collect();
             // A stable sort leaves equally strong edges in edge order.
@@ -51,6 +74,13 @@ fn derive_cell(space: &Space, cell: CellType, alphas: &[f32]) -> Vec<(Op, usize)
             incoming.into_iter().take(2).map(|(_, op, input)| (op, input))
         })
         .collect()
+}
+
+fn softmax(values: &[f32]) -> Vec<f64> {
+    let max = values.iter().fold(f64::NEG_INFINITY, |max, &v| max.max(f64::from(v)));
+    let exponentials: Vec<f64> = values.iter().map(|&v| (f64::from(v) - max).exp()).collect();
+    let sum: f64 = exponentials.iter().sum();
+    exponentials.into_iter().map(|e| e / sum).collect()
 }
 
 /// The largest softmax weight of an edge other than that of `none`, and its operation.
@@ -93,6 +123,20 @@ mod tests {
         assert_eq!(genotype.reduce, expected);
         assert_eq!(genotype.normal_concat, [2, 3]);
         assert_eq!(genotype.check(), Ok(()));
+    }
+
+    #[test]
+    fn the_weight_of_an_edge_can_make_a_weaker_operation_win() {
+        let s = space(&[Op::SkipConnect, Op::SepConv3x3]);
+        // Node 1: edge 2 has the largest alpha and the smallest beta.
+        let alphas = [0.0, 0.1, 0.5, 0.0, /* node 1 */ 0.0, 3.0, 0.1, 0.0, 0.0, 0.3];
+        let betas = [0.0, 0.0, -2.0, 0.5, 0.0];
+        let found = derive_with_edges(&s, [&alphas, &alphas], [&betas, &[0.0; 5]]);
+        let node_0 = [(Op::SkipConnect, 1), (Op::SepConv3x3, 0)];
+        // softmax(-2, 0.5, 0) = 0.049, 0.593, 0.359 times 0.953, 0.525, 0.574.
+        assert_eq!(found.normal, [node_0[0], node_0[1], (Op::SkipConnect, 1), (Op::SepConv3x3, 2)]);
+        // Equal betas change nothing.
+        assert_eq!(found.reduce, derive(&s, &alphas, &alphas).reduce);
     }
 
     #[test]

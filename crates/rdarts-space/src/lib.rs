@@ -37,7 +37,7 @@ pub mod published;
 
 pub mod disparity;
 
-pub use derive::derive;
+pub use derive::{derive, derive_with_edges};
 pub use disparity::{DisparityCell, DisparityGenotype, DisparitySpace};
 pub use enumerate::{Architectures, count, enumerate, index_of, nth, sample};
 pub use genotype::{Genotype, GenotypeError, GenotypeFault, GenotypeReadError};

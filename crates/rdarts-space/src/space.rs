@@ -113,6 +113,12 @@ impl Space {
         n_edges(self.nodes)
     }
 
+    /// Decisions that make a cell out of the supernet's one by one: one for the operation of each edge, one for the inputs of
+    /// each node that has more than two.
+    pub fn n_decisions(&self) -> usize {
+        self.n_edges() + self.nodes.saturating_sub(1)
+    }
+
     /// Alphas of a cell type: the operations of all its edges.
     pub fn n_alphas(&self, cell: CellType) -> usize {
         self.cell(cell).iter().map(Vec::len).sum()

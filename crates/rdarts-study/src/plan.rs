@@ -156,7 +156,17 @@ pub fn measure(spec: &RobustSpec, space: &Space, engine: &Engine, images: &Image
     }
     // A forward pass alone is about a third of a step.
     let samples = (spec.search.samples * spec.search.sample_batches) as f64;
-    let choice = if spec.search.method == Method::RsWs { samples * of_search.step / 3.0 } else { 0.0 };
+    let choice = match spec.search.method {
+        Method::RsWs => samples * of_search.step / 3.0,
+        // The epochs between its decisions, and the supernet without each candidate.
+        method if method.selects() => {
+            let epochs = (plain.n_epochs() - plain.spec.search.epochs) as f64;
+            let candidates = plain.n_alphas().iter().sum::<usize>() + 2 * (space.n_edges() - 2);
+            let of_epoch = plain.steps_per_epoch() as f64 * of_search.step + of_search.measuring;
+            epochs * of_epoch + candidates as f64 * of_search.measuring
+        }
+        _ => 0.0,
+    };
     let genotype = uniform(Op::SepConv3x3, space.nodes).to_string();
     let training = Training::on(spec.train_spec(&genotype, false), engine.clone(), images)?;
     let of_training = pace(&training)?;

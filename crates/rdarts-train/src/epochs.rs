@@ -140,12 +140,17 @@ fn run_from<J: Job>(
         state.at.history.extend(measured.history.map(|value| (epoch, value)));
         state.at.errors.extend(measured.error.map(|error| (epoch, error)));
         on_device(job, || {
-            job.keep(&mut state);
+            job.keep(&mut state, &measured);
             Ok(())
         })?;
         dir.append_event(&measured.event).map_err(TrainError::failed)?;
         write_down(job, dir, &state, &mut seconds)?;
         observer.event(&measured.event);
+        for (event, reason) in &measured.decided {
+            dir.append_event(event).map_err(TrainError::failed)?;
+            observer.event(event);
+            observer.news(epoch, reason);
+        }
         let verdict = job.judge(&state);
         if verdict.is_news {
             observer.news(epoch, &verdict.reason);

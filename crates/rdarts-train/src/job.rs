@@ -71,8 +71,9 @@ pub trait Job {
         measuring: &mut Measuring<'_>,
     ) -> Result<Option<Measured>, TrainError>;
 
-    /// Keeps what the state needs of an epoch that was just measured, which is the last of its history.
-    fn keep(&self, _state: &mut State<Self::Extra>) {}
+    /// Keeps what the state needs of an epoch that was just measured, which is the last of its history, and does what
+    /// was decided on it.
+    fn keep(&self, _state: &mut State<Self::Extra>, _measured: &Measured) {}
 
     /// What follows from what was measured so far.
     fn judge(&self, state: &State<Self::Extra>) -> Verdict;
@@ -120,6 +121,8 @@ pub struct Measured {
     pub history: Option<Option<f64>>,
     /// What goes into [`Position::errors`], if anything.
     pub error: Option<f64>,
+    /// What was decided on other measurements, with the sentence for each: written down behind the record.
+    pub decided: Vec<(Event, String)>,
 }
 
 /// What follows from an epoch.

@@ -159,6 +159,18 @@ impl Unpacked<'_> {
         value.ok_or_else(|| self.wrong(&format!("its state has no whole number `{key}`")))
     }
 
+    /// Takes a list of so many whole numbers.
+    ///
+    /// # Errors
+    /// If it is not there or has another length.
+    pub fn numbers(&mut self, key: &str, len: usize) -> Result<Vec<i64>, TrainError> {
+        let value = self.scalars.remove(key);
+        let numbers =
+            value.as_ref().and_then(Value::as_array).map(|list| list.iter().filter_map(Value::as_i64).collect());
+        let numbers: Option<Vec<i64>> = numbers.filter(|numbers: &Vec<i64>| numbers.len() == len);
+        numbers.ok_or_else(|| self.wrong(&format!("its state has no list `{key}` of {len} whole numbers")))
+    }
+
     pub(crate) fn wrong(&self, what: &str) -> TrainError {
         TrainError::Input(format!("the checkpoint {} does not belong to this run: {what}", self.name))
     }

@@ -91,8 +91,8 @@ impl Job for DartsPlus {
     fn measure(&self, state: &State, measuring: &mut Measuring<'_>) -> Result<Option<Measured>, TrainError> {
         self.search.measure(state, measuring)
     }
-    fn keep(&self, state: &mut State) {
-        self.search.keep(state);
+    fn keep(&self, state: &mut State, measured: &Measured) {
+        self.search.keep(state, measured);
     }
     fn earliest_return(&self, state: &State) -> Option<usize> {
         self.search.earliest_return(state)

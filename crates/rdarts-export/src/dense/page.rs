@@ -44,7 +44,7 @@ fn layer(node: &DenseNode) -> Result<(&'static str, Vec<i64>), ExportError> {
     Ok(match &node.layer {
         Layer::Views => ("views", vec![]),
         Layer::View(right) => ("view", vec![i64::from(*right)]),
-        Layer::Conv(s) => ("conv", whole(&[s.c_in, s.c_out, s.k, s.stride, s.dilation, 1, 1])),
+        Layer::Conv(s) => ("conv", whole(&[s.c_in, s.c_out, s.k, s.stride, s.dilation, 1, usize::from(s.bias)])),
         Layer::Depthwise(s) => ("conv", whole(&[s.c, s.c, s.k, s.stride, s.dilation, s.c, 0])),
         Layer::Transposed(s) => ("transposed", whole(&[s.c_in, s.c_out])),
         Layer::LeakyRelu => ("leaky_relu", vec![]),
@@ -58,6 +58,9 @@ fn layer(node: &DenseNode) -> Result<(&'static str, Vec<i64>), ExportError> {
         Layer::Zero => ("zero", vec![]),
         Layer::Outputs => ("outputs", vec![]),
         Layer::Norm => return Err(ExportError::Layer { layer: "a batch norm by the statistics of a batch" }),
+        Layer::Scale(_) | Layer::Channels { .. } | Layer::Shuffle(_) | Layer::Shift | Layer::Mean => {
+            return Err(ExportError::Layer { layer: "a layer of a supernet of partial channels" });
+        }
         Layer::Mix { .. } => return Err(ExportError::Layer { layer: "a mixture of operations" }),
     })
 }

@@ -23,6 +23,8 @@ pub struct ConvSpec {
     pub stride: usize,
     /// Pixels between taps.
     pub dilation: usize,
+    /// Whether it adds b; else that is zero.
+    pub bias: bool,
 }
 
 /// Values of the columns of a strip: they stay in the second cache level.
@@ -31,8 +33,9 @@ const STRIP: usize = 1 << 15;
 impl ConvSpec {
     pub(super) fn weights(&self) -> Vec<Weight> {
         let &Self { c_in, c_out, k, .. } = self;
-        let bias = WeightKind::Vector { c: c_out, ones: false };
-        weight_list([("weight".into(), WeightKind::Conv { kh: k, kw: k, c_in, c_out }), ("bias".into(), bias)])
+        let bias = self.bias.then_some(("bias".into(), WeightKind::Vector { c: c_out, ones: false }));
+        let weight = ("weight".into(), WeightKind::Conv { kh: k, kw: k, c_in, c_out });
+        weight_list(std::iter::once(weight).chain(bias))
     }
 
     pub(super) fn shape(&self, x: Shape) -> Result<Shape, String> {
@@ -46,8 +49,9 @@ impl ConvSpec {
         Grid { k: self.k, stride: self.stride, dilation: self.dilation, pad: self.dilation * (self.k - 1) / 2 }
     }
 
+    /// The weights, and the bias or nothing.
     fn split<'a, T>(&self, w: &'a [T]) -> (&'a [T], &'a [T]) {
-        w.split_at(w.len() - self.c_out)
+        w.split_at(if self.bias { w.len() - self.c_out } else { w.len() })
     }
 }
 
@@ -66,6 +70,9 @@ impl<T: Scalar> Kind<T> for ConvSpec {
         if let Some(w_bar) = &mut bars.w {
             let (w_bar, b_bar) = w_bar.split_at_mut(w.len());
             add_weight_gradient(at, self.grid(), self.c_out, at.xs[0], g, w_bar);
+            if !self.bias {
+                return;
+            }
             let n = at.shapes[0].n;
             let mut sums = vec![0.0; self.c_out];
             summed(at.kernels, n, &mut sums, |i, sums| sum_values(image(g, n, i), sums));
@@ -90,7 +97,7 @@ impl<T: Scalar> Kind<T> for ConvSpec {
             apply_transposed(at, self.grid(), self.c_out, d, self.split(w_dot).0, x_bar);
         }
         if let (Some(w_bar), Some(x_dot)) = (&mut bars.w, dot.xs[0]) {
-            let n_weights = w_bar.len() - self.c_out;
+            let n_weights = self.split(w_bar).0.len();
             add_weight_gradient(at, self.grid(), self.c_out, x_dot, d, &mut w_bar[..n_weights]);
         }
     }
@@ -190,7 +197,7 @@ pub(super) fn apply<T: Scalar>(
     let (shape, isa) = (at.shapes[0], at.kernels.isa());
     images(at.kernels, shape.n, out, |i, out| {
         strips(isa, grid, shape, c_out, image(x, shape.n, i), w, accumulate, out);
-        if let Some(bias) = bias {
+        if let Some(bias) = bias.filter(|bias| !bias.is_empty()) {
             for out in out.chunks_exact_mut(c_out) {
                 out.iter_mut().zip(bias).for_each(|(out, b)| *out += *b);
             }

@@ -1,4 +1,5 @@
-//! Layers of dense prediction: what an encoder-decoder for disparity is made of (AutoDispNet, Saikia et al., ICCV 2019).
+//! Layers: what networks are made of that the fused cell does not know, the encoder-decoder for disparity (AutoDispNet, Saikia et
+//! al., ICCV 2019) and the supernet of partial channels (PC-DARTS, Xu et al., ICLR 2020).
 //!
 //! A [`Layer`] is a function of states (n, h, w, c), of mixing weights p and of weights w, with its four derivatives:
 //!
@@ -21,11 +22,13 @@ mod rows;
 mod conv;
 mod correlation;
 mod depthwise;
+mod maps;
 mod mix;
 mod norm;
 mod pool;
 mod rectifier;
 mod resample;
+mod scale;
 mod transposed;
 mod views;
 
@@ -84,7 +87,7 @@ pub enum Layer {
     Views,
     /// The left (false) or the right views (true) of (2 n, h, w, c).
     View(bool),
-    /// A dense convolution with bias.
+    /// A dense convolution.
     Conv(ConvSpec),
     /// A convolution of each channel alone, without bias.
     Depthwise(DepthwiseSpec),
@@ -96,7 +99,9 @@ pub enum Layer {
     Relu,
     /// Batch norm without scale and shift, by the statistics of the batch.
     Norm,
-    /// The largest or the mean of 3 x 3 values; the border does not count.
+    /// A scale and a shift of each of so many channels.
+    Scale(usize),
+    /// The largest or the mean of a window of values; the border does not count.
     Pool(PoolSpec),
     /// The one-dimensional correlation of two views, (n, h, w, 2 d + 1).
     Correlation(CorrelationSpec),
@@ -104,6 +109,19 @@ pub enum Layer {
     Upsample,
     /// The channels of all its states, one after another.
     Concat,
+    /// The channels from `first` on, `len` of them.
+    Channels {
+        /// The first.
+        first: usize,
+        /// How many.
+        len: usize,
+    },
+    /// Channels in another order: those of so many groups in turn.
+    Shuffle(usize),
+    /// Each pixel is the one below it to the right, zero at the far borders: a stride of 2 behind it sees the odd pixels.
+    Shift,
+    /// The mean over the pixels of an image: (n, 1, 1, c).
+    Mean,
     /// The sum of its states, of which there may be none but one.
     Sum,
     /// The sum of its states, each times a mixing weight: those at these positions among the ones of this type of cell.
@@ -191,6 +209,7 @@ impl Layer {
             Self::Conv(spec) => spec.weights(),
             Self::Depthwise(spec) => spec.weights(),
             Self::Transposed(spec) => spec.weights(),
+            Self::Scale(c) => scale::weights(*c),
             _ => Vec::new(),
         }
     }
@@ -212,7 +231,11 @@ impl Layer {
             Self::Conv(spec) => spec.shape(first),
             Self::Depthwise(spec) => spec.shape(first),
             Self::Transposed(spec) => spec.shape(first),
-            Self::LeakyRelu | Self::Relu | Self::Norm | Self::Zero => Ok(first),
+            Self::Scale(c) if *c != first.c => Err(format!("a scale of {c} channels got {}", first.c)),
+            Self::LeakyRelu | Self::Relu | Self::Norm | Self::Scale(_) | Self::Zero | Self::Shift => Ok(first),
+            Self::Channels { first: from, len } => maps::channels_shape(first, *from, *len),
+            Self::Shuffle(groups) => maps::shuffle_shape(first, *groups),
+            Self::Mean => Ok(Shape { h: 1, w: 1, ..first }),
             Self::Pool(spec) => Ok(spec.shape(first)),
             Self::Correlation(spec) => spec.shape(inputs),
             Self::Upsample => Ok(Shape { h: 2 * first.h, w: 2 * first.w, ..first }),
@@ -292,6 +315,11 @@ impl Layer {
             Self::LeakyRelu => f(&rectifier::Rectifier { slope: 0.1 }),
             Self::Relu => f(&rectifier::Rectifier { slope: 0.0 }),
             Self::Norm => f(&norm::Norm),
+            Self::Scale(c) => f(&scale::Scale(*c)),
+            Self::Channels { first, len } => f(&maps::Channels { first: *first, len: *len }),
+            Self::Shuffle(groups) => f(&maps::Shuffle { groups: *groups }),
+            Self::Shift => f(&maps::Shift),
+            Self::Mean => f(&maps::Mean),
             Self::Pool(spec) => f(spec),
             Self::Correlation(spec) => f(spec),
             Self::Upsample => f(&resample::Upsample),

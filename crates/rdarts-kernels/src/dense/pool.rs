@@ -1,4 +1,4 @@
-//! The largest or the mean of 3 x 3 values, pad 1; what lies outside does not count.
+//! The largest or the mean of 3 x 3 values, pad 1, or of 2 x 2 without; what lies outside does not count.
 
 use super::rows::{image, images};
 use super::{At, Bars, Direction, Kind, Saved, Scalar, Shape};
@@ -10,6 +10,8 @@ pub struct PoolSpec {
     pub max: bool,
     /// 1 or 2.
     pub stride: usize,
+    /// Side of the window: 3, or 2 at stride 2.
+    pub k: usize,
 }
 
 impl PoolSpec {
@@ -20,8 +22,10 @@ impl PoolSpec {
     /// Pixel `tap` of those that output (oy, ox) looks at, if it is inside.
     #[inline(always)]
     fn pixel(&self, x: Shape, oy: usize, ox: usize, tap: usize) -> Option<usize> {
-        let inside = |o: usize, t: usize, side: usize| (o * self.stride + t).checked_sub(1).filter(|at| *at < side);
-        Some(inside(oy, tap / 3, x.h)? * x.w + inside(ox, tap % 3, x.w)?)
+        let inside = |o: usize, t: usize, side: usize| {
+            (o * self.stride + t).checked_sub((self.k - 1) / 2).filter(|at| *at < side)
+        };
+        Some(inside(oy, tap / self.k, x.h)? * x.w + inside(ox, tap % self.k, x.w)?)
     }
 
     /// Calls f for each output pixel with (output, row, column).
@@ -33,7 +37,7 @@ impl PoolSpec {
 
     /// One over the pixels that an output looks at.
     fn share(&self, x: Shape, oy: usize, ox: usize) -> f64 {
-        1.0 / (0..9).filter(|tap| self.pixel(x, oy, ox, *tap).is_some()).count() as f64
+        1.0 / (0..self.k * self.k).filter(|tap| self.pixel(x, oy, ox, *tap).is_some()).count() as f64
     }
 
     /// out = the mean, or the value at the places of the maxima.
@@ -52,7 +56,7 @@ impl PoolSpec {
                 } else {
                     out.fill(T::default());
                     let share = T::of(self.share(shape, oy, ox));
-                    for px in (0..9).filter_map(|tap| self.pixel(shape, oy, ox, tap)) {
+                    for px in (0..self.k * self.k).filter_map(|tap| self.pixel(shape, oy, ox, tap)) {
                         out.iter_mut().zip(&x[px * c..]).for_each(|(out, x)| *out += *x * share);
                     }
                 }
@@ -75,7 +79,8 @@ impl<T: Scalar> Kind<T> for PoolSpec {
                 self.each(shape, |o, oy, ox| {
                     let place = &mut place[o * c..(o + 1) * c];
                     let mut is_first = true;
-                    for (tap, px) in (0..9).filter_map(|tap| Some((tap, self.pixel(shape, oy, ox, tap)?))) {
+                    for (tap, px) in (0..self.k * self.k).filter_map(|tap| Some((tap, self.pixel(shape, oy, ox, tap)?)))
+                    {
                         let values = &x[px * c..(px + 1) * c];
                         for ((best, place), value) in largest.iter_mut().zip(&mut *place).zip(values) {
                             if is_first || *value > *best {
@@ -106,7 +111,7 @@ impl<T: Scalar> Kind<T> for PoolSpec {
                     }
                 } else {
                     let share = T::of(self.share(shape, oy, ox));
-                    for px in (0..9).filter_map(|tap| self.pixel(shape, oy, ox, tap)) {
+                    for px in (0..self.k * self.k).filter_map(|tap| self.pixel(shape, oy, ox, tap)) {
                         x_bar[px * c..].iter_mut().zip(g).for_each(|(x, g)| *x += *g * share);
                     }
                 }

@@ -119,9 +119,9 @@ fn largest(values: &[f64]) -> f64 {
 
 fn cases() -> Vec<Case> {
     let shape = |n, h, w, c| Shape { n, h, w, c };
-    let conv = |k, stride, dilation| Layer::Conv(ConvSpec { c_in: 5, c_out: 3, k, stride, dilation });
+    let conv = |k, stride, dilation| Layer::Conv(ConvSpec { c_in: 5, c_out: 3, k, stride, dilation, bias: true });
     let depthwise = |k, stride, dilation| Layer::Depthwise(DepthwiseSpec { c: 5, k, stride, dilation });
-    let pool = |max, stride| Layer::Pool(PoolSpec { max, stride });
+    let pool = |max, stride| Layer::Pool(PoolSpec { max, stride, k: 3 });
     let one = [shape(3, 6, 7, 5)];
     let mut list = Vec::new();
     for layer in [
@@ -144,6 +144,14 @@ fn cases() -> Vec<Case> {
         pool(false, 1),
         pool(false, 2),
         Layer::Upsample,
+        Layer::Conv(ConvSpec { c_in: 5, c_out: 3, k: 3, stride: 2, dilation: 1, bias: false }),
+        Layer::Pool(PoolSpec { max: true, stride: 2, k: 2 }),
+        Layer::Pool(PoolSpec { max: false, stride: 2, k: 2 }),
+        Layer::Scale(5),
+        Layer::Channels { first: 1, len: 3 },
+        Layer::Shuffle(1),
+        Layer::Shift,
+        Layer::Mean,
     ] {
         list.push(Case::new(layer, &one));
     }
@@ -157,6 +165,7 @@ fn cases() -> Vec<Case> {
         let correlation = Layer::Correlation(CorrelationSpec { displacement });
         list.push(Case::new(correlation, &[shape(2, 3, 6, 11); 2]));
     }
+    list.push(Case::new(Layer::Shuffle(3), &[shape(2, 3, 4, 6)]));
     list.push(Case::new(Layer::Concat, &[shape(2, 3, 4, 5), shape(2, 3, 4, 1), shape(2, 3, 4, 2)]));
     list.push(Case::new(Layer::Outputs, &[shape(2, 3, 4, 1), shape(2, 6, 8, 1)]));
     list.push(Case::new(Layer::Sum, &[shape(2, 3, 4, 5); 3]));
@@ -213,6 +222,7 @@ fn the_cross_term_is_the_slope_of_the_tangents_product() {
                 | Layer::Depthwise(_)
                 | Layer::Transposed(_)
                 | Layer::Norm
+                | Layer::Scale(_)
                 | Layer::Correlation(_)
                 | Layer::Mix { .. }
         );
@@ -254,10 +264,12 @@ fn results_do_not_depend_on_the_number_of_threads() {
 #[test]
 fn layers_that_do_not_fit_their_states_say_so() {
     let shape = Shape { n: 1, h: 2, w: 2, c: 3 };
-    let conv = Layer::Conv(ConvSpec { c_in: 4, c_out: 1, k: 1, stride: 1, dilation: 1 });
+    let conv = Layer::Conv(ConvSpec { c_in: 4, c_out: 1, k: 1, stride: 1, dilation: 1, bias: true });
     assert!(conv.shape(&[shape]).unwrap_err().contains("4 channels got 3"));
     assert!(Layer::Views.shape(&[shape]).unwrap_err().contains("3 channels"));
     assert!(Layer::View(true).shape(&[shape]).unwrap_err().contains("no pairs"));
+    assert!(Layer::Channels { first: 2, len: 2 }.shape(&[shape]).unwrap_err().contains("2 to 4 of 3"));
+    assert!(Layer::Shuffle(2).shape(&[shape]).is_err() && Layer::Scale(4).shape(&[shape]).is_err());
     assert!(Layer::Sum.shape(&[]).is_err() && Layer::Norm.shape(&[shape; 2]).is_err());
     assert!(Layer::Sum.shape(&[shape, Shape { h: 1, ..shape }]).is_err());
     assert!(Layer::Concat.shape(&[shape, Shape { h: 1, ..shape }]).is_err());

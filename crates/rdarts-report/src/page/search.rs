@@ -50,6 +50,15 @@ pub(super) fn body(head: &Head, table: &SearchTable, figures: &[Figure]) -> Body
         ..Section::default()
     };
     trajectory.paragraphs.extend(landscapes(table));
+    let mut selection = Section { id: "selection", title: "What the selection decided", ..Section::default() };
+    if !table.selected.is_empty() {
+        selection.paragraphs.push(
+            "After the search one candidate after the other is left out of the supernet, and what it misses most stays: of each \
+             edge one operation, then of each node two inputs. Between two turns the supernet is trained on."
+                .into(),
+        );
+        selection.tables.push(selected(table));
+    }
     let architecture = Section {
         id: "architecture",
         title: "The architecture over the epochs",
@@ -77,7 +86,7 @@ pub(super) fn body(head: &Head, table: &SearchTable, figures: &[Figure]) -> Body
     }
     time.paragraphs.extend(took(&head.time));
     let pairs = maps::section(&table.maps, MAPS);
-    let mut sections = vec![found, trajectory, rules, architecture, pairs, time];
+    let mut sections = vec![found, trajectory, rules, selection, architecture, pairs, time];
     sections.extend(end(head));
     sections.retain(|section| !section.is_empty());
     let title = match table.space.is_empty() {
@@ -205,6 +214,33 @@ fn decisions(table: &SearchTable) -> Table {
         caption: "What the monitor did".into(),
         headers: ["Attempt", "After epoch", "Back to", "Growth", "L2 before", "L2 after"].map(Into::into).to_vec(),
         rows: table.decisions.iter().map(row).collect(),
+    }
+}
+
+fn selected(table: &SearchTable) -> Table {
+    let row = |selected: &rdarts_run::Selected| {
+        let name = |k: &usize| selected.candidates[*k].clone();
+        let kept: Vec<String> = selected.kept.iter().map(name).collect();
+        let without = selected.candidates.iter().zip(&selected.accuracy);
+        let without: Vec<String> = without.map(|(name, accuracy)| format!("{name} {}", percent(*accuracy))).collect();
+        Row {
+            is_marked: false,
+            cells: vec![
+                number(Some(selected.epoch.to_string())),
+                words(selected.cell.as_str()),
+                words(match selected.input {
+                    Some(input) => format!("{input} to node {}", selected.node),
+                    None => format!("inputs of node {}", selected.node),
+                }),
+                words(kept.join(" and ")),
+                words(without.join(", ")),
+            ],
+        }
+    };
+    Table {
+        caption: "Decisions in their order, with the supernet's accuracy without each candidate".into(),
+        headers: ["After epoch", "Cell", "Edge", "Keeps", "Accuracy without"].map(Into::into).to_vec(),
+        rows: table.selected.iter().map(row).collect(),
     }
 }
 

@@ -50,7 +50,9 @@ const MAX_SKIPS: usize = 2;
 /// neither, in that of the spec, what DARTS-ADA would have done first, the rule that knows the noise, and DARTS+. Random
 /// search has no trajectory.
 pub fn rules(table: &SearchTable) -> Vec<RuleOutcome> {
-    let first: Vec<&EpochRow> = table.epochs.iter().filter(|row| row.attempt == 0).collect();
+    // No rule has a say in a selection after the search.
+    let is_searched = |row: &&EpochRow| table.n_searched == 0 || row.epoch < table.n_searched;
+    let first: Vec<&EpochRow> = table.epochs.iter().filter(|row| row.attempt == 0).filter(is_searched).collect();
     let Some(last) = first.last().filter(|_| !table.is_random()) else { return Vec::new() };
     let mut outcomes = vec![plain(table, last)];
     match first.iter().any(|row| row.eigenvalue.is_some()) {
@@ -81,7 +83,7 @@ fn of_eigenvalue(table: &SearchTable, first: &[&EpochRow]) -> Vec<RuleOutcome> {
     outcomes.push(es("DARTS-ES, the rule of the paper", &Rule::paper(), first));
     // The released code measures after every second epoch and the last, and its numbers are meant for that.
     let is_dense = first.windows(2).any(|pair| pair.iter().all(|row| row.eigenvalue.is_some()));
-    let is_of_code = |row: &&&EpochRow| !is_dense || row.epoch.is_multiple_of(2) || row.epoch + 1 == table.n_epochs;
+    let is_of_code = |row: &&&EpochRow| !is_dense || row.epoch.is_multiple_of(2) || row.epoch + 1 == table.n_searched;
     let seldom: Vec<&EpochRow> = first.iter().filter(is_of_code).copied().collect();
     outcomes.push(es("DARTS-ES, the rule of the released code", &Rule::released(), &seldom));
     if let Some(rule) = table.rule.filter(|rule| *rule != Rule::paper() && *rule != Rule::released()) {
@@ -115,7 +117,7 @@ fn of_noise(table: &SearchTable, rows: &[&EpochRow]) -> RuleOutcome {
     judged(table, RuleOutcome::new(name, numbers), rows, &mut |row, eigenvalue| {
         let (epoch, error) = (row.epoch, row.eigenvalue_error);
         history.push(NoisyMeasurement { epoch, eigenvalue, error, batches: asked.batches });
-        rule.decide(&history, epoch, table.n_epochs.max(1))
+        rule.decide(&history, epoch, table.n_searched.max(1))
     })
 }
 
@@ -125,7 +127,7 @@ fn of_skips(table: &SearchTable, name: &str, limit: usize, rows: &[&EpochRow]) -
     outcome.is_judged = true;
     let acts = rows.iter().find(|row| row.skip_connects_normal >= limit);
     let Some(last) = acts.or(rows.last()) else { return outcome };
-    (outcome.judged_to, outcome.is_whole) = (last.epoch, last.epoch + 1 >= table.n_epochs);
+    (outcome.judged_to, outcome.is_whole) = (last.epoch, last.epoch + 1 >= table.n_searched);
     outcome.acts_after = acts.map(|row| row.epoch);
     if acts.is_some() || outcome.is_whole {
         outcome.take(table, last);
@@ -191,14 +193,14 @@ fn plain(table: &SearchTable, last: &EpochRow) -> RuleOutcome {
         true => "DARTS".to_string(),
         false => format!("{} without a rule", table.method),
     };
-    let is_whole = last.epoch + 1 >= table.n_epochs;
+    let is_whole = last.epoch + 1 >= table.n_searched;
     let mut outcome = RuleOutcome {
         is_judged: true,
         judged_to: last.epoch,
         is_whole,
         sentence: format!(
             "{name} would have gone on to epoch {}, which this trajectory does not reach.",
-            table.n_epochs.saturating_sub(1)
+            table.n_searched.saturating_sub(1)
         ),
         ..RuleOutcome::new(&name, "none".to_string())
     };
@@ -232,7 +234,7 @@ fn stopping(table: &SearchTable, name: &str, rule: &Rule, rows: &[&EpochRow]) ->
     let mut history = Vec::new();
     judged(table, RuleOutcome::new(name, numbers(rule)), rows, &mut |row, eigenvalue| {
         history.push(Measurement { epoch: row.epoch, eigenvalue });
-        decide(Method::Es, rule, &AdaRule::released(), &history, row.epoch, table.n_epochs.max(1), row.l2)
+        decide(Method::Es, rule, &AdaRule::released(), &history, row.epoch, table.n_searched.max(1), row.l2)
     })
 }
 
@@ -247,7 +249,7 @@ fn judged(
     outcome.is_judged = true;
     for row in rows {
         let Some(eigenvalue) = row.eigenvalue else { continue };
-        (outcome.judged_to, outcome.is_whole) = (row.epoch, row.epoch + 1 >= table.n_epochs);
+        (outcome.judged_to, outcome.is_whole) = (row.epoch, row.epoch + 1 >= table.n_searched);
         if let Decision::Stop { return_to, growth } = decide(row, eigenvalue) {
             outcome.acts_after = Some(row.epoch);
             if let Some(returned) = rows.iter().find(|row| row.epoch == return_to) {

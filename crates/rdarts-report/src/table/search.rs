@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use rdarts_monitor::{Compared, Measurement, NoiseRule, NoisyMeasurement, Rule, compared};
-use rdarts_run::{Decision as Decided, DecisionKind, Event, Finished, Landscape, Method, Spectrum};
+use rdarts_run::{Decision as Decided, DecisionKind, Event, Finished, Landscape, Method, Selected, Spectrum};
+use rdarts_space::Space;
 use serde::Serialize;
 
 use super::maps::MapRow;
@@ -58,8 +59,11 @@ pub struct SearchTable {
     pub n_train: usize,
     /// Number of images, or pairs, that train the alphas.
     pub n_valid: usize,
-    /// Epochs that the search was to have; 0 if the spec is damaged.
+    /// Epochs that the search was to have, those between the decisions of a selection included; 0 if the spec is damaged.
     pub n_epochs: usize,
+    /// Those before a selection, in which the curvature is measured.
+    #[serde(skip)]
+    pub(crate) n_searched: usize,
     /// The stopping rule of the spec; `None` if that is damaged.
     pub rule: Option<Rule>,
     /// What rules and captions need besides of the spec; `None` if that is damaged.
@@ -69,6 +73,9 @@ pub struct SearchTable {
     pub epochs: Vec<EpochRow>,
     /// What the monitor did.
     pub decisions: Vec<Decided>,
+    /// What a selection after the search decided; none of methods without one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub selected: Vec<Selected>,
     /// What was found; `None` while the search goes on.
     pub found: Option<Finished>,
     /// The numbers of what was found, or of what the search holds now; `None` of random search before its end, which holds
@@ -82,6 +89,12 @@ pub struct SearchTable {
     pub alphas_normal: Vec<Vec<f32>>,
     /// Alphas of the reduction cell, one list an epoch.
     pub alphas_reduce: Vec<Vec<f32>>,
+    /// Parameters of the edges of the normal cell, one list an epoch; none of methods without them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub betas_normal: Vec<Vec<f32>>,
+    /// Parameters of the edges of the reduction cell, one list an epoch.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub betas_reduce: Vec<Vec<f32>>,
     /// Alphas of the upsampling cell, one list an epoch; none for classification.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub alphas_upsample: Vec<Vec<f32>>,
@@ -158,6 +171,10 @@ impl SearchTable {
                     table.epochs.push(EpochRow::of_classification(record, genotype));
                     table.alphas_normal.push(record.alphas_normal.clone());
                     table.alphas_reduce.push(record.alphas_reduce.clone());
+                    let betas = [&mut table.betas_normal, &mut table.betas_reduce];
+                    for (lists, betas) in betas.into_iter().zip([&record.betas_normal, &record.betas_reduce]) {
+                        lists.extend(Some(betas.clone()).filter(|betas| !betas.is_empty()));
+                    }
                 }
                 Event::DisparityEpoch(record) => {
                     let genotype = table.number_of(&record.genotype, &mut known);
@@ -167,6 +184,7 @@ impl SearchTable {
                     table.alphas_upsample.push(record.alphas_upsample.clone());
                 }
                 Event::Decision(decision) => table.decisions.push(decision.clone()),
+                Event::Selected(selected) => table.selected.push(selected.clone()),
                 Event::Finished(finished) => table.found = Some(finished.clone()),
                 _ => {}
             }
@@ -195,10 +213,12 @@ impl SearchTable {
 
     fn take_spec(&mut self, kind: &Kind) {
         match kind {
-            Kind::Search { spec: Some(spec), .. } => {
+            Kind::Search { spec: Some(spec), space, .. } => {
                 self.space.clone_from(&spec.space.name);
                 self.data.clone_from(&spec.data.images.name);
-                (self.seed, self.n_epochs) = (spec.seed, spec.search.epochs);
+                let n_decisions = space.as_ref().map_or(0, Space::n_decisions);
+                (self.seed, self.n_epochs) = (spec.seed, spec.n_epochs(n_decisions));
+                self.n_searched = spec.search.epochs;
                 self.method = spec.search.method.to_string();
                 self.order = spec.search.order.to_string();
                 (self.l2, self.drop_path) = (spec.weights.l2, spec.search.drop_path);
@@ -210,6 +230,7 @@ impl SearchTable {
                 self.space.clone_from(&spec.space.name);
                 self.data.clone_from(&spec.data.pairs.name);
                 (self.seed, self.n_epochs) = (spec.seed, spec.search.epochs);
+                self.n_searched = self.n_epochs;
                 self.method = spec.search.method.to_string();
                 self.order = spec.search.order.to_string();
                 self.l2 = spec.weights.l2;
@@ -305,7 +326,8 @@ impl SearchTable {
                 attempt = row.attempt;
                 history.retain(|measured| measured.epoch < row.epoch);
             }
-            if let Some(eigenvalue) = row.eigenvalue.or(asked.is_measured(row.epoch, self.n_epochs).then_some(f64::NAN))
+            if let Some(eigenvalue) =
+                row.eigenvalue.or(asked.is_measured(row.epoch, self.n_searched).then_some(f64::NAN))
             {
                 history.push(Measurement { epoch: row.epoch, eigenvalue });
                 Compared { smoothed: row.smoothed, limit: row.limit } = compared(&asked.rule, &history);
@@ -313,7 +335,7 @@ impl SearchTable {
                     let (epoch, error, batches) = (row.epoch, row.eigenvalue_error, asked.batches);
                     with_noise.push(NoisyMeasurement { epoch, eigenvalue, error, batches });
                     let rule = NoiseRule { growth: asked.rule, risk: asked.risk };
-                    let Compared { smoothed, limit } = rule.compared(&with_noise, self.n_epochs);
+                    let Compared { smoothed, limit } = rule.compared(&with_noise, self.n_searched);
                     // A limit beyond all numbers is none that can be drawn.
                     (row.smoothed, row.limit) = (smoothed, limit.filter(|limit| *limit < f64::MAX / 2.0));
                 }

@@ -8,8 +8,8 @@ use rdarts_monitor::{AdaRule, Decision as Says, Measurement, Rule, decide};
 use rdarts_run::{
     BaselineTrained, Checkpoint, CheckpointName, Chosen, DataSets, Decision, DecisionKind, EVENT_FORMAT, Environment,
     EpochRecord, Event, Finished, Landscape, LandscapeLine, MemberFound, MemberTrained, Method, ROBUST_EVENT_FORMAT,
-    RobustFinished, RobustSpec, RobustStarted, RunDir, SearchSpec, Spec, Started, TRAIN_EVENT_FORMAT, Tensor, Timing,
-    TrainEpoch, TrainFinished, TrainSpec, TrainStarted,
+    RobustFinished, RobustSpec, RobustStarted, RunDir, SearchSpec, Selected, Spec, Started, TRAIN_EVENT_FORMAT, Tensor,
+    Timing, TrainEpoch, TrainFinished, TrainSpec, TrainStarted,
 };
 use rdarts_space::{CellType, Op, Space, derive, nth};
 use rdarts_table::{Appender, Entry, Table};
@@ -202,6 +202,9 @@ pub fn search(path: &Path, of: &Search<'_>) -> RunDir {
         let landscape = Landscape { attempt, epoch, batches: 4, images, distances: distances.clone(), lines };
         run.view().add_landscape(&landscape).unwrap();
     }
+    if spec.search.method.selects() && of.done == of.epochs {
+        select(&mut run, of, &space, spec.method.selection_epochs, &mut records);
+    }
     if result.is_some() || of.done == of.epochs {
         let found = &records[result.unwrap_or(records.len() - 1)];
         let reason = match result {
@@ -219,6 +222,44 @@ pub fn search(path: &Path, of: &Search<'_>) -> RunDir {
         run.mark_done(&reason).unwrap();
     }
     run
+}
+
+/// Decides on every edge in turn, always for the second operation, and then for the last two inputs of every node.
+fn select(run: &mut RunDir, of: &Search<'_>, space: &Space, each: usize, records: &mut Vec<EpochRecord>) {
+    let edges: Vec<(usize, usize, usize)> = rdarts_space::edges(space.nodes).collect();
+    let of_edges = edges.iter().map(|(edge, node, input)| {
+        let ops: Vec<String> = space.normal[*edge].iter().map(ToString::to_string).collect();
+        (*node, Some(*input), ops, vec![1])
+    });
+    let of_nodes = (1..space.nodes).map(|node| {
+        let inputs: Vec<String> = (0..node + 2).map(|input| input.to_string()).collect();
+        (node, None, inputs, vec![node, node + 1])
+    });
+    for (i, (node, input, candidates, kept)) in of_edges.chain(of_nodes).enumerate() {
+        let after = of.epochs - 1 + i * each;
+        for epoch in of.epochs.max((after + 1).saturating_sub(each))..=after {
+            let mut record = record(of, space, 0, epoch, of.l2);
+            (record.eigenvalue, record.eigenvalue_bound, record.eigenvalue_error) = (None, None, None);
+            run.append_event(&Event::Epoch(Box::new(record.clone()))).unwrap();
+            records.push(record);
+        }
+        for cell in CellType::ALL {
+            let accuracy = (0..candidates.len()).map(|k| 0.8 - 0.1 * f64::from(u8::from(kept.contains(&k)))).collect();
+            run.append_event(&Event::Selected(Selected {
+                attempt: 0,
+                epoch: after,
+                cell: cell.to_string(),
+                node,
+                input,
+                candidates: candidates.clone(),
+                loss: vec![1.0; candidates.len()],
+                accuracy,
+                kept: kept.clone(),
+                reason: "A decision.".into(),
+            }))
+            .unwrap();
+        }
+    }
 }
 
 /// What random search chooses by: the right share of its best sample is [`CHOSEN`], of few images more.
@@ -279,6 +320,8 @@ fn record(of: &Search<'_>, space: &Space, attempt: usize, epoch: usize, l2: f64)
         genotype: genotype.to_string(),
         alphas_normal,
         alphas_reduce,
+        betas_normal: Vec::new(),
+        betas_reduce: Vec::new(),
     };
     if of.method == "rs-ws" {
         // No alphas, so that there is neither a curvature nor a child, and mixing weights in place of alphas.

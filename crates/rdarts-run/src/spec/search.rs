@@ -116,6 +116,16 @@ pub struct MethodSpec {
     pub temperature_last: f64,
     /// How far along its gradient `a2m` looks at the validation loss.
     pub rho: f64,
+    /// Epochs that train the supernet from one decision of `darts-pt` to the next.
+    pub selection_epochs: usize,
+    /// The learning rate of the weights meanwhile, as a part of `weights.lr`.
+    pub selection_lr: f64,
+    /// One of so many channels goes through the operations of `pc-darts`.
+    pub channel_share: usize,
+    /// Epochs in which `pc-darts` and `drnas` train the weights alone.
+    pub warm_up: usize,
+    /// How hard `drnas` holds its distributions to the uniform one, beside `alphas.l2`.
+    pub anchor: f64,
 }
 
 /// Section `[alphas]`: the optimiser of the architecture parameters.
@@ -210,6 +220,14 @@ choice!(
         Gdas = "gdas",
         /// Take the alphas to where the validation loss is flat (A2M).
         A2m = "a2m",
+        /// After the search, keep on each edge the operation without which the supernet is worst (DARTS-PT).
+        DartsPt = "darts-pt",
+        /// The same of a supernet whose alphas stay as they were drawn.
+        DartsPtFixed = "darts-pt-fixed",
+        /// Take one part of the channels through the operations, and learn a weight for each edge (PC-DARTS).
+        PcDarts = "pc-darts",
+        /// Draw the mixing weights of each edge from a Dirichlet distribution (DrNAS).
+        Drnas = "drnas",
     }
 );
 
@@ -230,6 +248,10 @@ impl Method {
             Self::DartsMinus => "helps each edge with a skip connection that fades",
             Self::Gdas => "draws one operation of each edge in each step",
             Self::A2m => "takes the alphas to where the validation loss is flat",
+            Self::DartsPt => "keeps, after the search, the operations and edges without which the supernet is worst",
+            Self::DartsPtFixed => "the same, of a supernet whose alphas stay as they were drawn",
+            Self::PcDarts => "takes a part of the channels through the operations, and learns a weight for each edge",
+            Self::Drnas => "draws the mixing weights of each edge from a Dirichlet distribution",
         }
     }
 
@@ -245,6 +267,9 @@ impl Method {
             Self::DartsMinus => "Chu et al. 2021",
             Self::Gdas => "Dong and Yang 2019",
             Self::A2m => "Gambella et al. 2025",
+            Self::DartsPt | Self::DartsPtFixed => "Wang et al. 2021",
+            Self::PcDarts => "Xu et al. 2020",
+            Self::Drnas => "Chen et al. 2021",
         }
     }
 
@@ -276,12 +301,18 @@ impl Method {
             Self::DartsMinus => &["method.auxiliary_skip"],
             Self::Gdas => &["method.temperature_first", "method.temperature_last"],
             Self::A2m => &["method.rho"],
+            Self::DartsPt | Self::DartsPtFixed => &["method.selection_epochs", "method.selection_lr"],
+            Self::PcDarts => &["method.channel_share", "method.warm_up"],
+            Self::Drnas => &["method.warm_up", "method.anchor"],
         }
     }
 
     /// Whether it takes the steps of plain DARTS until it acts, so that it shares its epochs with others that do.
     pub fn is_plain(self) -> bool {
-        matches!(self, Self::Darts | Self::DartsEs | Self::DartsAda | Self::DartsEsNoise | Self::DartsPlus)
+        matches!(
+            self,
+            Self::Darts | Self::DartsEs | Self::DartsAda | Self::DartsEsNoise | Self::DartsPlus | Self::DartsPt
+        )
     }
 
     /// Whether it needs the eigenvalue to act.
@@ -289,9 +320,24 @@ impl Method {
         matches!(self, Self::DartsEs | Self::DartsAda | Self::DartsEsNoise)
     }
 
+    /// Whether it learns alphas.
+    pub fn learns_alphas(self) -> bool {
+        !matches!(self, Self::RsWs | Self::DartsPtFixed)
+    }
+
+    /// Whether it selects operations after the search, one decision after another.
+    pub fn selects(self) -> bool {
+        matches!(self, Self::DartsPt | Self::DartsPtFixed)
+    }
+
+    /// Whether it trains the weights alone in its first epochs.
+    pub fn warms_up(self) -> bool {
+        matches!(self, Self::PcDarts | Self::Drnas)
+    }
+
     /// Whether its alpha step is its own and knows the first order alone.
     pub fn is_first_order(self) -> bool {
-        matches!(self, Self::DartsMinus | Self::Gdas | Self::A2m)
+        matches!(self, Self::DartsMinus | Self::Gdas | Self::A2m | Self::Drnas)
     }
 }
 
@@ -346,7 +392,12 @@ impl MethodSpec {
         real("method.auxiliary_skip", self.auxiliary_skip, 0.0..)?;
         real("method.temperature_first", self.temperature_first, positive())?;
         real("method.temperature_last", self.temperature_last, positive())?;
-        real("method.rho", self.rho, 0.0..)
+        real("method.rho", self.rho, 0.0..)?;
+        count("method.selection_epochs", self.selection_epochs as u64, 1..=1_000_000)?;
+        real("method.selection_lr", self.selection_lr, positive())?;
+        count("method.channel_share", self.channel_share as u64, 1..=4096)?;
+        count("method.warm_up", self.warm_up as u64, 0..=1_000_000)?;
+        real("method.anchor", self.anchor, 0.0..)
     }
 }
 
@@ -363,6 +414,11 @@ pub(super) const ADDED_WITH_METHODS: &[(&str, &str)] = &[
     ("method.temperature_first", "10.0"),
     ("method.temperature_last", "0.1"),
     ("method.rho", "0.1"),
+    ("method.selection_epochs", "5"),
+    ("method.selection_lr", "0.1"),
+    ("method.channel_share", "4"),
+    ("method.warm_up", "15"),
+    ("method.anchor", "0.0"),
 ];
 
 impl Spec for SearchSpec {
@@ -429,6 +485,20 @@ impl Spec for SearchSpec {
             let wanted = format!("\"first\", the only one of method {}", self.search.method);
             return Err(Bad { key: "search.order", value: format!("\"{}\"", self.search.order), wanted });
         }
+        if self.search.method.warms_up() && self.method.warm_up >= self.search.epochs {
+            let wanted = format!("less than search.epochs, {}, or the alphas would never learn", self.search.epochs);
+            return Err(Bad { key: "method.warm_up", value: self.method.warm_up.to_string(), wanted });
+        }
+        if self.search.method == Method::PcDarts {
+            if !self.network.channels.is_multiple_of(self.method.channel_share) {
+                let wanted = format!("a multiple of method.channel_share, {}", self.method.channel_share);
+                return Err(Bad { key: "network.channels", value: self.network.channels.to_string(), wanted });
+            }
+            if self.search.drop_path > 0.0 {
+                let wanted = "0.0 with method pc-darts, whose network has no drop path".to_string();
+                return Err(Bad { key: "search.drop_path", value: self.search.drop_path.to_string(), wanted });
+            }
+        }
         self.hessian.check(self.search.method)?;
         if self.hessian.batches < 2 && self.search.method == Method::DartsEsNoise {
             let wanted =
@@ -436,6 +506,14 @@ impl Spec for SearchSpec {
             return Err(Bad { key: "hessian.batches", value: self.hessian.batches.to_string(), wanted });
         }
         self.monitor.check()
+    }
+}
+
+impl SearchSpec {
+    /// All epochs of a search whose method may take so many decisions after `search.epochs`.
+    pub fn n_epochs(&self, n_decisions: usize) -> usize {
+        let between = n_decisions.saturating_sub(1) * self.method.selection_epochs;
+        self.search.epochs + if self.search.method.selects() { between } else { 0 }
     }
 }
 

@@ -279,7 +279,8 @@ fn values_out_of_range_are_refused_in_one_sentence() {
         (
             "search.method=enas",
             "`search.method` is \"enas\", but must be one of \"darts\", \"darts-es\", \"darts-ada\", \"darts-es-noise\", \
-             \"rs-ws\", \"darts-plus\", \"sdarts-rs\", \"sdarts-adv\", \"darts-minus\", \"gdas\", \"a2m\"",
+             \"rs-ws\", \"darts-plus\", \"sdarts-rs\", \"sdarts-adv\", \"darts-minus\", \"gdas\", \"a2m\", \"darts-pt\", \
+             \"darts-pt-fixed\", \"pc-darts\", \"drnas\"",
         ),
         ("search.order=third", "`search.order` is \"third\", but must be one of \"first\", \"second\", \"second-fd\""),
         ("search.epochs=0", "`search.epochs` is 0, but must be a whole number from 1 to 1000000"),
@@ -314,6 +315,10 @@ fn values_out_of_range_are_refused_in_one_sentence() {
         ("method.epsilon=1.5", "`method.epsilon` is 1.5, but must be a number at least 0 and at most 1"),
         ("method.attack_steps=0", "`method.attack_steps` is 0, but must be a whole number from 1 to 1000"),
         ("method.temperature_last=0.0", "`method.temperature_last` is 0.0, but must be a number above 0"),
+        ("method.selection_epochs=0", "`method.selection_epochs` is 0, but must be a whole number from 1 to 1000000"),
+        ("method.selection_lr=0.0", "`method.selection_lr` is 0.0, but must be a number above 0"),
+        ("method.channel_share=0", "`method.channel_share` is 0, but must be a whole number from 1 to 4096"),
+        ("method.anchor=-1.0", "`method.anchor` is -1.0, but must be a number at least 0"),
         ("method.rho=-1.0", "`method.rho` is -1.0, but must be a number at least 0"),
         ("preset=papers", "`preset` is \"papers\", but must be one of \"paper\", \"demo\", \"collapse\""),
     ] {
@@ -325,6 +330,27 @@ fn values_out_of_range_are_refused_in_one_sentence() {
         "preset paper: `hessian.batches` is 1, but must be at least 2, better 8, since method darts-es-noise needs the noise \
          of the eigenvalue",
     );
+    let with_all = |keys: &[&str]| {
+        let keys: Vec<String> = keys.iter().map(|key| key.to_string()).collect();
+        SearchSpec::resolve(None, None, &keys, &Sets)
+    };
+    for (keys, tail) in [
+        (
+            &["search.method=pc-darts", "network.channels=6"][..],
+            "--set network.channels=6: `network.channels` is 6, but must be a multiple of method.channel_share, 4",
+        ),
+        (
+            &["search.method=pc-darts", "search.drop_path=0.2"],
+            "--set search.drop_path=0.2: `search.drop_path` is 0.2, but must be 0.0 with method pc-darts, whose network has no drop \
+             path",
+        ),
+        (
+            &["search.method=drnas", "search.order=first", "method.warm_up=50"],
+            "--set method.warm_up=50: `method.warm_up` is 50, but must be less than search.epochs, 50, or the alphas would never learn",
+        ),
+    ] {
+        check_sentence(with_all(keys), tail);
+    }
     check_sentence(
         with("search.method=gdas"),
         "preset paper: `search.order` is \"second\", but must be \"first\", the only one of method gdas",
@@ -436,7 +462,7 @@ prop_compose! {
                 order: if Method::ALL[picks.0].is_first_order() { Order::First } else { Order::ALL[picks.1] },
                 epochs: counts.7,
                 batch: counts.8,
-                drop_path: unit[2],
+                drop_path: if Method::ALL[picks.0] == Method::PcDarts { 0.0 } else { unit[2] },
                 samples: counts.7,
                 sample_batches: more.0,
             },
@@ -449,6 +475,11 @@ prop_compose! {
                 temperature_first: positive[1],
                 temperature_last: positive[2],
                 rho: positive[3],
+                selection_epochs: more.0,
+                selection_lr: positive[4],
+                channel_share: 1,
+                warm_up: 0,
+                anchor: unit[4],
             },
             weights: WeightsSpec {
                 lr: positive[0],

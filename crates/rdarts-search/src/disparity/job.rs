@@ -156,7 +156,7 @@ impl Job for DisparitySearch {
         }
         let history = is_measured.then_some(record.eigenvalue);
         let error = record.eigenvalue_error;
-        Ok(Some(Measured { event: Event::DisparityEpoch(Box::new(record)), history, error }))
+        Ok(Some(Measured { event: Event::DisparityEpoch(Box::new(record)), history, error, decided: Vec::new() }))
     }
 
     fn judge(&self, state: &DisparityState) -> Verdict {

@@ -171,10 +171,10 @@ impl Job for DisparityTraining {
             return Err(self.diverged(at));
         }
         let event = Event::DisparityTrainEpoch(record);
-        Ok(Some(Measured { event, history: valid_error.map(Some), error: None }))
+        Ok(Some(Measured { event, history: valid_error.map(Some), error: None, decided: Vec::new() }))
     }
 
-    fn keep(&self, state: &mut State<Learned>) {
+    fn keep(&self, state: &mut State<Learned>, _measured: &Measured) {
         if let Some(best) = Best::of_epoch(BETTER, &state.at, || [&state.weights[..], &[]]) {
             state.extra.best = Some(best);
         }

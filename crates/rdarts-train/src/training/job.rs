@@ -197,10 +197,15 @@ impl Job for Training {
         if !finite || !record.train_loss.is_finite() || record.valid_loss.is_some_and(|loss| !loss.is_finite()) {
             return Err(self.diverged(at));
         }
-        Ok(Some(Measured { event: Event::TrainEpoch(record), history: accuracy.map(Some), error: None }))
+        Ok(Some(Measured {
+            event: Event::TrainEpoch(record),
+            history: accuracy.map(Some),
+            error: None,
+            decided: Vec::new(),
+        }))
     }
 
-    fn keep(&self, state: &mut State<Learned>) {
+    fn keep(&self, state: &mut State<Learned>, _measured: &Measured) {
         let network = || <[&[f32]; 2]>::from(self.candidate(state));
         if let Some(best) = Best::of_epoch(BETTER, &state.at, network) {
             state.extra.best = Some(best);

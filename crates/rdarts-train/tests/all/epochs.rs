@@ -117,9 +117,11 @@ impl Job for Mean {
             genotype: String::new(),
             alphas_normal: state.weights.to_vec(),
             alphas_reduce: Vec::new(),
+            betas_normal: Vec::new(),
+            betas_reduce: Vec::new(),
         };
         let history = Some(record.eigenvalue);
-        Ok(Some(Measured { event: Event::Epoch(Box::new(record)), history, error: None }))
+        Ok(Some(Measured { event: Event::Epoch(Box::new(record)), history, error: None, decided: Vec::new() }))
     }
 
     fn judge(&self, state: &State<u64>) -> Verdict {

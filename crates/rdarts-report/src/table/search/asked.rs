@@ -65,7 +65,9 @@ impl Asked {
 
     /// Whether the search, of so many epochs, measures the eigenvalue after an epoch.
     pub(super) const fn is_measured(&self, epoch: usize, n_epochs: usize) -> bool {
-        self.every > 0 && self.first <= epoch && (epoch.is_multiple_of(self.every) || epoch + 1 == n_epochs)
+        self.every > 0
+            && (self.first <= epoch && epoch < n_epochs)
+            && (epoch.is_multiple_of(self.every) || epoch + 1 == n_epochs)
     }
 }
 

@@ -1,9 +1,10 @@
 //! The edges of the cells and the weights of their operations over the epochs.
 
-use rdarts_space::{DisparityCell, DisparitySpace, Op, Space, edges};
+use rdarts_run::Selected;
+use rdarts_space::{CellType, DisparityCell, DisparitySpace, Op, Space, edges};
 use serde::Serialize;
 
-use super::SearchTable;
+use super::{EpochRow, SearchTable};
 use crate::read::Kind;
 use crate::task::CellKind;
 
@@ -18,7 +19,8 @@ pub struct EdgeTable {
     pub input: usize,
     /// Its operations.
     pub ops: Vec<String>,
-    /// For each operation its softmax weight after each epoch; with method `rs-ws` its mixing weight.
+    /// For each operation its softmax weight after each epoch; with method `rs-ws` its mixing weight; from a decision of a
+    /// selection on 1 or 0, and 0 for all of an edge that its node does without.
     pub weights: Vec<Vec<f64>>,
 }
 
@@ -37,7 +39,7 @@ fn of_classification(space: &Space, table: &SearchTable) -> Vec<EdgeTable> {
     // The mixing weights of random search are weights already.
     let is_mixed = !table.is_random();
     let mut tables = Vec::new();
-    for (cell, kind) in rdarts_space::CellType::ALL.into_iter().zip(CellKind::ALL) {
+    for (cell, kind) in CellType::ALL.into_iter().zip(CellKind::ALL) {
         let alphas = alphas_of(table, kind);
         // Of another length they belong to another space, and a network without reduction cells has none.
         if alphas.is_empty() || alphas.iter().any(|row| row.len() != space.n_alphas(cell)) {
@@ -45,11 +47,30 @@ fn of_classification(space: &Space, table: &SearchTable) -> Vec<EdgeTable> {
         }
         for (edge, node, input) in edges(space.nodes) {
             let (ops, offset) = (&space.cell(cell)[edge], space.offset(cell, edge));
-            let weights = weights(alphas, offset, ops.len(), is_mixed);
+            let mut weights = weights(alphas, offset, ops.len(), is_mixed);
+            select(&mut weights, table, cell, (node, input));
             tables.push(EdgeTable { cell: kind, node, input, ops: names(ops), weights });
         }
     }
     tables
+}
+
+/// Puts the decisions of a selection in the place of an edge's softmax weights.
+fn select(weights: &mut [Vec<f64>], table: &SearchTable, cell: CellType, (node, input): (usize, usize)) {
+    let of_edge = |selected: &&Selected| selected.cell == cell.as_str() && selected.node == node;
+    for selected in table.selected.iter().filter(of_edge) {
+        let kept = match selected.input {
+            Some(of) if of == input => selected.kept.first().copied(),
+            None if !selected.kept.contains(&input) => None,
+            _ => continue,
+        };
+        // The first decision stands behind an epoch that it had no part in.
+        let is_in_force =
+            |row: &EpochRow| row.epoch > selected.epoch || row.epoch >= table.n_searched && row.epoch == selected.epoch;
+        for (i, _) in table.epochs.iter().enumerate().filter(|(_, row)| is_in_force(row)) {
+            weights.iter_mut().enumerate().for_each(|(op, weights)| weights[i] = f64::from(u8::from(Some(op) == kept)));
+        }
+    }
 }
 
 fn of_disparity(space: &DisparitySpace, cell: DisparityCell, table: &SearchTable) -> Vec<EdgeTable> {

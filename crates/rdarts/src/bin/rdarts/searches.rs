@@ -27,7 +27,7 @@ impl Conducted for Searching<'_> {
     const WHAT: &'static str = "search";
 
     fn steps(&self) -> Option<usize> {
-        Some(self.0.spec.search.epochs * self.0.steps_per_epoch())
+        Some(self.0.n_epochs() * self.0.steps_per_epoch())
     }
 
     fn engine(&self) -> &Engine {
@@ -257,7 +257,7 @@ pub fn json_of_search(
         let values = events.iter().map(|e| serde_json::to_value(e).expect("events are JSON"));
         values.filter(|v| v["event"] == kind).collect()
     };
-    json!({
+    let mut account = json!({
         "directory": path.display().to_string(),
         "genotype": genotype,
         "genotype_text": genotype_text,
@@ -265,5 +265,11 @@ pub fn json_of_search(
         "reason": reason,
         "decisions": of("decision"),
         "epochs": of(epochs),
-    })
+    });
+    // Of a method that selects after the search.
+    let selected = of("selected");
+    if !selected.is_empty() {
+        account["selected"] = selected.into();
+    }
+    account
 }

@@ -146,7 +146,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         };
         out!(
             "alpha-Hessian of the validation loss after epoch {epoch} ({} alphas, {mode}, {} of {} images)",
-            search.n_alphas().iter().sum::<usize>(),
+            search.n_learned().iter().sum::<usize>(),
             measured_on(&search.spec.hessian),
             search.spec.search.batch,
         );

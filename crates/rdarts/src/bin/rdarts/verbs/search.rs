@@ -135,6 +135,9 @@ fn methods() -> String {
         if *method == Method::RsWs {
             lines.extend(wrapped("Has no use for --order and for the keys of [alphas], [hessian] and [monitor]."));
         }
+        if *method == Method::DartsPtFixed {
+            lines.extend(wrapped("Has no use for --order."));
+        }
         if !method.keys().is_empty() {
             lines.extend(wrapped(&format!("Its keys: {}.", method.keys().join(", "))));
         }
@@ -399,12 +402,12 @@ fn announce(search: &Search, path: &Path, threads: usize) {
         spec.search.method,
         search.space.name,
         data_name(&spec.data.images),
-        count(spec.search.epochs, "epoch"),
+        count(search.n_epochs(), "epoch"),
         count(search.steps_per_epoch(), "step"),
         spec.network.channels,
         spec.network.cells,
         search.net.n_parameters(),
-        search.n_alphas().iter().sum::<usize>(),
+        search.n_learned().iter().sum::<usize>(),
         spec.search.order,
         spec.weights.l2,
     );
