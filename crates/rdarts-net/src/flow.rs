@@ -395,7 +395,7 @@ pub(crate) fn outputs<R: Real>(
 /// every channel of a convolution with a bias has mean 0 and deviation 1 there, and the output of one without the root mean
 /// square 1 (Mishkin and Matas 2016; Krähenbühl et al. 2016). Without batch norms the values of a network whose nodes are sums
 /// would grow from cell to cell, and predictions begin far from any disparity; and features whose mean is not 0 would make a
-/// correlation that is nearly the same at every shift. A convolution of one channel, a prediction, has the mean [`OPEN`]: the
+/// correlation that is nearly the same at every shift. A convolution of one channel, a prediction, has the mean 3: the
 /// rectifier behind it might never open.
 pub fn unit_variance(net: &Network, engine: &Engine, weights: &mut [f32], images: &[f32], n: usize, side: [usize; 2]) {
     let none = Alphas::zeros(net);
@@ -424,7 +424,7 @@ pub fn unit_variance(net: &Network, engine: &Engine, weights: &mut [f32], images
 }
 
 /// The mean of a fresh prediction, in its deviations.
-pub const OPEN: f64 = 3.0;
+const OPEN: f64 = 3.0;
 
 /// Adjusts the weights of a layer by its output, of `c` channels.
 fn adjust(layer: &Layer, weights: &mut [f32], out: &[f32], c: usize) {

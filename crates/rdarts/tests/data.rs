@@ -391,7 +391,7 @@ fn stereo_pairs_are_listed_shown_and_checked_and_no_images_with_classes() {
         "stereo-scenes: 4,096 training and 256 test pairs of left and right view",
         "Rendered by the program, no files",
         "Looked at 8 pairs in ",
-        "training     4,096        4         64x128  100.0 %",
+        "training     4,096        4        128x256  100.0 %",
         "Sheet of pairs: sheet.png",
     ] {
         assert!(info.contains(words), "`{words}` is not in:\n{info}");
