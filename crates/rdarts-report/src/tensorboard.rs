@@ -291,6 +291,10 @@ fn of_epoch(record: &EpochRecord) -> Vec<Value> {
     ]);
     values.extend(Value::histogram("alphas/normal", &record.alphas_normal));
     values.extend(Value::histogram("alphas/reduce", &record.alphas_reduce));
+    if !record.betas_normal.is_empty() {
+        values.extend(Value::histogram("betas/normal", &record.betas_normal));
+        values.extend(Value::histogram("betas/reduce", &record.betas_reduce));
+    }
     values
 }
 

@@ -66,13 +66,13 @@ pub fn hessian_batches(
     epoch: usize,
 ) -> Result<Vec<NoisyBatch>, TrainError> {
     let (n, batch, valid) = (spec.hessian.batches, spec.search.batch, &images.split.valid);
-    let drop_path = drop_path_probability(spec.search.drop_path, epoch, spec.search.epochs);
+    let drop_path = drop_path_probability(spec.search.drop_path, within(spec, epoch), spec.search.epochs);
     match spec.hessian.images {
         HessianImages::Last => {
             let streams = Streams::new(spec.seed, attempt);
             let alphas = Loader::new(images.data.clone(), valid.clone(), batch, streams.seed(), "valid");
             let end = (epoch + 1) * images.steps(batch);
-            let augment = augment(&spec.augment, epoch, spec.search.epochs);
+            let augment = augment(&spec.augment, within(spec, epoch), spec.search.epochs);
             let of = |step: usize| {
                 let images = alphas.draw(step as u64, Some(augment)).map_err(TrainError::failed)?;
                 // The last one's noise has a name of its own, whatever their number.

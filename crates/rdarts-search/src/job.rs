@@ -155,10 +155,6 @@ impl Job for Search {
                 None => score_supernet(self, state, epoch, stop),
             })?;
         }
-        if spec.eval.child && !is_drawn {
-            child = measuring
-                .phase("accuracy of its child", "child accuracy", |stop| score_child(self, state, epoch, stop))?;
-        }
         let decided = match spec.search.method.selects() {
             true => selection::decide(self, state, measuring)?,
             false => Some(Vec::new()),
@@ -169,6 +165,14 @@ impl Job for Search {
             true => random_ws::genotype(&self.space, state.extra.by_type()),
             false => selection::genotype(self, state, &decided),
         };
+        if spec.eval.child && !is_drawn {
+            child = measuring.phase("accuracy of its child", "child accuracy", |stop| {
+                score_child(self, state, &genotype, epoch, stop)
+            })?;
+            if measuring.is_stopped() {
+                return Ok(None);
+            }
+        }
         let is_learned = spec.search.method.learns_alphas() && !methods::warms_up(self, epoch);
         let alpha_loss = is_learned.then(|| at.side_loss / at.step as f64);
         let [normal, reduce] = state.extra.by_type().map(<[f32]>::to_vec);
@@ -313,12 +317,13 @@ impl Search {
 
     fn all_done(&self) -> String {
         let n = self.space.n_decisions();
-        match self.spec.search.epochs {
-            epochs if self.spec.search.method.selects() => {
-                format!("All {epochs} epochs are done, and after them {n} decisions on each of the two cells.")
-            }
-            1 => "The only epoch is done.".into(),
-            epochs => format!("All {epochs} epochs are done."),
+        let all = match self.spec.search.epochs {
+            1 => "The only epoch is done".to_string(),
+            epochs => format!("All {epochs} epochs are done"),
+        };
+        match self.spec.search.method.selects() {
+            true => format!("{all}, and then {n} decisions on each of the two cells."),
+            false => format!("{all}."),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rdarts_net::{Alphas, CellNoise, Count, Evaluator, Point};
-use rdarts_space::{Op, Selection, selection};
+use rdarts_space::{Genotype, Op, Selection, selection};
 use rdarts_train::TrainError;
 use rdarts_train::images::as_batch;
 
@@ -42,18 +42,18 @@ pub fn score_supernet(
     score_limited(search, state, epoch, stop, &Evaluator::supernet(at))
 }
 
-/// The child of the present alphas on the same images.
+/// An architecture of the space with the supernet's weights on the same images.
 ///
 /// # Errors
 /// As for [`score_supernet`].
 pub fn score_child(
     search: &Search,
     state: &State,
+    child: &Genotype,
     epoch: usize,
     stop: &AtomicBool,
 ) -> Result<Option<Score>, TrainError> {
-    let child = state.extra.genotype(&search.space);
-    let (normal, reduce) = selection(&search.space, &child).expect("a derived genotype lies in its space");
+    let (normal, reduce) = selection(&search.space, child).expect("a derived genotype lies in its space");
     let p = Alphas::from([one_hot(&search.space.normal, &normal), one_hot(&search.space.reduce, &reduce)]);
     score_mixed(search, state, epoch, stop, &for_network(search, p))
 }

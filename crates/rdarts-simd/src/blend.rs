@@ -4,7 +4,7 @@
 //! * [`dots`]: per channel, sum g and sum g * y_k.
 //! * [`add_moments`]: per channel, sum (y - pivot) and sum (y - pivot)^2.
 
-use super::{AHEAD, Simd, in_blocks, kernel};
+use super::{AHEAD, Simd, in_blocks, kernel, reach};
 
 /// One summand: pixels that lie `stride` values apart, a coefficient per channel, and a factor for all of them.
 #[derive(Clone, Copy)]
@@ -32,7 +32,7 @@ impl<'a> Source<'a> {
 
     /// Panics unless there are `px` pixels of c channels.
     pub fn check(&self, px: usize, c: usize) {
-        assert!(self.stride >= c && self.data.len() >= (px - 1) * self.stride + c, "a source is too short");
+        assert!(self.stride >= c && self.data.len() >= reach(px, self.stride, c), "a source is too short");
         assert!(self.coef.is_empty() || self.coef.len() >= c, "a source has too few coefficients");
     }
 
@@ -62,7 +62,7 @@ pub fn blend(
     out: &mut [f32],
     out_stride: usize,
 ) {
-    assert!(px > 0 && out_stride >= c && out.len() >= (px - 1) * out_stride + c);
+    assert!(px > 0 && out_stride >= c && out.len() >= reach(px, out_stride, c));
     assert!(shift.is_empty() || shift.len() >= c);
     for s in sources {
         s.check(px, c);
@@ -252,7 +252,7 @@ pub fn dots(isa: super::Isa, px: usize, c: usize, g: (&[f32], usize), ys: &[(&[f
 pub fn add_dots(isa: super::Isa, px: usize, c: usize, g: (&[f32], usize), ys: &[(&[f32], usize)], out: &mut [f32]) {
     assert!(px > 0 && out.len() >= (1 + ys.len()) * c);
     for (y, stride) in ys.iter().chain([&g]) {
-        assert!(*stride >= c && y.len() >= (px - 1) * stride + c);
+        assert!(*stride >= c && y.len() >= reach(px, *stride, c));
     }
     dots_kernel(isa, c, px, c, g, ys, out);
 }
@@ -442,7 +442,7 @@ pub fn add_moments(
     sum: &mut [f32],
     square: &mut [f32],
 ) {
-    assert!(px > 0 && y.len() >= px * c && pivot.len() >= c && sum.len() >= c && square.len() >= c);
+    assert!(px > 0 && y.len() >= reach(px, c, c) && pivot.len() >= c && sum.len() >= c && square.len() >= c);
     moments_kernel(isa, c, px, c, y, pivot, sum, square);
 }
 

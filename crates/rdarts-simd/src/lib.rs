@@ -228,6 +228,16 @@ pub(crate) const AHEAD: usize = 256 * 16;
 /// assertions leaves them out and compiles in a fraction of the time.
 const FIXED: bool = !cfg!(debug_assertions);
 
+/// Values from the first of `px` pixels of c channels, `stride` values apart, to the end of the last one: what a slice of them
+/// has at least. The loops rely on it, so that no product may wrap around.
+///
+/// # Panics
+/// If there is no pixel, or memory could not hold them.
+fn reach(px: usize, stride: usize, c: usize) -> usize {
+    let before = px.checked_sub(1).and_then(|n| n.checked_mul(stride));
+    before.and_then(|n| n.checked_add(c)).expect("pixels that fit into memory")
+}
+
 /// Pixels of a tile. 8 KiB leave the first cache level (32 to 48 KiB) to the weights and the rows of a window; 64 pixels make
 /// up for loading and adding sums.
 pub fn tile_pixels(c: usize) -> usize {

@@ -2,7 +2,7 @@
 //! lie any distance apart, so that strided, windowed and full convolutions are made of the same two loops.
 
 use super::blend::Source;
-use super::{Simd, in_blocks, kernel};
+use super::{Simd, in_blocks, kernel, reach};
 
 /// Dense tensors of as many channels as a product reads, which will be read after it. While it computes it asks for as
 /// many of their pixels as it has itself: memory works while the multipliers do.
@@ -77,8 +77,8 @@ pub fn product_and_fetch(
     if px == 0 || c_out == 0 {
         return;
     }
-    assert!(x.len() >= (px - 1) * x_stride + c_in && w.len() >= c_in * c_out);
-    assert!(out_stride >= c_out && out.len() >= (px - 1) * out_stride + c_out);
+    assert!(x.len() >= reach(px, x_stride, c_in) && w.len() >= reach(c_in, c_out, c_out));
+    assert!(out_stride >= c_out && out.len() >= reach(px, out_stride, c_out));
     product_kernel(isa, c_out, (1, px), (c_in, c_out), (x, x_stride, 0), w, (out, out_stride, 0), accumulate, next);
 }
 
@@ -95,8 +95,9 @@ pub fn product_in_rows(
     accumulate: bool,
     next: &Next,
 ) {
-    assert!(rows > 0 && px > 0 && x.len() >= rows * px * c_in && w.len() >= c_in * c_out);
-    assert!(pitch >= px * c_out && out.len() >= (rows - 1) * pitch + px * c_out);
+    let (row, row_out) = (reach(px, c_in, c_in), reach(px, c_out, c_out));
+    assert!(x.len() >= reach(rows, row, row) && w.len() >= reach(c_in, c_out, c_out));
+    assert!(pitch >= row_out && out.len() >= reach(rows, pitch, row_out));
     let (x, out) = ((x, c_in, px * c_in), (out, c_out, pitch));
     product_kernel(isa, c_out, (rows, px), (c_in, c_out), x, w, out, accumulate, next);
 }
@@ -254,8 +255,8 @@ pub fn weight_gradient(
     if px == 0 || c_out == 0 {
         return;
     }
-    assert!(x.len() >= (px - 1) * x_stride + c_in && g.len() >= (px - 1) * g_stride + c_out);
-    assert!(dw.len() >= c_in * c_out);
+    assert!(x.len() >= reach(px, x_stride, c_in) && g.len() >= reach(px, g_stride, c_out));
+    assert!(dw.len() >= reach(c_in, c_out, c_out));
     weight_gradient_kernel(isa, c_out, px, c_in, c_out, x, x_stride, g, g_stride, dw);
 }
 

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::aligned::Aligned;
 use super::blend::{Source, registers};
-use super::{AHEAD, Simd, in_blocks, kernel};
+use super::{AHEAD, Simd, in_blocks, kernel, reach};
 
 /// The shape of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,18 +29,21 @@ pub struct Window {
 impl Window {
     /// Pixels of a row, the border included.
     pub fn pitch(&self) -> usize {
-        self.w + 2 * self.pad
+        self.w.saturating_add(self.pad.saturating_mul(2))
     }
 
     /// Values; none is empty.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
-        self.image(self.images) + self.pad * self.pitch() * self.c
+        // One that no memory holds is longer than any slice.
+        let border = self.pad.saturating_mul(self.pitch()).saturating_mul(self.c);
+        let rows = self.images.saturating_mul(self.h.saturating_add(self.pad));
+        rows.saturating_mul(self.pitch()).saturating_mul(self.c).saturating_add(border)
     }
 
     /// Pixels inside.
     pub fn px(&self) -> usize {
-        self.images * self.h * self.w
+        self.images.saturating_mul(self.h).saturating_mul(self.w)
     }
 
     /// Where the window of an image begins; it ends where the next begins, and its border below.
@@ -408,7 +411,7 @@ pub fn add_inside(
     accumulate: bool,
 ) {
     assert!(window.len() >= win.len());
-    assert!(stride >= win.c && destination.len() >= (win.px() - 1) * stride + win.c);
+    assert!(stride >= win.c && destination.len() >= reach(win.px(), stride, win.c));
     if let Some(gate) = &gate {
         gate.check(win.px(), win.c);
     }

@@ -115,7 +115,9 @@ pub fn fit_to_budget(spec: &mut RobustSpec, sizes: Sizes, paces: &Paces, budget:
         let scaled = |epochs: usize, least: usize, most: usize| {
             ((epochs as f64 * factor) as usize).clamp(least, most.max(epochs))
         };
-        spec.search.epochs = scaled(spec.search.epochs, 2, 50);
+        // Alphas that wait for weights learn in one epoch at least.
+        let fewest = if spec.search.method.warms_up() { spec.method.warm_up + 1 } else { 2 };
+        spec.search.epochs = scaled(spec.search.epochs, fewest.max(2), 50);
         spec.train.short_epochs = scaled(spec.train.short_epochs, 1, 100);
         spec.train.whole.epochs = scaled(spec.train.whole.epochs, 1, 600);
         if !keeps_every && spec.hessian.every > 0 {
@@ -163,7 +165,8 @@ pub fn measure(spec: &RobustSpec, space: &Space, engine: &Engine, images: &Image
             let epochs = (plain.n_epochs() - plain.spec.search.epochs) as f64;
             let candidates = plain.n_alphas().iter().sum::<usize>() + 2 * (space.n_edges() - 2);
             let of_epoch = plain.steps_per_epoch() as f64 * of_search.step + of_search.measuring;
-            epochs * of_epoch + candidates as f64 * of_search.measuring
+            let evaluations = usize::from(spec.eval.oneshot) + usize::from(spec.eval.child);
+            epochs * of_epoch + candidates as f64 * of_search.measuring / evaluations.max(1) as f64
         }
         _ => 0.0,
     };

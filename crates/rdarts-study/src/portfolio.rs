@@ -451,7 +451,7 @@ impl Study<'_> {
         let (portfolio, spec) = (self.portfolio, self.portfolio.spec.search_spec(member));
         let search = Search::on(spec, portfolio.space.clone(), self.engine(), &portfolio.images)?;
         let name = format!("search, {}", portfolio.spec.label(member));
-        let mut observer = self.audience.begin(&name, search.spec.search.epochs * search.steps_per_epoch());
+        let mut observer = self.audience.begin(&name, search.n_epochs() * search.steps_per_epoch());
         let place = Place { path, study: self.view.path(), here: &self.here(), stop: self.stop };
         let text = portfolio.space.to_toml();
         let prepare = |dir: &mut RunDir| dir.write_space(&text);

@@ -381,8 +381,9 @@ impl SearchTable {
                 "The {what} of the discretised child was not taken: a search with `eval.child=true` does."
             ));
         }
-        // What is computed of a search for classification alone.
-        if self.spectra.is_empty() && has_alphas && !is_disparity {
+        // What is computed of a search for classification alone, from the states that it keeps.
+        let is_kept = self.asked.is_none_or(|asked| asked.keeps_all || !asked.selects);
+        if self.spectra.is_empty() && has_alphas && is_kept && !is_disparity {
             let first = if self.asked.is_some_and(|asked| asked.keeps_all) {
                 ""
             } else {
@@ -393,7 +394,7 @@ impl SearchTable {
                 rdarts_run::for_shell(&run.path)
             ));
         }
-        if self.landscapes.is_empty() && has_alphas && !is_disparity {
+        if self.landscapes.is_empty() && has_alphas && is_kept && !is_disparity {
             missing.push(format!(
                 "The validation loss around the alphas was not computed: `rdarts hessian {} --landscape` does.",
                 rdarts_run::for_shell(&run.path)

@@ -557,6 +557,22 @@ proptest! {
 }
 
 #[test]
+fn every_method_goes_with_every_preset() {
+    for preset in SearchSpec::PRESETS {
+        for method in Method::NAMES {
+            let keys = vec![format!("search.method={method}"), "hessian.batches=2".into(), "search.order=first".into()];
+            let spec = SearchSpec::resolve(Some(preset.name), None, &keys, &Sets);
+            assert!(
+                spec.is_ok(),
+                "{} {method}: {}",
+                preset.name,
+                spec.err().map(|e| e.to_string()).unwrap_or_default()
+            );
+        }
+    }
+}
+
+#[test]
 fn every_preset_is_a_valid_spec_that_records_its_name_and_explains_every_value() {
     for preset in SearchSpec::PRESETS {
         let spec = SearchSpec::resolve(Some(preset.name), None, &[], &Sets).unwrap();

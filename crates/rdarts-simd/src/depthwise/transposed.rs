@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{Half, InputGradient, instance, or, taps};
 use crate::window::parts;
-use crate::{AHEAD, Isa, Simd, in_blocks, kernel};
+use crate::{AHEAD, Isa, Simd, in_blocks, kernel, reach};
 
 /// input (+)= gate * DW'(gt) for rows of the input.
 pub(super) fn transposed(
@@ -19,7 +19,7 @@ pub(super) fn transposed(
     let win = half.win;
     assert!(gt.len() >= half.gradient_window().len() && w_dw.len() >= half.k * half.k * win.c);
     assert!(rows.end <= win.images * win.h && input.stride >= win.c);
-    assert!(input.out.len() >= (win.px() - 1) * input.stride + win.c);
+    assert!(input.out.len() >= reach(win.px(), input.stride, win.c));
     assert!(input.sums.as_ref().is_none_or(|sums| sums.len() >= 2 * win.c));
     input.gate.check(win.px(), win.c);
     transposed_kernel(isa, win.c, half, gt, w_dw, rows, input);

@@ -16,7 +16,7 @@ use std::ops::Range;
 
 use super::tile::{Cotangent, Filling};
 use super::window::Window;
-use super::{AHEAD, Simd};
+use super::{AHEAD, Simd, reach};
 use average::{average_kernel, average_vjp_kernel};
 use max::{max_at_kernel, max_kernel, max_vjp_kernel};
 
@@ -153,7 +153,7 @@ pub fn vjp(
 ) {
     pool.check(scratch);
     let ([_, w], win, c) = (pool.side_out(), pool.win, pool.win.c);
-    assert!(stride >= c && out.len() >= (win.px() - 1) * stride + c, "destination");
+    assert!(stride >= c && out.len() >= reach(win.px(), stride, c), "destination");
     let (ring, tile) = scratch.split_at_mut(pool.ring());
     for (image, rows, first) in pool.tiles() {
         let tile = &mut tile[..rows.len() * w * c];

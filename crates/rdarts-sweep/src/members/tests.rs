@@ -119,7 +119,7 @@ fn command_lines_begin_and_go_on() {
 
 #[test]
 fn a_plan_that_is_not_right_is_refused_in_one_sentence_with_its_line() {
-    let rows: [(&str, &str); 27] = [
+    let rows: [(&str, &str); 29] = [
         ("", "p.toml: the key `kind` is missing: search, train, robust, table, disparity-search, disparity-training"),
         (
             "kind = \"serach\"",

@@ -20,6 +20,8 @@ pub(crate) struct Asked {
     pub diagonal: f64,
     /// Whether the states of all epochs are kept.
     pub keeps_all: bool,
+    /// Whether edges are decided one after another at the end, so that the last states are no mixtures of their alphas.
+    pub selects: bool,
     /// Epochs between two measurements of the eigenvalue; 0: none.
     every: usize,
     /// The first epoch that may have one.
@@ -33,6 +35,7 @@ impl Asked {
             max_skips: spec.method.max_skips,
             samples: spec.search.samples,
             keeps_all: spec.eval.keep_checkpoints,
+            selects: spec.search.method.selects(),
             every: if has_alphas { spec.hessian.every } else { 0 },
             ..Asked::new(&spec.monitor, &spec.hessian, spec.alphas.l2)
         }
@@ -58,6 +61,7 @@ impl Asked {
                 HessianMode::Plain => 0.0,
             },
             keeps_all: false,
+            selects: false,
             every: hessian.every,
             first: 0,
         }

@@ -90,6 +90,22 @@ fn the_sections_of_a_search_have_the_very_keys_of_a_search() {
 }
 
 #[test]
+fn every_method_goes_with_every_preset() {
+    for preset in RobustSpec::PRESETS {
+        for method in Method::NAMES {
+            let keys = vec![format!("search.method={method}"), "hessian.batches=2".into(), "search.order=first".into()];
+            let spec = RobustSpec::resolve(Some(preset.name), None, &keys, &Sets);
+            assert!(
+                spec.is_ok(),
+                "{} {method}: {}",
+                preset.name,
+                spec.err().map(|e| e.to_string()).unwrap_or_default()
+            );
+        }
+    }
+}
+
+#[test]
 fn every_preset_is_a_valid_spec_that_records_its_name_and_explains_every_value() {
     for preset in RobustSpec::PRESETS {
         let spec = RobustSpec::resolve(Some(preset.name), None, &[], &Sets).unwrap();

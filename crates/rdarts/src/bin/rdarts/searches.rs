@@ -131,7 +131,7 @@ fn tell(search: &Search, path: &Path, found: &Found, events: &[Event]) {
     out!("");
     out!("Run directory: {path} (genotype.txt and .json, events.jsonl, checkpoints)");
     out!("Next:");
-    if has_alphas {
+    if has_alphas && !spec.search.method.selects() {
         out!("  rdarts hessian {path} --full");
         out!("      all eigenvalues at the end of the search");
     }
@@ -204,6 +204,12 @@ fn noise(search: &Search, events: &[Event]) -> String {
             )
         }
     }
+}
+
+/// `14 alphas`, or where edges have parameters of their own `14 alphas and betas`.
+pub fn learned(search: &Search) -> String {
+    let n: usize = search.n_learned().iter().sum();
+    format!("{n} alphas{}", if search.spec.search.method == Method::PcDarts { " and betas" } else { "" })
 }
 
 /// `the last batch`, `16 fixed batches`.

@@ -23,7 +23,7 @@ use crate::conduct::{one_of, set_threads};
 use crate::device::OnDevice;
 use crate::exit::{Exit, out, say};
 use crate::plot::{self, Point};
-use crate::searches::{measured_on, reopen, trajectory};
+use crate::searches::{learned, measured_on, reopen, trajectory};
 
 /// The alpha-Hessian of a checkpoint: dominant eigenvalue, full spectrum, where it lies on the trajectory
 ///
@@ -100,12 +100,12 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
              `rdarts report {path}` shows them; hessian looks at searches for classification"
         )));
     }
-    view.spec::<SearchSpec>()?;
+    let spec = view.spec::<SearchSpec>()?;
     set_threads(args.threads)?;
     if args.epochs.is_some() {
-        return all_spectra(&view, &args, engine);
+        return all_spectra(&view, &spec, &args, engine);
     }
-    let name = choose(&view, args.epoch)?;
+    let name = choose(&view, &spec, args.epoch)?;
     // Before the images are read: a search that is running deletes what it needs no more.
     let checkpoint = view.load_checkpoint(&name)?;
     let mut search = reopen(&view, args.data_dir.as_deref(), engine, args.json)?;
@@ -145,8 +145,8 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
             d => format!("reference: {d:e} on the diagonal"),
         };
         out!(
-            "alpha-Hessian of the validation loss after epoch {epoch} ({} alphas, {mode}, {} of {} images)",
-            search.n_learned().iter().sum::<usize>(),
+            "alpha-Hessian of the validation loss after epoch {epoch} ({}, {mode}, {} of {} images)",
+            learned(&search),
             measured_on(&search.spec.hessian),
             search.spec.search.batch,
         );
@@ -247,12 +247,8 @@ fn lines(view: &RunView, search: &Search, state: &State, epoch: usize, args: &Ar
 }
 
 /// The spectra of all whole epochs that have a checkpoint, into the run directory.
-fn all_spectra(view: &RunView, args: &Args, engine: Engine) -> Result<ExitCode, Exit> {
-    let mut names: Vec<CheckpointName> = view.checkpoints()?.into_iter().filter(|n| n.step.is_none()).collect();
-    names.sort_by_key(|n| n.sequence);
-    if names.is_empty() {
-        return Err(Exit::Input(format!("`{}` has no checkpoint of a whole epoch yet", shown(view.path()))));
-    }
+fn all_spectra(view: &RunView, spec: &SearchSpec, args: &Args, engine: Engine) -> Result<ExitCode, Exit> {
+    let names = whole(view, spec)?;
     let mut search = reopen(view, args.data_dir.as_deref(), engine, args.json)?;
     let wanted = hessian_spec(&search.spec.hessian, args)?;
     search.measure_on(wanted)?;
@@ -324,17 +320,36 @@ fn hessian_spec(recorded: &HessianSpec, args: &Args) -> Result<HessianSpec, Exit
 }
 
 /// The checkpoint at the end of an epoch.
-fn choose(view: &RunView, epoch: Option<usize>) -> Result<CheckpointName, Exit> {
+/// Checkpoints of whole epochs, the newest last. Of a search that selects those from before its first decision: later edges are
+/// no mixtures of their alphas any more.
+fn whole(view: &RunView, spec: &SearchSpec) -> Result<Vec<CheckpointName>, Exit> {
     let mut whole: Vec<CheckpointName> = view.checkpoints()?.into_iter().filter(|n| n.step.is_none()).collect();
     whole.sort_by_key(|n| n.sequence);
+    let there = whole.len();
+    if spec.search.method.selects() {
+        whole.retain(|name| name.epoch + 1 < spec.search.epochs);
+    }
+    match whole.is_empty() {
+        false => Ok(whole),
+        true if there == 0 => {
+            Err(Exit::Input(format!("`{}` has no checkpoint of a whole epoch yet", shown(view.path()))))
+        }
+        true => Err(Exit::Input(format!(
+            "`{}` has no checkpoint from before the first decision of {}, after which edges are no mixtures of their alphas: a \
+             search with --set eval.keep_checkpoints=true keeps them",
+            shown(view.path()),
+            spec.search.method
+        ))),
+    }
+}
+
+fn choose(view: &RunView, spec: &SearchSpec, epoch: Option<usize>) -> Result<CheckpointName, Exit> {
+    let whole = whole(view, spec)?;
     let found = match epoch {
         None => whole.last(),
         Some(epoch) => whole.iter().rev().find(|n| n.epoch == epoch),
     };
     found.cloned().ok_or_else(|| {
-        if whole.is_empty() {
-            return Exit::Input(format!("`{}` has no checkpoint of a whole epoch yet", shown(view.path())));
-        }
         let mut epochs: Vec<usize> = whole.iter().map(|n| n.epoch).collect();
         epochs.sort_unstable();
         epochs.dedup();

@@ -255,7 +255,7 @@ fn announce(portfolio: &Portfolio, path: &Path, threads: usize) {
         "{} of {} in space {} on {} (preset {}), which differ in {}; what they find is trained for {}, the best of it on \
          held-out images chosen, and {whole} trained for {}",
         if spec.members() == 1 { "One search".to_string() } else { format!("{} searches", spec.members()) },
-        count(spec.search.epochs, "epoch"),
+        count(spec.search_spec(0).n_epochs(portfolio.space.n_decisions()), "epoch"),
         portfolio.space.name,
         data_name(&spec.data.images),
         spec.preset,

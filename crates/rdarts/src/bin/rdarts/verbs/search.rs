@@ -23,7 +23,7 @@ use crate::given::{
 };
 use crate::pages::Pages;
 use crate::progress::Reading;
-use crate::searches::{Searching, space_of};
+use crate::searches::{Searching, learned, space_of};
 
 /// Search an architecture; without arguments a small robust search on embedded images
 ///
@@ -62,7 +62,7 @@ pub struct Args {
     /// Go on from what another search has computed, under another method; the epochs in common are taken over
     ///
     /// The new search has that run's spec, but for --method and the keys of [monitor] and [method]. darts, darts-es,
-    /// darts-ada, darts-es-noise and darts-plus make the same bits until they act. That run should keep its checkpoints
+    /// darts-ada, darts-es-noise, darts-plus and darts-pt make the same bits until they act. That run should keep its checkpoints
     /// (eval.keep_checkpoints).
     #[arg(long, value_name = "RUN")]
     from: Option<PathBuf>,
@@ -134,6 +134,10 @@ fn methods() -> String {
         }
         if *method == Method::RsWs {
             lines.extend(wrapped("Has no use for --order and for the keys of [alphas], [hessian] and [monitor]."));
+        }
+        if *method == Method::PcDarts {
+            let limits = "Computes on the CPU alone, without drop path, and not in spaces with noise or conv_7x1_1x7.";
+            lines.extend(wrapped(limits));
         }
         if *method == Method::DartsPtFixed {
             lines.extend(wrapped("Has no use for --order."));
@@ -398,7 +402,7 @@ fn announce(search: &Search, path: &Path, threads: usize) {
         other => format!(" (preset {other})"),
     };
     say!(
-        "{} in space {} on {}{small}: {} of {}, {} channels, {} cells, {} weights, {} alphas, {} order, L2 {:e}",
+        "{} in space {} on {}{small}: {} of {}, {} channels, {} cells, {} weights, {}, {} order, L2 {:e}",
         spec.search.method,
         search.space.name,
         data_name(&spec.data.images),
@@ -407,7 +411,7 @@ fn announce(search: &Search, path: &Path, threads: usize) {
         spec.network.channels,
         spec.network.cells,
         search.net.n_parameters(),
-        search.n_learned().iter().sum::<usize>(),
+        learned(search),
         spec.search.order,
         spec.weights.l2,
     );

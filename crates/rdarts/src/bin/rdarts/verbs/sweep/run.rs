@@ -77,6 +77,11 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
 
 /// The same for members that failed.
 pub fn retry(args: RetryArgs) -> Result<ExitCode, Exit> {
+    let how = &args.how;
+    if args.slurm && (how.jobs.is_some() || how.threads.is_some() || !how.devices.is_empty()) {
+        let why = "--jobs, --threads and --devices are of members that run here: with --slurm the section [slurm] of the plan";
+        return Err(Exit::Input(format!("{why} has `at_once`, `cpus` and `device`")));
+    }
     match args.slurm {
         true => submit::submit_failed(&args.given, &args.how.only, !args.no_images, args.dry_run, args.how.json),
         false => carry_out(&args.given, &args.how, true),
