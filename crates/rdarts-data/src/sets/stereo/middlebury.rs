@@ -97,14 +97,14 @@ fn coding(left: &str, [height, width]: [usize; 2]) -> Result<Coding, String> {
 }
 
 /// Reads the disparities of a left view as any set stores them: PFM, KITTI's 16 bits, Sintel's colours, or the bytes of
-/// Middlebury's older scenes, whose scale follows from their size.
+/// Middlebury's older scenes, whose scale follows from their size: then with the number that a pixel is of their units.
 ///
 /// # Errors
 /// One sentence if the file cannot be read or nothing says of which scale its bytes are.
-pub fn read_truth(path: &Path, left: &Path) -> Result<Map, DataError> {
+pub fn read_truth(path: &Path, left: &Path) -> Result<(Map, Option<f32>), DataError> {
     let is_pfm = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("pfm"));
     let size = if is_pfm { None } else { disparity::size_of_bytes(path)? };
-    let Some(size) = size else { return disparity::read(path, Coding::Any) };
+    let Some(size) = size else { return Ok((disparity::read(path, Coding::Any)?, None)) };
     let stem = left.file_stem().map_or(String::new(), |stem| stem.to_string_lossy().into_owned());
     let coding = coding(&stem, size).map_err(|problem| DataError::StereoFile {
         file: shown(path),
@@ -113,7 +113,8 @@ pub fn read_truth(path: &Path, left: &Path) -> Result<Map, DataError> {
              each pixel) or colour of 8 bits (as Sintel's)"
         ),
     })?;
-    disparity::read(path, coding)
+    let scale = if let Coding::Scaled(scale) = coding { Some(scale) } else { None };
+    Ok((disparity::read(path, coding)?, scale))
 }
 
 fn pair(name: String, dir: &Path) -> Result<PairFiles, DataError> {
@@ -152,7 +153,7 @@ mod tests {
             }
             picture.save(at(name)).unwrap();
         };
-        let read = |truth: &str, left: &str| read_truth(&at(truth), &at(left));
+        let read = |truth: &str, left: &str| read_truth(&at(truth), &at(left)).map(|(map, _)| map);
         // Teddy, Tsukuba, Map; a scene of 2006 in a third, with any width.
         for (width, height, scale, left, truth) in [
             (450, 3, 4.0, "im2.png", "disp2.png"),

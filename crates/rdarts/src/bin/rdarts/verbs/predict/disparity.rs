@@ -224,7 +224,13 @@ fn read(job: &Job) -> Result<Pair, Exit> {
     }
     let mut disparity = vec![f32::NAN; height * width];
     if let Some(path) = &job.truth {
-        let map = read_truth(path, &job.left)?;
+        let (map, scale) = read_truth(path, &job.left)?;
+        if let Some(scale) = scale {
+            say!(
+                "note: {} holds bytes: by its size they are taken for those of an older scene of Middlebury, {scale} to a pixel",
+                shown(path)
+            );
+        }
         if [map.height, map.width] != [height, width] {
             return Err(differs(path, [map.height, map.width]));
         }
