@@ -234,7 +234,7 @@ fn a_folder_of_images_is_searched_and_found_again_when_it_has_moved() {
     assert!(out.status.success(), "{said}");
     for words in [
         "on my-images",
-        "144 training images of 16x16 pixels in gray, 48 of each of 3 classes; 36 test images",
+        "144 training images of 14x14 pixels in gray, 48 of each of 3 classes; 36 test images",
         "notes.txt was left out",
         "45 images train the weights, 45 the alphas",
     ] {

@@ -14,7 +14,6 @@ const SMALL: &str = r#"
 preset = "demo"
 [data]
 limit = 96
-size = 14
 valid_limit = 32
 [network]
 channels = 2
