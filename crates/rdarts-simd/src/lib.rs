@@ -1,6 +1,6 @@
 //! Vector registers and the loops that use them: the only `unsafe` code of what computes on the processor.
 //!
-//! A loop is written once, generic over [`Simd`], and compiled once per instruction set by [`kernel!`], which
+//! A loop is written once, generic over `Simd`, and compiled once per instruction set by `kernel!`, which
 //! picks the variant at run time. Every kernel is a safe function on slices: it checks once, at its entry, that
 //! the slices are as long as the shape says, and the loops below rely on that.
 //!

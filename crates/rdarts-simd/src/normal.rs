@@ -8,7 +8,7 @@ use super::{Simd, kernel};
 /// Pairs of values that are made together.
 pub const PAIRS: usize = 32;
 
-/// out[j] and out[PAIRS + j]: the two values of pair `first + j`, under a key.
+/// `out[j]` and `out[PAIRS + j]`: the two values of pair `first + j`, under a key.
 pub fn normal_pairs(isa: super::Isa, key: u64, first: u32, out: &mut [f32; 2 * PAIRS]) {
     normal_kernel(isa, PAIRS, key, first, out);
 }

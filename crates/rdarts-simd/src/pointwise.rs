@@ -1,4 +1,4 @@
-//! Pointwise products: out[p][co] (+)= sum_ci x[p][ci] w[ci][co], and the gradient of w. Rows of x and of out may
+//! Pointwise products: `out[p][co] (+)= sum_ci x[p][ci] w[ci][co]`, and the gradient of w. Rows of x and of out may
 //! lie any distance apart, so that strided, windowed and full convolutions are made of the same two loops.
 
 use super::blend::Source;
@@ -44,7 +44,15 @@ impl Next {
     }
 }
 
-/// out[p * out_stride + co] (+)= sum_ci x[p * x_stride + ci] * w[ci * c_out + co] for px pixels.
+/// Values of weights; half of one channel is none.
+fn weights(c_in: usize, c_out: usize) -> usize {
+    c_in.checked_mul(c_out).expect("weights that fit into memory")
+}
+
+/// `out[p * out_stride + co] (+)= sum_ci x[p * x_stride + ci] * w[ci * c_out + co]` for px pixels.
+///
+/// # Panics
+/// If there is no pixel, or a slice is shorter than these.
 #[allow(clippy::too_many_arguments)]
 pub fn product(
     isa: super::Isa,
@@ -77,7 +85,7 @@ pub fn product_and_fetch(
     if px == 0 || c_out == 0 {
         return;
     }
-    assert!(x.len() >= reach(px, x_stride, c_in) && w.len() >= reach(c_in, c_out, c_out));
+    assert!(x.len() >= reach(px, x_stride, c_in) && w.len() >= weights(c_in, c_out));
     assert!(out_stride >= c_out && out.len() >= reach(px, out_stride, c_out));
     product_kernel(isa, c_out, (1, px), (c_in, c_out), (x, x_stride, 0), w, (out, out_stride, 0), accumulate, next);
 }
@@ -96,7 +104,7 @@ pub fn product_in_rows(
     next: &Next,
 ) {
     let (row, row_out) = (reach(px, c_in, c_in), reach(px, c_out, c_out));
-    assert!(x.len() >= reach(rows, row, row) && w.len() >= reach(c_in, c_out, c_out));
+    assert!(x.len() >= reach(rows, row, row) && w.len() >= weights(c_in, c_out));
     assert!(pitch >= row_out && out.len() >= reach(rows, pitch, row_out));
     let (x, out) = ((x, c_in, px * c_in), (out, c_out, pitch));
     product_kernel(isa, c_out, (rows, px), (c_in, c_out), x, w, out, accumulate, next);
@@ -256,7 +264,7 @@ pub fn weight_gradient(
         return;
     }
     assert!(x.len() >= reach(px, x_stride, c_in) && g.len() >= reach(px, g_stride, c_out));
-    assert!(dw.len() >= reach(c_in, c_out, c_out));
+    assert!(dw.len() >= weights(c_in, c_out));
     weight_gradient_kernel(isa, c_out, px, c_in, c_out, x, x_stride, g, g_stride, dw);
 }
 

@@ -1,6 +1,6 @@
 //! Half of a separable convolution on a window: y = PW(DW(r)), tile by tile, and its transposed maps.
 //!
-//! DW[y][x][c] = sum_(ky,kx) w[ky * k + kx][c] * r[y * s + ky * d][x * s + kx * d][c] on the window r, whose border
+//! `DW[y][x][c] = sum_(ky,kx) w[ky * k + kx][c] * r[y * s + ky * d][x * s + kx * d][c]` on the window r, whose border
 //! makes the padding. The rows of DW never leave the first cache level: the pointwise product follows at once.
 //!
 //! The transposed depthwise map runs over a window of PW'(g). At stride 1 it is the same loop with the weights turned
