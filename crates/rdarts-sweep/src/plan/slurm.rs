@@ -148,8 +148,19 @@ impl Slurm {
         }
         let setup = plan.texts(table, "slurm.setup")?;
         let options = plan.texts(table, "slurm.options")?;
-        let taken =
-            ["--array", "-a", "--signal", "--requeue", "--no-requeue", "--parsable", "--output", "-o", "--wrap"];
+        let taken = [
+            "--array",
+            "-a",
+            "--signal",
+            "--requeue",
+            "--no-requeue",
+            "--parsable",
+            "--output",
+            "-o",
+            "--wrap",
+            "--time",
+            "-t",
+        ];
         for option in &options {
             let name = option.split('=').next().unwrap_or_default();
             if taken.contains(&name) {

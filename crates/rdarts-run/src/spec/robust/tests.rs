@@ -90,17 +90,15 @@ fn the_sections_of_a_search_have_the_very_keys_of_a_search() {
 }
 
 #[test]
-fn every_method_goes_with_every_preset() {
+fn every_method_goes_with_every_preset_but_for_drop_path() {
     for preset in RobustSpec::PRESETS {
         for method in Method::NAMES {
-            let keys = vec![format!("search.method={method}"), "hessian.batches=2".into(), "search.order=first".into()];
+            let keys = [format!("search.method={method}"), "hessian.batches=2".into(), "search.order=first".into()];
             let spec = RobustSpec::resolve(Some(preset.name), None, &keys, &Sets);
-            assert!(
-                spec.is_ok(),
-                "{} {method}: {}",
-                preset.name,
-                spec.err().map(|e| e.to_string()).unwrap_or_default()
-            );
+            match spec.map_err(|e| e.to_string()) {
+                Ok(_) => assert!((preset.name, *method) != ("paper-dp", "pc-darts")),
+                Err(why) => assert!(why.contains("whose network has no drop path"), "{} {method}: {why}", preset.name),
+            }
         }
     }
 }

@@ -358,7 +358,13 @@ fn choose(view: &RunView, spec: &SearchSpec, epoch: Option<usize>) -> Result<Che
         let epochs_word = if epochs.len() == 1 { "epoch" } else { "epochs" };
         // Later ones are still to come, or never will.
         let was = epoch.is_some_and(|epoch| epochs.last().is_some_and(|last| epoch < *last));
-        let hint = if was { " (a search with --set eval.keep_checkpoints=true keeps all)" } else { "" };
+        let hint = if spec.search.method.selects() {
+            ", of those before its first decision"
+        } else if was {
+            " (a search with --set eval.keep_checkpoints=true keeps all)"
+        } else {
+            ""
+        };
         Exit::Input(format!(
             "`{}` has no checkpoint of {wanted}, only of {epochs_word} {there}{hint}",
             shown(view.path())
