@@ -128,7 +128,7 @@ fn random_search_tells_of_its_samples_and_of_no_curvature() {
 fn killed_at_twenty_moments_and_resumed_with_other_threads_it_ends_with_the_same_bits() {
     let tmp = tempfile::tempdir().unwrap();
     // Two steps an epoch: there are enough moments in all it measures.
-    let few = ["--set", "data.limit=64"];
+    let few = ["--set", "data.limit=64", "--set", "data.size=14"];
     let begin = Instant::now();
     assert!(small(tmp.path(), "whole", &few).status.success());
     let whole_time = begin.elapsed();
