@@ -46,9 +46,7 @@ pub enum Coding {
 /// Reads a file of disparities.
 pub fn read(path: &Path, coding: Coding) -> Result<Map, DataError> {
     let file = shown(path);
-    if coding == Coding::Pfm
-        || coding == Coding::Any && path.extension().is_some_and(|end| end.eq_ignore_ascii_case("pfm"))
-    {
+    if coding == Coding::Pfm || coding == Coding::Any && is_pfm(path) {
         let stream = File::open(path).map_err(|e| DataError::unreadable(&file, &e))?;
         let map = pfm::read(&mut BufReader::new(stream), &file)?;
         if map.channels != 1 {
@@ -83,6 +81,11 @@ pub fn read(path: &Path, coding: Coding) -> Result<Map, DataError> {
         }
     };
     Ok(Map { height, width, values })
+}
+
+/// Whether a file is named as PFM.
+pub fn is_pfm(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end.eq_ignore_ascii_case("pfm"))
 }
 
 /// Rows and columns of a picture of gray bytes, some of which are published as colour; none of any other.

@@ -102,8 +102,7 @@ fn coding(left: &str, [height, width]: [usize; 2]) -> Result<Coding, String> {
 /// # Errors
 /// One sentence if the file cannot be read or nothing says of which scale its bytes are.
 pub fn read_truth(path: &Path, left: &Path) -> Result<(Map, Option<f32>), DataError> {
-    let is_pfm = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("pfm"));
-    let size = if is_pfm { None } else { disparity::size_of_bytes(path)? };
+    let size = if disparity::is_pfm(path) { None } else { disparity::size_of_bytes(path)? };
     let Some(size) = size else { return Ok((disparity::read(path, Coding::Any)?, None)) };
     let stem = left.file_stem().map_or(String::new(), |stem| stem.to_string_lossy().into_owned());
     let coding = coding(&stem, size).map_err(|problem| DataError::StereoFile {
