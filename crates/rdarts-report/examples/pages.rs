@@ -52,7 +52,9 @@ fn main() -> std::io::Result<()> {
     drop(samples::disparity::search(&at("disparity-autodispnet"), &wide));
     drop(samples::disparity::search(&at("disparity-stopped"), &DisparitySearch { done: 5, ..DISPARITY }));
     samples::disparity::training(&at("disparity-training"), &DisparityGenotype::autodispnet(), 0.5, 1.7);
-    for name in ["disparity", "disparity-autodispnet", "disparity-stopped", "disparity-training"] {
+    samples::disparity::portfolio(&at("disparity-portfolio"));
+    for name in ["disparity", "disparity-autodispnet", "disparity-stopped", "disparity-training", "disparity-portfolio"]
+    {
         write_one(name)?;
     }
     write("disparity-many", &samples::disparity::many(&at("disparity-many")))?;

@@ -149,10 +149,13 @@ pub(crate) fn of_run(run: &RunTable) -> Vec<Figure> {
             ]
         }
         Content::Robust(table) => {
-            let mut figures = vec![members::accuracies(table), members::trajectories(table)];
+            let mut figures = vec![members::worth(table), members::trajectories(table)];
             figures.extend(members::cells(table));
             if let Some(training) = &table.training {
                 figures.extend([curves::accuracy(training), curves::loss(training), confusion::figure(training)]);
+            }
+            if let Some(training) = &table.disparity_training {
+                figures.extend([curves::error(training), curves::loss_of_disparity(training)]);
             }
             figures
         }

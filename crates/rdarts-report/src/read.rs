@@ -6,10 +6,12 @@
 use std::path::{Path, PathBuf};
 
 use rdarts_run::{
-    DisparitySearchSpec, DisparityTrainSpec, Environment, Event, Landscape, Method, Mistake, PairPictures, RobustSpec,
-    RunView, SearchSpec, Spectrum, Timing, TrainSpec,
+    DisparityRobustSpec, DisparitySearchSpec, DisparityTrainSpec, Environment, Event, Landscape, Method, Mistake,
+    PairPictures, RobustSpec, RunView, SearchSpec, Spectrum, Timing, TrainSpec,
 };
 use rdarts_space::Space;
+
+use crate::task::Task;
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -83,13 +85,34 @@ pub enum Kind {
     },
     /// A portfolio.
     Robust {
+        /// What its networks are for.
+        task: Task,
         /// Its spec; `None` if it is damaged.
-        spec: Option<Box<RobustSpec>>,
+        spec: Option<PortfolioSpecs>,
         /// The searches of its members as far as they were begun, by member.
         searches: Vec<Option<Run>>,
         /// The whole training of what was chosen.
         chosen: Option<Box<Run>>,
     },
+}
+
+/// The spec of a portfolio, for either task.
+#[derive(Clone, Debug)]
+pub enum PortfolioSpecs {
+    /// On images.
+    Images(Box<RobustSpec>),
+    /// On pairs.
+    Pairs(Box<DisparityRobustSpec>),
+}
+
+impl PortfolioSpecs {
+    /// The number of searches.
+    pub fn members(&self) -> usize {
+        match self {
+            Self::Images(spec) => spec.members(),
+            Self::Pairs(spec) => spec.members(),
+        }
+    }
 }
 
 /// Reads run directories, in their order.
@@ -145,7 +168,8 @@ fn read_one(path: &Path) -> Run {
             spec: kept(view.spec(), faults).map(Box::new),
             mistakes: kept(view.mistakes(), faults).unwrap_or_default(),
         }),
-        "robust" => Some(robust(&view, &run.events, faults)),
+        "robust" => Some(robust(&view, &run.events, Task::Classification, faults)),
+        "disparity-robust" => Some(robust(&view, &run.events, Task::Disparity, faults)),
         "disparity-search" => Some(Kind::DisparitySearch {
             spec: kept(view.spec(), faults).map(Box::new),
             maps: kept(view.maps(), faults).unwrap_or_default(),
@@ -189,8 +213,11 @@ fn chosen_accuracy(view: &RunView, spec: &SearchSpec) -> Option<f64> {
     of_finalists.iter().copied().map(f64::from).reduce(f64::max)
 }
 
-fn robust(view: &RunView, events: &[Event], faults: &mut Vec<String>) -> Kind {
-    let spec: Option<Box<RobustSpec>> = kept(view.spec(), faults).map(Box::new);
+fn robust(view: &RunView, events: &[Event], task: Task, faults: &mut Vec<String>) -> Kind {
+    let spec = match task {
+        Task::Classification => kept(view.spec(), faults).map(|spec| PortfolioSpecs::Images(Box::new(spec))),
+        Task::Disparity => kept(view.spec(), faults).map(|spec| PortfolioSpecs::Pairs(Box::new(spec))),
+    };
     let members = events.iter().find_map(|event| match event {
         Event::RobustStarted(started) => Some(started.members.len()),
         _ => None,
@@ -198,6 +225,7 @@ fn robust(view: &RunView, events: &[Event], faults: &mut Vec<String>) -> Kind {
     let member = |name: &str| Some(view.member_path(name)).filter(|path| path.exists()).map(|path| read_one(&path));
     let n = members.or(spec.as_ref().map(|spec| spec.members())).unwrap_or(0);
     Kind::Robust {
+        task,
         spec,
         searches: (0..n).map(|i| member(&format!("search-{i}"))).collect(),
         chosen: member("chosen").map(Box::new),

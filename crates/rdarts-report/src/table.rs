@@ -9,7 +9,7 @@ use rdarts_text::shown;
 use serde::Serialize;
 
 use crate::number::some;
-use crate::read::{Kind, Run, State};
+use crate::read::{Kind, PortfolioSpecs, Run, State};
 
 mod spec;
 
@@ -159,7 +159,12 @@ impl RunTable {
             Some(Kind::DisparitySearch { spec: Some(spec), .. }) => Some(SpecTable::new(spec.as_ref(), &spec.preset)),
             Some(Kind::Train { spec: Some(spec), .. }) => Some(SpecTable::new(spec.as_ref(), &spec.preset)),
             Some(Kind::DisparityTraining { spec: Some(spec), .. }) => Some(SpecTable::new(spec.as_ref(), &spec.preset)),
-            Some(Kind::Robust { spec: Some(spec), .. }) => Some(SpecTable::new(spec.as_ref(), &spec.preset)),
+            Some(Kind::Robust { spec: Some(PortfolioSpecs::Images(spec)), .. }) => {
+                Some(SpecTable::new(spec.as_ref(), &spec.preset))
+            }
+            Some(Kind::Robust { spec: Some(PortfolioSpecs::Pairs(spec)), .. }) => {
+                Some(SpecTable::new(spec.as_ref(), &spec.preset))
+            }
             _ => None,
         };
         let content = match &run.kind {
@@ -172,9 +177,7 @@ impl RunTable {
             Some(Kind::DisparityTraining { spec, maps }) => {
                 Content::DisparityTrain(Box::new(DisparityTrainTable::new(run, spec.as_deref(), maps)))
             }
-            Some(Kind::Robust { spec, searches, chosen }) => {
-                Content::Robust(Box::new(PortfolioTable::new(run, spec.as_deref(), searches, chosen.as_deref())))
-            }
+            Some(kind @ Kind::Robust { .. }) => Content::Robust(Box::new(PortfolioTable::new(run, kind))),
             None => Content::Nothing,
         };
         let verdict = match &content {
@@ -188,7 +191,7 @@ impl RunTable {
             Content::Search(table) => table.found.is_none(),
             Content::Train(table) => table.result.is_none(),
             Content::DisparityTrain(table) => table.result.is_none(),
-            Content::Robust(table) => table.result.is_none(),
+            Content::Robust(table) => !table.is_finished(),
             Content::Nothing => false,
         };
         let verdict = match is_cut && run.state == State::Finished {

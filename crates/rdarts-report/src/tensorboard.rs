@@ -163,6 +163,32 @@ impl Writer {
                 values.extend(pictures("chosen", &finished.genotype));
                 (finished.member, values)
             }
+            Event::DisparityMemberTrained(trained) => {
+                (trained.member, scalars(&[("members/valid_error", Some(trained.valid_error))]))
+            }
+            Event::DisparityBaselineTrained(baseline) => {
+                let value = |name: &str, value: Option<f64>| {
+                    value.map(|value| Value::scalar(&format!("baselines/{}/{name}", escaped(&baseline.name)), value))
+                };
+                let values = [
+                    value("valid_error", baseline.valid_error),
+                    value("test_error", baseline.test.as_ref().map(|errors| errors.error)),
+                    value("n_params", Some(baseline.n_params as f64)),
+                ];
+                (0, values.into_iter().flatten().collect())
+            }
+            Event::DisparityRobustFinished(finished) => {
+                let test = finished.test.as_ref();
+                let values = [
+                    ("chosen/valid_error", Some(finished.valid_error)),
+                    ("chosen/test_error", test.map(|errors| errors.error)),
+                    ("chosen/test_bad3", test.map(|errors| errors.bad3)),
+                    ("chosen/n_params", Some(finished.n_params as f64)),
+                ];
+                let mut values = scalars(&values);
+                values.extend(pictures("chosen", &finished.genotype));
+                (finished.member, values)
+            }
             _ => return Ok(()),
         };
         if values.is_empty() {

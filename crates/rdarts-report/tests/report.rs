@@ -1126,6 +1126,61 @@ fn a_training_for_disparity_shows_its_errors() {
 }
 
 #[test]
+fn a_portfolio_for_disparity_shows_its_members_errors_and_pairs() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run");
+    disparity::portfolio(&path);
+    let report = Report::new(&read(std::slice::from_ref(&path)));
+    let head = &report.runs[0].head;
+    assert!(head.faults.is_empty(), "{:?}", head.faults);
+    assert_eq!(
+        head.verdict,
+        "Of 2 members the portfolio chose augmentation 2.0, whose network is off by 3.25 px on the test pairs, where random \
+         cells are off by 3.50 px."
+    );
+    assert_eq!(head.again.as_deref(), Some(&format!("rdarts robust {}/spec.toml", path.display())[..]));
+    let html = page(&report);
+    let words = html.split("<script").next().unwrap();
+    for wrong in ["accuracy", "Accuracy", " images"] {
+        assert!(!words.contains(wrong), "{wrong}");
+    }
+    // A member, the baselines, the search and the training of what was chosen.
+    for right in [
+        "Portfolio for disparity in dispnet on stereo-scenes, seed 1",
+        "3.88 px",
+        "Skips, upsampling",
+        "End-point error of the members on held-out pairs",
+        "5.25 px",
+        "all-sep-conv",
+        "true disparity",
+        "Its training",
+    ] {
+        assert!(words.contains(right), "{right}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+    let content = &json["runs"][0]["content"];
+    assert_eq!((&content["task"], &content["members"][1]["valid_error"]), (&"disparity".into(), &3.875.into()));
+    assert_eq!(content["disparity_result"]["test"]["error"], 3.25);
+    // Among other runs it has its errors in pixels.
+    let other = dir.path().join("other");
+    disparity::training(&other, &rdarts_space::DisparityGenotype::autodispnet(), 0.5, 1.75);
+    let both: serde_json::Value = serde_json::from_str(&Report::new(&read(&[path.clone(), other])).to_json()).unwrap();
+    let row = &both["many"]["rows"][0];
+    assert_eq!((&row["method"], &row["test_error"]), (&"r-darts(augment)".into(), &3.25.into()));
+    // A log that is cut shows what is there.
+    let log = std::fs::read_to_string(path.join("events.jsonl")).unwrap();
+    let cut: String = log.lines().take(4).map(|line| format!("{line}\n")).collect();
+    std::fs::write(path.join("events.jsonl"), cut).unwrap();
+    let report = Report::new(&read(&[path]));
+    assert!(
+        report.runs[0].head.verdict.contains("2 of 2 members have found a cell"),
+        "{}",
+        report.runs[0].head.verdict
+    );
+    assert!(page(&report).contains("4.12 px") || page(&report).contains("4.13 px"));
+}
+
+#[test]
 fn searches_for_disparity_are_compared_by_l2_and_augmentation() {
     let dir = tempfile::tempdir().unwrap();
     let mut paths = disparity::many(dir.path());

@@ -4,7 +4,8 @@
 //! `train_epoch` or `train_finished` in a training from scratch, and `robust_started`, `member_found`, `member_trained`,
 //! `chosen`, `baseline_trained` or `robust_finished` in a portfolio, `disparity_started` or `disparity_epoch` in a search for
 //! disparity, which has the decisions and the end of any search, `disparity_train_started`, `disparity_train_epoch` or
-//! `disparity_train_finished` in a training for disparity. Only deterministic facts are here, no clock and no
+//! `disparity_train_finished` in a training for disparity, and in a portfolio for disparity `disparity_member_trained`,
+//! `disparity_baseline_trained` and `disparity_robust_finished` beside those of any portfolio. Only deterministic facts are here, no clock and no
 //! machine, so a run that was killed and resumed writes the same bytes as one that ran through. Durations go to
 //! `timings.jsonl` ([`Timing`]), which nothing compares.
 //!
@@ -33,7 +34,10 @@ mod disparity;
 
 mod disparity_train;
 
+mod disparity_robust;
+
 pub use disparity::{DisparityEpoch, DisparityStarted};
+pub use disparity_robust::{DisparityBaselineTrained, DisparityMemberTrained, DisparityRobustFinished};
 pub use disparity_train::{DisparityErrors, DisparityTrainEpoch, DisparityTrainFinished, DisparityTrainStarted};
 pub use robust::{BaselineTrained, Chosen, MemberFound, MemberRefused, MemberTrained, RobustFinished, RobustStarted};
 pub use selected::Selected;
@@ -58,8 +62,11 @@ pub const DISPARITY_TRAIN_EVENT_FORMAT: u32 = 6;
 /// Version of the lines that a search writes with a selection after it, or with parameters of edges; all others keep theirs.
 pub const EXTENDED_EVENT_FORMAT: u32 = 7;
 
+/// Version of the lines that a portfolio for disparity writes.
+pub const DISPARITY_ROBUST_EVENT_FORMAT: u32 = 8;
+
 /// The newest version that is read.
-const NEWEST_FORMAT: u32 = EXTENDED_EVENT_FORMAT;
+const NEWEST_FORMAT: u32 = DISPARITY_ROBUST_EVENT_FORMAT;
 
 const _: () = assert!(EVENT_FORMAT <= NEWEST_FORMAT && TRAIN_EVENT_FORMAT <= NEWEST_FORMAT);
 const _: () = assert!(ROBUST_EVENT_FORMAT <= NEWEST_FORMAT);
@@ -108,7 +115,27 @@ pub enum Event {
     BaselineTrained(BaselineTrained),
     /// The last line of a portfolio: how good the chosen network is.
     RobustFinished(RobustFinished),
+    /// The short training of what a member of a portfolio for disparity found has ended.
+    DisparityMemberTrained(DisparityMemberTrained),
+    /// The whole training of cells for disparity that no search found has ended.
+    DisparityBaselineTrained(DisparityBaselineTrained),
+    /// The last line of a portfolio for disparity: how good the chosen network is.
+    DisparityRobustFinished(DisparityRobustFinished),
 }
+
+/// What a portfolio hands on becomes the event of its name.
+macro_rules! into_event {
+    ($($name:ident),+) => {
+        $(impl From<$name> for Event {
+            fn from(record: $name) -> Self {
+                Self::$name(record)
+            }
+        })+
+    };
+}
+
+into_event!(MemberTrained, BaselineTrained, RobustFinished);
+into_event!(DisparityMemberTrained, DisparityBaselineTrained, DisparityRobustFinished);
 
 /// What is searched.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -668,7 +695,7 @@ pub(crate) mod tests {
         let line = to_line(&started(NEWEST_FORMAT + 1)).replace("\"seed\"", "\"seeds\"");
         let (_dir, path) = file(line.as_bytes());
         let err = read_events(&path, LastLine::MustBeWhole).unwrap_err().to_string();
-        let tail = "line 1: events of format 8, and this program knows up to 7; use a newer rdarts";
+        let tail = "line 1: events of format 9, and this program knows up to 8; use a newer rdarts";
         assert!(err.ends_with(tail), "{err}");
     }
 

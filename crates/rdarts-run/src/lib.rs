@@ -40,10 +40,11 @@ pub use checkpoint::{Checkpoint, CheckpointError, CheckpointName, Tensor, Tensor
 pub use environment::{Environment, peak_memory};
 pub use error::RunError;
 pub use event::{
-    BaselineTrained, Chosen, DISPARITY_EVENT_FORMAT, DISPARITY_TRAIN_EVENT_FORMAT, Decision, DecisionKind,
-    DisparityEpoch, DisparityErrors, DisparityStarted, DisparityTrainEpoch, DisparityTrainFinished,
-    DisparityTrainStarted, EVENT_FORMAT, EXTENDED_EVENT_FORMAT, EpochRecord, Event, EventError, Finished, LastLine,
-    MemberFound, MemberRefused, MemberTrained, ROBUST_EVENT_FORMAT, RobustFinished, RobustStarted, Selected, Started,
+    BaselineTrained, Chosen, DISPARITY_EVENT_FORMAT, DISPARITY_ROBUST_EVENT_FORMAT, DISPARITY_TRAIN_EVENT_FORMAT,
+    Decision, DecisionKind, DisparityBaselineTrained, DisparityEpoch, DisparityErrors, DisparityMemberTrained,
+    DisparityRobustFinished, DisparityStarted, DisparityTrainEpoch, DisparityTrainFinished, DisparityTrainStarted,
+    EVENT_FORMAT, EXTENDED_EVENT_FORMAT, EpochRecord, Event, EventError, Finished, LastLine, MemberFound,
+    MemberRefused, MemberTrained, ROBUST_EVENT_FORMAT, RobustFinished, RobustStarted, Selected, Started,
     TRAIN_EVENT_FORMAT, Timing, TrainEpoch, TrainFinished, TrainStarted, read_events, read_good_events,
 };
 pub use extras::{Landscape, LandscapeLine, MAP_NAMES, MOST_MAPS, Mistake, PairMap, PairPictures, Spectrum};
@@ -51,10 +52,11 @@ pub use log::checksum;
 pub use rundir::{Reservation, RunDir, RunView, check_free, try_lock, write_file};
 pub use spec::{
     AdamSpec, AlphasSpec, AugmentSpec, CutoutSchedule, DataSets, DataSpec, DisparityLoopSpec, DisparityNetworkSpec,
-    DisparitySearchSpec, DisparityTrainLoopSpec, DisparityTrainNetworkSpec, DisparityTrainSpec, EvalSpec,
-    HessianImages, HessianMode, HessianSpec, LoopSpec, Method, MethodSpec, MonitorForm, MonitorSpec, NetworkSpec,
-    Order, PairsSpec, PortfolioSpec, RobustNetworkSpec, RobustSpec, RobustTrainSpec, SearchDataSpec, SearchSpec,
-    SpaceSpec, Spec, SpecError, Statistics, StereoAugmentSpec, StereoDataSpec, StereoTrainDataSpec, TrainDataSpec,
-    TrainLoopSpec, TrainNetworkSpec, TrainSpec, Vary, WeightsSpec, difference,
+    DisparityNetworksSpec, DisparityPortfolioSpec, DisparityRobustSpec, DisparitySearchSpec, DisparityTrainLoopSpec,
+    DisparityTrainNetworkSpec, DisparityTrainSpec, DisparityTrainingsSpec, EvalSpec, HessianImages, HessianMode,
+    HessianSpec, LoopSpec, Method, MethodSpec, MonitorForm, MonitorSpec, NetworkSpec, Order, PairsSpec, PortfolioSpec,
+    RobustNetworkSpec, RobustSpec, RobustTrainSpec, SearchDataSpec, SearchSpec, SpaceSpec, Spec, SpecError, Statistics,
+    StereoAugmentSpec, StereoDataSpec, StereoRobustDataSpec, StereoTrainDataSpec, TrainDataSpec, TrainLoopSpec,
+    TrainNetworkSpec, TrainSpec, Vary, WeightsSpec, difference,
 };
 pub use text::{TextError, for_shell, is_system, read_text};

@@ -99,6 +99,20 @@ pub const ROBUST: &[Preset] = &[
     },
 ];
 
+/// The presets of a portfolio for disparity; the first is used when none is named.
+pub const DISPARITY_ROBUST: &[Preset] = &[
+    Preset {
+        name: "disparity",
+        about: "four searches for disparity with the paper's L2 factors, their choice and the training in full",
+        text: include_str!("../presets/robust/disparity.toml"),
+    },
+    Preset {
+        name: "disparity-demo",
+        about: "two small searches and trainings on synthetic scenes, nothing to download",
+        text: include_str!("../presets/robust/disparity-demo.toml"),
+    },
+];
+
 /// Finds a preset of a kind by its name.
 pub fn find(presets: &'static [Preset], name: &str) -> Option<&'static Preset> {
     presets.iter().find(|preset| preset.name == name)

@@ -50,10 +50,15 @@ mod disparity_train;
 
 mod robust;
 
+mod disparity_robust;
+
 #[cfg(test)]
 mod tests;
 
 pub use disparity::{DisparityLoopSpec, DisparityNetworkSpec, DisparitySearchSpec, StereoDataSpec};
+pub use disparity_robust::{
+    DisparityNetworksSpec, DisparityPortfolioSpec, DisparityRobustSpec, DisparityTrainingsSpec, StereoRobustDataSpec,
+};
 pub use disparity_train::{
     AdamSpec, DisparityTrainLoopSpec, DisparityTrainNetworkSpec, DisparityTrainSpec, StereoTrainDataSpec,
 };

@@ -368,7 +368,7 @@ impl DisparitySearch {
     }
 
     /// What a step and a measurement of the curvature need.
-    fn memory(&self) -> Needed {
+    pub fn memory(&self) -> Needed {
         let (spec, side) = (&self.spec, [self.spec.search.crop_height, self.spec.search.crop_width]);
         let mut works = vec![Work::Gradient];
         works.extend((spec.search.order != Order::First).then_some(Work::SecondOrderStep));

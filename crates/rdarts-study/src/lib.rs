@@ -5,16 +5,26 @@
 //! images, and its whole training beside baselines. Every search and training is a run of its own in the directory
 //! `members`, which can be read, resumed and trained further by itself.
 //!
+//! Its searches and trainings are those of a classifier ([`Portfolio`]) or of a network for disparity
+//! ([`DisparityPortfolio`]).
+//!
 //! A [`table`] is every architecture of a small space, trained alike: the truth that searches are measured against.
 //!
-//! Reading order: `members` (one run within the study), [`plan`] (how long it takes), [`portfolio`].
+//! Reading order: `members` (one run within the study), [`portfolio`], its tasks `images` and `disparity`, [`plan`] (how long it
+//! takes).
 
 mod members;
 
-pub mod plan;
-
 pub mod portfolio;
+
+mod images;
+
+mod disparity;
+
+pub mod plan;
 
 pub mod table;
 
-pub use portfolio::{Audience, Baseline, Member, Portfolio, Report};
+pub use disparity::{DisparityPairs, DisparityPortfolio};
+pub use images::{Portfolio, Sizes};
+pub use portfolio::{Audience, Member, Report, Task};

@@ -2,40 +2,16 @@
 //!
 //! A plan is decided once and written into the spec, so that the bits of a run do not depend on the clock.
 
+use rdarts_data::Silent;
 use rdarts_net::Engine;
 use rdarts_run::{Method, RobustSpec};
-use rdarts_search::Search;
+use rdarts_search::{DisparitySearch, Search};
 use rdarts_space::{Op, Space, uniform};
-use rdarts_train::{ImageSet, Pace, SplitImages, TrainError, Training, pace};
+use rdarts_train::disparity::DisparityTraining;
+use rdarts_train::{ImageSet, Pace, TrainError, Training, pace};
 
-/// What a plan needs to know of the images.
-#[derive(Clone, Copy, Debug)]
-pub struct Sizes {
-    /// Training images.
-    pub n: usize,
-    /// Those of them that the trainings hold out.
-    pub n_valid: usize,
-    /// Rows and columns of an image.
-    pub side: [usize; 2],
-    /// Values of a pixel.
-    pub channels: usize,
-    /// Classes.
-    pub classes: usize,
-}
-
-impl Sizes {
-    /// Those of images that are read.
-    pub fn of(images: &SplitImages) -> Self {
-        let train = &images.data.train;
-        Self {
-            n: images.split.train.len() + images.split.valid.len(),
-            n_valid: images.split.valid.len(),
-            side: images.side(),
-            channels: train.channels,
-            classes: images.data.classes.len(),
-        }
-    }
-}
+use crate::disparity::{DisparityPortfolio, plain};
+use crate::images::Sizes;
 
 /// Seconds that the parts of a plan take on a machine.
 #[derive(Clone, Copy, Debug)]
@@ -82,61 +58,154 @@ fn steps_per_epoch(spec: &RobustSpec, sizes: Sizes) -> [usize; 2] {
     ]
 }
 
-/// Trainings in full: the chosen one and the baselines.
-fn n_whole(spec: &RobustSpec) -> usize {
-    if spec.portfolio.baselines { 4 } else { 1 }
+/// How long a portfolio is: what a budget decides.
+#[derive(Clone, Copy, Debug)]
+struct Lengths {
+    /// Epochs of a search, of a short training and of a whole one.
+    epochs: [usize; 3],
+    /// Epochs between two measurements of the curvature; 0: none.
+    every: usize,
 }
 
-/// Seconds that a plan takes, about: rollbacks come on top, what ends early comes off.
-pub fn seconds(spec: &RobustSpec, sizes: Sizes, paces: &Paces) -> f64 {
-    let [search, training] = steps_per_epoch(spec, sizes).map(|steps| steps as f64);
-    let of_epoch = |steps: f64, pace: Pace| steps * pace.step + pace.measuring;
-    let curvatures = spec.search.epochs.checked_div(spec.hessian.every).unwrap_or(0);
-    let of_search =
-        spec.search.epochs as f64 * of_epoch(search, paces.search) + curvatures as f64 * paces.curvature + paces.choice;
-    let of_training = |epochs: usize| epochs as f64 * of_epoch(training, paces.training) + paces.test;
-    let members = spec.members() as f64;
-    members * (of_search + of_training(spec.train.short_epochs))
-        + n_whole(spec) as f64 * of_training(spec.train.whole.epochs)
+/// What a portfolio consists of, whatever its length.
+#[derive(Clone, Copy, Debug)]
+struct Parts {
+    /// Searches, and as many short trainings.
+    members: usize,
+    /// Trainings in full: the chosen one and the baselines.
+    n_whole: usize,
+    /// Steps of an epoch of a search and of a training.
+    steps: [usize; 2],
+    /// Epochs that a search has at least.
+    fewest: usize,
+    /// The epochs that a budget makes at most: those of the preset for the paper.
+    most: [usize; 3],
+}
+
+impl Parts {
+    fn of(spec: &RobustSpec, sizes: Sizes) -> Self {
+        // Alphas that wait for weights learn in one epoch at least.
+        let fewest = if spec.search.method.warms_up() { spec.method.warm_up + 1 } else { 2 };
+        Self {
+            members: spec.members(),
+            n_whole: n_whole(spec.portfolio.baselines),
+            steps: steps_per_epoch(spec, sizes),
+            fewest: fewest.max(2),
+            most: [50, 100, 600],
+        }
+    }
+
+    fn of_disparity(portfolio: &DisparityPortfolio) -> Self {
+        let (spec, pairs) = (&portfolio.spec, portfolio.n_pairs);
+        Self {
+            members: spec.members(),
+            n_whole: n_whole(spec.portfolio.baselines),
+            steps: [pairs.search[0].div_ceil(spec.search.batch), pairs.training[0].div_ceil(spec.train.whole.batch)],
+            fewest: (spec.search.warm_start + 1).max(2),
+            most: [50, 9, 55],
+        }
+    }
+
+    /// Seconds that it takes, about: rollbacks come on top, what ends early comes off.
+    fn seconds(&self, lengths: &Lengths, paces: &Paces) -> f64 {
+        let [search, training] = self.steps.map(|steps| steps as f64);
+        let [search_epochs, short, whole] = lengths.epochs;
+        let of_epoch = |steps: f64, pace: Pace| steps * pace.step + pace.measuring;
+        let curvatures = search_epochs.checked_div(lengths.every).unwrap_or(0);
+        let of_search =
+            search_epochs as f64 * of_epoch(search, paces.search) + curvatures as f64 * paces.curvature + paces.choice;
+        let of_training = |epochs: usize| epochs as f64 * of_epoch(training, paces.training) + paces.test;
+        self.members as f64 * (of_search + of_training(short)) + self.n_whole as f64 * of_training(whole)
+    }
+
+    /// Lowers or raises all epochs by one factor until it takes about so many seconds, and says how many it takes then. The
+    /// curvature is measured less often where it would take longer than the epochs, unless `keeps_every`.
+    fn fit(&self, begin: Lengths, paces: &Paces, budget: f64, keeps_every: bool) -> (Lengths, f64) {
+        let of_epoch = self.steps[0] as f64 * paces.search.step + paces.search.measuring;
+        let at = |factor: f64| {
+            let scaled = |i: usize, least: usize| {
+                let epochs = begin.epochs[i];
+                ((epochs as f64 * factor) as usize).clamp(least, self.most[i].max(epochs))
+            };
+            let mut lengths = Lengths { epochs: [scaled(0, self.fewest), scaled(1, 1), scaled(2, 1)], ..begin };
+            if !keeps_every && begin.every > 0 {
+                let seldom = (paces.curvature / of_epoch).ceil().min(1e6) as usize;
+                lengths.every = seldom.min(lengths.epochs[0] / FEWEST_MEASUREMENTS).max(begin.every);
+            }
+            lengths
+        };
+        // Time grows with the factor, but for a little where the curvature is measured less often: halve the interval.
+        let (mut low, mut high) = (0.0, 1000.0);
+        for _ in 0..60 {
+            let middle = 0.5 * (low + high);
+            match self.seconds(&at(middle), paces) <= budget {
+                true => low = middle,
+                false => high = middle,
+            }
+        }
+        (at(low), self.seconds(&at(low), paces))
+    }
+}
+
+fn n_whole(baselines: bool) -> usize {
+    if baselines { 4 } else { 1 }
 }
 
 /// Measurements of the curvature that a search keeps, however long they take: fewer show no growth.
 const FEWEST_MEASUREMENTS: usize = 5;
 
-/// Lowers or raises all epochs by one factor until the plan takes about so many seconds; what it takes then. No plan has
-/// fewer than two epochs of a search or one of a training, or more than the presets for the paper: 50, 100 and 600. The
-/// curvature is measured less often where it would take longer than the epochs, unless `keeps_every`.
+/// Fits the epochs of a portfolio to so many seconds; what it takes then. No plan has fewer than two epochs of a search or one
+/// of a training, or more than the presets for the paper: 50, 100 and 600.
 pub fn fit_to_budget(spec: &mut RobustSpec, sizes: Sizes, paces: &Paces, budget: f64, keeps_every: bool) -> f64 {
-    let begin = spec.clone();
-    let [steps, _] = steps_per_epoch(spec, sizes);
-    let of_epoch = steps as f64 * paces.search.step + paces.search.measuring;
-    let at = |factor: f64| {
-        let mut spec = begin.clone();
-        let scaled = |epochs: usize, least: usize, most: usize| {
-            ((epochs as f64 * factor) as usize).clamp(least, most.max(epochs))
-        };
-        // Alphas that wait for weights learn in one epoch at least.
-        let fewest = if spec.search.method.warms_up() { spec.method.warm_up + 1 } else { 2 };
-        spec.search.epochs = scaled(spec.search.epochs, fewest.max(2), 50);
-        spec.train.short_epochs = scaled(spec.train.short_epochs, 1, 100);
-        spec.train.whole.epochs = scaled(spec.train.whole.epochs, 1, 600);
-        if !keeps_every && spec.hessian.every > 0 {
-            let seldom = (paces.curvature / of_epoch).ceil().min(1e6) as usize;
-            spec.hessian.every = seldom.min(spec.search.epochs / FEWEST_MEASUREMENTS).max(begin.hessian.every);
-        }
-        spec
+    let epochs = [spec.search.epochs, spec.train.short_epochs, spec.train.whole.epochs];
+    let begin = Lengths { epochs, every: spec.hessian.every };
+    let (fitted, takes) = Parts::of(spec, sizes).fit(begin, paces, budget, keeps_every);
+    [spec.search.epochs, spec.train.short_epochs, spec.train.whole.epochs] = fitted.epochs;
+    spec.hessian.every = fitted.every;
+    takes
+}
+
+/// The same of a portfolio for disparity; its presets for the paper have 50, 9 and 55 epochs.
+pub fn fit_disparity_to_budget(
+    portfolio: &mut DisparityPortfolio,
+    paces: &Paces,
+    budget: f64,
+    keeps_every: bool,
+) -> f64 {
+    let parts = Parts::of_disparity(portfolio);
+    let spec = &mut portfolio.spec;
+    let epochs = [spec.search.epochs, spec.train.short_epochs, spec.train.whole.epochs];
+    let begin = Lengths { epochs, every: spec.hessian.every };
+    let (fitted, takes) = parts.fit(begin, paces, budget, keeps_every);
+    [spec.search.epochs, spec.train.short_epochs, spec.train.whole.epochs] = fitted.epochs;
+    spec.hessian.every = fitted.every;
+    takes
+}
+
+/// Measures the paces of this machine by a few steps of the first search for disparity and of a training, whose cells have
+/// separable convolutions alone.
+///
+/// # Errors
+/// One sentence if a step cannot be made.
+pub fn measure_disparity(portfolio: &DisparityPortfolio) -> Result<Paces, TrainError> {
+    let search = |every: usize| {
+        let mut spec = portfolio.spec.search_spec(0);
+        spec.hessian.every = every;
+        DisparitySearch::new(spec, portfolio.engine.clone(), &Silent)
     };
-    // Time grows with the factor, but for a little where the curvature is measured less often: halve the interval.
-    let (mut low, mut high) = (0.0, 1000.0);
-    for _ in 0..60 {
-        let middle = 0.5 * (low + high);
-        match seconds(&at(middle), sizes, paces) <= budget {
-            true => low = middle,
-            false => high = middle,
-        }
+    let of_search = pace(&search(0)?)?;
+    let mut curvature = 0.0;
+    if portfolio.spec.hessian.every > 0 {
+        curvature = (pace(&search(1)?)?.measuring - of_search.measuring).max(0.0);
     }
-    *spec = at(low);
-    seconds(spec, sizes, paces)
+    let training = DisparityTraining::new(
+        portfolio.spec.train_spec(&plain("all-sep-conv").to_string(), false),
+        portfolio.engine.clone(),
+        &Silent,
+    )?;
+    let of_training = pace(&training)?;
+    let test = of_training.measuring * training.n_test as f64 / training.n_pairs[1].max(1) as f64;
+    Ok(Paces { search: of_search, curvature, choice: 0.0, training: of_training, test })
 }
 
 /// Measures the paces of this machine by a few steps of the first search and of a training. The cell that is trained has
@@ -203,6 +272,11 @@ mod tests {
         assert!(spec.train.whole.epochs <= MOST_EPOCHS);
     }
 
+    fn seconds_at(spec: &RobustSpec, curvature: f64) -> f64 {
+        let epochs = [spec.search.epochs, spec.train.short_epochs, spec.train.whole.epochs];
+        Parts::of(spec, SIZES).seconds(&Lengths { epochs, every: spec.hessian.every }, &paces(curvature))
+    }
+
     /// A step of a search takes 0.1 s, one of a training 0.05 s.
     fn paces(curvature: f64) -> Paces {
         let pace = |step: f64| Pace { step, measuring: 1.0 };
@@ -215,7 +289,7 @@ mod tests {
         // epochs of 85 steps, 4 whole ones of 6, each with a test.
         let searches = 3.0 * 5.0 * (47.0 * 0.1 + 1.0 + 7.0);
         let trainings = (3.0 * 2.0 + 4.0 * 6.0) * (85.0 * 0.05 + 1.0) + 7.0 * 2.0;
-        assert!((seconds(&demo(), SIZES, &paces(7.0)) - searches - trainings).abs() < 1e-9);
+        assert!((seconds_at(&demo(), 7.0) - searches - trainings).abs() < 1e-9);
     }
 
     #[test]
@@ -231,7 +305,7 @@ mod tests {
             more.train.short_epochs += 1 + more.train.short_epochs / 10;
             more.train.whole.epochs += 1 + more.train.whole.epochs / 10;
             let is_largest = spec.train.whole.epochs >= 600;
-            assert!(is_largest || seconds(&more, SIZES, &paces(3.0)) > budget, "{made} of {budget}");
+            assert!(is_largest || seconds_at(&more, 3.0) > budget, "{made} of {budget}");
         }
         let mut spec = demo();
         assert!(fit_to_budget(&mut spec, SIZES, &paces(3.0), 1.0, false) > 1.0);

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use rdarts_run::spec::Origin;
 use rdarts_run::{
-    DataSets, DisparitySearchSpec, DisparityTrainSpec, RobustSpec, SearchSpec, Spec, SpecError, TrainSpec,
+    DataSets, DisparityRobustSpec, DisparitySearchSpec, DisparityTrainSpec, RobustSpec, SearchSpec, Spec, SpecError,
+    TrainSpec,
 };
 use rdarts_text::quote;
 use toml::Value;
@@ -212,6 +213,7 @@ fn resolve(plan: &Plan, name: &str, settings: &[Setting], sets: &dyn DataSets) -
         Kind::Train | Kind::Table => text::<TrainSpec>(preset, base, &overrides, sets),
         Kind::DisparitySearch => text::<DisparitySearchSpec>(preset, base, &overrides, sets),
         Kind::DisparityTraining => text::<DisparityTrainSpec>(preset, base, &overrides, sets),
+        Kind::DisparityRobust => text::<DisparityRobustSpec>(preset, base, &overrides, sets),
     };
     resolved.map_err(|e| {
         let line = |text: &str| {
@@ -246,7 +248,7 @@ pub fn begin(plan: &Plan, member: &Member, path: &Path, base: &Path, hands: &Han
     let mut args: Vec<OsString> = Vec::new();
     let mut settings = member.settings.clone();
     args.push(plan.kind.verb().into());
-    if plan.kind == Kind::DisparitySearch {
+    if matches!(plan.kind, Kind::DisparitySearch | Kind::DisparityRobust) {
         args.push("--task=disparity".into());
     }
     match plan.kind {

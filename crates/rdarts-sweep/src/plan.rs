@@ -56,14 +56,24 @@ pub enum Kind {
     DisparitySearch,
     /// Trainings for disparity.
     DisparityTraining,
+    /// Portfolios for disparity.
+    DisparityRobust,
 }
 
 impl Kind {
     /// All of them, as plans name them.
-    pub const NAMES: [&str; 6] = ["search", "train", "robust", "table", "disparity-search", "disparity-training"];
+    pub const NAMES: [&str; 7] =
+        ["search", "train", "robust", "table", "disparity-search", "disparity-training", "disparity-robust"];
 
-    const ALL: [Kind; 6] =
-        [Kind::Search, Kind::Train, Kind::Robust, Kind::Table, Kind::DisparitySearch, Kind::DisparityTraining];
+    const ALL: [Kind; 7] = [
+        Kind::Search,
+        Kind::Train,
+        Kind::Robust,
+        Kind::Table,
+        Kind::DisparitySearch,
+        Kind::DisparityTraining,
+        Kind::DisparityRobust,
+    ];
 
     /// As plans and run directories name it.
     pub fn name(self) -> &'static str {
@@ -75,6 +85,7 @@ impl Kind {
         match self {
             Kind::DisparitySearch => "search",
             Kind::DisparityTraining => "train",
+            Kind::DisparityRobust => "robust",
             other => other.name(),
         }
     }
@@ -89,7 +100,7 @@ impl Kind {
         match self {
             Kind::Search | Kind::Robust => "demo",
             Kind::Train | Kind::Table => "train-demo",
-            Kind::DisparitySearch => "disparity-demo",
+            Kind::DisparitySearch | Kind::DisparityRobust => "disparity-demo",
             Kind::DisparityTraining => "disparity-train-demo",
         }
     }
@@ -234,8 +245,9 @@ impl Plan {
         };
         of_kind("space", &[Kind::Table])?;
         of_kind("workers", &[Kind::Table])?;
-        of_kind("jobs", &[Kind::Robust, Kind::Table])?;
-        of_kind("spec", &[Kind::Search, Kind::Train, Kind::Robust, Kind::DisparitySearch, Kind::DisparityTraining])?;
+        of_kind("jobs", &[Kind::Robust, Kind::DisparityRobust, Kind::Table])?;
+        let of_specs: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Table).collect();
+        of_kind("spec", &of_specs)?;
         let base = match plan.text(&table, "spec")? {
             Some(name) if name.is_empty() => {
                 return Err(plan.at("spec", "`spec` is empty, but must name a file".into()));

@@ -118,7 +118,7 @@ impl DisparityTraining {
     }
 
     /// What a step needs.
-    fn memory(&self) -> Needed {
+    pub fn memory(&self) -> Needed {
         let (batch, window) = (self.spec.train.batch, self.window());
         let mut step = self.net.memory_estimate(batch, window, Work::Gradient);
         // Whole pairs, as large as the first one; one that cannot be read is told when it is looked at.

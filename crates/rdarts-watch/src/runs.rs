@@ -124,7 +124,7 @@ impl Followed {
             self.view = RunView::open(&self.path).ok().map(|view| (spec, view));
         }
         let view = self.view.as_ref().map(|(_, view)| view);
-        if let Some(view) = view.filter(|view| view.kind() == "robust") {
+        if let Some(view) = view.filter(|view| ["robust", "disparity-robust"].contains(&view.kind())) {
             for member in members(view) {
                 files.extend(FILES_OF_MEMBERS.iter().map(|name| stamp(&member.join(name))));
             }

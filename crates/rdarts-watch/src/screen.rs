@@ -413,8 +413,11 @@ fn words(table: &RunTable) -> Vec<Line<'static>> {
 fn words_of_members(robust: &PortfolioTable) -> impl Iterator<Item = Line<'static>> {
     let chosen = robust.chosen.iter().map(|chosen| about("Choice", &chosen.reason));
     let members = robust.members.iter().map(|member| {
-        let state = match (&member.refused, member.valid_accuracy, &member.search) {
+        let state = match (&member.refused, member.worth(), &member.search) {
             (Some(refused), ..) => refused.clone(),
+            (None, Some(error), _) if robust.task == Task::Disparity => {
+                format!("{} on the held-out pairs", pixels(error))
+            }
             (None, Some(accuracy), _) => format!("{} of the held-out images", percent(accuracy)),
             (None, None, Some(search)) => search.verdict(),
             (None, None, None) => "not begun".to_string(),

@@ -576,6 +576,112 @@ fn a_search_leaves_its_page_its_pairs_and_its_numbers_for_tensorboard_and_its_ce
     assert!(events(&tmp.path().join("again")).starts_with("{\"event\":\"disparity_started\""));
 }
 
+/// Two searches and five trainings of small networks.
+const ROBUST: &str = "robust --task disparity --threads 1 --no-report --set data.height=64 --set data.width=64 \
+                      --set data.max_disparity=8 --set data.pairs=24 --set data.search_limit=8 --set data.valid_limit=4 \
+                      --set data.test_pairs=2 --set search.epochs=2 --set search.batch=4 --set search.crop_width=64 \
+                      --set hessian.batches=1 --set monitor.window=1 --set network.channels=1 \
+                      --set train_network.channels=1 --set train.short_epochs=1 --set train.epochs=2 \
+                      --set train.crop_width=64 --set portfolio.valid_fraction=0.2";
+
+fn robust(dir: &Path, more: &[&str]) -> Output {
+    let args: Vec<&str> = ROBUST.split_whitespace().collect();
+    run(dir, &[&args[..], more].concat())
+}
+
+#[test]
+fn a_portfolio_chooses_trains_and_goes_on_to_the_same_bytes_wherever_it_was_killed() {
+    let tmp = tempfile::tempdir().unwrap();
+    let out = robust(tmp.path(), &["--out", "whole"]);
+    assert!(out.status.success(), "{}", text(&out));
+    let told = text(&out);
+    for part in
+        ["the best of 2 on the held-out pairs", "all-sep-conv", "seen by both views", "rdarts predict whole LEFT"]
+    {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let whole = tmp.path().join("whole");
+    let log = events(&whole);
+    let kinds: Vec<String> = log
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["event"].as_str().unwrap().to_string())
+        .collect();
+    let trained = ["disparity_member_trained"; 2];
+    let baselines = ["disparity_baseline_trained"; 3];
+    let expected = [&["robust_started", "member_found", "member_found"][..], &trained, &["chosen"], &baselines];
+    assert_eq!(kinds[..kinds.len() - 1], expected.concat());
+    assert_eq!(kinds.last().unwrap(), "disparity_robust_finished");
+    // The chosen one is that with the smaller error on the pairs that all trainings hold out, and its model is that of the run.
+    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let errors = [3, 4].map(|line: usize| lines[line]["valid_error"].as_f64().unwrap());
+    assert_eq!(lines[5]["member"], usize::from(errors[1] < errors[0]));
+    let model = std::fs::read(whole.join("model.safetensors")).unwrap();
+    assert_eq!(model, std::fs::read(whole.join("members/chosen/model.safetensors")).unwrap());
+    // The same from each of a few places, two runs at a time and on other threads.
+    for (name, lost) in [("early", &["search-1", "short-0", "short-1", "chosen"][..]), ("late", &["chosen", "random"])]
+    {
+        copy(&whole, &tmp.path().join(name));
+        let dir = tmp.path().join(name);
+        for member in lost {
+            std::fs::remove_dir_all(dir.join("members").join(member)).unwrap();
+        }
+        let keep = if name == "early" { 2 } else { 6 };
+        let cut: String = log.lines().take(keep).map(|line| format!("{line}\n")).collect();
+        std::fs::write(dir.join("events.jsonl"), cut).unwrap();
+        for file in ["DONE", "model.safetensors", "genotype.txt", "genotype.json"] {
+            std::fs::remove_file(dir.join(file)).unwrap();
+        }
+        let out = run(tmp.path(), &["resume", name, "--threads", "2", "--jobs", "2", "--no-report"]);
+        assert!(out.status.success(), "{}", text(&out));
+        assert_eq!(events(&dir), log, "{name}");
+        assert_eq!(std::fs::read(dir.join("model.safetensors")).unwrap(), model, "{name}");
+    }
+    // What it has made is a model as any other, and a network to be trained on.
+    let out = run(tmp.path(), &["test", "whole", "--json"]);
+    let tested: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(tested["errors"], lines.last().unwrap()["test"], "{}", text(&out));
+    let out = run(tmp.path(), &["train", "whole", "--epochs", "1", "--out", "again", "--threads", "1", "--no-report"]);
+    assert!(out.status.success(), "{}", text(&out));
+    let genotype = std::fs::read_to_string(whole.join("genotype.txt")).unwrap();
+    assert_eq!(std::fs::read_to_string(tmp.path().join("again/genotype.txt")).unwrap(), genotype);
+}
+
+/// A run directory and all that is in it.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).unwrap()),
+        }
+    }
+}
+
+#[test]
+fn what_no_portfolio_can_be_is_told_in_a_sentence_and_leaves_nothing() {
+    let tmp = tempfile::tempdir().unwrap();
+    for (more, expected) in [
+        (&["--vary", "drop_path"][..], "\"augment\""),
+        (&["--values", "0.0003,0.0003"], "different numbers"),
+        (&["--space", "s2"], "the spaces for disparity are dispnet and autodispnet"),
+        (&["--set", "portfolio.valid_fraction=0.01"], "portfolio.valid_fraction"),
+        (&["--set", "data.search_limit=3"], "data.search_limit"),
+        (&["--set", "train_network.displacement=9"], "train_network.displacement"),
+        (&["--max-params", "10"], "no cells of the space dispnet have fewer than"),
+        (&["--hours", "1"], "leave one of the two out"),
+        (&["--set", "train_network.cells=9"], "unknown key"),
+    ] {
+        let out = robust(tmp.path(), &[&["--out", "run"], more].concat());
+        assert_eq!(out.status.code(), Some(2), "{more:?}: {}", text(&out));
+        assert!(text(&out).contains(expected), "{more:?}: {}", text(&out));
+        assert!(!tmp.path().join("run").exists(), "{more:?} left a directory");
+    }
+    let out = run(tmp.path(), &["robust", "--task", "classification", "--space", "dispnet"]);
+    assert!(text(&out).contains("--space dispnet is of disparity"), "{}", text(&out));
+}
+
 #[test]
 fn a_sweep_searches_and_trains_what_was_found_and_reports_errors_in_pixels() {
     let tmp = tempfile::tempdir().unwrap();

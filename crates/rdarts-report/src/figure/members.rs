@@ -1,29 +1,25 @@
 //! The members of a portfolio: how good their short trainings are, and how their searches went.
 
-use rdarts_space::CellType;
-
 use super::{Figure, epochs_axis, frame, line_class};
 use crate::cells;
 use crate::csv::{Cell, csv};
-use crate::number::{percent, short};
+use crate::number::short;
 use crate::svg::{Axis, Entry, Panel, Shape, chart, key, picture, write};
 use crate::table::PortfolioTable;
 use crate::table::portfolio::MemberRow;
-use crate::task::CellKind;
+use crate::task::{CellKind, Task};
 
-pub(super) fn accuracies(table: &PortfolioTable) -> Option<Figure> {
-    let trained: Vec<&MemberRow> = table.members.iter().filter(|m| m.valid_accuracy.is_some()).collect();
-    let values = || trained.iter().filter_map(|member| member.valid_accuracy).filter(|v| v.is_finite());
-    let best = values().fold(f64::NAN, f64::max);
-    if !best.is_finite() {
-        return None;
-    }
+pub(super) fn worth(table: &PortfolioTable) -> Option<Figure> {
+    let trained: Vec<&MemberRow> = table.members.iter().filter(|m| m.worth().is_some()).collect();
+    let most = trained.iter().filter_map(|member| member.worth()).filter(|v| v.is_finite()).reduce(f64::max)?;
+    // A bar as wide as the picture is all images, or the largest error.
+    let whole = if table.task == Task::Disparity { most.max(f64::MIN_POSITIVE) } else { 1.0 };
     let (left, width, step) = (108.0, 196.0, 20.0);
     let mut body = String::new();
     for (i, member) in trained.iter().enumerate() {
-        let Some(value) = member.valid_accuracy.filter(|value| value.is_finite()) else { continue };
+        let Some(value) = member.worth().filter(|value| value.is_finite()) else { continue };
         let y = 6.0 + step * i as f64;
-        let bar = width * value.clamp(0.0, 1.0);
+        let bar = width * (value / whole).clamp(0.0, 1.0);
         let class = if member.is_chosen { "fill c4" } else { "fill c7 faint" };
         let label = crate::svg::escape(&member.label);
         let weight = if member.is_chosen { "end strong" } else { "end" };
@@ -34,12 +30,21 @@ pub(super) fn accuracies(table: &PortfolioTable) -> Option<Figure> {
             format_args!("<path class=\"{class}\" d=\"M{left:.1} {:.1}h{bar:.1}v12h{:.1}Z\"/>", y + 2.0, -bar),
         );
         let star = if member.is_chosen { " \u{2605}" } else { "" };
-        write(&mut body, format_args!("<text x=\"{after:.1}\" y=\"{text:.1}\">{}{star}</text>", percent(value)));
+        write(
+            &mut body,
+            format_args!("<text x=\"{after:.1}\" y=\"{text:.1}\">{}{star}</text>", table.task.worded(value)),
+        );
     }
-    let title = "Accuracy of the members on held-out images".to_string();
+    let (title, column) = match table.task {
+        Task::Classification => ("Accuracy of the members on held-out images", "held-out accuracy"),
+        Task::Disparity => ("End-point error of the members on held-out pairs", "held-out error"),
+    };
+    let title = title.to_string();
     let caption = "After the short training of what each of them found; the star marks the chosen one.".to_string();
-    let list: Vec<String> =
-        trained.iter().map(|m| format!("{} {}", m.label, m.valid_accuracy.map_or(String::new(), percent))).collect();
+    let list: Vec<String> = trained
+        .iter()
+        .map(|m| format!("{} {}", m.label, m.worth().map_or(String::new(), |v| table.task.worded(v))))
+        .collect();
     Some(Figure {
         drawing: None,
         name: "members".to_string(),
@@ -51,21 +56,12 @@ pub(super) fn accuracies(table: &PortfolioTable) -> Option<Figure> {
             &body,
         ),
         csv: csv(
-            &[
-                "member",
-                "chosen",
-                "held-out accuracy",
-                "skips normal",
-                "skips reduce",
-                "weights",
-                "multiply-adds",
-                "genotype",
-            ],
+            &["member", "chosen", column, "skips normal", "skips reduce", "weights", "multiply-adds", "genotype"],
             table.members.iter().map(|m| {
                 vec![
                     Cell::from(&m.label[..]),
                     usize::from(m.is_chosen).into(),
-                    m.valid_accuracy.into(),
+                    m.worth().into(),
                     m.skips_normal.into(),
                     m.skips_reduce.into(),
                     m.n_params.into(),
@@ -84,10 +80,10 @@ pub(super) fn cells(table: &PortfolioTable) -> Vec<Option<Figure>> {
     let figure = |(i, member): (usize, &MemberRow)| {
         let genotype = member.cells.as_ref()?;
         let name = format!("member-cell-{i}");
-        let drawing = cells::cell(&genotype.clone().into(), CellKind::Normal, None)?;
+        let drawing = cells::cell(genotype, CellKind::Normal, None)?;
         let star = if member.is_chosen { " \u{2605}" } else { "" };
-        let ops = genotype.cell(CellType::Normal).iter().enumerate();
-        let rows = ops.map(|(i, (op, input))| vec![(i / 2).into(), (*input).into(), Cell::from(op.as_str())]);
+        let ops = genotype.entries(CellKind::Normal).into_iter();
+        let rows = ops.map(|(node, op, input)| vec![node.into(), input.into(), Cell::from(op.as_str())]);
         Some(Figure {
             svg: cells::in_page(&drawing),
             drawing: Some(drawing),

@@ -33,7 +33,7 @@ pub(super) fn body(head: &Head, table: &DisparityTrainTable, figures: &[Figure])
 }
 
 /// What is trained and how good it is.
-fn result(table: &DisparityTrainTable) -> Section {
+pub(super) fn result(table: &DisparityTrainTable) -> Section {
     let mut section = Section { id: "result", title: "The network", ..Section::default() };
     let mut rows = Vec::new();
     let mut fact = |name: &str, value: Option<String>| {

@@ -1,10 +1,15 @@
 //! The page of a portfolio.
 
-use super::{Body, Row, Section, Table, begin, chosen, end, number, training, view, words};
+use rdarts_run::DisparityErrors;
+
+use super::{
+    Body, Field, Row, Section, Table, begin, chosen, disparity_training, end, maps, number, training, view, words,
+};
 use crate::figure::Figure;
-use crate::number::{count, percent};
+use crate::number::{count, percent, pixels};
 use crate::table::portfolio::MemberRow;
 use crate::table::{Head, PortfolioTable};
+use crate::task::Task;
 
 pub(super) fn body(head: &Head, table: &PortfolioTable, figures: &[Figure]) -> Body {
     let mut members = Section {
@@ -39,11 +44,25 @@ pub(super) fn body(head: &Head, table: &PortfolioTable, figures: &[Figure]) -> B
         };
         sections.extend([result, curves, training::mistakes(trained, figures)]);
     }
+    if let Some(trained) = &table.disparity_training {
+        let mut result = disparity_training::result(trained);
+        (result.id, result.title) = ("result", "The chosen network");
+        let curves = Section {
+            id: "curves",
+            title: "Its training",
+            figures: chosen(figures, &["training-error", "training-loss"]),
+            ..Section::default()
+        };
+        sections.extend([result, curves, maps::section(&trained.maps, "As the chosen network sees test pairs.")]);
+    }
     sections.extend(end(head));
     sections.retain(|section| !section.is_empty());
     let title = match table.space.is_empty() {
         true => "Portfolio".to_string(),
-        false => format!("Portfolio in {} on {}, seed {}", table.space, table.data, table.seed),
+        false => {
+            let what = if table.task == Task::Disparity { " for disparity" } else { "" };
+            format!("Portfolio{what} in {} on {}, seed {}", table.space, table.data, table.seed)
+        }
     };
     Body {
         title: title.into(),
@@ -57,38 +76,39 @@ fn member_table(table: &PortfolioTable) -> Table {
     let outcome = |member: &MemberRow| match (&member.refused, member.is_chosen) {
         (Some(reason), _) => format!("refused: {reason}"),
         (None, true) => "\u{2605} chosen".to_string(),
-        (None, false) if member.valid_accuracy.is_some() => "not chosen".to_string(),
+        (None, false) if member.worth().is_some() => "not chosen".to_string(),
         (None, false) if member.genotype.is_some() => "not trained yet".to_string(),
         (None, false) => "searching, or not begun".to_string(),
     };
-    let row = |member: &MemberRow| Row {
-        is_marked: member.is_chosen,
-        cells: vec![
-            words(member.label.as_str()),
-            number(member.valid_accuracy.map(percent)),
-            number(member.skips_normal.map(|n| n.to_string())),
-            number(member.skips_reduce.map(|n| n.to_string())),
+    let is_of_disparity = table.task == Task::Disparity;
+    let skips = |n: Option<usize>| number(n.map(|n| n.to_string()));
+    let row = |member: &MemberRow| {
+        let mut cells = vec![words(member.label.as_str()), number(member.worth().map(|v| table.task.worded(v)))];
+        cells.extend([skips(member.skips_normal), skips(member.skips_reduce)]);
+        cells.extend(is_of_disparity.then(|| skips(member.skips_upsample)));
+        cells.extend([
             number(member.n_params.map(|n| count(n as u64))),
             number(member.macs.map(count)),
             number(member.epoch.map(|epoch| epoch.to_string())),
             words(outcome(member)),
-        ],
+        ]);
+        Row { is_marked: member.is_chosen, cells }
     };
+    let mut headers = vec!["Member", held_out(table.task), "Skips, normal", "Skips, reduction"];
+    headers.extend(is_of_disparity.then_some("Skips, upsampling"));
+    headers.extend(["Weights", "Multiply-adds", "Epoch", "Outcome"]);
     Table {
         caption: "Each member, its short training, and what became of it".into(),
-        headers: [
-            "Member",
-            "Held-out accuracy",
-            "Skips, normal",
-            "Skips, reduction",
-            "Weights",
-            "Multiply-adds",
-            "Epoch",
-            "Outcome",
-        ]
-        .map(Into::into)
-        .to_vec(),
+        headers: headers.into_iter().map(Into::into).collect(),
         rows: table.members.iter().map(row).collect(),
+    }
+}
+
+/// What is measured on what is held out.
+const fn held_out(task: Task) -> &'static str {
+    match task {
+        Task::Classification => "Held-out accuracy",
+        Task::Disparity => "Held-out error",
     }
 }
 
@@ -105,24 +125,53 @@ fn baselines(table: &PortfolioTable) -> Section {
             ],
         });
     }
+    if let Some(result) = &table.disparity_result {
+        let cells = cells_of("chosen", Some(result.valid_error), result.test.as_ref(), result.n_params);
+        rows.push(Row { is_marked: true, cells });
+    }
     rows.extend(table.baselines.iter().map(|baseline| Row {
         is_marked: false,
-        cells: vec![
-            words(baseline.name.as_str()),
-            number(baseline.valid_accuracy.map(percent)),
-            number(baseline.test_accuracy.map(percent)),
-            number(Some(count(baseline.n_params as u64))),
-        ],
+        cells: match table.task {
+            Task::Disparity => {
+                cells_of(&baseline.name, baseline.valid_error, baseline.test.as_ref(), baseline.n_params)
+            }
+            Task::Classification => vec![
+                words(baseline.name.as_str()),
+                number(baseline.valid_accuracy.map(percent)),
+                number(baseline.test_accuracy.map(percent)),
+                number(Some(count(baseline.n_params as u64))),
+            ],
+        },
     }));
     let mut section = Section { id: "gain", title: "What the search gained", ..Section::default() };
     if !rows.is_empty() {
         section.tables.push(Table {
             caption: "The chosen network and cells that no search found, trained alike".into(),
-            headers: ["Cell", "Held-out accuracy", "Test accuracy", "Weights"].map(Into::into).to_vec(),
+            headers: match table.task {
+                Task::Classification => vec!["Cell", held_out(table.task), "Test accuracy", "Weights"],
+                Task::Disparity => {
+                    vec!["Cells", held_out(table.task), "Test error", "Off by > 1 px", "Off by > 3 px", "Weights"]
+                }
+            }
+            .into_iter()
+            .map(Into::into)
+            .collect(),
             rows,
         });
     }
     section
+}
+
+/// A network for disparity among those it is compared with.
+fn cells_of(name: &str, valid: Option<f64>, test: Option<&DisparityErrors>, n_params: usize) -> Vec<Field> {
+    vec![
+        words(name),
+        number(valid.map(pixels)),
+        number(test.map(|errors| pixels(errors.error))),
+        number(test.map(|errors| percent(errors.bad1))),
+        number(test.map(|errors| percent(errors.bad3))),
+        number(Some(count(n_params as u64))),
+    ]
 }
 
 fn searches(table: &PortfolioTable) -> Option<Table> {

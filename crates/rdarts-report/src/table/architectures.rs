@@ -249,7 +249,7 @@ impl ArchitecturesTable {
                         }
                     }
                     let chosen = table.members.iter().find(|member| member.is_chosen);
-                    if let Some(genotype) = chosen.and_then(|member| member.cells.as_ref()) {
+                    if let Some(genotype) = chosen.and_then(|member| member.cells.as_ref()?.of_classification()) {
                         end(&name, &label, true, genotype);
                     }
                 }

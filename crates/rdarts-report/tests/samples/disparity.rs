@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use rdarts_run::{
-    DISPARITY_EVENT_FORMAT, DISPARITY_TRAIN_EVENT_FORMAT, DisparityEpoch, DisparityErrors, DisparitySearchSpec,
-    DisparityStarted, DisparityTrainEpoch, DisparityTrainFinished, DisparityTrainSpec, DisparityTrainStarted, Event,
-    Finished, PairMap, PairPictures, RunDir, Spec, Timing,
+    Chosen, DISPARITY_EVENT_FORMAT, DISPARITY_ROBUST_EVENT_FORMAT, DISPARITY_TRAIN_EVENT_FORMAT,
+    DisparityBaselineTrained, DisparityEpoch, DisparityErrors, DisparityMemberTrained, DisparityRobustFinished,
+    DisparityRobustSpec, DisparitySearchSpec, DisparityStarted, DisparityTrainEpoch, DisparityTrainFinished,
+    DisparityTrainSpec, DisparityTrainStarted, Event, Finished, MemberFound, PairMap, PairPictures, RobustStarted,
+    RunDir, Spec, Timing, Vary,
 };
 use rdarts_space::{DisparityCell, DisparityGenotype, DisparitySpace, Op};
 
@@ -176,6 +178,78 @@ pub fn training(path: &Path, genotype: &DisparityGenotype, strength: f64, error:
     }))
     .unwrap();
     run.mark_done(&reason).unwrap();
+}
+
+/// Makes the directory of a finished portfolio for disparity of two searches that differ in their augmentation.
+pub fn portfolio(path: &Path) {
+    let strengths = [0.5, 2.0];
+    let overrides = ["portfolio.values=[0.5, 2.0]".to_string(), "portfolio.vary='augment'".to_string()];
+    let spec = DisparityRobustSpec::resolve_text(Some("disparity-demo"), None, &overrides, &NoSets).unwrap();
+    let mut run = RunDir::create(path, &spec).unwrap();
+    run.write_environment(&environment()).unwrap();
+    let mut write = |event: Event| run.append_event(&event).unwrap();
+    write(Event::RobustStarted(RobustStarted {
+        format: DISPARITY_ROBUST_EVENT_FORMAT,
+        rdarts: "0.1.0".into(),
+        data: "stereo-scenes".into(),
+        images: "0123".into(),
+        spec: "4567".into(),
+        seed: 1,
+        space: "dispnet".into(),
+        vary: Vary::Augment,
+        members: (0..2).map(|member| spec.label(member)).collect(),
+    }));
+    let mut genotypes = Vec::new();
+    for (member, strength) in strengths.into_iter().enumerate() {
+        let dir = path.join("members").join(format!("search-{member}"));
+        let done = search(&dir, &DisparitySearch { strength, seed: 3 + member as u64, ..DISPARITY });
+        let genotype = done.view().events().unwrap().iter().rev().find_map(|event| match event {
+            Event::Finished(finished) => Some(finished.genotype.clone()),
+            _ => None,
+        });
+        genotypes.push(genotype.unwrap());
+        write(Event::MemberFound(MemberFound {
+            member,
+            label: spec.label(member),
+            genotype: genotypes[member].clone(),
+            epoch: 11,
+            reason: "All 12 epochs are done.".into(),
+            n_params: 700_000 + 9000 * member,
+            macs: 300_000_000,
+        }));
+    }
+    for (member, valid_error) in [4.125, 3.875].into_iter().enumerate() {
+        write(DisparityMemberTrained { member, valid_error, epoch: 1 }.into());
+    }
+    let reason =
+        "Chosen: augmentation 2.0, the best of 2 on the held-out pairs (end-point error 3.875 px).".to_string();
+    write(Event::Chosen(Chosen { member: 1, reason }));
+    let errors = |error: f64| DisparityErrors { pixels: 1_048_576, error, bad1: 0.5, bad3: 0.06 * error, d1: 0.2 };
+    for (name, error) in [("random", 3.5), ("all-skip", 5.25)] {
+        let (name, genotype) = (name.to_string(), genotypes[0].clone());
+        let (valid_error, test) = (Some(error - 0.25), Some(errors(error)));
+        write(DisparityBaselineTrained { name, genotype, n_params: 690_000, valid_error, test }.into());
+    }
+    let diverged = DisparityBaselineTrained {
+        name: "all-sep-conv".into(),
+        genotype: genotypes[0].clone(),
+        n_params: 710_000,
+        valid_error: None,
+        test: None,
+    };
+    write(diverged.into());
+    let finished = DisparityRobustFinished {
+        member: 1,
+        genotype: genotypes[1].clone(),
+        n_params: 709_000,
+        macs: 300_000_000,
+        valid_error: 3.0,
+        test: Some(errors(3.25)),
+        reason: "All 20 epochs are done.".into(),
+    };
+    write(finished.into());
+    training(&path.join("members/chosen"), &genotypes[1].parse().unwrap(), 0.0, 3.25);
+    run.mark_done("done").unwrap();
 }
 
 /// Pairs as a network may see them.

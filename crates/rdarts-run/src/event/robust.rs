@@ -244,7 +244,7 @@ pub(crate) mod tests {
         let line = to_line(&started(NEWEST_FORMAT + 1)).replace("\"seed\"", "\"seeds\"");
         let (_dir, path) = file(line.as_bytes());
         let err = read_events(&path, LastLine::MustBeWhole).unwrap_err().to_string();
-        let tail = "line 1: events of format 8, and this program knows up to 7; use a newer rdarts";
+        let tail = "line 1: events of format 9, and this program knows up to 8; use a newer rdarts";
         assert!(err.ends_with(tail), "{err}");
     }
 

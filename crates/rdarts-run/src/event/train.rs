@@ -220,7 +220,7 @@ mod tests {
         let (_dir, path) = file(to_line(&started(NEWEST_FORMAT + 1)).replace("\"seed\"", "\"seeds\"").as_bytes());
         let err = read_events(&path, LastLine::MustBeWhole).unwrap_err().to_string();
         assert!(
-            err.ends_with("line 1: events of format 8, and this program knows up to 7; use a newer rdarts"),
+            err.ends_with("line 1: events of format 9, and this program knows up to 8; use a newer rdarts"),
             "{err}"
         );
         let (_dir, path) = file(to_line(&epoch(0)).as_bytes());

@@ -640,7 +640,7 @@ fn a_portfolio_whose_events_were_changed_is_refused_with_the_line_and_nothing_is
                 path.display()
             ),
             None => format!(
-                "`{}`, line 1: events of format 99, and this program knows up to 7; use a newer rdarts",
+                "`{}`, line 1: events of format 99, and this program knows up to 8; use a newer rdarts",
                 log.display()
             ),
         };

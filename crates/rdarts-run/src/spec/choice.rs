@@ -14,7 +14,7 @@ macro_rules! choice {
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
             /// The name as it stands in a spec.
-            pub fn as_str(self) -> &'static str {
+            pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
             }
         }

@@ -118,14 +118,67 @@ choice!(
     Vary {
         /// The L2 factor of the weights in the search: R-DARTS(L2).
         L2 = "l2",
-        /// The drop path probability of the search, with Cutout where there is any: R-DARTS(DP).
+        /// The drop path probability of the search, with Cutout where there is any: R-DARTS(DP); of images alone.
         DropPath = "drop_path",
+        /// The strength of the augmentation of the search; of pairs alone.
+        Augment = "augment",
         /// The seed of the search.
         Seed = "seed",
     }
 );
 
+impl Vary {
+    /// What tells the member with a value from the others, such as "L2 0.0009".
+    pub(super) fn label(self, value: f64) -> String {
+        match self {
+            Vary::L2 => format!("L2 {}", float(value)),
+            Vary::DropPath => format!("drop path {}", float(value)),
+            Vary::Augment => format!("augmentation {}", float(value)),
+            Vary::Seed => format!("seed {}", value as u64),
+        }
+    }
+
+    /// What varies, as sentences say it.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Vary::L2 => "the L2 factor of the weights",
+            Vary::DropPath => "drop path",
+            Vary::Augment => "the strength of the augmentation",
+            Vary::Seed => "their seed",
+        }
+    }
+
+    /// Checks the values of the members, which must be different ones of the kind that varies.
+    pub(super) fn check(self, values: &[f64]) -> Result<(), Bad> {
+        let key = "portfolio.values";
+        // As many as fit a table that a person reads.
+        if !(1..=100).contains(&values.len()) {
+            let value = format!("a list of {}", values.len());
+            return Err(Bad { key, value, wanted: "a list of 1 to 100 numbers".to_string() });
+        }
+        for (i, &value) in values.iter().enumerate() {
+            let each = match self {
+                // A larger one need not have a place of its own among double-precision numbers.
+                Vary::Seed if !(value.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&value)) => {
+                    "of whole numbers from 0 to 9007199254740991, such as [1, 2, 3]"
+                }
+                // An L2 factor would be a probability too, but is hardly meant to be one.
+                Vary::DropPath if value != 0.0 && !(0.01..1.0).contains(&value) => {
+                    "of which each is 0 or a number at least 0.01 and below 1, such as [0.0, 0.2, 0.4, 0.6]"
+                }
+                _ if values[..i].contains(&value) => "of different numbers",
+                _ => continue,
+            };
+            return Err(of_values(value, &format!("{each}, while `portfolio.vary` is \"{self}\"")));
+        }
+        Ok(())
+    }
+}
+
 impl RobustSpec {
+    /// What its members may differ in.
+    pub const VARY: &'static [&'static str] = &[Vary::L2.as_str(), Vary::DropPath.as_str(), Vary::Seed.as_str()];
+
     /// The number of searches.
     pub fn members(&self) -> usize {
         self.portfolio.values.len()
@@ -136,12 +189,7 @@ impl RobustSpec {
     /// # Panics
     /// If there is no such member.
     pub fn label(&self, member: usize) -> String {
-        let value = self.portfolio.values[member];
-        match self.portfolio.vary {
-            Vary::L2 => format!("L2 {}", float(value)),
-            Vary::DropPath => format!("drop path {}", float(value)),
-            Vary::Seed => format!("seed {}", value as u64),
-        }
+        self.portfolio.vary.label(self.portfolio.values[member])
     }
 
     /// The search of a member.
@@ -161,6 +209,8 @@ impl RobustSpec {
                     spec.augment.cutout_schedule = CutoutSchedule::Linear;
                 }
             }
+            // Refused where it stands in a spec.
+            Vary::Augment => {}
             Vary::Seed => spec.seed = value as u64,
         }
         spec
@@ -211,7 +261,7 @@ impl Spec for RobustSpec {
     const PRESETS: &'static [Preset] = ROBUST;
     const CHOICES: &'static [(&'static str, &'static [&'static str])] = &[
         ("kind", &[Self::KIND]),
-        ("portfolio.vary", Vary::NAMES),
+        ("portfolio.vary", Self::VARY),
         ("data.statistics", Statistics::NAMES),
         ("augment.cutout_schedule", CutoutSchedule::NAMES),
         ("search.method", Method::NAMES),
@@ -272,27 +322,7 @@ impl Spec for RobustSpec {
 
 impl PortfolioSpec {
     fn check(&self) -> Result<(), Bad> {
-        let key = "portfolio.values";
-        // As many as fit a table that a person reads.
-        if !(1..=100).contains(&self.values.len()) {
-            let value = format!("a list of {}", self.values.len());
-            return Err(Bad { key, value, wanted: "a list of 1 to 100 numbers".to_string() });
-        }
-        for (i, &value) in self.values.iter().enumerate() {
-            let each = match self.vary {
-                // A larger one need not have a place of its own among double-precision numbers.
-                Vary::Seed if !(value.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&value)) => {
-                    "of whole numbers from 0 to 9007199254740991, such as [1, 2, 3]"
-                }
-                // An L2 factor would be a probability too, but is hardly meant to be one.
-                Vary::DropPath if value != 0.0 && !(0.01..1.0).contains(&value) => {
-                    "of which each is 0 or a number at least 0.01 and below 1, such as [0.0, 0.2, 0.4, 0.6]"
-                }
-                _ if self.values[..i].contains(&value) => "of different numbers",
-                _ => continue,
-            };
-            return Err(of_values(value, &format!("{each}, while `portfolio.vary` is \"{}\"", self.vary)));
-        }
+        self.vary.check(&self.values)?;
         count("portfolio.cutout_length", self.cutout_length as u64, 0..=1024)?;
         let open = (Bound::Excluded(0.0), Bound::Excluded(1.0));
         real("portfolio.valid_fraction", self.valid_fraction, open)?;
@@ -303,12 +333,12 @@ impl PortfolioSpec {
 
 /// The preset of a kind that is called like that of a portfolio, or else its first: the values are all here, but the verb
 /// of that kind, which may be given the recorded spec of a member, knows its own presets alone.
-fn known(presets: &'static [Preset], name: &str) -> String {
+pub(super) fn known(presets: &'static [Preset], name: &str) -> String {
     presets::find(presets, name).unwrap_or(&presets[0]).name.to_string()
 }
 
 /// A refused value of a member.
-fn of_values(value: f64, wanted: &str) -> Bad {
+pub(super) fn of_values(value: f64, wanted: &str) -> Bad {
     let value = format!("a list with {}", float(value));
     Bad { key: "portfolio.values", value, wanted: format!("a list {wanted}") }
 }

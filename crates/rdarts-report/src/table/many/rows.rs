@@ -104,6 +104,7 @@ pub(super) fn rows(runs: &[RunTable], base: usize) -> Vec<RunRow> {
                 row.method = match table.vary {
                     Some(Vary::L2) => "r-darts(l2)",
                     Some(Vary::DropPath) => "r-darts(dp)",
+                    Some(Vary::Augment) => "r-darts(augment)",
                     Some(Vary::Seed) => "r-darts(seed)",
                     None => "",
                 }
@@ -112,6 +113,12 @@ pub(super) fn rows(runs: &[RunTable], base: usize) -> Vec<RunRow> {
                 row.test_error = table.result.as_ref().map(|result| 1.0 - result.test_accuracy);
                 row.trained_valid_error = table.result.as_ref().map(|result| 1.0 - result.valid_accuracy);
                 row.genotype = table.result.as_ref().and_then(|result| Architecture::read(&result.genotype));
+                row.task = table.task;
+                if let Some(result) = &table.disparity_result {
+                    row.test_error = result.test.as_ref().map(|errors| errors.error);
+                    row.trained_valid_error = Some(result.valid_error);
+                    row.genotype = Architecture::read(&result.genotype);
+                }
                 let chosen = table.members.iter().find(|member| member.is_chosen);
                 row.skips_normal = chosen.and_then(|member| member.skips_normal);
             }

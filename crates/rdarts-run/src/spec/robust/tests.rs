@@ -399,13 +399,13 @@ prop_compose! {
         let mut spec = preset("paper");
         spec.preset = texts.0;
         spec.seed = seed;
-        let vary = Vary::ALL[vary];
+        let vary = [Vary::L2, Vary::DropPath, Vary::Seed][vary];
         spec.portfolio = PortfolioSpec {
             vary,
             values: l2.iter().map(|&value| match vary {
                 Vary::L2 => value as f64 * 1e-9,
                 Vary::DropPath => 0.01 + value as f64 * 0.98e-9,
-                Vary::Seed => value as f64,
+                Vary::Augment | Vary::Seed => value as f64,
             }).collect(),
             cutout_length: counts.1,
             valid_fraction: unit[0],

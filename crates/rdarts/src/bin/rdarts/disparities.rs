@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use rdarts::data::shown;
 use rdarts::data::stereo::stereo_at;
 use rdarts::net::Engine;
-use rdarts::run::{DataSets, DisparityEpoch, DisparitySearchSpec, Event, PairsSpec, RunDir, RunView, for_shell};
+use rdarts::run::spec::{kind_of, preset_of};
+use rdarts::run::{DataSets, DisparityEpoch, DisparitySearchSpec, Event, PairsSpec, RunDir, RunView, Spec, for_shell};
 use rdarts::search::{DisparityFound, DisparitySearch};
+use rdarts::space::DisparitySpace;
 use serde_json::json;
 
 use crate::conduct::{Conducted, count};
@@ -121,6 +123,51 @@ impl DataSets for StereoSets {
 
     fn has_free_channels(&self, _: &str) -> bool {
         false
+    }
+}
+
+/// The tasks, as `--task` names them.
+pub const CLASSIFICATION: &str = "classification";
+/// The other one.
+pub const DISPARITY: &str = "disparity";
+
+/// What tells the task of a new run beside `--task`.
+pub struct Told<'a> {
+    /// `--preset`.
+    pub preset: Option<&'a str>,
+    /// The spec: its name and text.
+    pub file: Option<(&'a str, &'a str)>,
+    /// `--space`.
+    pub space: Option<&'a str>,
+    /// `--data`.
+    pub data: Option<&'a str>,
+}
+
+/// Whether a run for disparity is wanted, whose kind is `S`: `--task` says so, or the preset, the spec, the space or the pairs
+/// do.
+pub fn is_wanted<S: Spec>(task: Option<&str>, by: Told<'_>) -> Result<bool, Exit> {
+    let is_preset = |name: &str| S::PRESETS.iter().any(|preset| preset.name == name);
+    let mut told = Vec::new();
+    if let Some(preset) = by.preset.filter(|name| is_preset(name)) {
+        told.push(format!("--preset {preset}"));
+    }
+    if let Some((name, text)) = by.file {
+        let preset = preset_of(name, text)?;
+        if kind_of(name, text)? == S::KIND || preset.as_deref().is_some_and(is_preset) {
+            told.push(name.to_string());
+        }
+    }
+    if let Some(space) = by.space.filter(|name| DisparitySpace::NAMES.contains(name)) {
+        told.push(format!("--space {space}"));
+    }
+    if let Some(data) = by.data.filter(|name| rdarts::data::stereo::names().contains(name)) {
+        told.push(format!("--data {data}"));
+    }
+    match (task, told.first()) {
+        (Some(CLASSIFICATION), Some(told)) => {
+            Err(Exit::Input(format!("--task is classification, but {told} is of disparity")))
+        }
+        (task, told) => Ok(task == Some(DISPARITY) || told.is_some()),
     }
 }
 

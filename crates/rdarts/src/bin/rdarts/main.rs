@@ -29,6 +29,8 @@ mod disparity_trainings;
 
 mod portfolios;
 
+mod disparity_portfolios;
+
 mod model_file;
 
 mod verbs;

@@ -9,7 +9,7 @@ use rdarts::net::Engine;
 use rdarts::run::{Event, RobustSpec, RunDir, RunView, for_shell};
 use rdarts::search::open_space;
 use rdarts::study::portfolio::Hands;
-use rdarts::study::{Audience, Portfolio, Report};
+use rdarts::study::{Audience, Portfolio, Report, Task};
 use rdarts::train::{ImageSet, KnownSets, Observer, Outcome, TrainError};
 use serde_json::json;
 
@@ -25,7 +25,7 @@ use crate::trainings::millions;
 struct PortfolioRun<'a>(&'a Portfolio);
 
 impl Conducted for PortfolioRun<'_> {
-    type Found = Report;
+    type Found = Report<Portfolio>;
     const WHAT: &'static str = "portfolio";
 
     fn steps(&self) -> Option<usize> {
@@ -40,35 +40,49 @@ impl Conducted for PortfolioRun<'_> {
         Ok([self.0.spec.data.images.dir.clone(), dir.view().spec::<RobustSpec>()?.data.images.dir])
     }
 
-    fn tell(&self, path: &Path, found: &Report, _: &[Event]) {
+    fn tell(&self, path: &Path, found: &Report<Portfolio>, _: &[Event]) {
         tell(self.0, path, found);
     }
 
-    fn as_json(&self, path: &Path, found: &Report, _: &[Event]) -> serde_json::Value {
-        let members: Vec<_> = found
-            .members
-            .iter()
-            .map(|m| json!({ "label": m.label, "found": m.found, "short_training": m.short, "refused": m.refused }))
-            .collect();
-        json!({
-            "directory": path.display().to_string(),
-            "model": path.join("model.safetensors").display().to_string(),
-            "members": members,
-            "chosen": found.chosen,
-            "result": found.finished,
-            "test": found.test,
-            "baselines": found.baselines,
-        })
+    fn as_json(&self, path: &Path, found: &Report<Portfolio>, _: &[Event]) -> serde_json::Value {
+        as_json(path, found)
     }
 }
 
+/// The account of a portfolio for programs.
+pub fn as_json<T: Task>(path: &Path, found: &Report<T>) -> serde_json::Value {
+    let members: Vec<_> = found
+        .members
+        .iter()
+        .map(|m| json!({ "label": m.label, "found": m.found, "short_training": m.short, "refused": m.refused }))
+        .collect();
+    json!({
+        "directory": path.display().to_string(),
+        "model": path.join("model.safetensors").display().to_string(),
+        "members": members,
+        "chosen": found.chosen,
+        "result": found.finished,
+        "test": found.test,
+        "baselines": found.baselines,
+    })
+}
+
 /// Shows the runs of a portfolio.
-struct Stage {
+pub struct Stage {
     quiet: bool,
     /// Whether runs go side by side: then their lines carry their names.
     together: bool,
     /// Where they are written for TensorBoard, each in a directory of its own.
     boards: Option<PathBuf>,
+    /// What its batches are made of.
+    counting: &'static str,
+}
+
+impl Stage {
+    /// That of a portfolio in a directory.
+    pub fn new(path: &Path, hands: Hands, json: bool, pages: &Pages, counting: &'static str) -> Self {
+        Self { quiet: json, together: hands.jobs > 1, boards: pages.board_dir(path), counting }
+    }
 }
 
 impl Audience for Stage {
@@ -81,7 +95,7 @@ impl Audience for Stage {
             say!("");
             say!("{name}");
         }
-        let mut shown = Shown::new(self.quiet, Some(steps));
+        let mut shown = Shown::new(self.quiet, Some(steps)).counting(self.counting);
         shown.write_to(board());
         Box::new(shown)
     }
@@ -127,8 +141,8 @@ pub fn carry_out(
     json: bool,
     pages: &Pages,
 ) -> Result<ExitCode, Exit> {
-    let stage = Stage { quiet: json, together: hands.jobs > 1, boards: pages.board_dir(dir.path()) };
-    let body = |dir: &mut RunDir, _: &mut Shown, stop: &AtomicBool| -> Result<Outcome<Report>, TrainError> {
+    let stage = Stage::new(dir.path(), hands, json, pages, PortfolioRun::OF);
+    let body = |dir: &mut RunDir, _: &mut Shown, stop: &AtomicBool| -> Result<Outcome<Report<Portfolio>>, TrainError> {
         if dir.view().space()?.is_none() {
             dir.write_space(&portfolio.space.to_toml())?;
         }
@@ -148,19 +162,8 @@ fn interval(share: f64, n: usize) -> [f64; 2] {
     [(centre - half).max(0.0), (centre + half).min(1.0)]
 }
 
-/// The account for people.
-fn tell(portfolio: &Portfolio, path: &Path, report: &Report) {
-    let (spec, finished) = (&portfolio.spec, &report.finished);
-    let percent = |v: f64| format!("{:.2} %", 100.0 * v);
-    out!("");
-    out!(
-        "{} on {} in space {}, each of what they found trained for {}:",
-        count(report.members.len(), "search"),
-        data_name(&spec.data.images),
-        portfolio.space.name,
-        count(spec.train.short_epochs, "epoch")
-    );
-    out!("");
+/// The members of a portfolio, a line each; `worth` says how good a short training is.
+pub fn member_rows<T: Task>(report: &Report<T>, worth: impl Fn(&T::Short) -> String) {
     out!("{:<20} {:>6} {:>10} {:>14} {:>10}", "member", "epoch", "weights", "multiply-adds", "held out");
     for (place, member) in report.members.iter().enumerate() {
         let mark = match &member.refused {
@@ -172,9 +175,36 @@ fn tell(portfolio: &Portfolio, path: &Path, report: &Report) {
             Some(found) => [found.epoch.to_string(), found.n_params.to_string(), millions(found.macs)],
             None => ["-"; 3].map(String::from),
         };
-        let held_out = member.short.as_ref().map_or("-".into(), |short| percent(short.valid_accuracy));
+        let held_out = member.short.as_ref().map_or("-".into(), &worth);
         out!("{:<20} {epoch:>6} {weights:>10} {macs:>14} {held_out:>10}{mark}", escaped(&member.label));
     }
+}
+
+/// What the search has not been worth, if some cells that no search found are as good; `data` are images or pairs.
+pub fn no_gain(as_good: &[&str], data: &str, path: &Path) {
+    if !as_good.is_empty() {
+        out!(
+            "On these {data} the search has gained nothing over {}, whose models are in {} too.",
+            as_good.join(" and "),
+            for_shell(&path.join("members"))
+        );
+    }
+}
+
+/// The account for people.
+fn tell(portfolio: &Portfolio, path: &Path, report: &Report<Portfolio>) {
+    let (spec, finished) = (&portfolio.spec, &report.finished);
+    let percent = |v: f64| format!("{:.2} %", 100.0 * v);
+    out!("");
+    out!(
+        "{} on {} in space {}, each of what they found trained for {}:",
+        count(report.members.len(), "search"),
+        data_name(&spec.data.images),
+        portfolio.space.name,
+        count(spec.train.short_epochs, "epoch")
+    );
+    out!("");
+    member_rows(report, |short| percent(short.valid_accuracy));
     out!("");
     out!("{}", report.chosen.reason);
     out!("{}", finished.genotype);
@@ -210,13 +240,7 @@ fn tell(portfolio: &Portfolio, path: &Path, report: &Report) {
         .filter(|b| b.test_accuracy.is_some_and(|accuracy| accuracy >= finished.test_accuracy))
         .map(|b| b.name.as_str())
         .collect();
-    if !as_good.is_empty() {
-        out!(
-            "On these images the search has gained nothing over {}, whose models are in {} too.",
-            as_good.join(" and "),
-            for_shell(&path.join("members"))
-        );
-    }
+    no_gain(&as_good, "images", path);
     let path = for_shell(path);
     out!("");
     out!("Run directory: {path} (model.safetensors is the trained network, genotype.txt its cell;");

@@ -334,6 +334,18 @@ impl Observer for Named {
                 r.train_loss,
                 percent(r.valid_accuracy)
             )),
+            Event::DisparityEpoch(r) => self.line(&format!(
+                "epoch {}, loss {:.4}, eigenvalue {}",
+                r.epoch,
+                r.train_loss,
+                r.eigenvalue.map_or("-".into(), |v| format!("{v:.4}"))
+            )),
+            Event::DisparityTrainEpoch(r) => self.line(&format!(
+                "epoch {}, loss {:.4}, held-out error {}",
+                r.epoch,
+                r.train_loss,
+                r.valid_error.map_or("-".into(), |v| format!("{v:.3} px"))
+            )),
             _ => {}
         }
     }

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use rdarts::data::shown;
 use rdarts::run::{
-    DisparitySearchSpec, DisparityTrainSpec, RobustSpec, RunDir, RunError, RunView, SearchSpec, Spec, TrainSpec,
+    DisparityRobustSpec, DisparitySearchSpec, DisparityTrainSpec, RobustSpec, RunDir, RunError, RunView, SearchSpec,
+    Spec, TrainSpec,
 };
 use rdarts::study::portfolio::Hands;
 use rdarts::train::resume;
@@ -13,6 +14,7 @@ use rdarts::train::resume;
 use crate::conduct::{conduct, jobs, set_threads};
 use crate::device::OnDevice;
 use crate::disparities::{self, DisparityRun};
+use crate::disparity_portfolios;
 use crate::disparity_trainings::{self, DisparityTrainingRun};
 use crate::exit::{Exit, say};
 use crate::given::data_name;
@@ -54,6 +56,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         RobustSpec::KIND => robust(args),
         DisparitySearchSpec::KIND => disparity(args),
         DisparityTrainSpec::KIND => disparity_training(args),
+        DisparityRobustSpec::KIND => disparity_robust(args),
         _ => search(args),
     }
 }
@@ -82,6 +85,18 @@ fn robust(args: Args) -> Result<ExitCode, Exit> {
         say!("Portfolio on {}: resuming {}", data_name(&portfolio.spec.data.images), shown(&args.dir));
     }
     portfolios::carry_out(&portfolio, &mut dir, Hands { jobs: args.jobs, threads }, args.json, &args.pages)
+}
+
+fn disparity_robust(args: Args) -> Result<ExitCode, Exit> {
+    let mut dir = open::<DisparityRobustSpec>(&args)?;
+    let engine = args.on.engine_or(&recorded(&dir))?;
+    let threads = set_threads(args.threads)?;
+    let portfolio = disparity_portfolios::reopen(dir.view(), args.data_dir.as_deref(), engine, args.json)?;
+    portfolio.check_jobs(args.jobs.min(threads))?;
+    if !args.json {
+        say!("Portfolio for disparity on {}: resuming {}", portfolio.spec.data.pairs.name, shown(&args.dir));
+    }
+    disparity_portfolios::carry_out(&portfolio, &mut dir, Hands { jobs: args.jobs, threads }, args.json, &args.pages)
 }
 
 fn training(args: Args) -> Result<ExitCode, Exit> {

@@ -1,19 +1,22 @@
 //! `rdarts robust`: a portfolio of searches, the choice, and the training of what was chosen, in a new run directory.
 
+mod disparity;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rdarts::data::{FOLDER, shown};
-use rdarts::run::{Method, RobustSpec, Spec, SpecError, Vary, read_text};
+use rdarts::run::{DisparityRobustSpec, Method, RobustSpec, Spec, SpecError, read_text};
 use rdarts::search::open_space;
-use rdarts::space::Space;
+use rdarts::space::{DisparitySpace, Space};
 use rdarts::study::Portfolio;
-use rdarts::study::plan;
+use rdarts::study::plan::{self, Paces};
 use rdarts::study::portfolio::Hands;
 use rdarts::train::{ImageSet, KnownSets};
 
 use crate::conduct::{count, jobs, one_of, set_threads};
 use crate::device::OnDevice;
+use crate::disparities::{self, CLASSIFICATION, DISPARITY, Told};
 use crate::exit::{Exit, say, whole};
 use crate::given::{
     Flag, cache_file, data, data_directory, data_help, data_name, decide_shape, flag_of, is_within, no_spec,
@@ -22,6 +25,7 @@ use crate::given::{
 use crate::pages::Pages;
 use crate::portfolios::carry_out;
 use crate::progress::{Reading, duration};
+use crate::verbs::search::of_both;
 
 /// From images to a trained network: several searches, the best of what they find, its training
 ///
@@ -42,6 +46,8 @@ use crate::progress::{Reading, duration};
 ///       R-DARTS(L2) as published: weeks on a CPU
 ///   rdarts robust --vary seed --values 1,2,3,4
 ///   rdarts robust --set search.epochs=10 --set train.epochs=30
+///   rdarts robust --task disparity
+///       a network that estimates disparity, on synthetic scenes
 ///
 /// Ctrl-C saves; `rdarts resume` goes on with whatever was under way, to the
 /// same bits. Every search and training is a run of its own in the directory
@@ -49,21 +55,25 @@ use crate::progress::{Reading, duration};
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// Spec file (TOML); keys it does not name come from its `preset` (or from `paper`)
+    /// Spec file (TOML); keys it does not name come from its `preset` (or from `paper`, for disparity `disparity`)
     spec: Option<PathBuf>,
-    #[arg(long, help = preset_help::<RobustSpec>(DEMO))]
+    #[arg(long, help = of_both(preset_help::<RobustSpec>(DEMO), preset_help::<DisparityRobustSpec>(disparity::DEMO)))]
     preset: Option<String>,
+    /// What the networks are for: to classify, or to estimate disparity from pairs of views [default: classification, unless
+    /// the preset, the spec, the space or the pairs tell]
+    #[arg(long, value_name = "TASK", value_parser = [CLASSIFICATION, DISPARITY])]
+    task: Option<String>,
     /// Sets one key of the spec, for example portfolio.valid_fraction=0.2; may be given often
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
-    #[arg(long, help = format!("Search space: {}, or a TOML file (space.name)", Space::NAMES.join(", ")))]
+    #[arg(long, help = format!("Search space: {}, or a TOML file; for disparity {} (space.name)", Space::NAMES.join(", "), one_of(&DisparitySpace::NAMES)))]
     space: Option<String>,
     #[arg(long, help = data_help())]
     data: Option<String>,
     /// Directory of the data set (data.dir)
     #[arg(long)]
     data_dir: Option<String>,
-    #[arg(long, help = format!("What the searches differ in: {} (portfolio.vary)", one_of(Vary::NAMES)))]
+    #[arg(long, help = format!("What the searches differ in: {}; for disparity {} (portfolio.vary)", one_of(RobustSpec::VARY), one_of(DisparityRobustSpec::VARY)))]
     vary: Option<String>,
     /// Its value in each search, separated by commas (portfolio.values)
     #[arg(long, allow_negative_numbers = true)]
@@ -111,13 +121,17 @@ fn hours(text: &str) -> Result<f64, String> {
 pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let engine = args.on.engine()?;
     let threads = set_threads(args.threads)?;
-    let mut overrides = overrides(&args)?;
     let file = match &args.spec {
         Some(path) if path.is_dir() => return Err(no_spec(path, "robust")),
         Some(path) => Some((shown(path), read_text("spec", path).map_err(SpecError::from)?)),
         None => None,
     };
     let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
+    let [preset, space, data, task] = [&args.preset, &args.space, &args.data, &args.task].map(Option::as_deref);
+    if disparities::is_wanted::<DisparityRobustSpec>(task, Told { preset, file, space, data })? {
+        return disparity::run(&args, file, engine, threads);
+    }
+    let mut overrides = overrides(&args)?;
     let mut spec = resolve(&args, file, &overrides)?;
     let space = open_space(&spec.space.name)?;
     // Before images are read, which may take long; all that follows may fail and leaves nothing behind then.
@@ -182,28 +196,42 @@ fn plan(args: &Args, file: Option<(&str, &str)>, overrides: &[String], portfolio
     }
     let Some(hours) = args.hours else { return Ok(()) };
     if let Some(key) = theirs.first() {
-        return Err(Exit::Input(format!(
-            "--hours decides how many epochs there are, but {key} is set too: leave one of the two out"
-        )));
+        return Err(too_many_lengths(key));
     }
     let Portfolio { spec, space, engine, images, sizes, .. } = portfolio;
     let paces = plan::measure(spec, space, engine, images)?;
     let takes = plan::fit_to_budget(spec, *sizes, &paces, 3600.0 * hours, keeps_every);
     if !args.json {
-        say!(
-            "A search step takes {:.3} s here, the curvature {:.1} s and a training step {:.3} s: a plan for {hours} hours, \
-             which should take {}{}.",
-            paces.search.step,
-            paces.curvature,
-            paces.training.step,
-            duration(takes),
-            if spec.search.method == Method::DartsAda { ", rollbacks not counted" } else { "" }
-        );
-        if takes > 3600.0 * hours {
-            say!("warning: even the smallest plan is longer than that; fewer --values or smaller networks take less");
-        }
+        say_plan(&paces, hours, takes, spec.search.method);
     }
     Ok(())
+}
+
+/// The refusal of a plan that is decided twice.
+fn too_many_lengths(key: &str) -> Exit {
+    Exit::Input(format!("--hours decides how many epochs there are, but {key} is set too: leave one of the two out"))
+}
+
+/// Says what a budget has made of the plan.
+fn say_plan(paces: &Paces, hours: f64, takes: f64, method: Method) {
+    say!(
+        "A search step takes {:.3} s here, the curvature {:.1} s and a training step {:.3} s: a plan for {hours} hours, which \
+         should take {}{}.",
+        paces.search.step,
+        paces.curvature,
+        paces.training.step,
+        duration(takes),
+        if method == Method::DartsAda { ", rollbacks not counted" } else { "" }
+    );
+    if takes > 3600.0 * hours {
+        say!("warning: even the smallest plan is longer than that; fewer --values or smaller networks take less");
+    }
+}
+
+impl Args {
+    fn values_as_list(&self) -> Option<String> {
+        self.values.as_ref().map(|values| format!("[{}]", values.trim_matches(['[', ']'])))
+    }
 }
 
 /// What the flags set, the last one counts.
@@ -214,7 +242,7 @@ fn overrides(args: &Args) -> Result<Vec<String>, Exit> {
         name.as_deref().map(quote),
         dir.as_deref().map(quote),
         args.vary.as_deref().map(quote),
-        args.values.as_ref().map(|values| format!("[{}]", values.trim_matches(['[', ']']))),
+        args.values_as_list(),
         args.seed.map(|v| v.to_string()),
         args.max_params.map(|v| v.to_string()),
         args.max_macs.map(|v| v.to_string()),
@@ -259,11 +287,7 @@ fn announce(portfolio: &Portfolio, path: &Path, threads: usize) {
         portfolio.space.name,
         data_name(&spec.data.images),
         spec.preset,
-        match spec.portfolio.vary {
-            Vary::L2 => "the L2 factor of the weights",
-            Vary::DropPath => "drop path",
-            Vary::Seed => "their seed",
-        },
+        spec.portfolio.vary.in_words(),
         count(spec.train.short_epochs, "epoch"),
         count(spec.train.whole.epochs, "epoch"),
     );

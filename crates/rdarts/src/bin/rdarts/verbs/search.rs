@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use rdarts::data::shown;
 use rdarts::net::Engine;
-use rdarts::run::spec::{kind_of, preset_of};
 use rdarts::run::{DisparitySearchSpec, Method, Order, Reservation, RunView, SearchSpec, Spec, SpecError, read_text};
 use rdarts::search::branch::{common, refused};
 use rdarts::search::methods::darts_plus::expected_skips;
@@ -15,7 +14,7 @@ use rdarts::train::{ImageSet, KnownSets, resume, start};
 
 use crate::conduct::{conduct, count, one_of, set_threads};
 use crate::device::OnDevice;
-use crate::disparities::{self, DisparityRun, StereoSets};
+use crate::disparities::{self, CLASSIFICATION, DISPARITY, DisparityRun, StereoSets, Told};
 use crate::exit::{Exit, say, whole};
 use crate::given::{
     Flag, cache_file, data, data_directory, data_help, data_name, decide_shape, flag_of, images, is_within, no_spec,
@@ -108,10 +107,6 @@ pub struct Args {
     json: bool,
 }
 
-/// The tasks.
-const CLASSIFICATION: &str = "classification";
-const DISPARITY: &str = "disparity";
-
 /// The preset of a search that says nothing.
 const DEMO: &str = "demo";
 
@@ -175,7 +170,8 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
         None => None,
     };
     let file = file.as_ref().map(|(name, text)| (name.as_str(), text.as_str()));
-    if is_for_disparity(&args, file)? {
+    let [preset, space, data, task] = [&args.preset, &args.space, &args.data, &args.task].map(Option::as_deref);
+    if disparities::is_wanted::<DisparitySearchSpec>(task, Told { preset, file, space, data })? {
         return disparity(&args, file, engine, threads);
     }
     let mut overrides = overrides(&args)?;
@@ -225,33 +221,6 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     conduct(&Searching(&search), &mut dir, threads, args.json, &args.pages, |dir, shown, stop| {
         start(&search, dir, shown, stop)
     })
-}
-
-/// Whether a network for disparity is wanted: `--task` says so, or the preset, the spec, the space or the pairs do.
-fn is_for_disparity(args: &Args, file: Option<(&str, &str)>) -> Result<bool, Exit> {
-    let is_preset = |name: &str| DisparitySearchSpec::PRESETS.iter().any(|preset| preset.name == name);
-    let mut told = Vec::new();
-    if let Some(preset) = args.preset.as_deref().filter(|name| is_preset(name)) {
-        told.push(format!("--preset {preset}"));
-    }
-    if let Some((name, text)) = file {
-        let preset = preset_of(name, text)?;
-        if kind_of(name, text)? == DisparitySearchSpec::KIND || preset.as_deref().is_some_and(is_preset) {
-            told.push(name.to_string());
-        }
-    }
-    if let Some(space) = args.space.as_deref().filter(|name| DisparitySpace::NAMES.contains(name)) {
-        told.push(format!("--space {space}"));
-    }
-    if let Some(data) = args.data.as_deref().filter(|name| rdarts::data::stereo::names().contains(name)) {
-        told.push(format!("--data {data}"));
-    }
-    match (args.task.as_deref(), told.first()) {
-        (Some(CLASSIFICATION), Some(told)) => {
-            Err(Exit::Input(format!("--task is classification, but {told} is of disparity")))
-        }
-        (task, told) => Ok(task == Some(DISPARITY) || told.is_some()),
-    }
 }
 
 /// The preset of a search for disparity that says nothing.

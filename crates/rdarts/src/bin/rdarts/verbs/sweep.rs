@@ -26,8 +26,8 @@ use crate::exit::{Exit, out};
 /// Many runs of one plan: on this machine, or on a cluster with Slurm
 ///
 /// A plan is a TOML file: the kind of its members (search, train, robust,
-/// table, disparity-search or disparity-training), what they have in common,
-/// and what they differ in:
+/// table, disparity-search, disparity-training or disparity-robust), what they
+/// have in common, and what they differ in:
 ///
 ///   kind = "search"
 ///   preset = "demo"            # or spec = "my.toml", a file beside the plan
@@ -230,7 +230,7 @@ impl Sweep {
 fn unit(kind: Kind) -> &'static str {
     match kind {
         Kind::Search | Kind::Train | Kind::DisparitySearch | Kind::DisparityTraining => "epochs",
-        Kind::Robust => "runs",
+        Kind::Robust | Kind::DisparityRobust => "runs",
         Kind::Table => "trainings",
     }
 }

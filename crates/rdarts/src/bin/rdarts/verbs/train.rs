@@ -13,6 +13,7 @@ use rdarts::train::{KnownSets, Training, start};
 
 use crate::conduct::{conduct, set_threads};
 use crate::device::OnDevice;
+use crate::disparities::{CLASSIFICATION, DISPARITY};
 use crate::exit::{Exit, whole};
 use crate::genotypes::{genotype, names, of_run};
 use crate::given::{
@@ -90,10 +91,6 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 }
-
-/// The tasks.
-const CLASSIFICATION: &str = "classification";
-const DISPARITY: &str = "disparity";
 
 /// The preset of a training that says nothing.
 const DEMO: &str = "train-demo";

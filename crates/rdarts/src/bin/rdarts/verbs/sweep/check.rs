@@ -4,11 +4,12 @@
 use rdarts::data::{shape, shown};
 use rdarts::net::Engine;
 use rdarts::run::{
-    DataSpec, DisparitySearchSpec, DisparityTrainSpec, RobustSpec, RunView, SearchSpec, Spec, TrainSpec,
+    DataSpec, DisparityRobustSpec, DisparitySearchSpec, DisparityTrainSpec, RobustSpec, RunView, SearchSpec, Spec,
+    TrainSpec,
 };
 use rdarts::search::{DisparitySearch, Search, fit_hessian_batches, open_space};
-use rdarts::study::Portfolio;
 use rdarts::study::table::TableBuild;
+use rdarts::study::{DisparityPortfolio, Portfolio};
 use rdarts::sweep::Member;
 use rdarts::sweep::plan::Kind;
 use rdarts::table::{Table, n_architectures};
@@ -85,6 +86,11 @@ fn one(sweep: &Sweep, member: &Member, engine: &Engine, images: &mut Images<'_>)
             let mut spec = DisparitySearchSpec::from_complete(&plan.file, &member.spec)?;
             spec.data.pairs.dir = disparities::directory(&spec.data.pairs)?;
             DisparitySearch::new(spec, engine.clone(), images.reading)?;
+        }
+        Kind::DisparityRobust => {
+            let mut spec = DisparityRobustSpec::from_complete(&plan.file, &member.spec)?;
+            spec.data.pairs.dir = disparities::directory(&spec.data.pairs)?;
+            DisparityPortfolio::new(spec, engine.clone(), images.reading)?.check_jobs(plan.jobs)?;
         }
         Kind::DisparityTraining => {
             let mut spec = DisparityTrainSpec::from_complete(&plan.file, &member.spec)?;

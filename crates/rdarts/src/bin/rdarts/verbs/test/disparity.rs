@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use rdarts::data::shown;
 use rdarts::data::stereo::{Pairs, SCENES, StereoOptions, open_with};
 use rdarts::net::Engine;
-use rdarts::run::{DisparityTrainSpec, RunView, Spec};
+use rdarts::run::{DisparityRobustSpec, DisparityTrainSpec, RunView, Spec};
 use rdarts::train::PairSet;
 use rdarts::train::disparity::{Assessment, DisparityModel, assess};
 use serde_json::json;
@@ -92,7 +92,12 @@ pub fn run(args: &Args, file: &ModelFile<DisparityModel>, engine: &Engine) -> Re
 }
 
 fn of_training(run: &RunView) -> Option<DisparityTrainSpec> {
-    (run.kind() == DisparityTrainSpec::KIND).then(|| run.spec().ok()).flatten()
+    match run.kind() {
+        DisparityTrainSpec::KIND => run.spec().ok(),
+        // That of what it chose.
+        DisparityRobustSpec::KIND => Some(run.spec::<DisparityRobustSpec>().ok()?.train_spec("", false)),
+        _ => None,
+    }
 }
 
 /// The pairs that the training tested, and those it trained on.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use rdarts::data::shown;
 use rdarts::net::Engine;
-use rdarts::run::{DisparitySearchSpec, DisparityTrainSpec, RunView, Spec, for_shell};
+use rdarts::run::{DisparityRobustSpec, DisparitySearchSpec, DisparityTrainSpec, RunView, Spec, for_shell};
 use rdarts::space::disparity::{DisparityGenotype, NAMES, is_of_disparity, named};
 use rdarts::train::disparity::DisparityTraining;
 use rdarts::train::start;
@@ -26,7 +26,7 @@ pub enum Given {
     Genotype(DisparityGenotype),
     /// A finished search: what it found, and on which pairs.
     Search(DisparityGenotype, Box<DisparitySearchSpec>),
-    /// A finished training: what it trained, and how.
+    /// A finished training or portfolio: what it trained, and how.
     Training(DisparityGenotype, Box<DisparityTrainSpec>),
 }
 
@@ -55,7 +55,7 @@ pub fn is_preset(name: &str) -> bool {
 
 /// What a run directory has found or trained, if it is one of disparity.
 pub fn of_run(view: &RunView, path: &Path) -> Result<Option<Given>, Exit> {
-    if ![DisparitySearchSpec::KIND, DisparityTrainSpec::KIND].contains(&view.kind()) {
+    if ![DisparitySearchSpec::KIND, DisparityTrainSpec::KIND, DisparityRobustSpec::KIND].contains(&view.kind()) {
         return Ok(None);
     }
     let text = view.genotype()?.ok_or_else(|| {
@@ -65,6 +65,10 @@ pub fn of_run(view: &RunView, path: &Path) -> Result<Option<Given>, Exit> {
     let genotype = of_text(&text, &shown(path.join("genotype.txt")))?;
     Ok(Some(match view.kind() {
         DisparitySearchSpec::KIND => Given::Search(genotype, Box::new(view.spec()?)),
+        DisparityRobustSpec::KIND => {
+            let spec = view.spec::<DisparityRobustSpec>()?.train_spec(&genotype.to_string(), false);
+            Given::Training(genotype, Box::new(spec))
+        }
         _ => Given::Training(genotype, Box::new(view.spec()?)),
     }))
 }
