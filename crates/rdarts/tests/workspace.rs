@@ -134,6 +134,31 @@ fn crates_use_only_what_the_architecture_says() {
     }
 }
 
+/// An example in the documentation of a crate that has no doctests would never be compiled.
+#[test]
+fn crates_without_doctests_have_no_examples_in_their_documentation() {
+    let files = sources();
+    for (name, _) in ARROWS {
+        if !read(&root().join("crates").join(name).join("Cargo.toml")).contains("doctest = false") {
+            continue;
+        }
+        let src = root().join("crates").join(name).join("src");
+        for path in files.iter().filter(|path| path.starts_with(&src)) {
+            let text = read(path);
+            let fences = text.lines().filter_map(|line| line.trim_start().strip_prefix("//"));
+            let fences = fences.filter_map(|line| line[line.len().min(1)..].trim_start().strip_prefix("```"));
+            for language in fences.step_by(2) {
+                let is_rust = ["", "rust", "no_run", "should_panic", "compile_fail"].contains(&language);
+                assert!(
+                    !is_rust,
+                    "{}: an example that nothing compiles, since the crate has no doctests",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn modules_of_a_crate_use_each_other_without_a_circle() {
     let files = sources();
