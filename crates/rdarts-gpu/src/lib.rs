@@ -31,6 +31,8 @@ mod stem;
 
 mod head;
 
+pub mod layers;
+
 pub use backward::{Gradients, Want, backward, n_launches as n_backward_launches};
 pub use counted::{AllLaunches, Counted, Launches, came_down, counted, went_up};
 pub use cubecl;

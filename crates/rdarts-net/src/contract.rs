@@ -5,6 +5,9 @@
 //! reverse pass of the tangent, and where there are running statistics those of the batch and the value with given ones.
 //! Double precision is the composed body of [`crate::composed`], which golden values and finite differences hold.
 
+#[cfg(feature = "gpu")]
+mod layers;
+
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -17,6 +20,9 @@ use rdarts_space::Op;
 use crate::calls::{AuxiliaryCall, CellCall, GivenStatistics, HeadCall, Mode, OfBatch, Slot, Statistics, StemCall};
 use crate::engine::Engine;
 use crate::ops;
+
+#[cfg(feature = "gpu")]
+pub use layers::compare_layers;
 
 /// The largest error that single precision may have, in units of the largest entry of a tensor: some hundred roundings, and
 /// what is left of a batch norm over few pixels.
@@ -97,13 +103,16 @@ pub fn large_subjects() -> Vec<Subject> {
 pub fn compare(subject: &Subject, engine: &Engine) -> Vec<Compared> {
     let exact = subject.results(&Engine::cpu_with(engine.kernels.isa()), DType::F64);
     let got = subject.results(engine, DType::F32);
-    let compared = exact.into_iter().zip(got).map(|((what, exact), (_, got))| {
-        let largest = exact.iter().fold(0f64, |m, v| m.max(v.abs())).max(1e-6);
-        let off = got.iter().zip(&exact).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / largest;
-        let is_sound = got.len() == exact.len() && got.iter().all(|v| v.is_finite());
-        Compared { operation: subject.operation.clone(), what, error: if is_sound { off } else { f64::INFINITY } }
-    });
-    compared.collect()
+    let each = exact.into_iter().zip(got);
+    each.map(|((what, exact), (_, got))| compared(&subject.operation, what, &exact, &got)).collect()
+}
+
+/// A result beside the exact one.
+fn compared(operation: &str, what: String, exact: &[f64], got: &[f64]) -> Compared {
+    let largest = exact.iter().fold(0f64, |m, v| m.max(v.abs())).max(1e-6);
+    let off = got.iter().zip(exact).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) / largest;
+    let is_sound = got.len() == exact.len() && got.iter().all(|v| v.is_finite());
+    Compared { operation: operation.to_string(), what, error: if is_sound { off } else { f64::INFINITY } }
 }
 
 impl Subject {

@@ -4,7 +4,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rdarts_net::contract::{Compared, compare, large_subjects, subjects};
+use rdarts_net::contract::{Compared, compare, compare_layers, large_subjects, subjects};
 use rdarts_net::devices::{Counted, counted};
 use rdarts_net::{
     AlphaHessian, Alphas, Batch, CardImages, DiscreteSpec, Engine, Evaluator, Held, InnerStep, Network,
@@ -47,6 +47,17 @@ fn every_operation_keeps_its_contract() {
         }
     }
     assert!(n > 200, "{n}");
+}
+
+#[test]
+fn every_layer_keeps_its_contract() {
+    let Some((engine, _alone)) = card() else { return };
+    let compared = compare_layers(&engine);
+    for one in &compared {
+        // A sum of hundreds of pixels has hundreds of roundings.
+        assert!(one.error < 1e-4, "{one:?}");
+    }
+    assert!(compared.len() > 100, "{}", compared.len());
 }
 
 fn normals(n: usize, scale: f64, seed: u64) -> Vec<f32> {

@@ -28,6 +28,8 @@ pub mod flat;
 
 pub mod images;
 
+pub mod layers;
+
 /// Units of a cube: what every card has.
 pub const UNITS: usize = 256;
 
