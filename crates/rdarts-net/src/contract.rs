@@ -24,6 +24,12 @@ use crate::ops;
 #[cfg(feature = "gpu")]
 pub use layers::compare_layers;
 
+/// In a build without cards there is nothing to compare.
+#[cfg(not(feature = "gpu"))]
+pub fn compare_layers(_: &Engine) -> Vec<Compared> {
+    Vec::new()
+}
+
 /// The largest error that single precision may have, in units of the largest entry of a tensor: some hundred roundings, and
 /// what is left of a batch norm over few pixels.
 pub const TOLERANCE: f64 = 1e-3;

@@ -19,7 +19,7 @@ use rdarts_kernels::workspace::Workspace;
 use crate::calls::Slot;
 use crate::chain::{Chain, NEVER};
 use crate::engine::Engine;
-use crate::flow::{Asked, Flow, Products};
+use crate::flow::{Asked, Products, flow};
 use crate::graph::{Network, Node};
 use crate::held::{Values, View};
 use crate::mixing::dual_vjp;
@@ -76,9 +76,9 @@ impl<'s> AlphaHessian<'s> {
         let (net, p) = (at.net.clone(), at.alphas.softmax(at.net));
         let (route, evaluation) = if net.is_dense() {
             let asked = Asked { alphas: true, weights: false, keep: true };
-            let flow = Flow::new(at.net, at.engine, at.weights.slice(), &p, batch, asked, stop);
+            let flow = flow(at.net, at.engine, at.weights, &p, batch, asked, stop);
             let evaluation = flow.evaluation().clone();
-            (Route::Flow(Box::new(flow)), evaluation)
+            (Route::Flow(flow), evaluation)
         } else if Chain::fits::<R>(at) {
             let chain = Chain::new(at, batch, false, stop);
             let evaluation = chain.evaluation().clone();
@@ -260,8 +260,8 @@ pub(crate) fn mixed_product<R: Real>(at: Here<R>, batch: Batch<R>, v: View<R>) -
     let p = at.alphas.softmax(net);
     if net.is_dense() {
         let asked = Asked { alphas: false, weights: false, keep: true };
-        let flow = Flow::new(net, at.engine, at.weights.slice(), &p, batch, asked, &NEVER);
-        return p.jacobian(net, &flow.mixed(v.slice()));
+        let flow = flow(net, at.engine, at.weights, &p, batch, asked, &NEVER);
+        return p.jacobian(net, &flow.mixed(v));
     }
     if Chain::fits::<R>(at) {
         return p.jacobian(net, &Chain::new(at, batch, false, &NEVER).mixed(v.slice()));

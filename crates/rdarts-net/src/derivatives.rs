@@ -25,7 +25,7 @@ use crate::calls::{GivenStatistics, Statistics};
 use crate::chain::{Chain, NEVER};
 use crate::curvature::mixed_product;
 use crate::engine::Engine;
-use crate::flow::{self, Asked, Flow};
+use crate::flow::{Asked, Laid, flow};
 use crate::graph::{Network, Node};
 use crate::held::{Held, Made, Values, View};
 use crate::point::{Batch, Evaluation, Here, Point};
@@ -41,8 +41,8 @@ pub struct Evaluator<R: Real> {
     engine: Engine,
     /// Taken when this is dropped; none of a network of layers.
     inputs: Option<Inputs>,
-    /// Of a network of layers: weights and mixing weights.
-    layers: Option<(Vec<R>, Alphas)>,
+    /// Of a network of layers.
+    layers: Option<Laid<R>>,
     /// Of a discrete network, node by node.
     statistics: Vec<Statistics>,
     real: PhantomData<R>,
@@ -68,7 +68,7 @@ impl<R: Real> Evaluator<R> {
     fn of(net: Network, engine: &Engine, weights: View<R>, p: &Alphas) -> Self {
         let is_dense = net.is_dense();
         let inputs = (!is_dense).then(|| Inputs::of(&net, p, weights, engine, Tracked::Nothing));
-        let layers = is_dense.then(|| (weights.slice().to_vec(), p.clone()));
+        let layers = is_dense.then(|| Laid::of(&net, engine, weights, p));
         Self { net, engine: engine.clone(), inputs, layers, statistics: Vec::new(), real: PhantomData }
     }
 
@@ -85,8 +85,8 @@ impl<R: Real> Evaluator<R> {
 
     /// The outputs for images (n, h, w, c_image), (n, values of an image): of a classification the logits.
     pub fn outputs(&self, images: &[R], n: usize, side: [usize; 2]) -> Vec<f64> {
-        if let Some((weights, p)) = &self.layers {
-            return flow::outputs(&self.net, &self.engine, weights, p, images, n, side);
+        if let Some(laid) = &self.layers {
+            return laid.outputs(&self.net, &self.engine, images, n, side);
         }
         let size = [n, side[0], side[1], self.net.c_image()];
         assert_eq!(images.len(), size.iter().product::<usize>(), "the images are not {size:?}");
@@ -264,9 +264,9 @@ pub fn unrolled_gradient<R: Real, V: Values<R> + ?Sized>(
     if at.net.is_dense() {
         let asked = Asked { alphas: false, weights: true, keep: true };
         let p = at.alphas.softmax(at.net);
-        let mut flow = Flow::new(at.net, at.engine, at.weights.slice(), &p, train, asked, &NEVER);
+        let mut flow = flow(at.net, at.engine, at.weights, &p, train, asked, &NEVER);
         let grad = flow.take_w_bar();
-        return unrolled(at, View::Slice(&grad), valid, step, |v| p.jacobian(at.net, &flow.mixed(v.slice())));
+        return unrolled(at, grad.view(), valid, step, |v| p.jacobian(at.net, &flow.mixed(v)));
     }
     if Chain::fits::<R>(at) {
         // The gradient of the training loss has been sent back already when its mixed product is due.
@@ -373,9 +373,9 @@ fn mixed_gradients<R: Real>(
 ) -> (Evaluation, Alphas, Made<R>) {
     if net.is_dense() {
         let asked = Asked { alphas: tracked.alphas(), weights: tracked.weights(), keep: false };
-        let mut flow = Flow::new(net, engine, weights.slice(), p, batch, asked, &NEVER);
+        let mut flow = flow(net, engine, weights, p, batch, asked, &NEVER);
         let p_bar = if tracked.alphas() { flow.p_bar().clone() } else { Alphas::zeros(net) };
-        return (flow.evaluation().clone(), p_bar, Made::Host(flow.take_w_bar()));
+        return (flow.evaluation().clone(), p_bar, flow.take_w_bar());
     }
     let (engine, workspace) = (engine.tracked(), engine.kernels.workspace());
     let inputs = Inputs::of(net, p, weights, &engine, tracked);

@@ -14,37 +14,37 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rdarts_kernels::Kernels;
-use rdarts_kernels::dense::{At, Bars, Direction, Layer, Saved, Shape};
+use rdarts_kernels::dense::{At, Layer, Shape};
 use rdarts_kernels::spec::WeightKind;
 
 use crate::engine::Engine;
 use crate::graph::{Module, Network, Node, Source};
+use crate::held::{Made, View};
+use crate::place::{Along, OnCpu, Onto, Place, Spot};
+#[cfg(feature = "gpu")]
+use crate::place_card::OnCard;
 use crate::point::{Batch, Evaluation};
 use crate::task::Loss;
 use crate::values::{Alphas, Real};
 
-/// The forward pass of a batch, and the gradients that went back.
-pub(crate) struct Flow<'s, R: Real> {
-    kernels: Kernels,
-    net: Network,
-    /// Once it is set, passes compute nothing more, and all results are meaningless.
-    stop: &'s AtomicBool,
-    weights: Vec<R>,
-    p: Alphas,
-    images: Vec<R>,
-    of_images: Shape,
-    shapes: Vec<Shape>,
-    states: Vec<Vec<R>>,
-    saved: Vec<Saved>,
-    loss: Box<dyn Loss>,
-    evaluation: Evaluation,
-    /// The gradient of the loss at every node; empty where it is not wanted, or before it went back.
-    kept: Vec<Vec<R>>,
+/// What a forward pass and the gradients that went back are asked for.
+pub(crate) trait Flowing<R: Real>: Products {
+    fn evaluation(&self) -> &Evaluation;
+
     /// The gradient of the mixing weights.
-    p_bar: Alphas,
-    /// The gradient of the weights, if it was asked for.
-    w_bar: Vec<R>,
+    fn p_bar(&self) -> &Alphas;
+
+    /// Hands over the gradient of the weights.
+    fn take_w_bar(&mut self) -> Made<R>;
+
+    /// The gradient of p of the tangent of the loss along a direction in the weights.
+    fn mixed(&self, v: View<R>) -> Alphas;
+}
+
+/// Products of a flow of either float type.
+pub(crate) trait Products: Send + Sync {
+    /// The gradients of p and of p' of the tangent of the loss along p' = `p_dot`, right for types of cells from `first` on.
+    fn product(&self, p_dot: &Alphas, first: usize) -> [Alphas; 2];
 }
 
 /// What gradients are asked for.
@@ -56,58 +56,98 @@ pub(crate) struct Asked {
     pub(crate) keep: bool,
 }
 
-impl<'s, R: Real> Flow<'s, R> {
-    /// Forward and back. `p` are mixing weights.
-    pub(crate) fn new(
+/// Forward and back on an engine. `p` are mixing weights. Once `stop` is set, passes compute nothing more, and all results are
+/// meaningless.
+pub(crate) fn flow<'s, R: Real>(
+    net: &Network,
+    engine: &Engine,
+    weights: View<R>,
+    p: &Alphas,
+    batch: Batch<R>,
+    asked: Asked,
+    stop: &'s AtomicBool,
+) -> Box<dyn Flowing<R> + 's> {
+    #[cfg(feature = "gpu")]
+    if !engine.is_cpu() && OnCard::knows(net) {
+        return Box::new(Flow::new(OnCard::new(net, engine), net, weights, p, batch, asked, stop));
+    }
+    let place = OnCpu::new(&engine.kernels, net.n_parameters());
+    Box::new(Flow::new(place, net, weights, p, batch, asked, stop))
+}
+
+/// The forward pass of a batch, and the gradients that went back.
+struct Flow<'s, R: Real, P: Place<R>> {
+    place: P,
+    net: Network,
+    stop: &'s AtomicBool,
+    weights: P::Weights,
+    p: Alphas,
+    images: P::State,
+    of_images: Shape,
+    shapes: Vec<Shape>,
+    /// All there until this is dropped.
+    states: Vec<P::State>,
+    saved: Vec<P::Saved>,
+    loss: Box<dyn Loss>,
+    evaluation: Evaluation,
+    /// The gradient of the loss at every node; none where it is not wanted, or before it went back.
+    kept: Vec<Option<P::State>>,
+    p_bar: Alphas,
+    /// The gradient of the weights, if it was asked for.
+    w_bar: Option<P::Weights>,
+}
+
+impl<'s, R: Real, P: Place<R>> Flow<'s, R, P> {
+    fn new(
+        place: P,
         net: &Network,
-        engine: &Engine,
-        weights: &[R],
+        weights: View<R>,
         p: &Alphas,
         batch: Batch<R>,
         asked: Asked,
         stop: &'s AtomicBool,
     ) -> Self {
         assert_eq!(weights.len(), net.n_parameters(), "the flat weights do not fit the network");
-        let kernels = engine.kernels.clone();
         let of_images = image_shape(net, batch.targets.n(), batch.side, batch.images.slice());
         let shapes = net.layer_shapes(of_images);
-        let (mut states, mut saved) = (Vec::<Vec<R>>::new(), Vec::new());
+        let (weights, images) = (place.weights(weights), place.state(batch.images.slice()));
+        let (mut states, mut saved) = (Vec::<P::State>::new(), Vec::new());
         for (at, node) in net.nodes().iter().enumerate() {
             let reads = |source: &Source| match *source {
-                Source::Images => batch.images.slice(),
+                Source::Images => &images,
                 Source::Node(read) => &states[read],
             };
-            let xs = node.inputs.iter().map(reads).collect();
-            let mut out = R::take(kernels.workspace(), shapes[at].len());
             let layer = layer(node);
-            let at = At {
-                kernels: &kernels,
+            let spot = Spot {
                 shapes: shapes_of(node, of_images, &shapes),
-                xs,
+                xs: node.inputs.iter().map(reads).collect(),
                 p: mixing(layer, p),
-                w: node.part(weights),
+                w: &weights,
+                node: at,
+                part: node.offset..node.offset + node.len,
             };
-            saved.push(layer.forward(&at, &mut out));
+            let (out, left) = place.forward(layer, &spot, shapes[at].len());
+            saved.push(left);
             states.push(out);
         }
-        let outputs: Vec<f64> = states[net.output_node()].iter().map(|v| v.wide()).collect();
+        let outputs = place.values(&states[net.output_node()]);
         let loss = batch.targets.loss(&outputs);
         let mut flow = Self {
             evaluation: Evaluation::new(outputs, &*loss),
             net: net.clone(),
             stop,
-            weights: weights.to_vec(),
+            weights,
             p: p.clone(),
-            images: batch.images.slice().to_vec(),
+            images,
             of_images,
-            kept: shapes.iter().map(|_| Vec::new()).collect(),
+            kept: shapes.iter().map(|_| None).collect(),
             shapes,
             states,
             saved,
             loss,
             p_bar: Alphas::zeros(net),
-            w_bar: Vec::new(),
-            kernels,
+            w_bar: None,
+            place,
         };
         if asked.alphas || asked.weights || asked.keep {
             flow.send_back(asked);
@@ -115,104 +155,74 @@ impl<'s, R: Real> Flow<'s, R> {
         flow
     }
 
-    pub(crate) fn evaluation(&self) -> &Evaluation {
-        &self.evaluation
-    }
-
-    /// The gradient of the mixing weights.
-    pub(crate) fn p_bar(&self) -> &Alphas {
-        &self.p_bar
-    }
-
-    /// Hands over the gradient of the weights.
-    pub(crate) fn take_w_bar(&mut self) -> Vec<R> {
-        std::mem::take(&mut self.w_bar)
-    }
-
-    /// The gradients of p and of p' of the tangent of the loss along p' = `p_dot`, right for types of cells from `first` on.
-    pub(crate) fn product(&self, p_dot: &Alphas, first: usize) -> [Alphas; 2] {
-        [self.along(Some(p_dot), None, first), self.p_bar.clone()]
-    }
-
-    /// The gradient of p of the tangent of the loss along a direction in the weights.
-    pub(crate) fn mixed(&self, v: &[R]) -> Alphas {
-        self.along(None, Some(v), 0)
-    }
-
     /// Sends the gradient of the loss back.
     fn send_back(&mut self, asked: Asked) {
         let wanted = self.wanted(asked.weights, 0);
-        let workspace = self.kernels.workspace().clone();
-        let mut w_bar = if asked.weights { R::take(&workspace, self.net.n_parameters()) } else { Vec::new() };
-        w_bar.fill(R::default());
-        let mut p_bar = Alphas::zeros(&self.net);
-        let mut g = Gradients::new(self, self.loss.gradient());
+        let mut w_bar = asked.weights.then(|| self.place.zero_weights());
+        let mut p_bar = self.zero_mixing();
+        let mut g = self.gradients(self.loss.gradient());
         for at in (0..self.shapes.len()).rev() {
             if self.is_stopped() {
                 break;
             }
-            let Some(of_node) = g.take(at) else { continue };
-            let node = &self.net.nodes()[at];
-            let w = asked.weights.then(|| node.part_mut(&mut w_bar)).filter(|w| !w.is_empty());
-            self.back(at, &wanted, &mut g, w, &mut p_bar, |layer, at, saved, out, bars| {
-                layer.vjp(at, saved, out, &of_node, bars);
+            let Some(of_node) = g[at].take() else { continue };
+            let w = w_bar.as_mut().filter(|_| self.net.nodes()[at].len > 0);
+            self.back(at, &wanted, &mut g, w, &mut p_bar, |layer, spot, onto| {
+                self.place.vjp(layer, spot, &self.saved[at], &self.states[at], &of_node, onto);
             });
             if asked.keep && wanted[at] {
-                self.kept[at] = of_node;
+                self.kept[at] = Some(of_node);
             } else {
-                R::give_back(&workspace, of_node);
+                self.place.release(of_node);
             }
         }
-        (self.p_bar, self.w_bar) = (p_bar, w_bar);
+        (self.p_bar, self.w_bar) = (self.down(&p_bar), w_bar);
     }
 
     /// The gradient of p of the tangent of the loss.
-    fn along(&self, p_dot: Option<&Alphas>, w_dot: Option<&[R]>, first: usize) -> Alphas {
+    fn along(&self, p_dot: Option<&Alphas>, w_dot: Option<&P::Weights>, first: usize) -> Alphas {
         let dots = self.tangents(p_dot, w_dot);
         let z_dot: Vec<f64> = match &dots[self.net.output_node()] {
-            Some(dot) => dot.iter().map(|v| v.wide()).collect(),
+            Some(dot) => self.place.values(dot),
             None => vec![0.0; self.evaluation.outputs.len()],
         };
         let wanted = self.wanted(false, first);
-        let mut p_bar = Alphas::zeros(&self.net);
-        let mut g = Gradients::new(self, &self.loss.tangent(&z_dot).1);
+        let mut p_bar = self.zero_mixing();
+        let mut g = self.gradients(&self.loss.tangent(&z_dot).1);
         for at in (0..self.shapes.len()).rev() {
             if self.is_stopped() {
                 break;
             }
-            let (node, of_node, d) = (&self.net.nodes()[at], g.take(at), &self.kept[at]);
-            if !wanted[at] || (of_node.is_none() && d.is_empty()) {
+            let (node, of_node, d) = (&self.net.nodes()[at], g[at].take(), &self.kept[at]);
+            if !wanted[at] || (of_node.is_none() && d.is_none()) {
                 continue;
             }
             let direction = self.direction(node, &dots, p_dot, w_dot);
-            let moves = direction.p.is_some() || direction.w.is_some() || direction.xs.iter().any(Option::is_some);
-            self.back(at, &wanted, &mut g, None, &mut p_bar, |layer, at, saved, out, bars| {
+            self.back(at, &wanted, &mut g, None, &mut p_bar, |layer, spot, onto| {
+                let (saved, out) = (&self.saved[at], &self.states[at]);
                 if let Some(of_node) = &of_node {
-                    layer.vjp(at, saved, out, of_node, bars);
+                    self.place.vjp(layer, spot, saved, out, of_node, onto);
                 }
-                if moves && !d.is_empty() {
-                    layer.cross(at, saved, out, &direction, d, bars);
+                if let Some(d) = d.as_ref().filter(|_| direction.moves()) {
+                    self.place.cross(layer, spot, saved, out, &direction, d, onto);
                 }
             });
             if let Some(of_node) = of_node {
-                R::give_back(self.kernels.workspace(), of_node);
+                self.place.release(of_node);
             }
         }
-        g.release(&self.kernels);
-        dots.into_iter().flatten().for_each(|dot| R::give_back(self.kernels.workspace(), dot));
-        p_bar
+        g.into_iter().chain(dots).flatten().for_each(|state| self.place.release(state));
+        self.down(&p_bar)
     }
 
     /// Tangents of all nodes; none where nothing moves.
-    fn tangents(&self, p_dot: Option<&Alphas>, w_dot: Option<&[R]>) -> Vec<Option<Vec<R>>> {
-        let mut dots: Vec<Option<Vec<R>>> = Vec::new();
+    fn tangents(&self, p_dot: Option<&Alphas>, w_dot: Option<&P::Weights>) -> Vec<Option<P::State>> {
+        let mut dots: Vec<Option<P::State>> = Vec::new();
         for (at, node) in self.net.nodes().iter().enumerate() {
             let direction = self.direction(node, &dots, p_dot, w_dot);
-            let moves = direction.p.is_some() || direction.w.is_some() || direction.xs.iter().any(Option::is_some);
-            let dot = (moves && !self.is_stopped()).then(|| {
-                let mut out_dot = R::take(self.kernels.workspace(), self.shapes[at].len());
-                layer(node).jvp(&self.at(node), &self.saved[at], &self.states[at], &direction, &mut out_dot);
-                out_dot
+            let dot = (direction.moves() && !self.is_stopped()).then(|| {
+                let (spot, saved, out) = (self.spot(at), &self.saved[at], &self.states[at]);
+                self.place.jvp(layer(node), &spot, saved, out, &direction, self.shapes[at].len())
             });
             dots.push(dot);
         }
@@ -222,19 +232,19 @@ impl<'s, R: Real> Flow<'s, R> {
     fn direction<'a>(
         &self,
         node: &Node,
-        dots: &'a [Option<Vec<R>>],
+        dots: &'a [Option<P::State>],
         p_dot: Option<&'a Alphas>,
-        w_dot: Option<&'a [R]>,
-    ) -> Direction<'a, R> {
+        w_dot: Option<&'a P::Weights>,
+    ) -> Along<'a, R, P> {
         let of = |source: &Source| match *source {
             Source::Images => None,
-            Source::Node(read) => dots[read].as_deref(),
+            Source::Node(read) => dots[read].as_ref(),
         };
         let p = layer(node).cell_type().zip(p_dot).map(|(cell_type, p)| p.of(cell_type));
-        Direction {
+        Along {
             xs: node.inputs.iter().map(of).collect(),
             p: p.filter(|p| p.iter().any(|p| *p != 0.0)),
-            w: w_dot.map(|w| node.part(w)).filter(|w| !w.is_empty()),
+            w: w_dot.filter(|_| node.len > 0),
         }
     }
 
@@ -243,36 +253,60 @@ impl<'s, R: Real> Flow<'s, R> {
         &self,
         at: usize,
         wanted: &[bool],
-        g: &mut Gradients<R>,
-        w: Option<&mut [R]>,
-        p_bar: &mut Alphas,
-        f: impl FnOnce(&Layer, &At<R>, &Saved, &[R], &mut Bars<R>),
+        g: &mut [Option<P::State>],
+        w: Option<&mut P::Weights>,
+        p_bar: &mut [P::Mixing],
+        f: impl FnOnce(&Layer, &Spot<'_, R, P>, &mut Onto<'_, R, P>),
     ) {
         let node = &self.net.nodes()[at];
-        let mut taken: Vec<Option<Vec<R>>> = node
+        let mut taken: Vec<Option<P::State>> = node
             .inputs
             .iter()
             .map(|source| match *source {
-                Source::Node(read) if wanted[read] => Some(g.take(read).unwrap_or_else(|| self.zeros(read))),
+                Source::Node(read) if wanted[read] => {
+                    Some(g[read].take().unwrap_or_else(|| self.place.zeros(self.shapes[read].len())))
+                }
                 _ => None,
             })
             .collect();
-        let p = layer(node).cell_type().map(|cell_type| &mut p_bar.each_mut()[cell_type][..]);
+        let p = layer(node).cell_type().map(|cell_type| &mut p_bar[cell_type]);
         if taken.iter().any(Option::is_some) || p.is_some() || w.is_some() {
-            let mut bars = Bars { xs: taken.iter_mut().map(Option::as_deref_mut).collect(), p, w };
-            f(layer(node), &self.at(node), &self.saved[at], &self.states[at], &mut bars);
+            let mut onto = Onto { xs: taken.iter_mut().map(Option::as_mut).collect(), p, w };
+            f(layer(node), &self.spot(at), &mut onto);
         }
         for (source, sum) in node.inputs.iter().zip(taken) {
             if let (Source::Node(read), Some(sum)) = (*source, sum) {
-                g.put(read, sum, &self.kernels);
+                // What a second reading of the same state has left is there already.
+                match &mut g[read] {
+                    Some(total) => {
+                        self.place.add(total, &sum);
+                        self.place.release(sum);
+                    }
+                    slot => *slot = Some(sum),
+                }
             }
         }
     }
 
-    fn zeros(&self, node: usize) -> Vec<R> {
-        let mut zeros = R::take(self.kernels.workspace(), self.shapes[node].len());
-        zeros.fill(R::default());
-        zeros
+    /// Gradients on their way back, node by node: that of the output.
+    fn gradients(&self, last: &[f64]) -> Vec<Option<P::State>> {
+        let mut list: Vec<Option<P::State>> = self.shapes.iter().map(|_| None).collect();
+        let last: Vec<R> = last.iter().map(|v| R::of(*v)).collect();
+        list[self.net.output_node()] = Some(self.place.state(&last));
+        list
+    }
+
+    fn zero_mixing(&self) -> Vec<P::Mixing> {
+        self.p.n_each().into_iter().map(|n| self.place.zero_mixing(n)).collect()
+    }
+
+    fn down(&self, p_bar: &[P::Mixing]) -> Alphas {
+        let of = |(p_bar, n): (&P::Mixing, usize)| {
+            let mut values = self.place.mixing(p_bar);
+            values.truncate(n);
+            values
+        };
+        p_bar.iter().zip(self.p.n_each()).map(of).collect()
     }
 
     /// Which nodes a gradient passes on its way to the mixing weights of types of cells from `first` on, or to the weights.
@@ -287,19 +321,19 @@ impl<'s, R: Real> Flow<'s, R> {
         wanted
     }
 
-    fn at<'a>(&'a self, node: &Node) -> At<'a, R> {
+    fn spot(&self, at: usize) -> Spot<'_, R, P> {
+        let node = &self.net.nodes()[at];
         let of = |source: &Source| match *source {
-            Source::Images => &self.images[..],
-            Source::Node(read) => &self.states[read][..],
+            Source::Images => &self.images,
+            Source::Node(read) => &self.states[read],
         };
-        // The parts of the flat buffer live as long as it does.
-        let w = &self.weights[node.offset..node.offset + node.len];
-        At {
-            kernels: &self.kernels,
+        Spot {
             shapes: shapes_of(node, self.of_images, &self.shapes),
             xs: node.inputs.iter().map(of).collect(),
-            p: layer(node).cell_type().map_or(&[], |cell_type| self.p.of(cell_type)),
-            w,
+            p: mixing(layer(node), &self.p),
+            w: &self.weights,
+            node: at,
+            part: node.offset..node.offset + node.len,
         }
     }
 
@@ -308,87 +342,94 @@ impl<'s, R: Real> Flow<'s, R> {
     }
 }
 
-impl<R: Real> Drop for Flow<'_, R> {
-    fn drop(&mut self) {
-        let lists = self.states.iter_mut().chain(&mut self.kept);
-        let workspace = self.kernels.workspace().clone();
-        lists.for_each(|values| R::give_back(&workspace, std::mem::take(values)));
-    }
-}
-
-/// A product of a flow of either float type.
-pub(crate) trait Products: Send + Sync {
-    /// [`Flow::product`].
-    fn product(&self, p_dot: &Alphas, first: usize) -> [Alphas; 2];
-}
-
-impl<R: Real> Products for Flow<'_, R> {
+impl<R: Real, P: Place<R>> Products for Flow<'_, R, P> {
     fn product(&self, p_dot: &Alphas, first: usize) -> [Alphas; 2] {
-        Flow::product(self, p_dot, first)
+        [self.along(Some(p_dot), None, first), self.p_bar.clone()]
     }
 }
 
-/// Gradients on their way back, node by node.
-struct Gradients<R>(Vec<Option<Vec<R>>>);
-
-impl<R: Real> Gradients<R> {
-    /// That of the output.
-    fn new(flow: &Flow<'_, R>, last: &[f64]) -> Self {
-        let mut list: Vec<Option<Vec<R>>> = flow.shapes.iter().map(|_| None).collect();
-        list[flow.net.output_node()] = Some(last.iter().map(|v| R::of(*v)).collect());
-        Self(list)
+impl<R: Real, P: Place<R>> Flowing<R> for Flow<'_, R, P> {
+    fn evaluation(&self) -> &Evaluation {
+        &self.evaluation
     }
 
-    fn take(&mut self, node: usize) -> Option<Vec<R>> {
-        self.0[node].take()
+    fn p_bar(&self) -> &Alphas {
+        &self.p_bar
     }
 
-    /// Puts a sum back, or adds it to what a second reading of the same state has left.
-    fn put(&mut self, node: usize, sum: Vec<R>, kernels: &Kernels) {
-        match &mut self.0[node] {
-            Some(total) => {
-                total.iter_mut().zip(&sum).for_each(|(total, v)| *total += *v);
-                R::give_back(kernels.workspace(), sum);
+    fn take_w_bar(&mut self) -> Made<R> {
+        self.w_bar.take().map_or(Made::Host(Vec::new()), |w_bar| self.place.made(w_bar))
+    }
+
+    fn mixed(&self, v: View<R>) -> Alphas {
+        self.along(None, Some(&self.place.weights(v)), 0)
+    }
+}
+
+impl<R: Real, P: Place<R>> Drop for Flow<'_, R, P> {
+    fn drop(&mut self) {
+        let states = self.states.drain(..).chain(self.kept.drain(..).flatten());
+        states.for_each(|state| self.place.release(state));
+    }
+}
+
+/// Weights and mixing weights of a network of layers that is only evaluated, where that is done.
+pub(crate) enum Laid<R: Real> {
+    Cpu(Vec<R>, Alphas),
+    #[cfg(feature = "gpu")]
+    Card(rdarts_gpu::Flat, Alphas),
+}
+
+impl<R: Real> Laid<R> {
+    /// Of all weights, and of mixing weights as they are.
+    pub(crate) fn of(net: &Network, engine: &Engine, weights: View<R>, p: &Alphas) -> Self {
+        #[cfg(feature = "gpu")]
+        if !engine.is_cpu() && OnCard::knows(net) {
+            return Self::Card(Place::<R>::weights(&OnCard::new(net, engine), weights), p.clone());
+        }
+        let place = OnCpu::new(&engine.kernels, net.n_parameters());
+        Self::Cpu(place.weights(weights), p.clone())
+    }
+
+    /// The outputs of images (n, h, w, c_image), (n, values of an image), without anything kept.
+    pub(crate) fn outputs(&self, net: &Network, engine: &Engine, images: &[R], n: usize, side: [usize; 2]) -> Vec<f64> {
+        let of_images = image_shape(net, n, side, images);
+        match self {
+            Self::Cpu(weights, p) => {
+                outputs(&OnCpu::new(&engine.kernels, net.n_parameters()), net, weights, p, images, of_images)
             }
-            slot => *slot = Some(sum),
+            #[cfg(feature = "gpu")]
+            Self::Card(weights, p) => outputs(&OnCard::new(net, engine), net, weights, p, images, of_images),
         }
     }
-
-    fn release(self, kernels: &Kernels) {
-        self.0.into_iter().flatten().for_each(|values| R::give_back(kernels.workspace(), values));
-    }
 }
 
-/// The outputs of images (n, h, w, c_image), (n, values of an image), without anything kept. `p` are mixing weights.
-pub(crate) fn outputs<R: Real>(
+fn outputs<R: Real, P: Place<R>>(
+    place: &P,
     net: &Network,
-    engine: &Engine,
-    weights: &[R],
+    weights: &P::Weights,
     p: &Alphas,
     images: &[R],
-    n: usize,
-    side: [usize; 2],
+    of_images: Shape,
 ) -> Vec<f64> {
-    let (kernels, workspace) = (&engine.kernels, engine.kernels.workspace());
-    let of_images = image_shape(net, n, side, images);
     let shapes = net.layer_shapes(of_images);
-    let images = Arc::new(images.to_vec());
-    let (out, _) = net.walk(images, |at, node, reads| {
-        let mut out = R::take(workspace, shapes[at].len());
+    let (out, _) = net.walk(Arc::new(place.state(images)), |at, node, reads| {
         let layer = layer(node);
-        let point = At {
-            kernels,
+        let spot = Spot {
             shapes: shapes_of(node, of_images, &shapes),
-            xs: reads.iter().map(|x| &x[..]).collect(),
+            xs: reads.iter().map(|x| &**x).collect(),
             p: mixing(layer, p),
-            w: node.part(weights),
+            w: weights,
+            node: at,
+            part: node.offset..node.offset + node.len,
         };
-        layer.forward(&point, &mut out);
+        let (out, _) = place.forward(layer, &spot, shapes[at].len());
+        drop(spot);
         // Whoever reads a state last gives its memory back.
-        reads.into_iter().filter_map(|x| Arc::try_unwrap(x).ok()).for_each(|x| R::give_back(workspace, x));
+        reads.into_iter().filter_map(|x| Arc::try_unwrap(x).ok()).for_each(|x| place.release(x));
         Arc::new(out)
     });
-    out.iter().map(|v| v.wide()).collect()
+    place.values(&out)
 }
 
 /// Scales and shifts fresh weights by what they make of images (n, h, w, c_image): layer by layer, so that
@@ -495,7 +536,7 @@ fn shapes_of(node: &Node, images: Shape, shapes: &[Shape]) -> Vec<Shape> {
     node.inputs.iter().map(of).collect()
 }
 
-fn layer(node: &Node) -> &Layer {
+pub(crate) fn layer(node: &Node) -> &Layer {
     match &node.module {
         Module::Layer(layer) => layer,
         _ => unreachable!("a network of layers has no other module"),

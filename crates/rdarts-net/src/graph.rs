@@ -593,19 +593,23 @@ impl Network {
         self.nodes.iter().map(|node| node.running.1).collect()
     }
 
-    /// The weights that a pruned network has kept: of each stretch the node, where it begins within the node here and in
-    /// the pruned one, and how long it is.
+    /// The weights that a pruned network has kept: of each stretch the node and where it begins within it, here and in the
+    /// pruned network, and how long it is.
     #[cfg(feature = "gpu")]
-    fn stretches(&self, p: &Alphas, pruned: &Self) -> Vec<[usize; 4]> {
-        let mut list: Vec<[usize; 4]> = Vec::new();
-        let mut at = 0;
+    fn stretches(&self, p: &Alphas, pruned: &Self) -> Vec<[usize; 5]> {
+        let mut list: Vec<[usize; 5]> = Vec::new();
+        let (mut at, mut there) = (0, 0);
         for parameter in self.kept(p) {
             let (node, len) = (parameter.node, parameter.kind.len());
-            let (from, to) = (parameter.offset - self.nodes[node].offset, at - pruned.nodes[node].offset);
+            // A network of layers has lost nodes; the order stays.
+            while pruned.nodes[there].offset + pruned.nodes[there].len <= at {
+                there += 1;
+            }
+            let (from, to) = (parameter.offset - self.nodes[node].offset, at - pruned.nodes[there].offset);
             at += len;
             match list.last_mut() {
-                Some(last) if last[0] == node && last[1] + last[3] == from => last[3] += len,
-                _ => list.push([node, from, to, len]),
+                Some(last) if last[0] == node && last[1] + last[4] == from => last[4] += len,
+                _ => list.push([node, from, there, to, len]),
             }
         }
         list

@@ -67,6 +67,11 @@ pub mod contract;
 mod tape;
 
 mod chain;
+mod place;
+
+#[cfg(feature = "gpu")]
+mod place_card;
+
 mod flow;
 
 pub mod curvature;

@@ -52,19 +52,21 @@ pub(crate) fn dual_leaves(lens: &[usize], w: &Flat, v: Option<&Flat>, device: &D
 }
 
 /// The weights that a pruned network has kept, see `Network::stretches`.
-pub(crate) fn pruned(all: &Flat, parts: Vec<usize>, stretches: &[[usize; 4]]) -> Flat {
+pub(crate) fn pruned(all: &Flat, parts: Vec<usize>, stretches: &[[usize; 5]]) -> Flat {
     let layout = Arc::new(Layout::new(parts));
     let mut kept = Flat::zeros(all.client(), &layout);
-    let of = |&[node, from, to, len]: &[usize; 4]| (all.layout().start(node) + from, layout.start(node) + to, len);
+    let of =
+        |&[node, from, there, to, len]: &[usize; 5]| (all.layout().start(node) + from, layout.start(there) + to, len);
     kept.copy_of(all, &stretches.iter().map(of).collect::<Vec<_>>());
     kept
 }
 
 /// The gradient of all weights, given that of those that a pruned network has kept.
-pub(crate) fn unpruned(all: &Flat, of_kept: &Flat, stretches: &[[usize; 4]]) -> Flat {
+pub(crate) fn unpruned(all: &Flat, of_kept: &Flat, stretches: &[[usize; 5]]) -> Flat {
     let mut made = Flat::zeros(all.client(), all.layout());
-    let of =
-        |&[node, from, to, len]: &[usize; 4]| (of_kept.layout().start(node) + to, all.layout().start(node) + from, len);
+    let of = |&[node, from, there, to, len]: &[usize; 5]| {
+        (of_kept.layout().start(there) + to, all.layout().start(node) + from, len)
+    };
     made.copy_of(of_kept, &stretches.iter().map(of).collect::<Vec<_>>());
     made
 }

@@ -144,10 +144,6 @@ impl DisparitySearch {
     /// One sentence if the space or the set is unknown or damaged, too few pairs are left, or the machine has too little
     /// memory.
     pub fn new(spec: DisparitySearchSpec, engine: Engine, watch: &dyn Watch) -> Result<Self, TrainError> {
-        if !engine.is_cpu() {
-            let why = "a search for disparity computes on the CPU; leave --device out or say --device cpu";
-            return Err(TrainError::Input(why.into()));
-        }
         let space = open_disparity_space(&spec.space.name)?;
         let data = &spec.data;
         let pairs = PairSet::open(&data.pairs, StereoOptions::USUAL.n_test, watch)?;

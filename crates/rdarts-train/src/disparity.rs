@@ -54,10 +54,6 @@ impl DisparityTraining {
     /// One sentence if the genotype cannot be read, the set of pairs is unknown or damaged, too few pairs are left, or a step
     /// would need more memory than the machine has.
     pub fn new(spec: DisparityTrainSpec, engine: Engine, watch: &dyn Watch) -> Result<Self, TrainError> {
-        if !engine.is_cpu() {
-            let why = "a training for disparity computes on the CPU; leave --device out or say --device cpu";
-            return Err(TrainError::Input(why.into()));
-        }
         let (data, network, train) = (&spec.data, &spec.network, &spec.train);
         let genotype = disparity_genotype_of(&network.genotype)?;
         check_displacement(network.displacement, train.crop_width)?;

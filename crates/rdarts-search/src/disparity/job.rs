@@ -89,6 +89,9 @@ impl Job for DisparitySearch {
     }
 
     fn step(&self, state: &mut DisparityState, (train, valid): StepPairs) -> Result<Step, TrainError> {
+        for held in [&mut state.weights, &mut state.sgd.buffer] {
+            held.place(&self.engine, || self.net.weight_parts());
+        }
         let (bilevel, train) = (self.bilevel(state.at.epoch), self.batch(train));
         let step = match valid {
             Some(valid) => bilevel.step(state, train.as_batch(), self.batch(valid).as_batch())?,

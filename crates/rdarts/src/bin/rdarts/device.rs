@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use rdarts::data::shown;
 use rdarts::kernels::Isa;
 use rdarts::net::Engine;
-use rdarts::net::contract::{Compared, compare, subjects};
+use rdarts::net::contract::{Compared, compare, compare_layers, subjects};
 use rdarts::net::devices::{Gpu, HAS_GPUS, gpus};
 use rdarts::net::engine::text_of;
 use serde_json::{Value, json};
@@ -229,11 +229,21 @@ impl Verdict {
             }
         };
         let mut verdict = Self { wrong: None, worst: 0.0, n: 0, is_final: true };
-        for subject in subjects() {
-            let compared: Vec<Compared> = match engine.guarded(|| compare(&subject, &engine)) {
+        let all = subjects();
+        // A network of layers is one of disparity.
+        let works = all
+            .iter()
+            .map(|subject| (subject.operation(), Some(subject)))
+            .chain(std::iter::once(("the layers of networks for disparity", None)));
+        for (name, subject) in works {
+            let compared = engine.guarded(|| match subject {
+                Some(subject) => compare(subject, &engine),
+                None => compare_layers(&engine),
+            });
+            let compared: Vec<Compared> = match compared {
                 Ok(compared) => compared,
                 Err(why) => {
-                    verdict.wrong = Some(format!("it fails at {}: {why}", subject.operation()));
+                    verdict.wrong = Some(format!("it fails at {name}: {why}"));
                     verdict.is_final = false;
                     return verdict;
                 }

@@ -17,7 +17,7 @@ use crate::exit::{Exit, out};
 /// Measures what was asked for.
 pub fn run(args: &Args, engine: &Engine, threads: usize) -> Result<ExitCode, Exit> {
     if !engine.is_cpu() {
-        return Err(Exit::Input("a search for disparity computes on the CPU; leave --device out".into()));
+        return Err(Exit::Input("bench measures a search for disparity on the CPU alone; leave --device out".into()));
     }
     for (is_given, flag) in [(args.genotype.is_some(), "--genotype"), (args.cells.is_some(), "--cells")] {
         if is_given {

@@ -20,9 +20,6 @@ use crate::model_file::{ModelFile, path_text};
 
 /// Makes the files, compares what they give with the model, and only then writes them.
 pub fn run(args: &Args, file: &ModelFile<DisparityModel>, engine: &Engine) -> Result<ExitCode, Exit> {
-    if !engine.is_cpu() {
-        return Err(Exit::Input("a model of disparity computes on the CPU; leave --device out".into()));
-    }
     let path = place_of(args, &file.name());
     check_place(&path, &file.path, args)?;
     let model = &file.model;

@@ -28,9 +28,6 @@ struct Job {
 
 /// Estimates the disparities of all pairs.
 pub fn run(args: &Args, file: &ModelFile<DisparityModel>, engine: &Engine) -> Result<ExitCode, Exit> {
-    if !engine.is_cpu() {
-        return Err(Exit::Input("a model of disparity computes on the CPU; leave --device out".into()));
-    }
     if args.csv {
         return Err(Exit::Input("--csv lists classes, but this model estimates disparity: say --json".into()));
     }

@@ -31,9 +31,6 @@ struct Tested {
 
 /// Tests it.
 pub fn run(args: &Args, file: &ModelFile<DisparityModel>, engine: &Engine) -> Result<ExitCode, Exit> {
-    if !engine.is_cpu() {
-        return Err(Exit::Input("a model of disparity computes on the CPU; leave --device out".into()));
-    }
     let reading = Reading::new(args.json);
     let own = file.run.as_ref().filter(|_| args.data.is_none()).and_then(of_training);
     let tested = match &own {
