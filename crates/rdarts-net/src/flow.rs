@@ -18,7 +18,7 @@ use rdarts_kernels::dense::{At, Layer, Shape};
 use rdarts_kernels::spec::WeightKind;
 
 use crate::engine::Engine;
-use crate::graph::{Module, Network, Node, Source};
+use crate::graph::{Network, Node, Source};
 use crate::held::{Made, View};
 use crate::place::{Along, OnCpu, Onto, Place, Spot};
 #[cfg(feature = "gpu")]
@@ -117,7 +117,7 @@ impl<'s, R: Real, P: Place<R>> Flow<'s, R, P> {
                 Source::Images => &images,
                 Source::Node(read) => &states[read],
             };
-            let layer = layer(node);
+            let layer = node.layer();
             let spot = Spot {
                 shapes: shapes_of(node, of_images, &shapes),
                 xs: node.inputs.iter().map(reads).collect(),
@@ -222,7 +222,7 @@ impl<'s, R: Real, P: Place<R>> Flow<'s, R, P> {
             let direction = self.direction(node, &dots, p_dot, w_dot);
             let dot = (direction.moves() && !self.is_stopped()).then(|| {
                 let (spot, saved, out) = (self.spot(at), &self.saved[at], &self.states[at]);
-                self.place.jvp(layer(node), &spot, saved, out, &direction, self.shapes[at].len())
+                self.place.jvp(node.layer(), &spot, saved, out, &direction, self.shapes[at].len())
             });
             dots.push(dot);
         }
@@ -240,7 +240,7 @@ impl<'s, R: Real, P: Place<R>> Flow<'s, R, P> {
             Source::Images => None,
             Source::Node(read) => dots[read].as_ref(),
         };
-        let p = layer(node).cell_type().zip(p_dot).map(|(cell_type, p)| p.of(cell_type));
+        let p = node.layer().cell_type().zip(p_dot).map(|(cell_type, p)| p.of(cell_type));
         Along {
             xs: node.inputs.iter().map(of).collect(),
             p: p.filter(|p| p.iter().any(|p| *p != 0.0)),
@@ -269,10 +269,10 @@ impl<'s, R: Real, P: Place<R>> Flow<'s, R, P> {
                 _ => None,
             })
             .collect();
-        let p = layer(node).cell_type().map(|cell_type| &mut p_bar[cell_type]);
+        let p = node.layer().cell_type().map(|cell_type| &mut p_bar[cell_type]);
         if taken.iter().any(Option::is_some) || p.is_some() || w.is_some() {
             let mut onto = Onto { xs: taken.iter_mut().map(Option::as_mut).collect(), p, w };
-            f(layer(node), &self.spot(at), &mut onto);
+            f(node.layer(), &self.spot(at), &mut onto);
         }
         for (source, sum) in node.inputs.iter().zip(taken) {
             if let (Source::Node(read), Some(sum)) = (*source, sum) {
@@ -330,7 +330,7 @@ impl<'s, R: Real, P: Place<R>> Flow<'s, R, P> {
         Spot {
             shapes: shapes_of(node, self.of_images, &self.shapes),
             xs: node.inputs.iter().map(of).collect(),
-            p: mixing(layer(node), &self.p),
+            p: mixing(node.layer(), &self.p),
             w: &self.weights,
             node: at,
             part: node.offset..node.offset + node.len,
@@ -414,7 +414,7 @@ fn outputs<R: Real, P: Place<R>>(
 ) -> Vec<f64> {
     let shapes = net.layer_shapes(of_images);
     let (out, _) = net.walk(Arc::new(place.state(images)), |at, node, reads| {
-        let layer = layer(node);
+        let layer = node.layer();
         let spot = Spot {
             shapes: shapes_of(node, of_images, &shapes),
             xs: reads.iter().map(|x| &**x).collect(),
@@ -444,7 +444,7 @@ pub fn unit_variance(net: &Network, engine: &Engine, weights: &mut [f32], images
     let shapes = net.layer_shapes(of_images);
     net.walk(Arc::new(images.to_vec()), |at, node, reads| {
         let mut out = vec![0.0; shapes[at].len()];
-        let layer = layer(node);
+        let layer = node.layer();
         let made = |w: &[f32], out: &mut [f32]| {
             let point = At {
                 kernels: &engine.kernels,
@@ -518,7 +518,7 @@ impl Network {
     pub(crate) fn try_layer_shapes(&self, images: Shape) -> Result<Vec<Shape>, String> {
         let mut shapes = Vec::new();
         for node in self.nodes() {
-            let shape = layer(node).shape(&shapes_of(node, images, &shapes));
+            let shape = node.layer().shape(&shapes_of(node, images, &shapes));
             shapes.push(shape.map_err(|why| format!("{}: {why}", node.prefix))?);
         }
         Ok(shapes)
@@ -534,13 +534,6 @@ fn image_shape<R>(net: &Network, n: usize, [h, w]: [usize; 2], images: &[R]) -> 
 fn shapes_of(node: &Node, images: Shape, shapes: &[Shape]) -> Vec<Shape> {
     let of = |source: &Source| if let Source::Node(read) = *source { shapes[read] } else { images };
     node.inputs.iter().map(of).collect()
-}
-
-pub(crate) fn layer(node: &Node) -> &Layer {
-    match &node.module {
-        Module::Layer(layer) => layer,
-        _ => unreachable!("a network of layers has no other module"),
-    }
 }
 
 fn mixing<'a>(layer: &Layer, p: &'a Alphas) -> &'a [f64] {

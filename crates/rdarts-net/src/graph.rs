@@ -79,6 +79,14 @@ pub struct Node {
 }
 
 impl Node {
+    /// What a node of a network of layers computes.
+    pub(crate) fn layer(&self) -> &Layer {
+        match &self.module {
+            Module::Layer(layer) => layer,
+            _ => unreachable!("a network of layers has no other module"),
+        }
+    }
+
     /// The type of cell whose mixing weights it reads.
     fn cell_type(&self) -> Option<usize> {
         match &self.module {

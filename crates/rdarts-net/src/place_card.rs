@@ -29,7 +29,7 @@ impl OnCard {
 
     /// Whether a card computes all layers of a network.
     pub(crate) fn knows(net: &Network) -> bool {
-        net.nodes().iter().all(|node| layers::knows(crate::flow::layer(node)))
+        net.nodes().iter().all(|node| layers::knows(node.layer()))
     }
 
     fn up<R: Real>(&self, values: &[R]) -> Vec<f32> {
