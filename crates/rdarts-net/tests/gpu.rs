@@ -309,7 +309,10 @@ fn a_network_for_disparity_has_the_derivatives_of_the_cpu() {
         let inner = InnerStep { xi, l2, momentum: 0.0, buffer: None };
         let exact_inner = InnerStep { xi, l2, momentum: 0.0, buffer: None };
         let expected = unrolled_gradient(on_cpu, exact, exact, exact_inner).1;
-        check_alphas(&unrolled_gradient(on_card, batch, batch, inner).1, &expected, 2e-3);
+        let direct: Vec<f32> = alpha_gradient(on_cpu, exact).1.flat().iter().map(|v| *v as f32).collect();
+        assert!(off(&direct, &expected.flat()) > 0.1, "the step has a part in it");
+        // Which single precision on the CPU knows no better.
+        check_alphas(&unrolled_gradient(on_card, batch, batch, inner).1, &expected, 1e-2);
         // A value alone, and that of one architecture.
         let outputs = |evaluator: Evaluator<f32>| evaluator.outputs(&images, 2, side);
         let [got, expected] = [outputs(Evaluator::supernet(on_card)), evaluation.outputs.clone()];
