@@ -351,7 +351,7 @@ mod tests {
             ("train.crop_width=96", "a multiple of 64"),
             ("train_weights.lr_min=1.0", "at most `train_weights.lr`"),
             ("train_network.channels=0", "`train_network.channels` is 0"),
-            ("search.method=\"gdas\"", "darts, darts-es or darts-ada in a search for disparity"),
+            ("search.method=\"gdas\"", "\"darts-ada\" in a search for disparity"),
             ("train_network.cells=3", "unknown key `train_network.cells`"),
         ] {
             let found = resolved("disparity-demo", &[text]).unwrap_err();

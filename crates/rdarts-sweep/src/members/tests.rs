@@ -123,7 +123,7 @@ fn a_plan_that_is_not_right_is_refused_in_one_sentence_with_its_line() {
         ("", "p.toml: the key `kind` is missing: search, train, robust, table, disparity-search, disparity-training"),
         (
             "kind = \"serach\"",
-            "line 1: `kind` is `serach`, but must be one of search, train, robust, table, disparity-search, disparity-training, the nearest known one is `search`",
+            "line 1: `kind` is `serach`, but must be one of search, train, robust, table, disparity-search, disparity-training, disparity-robust, the nearest known one is `search`",
         ),
         ("kind = \"search\"\nseds = 3", "line 2: unknown key `seds`; did you mean `seeds`?"),
         (
