@@ -431,11 +431,14 @@ fn stereo_pairs_are_listed_shown_and_checked_and_no_images_with_classes() {
     refuses(dir, 2, &["info", "pairs", "--sheet", "pairs/left/s.png"], &["lies among the images of"]);
 
     // What needs classes says so, and what is not fetched.
-    for data in ["stereo-scenes", "sintel-stereo", "pairs"] {
-        let out = rdarts(dir).args(["robust", "--data", data, "--out", "run"]).output().unwrap();
+    let no_classes = "is a set of stereo pairs, which have no classes";
+    let other_task = "is of disparity";
+    for (data, expected) in [("stereo-scenes", other_task), ("sintel-stereo", other_task), ("pairs", no_classes)] {
+        let args = ["robust", "--task", "classification", "--data", data, "--out", "run"];
+        let out = rdarts(dir).args(args).output().unwrap();
         let message = text(&out.stderr);
         assert_eq!(out.status.code(), Some(2), "{message}");
-        assert!(message.contains("is a set of stereo pairs, which have no classes"), "{message}");
+        assert!(message.contains(expected), "{message}");
         assert!(!dir.join("run").exists());
     }
     refuses(dir, 2, &["fetch", "sintel-stereo"], &["sintel-stereo is not fetched", "sintel.is.tue.mpg.de"]);
