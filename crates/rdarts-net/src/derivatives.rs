@@ -86,7 +86,7 @@ impl<R: Real> Evaluator<R> {
     /// The outputs for images (n, h, w, c_image), (n, values of an image): of a classification the logits.
     pub fn outputs(&self, images: &[R], n: usize, side: [usize; 2]) -> Vec<f64> {
         if let Some(laid) = &self.layers {
-            return laid.outputs(&self.net, &self.engine, images, n, side);
+            return laid.outputs(&self.net, images, n, side);
         }
         let size = [n, side[0], side[1], self.net.c_image()];
         assert_eq!(images.len(), size.iter().product::<usize>(), "the images are not {size:?}");

@@ -373,11 +373,11 @@ impl<R: Real, P: Place<R>> Drop for Flow<'_, R, P> {
     }
 }
 
-/// Weights and mixing weights of a network of layers that is only evaluated, where that is done.
+/// A network of layers that is only evaluated: where that is done, its weights there, and its mixing weights.
 pub(crate) enum Laid<R: Real> {
-    Cpu(Vec<R>, Alphas),
+    Cpu(OnCpu, Vec<R>, Alphas),
     #[cfg(feature = "gpu")]
-    Card(rdarts_gpu::Flat, Alphas),
+    Card(OnCard, rdarts_gpu::Flat, Alphas),
 }
 
 impl<R: Real> Laid<R> {
@@ -385,21 +385,22 @@ impl<R: Real> Laid<R> {
     pub(crate) fn of(net: &Network, engine: &Engine, weights: View<R>, p: &Alphas) -> Self {
         #[cfg(feature = "gpu")]
         if !engine.is_cpu() && OnCard::knows(net) {
-            return Self::Card(Place::<R>::weights(&OnCard::new(net, engine), weights), p.clone());
+            let place = OnCard::new(net, engine);
+            let weights = Place::<R>::weights(&place, weights);
+            return Self::Card(place, weights, p.clone());
         }
         let place = OnCpu::new(&engine.kernels, net.n_parameters());
-        Self::Cpu(place.weights(weights), p.clone())
+        let weights = place.weights(weights);
+        Self::Cpu(place, weights, p.clone())
     }
 
     /// The outputs of images (n, h, w, c_image), (n, values of an image), without anything kept.
-    pub(crate) fn outputs(&self, net: &Network, engine: &Engine, images: &[R], n: usize, side: [usize; 2]) -> Vec<f64> {
+    pub(crate) fn outputs(&self, net: &Network, images: &[R], n: usize, side: [usize; 2]) -> Vec<f64> {
         let of_images = image_shape(net, n, side, images);
         match self {
-            Self::Cpu(weights, p) => {
-                outputs(&OnCpu::new(&engine.kernels, net.n_parameters()), net, weights, p, images, of_images)
-            }
+            Self::Cpu(place, weights, p) => outputs(place, net, weights, p, images, of_images),
             #[cfg(feature = "gpu")]
-            Self::Card(weights, p) => outputs(&OnCard::new(net, engine), net, weights, p, images, of_images),
+            Self::Card(place, weights, p) => outputs(place, net, weights, p, images, of_images),
         }
     }
 }

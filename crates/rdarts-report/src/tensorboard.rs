@@ -143,15 +143,8 @@ impl Writer {
                 (trained.member, scalars(&[("members/valid_accuracy", Some(trained.valid_accuracy))]))
             }
             Event::BaselineTrained(baseline) => {
-                let value = |name: &str, value: Option<f64>| {
-                    value.map(|value| Value::scalar(&format!("baselines/{}/{name}", escaped(&baseline.name)), value))
-                };
-                let values = [
-                    value("valid_accuracy", baseline.valid_accuracy),
-                    value("test_accuracy", baseline.test_accuracy),
-                    value("n_params", Some(baseline.n_params as f64)),
-                ];
-                (0, values.into_iter().flatten().collect())
+                let values = [("valid_accuracy", baseline.valid_accuracy), ("test_accuracy", baseline.test_accuracy)];
+                (0, of_baseline(&baseline.name, baseline.n_params, values))
             }
             Event::RobustFinished(finished) => {
                 let values = [
@@ -167,15 +160,9 @@ impl Writer {
                 (trained.member, scalars(&[("members/valid_error", Some(trained.valid_error))]))
             }
             Event::DisparityBaselineTrained(baseline) => {
-                let value = |name: &str, value: Option<f64>| {
-                    value.map(|value| Value::scalar(&format!("baselines/{}/{name}", escaped(&baseline.name)), value))
-                };
-                let values = [
-                    value("valid_error", baseline.valid_error),
-                    value("test_error", baseline.test.as_ref().map(|errors| errors.error)),
-                    value("n_params", Some(baseline.n_params as f64)),
-                ];
-                (0, values.into_iter().flatten().collect())
+                let test_error = baseline.test.as_ref().map(|errors| errors.error);
+                let values = [("valid_error", baseline.valid_error), ("test_error", test_error)];
+                (0, of_baseline(&baseline.name, baseline.n_params, values))
             }
             Event::DisparityRobustFinished(finished) => {
                 let test = finished.test.as_ref();
@@ -206,6 +193,13 @@ impl Writer {
         self.next = epoch + 1;
         Ok(())
     }
+}
+
+/// What a cell that no search found has come to.
+fn of_baseline(name: &str, n_params: usize, values: [(&str, Option<f64>); 2]) -> Vec<Value> {
+    let all = values.into_iter().chain([("n_params", Some(n_params as f64))]);
+    all.filter_map(|(what, value)| Some(Value::scalar(&format!("baselines/{}/{what}", escaped(name)), value?)))
+        .collect()
 }
 
 /// Writes runs for TensorBoard, each into a directory of its own below `dir`, and says which. Directories have the names

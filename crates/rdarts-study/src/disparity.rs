@@ -4,15 +4,13 @@
 //! section 5.3 makes of such a set, for images, a method that chooses by itself. This is that method for pairs. The smaller the
 //! end-point error on held-out pairs, the better.
 
-use std::sync::atomic::AtomicBool;
-
 use rdarts_data::{Silent, Watch};
 use rdarts_net::disparity::{DisparityCells, DisparitySpec};
 use rdarts_net::{Engine, Network};
 use rdarts_rng::Stream;
 use rdarts_run::{
     DISPARITY_ROBUST_EVENT_FORMAT, DisparityBaselineTrained, DisparityMemberTrained, DisparityRobustFinished,
-    DisparityRobustSpec, DisparityTrainFinished, Event, MemberFound, RobustStarted, RunDir, Spec, checksum,
+    DisparityRobustSpec, DisparityTrainFinished, Event, MemberFound, RobustStarted, Spec, checksum,
 };
 use rdarts_search::DisparitySearch;
 use rdarts_search::disparity::open_disparity_space;
@@ -23,7 +21,7 @@ use rdarts_train::memory::Needed;
 use rdarts_train::{Job, TrainError};
 use serde_json::Value;
 
-use crate::portfolio::{Audience, Hands, Report, RunAt, Task, carry_out_portfolio, check_jobs, largest};
+use crate::portfolio::{RunAt, Task, largest, refuse_bounds};
 
 /// A portfolio for disparity: what does not change while it runs.
 pub struct DisparityPortfolio {
@@ -91,14 +89,6 @@ impl DisparityPortfolio {
         Ok(portfolio)
     }
 
-    /// Refuses more runs side by side than there is memory for.
-    ///
-    /// # Errors
-    /// One sentence.
-    pub fn check_jobs(&self, jobs: usize) -> Result<(), TrainError> {
-        check_jobs(&self.needed, jobs, &self.engine)
-    }
-
     /// Rows and columns of the windows that are trained on.
     pub fn window(&self) -> [usize; 2] {
         [self.spec.train.whole.crop_height, self.spec.train.whole.crop_width]
@@ -109,24 +99,9 @@ impl DisparityPortfolio {
         Network::disparity(&DisparitySpec { cells: DisparityCells::Chosen(genotype.clone()), ..self.sizes.clone() })
     }
 
-    /// Carries the portfolio out in its directory, from wherever it is; `None` if `stop` was set.
-    ///
-    /// # Errors
-    /// One sentence if a run within it fails, if none of the cells may be chosen, or if the directory cannot be written.
-    pub fn carry_out(
-        &self,
-        dir: &mut RunDir,
-        hands: Hands,
-        audience: &dyn Audience,
-        stop: &AtomicBool,
-    ) -> Result<Option<Report<Self>>, TrainError> {
-        carry_out_portfolio(self, dir, hands, audience, stop)
-    }
-
     /// Refuses bounds that no cells of the space keep.
     fn check_bounds(&self) -> Result<(), TrainError> {
-        let [max_params, max_macs] = self.bounds();
-        if max_params == 0 && max_macs == 0 {
+        if self.bounds() == [0; 2] {
             return Ok(());
         }
         let ops: Vec<Op> = self.space.ops.iter().copied().filter(|op| *op != Op::None).collect();
@@ -145,19 +120,9 @@ impl DisparityPortfolio {
             params = params.min(net.n_parameters() as u64);
             macs = macs.min(net.macs(self.window()));
         }
-        for (key, bound, least, what) in [
-            ("portfolio.max_params", max_params, params, "weights"),
-            ("portfolio.max_macs", max_macs, macs, "multiply-adds"),
-        ] {
-            if bound > 0 && bound < least {
-                return Err(TrainError::Input(format!(
-                    "{key} is {bound}, but no cells of the space {} have fewer than {least} {what} in a network of \
-                     train_network.channels = {}",
-                    self.space.name, self.spec.train_network.channels
-                )));
-            }
-        }
-        Ok(())
+        let cells = format!("no cells of the space {} have", self.space.name);
+        let network = format!("train_network.channels = {}", self.spec.train_network.channels);
+        refuse_bounds(self.bounds(), [params, macs], &cells, &network)
     }
 }
 
@@ -171,6 +136,10 @@ impl Task for DisparityPortfolio {
 
     fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    fn needed(&self) -> &Needed {
+        &self.needed
     }
 
     fn started(&self) -> RobustStarted {

@@ -1,12 +1,10 @@
 //! A portfolio on images: the searches, trainings and baselines of a classifier.
 
-use std::sync::atomic::AtomicBool;
-
 use rdarts_net::{DiscreteSpec, Engine, Network};
 use rdarts_rng::Stream;
 use rdarts_run::{
     BaselineTrained, Event, MemberFound, MemberTrained, PortfolioSpec, ROBUST_EVENT_FORMAT, RobustFinished, RobustSpec,
-    RobustStarted, RunDir, Spec, TrainFinished, checksum,
+    RobustStarted, Spec, TrainFinished, checksum,
 };
 use rdarts_search::{Search, fit_hessian_batches};
 use rdarts_space::{CellType, Genotype, Op, Space, sample, uniform};
@@ -14,7 +12,7 @@ use rdarts_train::memory::Needed;
 use rdarts_train::{ImageSet, SplitImages, TrainError, Training};
 use serde_json::Value;
 
-use crate::portfolio::{Audience, Hands, Report, RunAt, Task, carry_out_portfolio, check_jobs, largest};
+use crate::portfolio::{RunAt, Task, largest, refuse_bounds};
 
 /// What the images are.
 #[derive(Clone, Copy, Debug)]
@@ -94,14 +92,6 @@ impl Portfolio {
         Ok(())
     }
 
-    /// Refuses more runs side by side than there is memory for.
-    ///
-    /// # Errors
-    /// One sentence.
-    pub fn check_jobs(&self, jobs: usize) -> Result<(), TrainError> {
-        check_jobs(&self.needed, jobs, &self.engine)
-    }
-
     /// Refuses bounds that no cell of the space keeps.
     fn check_bounds(&self) -> Result<(), TrainError> {
         let PortfolioSpec { max_params, max_macs, .. } = self.spec.portfolio;
@@ -125,19 +115,10 @@ impl Portfolio {
                 macs = macs.min(net.macs(self.sizes.side));
             }
         }
-        for (key, bound, least, what) in [
-            ("portfolio.max_params", max_params, params, "weights"),
-            ("portfolio.max_macs", max_macs, macs, "multiply-adds"),
-        ] {
-            if bound > 0 && bound < least {
-                return Err(TrainError::Input(format!(
-                    "{key} is {bound}, but no cell of the space {} has fewer than {least} {what} in a network of \
-                     train_network.channels = {} and train_network.cells = {}",
-                    self.space.name, self.spec.train_network.channels, self.spec.train_network.cells
-                )));
-            }
-        }
-        Ok(())
+        let cells = format!("no cell of the space {} has", self.space.name);
+        let size = &self.spec.train_network;
+        let network = format!("train_network.channels = {} and train_network.cells = {}", size.channels, size.cells);
+        refuse_bounds([max_params, max_macs], [params, macs], &cells, &network)
     }
 
     /// The network that is trained of a genotype, without its auxiliary head.
@@ -152,20 +133,6 @@ impl Portfolio {
             auxiliary: false,
         })
     }
-
-    /// Carries the portfolio out in its directory, from wherever it is; `None` if `stop` was set.
-    ///
-    /// # Errors
-    /// One sentence if a run within it fails, if none of the cells may be chosen, or if the directory cannot be written.
-    pub fn carry_out(
-        &self,
-        dir: &mut RunDir,
-        hands: Hands,
-        audience: &dyn Audience,
-        stop: &AtomicBool,
-    ) -> Result<Option<Report<Self>>, TrainError> {
-        carry_out_portfolio(self, dir, hands, audience, stop)
-    }
 }
 
 impl Task for Portfolio {
@@ -178,6 +145,10 @@ impl Task for Portfolio {
 
     fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    fn needed(&self) -> &Needed {
+        &self.needed
     }
 
     fn started(&self) -> RobustStarted {

@@ -120,7 +120,8 @@ impl Parts {
 
     /// Lowers or raises all epochs by one factor until it takes about so many seconds, and says how many it takes then. The
     /// curvature is measured less often where it would take longer than the epochs, unless `keeps_every`.
-    fn fit(&self, begin: Lengths, paces: &Paces, budget: f64, keeps_every: bool) -> (Lengths, f64) {
+    fn fit(&self, epochs: [&mut usize; 3], every: &mut usize, paces: &Paces, budget: f64, keeps_every: bool) -> f64 {
+        let begin = Lengths { epochs: [*epochs[0], *epochs[1], *epochs[2]], every: *every };
         let of_epoch = self.steps[0] as f64 * paces.search.step + paces.search.measuring;
         let at = |factor: f64| {
             let scaled = |i: usize, least: usize| {
@@ -143,7 +144,10 @@ impl Parts {
                 false => high = middle,
             }
         }
-        (at(low), self.seconds(&at(low), paces))
+        let fitted = at(low);
+        epochs.into_iter().zip(fitted.epochs).for_each(|(epochs, fitted)| *epochs = fitted);
+        *every = fitted.every;
+        self.seconds(&fitted, paces)
     }
 }
 
@@ -157,12 +161,9 @@ const FEWEST_MEASUREMENTS: usize = 5;
 /// Fits the epochs of a portfolio to so many seconds; what it takes then. No plan has fewer than two epochs of a search or one
 /// of a training, or more than the presets for the paper: 50, 100 and 600.
 pub fn fit_to_budget(spec: &mut RobustSpec, sizes: Sizes, paces: &Paces, budget: f64, keeps_every: bool) -> f64 {
-    let epochs = [spec.search.epochs, spec.train.short_epochs, spec.train.whole.epochs];
-    let begin = Lengths { epochs, every: spec.hessian.every };
-    let (fitted, takes) = Parts::of(spec, sizes).fit(begin, paces, budget, keeps_every);
-    [spec.search.epochs, spec.train.short_epochs, spec.train.whole.epochs] = fitted.epochs;
-    spec.hessian.every = fitted.every;
-    takes
+    let parts = Parts::of(spec, sizes);
+    let epochs = [&mut spec.search.epochs, &mut spec.train.short_epochs, &mut spec.train.whole.epochs];
+    parts.fit(epochs, &mut spec.hessian.every, paces, budget, keeps_every)
 }
 
 /// The same of a portfolio for disparity; its presets for the paper have 50, 9 and 55 epochs.
@@ -174,12 +175,8 @@ pub fn fit_disparity_to_budget(
 ) -> f64 {
     let parts = Parts::of_disparity(portfolio);
     let spec = &mut portfolio.spec;
-    let epochs = [spec.search.epochs, spec.train.short_epochs, spec.train.whole.epochs];
-    let begin = Lengths { epochs, every: spec.hessian.every };
-    let (fitted, takes) = parts.fit(begin, paces, budget, keeps_every);
-    [spec.search.epochs, spec.train.short_epochs, spec.train.whole.epochs] = fitted.epochs;
-    spec.hessian.every = fitted.every;
-    takes
+    let epochs = [&mut spec.search.epochs, &mut spec.train.short_epochs, &mut spec.train.whole.epochs];
+    parts.fit(epochs, &mut spec.hessian.every, paces, budget, keeps_every)
 }
 
 /// Measures the paces of this machine by a few steps of the first search for disparity and of a training, whose cells have

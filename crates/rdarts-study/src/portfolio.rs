@@ -38,6 +38,9 @@ pub trait Task: Sync {
     /// What computes.
     fn engine(&self) -> &Engine;
 
+    /// What the largest of its runs needs.
+    fn needed(&self) -> &Needed;
+
     /// What the log begins with.
     fn started(&self) -> RobustStarted;
 
@@ -88,6 +91,36 @@ pub trait Task: Sync {
 
     /// Why it ended.
     fn reason<'t>(&self, trained: &'t Self::Trained) -> &'t str;
+
+    /// Refuses more runs side by side than there is memory for.
+    ///
+    /// # Errors
+    /// One sentence.
+    fn check_jobs(&self, jobs: usize) -> Result<(), TrainError> {
+        let Needed { bytes, what } = self.needed();
+        let what = if jobs > 1 { "--jobs".to_string() } else { what.clone() };
+        Needed { bytes: bytes.saturating_mul(jobs as u64), what }.check(self.engine())
+    }
+
+    /// Carries the portfolio out in its directory, from wherever it is; `None` if `stop` was set.
+    ///
+    /// # Errors
+    /// One sentence if a run within it fails, if none of the cells may be chosen, or if the directory cannot be written.
+    fn carry_out(
+        &self,
+        dir: &mut RunDir,
+        hands: Hands,
+        audience: &dyn Audience,
+        stop: &AtomicBool,
+    ) -> Result<Option<Report<Self>>, TrainError>
+    where
+        Self: Sized,
+    {
+        // More runs than threads would take more processors than were given.
+        let hands = Hands { jobs: hands.jobs.clamp(1, hands.threads.max(1)), ..hands };
+        let view = dir.view().clone();
+        Study { task: self, hands, audience, stop, view, diverged: Mutex::default() }.carry_out(dir)
+    }
 }
 
 /// Told what happens.
@@ -162,28 +195,18 @@ impl RunAt<'_> {
     }
 }
 
-/// Carries a portfolio out in its directory, from wherever it is; `None` if `stop` was set.
-///
-/// # Errors
-/// One sentence if a run within it fails, if none of the cells may be chosen, or if the directory cannot be written.
-pub(crate) fn carry_out_portfolio<T: Task>(
-    task: &T,
-    dir: &mut RunDir,
-    hands: Hands,
-    audience: &dyn Audience,
-    stop: &AtomicBool,
-) -> Result<Option<Report<T>>, TrainError> {
-    // More runs than threads would take more processors than were given.
-    let hands = Hands { jobs: hands.jobs.clamp(1, hands.threads.max(1)), ..hands };
-    let view = dir.view().clone();
-    Study { task, hands, audience, stop, view, diverged: Mutex::default() }.carry_out(dir)
-}
-
-/// Refuses more runs side by side than there is memory for, given what the largest of them needs.
-pub(crate) fn check_jobs(needed: &Needed, jobs: usize, engine: &Engine) -> Result<(), TrainError> {
-    let bytes = needed.bytes.saturating_mul(jobs as u64);
-    let what = if jobs > 1 { "--jobs".to_string() } else { needed.what.clone() };
-    Needed { bytes, what }.check(engine)
+/// Refuses bounds of weights and multiply-adds that nothing keeps: `least` are those of the smallest, `cells` who that is, and
+/// `network` in what.
+pub(crate) fn refuse_bounds(bounds: [u64; 2], least: [u64; 2], cells: &str, network: &str) -> Result<(), TrainError> {
+    let keys = [("portfolio.max_params", "weights"), ("portfolio.max_macs", "multiply-adds")];
+    for ((key, what), (bound, least)) in keys.into_iter().zip(bounds.into_iter().zip(least)) {
+        if bound > 0 && bound < least {
+            return Err(TrainError::Input(format!(
+                "{key} is {bound}, but {cells} fewer than {least} {what} in a network of {network}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// What needs the most.

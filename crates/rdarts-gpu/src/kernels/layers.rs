@@ -37,6 +37,33 @@ fn step() -> usize {
     CUBE_COUNT_X as usize * UNITS
 }
 
+/// Where a value of a state lies.
+#[derive(CubeType)]
+struct Place {
+    image: u32,
+    y: u32,
+    x: u32,
+    c: u32,
+}
+
+/// Of value i in a state of so many rows, columns and channels.
+#[cube]
+fn place_of(i: u32, h: u32, wd: u32, c: u32) -> Place {
+    Place { image: i / (c * wd * h), y: (i / (c * wd)) % h, x: (i / c) % wd, c: i % c }
+}
+
+/// Whether a pixel that is counted from the border's first one lies inside it.
+#[cube]
+fn is_inside(y: u32, x: u32, s: &Window) -> bool {
+    y >= s.pad && y < s.h + s.pad && x >= s.pad && x < s.wd + s.pad
+}
+
+/// Where the channels of such a pixel begin.
+#[cube]
+fn begin(image: u32, y: u32, x: u32, s: &Window) -> u32 {
+    ((image * s.h + y - s.pad) * s.wd + x - s.pad) * s.ci
+}
+
 /// out += the convolution of x, plus the bias; `alone`: of each channel by itself.
 #[cube(launch)]
 pub fn convolve(
@@ -51,24 +78,21 @@ pub fn convolve(
 ) {
     for i in range_stepped(first(), n as usize, step()) {
         let i = i as u32;
-        let o = i % s.co;
-        let ox = (i / s.co) % s.wo;
-        let oy = (i / (s.co * s.wo)) % s.ho;
-        let image = i / (s.co * s.wo * s.ho);
+        let at = place_of(i, s.ho, s.wo, s.co);
         let mut v = out[i as usize];
         for ky in 0..s.k {
-            let y = oy * s.stride + ky * s.dilation;
+            let y = at.y * s.stride + ky * s.dilation;
             if y >= s.pad && y < s.h + s.pad {
                 for kx in 0..s.k {
-                    let xx = ox * s.stride + kx * s.dilation;
+                    let xx = at.x * s.stride + kx * s.dilation;
                     if xx >= s.pad && xx < s.wd + s.pad {
-                        let from = ((image * s.h + y - s.pad) * s.wd + xx - s.pad) * s.ci;
+                        let from = begin(at.image, y, xx, &s);
                         let tap = ky * s.k + kx;
                         if alone {
-                            v += x[(from + o) as usize] * w[(w_at + tap * s.co + o) as usize];
+                            v += x[(from + at.c) as usize] * w[(w_at + tap * s.co + at.c) as usize];
                         } else {
                             for c in 0..s.ci {
-                                v += x[(from + c) as usize] * w[(w_at + (tap * s.ci + c) * s.co + o) as usize];
+                                v += x[(from + c) as usize] * w[(w_at + (tap * s.ci + c) * s.co + at.c) as usize];
                             }
                         }
                     }
@@ -76,7 +100,7 @@ pub fn convolve(
             }
         }
         if bias_at != NOWHERE {
-            v += w[(bias_at + o) as usize];
+            v += w[(bias_at + at.c) as usize];
         }
         out[i as usize] = v;
     }
@@ -96,30 +120,27 @@ pub fn convolve_back(
 ) {
     for i in range_stepped(first(), n as usize, step()) {
         let i = i as u32;
-        let c = i % s.ci;
-        let ix = (i / s.ci) % s.wd;
-        let iy = (i / (s.ci * s.wd)) % s.h;
-        let image = i / (s.ci * s.wd * s.h);
+        let at = place_of(i, s.h, s.wd, s.ci);
         let mut v = x[i as usize];
         if bias_at != NOWHERE {
-            v += w[(bias_at + c) as usize];
+            v += w[(bias_at + at.c) as usize];
         }
         for ky in 0..s.k {
-            let y = iy + s.pad;
+            let y = at.y + s.pad;
             let dy = ky * s.dilation;
             if y >= dy && (y - dy) % s.stride == 0 && (y - dy) / s.stride < s.ho {
                 let oy = (y - dy) / s.stride;
                 for kx in 0..s.k {
-                    let xx = ix + s.pad;
+                    let xx = at.x + s.pad;
                     let dx = kx * s.dilation;
                     if xx >= dx && (xx - dx) % s.stride == 0 && (xx - dx) / s.stride < s.wo {
-                        let from = ((image * s.ho + oy) * s.wo + (xx - dx) / s.stride) * s.co;
+                        let from = ((at.image * s.ho + oy) * s.wo + (xx - dx) / s.stride) * s.co;
                         let tap = ky * s.k + kx;
                         if alone {
-                            v += g[(from + c) as usize] * w[(w_at + tap * s.co + c) as usize];
+                            v += g[(from + at.c) as usize] * w[(w_at + tap * s.co + at.c) as usize];
                         } else {
                             for o in 0..s.co {
-                                v += g[(from + o) as usize] * w[(w_at + (tap * s.ci + c) * s.co + o) as usize];
+                                v += g[(from + o) as usize] * w[(w_at + (tap * s.ci + at.c) * s.co + o) as usize];
                             }
                         }
                     }
@@ -166,8 +187,8 @@ pub fn convolve_weights(
             let image = px / (s.wo * s.ho);
             let y = oy * s.stride + ky * s.dilation;
             let xx = ox * s.stride + kx * s.dilation;
-            if y >= s.pad && y < s.h + s.pad && xx >= s.pad && xx < s.wd + s.pad {
-                let from = ((image * s.h + y - s.pad) * s.wd + xx - s.pad) * s.ci + c;
+            if is_inside(y, xx, &s) {
+                let from = begin(image, y, xx, &s) + c;
                 v += x[from as usize] * g[(px * s.co + o) as usize];
             }
         }
@@ -213,24 +234,21 @@ pub fn add_rows(
 pub fn places(x: &[f32], place: &mut [u32], n: u32, s: Window) {
     for i in range_stepped(first(), n as usize, step()) {
         let i = i as u32;
-        let c = i % s.co;
-        let ox = (i / s.co) % s.wo;
-        let oy = (i / (s.co * s.wo)) % s.ho;
-        let image = i / (s.co * s.wo * s.ho);
+        let at = place_of(i, s.ho, s.wo, s.co);
         let mut best = 0.0f32;
-        let mut at = 4_294_967_295u32;
+        let mut largest = 4_294_967_295u32;
         for tap in 0..s.k * s.k {
-            let y = oy * s.stride + tap / s.k;
-            let xx = ox * s.stride + tap % s.k;
-            if y >= s.pad && y < s.h + s.pad && xx >= s.pad && xx < s.wd + s.pad {
-                let v = x[(((image * s.h + y - s.pad) * s.wd + xx - s.pad) * s.ci + c) as usize];
-                if at == NOWHERE || v > best {
+            let y = at.y * s.stride + tap / s.k;
+            let xx = at.x * s.stride + tap % s.k;
+            if is_inside(y, xx, &s) {
+                let v = x[(begin(at.image, y, xx, &s) + at.c) as usize];
+                if largest == NOWHERE || v > best {
                     best = v;
-                    at = tap;
+                    largest = tap;
                 }
             }
         }
-        place[i as usize] = at;
+        place[i as usize] = largest;
     }
 }
 
@@ -241,7 +259,7 @@ fn seen(oy: u32, ox: u32, s: &Window) -> f32 {
     for tap in 0..s.k * s.k {
         let y = oy * s.stride + tap / s.k;
         let xx = ox * s.stride + tap % s.k;
-        if y >= s.pad && y < s.h + s.pad && xx >= s.pad && xx < s.wd + s.pad {
+        if is_inside(y, xx, s) {
             count += 1u32;
         }
     }
@@ -253,25 +271,22 @@ fn seen(oy: u32, ox: u32, s: &Window) -> f32 {
 pub fn pool(x: &[f32], place: &[u32], out: &mut [f32], n: u32, s: Window, #[comptime] is_max: bool) {
     for i in range_stepped(first(), n as usize, step()) {
         let i = i as u32;
-        let c = i % s.co;
-        let ox = (i / s.co) % s.wo;
-        let oy = (i / (s.co * s.wo)) % s.ho;
-        let image = i / (s.co * s.wo * s.ho);
+        let at = place_of(i, s.ho, s.wo, s.co);
         let mut v = 0.0f32;
         if is_max {
             let tap = place[i as usize];
-            let y = oy * s.stride + tap / s.k - s.pad;
-            let xx = ox * s.stride + tap % s.k - s.pad;
-            v = x[(((image * s.h + y) * s.wd + xx) * s.ci + c) as usize];
+            let y = at.y * s.stride + tap / s.k - s.pad;
+            let xx = at.x * s.stride + tap % s.k - s.pad;
+            v = x[(((at.image * s.h + y) * s.wd + xx) * s.ci + at.c) as usize];
         } else {
             for tap in 0..s.k * s.k {
-                let y = oy * s.stride + tap / s.k;
-                let xx = ox * s.stride + tap % s.k;
-                if y >= s.pad && y < s.h + s.pad && xx >= s.pad && xx < s.wd + s.pad {
-                    v += x[(((image * s.h + y - s.pad) * s.wd + xx - s.pad) * s.ci + c) as usize];
+                let y = at.y * s.stride + tap / s.k;
+                let xx = at.x * s.stride + tap % s.k;
+                if is_inside(y, xx, &s) {
+                    v += x[(begin(at.image, y, xx, &s) + at.c) as usize];
                 }
             }
-            v /= seen(oy, ox, &s);
+            v /= seen(at.y, at.x, &s);
         }
         out[i as usize] = v;
     }
@@ -282,21 +297,18 @@ pub fn pool(x: &[f32], place: &[u32], out: &mut [f32], n: u32, s: Window, #[comp
 pub fn pool_back(g: &[f32], place: &[u32], x: &mut [f32], n: u32, s: Window, #[comptime] is_max: bool) {
     for i in range_stepped(first(), n as usize, step()) {
         let i = i as u32;
-        let c = i % s.ci;
-        let ix = (i / s.ci) % s.wd;
-        let iy = (i / (s.ci * s.wd)) % s.h;
-        let image = i / (s.ci * s.wd * s.h);
+        let at = place_of(i, s.h, s.wd, s.ci);
         let mut v = x[i as usize];
         for tap in 0..s.k * s.k {
-            let y = iy + s.pad;
-            let xx = ix + s.pad;
+            let y = at.y + s.pad;
+            let xx = at.x + s.pad;
             let dy = tap / s.k;
             let dx = tap % s.k;
             if y >= dy && (y - dy) % s.stride == 0 && xx >= dx && (xx - dx) % s.stride == 0 {
                 let oy = (y - dy) / s.stride;
                 let ox = (xx - dx) / s.stride;
                 if oy < s.ho && ox < s.wo {
-                    let from = (((image * s.ho + oy) * s.wo + ox) * s.co + c) as usize;
+                    let from = (((at.image * s.ho + oy) * s.wo + ox) * s.co + at.c) as usize;
                     if is_max {
                         if place[from] == tap {
                             v += g[from];
@@ -370,16 +382,13 @@ pub fn correlate_back(
 pub fn upsample(x: &[f32], out: &mut [f32], n: u32, h: u32, wd: u32, c: u32) {
     for i in range_stepped(first(), n as usize, step()) {
         let i = i as u32;
-        let ch = i % c;
-        let ox = (i / c) % (2 * wd);
-        let oy = (i / (2 * c * wd)) % (2 * h);
-        let image = i / (4 * c * wd * h);
+        let at = place_of(i, 2 * h, 2 * wd, c);
         let mut v = 0.0f32;
         for dy in 0..2u32 {
-            let y = source(oy, dy, h);
+            let y = source(at.y, dy, h);
             for dx in 0..2u32 {
-                let xx = source(ox, dx, wd);
-                v += share(dy) * share(dx) * x[(((image * h + y) * wd + xx) * c + ch) as usize];
+                let xx = source(at.x, dx, wd);
+                v += share(dy) * share(dx) * x[(((at.image * h + y) * wd + xx) * c + at.c) as usize];
             }
         }
         out[i as usize] = v;
@@ -416,23 +425,21 @@ fn share(which: u32) -> f32 {
 pub fn upsample_back(g: &[f32], x: &mut [f32], n: u32, h: u32, wd: u32, c: u32) {
     for i in range_stepped(first(), n as usize, step()) {
         let i = i as u32;
-        let ch = i % c;
-        let ix = (i / c) % wd;
-        let iy = (i / (c * wd)) % h;
-        let image = i / (c * wd * h);
+        let at = place_of(i, h, wd, c);
         let mut v = x[i as usize];
         // Outputs from the one before the pixel's own to the one behind them, each twice: as its own and as its other one.
         for ty in 0..4u32 {
-            let oy = 2 * iy + ty;
+            let oy = 2 * at.y + ty;
             if oy >= 1 && oy < 2 * h + 1 {
                 for dy in 0..2u32 {
-                    if source(oy - 1, dy, h) == iy {
+                    if source(oy - 1, dy, h) == at.y {
                         for tx in 0..4u32 {
-                            let ox = 2 * ix + tx;
+                            let ox = 2 * at.x + tx;
                             if ox >= 1 && ox < 2 * wd + 1 {
                                 for dx in 0..2u32 {
-                                    if source(ox - 1, dx, wd) == ix {
-                                        let from = (((image * 2 * h + oy - 1) * 2 * wd + ox - 1) * c + ch) as usize;
+                                    if source(ox - 1, dx, wd) == at.x {
+                                        let from =
+                                            (((at.image * 2 * h + oy - 1) * 2 * wd + ox - 1) * c + at.c) as usize;
                                         v += share(dy) * share(dx) * g[from];
                                     }
                                 }

@@ -105,8 +105,7 @@ impl Case {
     }
 
     fn on_cpu(&self, kernels: &Kernels) -> [Vec<f64>; 4] {
-        let slices = |xs: &'_ [Vec<f64>]| xs.iter().map(|x| x.to_vec()).collect::<Vec<_>>();
-        let [xs, xs_dot] = [slices(&self.xs[0]), slices(&self.xs[1])];
+        let [xs, xs_dot] = &self.xs;
         let at = At {
             kernels,
             shapes: self.shapes.clone(),

@@ -8,15 +8,14 @@ use rdarts::data::shown;
 use rdarts::net::Engine;
 use rdarts::run::{DisparityErrors, DisparityRobustSpec, Event, RunDir, RunView, for_shell};
 use rdarts::study::portfolio::Hands;
-use rdarts::study::{DisparityPortfolio, Report};
-use rdarts::train::{Outcome, TrainError};
+use rdarts::study::{DisparityPortfolio, Report, Task};
 
 use crate::conduct::{Conducted, conduct, count};
 use crate::disparities::StereoSets;
 use crate::disparity_trainings::table;
 use crate::exit::{Exit, out, say};
 use crate::pages::Pages;
-use crate::portfolios::{Stage, as_json, member_rows, no_gain};
+use crate::portfolios::{Stage, as_json, member_rows, no_gain, outcome};
 use crate::progress::{Reading, Shown};
 
 /// A portfolio for disparity that is conducted.
@@ -74,12 +73,8 @@ pub fn carry_out(
     pages: &Pages,
 ) -> Result<ExitCode, Exit> {
     let stage = Stage::new(dir.path(), hands, json, pages, DisparityPortfolioRun::OF);
-    let body = |dir: &mut RunDir, _: &mut Shown, stop: &AtomicBool| -> Result<_, TrainError> {
-        Ok(match portfolio.carry_out(dir, hands, &stage, stop)? {
-            Some(report) => Outcome::Finished(report),
-            None => Outcome::Interrupted { epoch: 0, step: 0 },
-        })
-    };
+    let body =
+        |dir: &mut RunDir, _: &mut Shown, stop: &AtomicBool| outcome(portfolio.carry_out(dir, hands, &stage, stop));
     conduct(&DisparityPortfolioRun(portfolio), dir, hands.threads, json, pages, body)
 }
 

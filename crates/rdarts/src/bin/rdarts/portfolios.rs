@@ -133,6 +133,11 @@ pub fn reopen(view: &RunView, data_dir: Option<&Path>, engine: Engine, quiet: bo
     Ok(Portfolio::new(spec, space, engine, images)?)
 }
 
+/// How a portfolio ended, whose runs have the epochs.
+pub fn outcome<R>(made: Result<Option<R>, TrainError>) -> Result<Outcome<R>, TrainError> {
+    Ok(made?.map_or(Outcome::Interrupted { epoch: 0, step: 0 }, Outcome::Finished))
+}
+
 /// Carries a portfolio out in its directory and tells how it ended.
 pub fn carry_out(
     portfolio: &Portfolio,
@@ -146,10 +151,7 @@ pub fn carry_out(
         if dir.view().space()?.is_none() {
             dir.write_space(&portfolio.space.to_toml())?;
         }
-        Ok(match portfolio.carry_out(dir, hands, &stage, stop)? {
-            Some(report) => Outcome::Finished(report),
-            None => Outcome::Interrupted { epoch: 0, step: 0 },
-        })
+        outcome(portfolio.carry_out(dir, hands, &stage, stop))
     };
     conduct(&PortfolioRun(portfolio), dir, hands.threads, json, pages, body)
 }

@@ -312,6 +312,15 @@ impl Named {
             say!("{}: {text}", self.name);
         }
     }
+
+    fn searched(&self, epoch: usize, loss: f64, eigenvalue: Option<f64>) {
+        let eigenvalue = eigenvalue.map_or("-".into(), |v| format!("{v:.4}"));
+        self.line(&format!("epoch {epoch}, loss {loss:.4}, eigenvalue {eigenvalue}"));
+    }
+
+    fn trained(&self, epoch: usize, loss: f64, what: &str, held_out: &str) {
+        self.line(&format!("epoch {epoch}, loss {loss:.4}, held-out {what} {held_out}"));
+    }
 }
 
 impl Observer for Named {
@@ -322,30 +331,13 @@ impl Observer for Named {
     fn event(&mut self, event: &Event) {
         self.board.event(event);
         match event {
-            Event::Epoch(r) => self.line(&format!(
-                "epoch {}, loss {:.4}, eigenvalue {}",
-                r.epoch,
-                r.train_loss,
-                r.eigenvalue.map_or("-".into(), |v| format!("{v:.4}"))
-            )),
-            Event::TrainEpoch(r) => self.line(&format!(
-                "epoch {}, loss {:.4}, held-out accuracy {}",
-                r.epoch,
-                r.train_loss,
-                percent(r.valid_accuracy)
-            )),
-            Event::DisparityEpoch(r) => self.line(&format!(
-                "epoch {}, loss {:.4}, eigenvalue {}",
-                r.epoch,
-                r.train_loss,
-                r.eigenvalue.map_or("-".into(), |v| format!("{v:.4}"))
-            )),
-            Event::DisparityTrainEpoch(r) => self.line(&format!(
-                "epoch {}, loss {:.4}, held-out error {}",
-                r.epoch,
-                r.train_loss,
-                r.valid_error.map_or("-".into(), |v| format!("{v:.3} px"))
-            )),
+            Event::Epoch(r) => self.searched(r.epoch, r.train_loss, r.eigenvalue),
+            Event::DisparityEpoch(r) => self.searched(r.epoch, r.train_loss, r.eigenvalue),
+            Event::TrainEpoch(r) => self.trained(r.epoch, r.train_loss, "accuracy", &percent(r.valid_accuracy)),
+            Event::DisparityTrainEpoch(r) => {
+                let error = r.valid_error.map_or("-".into(), |v| format!("{v:.3} px"));
+                self.trained(r.epoch, r.train_loss, "error", &error);
+            }
             _ => {}
         }
     }

@@ -8,6 +8,7 @@ use rdarts::run::{
     DisparityRobustSpec, DisparitySearchSpec, DisparityTrainSpec, RobustSpec, RunDir, RunError, RunView, SearchSpec,
     Spec, TrainSpec,
 };
+use rdarts::study::Task;
 use rdarts::study::portfolio::Hands;
 use rdarts::train::resume;
 

@@ -9,9 +9,9 @@ use rdarts::data::{FOLDER, shown};
 use rdarts::run::{DisparityRobustSpec, Method, RobustSpec, Spec, SpecError, read_text};
 use rdarts::search::open_space;
 use rdarts::space::{DisparitySpace, Space};
-use rdarts::study::Portfolio;
 use rdarts::study::plan::{self, Paces};
 use rdarts::study::portfolio::Hands;
+use rdarts::study::{Portfolio, Task};
 use rdarts::train::{ImageSet, KnownSets};
 
 use crate::conduct::{count, jobs, one_of, set_threads};

@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use rdarts::net::Engine;
 use rdarts::run::{DisparityRobustSpec, Spec};
-use rdarts::study::DisparityPortfolio;
 use rdarts::study::plan;
 use rdarts::study::portfolio::Hands;
+use rdarts::study::{DisparityPortfolio, Task};
 
 use super::{Args, FLAGS, LENGTHS, say_plan, too_many_lengths};
 use crate::disparities::{self, StereoSets};

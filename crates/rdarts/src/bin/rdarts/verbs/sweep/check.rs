@@ -9,7 +9,7 @@ use rdarts::run::{
 };
 use rdarts::search::{DisparitySearch, Search, fit_hessian_batches, open_space};
 use rdarts::study::table::TableBuild;
-use rdarts::study::{DisparityPortfolio, Portfolio};
+use rdarts::study::{DisparityPortfolio, Portfolio, Task};
 use rdarts::sweep::Member;
 use rdarts::sweep::plan::Kind;
 use rdarts::table::{Table, n_architectures};
