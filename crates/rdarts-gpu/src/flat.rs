@@ -92,6 +92,25 @@ pub struct SgdStep {
     pub max_norm: f64,
 }
 
+/// A step of Adam: what [`crate::kernels::flat::adam`] is told.
+#[derive(Clone, Copy, Debug)]
+pub struct AdamStep {
+    /// Learning rate over 1 - beta1^t.
+    pub rate: f32,
+    /// The root of 1 - beta2^t.
+    pub root: f32,
+    /// Decay of the first moment, and one less it.
+    pub first: [f32; 2],
+    /// Decay of the second moment, and one less it.
+    pub second: [f32; 2],
+    /// What is added to the denominator.
+    pub eps: f32,
+    /// Coupled L2 regularisation.
+    pub l2: f32,
+    /// The largest norm of the gradient.
+    pub max_norm: f32,
+}
+
 impl Flat {
     /// From the memory of the CPU.
     ///
@@ -210,6 +229,42 @@ impl Flat {
             step.momentum as f32,
             step.l2 as f32,
             step.max_norm as f32,
+        );
+        f64::from(out.download(&self.client)[0])
+    }
+
+    /// A step of Adam on these weights; returns the norm of the gradient before clipping. If that is no finite number, the
+    /// weights are none either.
+    ///
+    /// # Panics
+    /// If the layouts differ, or the card was lost.
+    pub fn adam(&mut self, moments: [&mut Self; 2], gradient: &Self, step: AdamStep) -> f64 {
+        let [m, v] = moments;
+        let same = [&m.layout, &v.layout, &gradient.layout].into_iter().all(|layout| *layout == self.layout);
+        assert!(same, "Adam: four buffers of one layout");
+        let (parts, n_parts) = gradient.squares();
+        let (out, n) = (Numbers::empty(&self.client, 1), self.numbers.len);
+        flat::adam::launch(
+            &self.client,
+            cubes(n),
+            dim(),
+            self.numbers.arg(),
+            m.numbers.arg(),
+            v.numbers.arg(),
+            gradient.numbers.arg(),
+            parts.arg(),
+            out.arg(),
+            n as u32,
+            n_parts as u32,
+            step.rate,
+            step.root,
+            step.first[0],
+            step.first[1],
+            step.second[0],
+            step.second[1],
+            step.eps,
+            step.l2,
+            step.max_norm,
         );
         f64::from(out.download(&self.client)[0])
     }

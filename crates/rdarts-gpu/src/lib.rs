@@ -36,7 +36,7 @@ pub mod layers;
 pub use backward::{Gradients, Want, backward, n_launches as n_backward_launches};
 pub use counted::{AllLaunches, Counted, Launches, came_down, counted, went_up};
 pub use cubecl;
-pub use flat::{Flat, Layout, SgdStep, Stretch};
+pub use flat::{AdamStep, Flat, Layout, SgdStep, Stretch};
 pub use forward::{Saved, fits, forward, n_launches};
 pub use head::{Head, HeadSaved};
 pub use images::{Images, Record};

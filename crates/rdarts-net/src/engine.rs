@@ -89,7 +89,8 @@ pub fn text_of(panic: &(dyn Any + Send)) -> String {
 fn short(text: &str) -> String {
     let lower = text.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    if has(&["device is poisoned", "device is lost", "device was lost", "devicelost"]) {
+    // A card that is lost while something comes down from it shows in the last of these.
+    if has(&["device is poisoned", "device is lost", "device was lost", "devicelost", "buffer could not be mapped"]) {
         return "it was lost, as by a reset of its driver".into();
     }
     if has(&["out of memory", "outofmemory", "out of device memory", "not enough memory"]) {
@@ -118,6 +119,9 @@ mod tests {
     fn a_card_that_failed_is_told_in_a_few_words() {
         let lost = "a tensor reads: StorageAccess(Read(\"The device is poisoned\\nCaused by:\\n  Destroyed\"))";
         assert_eq!(short(lost), "it was lost, as by a reset of its driver");
+        let mapped =
+            "a tensor reads: StorageAccess(Read(\"An error happened\\nthe staging buffer could not be mapped: \"))";
+        assert_eq!(short(mapped), "it was lost, as by a reset of its driver");
         assert_eq!(short("wgpu error: Out of Memory"), "its memory is full");
         assert_eq!(short("one\ntwo"), "one");
         assert_eq!(short(&"x".repeat(300)).chars().count(), 201);

@@ -14,6 +14,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rdarts_kernels::cell::in_pool;
 use rdarts_kernels::dense::{At, Layer, Shape};
 use rdarts_kernels::spec::WeightKind;
 
@@ -72,7 +73,8 @@ pub(crate) fn flow<'s, R: Real>(
         return Box::new(Flow::new(OnCard::new(net, engine), net, weights, p, batch, asked, stop));
     }
     let place = OnCpu::new(&engine.kernels, net.n_parameters());
-    Box::new(Flow::new(place, net, weights, p, batch, asked, stop))
+    // All layers on one thread of the pool: begun from outside, each of them would wake one up.
+    Box::new(in_pool(|| Flow::new(place, net, weights, p, batch, asked, stop)))
 }
 
 /// The forward pass of a batch, and the gradients that went back.
@@ -344,7 +346,7 @@ impl<'s, R: Real, P: Place<R>> Flow<'s, R, P> {
 
 impl<R: Real, P: Place<R>> Products for Flow<'_, R, P> {
     fn product(&self, p_dot: &Alphas, first: usize) -> [Alphas; 2] {
-        [self.along(Some(p_dot), None, first), self.p_bar.clone()]
+        [self.place.within(|| self.along(Some(p_dot), None, first)), self.p_bar.clone()]
     }
 }
 
@@ -362,7 +364,8 @@ impl<R: Real, P: Place<R>> Flowing<R> for Flow<'_, R, P> {
     }
 
     fn mixed(&self, v: View<R>) -> Alphas {
-        self.along(None, Some(&self.place.weights(v)), 0)
+        let v = self.place.weights(v);
+        self.place.within(|| self.along(None, Some(&v), 0))
     }
 }
 
@@ -398,7 +401,7 @@ impl<R: Real> Laid<R> {
     pub(crate) fn outputs(&self, net: &Network, images: &[R], n: usize, side: [usize; 2]) -> Vec<f64> {
         let of_images = image_shape(net, n, side, images);
         match self {
-            Self::Cpu(place, weights, p) => outputs(place, net, weights, p, images, of_images),
+            Self::Cpu(place, weights, p) => in_pool(|| outputs(place, net, weights, p, images, of_images)),
             #[cfg(feature = "gpu")]
             Self::Card(place, weights, p) => outputs(place, net, weights, p, images, of_images),
         }

@@ -83,6 +83,24 @@ impl Held {
         None
     }
 
+    /// A step of Adam on these weights where they lie on a card, with both moments and the gradient there, scaled so that its norm
+    /// is at most the step's. Returns the norm before, `None` on the CPU, where nothing was done.
+    pub fn adam_on_card(&mut self, moments: [&mut Self; 2], gradient: &Self, step: AdamStep) -> Option<f64> {
+        #[cfg(feature = "gpu")]
+        {
+            let [m, v] = moments;
+            if let (Some(w), Some(m), Some(v), Some(g)) = (self.card_mut(), m.card_mut(), v.card_mut(), gradient.card())
+            {
+                let AdamStep { rate, root, first, second, eps, l2, max_norm } = step;
+                let step = rdarts_gpu::AdamStep { rate, root, first, second, eps, l2, max_norm };
+                return Some(w.adam([m, v], g, step));
+            }
+        }
+        #[cfg(not(feature = "gpu"))]
+        let _ = (moments, gradient, step);
+        None
+    }
+
     /// a <- kept a + (1 - kept) v on a card; whether that was done there.
     pub fn average_on_card(&mut self, values: &Self, kept: f64) -> bool {
         #[cfg(feature = "gpu")]
@@ -148,6 +166,25 @@ pub struct SgdStep {
     pub l2: f64,
     /// The largest norm of the gradient.
     pub max_norm: f64,
+}
+
+/// A step of Adam, as its number makes it.
+#[derive(Clone, Copy, Debug)]
+pub struct AdamStep {
+    /// Learning rate over 1 - beta1^t.
+    pub rate: f32,
+    /// The root of 1 - beta2^t.
+    pub root: f32,
+    /// Decay of the mean of the gradient, and one less it.
+    pub first: [f32; 2],
+    /// Decay of the mean of its square, and one less it.
+    pub second: [f32; 2],
+    /// What is added to the denominator.
+    pub eps: f32,
+    /// Coupled L2 regularisation.
+    pub l2: f32,
+    /// The largest norm of the gradient.
+    pub max_norm: f32,
 }
 
 impl From<Vec<f32>> for Held {

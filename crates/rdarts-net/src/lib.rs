@@ -103,7 +103,7 @@ pub use discrete::{
 pub use engine::Engine;
 pub use flow::unit_variance;
 pub use graph::{CellModule, Module, Network, Node, Parameter, ParameterError, RunningNorm, Source};
-pub use held::{CardImages, Held, SgdStep, Values, View};
+pub use held::{AdamStep, CardImages, Held, SgdStep, Values, View};
 pub use memory::Work;
 pub use own::{Operation, OwnModule};
 pub use partial::PartialSpec;

@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use rdarts_kernels::Kernels;
+use rdarts_kernels::cell::in_pool;
 use rdarts_kernels::dense::{At, Bars, Direction, Layer, Saved, Shape};
 
 use crate::held::{Made, View};
@@ -19,6 +20,11 @@ pub(crate) trait Place<R: Real>: Send + Sync + Sized {
     type Mixing;
     /// What a forward pass leaves for the derivatives.
     type Saved: Send + Sync;
+
+    /// Does work on the thread from which a layer is begun fastest.
+    fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        work()
+    }
 
     /// Values of the CPU.
     fn state(&self, values: &[R]) -> Self::State;
@@ -151,22 +157,25 @@ impl<R: Real> Place<R> for OnCpu {
     type Mixing = Vec<f64>;
     type Saved = Saved;
 
+    /// One of the pool: begun from outside, each layer would wake one up.
+    fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        in_pool(work)
+    }
+
     fn state(&self, values: &[R]) -> Vec<R> {
         values.to_vec()
     }
 
     fn values(&self, state: &Vec<R>) -> Vec<f64> {
-        state.iter().map(|v| v.wide()).collect()
+        R::widened(state)
     }
 
     fn zeros(&self, len: usize) -> Vec<R> {
-        let mut zeros = R::take(self.kernels.workspace(), len);
-        zeros.fill(R::default());
-        zeros
+        R::zeros(self.kernels.workspace(), len)
     }
 
     fn add(&self, total: &mut Vec<R>, sum: &Vec<R>) {
-        total.iter_mut().zip(sum).for_each(|(total, v)| *total += *v);
+        R::add_to(total, sum);
     }
 
     fn release(&self, state: Vec<R>) {

@@ -8,7 +8,7 @@ use rdarts_net::contract::{Compared, compare, compare_layers, large_subjects, su
 use rdarts_net::devices::{Counted, counted};
 use rdarts_net::disparity::DisparitySpec;
 use rdarts_net::{
-    AlphaHessian, Alphas, Batch, CardImages, DiscreteSpec, Engine, Evaluator, Held, InnerStep, Network,
+    AdamStep, AlphaHessian, Alphas, Batch, CardImages, DiscreteSpec, Engine, Evaluator, Held, InnerStep, Network,
     PUBLISHED_RADIUS, Point, SgdStep, SupernetSpec, Targets, Truth, Values, alpha_gradient, drawn_gradient,
     held_training_gradient, held_weight_gradient, held_weight_gradient_mixed, training_gradient, unrolled_gradient,
     unrolled_gradient_difference, weight_gradient, weight_gradient_mixed,
@@ -104,6 +104,46 @@ fn a_step_of_sgd_is_that_of_the_formula_clipped_or_not() {
             }
             assert!(w.is_on_card() && off(&w, &exact_w) < 2e-7 && off(&b, &exact_b) < 1e-6);
             (w, b)
+        };
+        assert!(run() == run(), "a card repeats itself");
+    }
+}
+
+#[test]
+fn a_step_of_adam_is_that_of_the_formula_clipped_or_not() {
+    let Some((engine, _alone)) = card() else { return };
+    let parts = || vec![3, 0, 300_001, 65];
+    let n = parts().iter().sum();
+    let (lr, [b1, b2], eps, l2) = (1e-2, [0.9f64, 0.999f64], 1e-8, 3e-2);
+    for max_norm in [5.0, 1e6] {
+        let run = || {
+            let mut held = [normals(n, 1.0, 1), vec![0.0; n], vec![0.0; n]].map(Held::from);
+            let [mut exact_w, mut exact_m, mut exact_v] = held.each_ref().map(|values| wide(values));
+            for t in 1..4 {
+                let mut g = Held::from(normals(n, 0.1, 10 + t as u64));
+                let exact_g = wide(&g);
+                held.iter_mut().chain([&mut g]).for_each(|held| held.place(&engine, parts));
+                let (rate, root) = (lr / (1.0 - b1.powi(t)), (1.0 - b2.powi(t)).sqrt());
+                let decay = |b: f64| [b as f32, (1.0 - b) as f32];
+                let (first, second, max) = (decay(b1), decay(b2), max_norm as f32);
+                let (l, eps32, rate32, root32) = (l2 as f32, eps as f32, rate as f32, root as f32);
+                let step = AdamStep { rate: rate32, root: root32, first, second, eps: eps32, l2: l, max_norm: max };
+                let [w, m, v] = &mut held;
+                let norm = w.adam_on_card([m, v], &g, step).expect("all four are on the card");
+                let exact = exact_g.iter().map(|g| g * g).sum::<f64>().sqrt();
+                assert!((norm / exact - 1.0).abs() < 1e-6, "{norm} for {exact}");
+                let factor = (max_norm / (exact + 1e-6)).min(1.0);
+                for (((w, m), v), g) in exact_w.iter_mut().zip(&mut exact_m).zip(&mut exact_v).zip(exact_g) {
+                    let g = factor * g + l2 * *w;
+                    *m = b1 * *m + (1.0 - b1) * g;
+                    *v = b2 * *v + (1.0 - b2) * g * g;
+                    *w -= rate * *m / (v.sqrt() / root + eps);
+                }
+            }
+            let [w, m, v] = held;
+            let offs = [off(&w, &exact_w), off(&m, &exact_m), off(&v, &exact_v)];
+            assert!(w.is_on_card() && offs.iter().all(|off| *off < 2e-6), "{offs:?}");
+            [w, m, v]
         };
         assert!(run() == run(), "a card repeats itself");
     }

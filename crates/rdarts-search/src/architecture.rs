@@ -118,7 +118,7 @@ impl Architecture {
     /// search that selects the list `selected`.
     pub fn pack(&self) -> Packed<'_> {
         let tensors = (0..self.n_each.len()).map(|at| (LISTS[at], self.list(at)));
-        let adam = [("adam_m", &self.adam.m[..]), ("adam_v", &self.adam.v)];
+        let adam = [("adam_m", &self.adam.m[..]), ("adam_v", &self.adam.v[..])];
         let mut packed = Packed::default();
         packed.tensors.extend(tensors.chain(adam));
         packed.scalars.insert("adam_t".into(), self.adam.t.into());
@@ -144,7 +144,7 @@ impl Architecture {
             self.alphas.extend(file.tensor(name, *n)?);
         }
         self.adam.t = file.count("adam_t")?;
-        (self.adam.m, self.adam.v) = (file.tensor("adam_m", n)?, file.tensor("adam_v", n)?);
+        (self.adam.m, self.adam.v) = (file.tensor("adam_m", n)?.into(), file.tensor("adam_v", n)?.into());
         if let Some(projection) = &mut self.projection {
             *projection = projection.unpacked(&file.numbers("selected", projection.pack().len())?);
         }

@@ -81,7 +81,7 @@ impl DisparityAlphas {
     fn pack(&self) -> Packed<'_> {
         let mut packed = Packed::default();
         packed.tensors.extend(TENSORS.into_iter().zip(self.by_type()));
-        packed.tensors.extend([("adam_m", &self.adam.m[..]), ("adam_v", &self.adam.v)]);
+        packed.tensors.extend([("adam_m", &self.adam.m[..]), ("adam_v", &self.adam.v[..])]);
         packed.scalars.insert("adam_t".into(), self.adam.t.into());
         packed
     }
@@ -93,7 +93,7 @@ impl DisparityAlphas {
             self.alphas.extend(file.tensor(name, n)?);
         }
         self.adam.t = file.count("adam_t")?;
-        (self.adam.m, self.adam.v) = (file.tensor("adam_m", n)?, file.tensor("adam_v", n)?);
+        (self.adam.m, self.adam.v) = (file.tensor("adam_m", n)?.into(), file.tensor("adam_v", n)?.into());
         Ok(())
     }
 }

@@ -175,5 +175,7 @@ fn a_run_may_change_its_device() {
     let outcome = resume(&search(Engine::cpu()), &mut dir, &mut (), &AtomicBool::new(false), &mut |_| {}).unwrap();
     assert!(matches!(outcome, Outcome::Finished(_)));
     let devices: Vec<String> = dir.view().timings().unwrap().into_iter().map(|timing| timing.device).collect();
-    assert!(devices[0].starts_with("gpu:") && devices[1] == "cpu", "{devices:?}");
+    // The first epoch, the step of the second before the stop, the rest of it.
+    assert!(devices.len() == 3 && devices[..2].iter().all(|device| device.starts_with("gpu:")), "{devices:?}");
+    assert_eq!(devices[2], "cpu");
 }

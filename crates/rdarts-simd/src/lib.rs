@@ -90,34 +90,55 @@ impl Isa {
         self == Self::Portable
     }
 
-    /// Calls f compiled for the instruction set, as far as it is inlined: for loops that the compiler vectorises.
-    pub fn run<R>(self, f: impl FnOnce() -> R) -> R {
+    /// Calls f compiled for AVX-512, as far as it is inlined; see [`compiled_for!`].
+    #[doc(hidden)]
+    pub fn with_avx512<R>(f: impl FnOnce() -> R) -> R {
+        Self::Avx512.check();
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = "avx512f,avx512vl,avx2,fma")]
-        fn avx512<R>(f: impl FnOnce() -> R) -> R {
+        fn compiled<R>(f: impl FnOnce() -> R) -> R {
             f()
         }
         #[cfg(target_arch = "x86_64")]
+        // SAFETY: the processor has it, or `check` has panicked.
+        return unsafe { compiled(f) };
+        #[cfg(not(target_arch = "x86_64"))]
+        f()
+    }
+
+    /// The same for AVX2.
+    #[doc(hidden)]
+    pub fn with_avx2<R>(f: impl FnOnce() -> R) -> R {
+        Self::Avx2.check();
+        #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = "avx2,fma")]
-        fn avx2<R>(f: impl FnOnce() -> R) -> R {
+        fn compiled<R>(f: impl FnOnce() -> R) -> R {
             f()
         }
-        self.check();
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: the processor has it, or `check` has panicked.
-            Self::Avx512 => unsafe { avx512(f) },
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: as above.
-            Self::Avx2 => unsafe { avx2(f) },
-            _ => f(),
-        }
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        return unsafe { compiled(f) };
+        #[cfg(not(target_arch = "x86_64"))]
+        f()
     }
 
     /// Half-empty registers help nobody: up to 8 channels take the 8-lane code.
     fn for_channels(self, c: usize) -> Self {
         if self == Self::Avx512 && c <= 8 { Self::Avx2 } else { self }
     }
+}
+
+/// Work compiled for an instruction set: for loops that the compiler vectorises. It is written out for each of them, since
+/// the compiler inlines what is called at one place, and leaves a function that several share as it is, compiled for none.
+#[macro_export]
+macro_rules! compiled_for {
+    ($isa:expr, $work:expr) => {
+        match $isa {
+            $crate::Isa::Avx512 => $crate::Isa::with_avx512(|| $work),
+            $crate::Isa::Avx2 => $crate::Isa::with_avx2(|| $work),
+            _ => $work,
+        }
+    };
 }
 
 /// One vector register of [`Simd::L`] floats.

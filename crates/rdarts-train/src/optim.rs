@@ -1,4 +1,4 @@
-//! The optimisers on flat buffers: SGD for weights, Adam for the alphas of a search.
+//! The optimisers on flat buffers: SGD for weights, Adam for the alphas of a search and the weights of networks for disparity.
 //!
 //! They compute what PyTorch's torch.optim does, since the paper's results rest on it. L2 is coupled: the
 //! gradient that is used is g + l2 * x.
@@ -8,10 +8,10 @@
 //!   x <- x - lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps)
 //!
 //! Buffers are f32, scalars f64 and rounded once where they meet a buffer. All state is in public fields, for
-//! checkpoints. Element order is fixed, so the same numbers give the same bits. Weights that lie on a card have their SGD
-//! there (`rdarts-gpu`), in single precision; the alphas are few, and their losses and softmax are the CPU's, so Adam is too.
+//! checkpoints. Element order is fixed, so the same numbers give the same bits. Weights that lie on a card are moved there
+//! (`rdarts-gpu`), in single precision; the alphas are few, and their losses and softmax are the CPU's, so their Adam is too.
 
-use rdarts_net::{Held, SgdStep};
+use rdarts_net::{AdamStep, Held, SgdStep};
 
 /// SGD with momentum, as DARTS trains the weights w.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,7 +62,7 @@ impl Sgd {
     }
 }
 
-/// Adam, as DARTS trains the alphas.
+/// Adam, as DARTS trains the alphas and AutoDispNet the weights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Adam {
     /// Learning rate; 3e-4 in DARTS.
@@ -78,15 +78,33 @@ pub struct Adam {
     /// Steps so far.
     pub t: u64,
     /// The mean of the gradient.
-    pub m: Vec<f32>,
+    pub m: Held,
     /// The mean of its square.
-    pub v: Vec<f32>,
+    pub v: Held,
 }
 
 impl Adam {
     /// The state before the first step on `n` alphas, with the betas of DARTS, (0.5, 0.999), and eps 1e-8.
     pub fn new(n: usize, lr: f64, l2: f64) -> Self {
-        Self { lr, beta1: 0.5, beta2: 0.999, eps: 1e-8, l2, t: 0, m: vec![0.0; n], v: vec![0.0; n] }
+        Self { lr, beta1: 0.5, beta2: 0.999, eps: 1e-8, l2, t: 0, m: vec![0.0; n].into(), v: vec![0.0; n].into() }
+    }
+
+    /// One step along a gradient whose norm is clipped to `max_norm`, wherever the weights lie; returns the norm before. If that
+    /// is no finite number nothing was done, or on a card nothing that can be used.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn clipped_step(&mut self, x: &mut Held, grad: &mut Held, max_norm: f64) -> f64 {
+        let step = AdamStep { max_norm: max_norm as f32, ..self.next() };
+        if let Some(norm) = x.adam_on_card([&mut self.m, &mut self.v], grad, step) {
+            self.t += 1;
+            return norm;
+        }
+        let norm = clip_global_norm(&mut [&mut grad[..]], max_norm);
+        if norm.is_finite() {
+            self.step(x, grad);
+        }
+        norm
     }
 
     /// One step.
@@ -97,19 +115,30 @@ impl Adam {
         assert_eq!(x.len(), self.m.len(), "Adam: parameters and first moment");
         assert_eq!(grad.len(), self.m.len(), "Adam: gradients and first moment");
         assert_eq!(self.v.len(), self.m.len(), "Adam: second and first moment");
+        let AdamStep { rate, root, first: [b1, c1], second: [b2, c2], eps, l2, .. } = self.next();
         self.t += 1;
-        // A power with a real exponent has no limit on t.
-        let t = self.t as f64;
-        let step_size = (self.lr / (1.0 - self.beta1.powf(t))) as f32;
-        let sqrt_correction2 = (1.0 - self.beta2.powf(t)).sqrt() as f32;
-        let (b1, b2, eps, l2) = (self.beta1 as f32, self.beta2 as f32, self.eps as f32, self.l2 as f32);
-        // 1 - beta2 is rounded from f64: in f32 the subtraction would lose 4 of its 7 digits.
-        let (c1, c2) = ((1.0 - self.beta1) as f32, (1.0 - self.beta2) as f32);
-        for (((x, &g), m), v) in x.iter_mut().zip(grad).zip(&mut self.m).zip(&mut self.v) {
+        for (((x, &g), m), v) in x.iter_mut().zip(grad).zip(&mut self.m[..]).zip(&mut self.v[..]) {
             let g = g + l2 * *x;
             *m = b1 * *m + c1 * g;
             *v = b2 * *v + c2 * g * g;
-            *x -= step_size * (*m / (v.sqrt() / sqrt_correction2 + eps));
+            *x -= rate * (*m / (v.sqrt() / root + eps));
+        }
+    }
+
+    /// The step that comes next, along a gradient of any norm.
+    fn next(&self) -> AdamStep {
+        // A power with a real exponent has no limit on t.
+        let t = (self.t + 1) as f64;
+        // 1 - beta2 is rounded from f64: in f32 the subtraction would lose 4 of its 7 digits.
+        let decay = |beta: f64| [beta as f32, (1.0 - beta) as f32];
+        AdamStep {
+            rate: (self.lr / (1.0 - self.beta1.powf(t))) as f32,
+            root: (1.0 - self.beta2.powf(t)).sqrt() as f32,
+            first: decay(self.beta1),
+            second: decay(self.beta2),
+            eps: self.eps as f32,
+            l2: self.l2 as f32,
+            max_norm: f32::INFINITY,
         }
     }
 }

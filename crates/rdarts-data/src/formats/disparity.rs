@@ -58,13 +58,17 @@ pub fn read(path: &Path, coding: Coding) -> Result<Map, DataError> {
         let known = |value: f32| if value.is_finite() { value } else { f32::NAN };
         return Ok(Map { height: map.height, width: map.width, values: map.values.into_iter().map(known).collect() });
     }
-    let picture = picture::stored(path)?;
+    of_picture(&picture::stored(path)?, coding, &file)
+}
+
+/// The disparities that a picture stores, which messages call `file`.
+pub fn of_picture(picture: &DynamicImage, coding: Coding, file: &str) -> Result<Map, DataError> {
     let (height, width) = (picture.height() as usize, picture.width() as usize);
     let wrong = |expected: &str| DataError::StereoFile {
-        problem: format!("is stored as {}, {expected}", kind(&picture)),
-        file: file.clone(),
+        problem: format!("is stored as {}, {expected}", kind(picture)),
+        file: file.to_owned(),
     };
-    let values = match (coding, &picture) {
+    let values = match (coding, picture) {
         (Coding::Sintel | Coding::Any, DynamicImage::ImageRgb8(picture)) => sintel(picture.as_raw()),
         (Coding::Kitti | Coding::Any, DynamicImage::ImageLuma16(picture)) => kitti(picture.as_raw()),
         (Coding::Scaled(scale), DynamicImage::ImageLuma8(picture)) => scaled(picture.as_raw(), scale),
@@ -88,15 +92,13 @@ pub fn is_pfm(path: &Path) -> bool {
     path.extension().is_some_and(|end| end.eq_ignore_ascii_case("pfm"))
 }
 
-/// Rows and columns of a picture of gray bytes, some of which are published as colour; none of any other.
-pub fn size_of_bytes(path: &Path) -> Result<Option<[usize; 2]>, DataError> {
-    let picture = picture::stored(path)?;
-    let is_gray = match &picture {
+/// Whether a picture holds gray bytes, which some publish as colour.
+pub fn is_bytes(picture: &DynamicImage) -> bool {
+    match picture {
         DynamicImage::ImageLuma8(_) => true,
         DynamicImage::ImageRgb8(picture) => picture.pixels().all(|pixel| pixel.0 == [pixel.0[0]; 3]),
         _ => false,
-    };
-    Ok(is_gray.then(|| [picture.height() as usize, picture.width() as usize]))
+    }
 }
 
 /// Reads a mask, or any picture, as gray: its height, its width, its values.

@@ -1,8 +1,8 @@
 //! What works on flat buffers of weights: their optimiser, and what follows them.
 //!
-//! SGD is that of `rdarts-train/src/optim.rs`, in single precision: b <- mu b + g + l2 w, w <- w - lr b, where the gradient g has
-//! been scaled by max_norm / (norm + 1e-6) if that is below 1. The norm is summed in parts, each by a tree, and every cube of
-//! the step adds the parts in the same order.
+//! SGD and Adam are those of `rdarts-train/src/optim.rs`, in single precision, with a gradient g that has been scaled by
+//! max_norm / (norm + 1e-6) if that is below 1. The norm is summed in parts, each by a tree, and every cube of the step adds the
+//! parts in the same order.
 
 use cubecl::prelude::*;
 
@@ -85,7 +85,21 @@ pub fn norm(parts: &[f32], out: &mut [f32], n_parts: u32) {
     }
 }
 
-/// A clipped step of SGD; leaves the norm of the gradient as it was.
+/// What the gradient is scaled by so that its norm is at most `max_norm`; leaves the norm as it was.
+#[cube]
+fn clipping(parts: &[f32], out: &mut [f32], n_parts: u32, max_norm: f32) -> f32 {
+    let norm = norm_of(parts, n_parts);
+    if CUBE_POS_X == 0 && UNIT_POS == 0 {
+        out[0] = norm;
+    }
+    let mut factor = max_norm / (norm + 1e-6f32);
+    if factor > 1.0f32 {
+        factor = 1.0f32;
+    }
+    factor
+}
+
+/// A clipped step of SGD: b <- mu b + g + l2 w, w <- w - lr b.
 #[cube(launch)]
 pub fn sgd(
     w: &mut [f32],
@@ -100,20 +114,48 @@ pub fn sgd(
     l2: f32,
     max_norm: f32,
 ) {
-    let norm = norm_of(parts, n_parts);
-    if CUBE_POS_X == 0 && UNIT_POS == 0 {
-        out[0] = norm;
-    }
-    let mut factor = max_norm / (norm + 1e-6f32);
-    if factor > 1.0f32 {
-        factor = 1.0f32;
-    }
+    let factor = clipping(parts, out, n_parts, max_norm);
     let step = CUBE_COUNT_X as usize * UNITS;
     for i in range_stepped(CUBE_POS_X as usize * UNITS + UNIT_POS as usize, n as usize, step) {
         let x = w[i];
         let moved = mu * b[i] + (factor * g[i] + l2 * x);
         b[i] = moved;
         w[i] = x - lr * moved;
+    }
+}
+
+/// A clipped step of Adam, where rate and root hold what the number of the step makes of the learning rate and the second moment:
+/// g <- g + l2 w, m <- b1 m + c1 g, v <- b2 v + c2 g^2, w <- w - rate m / (sqrt(v) / root + eps).
+#[cube(launch)]
+pub fn adam(
+    w: &mut [f32],
+    m: &mut [f32],
+    v: &mut [f32],
+    g: &[f32],
+    parts: &[f32],
+    out: &mut [f32],
+    n: u32,
+    n_parts: u32,
+    rate: f32,
+    root: f32,
+    b1: f32,
+    c1: f32,
+    b2: f32,
+    c2: f32,
+    eps: f32,
+    l2: f32,
+    max_norm: f32,
+) {
+    let factor = clipping(parts, out, n_parts, max_norm);
+    let step = CUBE_COUNT_X as usize * UNITS;
+    for i in range_stepped(CUBE_POS_X as usize * UNITS + UNIT_POS as usize, n as usize, step) {
+        let x = w[i];
+        let along = factor * g[i] + l2 * x;
+        let mean = b1 * m[i] + c1 * along;
+        let square = b2 * v[i] + c2 * along * along;
+        m[i] = mean;
+        v[i] = square;
+        w[i] = x - rate * (mean / (f32::sqrt(square) / root + eps));
     }
 }
 

@@ -5,7 +5,9 @@
 
 use std::ops::Range;
 
-use super::rows::{image, images, sum_values, summed, transpose};
+use rayon::prelude::*;
+
+use super::rows::{by_channel, by_pixel, costly_images, image, sum_values, summed, transpose};
 use super::{At, Bars, Direction, Kind, Saved, Scalar, Shape};
 use crate::spec::{Weight, WeightKind, weight_list};
 use rdarts_simd::Isa;
@@ -75,7 +77,9 @@ impl<T: Scalar> Kind<T> for ConvSpec {
             }
             let n = at.shapes[0].n;
             let mut sums = vec![0.0; self.c_out];
-            summed(at.kernels, n, &mut sums, |i, sums| sum_values(image(g, n, i), sums));
+            summed(at.kernels, (n, g.len() / n), &mut sums, |isa, i, sums| {
+                compiled!(T, isa, sum_values(image(g, n, i), sums))
+            });
             b_bar.iter_mut().zip(sums).for_each(|(bar, sum)| *bar += T::of(sum));
         }
     }
@@ -142,19 +146,46 @@ impl Grid {
     /// Output rows of an image as columns, (pixels, k k c).
     #[inline(always)]
     fn lay_out<T: Scalar>(&self, shape: Shape, x: &[T], rows: Range<usize>, columns: &mut [T]) {
+        self.each_run(shape, rows, |at, from, len| {
+            let to = &mut columns[at];
+            match from {
+                Some(from) => to.copy_from_slice(&x[from..from + len]),
+                None => to.fill(T::default()),
+            }
+        });
+    }
+
+    /// Calls f for each stretch of the columns with where it lies, and if it is inside with where it begins in the image and
+    /// its length: taps that follow one another in a row are one stretch.
+    #[inline(always)]
+    fn each_run(&self, shape: Shape, rows: Range<usize>, mut f: impl FnMut(Range<usize>, Option<usize>, usize)) {
         let (w_out, c, k) = (self.shape(shape).w, shape.c, self.k);
-        let mut columns = columns.chunks_exact_mut(c);
+        let mut at = 0;
+        let mut next = |n: usize, from: Option<usize>| {
+            if n > 0 {
+                f(at..at + n * c, from, n * c);
+            }
+            at += n * c;
+        };
         for oy in rows {
             for ox in 0..w_out {
+                // Taps to the left of the image, inside, and to its right.
+                let (first, d) = (ox * self.stride, self.dilation);
+                let left = self.pad.saturating_sub(first).div_ceil(d).min(k);
+                let inside = (shape.w + self.pad).saturating_sub(first).div_ceil(d).min(k).max(left);
                 for ky in 0..k {
-                    let row = self.inside(oy, ky, shape.h);
-                    for kx in 0..k {
-                        let to = columns.next().expect("columns for every tap");
-                        match (row, self.inside(ox, kx, shape.w)) {
-                            (Some(y), Some(x_at)) => to.copy_from_slice(&x[(y * shape.w + x_at) * c..][..c]),
-                            _ => to.fill(T::default()),
-                        }
+                    let Some(y) = self.inside(oy, ky, shape.h) else {
+                        next(k, None);
+                        continue;
+                    };
+                    next(left, None);
+                    let of_tap = |kx: usize| (y * shape.w + first + kx * d - self.pad) * c;
+                    if d == 1 {
+                        next(inside - left, (inside > left).then(|| of_tap(left)));
+                    } else {
+                        (left..inside).for_each(|kx| next(1, Some(of_tap(kx))));
                     }
+                    next(k - inside, None);
                 }
             }
         }
@@ -163,22 +194,11 @@ impl Grid {
     /// Adds columns to the pixels that they were laid out from.
     #[inline(always)]
     fn fold<T: Scalar>(&self, shape: Shape, columns: &[T], rows: Range<usize>, x: &mut [T]) {
-        let (w_out, c, k) = (self.shape(shape).w, shape.c, self.k);
-        let mut columns = columns.chunks_exact(c);
-        for oy in rows {
-            for ox in 0..w_out {
-                for ky in 0..k {
-                    let row = self.inside(oy, ky, shape.h);
-                    for kx in 0..k {
-                        let from = columns.next().expect("columns for every tap");
-                        if let (Some(y), Some(x_at)) = (row, self.inside(ox, kx, shape.w)) {
-                            let to = &mut x[(y * shape.w + x_at) * c..][..c];
-                            to.iter_mut().zip(from).for_each(|(to, from)| *to += *from);
-                        }
-                    }
-                }
+        self.each_run(shape, rows, |at, to, len| {
+            if let Some(to) = to {
+                by_channel(&mut x[to..to + len], [&columns[at]], |to, [from]| *to += from);
             }
-        }
+        });
     }
 }
 
@@ -194,14 +214,15 @@ pub(super) fn apply<T: Scalar>(
     accumulate: bool,
     out: &mut [T],
 ) {
-    let (shape, isa) = (at.shapes[0], at.kernels.isa());
-    images(at.kernels, shape.n, out, |i, out| {
-        strips(isa, grid, shape, c_out, image(x, shape.n, i), w, accumulate, out);
-        if let Some(bias) = bias.filter(|bias| !bias.is_empty()) {
-            for out in out.chunks_exact_mut(c_out) {
-                out.iter_mut().zip(bias).for_each(|(out, b)| *out += *b);
+    let shape = at.shapes[0];
+    let of_each = grid.k * grid.k * shape.c;
+    costly_images(at.kernels, (shape.n, of_each), out, |isa, i, out| {
+        compiled!(T, isa, {
+            strips(isa, grid, shape, c_out, image(x, shape.n, i), w, accumulate, out);
+            if let Some(bias) = bias.filter(|bias| !bias.is_empty()) {
+                by_pixel(out, [], [bias], |out, [], [b]| *out += b);
             }
-        }
+        })
     });
 }
 
@@ -232,9 +253,10 @@ fn strips<T: Scalar>(
 
 /// x_bar += the transpose of the convolution of g.
 pub(super) fn apply_transposed<T: Scalar>(at: &At<T>, grid: Grid, c_out: usize, g: &[T], w: &[T], x_bar: &mut [T]) {
-    let (shape, isa, w_t) = (at.shapes[0], at.kernels.isa(), transpose(w, c_out));
-    images(at.kernels, shape.n, x_bar, |i, x_bar| {
-        strips_transposed(isa, grid, shape, c_out, image(g, shape.n, i), &w_t, x_bar);
+    let (shape, w_t) = (at.shapes[0], transpose(w, c_out));
+    let of_each = grid.k * grid.k * c_out;
+    costly_images(at.kernels, (shape.n, of_each), x_bar, |isa, i, x_bar| {
+        compiled!(T, isa, strips_transposed(isa, grid, shape, c_out, image(g, shape.n, i), &w_t, x_bar))
     });
 }
 
@@ -264,9 +286,12 @@ pub(super) fn strips_transposed<T: Scalar>(
 
 /// w_bar += the gradient of <convolution of x, g>.
 fn add_weight_gradient<T: Scalar>(at: &At<T>, grid: Grid, c_out: usize, x: &[T], g: &[T], w_bar: &mut [T]) {
-    let (shape, isa) = (at.shapes[0], at.kernels.isa());
-    summed(at.kernels, shape.n, w_bar, |i, part| {
-        image_weight_gradient(isa, grid, shape, c_out, image(x, shape.n, i), image(g, shape.n, i), part);
+    let shape = at.shapes[0];
+    // Every pixel is multiplied with all weights of its taps.
+    let of_image = grid.shape(shape).px() * grid.k * grid.k * shape.c;
+    summed(at.kernels, (shape.n, of_image), w_bar, |isa, i, part| {
+        let (x, g) = (image(x, shape.n, i), image(g, shape.n, i));
+        compiled!(T, isa, image_weight_gradient(isa, grid, shape, c_out, x, g, part))
     });
 }
 
@@ -282,7 +307,7 @@ pub(super) fn image_weight_gradient<T: Scalar>(
     w_bar: &mut [T],
 ) {
     if grid.is_pointwise() {
-        return T::weight_gradient(isa, shape.px(), (shape.c, c_out), x, g, w_bar);
+        return of_weights(isa, shape.px(), (shape.c, c_out), x, g, w_bar);
     }
     let (w_out, taps) = (grid.shape(shape).w, grid.k * grid.k * shape.c);
     let mut columns = vec![T::default(); grid.strip(shape) * w_out * taps];
@@ -290,6 +315,20 @@ pub(super) fn image_weight_gradient<T: Scalar>(
         let px = rows.len() * w_out;
         grid.lay_out(shape, x, rows.clone(), &mut columns[..px * taps]);
         let g = &g[rows.start * w_out * c_out..rows.end * w_out * c_out];
-        T::weight_gradient(isa, px, (taps, c_out), &columns, g, w_bar);
+        of_weights(isa, px, (taps, c_out), &columns, g, w_bar);
     }
+}
+
+/// w_bar += the gradient of a product; many weights are shared among threads.
+fn of_weights<T: Scalar>(isa: Isa, px: usize, (taps, c_out): (usize, usize), x: &[T], g: &[T], w_bar: &mut [T]) {
+    /// Taps that a thread takes.
+    const EACH: usize = 96;
+    /// Products that are worth another thread.
+    const WORTH: usize = 1 << 19;
+    if px * taps * c_out < WORTH {
+        return T::weight_gradient(isa, px, (taps, c_out), x, taps, g, w_bar);
+    }
+    w_bar.par_chunks_mut(EACH * c_out).enumerate().for_each(|(i, w_bar)| {
+        T::weight_gradient(isa, px, (w_bar.len() / c_out, c_out), &x[i * EACH..], taps, g, w_bar);
+    });
 }

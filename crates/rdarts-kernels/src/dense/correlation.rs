@@ -1,7 +1,7 @@
 //! The one-dimensional correlation of two views (DispNetC; AutoDispNet, section 5):
 //! y[row][x][d + s] = <l[row][x], r[row][x + s]> / c for the shifts s in -d..=d, zero where x + s lies outside.
 
-use super::rows::{image, images};
+use super::rows::{by_channel, image, images, in_eight};
 use super::{At, Bars, Direction, Kind, Saved, Scalar, Shape};
 
 /// Sizes of a correlation.
@@ -38,11 +38,16 @@ impl CorrelationSpec {
     fn add<T: Scalar>(&self, at: &At<T>, l: &[T], r: &[T], out: &mut [T]) {
         let (shape, c) = (at.shapes[0], at.shapes[0].c);
         let share = T::of(1.0 / c as f64);
-        images(at.kernels, shape.n, out, |i, out| {
+        images(at.kernels, shape.n, out, |isa, i, out| {
             let (l, r) = (image(l, shape.n, i), image(r, shape.n, i));
-            self.each(shape, |o, left, right| {
-                out[o] += share * dot(&l[left * c..(left + 1) * c], &r[right * c..(right + 1) * c]);
-            });
+            compiled!(
+                T,
+                isa,
+                self.each(shape, |o, left, right| {
+                    let (l, r) = (&l[left * c..(left + 1) * c], &r[right * c..(right + 1) * c]);
+                    out[o] += share * in_eight(l, r, T::default(), |sum, l, r| sum + l * r);
+                })
+            )
         });
     }
 
@@ -52,23 +57,29 @@ impl CorrelationSpec {
         let share = T::of(1.0 / c as f64);
         let [l_bar, r_bar] = &mut bars.xs[..] else { unreachable!("a correlation reads two views") };
         if let (Some(l_bar), Some(r)) = (l_bar, r) {
-            images(at.kernels, shape.n, l_bar, |i, l_bar| {
+            images(at.kernels, shape.n, l_bar, |isa, i, l_bar| {
                 let (g, r) = (image(g, shape.n, i), image(r, shape.n, i));
-                self.each(shape, |o, left, right| {
-                    let g = share * g[o];
-                    let to = l_bar[left * c..(left + 1) * c].iter_mut().zip(&r[right * c..]);
-                    to.for_each(|(to, r)| *to += g * *r);
-                });
+                compiled!(
+                    T,
+                    isa,
+                    self.each(shape, |o, left, right| {
+                        let g = share * g[o];
+                        by_channel(&mut l_bar[left * c..(left + 1) * c], [&r[right * c..]], |to, [r]| *to += g * r);
+                    })
+                )
             });
         }
         if let (Some(r_bar), Some(l)) = (r_bar, l) {
-            images(at.kernels, shape.n, r_bar, |i, r_bar| {
+            images(at.kernels, shape.n, r_bar, |isa, i, r_bar| {
                 let (g, l) = (image(g, shape.n, i), image(l, shape.n, i));
-                self.each(shape, |o, left, right| {
-                    let g = share * g[o];
-                    let to = r_bar[right * c..(right + 1) * c].iter_mut().zip(&l[left * c..]);
-                    to.for_each(|(to, l)| *to += g * *l);
-                });
+                compiled!(
+                    T,
+                    isa,
+                    self.each(shape, |o, left, right| {
+                        let g = share * g[o];
+                        by_channel(&mut r_bar[right * c..(right + 1) * c], [&l[left * c..]], |to, [l]| *to += g * l);
+                    })
+                )
             });
         }
     }
@@ -98,19 +109,4 @@ impl<T: Scalar> Kind<T> for CorrelationSpec {
     fn cross(&self, at: &At<T>, _: &Saved, _: &[T], dot: &Direction<T>, d: &[T], bars: &mut Bars<T>) {
         self.add_back(at, [dot.xs[0], dot.xs[1]], d, bars);
     }
-}
-
-/// Eight partial sums, in a fixed order.
-#[inline(always)]
-fn dot<T: Scalar>(a: &[T], b: &[T]) -> T {
-    let mut sums = [T::default(); 8];
-    let (whole, rest) = a.as_chunks::<8>();
-    let (whole_b, rest_b) = b.as_chunks::<8>();
-    for (a, b) in whole.iter().zip(whole_b) {
-        sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += *a * *b);
-    }
-    for (sum, (a, b)) in sums.iter_mut().zip(rest.iter().zip(rest_b)) {
-        *sum += *a * *b;
-    }
-    sums.into_iter().fold(T::default(), |total, sum| total + sum)
 }

@@ -1,6 +1,6 @@
 //! A convolution of each channel alone: y[oy][ox][c] = sum over taps of x[s oy + d dy - pad][s ox + d dx - pad][c] w[tap][c].
 
-use super::rows::{image, images, summed};
+use super::rows::{costly_images, image, summed};
 use super::{At, Bars, Direction, Kind, Saved, Scalar, Shape};
 use crate::spec::{Weight, WeightKind, weight_list};
 
@@ -33,81 +33,124 @@ impl DepthwiseSpec {
         Shape { h: x.h.div_ceil(self.stride), w: x.w.div_ceil(self.stride), ..x }
     }
 
-    /// Calls f for every tap of every output row with (tap, first output of the row, first input, outputs): the outputs whose
-    /// tap is inside. Positions count pixels; inputs lie `stride` pixels apart.
-    #[inline(always)]
-    fn each_tap(&self, x: Shape, mut f: impl FnMut(usize, usize, usize, usize)) {
-        let (out, pad, s) = (self.out(x), self.dilation * (self.k - 1) / 2, self.stride);
-        for oy in 0..out.h {
-            for ky in 0..self.k {
-                let Some(y) = (oy * s + ky * self.dilation).checked_sub(pad).filter(|y| *y < x.h) else { continue };
-                for kx in 0..self.k {
-                    let shift = kx * self.dilation;
-                    // s ox + shift - pad lies in 0..w.
-                    let first = pad.saturating_sub(shift).div_ceil(s);
-                    let end = if x.w + pad > shift { ((x.w + pad - shift - 1) / s + 1).min(out.w) } else { 0 };
-                    if first < end {
-                        let from = y * x.w + first * s + shift - pad;
-                        f(ky * self.k + kx, oy * out.w + first, from, end - first);
-                    }
+    fn pad(&self) -> usize {
+        self.dilation * (self.k - 1) / 2
+    }
+
+    /// Along an axis, for each output the taps inside, with the input that each looks at; or for each input the taps that look
+    /// at it, with their outputs.
+    fn taps(&self, side: usize, back: bool) -> Taps {
+        let n_out = side.div_ceil(self.stride);
+        let look =
+            |o: usize, t: usize| (o * self.stride + t * self.dilation).checked_sub(self.pad()).filter(|at| *at < side);
+        let mut of = vec![Vec::new(); if back { side } else { n_out }];
+        for o in 0..n_out {
+            for t in 0..self.k {
+                match (look(o, t), back) {
+                    (Some(input), false) => of[o].push((t, input)),
+                    (Some(input), true) => of[input].push((t, o)),
+                    (None, _) => {}
                 }
             }
         }
+        Taps(of)
     }
 
-    fn add<T: Scalar>(&self, at: &At<T>, x: &[T], w: &[T], out: &mut [T]) {
-        let (shape, c, step) = (at.shapes[0], self.c, self.stride * self.c);
-        images(at.kernels, shape.n, out, |i, out| {
-            let x = image(x, shape.n, i);
-            self.each_tap(shape, |tap, to, from, n| {
-                let w = &w[tap * c..(tap + 1) * c];
-                let (out, x) = (&mut out[to * c..(to + n) * c], &x[from * c..]);
-                for (out, x) in out.chunks_exact_mut(c).zip(x.chunks(step)) {
-                    out.iter_mut().zip(x.iter().zip(w)).for_each(|(out, (x, w))| *out += *x * *w);
+    /// to += the sum over the taps of a pixel of from there times their weights; `back` goes from outputs to inputs.
+    fn gather<T: Scalar>(&self, at: &At<T>, from: &[T], w: &[T], to: &mut [T], back: bool) {
+        let (shape, c, out) = (at.shapes[0], self.c, self.out(at.shapes[0]));
+        let (rows, columns) = (self.taps(shape.h, back), self.taps(shape.w, back));
+        let (width, from_width) = if back { (shape.w, out.w) } else { (out.w, shape.w) };
+        costly_images(at.kernels, (shape.n, self.k * self.k), to, |isa, i, to| {
+            let from = image(from, shape.n, i);
+            compiled!(T, isa, {
+                for (row, to) in rows.0.iter().zip(to.chunks_exact_mut(width * c)) {
+                    for (column, to) in columns.0.iter().zip(to.chunks_exact_mut(c)) {
+                        let (blocks, rest) = to.as_chunks_mut::<8>();
+                        let first = c - rest.len();
+                        for (block, to) in blocks.iter_mut().enumerate() {
+                            let mut sums = *to;
+                            for (ky, y) in row {
+                                for (kx, x) in column {
+                                    let (tap, px) = (ky * self.k + kx, y * from_width + x);
+                                    let (w, from) = (&w[tap * c + 8 * block..][..8], &from[px * c + 8 * block..][..8]);
+                                    for i in 0..8 {
+                                        sums[i] += from[i] * w[i];
+                                    }
+                                }
+                            }
+                            *to = sums;
+                        }
+                        for (i, to) in (first..).zip(rest) {
+                            for (ky, y) in row {
+                                for (kx, x) in column {
+                                    *to += from[(y * from_width + x) * c + i] * w[(ky * self.k + kx) * c + i];
+                                }
+                            }
+                        }
+                    }
                 }
-            });
-        });
-    }
-
-    fn add_back<T: Scalar>(&self, at: &At<T>, g: &[T], w: &[T], x_bar: &mut [T]) {
-        let (shape, c, step) = (at.shapes[0], self.c, self.stride * self.c);
-        images(at.kernels, shape.n, x_bar, |i, x_bar| {
-            let g = image(g, shape.n, i);
-            self.each_tap(shape, |tap, to, from, n| {
-                let w = &w[tap * c..(tap + 1) * c];
-                let (g, x) = (&g[to * c..(to + n) * c], &mut x_bar[from * c..]);
-                for (g, x) in g.chunks_exact(c).zip(x.chunks_mut(step)) {
-                    x.iter_mut().zip(g.iter().zip(w)).for_each(|(x, (g, w))| *x += *g * *w);
-                }
-            });
+            })
         });
     }
 
     fn add_weight_gradient<T: Scalar>(&self, at: &At<T>, x: &[T], g: &[T], w_bar: &mut [T]) {
-        let (shape, c, step) = (at.shapes[0], self.c, self.stride * self.c);
-        summed(at.kernels, shape.n, w_bar, |i, w_bar| {
+        let (shape, c, out) = (at.shapes[0], self.c, self.out(at.shapes[0]));
+        let (rows, columns) = (self.taps(shape.h, false), self.taps(shape.w, false));
+        summed(at.kernels, (shape.n, self.k * self.k * shape.of_image()), w_bar, |isa, i, w_bar| {
             let (x, g) = (image(x, shape.n, i), image(g, shape.n, i));
-            self.each_tap(shape, |tap, to, from, n| {
-                let w = &mut w_bar[tap * c..(tap + 1) * c];
-                let (g, x) = (&g[to * c..(to + n) * c], &x[from * c..]);
-                for (g, x) in g.chunks_exact(c).zip(x.chunks(step)) {
-                    w.iter_mut().zip(g.iter().zip(x)).for_each(|(w, (g, x))| *w += *g * *x);
+            compiled!(T, isa, {
+                for (tap, w) in w_bar.chunks_exact_mut(c).enumerate() {
+                    let (of_rows, of_columns) = (rows.of(tap / self.k), columns.of(tap % self.k));
+                    let (blocks, rest) = w.as_chunks_mut::<8>();
+                    let first = c - rest.len();
+                    for (block, w) in blocks.iter_mut().enumerate() {
+                        let mut sums = *w;
+                        for (oy, y) in of_rows.iter().copied() {
+                            for (ox, at_x) in of_columns.iter().copied() {
+                                let g = &g[(oy * out.w + ox) * c + 8 * block..][..8];
+                                let x = &x[(y * shape.w + at_x) * c + 8 * block..][..8];
+                                for i in 0..8 {
+                                    sums[i] += g[i] * x[i];
+                                }
+                            }
+                        }
+                        *w = sums;
+                    }
+                    for (i, w) in rest.iter_mut().enumerate() {
+                        for (oy, y) in of_rows.iter().copied() {
+                            for (ox, at_x) in of_columns.iter().copied() {
+                                *w += g[(oy * out.w + ox) * c + first + i] * x[(y * shape.w + at_x) * c + first + i];
+                            }
+                        }
+                    }
                 }
-            });
+            })
         });
+    }
+}
+
+/// For each pixel of an axis pairs of a tap and the pixel at its other end.
+struct Taps(Vec<Vec<(usize, usize)>>);
+
+impl Taps {
+    /// Of one tap the pairs of both ends.
+    fn of(&self, tap: usize) -> Vec<(usize, usize)> {
+        let ends = self.0.iter().enumerate();
+        ends.flat_map(|(o, taps)| taps.iter().filter(|pair| pair.0 == tap).map(move |pair| (o, pair.1))).collect()
     }
 }
 
 impl<T: Scalar> Kind<T> for DepthwiseSpec {
     fn forward(&self, at: &At<T>, out: &mut [T]) -> Saved {
         out.fill(T::default());
-        self.add(at, at.xs[0], at.w, out);
+        self.gather(at, at.xs[0], at.w, out, false);
         Saved::default()
     }
 
     fn vjp(&self, at: &At<T>, _: &Saved, _: &[T], g: &[T], bars: &mut Bars<T>) {
         if let Some(x_bar) = &mut bars.xs[0] {
-            self.add_back(at, g, at.w, x_bar);
+            self.gather(at, g, at.w, x_bar, true);
         }
         if let Some(w_bar) = &mut bars.w {
             self.add_weight_gradient(at, at.xs[0], g, w_bar);
@@ -117,16 +160,16 @@ impl<T: Scalar> Kind<T> for DepthwiseSpec {
     fn jvp(&self, at: &At<T>, _: &Saved, _: &[T], dot: &Direction<T>, out_dot: &mut [T]) {
         out_dot.fill(T::default());
         if let Some(x_dot) = dot.xs[0] {
-            self.add(at, x_dot, at.w, out_dot);
+            self.gather(at, x_dot, at.w, out_dot, false);
         }
         if let Some(w_dot) = dot.w {
-            self.add(at, at.xs[0], w_dot, out_dot);
+            self.gather(at, at.xs[0], w_dot, out_dot, false);
         }
     }
 
     fn cross(&self, at: &At<T>, _: &Saved, _: &[T], dot: &Direction<T>, d: &[T], bars: &mut Bars<T>) {
         if let (Some(x_bar), Some(w_dot)) = (&mut bars.xs[0], dot.w) {
-            self.add_back(at, d, w_dot, x_bar);
+            self.gather(at, d, w_dot, x_bar, true);
         }
         if let (Some(w_bar), Some(x_dot)) = (&mut bars.w, dot.xs[0]) {
             self.add_weight_gradient(at, x_dot, d, w_bar);

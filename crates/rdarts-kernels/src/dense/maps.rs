@@ -48,7 +48,7 @@ trait Linear: Sync {
     fn apply<T: Scalar>(&self, at: &At<T>, x: &[T], out: &mut [T]) {
         let shape = at.shapes[0];
         let factor = T::of(self.factor(shape));
-        images(at.kernels, shape.n, out, |i, out| {
+        images(at.kernels, shape.n, out, |_, i, out| {
             let x = image(x, shape.n, i);
             out.fill(T::default());
             self.terms(shape, |to, from| out[to] += factor * x[from]);
@@ -59,7 +59,7 @@ trait Linear: Sync {
     fn add_back<T: Scalar>(&self, at: &At<T>, g: &[T], x_bar: &mut [T]) {
         let shape = at.shapes[0];
         let factor = T::of(self.factor(shape));
-        images(at.kernels, shape.n, x_bar, |i, x_bar| {
+        images(at.kernels, shape.n, x_bar, |_, i, x_bar| {
             let g = image(g, shape.n, i);
             self.terms(shape, |to, from| x_bar[from] += factor * g[to]);
         });

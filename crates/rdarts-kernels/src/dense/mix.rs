@@ -1,6 +1,6 @@
 //! Several states into one: weighted sums, channels side by side, all values in a row.
 
-use super::rows::{dot, image, images};
+use super::rows::{by_channel, dot, image, images};
 use super::{At, Bars, Direction, Kind, Saved, Scalar, Shape};
 
 /// y = sum of p_k x_k; without mixing weights all are 1.
@@ -54,13 +54,15 @@ impl Mix<'_> {
     ) {
         let terms: Vec<(T, &[T])> = terms.map(|(p, x)| (T::of(p), x)).collect();
         let n = at.shapes[0].n;
-        images(at.kernels, n, out, |i, out| {
-            if !accumulate {
-                out.fill(T::default());
-            }
-            for (p, x) in &terms {
-                out.iter_mut().zip(image(x, n, i)).for_each(|(out, x)| *out += *p * *x);
-            }
+        images(at.kernels, n, out, |isa, i, out| {
+            compiled!(T, isa, {
+                if !accumulate {
+                    out.fill(T::default());
+                }
+                for (p, x) in &terms {
+                    out.iter_mut().zip(image(x, n, i)).for_each(|(out, x)| *out += *p * *x);
+                }
+            })
         });
     }
 }
@@ -114,7 +116,7 @@ impl Concat {
     /// Writes or adds states into their channels of the output, zeros for those that are none.
     fn apply<T: Scalar>(&self, at: &At<T>, states: &[Option<&[T]>], out: &mut [T]) {
         let (n, total) = (at.shapes[0].n, at.shapes.iter().map(|shape| shape.c).sum());
-        images(at.kernels, n, out, |i, out| {
+        images(at.kernels, n, out, |_, i, out| {
             let mut first = 0;
             for (x, shape) in states.iter().zip(&at.shapes) {
                 let channels = out.chunks_exact_mut(total).map(|out| &mut out[first..first + shape.c]);
@@ -141,11 +143,10 @@ impl<T: Scalar> Kind<T> for Concat {
         let mut first = 0;
         for (x_bar, shape) in bars.xs.iter_mut().zip(&at.shapes) {
             if let Some(x_bar) = x_bar {
-                images(at.kernels, n, x_bar, |i, x_bar| {
+                images(at.kernels, n, x_bar, |isa, i, x_bar| {
                     let g = image(g, n, i).chunks_exact(total).map(|g| &g[first..first + shape.c]);
-                    for (x, g) in x_bar.chunks_exact_mut(shape.c).zip(g) {
-                        x.iter_mut().zip(g).for_each(|(x, g)| *x += *g);
-                    }
+                    let pixels = x_bar.chunks_exact_mut(shape.c).zip(g);
+                    compiled!(T, isa, pixels.for_each(|(x, g)| by_channel(x, [g], |x, [g]| *x += g)))
                 });
             }
             first += shape.c;

@@ -15,6 +15,13 @@
 //! share the loops that multiply. Sums over images are made in groups of the batch alone, whose order is fixed: results do
 //! not depend on the number of threads.
 
+/// [`rdarts_simd::compiled_for`] for a type of float.
+macro_rules! compiled {
+    ($float:ty, $isa:expr, $work:expr) => {
+        if <$float as Scalar>::IS_FAST { rdarts_simd::compiled_for!($isa, $work) } else { $work }
+    };
+}
+
 mod scalar;
 
 mod rows;
@@ -265,19 +272,19 @@ impl Layer {
     /// If a slice has not the length its shape says; so do the others.
     pub fn forward<T: Scalar>(&self, at: &At<T>, out: &mut [T]) -> Saved {
         self.check(at, out.len());
-        self.kind(|kind| kind.forward(at, out))
+        T::forward(self, at, out)
     }
 
     /// Adds the gradients of <y, g>, given the output.
     pub fn vjp<T: Scalar>(&self, at: &At<T>, saved: &Saved, out: &[T], g: &[T], bars: &mut Bars<T>) {
         self.check(at, g.len());
-        self.kind(|kind| kind.vjp(at, saved, out, g, bars));
+        T::vjp(self, at, saved, out, g, bars);
     }
 
     /// The tangent of the output into `out_dot`.
     pub fn jvp<T: Scalar>(&self, at: &At<T>, saved: &Saved, out: &[T], dot: &Direction<T>, out_dot: &mut [T]) {
         self.check(at, out_dot.len());
-        self.kind(|kind| kind.jvp(at, saved, out, dot, out_dot));
+        T::jvp(self, at, saved, out, dot, out_dot);
     }
 
     /// Adds the gradients of <J dot, d> with respect to the point: with [`Layer::vjp`] of the gradient of the value it is the
@@ -292,7 +299,7 @@ impl Layer {
         bars: &mut Bars<T>,
     ) {
         self.check(at, d.len());
-        self.kind(|kind| kind.cross(at, saved, out, dot, d, bars));
+        T::cross(self, at, saved, out, dot, d, bars);
     }
 
     fn check<T: Scalar>(&self, at: &At<T>, out: usize) {

@@ -8,7 +8,7 @@
 //!     = r^2 (y (3 a b - A) - b (d - <d>) - a (u - <u>)),  a = <y d>, b = <y u>, A = <d u> - <d> <u>
 //! ```
 
-use super::rows::{image, images, means};
+use super::rows::{by_pixel, image, images, means};
 use super::{At, Bars, Direction, Kind, Saved, Scalar};
 
 /// PyTorch's.
@@ -22,12 +22,9 @@ impl Norm {
     fn project<T: Scalar>(&self, at: &At<T>, saved: &Saved, y: &[T], u: &[T], to: &mut [T], accumulate: bool) {
         let (n, c) = (at.shapes[0].n, at.shapes[0].c);
         let of = means(at.kernels, n, c, &[(u, None), (u, Some(y))]);
-        let channels: Vec<[T; 3]> =
-            (0..c).map(|i| [saved.rate[i], -saved.rate[i] * of[i], -saved.rate[i] * of[c + i]].map(T::of)).collect();
-        combine(at, [u, y], to, accumulate, c, |u, y, i| {
-            let [r, shift, of_y] = channels[i];
-            r * u + shift + of_y * y
-        });
+        let [r, shift, of_y] =
+            channels(c, |i| [saved.rate[i], -saved.rate[i] * of[i], -saved.rate[i] * of[c + i]].map(T::of));
+        combine(at, [u, y], to, accumulate, [&r, &shift, &of_y], |u, y, [r, shift, of_y]| r * u + shift + of_y * y);
     }
 }
 
@@ -36,15 +33,13 @@ impl<T: Scalar> Kind<T> for Norm {
         let (n, c, x) = (at.shapes[0].n, at.shapes[0].c, at.xs[0]);
         let of = means(at.kernels, n, c, &[(x, None)]);
         // Differences to the mean first: the square of a large mean would hide a small variance.
-        let shift: Vec<T> = of.iter().map(|m| T::of(-m)).collect();
-        combine(at, [x, x], out, false, c, |x, _, i| x + shift[i]);
+        let [shift] = channels(c, |i| [T::of(-of[i])]);
+        combine(at, [x, x], out, false, [&shift], |x, _, [shift]| x + shift);
         let of = means(at.kernels, n, c, &[(&*out, Some(&*out)), (&*out, None)]);
         let rate: Vec<f64> = (0..c).map(|i| 1.0 / (of[i] - of[c + i] * of[c + i] + EPSILON).sqrt()).collect();
-        let narrow: Vec<[T; 2]> = (0..c).map(|i| [rate[i], -rate[i] * of[c + i]].map(T::of)).collect();
-        images(at.kernels, n, out, |_, out| {
-            for out in out.chunks_exact_mut(c) {
-                out.iter_mut().zip(&narrow).for_each(|(out, [r, shift])| *out = *r * *out + *shift);
-            }
+        let [r, shift] = channels(c, |i| [rate[i], -rate[i] * of[c + i]].map(T::of));
+        images(at.kernels, n, out, |isa, _, out| {
+            compiled!(T, isa, by_pixel(out, [], [&r, &shift], |out, [], [r, shift]| *out = r * *out + shift))
         });
         Saved { rate, ..Saved::default() }
     }
@@ -66,37 +61,43 @@ impl<T: Scalar> Kind<T> for Norm {
         let (Some(x_bar), Some(u)) = (&mut bars.xs[0], dot.xs[0]) else { return };
         let (n, c) = (at.shapes[0].n, at.shapes[0].c);
         let of = means(at.kernels, n, c, &[(d, None), (u, None), (d, Some(out)), (u, Some(out)), (d, Some(u))]);
-        let channels: Vec<[T; 4]> = (0..c)
-            .map(|i| {
-                let [d_mean, u_mean, a, b, both] = [0, 1, 2, 3, 4].map(|k| of[k * c + i]);
-                let (r2, spread) = (saved.rate[i].powi(2), both - d_mean * u_mean);
-                [r2 * (3.0 * a * b - spread), -r2 * b, -r2 * a, r2 * (b * d_mean + a * u_mean)].map(T::of)
-            })
-            .collect();
-        combine(at, [d, u], x_bar, true, c, |d, u, i| channels[i][1] * d + channels[i][2] * u + channels[i][3]);
-        combine(at, [out, out], x_bar, true, c, |y, _, i| channels[i][0] * y);
+        let [of_y, of_d, of_u, shift] = channels(c, |i| {
+            let [d_mean, u_mean, a, b, both] = [0, 1, 2, 3, 4].map(|k| of[k * c + i]);
+            let (r2, spread) = (saved.rate[i].powi(2), both - d_mean * u_mean);
+            [r2 * (3.0 * a * b - spread), -r2 * b, -r2 * a, r2 * (b * d_mean + a * u_mean)].map(T::of)
+        });
+        let of_both = [&of_d[..], &of_u, &shift];
+        combine(at, [d, u], x_bar, true, of_both, |d, u, [of_d, of_u, shift]| of_d * d + of_u * u + shift);
+        combine(at, [out, out], x_bar, true, [&of_y], |y, _, [of_y]| of_y * y);
     }
 }
 
-/// to (+)= f(a, b, channel).
-fn combine<T: Scalar>(
+/// Factors of each channel, kind by kind.
+fn channels<T: Scalar, const N: usize>(c: usize, of: impl Fn(usize) -> [T; N]) -> [Vec<T>; N] {
+    let all: Vec<[T; N]> = (0..c).map(of).collect();
+    std::array::from_fn(|kind| all.iter().map(|of| of[kind]).collect())
+}
+
+/// to (+)= f(a, b, factors of the channel).
+fn combine<T: Scalar, const N: usize>(
     at: &At<T>,
     [a, b]: [&[T]; 2],
     to: &mut [T],
     accumulate: bool,
-    c: usize,
-    f: impl Fn(T, T, usize) -> T + Sync,
+    factors: [&[T]; N],
+    f: impl Fn(T, T, [T; N]) -> T + Sync,
 ) {
     let n = at.shapes[0].n;
-    images(at.kernels, n, to, |i, to| {
-        let pixels = image(a, n, i).chunks_exact(c).zip(image(b, n, i).chunks_exact(c));
-        for (to, (a, b)) in to.chunks_exact_mut(c).zip(pixels) {
-            let values = to.iter_mut().zip(a.iter().zip(b)).enumerate();
+    images(at.kernels, n, to, |isa, i, to| {
+        let from = [a, b].map(|values| image(values, n, i));
+        compiled!(
+            T,
+            isa,
             if accumulate {
-                values.for_each(|(i, (to, (a, b)))| *to += f(*a, *b, i));
+                by_pixel(to, from, factors, |to, [a, b], of| *to += f(a, b, of));
             } else {
-                values.for_each(|(i, (to, (a, b)))| *to = f(*a, *b, i));
+                by_pixel(to, from, factors, |to, [a, b], of| *to = f(a, b, of));
             }
-        }
+        )
     });
 }

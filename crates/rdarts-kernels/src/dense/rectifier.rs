@@ -12,14 +12,18 @@ impl Rectifier {
     /// to (+)= from where y is positive, slope from elsewhere.
     fn gate<T: Scalar>(&self, at: &At<T>, y: &[T], from: &[T], to: &mut [T], accumulate: bool) {
         let (n, slope, zero) = (at.shapes[0].n, T::of(self.slope), T::default());
-        images(at.kernels, n, to, |i, to| {
+        images(at.kernels, n, to, |isa, i, to| {
             let values = to.iter_mut().zip(image(from, n, i).iter().zip(image(y, n, i)));
             let of = |from: T, y: T| if y > zero { from } else { slope * from };
-            if accumulate {
-                values.for_each(|(to, (from, y))| *to += of(*from, *y));
-            } else {
-                values.for_each(|(to, (from, y))| *to = of(*from, *y));
-            }
+            compiled!(
+                T,
+                isa,
+                if accumulate {
+                    values.for_each(|(to, (from, y))| *to += of(*from, *y));
+                } else {
+                    values.for_each(|(to, (from, y))| *to = of(*from, *y));
+                }
+            )
         });
     }
 }

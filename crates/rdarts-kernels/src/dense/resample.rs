@@ -1,7 +1,7 @@
 //! Bilinear resampling to twice the rows and columns, pixels as squares: along an axis output o lies at (o + 0.5) / 2 - 0.5,
 //! between its pixel and the next one on its side, with weights 0.75 and 0.25; at the border that one is its pixel itself.
 
-use super::rows::{image, images};
+use super::rows::{by_channel, image, images};
 use super::{At, Bars, Direction, Kind, Saved, Scalar, Shape};
 
 /// The kind.
@@ -30,13 +30,17 @@ fn each(shape: Shape, mut f: impl FnMut(usize, usize, f64)) {
 impl Upsample {
     fn apply<T: Scalar>(&self, at: &At<T>, x: &[T], out: &mut [T]) {
         let (shape, c) = (at.shapes[0], at.shapes[0].c);
-        images(at.kernels, shape.n, out, |i, out| {
+        images(at.kernels, shape.n, out, |isa, i, out| {
             let x = image(x, shape.n, i);
             out.fill(T::default());
-            each(shape, |o, px, share| {
-                let share = T::of(share);
-                out[o * c..(o + 1) * c].iter_mut().zip(&x[px * c..]).for_each(|(out, x)| *out += share * *x);
-            });
+            compiled!(
+                T,
+                isa,
+                each(shape, |o, px, share| {
+                    let share = T::of(share);
+                    by_channel(&mut out[o * c..(o + 1) * c], [&x[px * c..]], |out, [x]| *out += share * x);
+                })
+            )
         });
     }
 }
@@ -50,12 +54,16 @@ impl<T: Scalar> Kind<T> for Upsample {
     fn vjp(&self, at: &At<T>, _: &Saved, _: &[T], g: &[T], bars: &mut Bars<T>) {
         let Some(x_bar) = &mut bars.xs[0] else { return };
         let (shape, c) = (at.shapes[0], at.shapes[0].c);
-        images(at.kernels, shape.n, x_bar, |i, x_bar| {
+        images(at.kernels, shape.n, x_bar, |isa, i, x_bar| {
             let g = image(g, shape.n, i);
-            each(shape, |o, px, share| {
-                let share = T::of(share);
-                x_bar[px * c..(px + 1) * c].iter_mut().zip(&g[o * c..]).for_each(|(x, g)| *x += share * *g);
-            });
+            compiled!(
+                T,
+                isa,
+                each(shape, |o, px, share| {
+                    let share = T::of(share);
+                    by_channel(&mut x_bar[px * c..(px + 1) * c], [&g[o * c..]], |x, [g]| *x += share * g);
+                })
+            )
         });
     }
 

@@ -1,6 +1,6 @@
 //! y = x a + b, a scale and a shift for each channel: what follows the norm of a stem.
 
-use super::rows::{image, images, summed};
+use super::rows::{by_pixel, image, images, summed};
 use super::{At, Bars, Direction, Kind, Saved, Scalar};
 use crate::spec::{Weight, WeightKind, weight_list};
 
@@ -16,10 +16,9 @@ impl Scale {
     /// to += from times a of each channel.
     fn add<T: Scalar>(&self, at: &At<T>, from: &[T], a: &[T], to: &mut [T]) {
         let n = at.shapes[0].n;
-        images(at.kernels, n, to, |i, to| {
-            for (to, from) in to.chunks_exact_mut(self.0).zip(image(from, n, i).chunks_exact(self.0)) {
-                to.iter_mut().zip(from.iter().zip(a)).for_each(|(to, (from, a))| *to += *from * *a);
-            }
+        images(at.kernels, n, to, |isa, i, to| {
+            let from = image(from, n, i);
+            compiled!(T, isa, by_pixel(to, [from], [a], |to, [from], [a]| *to += from * a))
         });
     }
 
@@ -27,7 +26,7 @@ impl Scale {
     fn add_sums<T: Scalar>(&self, at: &At<T>, x: &[T], g: &[T], to: &mut [T], with_shift: bool) {
         let (n, c) = (at.shapes[0].n, self.0);
         let mut sums = vec![0.0; 2 * c];
-        summed(at.kernels, n, &mut sums, |i, sums: &mut [f64]| {
+        summed(at.kernels, (n, x.len() / n), &mut sums, |_, i, sums: &mut [f64]| {
             let (of_scale, of_shift) = sums.split_at_mut(c);
             for (x, g) in image(x, n, i).chunks_exact(c).zip(image(g, n, i).chunks_exact(c)) {
                 for ch in 0..c {

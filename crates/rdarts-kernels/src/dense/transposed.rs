@@ -4,7 +4,7 @@
 //! back, and its way back that one's value.
 
 use super::conv::{Grid, image_weight_gradient, strips_transposed};
-use super::rows::{image, images, sum_values, summed, transpose};
+use super::rows::{costly_images, image, sum_values, summed, transpose};
 use super::{At, Bars, Direction, Kind, Saved, Scalar, Shape};
 use crate::spec::{Weight, WeightKind, weight_list};
 
@@ -40,10 +40,11 @@ impl TransposedSpec {
 
     /// out += C' x.
     fn add<T: Scalar>(&self, at: &At<T>, x: &[T], w: &[T], out: &mut [T]) {
-        let (shape, isa) = (at.shapes[0], at.kernels.isa());
+        let shape = at.shapes[0];
         let (w_t, large) = (transpose(w, self.c_in), self.out(shape));
-        images(at.kernels, shape.n, out, |i, out| {
-            strips_transposed(isa, GRID, large, self.c_in, image(x, shape.n, i), &w_t, out);
+        costly_images(at.kernels, (shape.n, 4 * self.c_in), out, |isa, i, out| {
+            let x = image(x, shape.n, i);
+            compiled!(T, isa, strips_transposed(isa, GRID, large, self.c_in, x, &w_t, out))
         });
     }
 
@@ -54,9 +55,11 @@ impl TransposedSpec {
     }
 
     fn add_weight_gradient<T: Scalar>(&self, at: &At<T>, x: &[T], g: &[T], w_bar: &mut [T]) {
-        let (shape, isa, large) = (at.shapes[0], at.kernels.isa(), self.out(at.shapes[0]));
-        summed(at.kernels, shape.n, w_bar, |i, part| {
-            image_weight_gradient(isa, GRID, large, self.c_in, image(g, shape.n, i), image(x, shape.n, i), part);
+        let (shape, large) = (at.shapes[0], self.out(at.shapes[0]));
+        let of_image = shape.px() * GRID.k * GRID.k * self.c_out;
+        summed(at.kernels, (shape.n, of_image), w_bar, |isa, i, part| {
+            let (x, g) = (image(x, shape.n, i), image(g, shape.n, i));
+            compiled!(T, isa, image_weight_gradient(isa, GRID, large, self.c_in, g, x, part))
         });
     }
 
@@ -87,7 +90,9 @@ impl<T: Scalar> Kind<T> for TransposedSpec {
             self.add_weight_gradient(at, at.xs[0], g, w_bar);
             let n = at.shapes[0].n;
             let mut sums = vec![0.0; self.c_out];
-            summed(at.kernels, n, &mut sums, |i, sums| sum_values(image(g, n, i), sums));
+            summed(at.kernels, (n, g.len() / n), &mut sums, |isa, i, sums| {
+                compiled!(T, isa, sum_values(image(g, n, i), sums))
+            });
             b_bar.iter_mut().zip(sums).for_each(|(bar, sum)| *bar += T::of(sum));
         }
     }

@@ -26,7 +26,7 @@ pub(super) fn view_shape(x: Shape) -> Result<Shape, String> {
 impl Views {
     fn apply<T: Scalar>(&self, at: &At<T>, x: &[T], out: &mut [T]) {
         let (n, c) = (at.shapes[0].n, at.shapes[0].c / 2);
-        images(at.kernels, 2 * n, out, |i, out| {
+        images(at.kernels, 2 * n, out, |_, i, out| {
             for (out, x) in out.chunks_exact_mut(c).zip(image(x, n, i % n).chunks_exact(2 * c)) {
                 out.copy_from_slice(&x[i / n * c..][..c]);
             }
@@ -43,7 +43,7 @@ impl<T: Scalar> Kind<T> for Views {
     fn vjp(&self, at: &At<T>, _: &Saved, _: &[T], g: &[T], bars: &mut Bars<T>) {
         let Some(x_bar) = &mut bars.xs[0] else { return };
         let (n, c) = (at.shapes[0].n, at.shapes[0].c / 2);
-        images(at.kernels, n, x_bar, |i, x_bar| {
+        images(at.kernels, n, x_bar, |_, i, x_bar| {
             for side in 0..2 {
                 let g = image(g, 2 * n, i + side * n).chunks_exact(c);
                 for (x, g) in x_bar.chunks_exact_mut(2 * c).zip(g) {

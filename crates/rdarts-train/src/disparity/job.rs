@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use rdarts_data::DataError;
 use rdarts_data::stereo::{Pair, Scenes, StereoAugment, StereoBatch, StereoEval};
-use rdarts_net::{Alphas, Engine, Held, Point, Real, unit_variance, weight_gradient};
+use rdarts_net::{Alphas, Engine, Held, Point, Real, held_weight_gradient, unit_variance};
 use rdarts_run::{
     DISPARITY_TRAIN_EVENT_FORMAT, DisparityTrainEpoch, DisparityTrainFinished, DisparityTrainSpec,
     DisparityTrainStarted, Event, PairPictures, RunDir, Spec,
@@ -17,7 +17,7 @@ use crate::best::{Best, Better, Words, judge, reason};
 use crate::error::TrainError;
 use crate::job::{Job, Length, Measured, Measuring, Verdict};
 use crate::maps::{ShownPairs, pair_pictures};
-use crate::optim::{Adam, Sgd, clip_global_norm};
+use crate::optim::{Adam, Sgd};
 use crate::pairs::PairBatch;
 use crate::schedule::cosine_lr;
 use crate::state::{Packed, Position, State, Step, Unpacked};
@@ -108,7 +108,7 @@ impl Job for DisparityTraining {
 
     fn pack<'a>(&self, extra: &'a Learned) -> Packed<'a> {
         let mut packed = Packed::default();
-        packed.tensors.extend([("adam_m", &extra.adam.m[..]), ("adam_v", &extra.adam.v)]);
+        packed.tensors.extend([("adam_m", &extra.adam.m[..]), ("adam_v", &extra.adam.v[..])]);
         packed.scalars.insert("adam_t".into(), extra.adam.t.into());
         Best::pack(extra.best.as_ref(), &mut packed);
         packed
@@ -117,7 +117,7 @@ impl Job for DisparityTraining {
     fn unpack(&self, extra: &mut Learned, file: &mut Unpacked<'_>) -> Result<(), TrainError> {
         let n = self.net.n_parameters();
         extra.adam.t = file.count("adam_t")?;
-        (extra.adam.m, extra.adam.v) = (file.tensor("adam_m", n)?, file.tensor("adam_v", n)?);
+        (extra.adam.m, extra.adam.v) = (file.tensor("adam_m", n)?.into(), file.tensor("adam_v", n)?.into());
         extra.best = Best::unpack(file, n, 0)?;
         Ok(())
     }
@@ -130,15 +130,21 @@ impl Job for DisparityTraining {
 
     fn step(&self, state: &mut State<Learned>, made: StereoBatch) -> Result<Step, TrainError> {
         let (pairs, none) = (PairBatch::new(made, self.sizes.levels()), Alphas::zeros(&self.net));
-        let at = Point { net: &self.net, engine: &self.engine, weights: &state.weights[..], alphas: &none };
-        let (evaluation, mut gradient) = weight_gradient(at, pairs.as_batch());
-        let norm = clip_global_norm(&mut [&mut gradient], self.spec.weights.clip);
+        let lr = self.lr(state.at.epoch);
+        let (weights, adam) = (&mut state.weights, &mut state.extra.adam);
+        for held in [&mut *weights, &mut adam.m, &mut adam.v] {
+            held.place(&self.engine, || self.net.weight_parts());
+        }
+        let at = Point { net: &self.net, engine: &self.engine, weights: &*weights, alphas: &none };
+        let (evaluation, mut gradient) = held_weight_gradient(at, pairs.as_batch());
+        adam.lr = lr;
+        let norm = adam.clipped_step(weights, &mut gradient, self.spec.weights.clip);
         if !(evaluation.loss + norm).is_finite() {
             return Err(self.diverged(&state.at));
         }
-        state.extra.adam.lr = self.lr(state.at.epoch);
-        state.extra.adam.step(&mut state.weights, &gradient);
-        f32::give_back(self.engine.kernels.workspace(), gradient);
+        if self.engine.is_cpu() {
+            f32::give_back(self.engine.kernels.workspace(), gradient.into_vec());
+        }
         Ok(Step { n: pairs.n(), loss: evaluation.loss, count: evaluation.count, side_loss: None })
     }
 

@@ -11,12 +11,14 @@
 
 use std::path::{Path, PathBuf};
 
+use image::DynamicImage;
 use rdarts_text::shown;
 
 use super::files::{Mask, PairFiles, Sign};
 use super::{Listed, entries, missing, no_pairs, picture};
 use crate::error::DataError;
 use crate::formats::disparity::{self, Coding, Map};
+use crate::formats::picture::stored;
 
 /// Width of the scenes of 2001 and 2003 from one to another, and bytes for a pixel of disparity: Map, Tsukuba, the others
 /// of 2001, and those of 2003 in quarter, half and full size.
@@ -97,23 +99,41 @@ fn coding(left: &str, [height, width]: [usize; 2]) -> Result<Coding, String> {
 }
 
 /// Reads the disparities of a left view as any set stores them: PFM, KITTI's 16 bits, Sintel's colours, or the bytes of
-/// Middlebury's older scenes, whose scale follows from their size: then with the number that a pixel is of their units.
+/// Middlebury's older scenes, whose scale follows from their size. Which of them it was comes with them.
 ///
 /// # Errors
-/// One sentence if the file cannot be read or nothing says of which scale its bytes are.
-pub fn read_truth(path: &Path, left: &Path) -> Result<(Map, Option<f32>), DataError> {
-    let size = if disparity::is_pfm(path) { None } else { disparity::size_of_bytes(path)? };
-    let Some(size) = size else { return Ok((disparity::read(path, Coding::Any)?, None)) };
-    let stem = left.file_stem().map_or(String::new(), |stem| stem.to_string_lossy().into_owned());
-    let coding = coding(&stem, size).map_err(|problem| DataError::StereoFile {
-        file: shown(path),
-        problem: format!(
-            "is stored as gray of 8 bits and has {problem}; other disparities should be a PFM file, gray of 16 bits (256 for \
-             each pixel) or colour of 8 bits (as Sintel's)"
-        ),
-    })?;
-    let scale = if let Coding::Scaled(scale) = coding { Some(scale) } else { None };
-    Ok((disparity::read(path, coding)?, scale))
+/// One sentence if the file cannot be read, nothing says of which scale its bytes are, or its colours mean no disparities.
+pub fn read_truth(path: &Path, left: &Path) -> Result<(Map, Coding), DataError> {
+    if disparity::is_pfm(path) {
+        return Ok((disparity::read(path, Coding::Pfm)?, Coding::Pfm));
+    }
+    let (picture, file) = (stored(path)?, shown(path));
+    let fault = |problem: String| DataError::StereoFile { file: file.clone(), problem };
+    let size = [picture.height() as usize, picture.width() as usize];
+    let coding = match &picture {
+        _ if disparity::is_bytes(&picture) => {
+            let stem = left.file_stem().map_or(String::new(), |stem| stem.to_string_lossy().into_owned());
+            coding(&stem, size).map_err(|problem| {
+                fault(format!(
+                    "is stored as gray of 8 bits and has {problem}; other disparities should be a PFM file, gray of 16 bits \
+                     (256 for each pixel) or colour of 8 bits (as Sintel's)"
+                ))
+            })?
+        }
+        DynamicImage::ImageRgb8(_) => Coding::Sintel,
+        DynamicImage::ImageLuma16(_) => Coding::Kitti,
+        _ => Coding::Any,
+    };
+    let map = disparity::of_picture(&picture, coding, &file)?;
+    let most = map.values.iter().copied().fold(0.0, f32::max);
+    if coding == Coding::Sintel && most > size[1] as f32 {
+        return Err(fault(format!(
+            "is stored as colour of 8 bits, and taken for Sintel's disparities its pixels go up to {most:.0}, further than it is \
+             wide ({}): it may be a photograph, or disparities coloured to be looked at",
+            size[1]
+        )));
+    }
+    Ok((map, coding))
 }
 
 fn pair(name: String, dir: &Path) -> Result<PairFiles, DataError> {
@@ -167,12 +187,18 @@ mod tests {
             assert_eq!(map.values[1..4], [1.0 / scale, 2.0 / scale, 3.0 / scale], "{truth}");
         }
         // The same as colour of gray pixels; colours that are none are Sintel's.
-        let colours =
-            |change: u8| image::RgbImage::from_fn(450, 2, |x, _| image::Rgb([x as u8, x as u8, x as u8 ^ change]));
+        let colours = |change: u8| {
+            image::RgbImage::from_fn(450, 2, |x, _| {
+                image::Rgb([x as u8 % 100, x as u8 % 100, (x as u8 % 100) ^ change])
+            })
+        };
         colours(0).save(at("gray.png")).unwrap();
         assert_eq!(read("gray.png", "im2.png").unwrap().values[20], 5.0);
         colours(1).save(at("sintel.png")).unwrap();
         assert_eq!(read("sintel.png", "im2.png").unwrap().values[20], 80.0 + 20.0 / 64.0 + 21.0 / 16_384.0);
+        image::RgbImage::from_pixel(450, 2, image::Rgb([120, 90, 60])).save(at("photograph.png")).unwrap();
+        let message = read("photograph.png", "im2.png").unwrap_err().to_string();
+        assert!(message.contains("its pixels go up to 481, further than it is wide (450): it may be"), "{message}");
         gray(100, 3, "other.png");
         let message = read("other.png", "left.png").unwrap_err().to_string();
         assert!(message.contains("gray of 8 bits and has the width 100, from which the scale"), "{message}");

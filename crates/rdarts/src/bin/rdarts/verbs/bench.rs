@@ -160,58 +160,15 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let Sizes { channels, batch: n, size: side } = args.sizes([16, 64, 32]);
     let net = Network::supernet(SupernetSpec::from_space(&space, cells, channels, 3, 10));
     let asked = |kind| args.asks(kind);
-    let largest = if asked(Kind::Second) {
-        Work::SecondOrderStep
-    } else if asked(Kind::Product) || asked(Kind::Eigenvalue) || asked(Kind::Hessian) {
-        Work::HessianProduct
-    } else {
-        Work::Gradient
-    };
-    let needed = net.memory_estimate(n, [side; 2], largest);
-    check_memory(&engine, needed, "--batch, --channels, --cells or --size")?;
+    check_search_memory(&args, &engine, &net, n, [side; 2], "--batch, --channels, --cells or --size")?;
     let genotype = genotype(named, "--genotype")?;
     let forward = net.macs([side; 2]) as f64 * n as f64;
     let steps = args.steps as usize;
     let n_alphas: usize = net.n_alphas().iter().sum();
-    let mut rows = Vec::new();
-    if asked(Kind::First) || asked(Kind::Second) {
-        let mut world = World::new(&net, &engine, images(n, side));
-        if asked(Kind::First) {
-            let cost = net.step_cost(n, [side; 2], false);
-            rows.push(measure(&engine, "search step, first order", steps, n, cost, || world.step(false)));
-        }
-        if asked(Kind::Second) {
-            let cost = net.step_cost(n, [side; 2], true);
-            world.forget();
-            rows.push(measure(&engine, "search step, second order", steps, n, cost, || world.step(true)));
-        }
-    }
-    let (mut products, mut columns) = (0, 0);
-    // A new one: steps move the weights, and with them the number of products that an eigenvalue takes.
-    let mut world = World::new(&net, &engine, images(n, side));
-    let [begin, product] = net.hessian_cost(n, [side; 2]);
-    if asked(Kind::Product) {
-        let hessian = world.hessian();
-        let mut stream = Stream::new(2, "bench", 0);
-        let v: Vec<f64> = (0..n_alphas).map(|_| stream.normal()).collect();
-        rows.push(measure(&engine, "Hessian-vector product", steps, n, product, || drop(hessian.apply(&v))));
-    }
-    if asked(Kind::Eigenvalue) {
-        world.forget();
-        let row = measure(&engine, "dominant eigenvalue to 1e-3", steps, n, Cost::default(), || {
-            products = largest_eigenvalue(&world.hessian(), 1e-3, &mut Stream::new(1, "lanczos", 0)).n_products;
-        });
-        rows.push(Row { cost: begin + product.times(products as u64), ..row });
-    }
-    if asked(Kind::Hessian) {
-        let cost = begin + net.full_hessian_cost(n, [side; 2]);
-        world.forget();
-        rows.push(measure(&engine, "full alpha-Hessian", 1, n, cost, || columns = world.hessian().full().n_products));
-    }
+    let Searched { mut rows, products, columns } = searched(&args, &engine, &net, n, [side; 2], images(n, side));
     let discrete = Discrete::new([cells, channels, n, side], genotype, &engine);
     let own = &discrete.net.without_auxiliary();
     if asked(Kind::Training) {
-        world.forget();
         let mut training = discrete.clone();
         let cost = discrete.net.training_cost(n, [side; 2]);
         rows.push(measure(&engine, "training step", steps, n, cost, || training.step(n)));
@@ -224,14 +181,8 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
             rows.push(measure(&engine, name, steps, n, cost, || drop(evaluator.outputs(images, n, [side; 2]))));
         }
     }
-    // Last: its memory would count as the steps'. A card has other limits.
-    let peak = engine.is_cpu().then(|| peak::measure(&engine.kernels, threads));
-    let machine = json!({
-        "program": env!("CARGO_PKG_VERSION"), "isa": isa.name(), "threads": threads, "device": engine.place(),
-        "card": engine.gpu.as_ref().map(|gpu| described(gpu)),
-        "threads_ran": peak.and_then(|peak| peak.threads_ran),
-        "peak_gmac_per_s": peak.map(|peak| peak.macs / 1e9), "bandwidth_gb_per_s": peak.map(|peak| peak.bytes / 1e9),
-    });
+    let peak = peak_of(&engine, threads);
+    let machine = machine(&engine, threads, peak.as_ref());
     let work = json!({
         "space": space.name, "channels": channels, "cells": cells, "batch": n, "size": side,
         "steps": args.steps, "alphas": n_alphas, "forward_gmac": forward / 1e9, "lanczos_products": products,
@@ -332,6 +283,91 @@ fn table(rows: &[Row], rate: &str, peak: Option<&peak::Peak>, engine: &Engine, t
         out!("");
     }
     rows.iter().for_each(Row::print_launches);
+}
+
+/// The rows of a search.
+struct Searched {
+    rows: Vec<Row>,
+    /// Hessian products that the eigenvalue took, and those of a full Hessian.
+    products: usize,
+    columns: usize,
+}
+
+/// Refuses what would need more memory than there is.
+fn check_search_memory(
+    args: &Args,
+    engine: &Engine,
+    net: &Network,
+    n: usize,
+    side: [usize; 2],
+    flags: &str,
+) -> Result<(), Exit> {
+    let largest = if args.asks(Kind::Second) {
+        Work::SecondOrderStep
+    } else if args.asks(Kind::Product) || args.asks(Kind::Eigenvalue) || args.asks(Kind::Hessian) {
+        Work::HessianProduct
+    } else {
+        Work::Gradient
+    };
+    check_memory(engine, net.memory_estimate(n, side, largest), flags)?;
+    Ok(())
+}
+
+/// Measures those that were asked for, on batches of `n`.
+fn searched(
+    args: &Args,
+    engine: &Engine,
+    net: &Network,
+    n: usize,
+    side: [usize; 2],
+    mut make: impl FnMut(&mut Stream) -> Images,
+) -> Searched {
+    let steps = args.steps as usize;
+    let (mut rows, mut products, mut columns) = (Vec::new(), 0, 0);
+    let mut world = World::new(net, engine, &mut make);
+    for (kind, name, second) in
+        [(Kind::First, "search step, first order", false), (Kind::Second, "search step, second order", true)]
+    {
+        if args.asks(kind) {
+            world.forget();
+            rows.push(measure(engine, name, steps, n, net.step_cost(n, side, second), || world.step(second)));
+        }
+    }
+    // A new one: steps move the weights, and with them the number of products that an eigenvalue takes.
+    let mut world = World::new(net, engine, make);
+    let [begin, product] = net.hessian_cost(n, side);
+    if args.asks(Kind::Product) {
+        let (hessian, mut stream) = (world.hessian(), Stream::new(2, "bench", 0));
+        let v: Vec<f64> = world.alphas.iter().map(|_| stream.normal()).collect();
+        rows.push(measure(engine, "Hessian-vector product", steps, n, product, || drop(hessian.apply(&v))));
+    }
+    if args.asks(Kind::Eigenvalue) {
+        world.forget();
+        let row = measure(engine, "dominant eigenvalue to 1e-3", steps, n, Cost::default(), || {
+            products = largest_eigenvalue(&world.hessian(), 1e-3, &mut Stream::new(1, "lanczos", 0)).n_products;
+        });
+        rows.push(Row { cost: begin + product.times(products as u64), ..row });
+    }
+    if args.asks(Kind::Hessian) {
+        world.forget();
+        let cost = begin + net.full_hessian_cost(n, side);
+        rows.push(measure(engine, "full alpha-Hessian", 1, n, cost, || columns = world.hessian().full().n_products));
+    }
+    Searched { rows, products, columns }
+}
+
+/// What the machine can do at most. Last of all: its memory would count as the steps'. A card has other limits.
+fn peak_of(engine: &Engine, threads: usize) -> Option<peak::Peak> {
+    engine.is_cpu().then(|| peak::measure(&engine.kernels, threads))
+}
+
+fn machine(engine: &Engine, threads: usize, peak: Option<&peak::Peak>) -> Value {
+    json!({
+        "program": env!("CARGO_PKG_VERSION"), "isa": engine.kernels.isa().name(), "threads": threads,
+        "device": engine.place(), "card": engine.gpu.as_ref().map(|gpu| described(gpu)),
+        "threads_ran": peak.and_then(|peak| peak.threads_ran),
+        "peak_gmac_per_s": peak.map(|peak| peak.macs / 1e9), "bandwidth_gb_per_s": peak.map(|peak| peak.bytes / 1e9),
+    })
 }
 
 /// Threads that ran less of the time that they could were not alone.

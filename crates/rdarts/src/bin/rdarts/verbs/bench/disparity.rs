@@ -3,22 +3,19 @@
 use std::process::ExitCode;
 
 use rdarts::net::disparity::DisparitySpec;
-use rdarts::net::{Cost, Engine, Network, Truth, Work};
+use rdarts::net::{Engine, Network, Truth};
 use rdarts::rng::Stream;
 use rdarts::search::disparity::open_disparity_space;
-use rdarts::search::hessian::largest_eigenvalue;
-use rdarts::train::memory::check_memory;
 use serde_json::{Value, json};
 
-use super::{Args, Images, Kind, Labels, Sizes, World, digits, measure, peak, table};
+use super::{
+    Args, Images, Kind, Labels, Searched, Sizes, check_search_memory, digits, machine, peak_of, searched, table,
+};
 use crate::conduct::count;
 use crate::exit::{Exit, out};
 
 /// Measures what was asked for.
 pub fn run(args: &Args, engine: &Engine, threads: usize) -> Result<ExitCode, Exit> {
-    if !engine.is_cpu() {
-        return Err(Exit::Input("bench measures a search for disparity on the CPU alone; leave --device out".into()));
-    }
     for (is_given, flag) in [(args.genotype.is_some(), "--genotype"), (args.cells.is_some(), "--cells")] {
         if is_given {
             return Err(Exit::Input(format!(
@@ -36,15 +33,7 @@ pub fn run(args: &Args, engine: &Engine, threads: usize) -> Result<ExitCode, Exi
     let spec = DisparitySpec::search(space.clone(), channels, side[1]);
     spec.check_side(side).map_err(|why| Exit::Input(format!("--size {size}: {why}")))?;
     let net = Network::disparity(&spec);
-    let largest = if args.asks(Kind::Second) {
-        Work::SecondOrderStep
-    } else if args.asks(Kind::Product) || args.asks(Kind::Eigenvalue) || args.asks(Kind::Hessian) {
-        Work::HessianProduct
-    } else {
-        Work::Gradient
-    };
-    let needed = net.memory_estimate(n, side, largest);
-    check_memory(engine, needed, "--batch, --channels or --size")?;
+    check_search_memory(args, engine, &net, n, side, "--batch, --channels or --size")?;
     let pairs = |stream: &mut Stream| Images {
         values: (0..n * side[0] * side[1] * 6).map(|_| stream.uniform() as f32 - 0.4).collect(),
         side,
@@ -55,49 +44,15 @@ pub fn run(args: &Args, engine: &Engine, threads: usize) -> Result<ExitCode, Exi
         }),
         on_card: None,
     };
-    let (steps, n_alphas) = (args.steps as usize, net.n_alphas().iter().sum::<usize>());
-    let (mut rows, mut products, mut columns) = (Vec::new(), 0, 0);
-    let mut world = World::new(&net, engine, pairs);
-    for (kind, name, second) in
-        [(Kind::First, "search step, first order", false), (Kind::Second, "search step, second order", true)]
-    {
-        if args.asks(kind) {
-            world.forget();
-            rows.push(measure(engine, name, steps, n, net.step_cost(n, side, second), || world.step(second)));
-        }
-    }
-    let mut world = World::new(&net, engine, pairs);
-    let [begin, product] = net.hessian_cost(n, side);
-    if args.asks(Kind::Product) {
-        let (hessian, mut stream) = (world.hessian(), Stream::new(2, "bench", 0));
-        let v: Vec<f64> = (0..n_alphas).map(|_| stream.normal()).collect();
-        rows.push(measure(engine, "Hessian-vector product", steps, n, product, || drop(hessian.apply(&v))));
-    }
-    if args.asks(Kind::Eigenvalue) {
-        world.forget();
-        let mut row = measure(engine, "dominant eigenvalue to 1e-3", steps, n, Cost::default(), || {
-            products = largest_eigenvalue(&world.hessian(), 1e-3, &mut Stream::new(1, "lanczos", 0)).n_products;
-        });
-        row.cost = begin + product.times(products as u64);
-        rows.push(row);
-    }
-    if args.asks(Kind::Hessian) {
-        world.forget();
-        let cost = begin + net.full_hessian_cost(n, side);
-        rows.push(measure(engine, "full alpha-Hessian", 1, n, cost, || columns = world.hessian().full().n_products));
-    }
-    let peak = peak::measure(&engine.kernels, threads);
+    let Searched { rows, products, columns } = searched(args, engine, &net, n, side, pairs);
+    let peak = peak_of(engine, threads);
     let forward = net.forward_cost(n, side).macs as f64 / 1e9;
     if args.json {
-        let results: Vec<Value> = rows.iter().map(|row| row.json(Some(&peak))).collect();
-        let machine = json!({
-            "program": env!("CARGO_PKG_VERSION"), "isa": engine.kernels.isa().name(), "threads": threads,
-            "device": engine.place(), "threads_ran": peak.threads_ran, "peak_gmac_per_s": peak.macs / 1e9,
-            "bandwidth_gb_per_s": peak.bytes / 1e9,
-        });
+        let results: Vec<Value> = rows.iter().map(|row| row.json(peak.as_ref())).collect();
+        let machine = machine(engine, threads, peak.as_ref());
         let work = json!({
             "task": "disparity", "space": space.name, "channels": channels, "batch": n, "height": side[0],
-            "width": side[1], "steps": args.steps, "alphas": n_alphas, "weights": net.n_parameters(),
+            "width": side[1], "steps": args.steps, "alphas": net.n_alphas().iter().sum::<usize>(), "weights": net.n_parameters(),
             "forward_gmac": forward, "lanczos_products": products, "hessian_products": columns,
         });
         out!("{:#}", json!({ "machine": machine, "work": work, "results": results }));
@@ -113,6 +68,6 @@ pub fn run(args: &Args, engine: &Engine, threads: usize) -> Result<ExitCode, Exi
         engine.kernels.isa().name(),
         digits(forward)
     );
-    table(&rows, "pairs/s", Some(&peak), engine, threads);
+    table(&rows, "pairs/s", peak.as_ref(), engine, threads);
     Ok(ExitCode::SUCCESS)
 }

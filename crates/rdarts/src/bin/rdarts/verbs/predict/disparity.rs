@@ -221,12 +221,15 @@ fn read(job: &Job) -> Result<Pair, Exit> {
     }
     let mut disparity = vec![f32::NAN; height * width];
     if let Some(path) = &job.truth {
-        let (map, scale) = read_truth(path, &job.left)?;
-        if let Some(scale) = scale {
-            say!(
-                "note: {} holds bytes: by its size they are taken for those of an older scene of Middlebury, {scale} to a pixel",
-                shown(path)
-            );
+        let (map, coding) = read_truth(path, &job.left)?;
+        let path_shown = shown(path);
+        match coding {
+            Coding::Scaled(scale) => say!(
+                "note: {path_shown} holds bytes: by its size they are taken for those of an older scene of Middlebury, {scale} to \
+                 a pixel"
+            ),
+            Coding::Sintel => say!("note: {path_shown} holds colours, which are taken for Sintel's disparities"),
+            _ => {}
         }
         if [map.height, map.width] != [height, width] {
             return Err(differs(path, [map.height, map.width]));
