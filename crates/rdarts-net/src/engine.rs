@@ -89,12 +89,12 @@ pub fn text_of(panic: &(dyn Any + Send)) -> String {
 fn short(text: &str) -> String {
     let lower = text.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    if has(&["out of memory", "outofmemory", "out of device memory", "not enough memory"]) {
+        return "its memory is full".into();
+    }
     // A card that is lost while something comes down from it shows in the last of these.
     if has(&["device is poisoned", "device is lost", "device was lost", "devicelost", "buffer could not be mapped"]) {
         return "it was lost, as by a reset of its driver".into();
-    }
-    if has(&["out of memory", "outofmemory", "out of device memory", "not enough memory"]) {
-        return "its memory is full".into();
     }
     const MOST: usize = 200;
     let line = text.lines().next().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Weights and what stays beside them, wherever they lie.
 //!
-//! A run on a card keeps weights, momentum and running statistics there: they come back when someone reads them, for a
+//! A run on a card keeps weights, momentum or moments, and running statistics there: they come back when someone reads them, for a
 //! checkpoint or a measurement, and go up again when someone writes them here. On the CPU a [`Held`] is a vector.
 
 use std::ops::{Deref, DerefMut};
@@ -386,8 +386,12 @@ mod tests {
         held[1] = 5.0;
         assert_eq!((held.len(), &held[..], held.clone() == held), (2, &[1.0, 5.0][..], true));
         assert!(!held.is_on_card() && held.sgd_on_card(&mut Held::default(), &Held::default(), STEP).is_none());
+        let [mut m, mut v] = [Held::default(), Held::default()];
+        assert!(held.adam_on_card([&mut m, &mut v], &Held::default(), ADAM).is_none());
         assert_eq!((Held::default().into_vec(), held.into_vec()), (vec![], vec![1.0, 5.0]));
     }
 
     const STEP: SgdStep = SgdStep { lr: 1.0, momentum: 0.0, l2: 0.0, max_norm: 1.0 };
+    const ADAM: AdamStep =
+        AdamStep { rate: 1.0, root: 1.0, first: [0.5; 2], second: [0.5; 2], eps: 1e-8, l2: 0.0, max_norm: 1.0 };
 }

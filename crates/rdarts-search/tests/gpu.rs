@@ -3,10 +3,12 @@
 
 use std::sync::atomic::AtomicBool;
 
+use rdarts_data::Silent;
 use rdarts_net::Engine;
-use rdarts_run::{RunDir, SearchSpec, Spec, TrainSpec};
+use rdarts_run::{DisparityTrainSpec, RunDir, SearchSpec, Spec, TrainSpec};
 use rdarts_search::{Search, open_space};
-use rdarts_space::published;
+use rdarts_space::{DisparityGenotype, published};
+use rdarts_train::disparity::DisparityTraining;
 use rdarts_train::training::assess;
 use rdarts_train::{Job, KnownSets, Model, Observer, Outcome, Progress, Training, resume, start};
 
@@ -156,6 +158,46 @@ fn a_run_that_was_stopped_goes_on_from_the_state_that_lay_on_the_card() {
     let outcome = resume(&search(), &mut dir, &mut (), &AtomicBool::new(false), &mut |_| {}).unwrap();
     assert!(matches!(outcome, Outcome::Finished(_)));
     assert_eq!(events(&dir), events(&whole));
+}
+
+#[test]
+fn a_training_for_disparity_has_the_losses_of_the_cpu_and_goes_on_from_its_moments() {
+    let Some(card) = card() else { return };
+    let of = |engine: &Engine| {
+        let keys = [
+            "data.pairs=42",
+            "data.valid_fraction=0.05",
+            "data.test_pairs=2",
+            "data.height=64",
+            "data.width=64",
+            "data.max_disparity=8",
+            "network.channels=1",
+            "train.epochs=1",
+            "train.crop_height=64",
+            "train.crop_width=64",
+            "weights.lr=1e-4",
+            "weights.lr_min=1e-5",
+        ];
+        let genotype = format!("network.genotype=\"{}\"", DisparityGenotype::autodispnet());
+        let keys: Vec<String> = std::iter::once(genotype).chain(keys.map(String::from)).collect();
+        let spec = DisparityTrainSpec::resolve(Some("disparity-train-demo"), None, &keys, &KnownSets).unwrap();
+        DisparityTraining::new(spec, engine.clone(), &Silent).unwrap()
+    };
+    let training = of(&card);
+    let (_, got, whole, _tmp) = run(&training, &training.spec);
+    let on_cpu = of(&Engine::cpu());
+    check_near(&got, &run(&on_cpu, &on_cpu.spec).1);
+    let tmp = tempfile::tempdir().unwrap();
+    let mut dir = RunDir::create(&tmp.path().join("run"), &training.spec).unwrap();
+    let stop = AtomicBool::new(false);
+    let outcome = start(&training, &mut dir, &mut Until(7, &stop), &stop).unwrap();
+    assert!(matches!(outcome, Outcome::Interrupted { epoch: 0, step: 7 }), "{outcome:?}");
+    let outcome = resume(&of(&card), &mut dir, &mut (), &AtomicBool::new(false), &mut |_| {}).unwrap();
+    assert!(matches!(outcome, Outcome::Finished(_)));
+    let file = |dir: &RunDir, name: &str| std::fs::read(dir.view().path().join(name)).unwrap();
+    for name in ["events.jsonl", "model.safetensors"] {
+        assert!(file(&dir, name) == file(&whole, name), "{name}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The one-dimensional correlation of two views (DispNetC; AutoDispNet, section 5):
 //! y[row][x][d + s] = <l[row][x], r[row][x + s]> / c for the shifts s in -d..=d, zero where x + s lies outside.
 
-use super::rows::{by_channel, image, images, in_eight};
+use super::rows::{by_channel, costly_images, image, in_eight};
 use super::{At, Bars, Direction, Kind, Saved, Scalar, Shape};
 
 /// Sizes of a correlation.
@@ -38,7 +38,7 @@ impl CorrelationSpec {
     fn add<T: Scalar>(&self, at: &At<T>, l: &[T], r: &[T], out: &mut [T]) {
         let (shape, c) = (at.shapes[0], at.shapes[0].c);
         let share = T::of(1.0 / c as f64);
-        images(at.kernels, shape.n, out, |isa, i, out| {
+        costly_images(at.kernels, (shape.n, c), out, |isa, i, out| {
             let (l, r) = (image(l, shape.n, i), image(r, shape.n, i));
             compiled!(
                 T,
@@ -57,7 +57,7 @@ impl CorrelationSpec {
         let share = T::of(1.0 / c as f64);
         let [l_bar, r_bar] = &mut bars.xs[..] else { unreachable!("a correlation reads two views") };
         if let (Some(l_bar), Some(r)) = (l_bar, r) {
-            images(at.kernels, shape.n, l_bar, |isa, i, l_bar| {
+            costly_images(at.kernels, (shape.n, self.shifts()), l_bar, |isa, i, l_bar| {
                 let (g, r) = (image(g, shape.n, i), image(r, shape.n, i));
                 compiled!(
                     T,
@@ -70,7 +70,7 @@ impl CorrelationSpec {
             });
         }
         if let (Some(r_bar), Some(l)) = (r_bar, l) {
-            images(at.kernels, shape.n, r_bar, |isa, i, r_bar| {
+            costly_images(at.kernels, (shape.n, self.shifts()), r_bar, |isa, i, r_bar| {
                 let (g, l) = (image(g, shape.n, i), image(l, shape.n, i));
                 compiled!(
                     T,

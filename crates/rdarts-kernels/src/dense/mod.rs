@@ -12,7 +12,7 @@
 //!
 //! Each kind is a file of its own, and its loops are written once for both float types: [`Scalar`]. Where a rectifier is open
 //! and where a maximum lies are constants of the second derivatives, as in the classification's kernels, with which these
-//! share the loops that multiply. Sums over images are made in groups of the batch alone, whose order is fixed: results do
+//! share the loops that multiply. Sums over images are made in groups of the sizes alone, whose order is fixed: results do
 //! not depend on the number of threads.
 
 /// [`rdarts_simd::compiled_for`] for a type of float.
@@ -186,7 +186,7 @@ pub struct Bars<'a, T> {
 pub struct Saved {
     /// Of a norm: one over the deviation of each channel.
     rate: Vec<f64>,
-    /// Of a maximum: which of the nine each output is.
+    /// Of a maximum: which tap of its window each output is.
     place: Vec<u8>,
 }
 

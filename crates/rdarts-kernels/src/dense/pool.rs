@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::rows::{by_channel, image, images};
+use super::rows::{WORTH, by_channel, image, images};
 use super::{At, Bars, Direction, Kind, Saved, Scalar, Shape};
 
 /// Sizes of a pool.
@@ -34,7 +34,7 @@ impl PoolSpec {
         (self.k - 1) / 2
     }
 
-    /// Calls f for each output pixel with (output, taps), the latter calling what they are given with (tap, input pixel).
+    /// Calls f for each output pixel with the window that it looks at.
     #[inline(always)]
     fn each(&self, x: Shape, mut f: impl FnMut(usize, &Window)) {
         let out = self.shape(x);
@@ -77,8 +77,7 @@ impl PoolSpec {
         let (shape, c, isa) = (at.shapes[0], at.shapes[0].c, at.kernels.isa());
         let mut place = vec![0; out.len()];
         let len = (out.len() / shape.n).max(1);
-        let images = out.par_chunks_mut(len).zip(place.par_chunks_mut(len)).enumerate();
-        images.for_each(|(i, (out, place))| {
+        let of_image = |(i, (out, place)): (usize, (&mut [T], &mut [u8]))| {
             let x = image(at.xs[0], shape.n, i);
             compiled!(
                 T,
@@ -97,7 +96,12 @@ impl PoolSpec {
                     });
                 })
             )
-        });
+        };
+        if out.len() < WORTH {
+            out.chunks_mut(len).zip(place.chunks_mut(len)).enumerate().for_each(of_image);
+        } else {
+            out.par_chunks_mut(len).zip(place.par_chunks_mut(len)).enumerate().for_each(of_image);
+        }
         place
     }
 }

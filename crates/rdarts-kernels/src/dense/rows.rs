@@ -8,9 +8,9 @@ use crate::plan::chunk_images;
 use rdarts_simd::Isa;
 
 /// Products that are worth another thread.
-const WORTH: usize = 1 << 14;
+pub(super) const WORTH: usize = 1 << 14;
 
-/// Calls f for each image with its part of `out`, in parallel.
+/// Calls f for each image with its part of `out`; in parallel if that is worth it.
 pub(super) fn images<T: Scalar>(kernels: &Kernels, n: usize, out: &mut [T], f: impl Fn(Isa, usize, &mut [T]) + Sync) {
     costly_images(kernels, (n, 1), out, f);
 }
@@ -38,8 +38,8 @@ pub(super) fn image<T>(values: &[T], n: usize, at: usize) -> &[T] {
     &values[at * len..(at + 1) * len]
 }
 
-/// Adds to `total` what f adds to zeros for each image of so many values: groups of images in parallel, their sums in the order of
-/// the groups, which depend on the sizes alone.
+/// Adds to `total` what f adds for each image, with so many products in one: groups of images in parallel, each to zeros, and their sums in the
+/// order of the groups, which depend on the sizes alone. A single group adds to the total itself.
 pub(super) fn summed<T: Scalar>(
     kernels: &Kernels,
     (n, of_image): (usize, usize),
@@ -87,13 +87,15 @@ pub(super) fn means<T: Scalar>(kernels: &Kernels, n: usize, c: usize, products: 
     sums
 }
 
+/// Adds an image to the sums of its channels.
 #[inline(always)]
 pub(super) fn sum_values<T: Scalar>(a: &[T], sums: &mut [f64]) {
     fold_channels(sums, [a], |sum, [a]| sum + a.wide());
 }
 
+/// Adds products of two images to the sums of their channels.
 #[inline(always)]
-fn sum_products<T: Scalar>(a: &[T], b: &[T], sums: &mut [f64]) {
+pub(super) fn sum_products<T: Scalar>(a: &[T], b: &[T], sums: &mut [f64]) {
     fold_channels(sums, [a, b], |sum, [a, b]| sum + a.wide() * b.wide());
 }
 

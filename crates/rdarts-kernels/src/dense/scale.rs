@@ -1,6 +1,6 @@
 //! y = x a + b, a scale and a shift for each channel: what follows the norm of a stem.
 
-use super::rows::{by_pixel, image, images, summed};
+use super::rows::{by_pixel, image, images, sum_products, sum_values, summed};
 use super::{At, Bars, Direction, Kind, Saved, Scalar};
 use crate::spec::{Weight, WeightKind, weight_list};
 
@@ -26,14 +26,13 @@ impl Scale {
     fn add_sums<T: Scalar>(&self, at: &At<T>, x: &[T], g: &[T], to: &mut [T], with_shift: bool) {
         let (n, c) = (at.shapes[0].n, self.0);
         let mut sums = vec![0.0; 2 * c];
-        summed(at.kernels, (n, x.len() / n), &mut sums, |_, i, sums: &mut [f64]| {
+        summed(at.kernels, (n, x.len() / n), &mut sums, |isa, i, sums: &mut [f64]| {
             let (of_scale, of_shift) = sums.split_at_mut(c);
-            for (x, g) in image(x, n, i).chunks_exact(c).zip(image(g, n, i).chunks_exact(c)) {
-                for ch in 0..c {
-                    of_scale[ch] += x[ch].wide() * g[ch].wide();
-                    of_shift[ch] += g[ch].wide();
-                }
-            }
+            let (x, g) = (image(x, n, i), image(g, n, i));
+            compiled!(T, isa, {
+                sum_products(x, g, of_scale);
+                sum_values(g, of_shift);
+            })
         });
         let len = if with_shift { 2 * c } else { c };
         to[..len].iter_mut().zip(sums).for_each(|(to, sum)| *to += T::of(sum));

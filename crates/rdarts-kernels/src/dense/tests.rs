@@ -118,13 +118,60 @@ fn largest(values: &[f64]) -> f64 {
 }
 
 fn cases() -> Vec<Case> {
-    let shape = |n, h, w, c| Shape { n, h, w, c };
     let conv = |k, stride, dilation| Layer::Conv(ConvSpec { c_in: 5, c_out: 3, k, stride, dilation, bias: true });
     let depthwise = |k, stride, dilation| Layer::Depthwise(DepthwiseSpec { c: 5, k, stride, dilation });
+    // Channels that are no block of eight, and two of those with a rest.
+    let mut list = of_one_state([5, 3], shape(3, 6, 7, 5));
+    list.extend(of_one_state([19, 11], shape(2, 4, 5, 19)));
+    // Rows that are wider than a strip's share, and windows wider than the image.
+    list.push(Case::new(conv(7, 1, 1), &[shape(1, 2, 150, 5)]));
+    list.push(Case::new(conv(7, 1, 1), &[shape(2, 3, 1, 5)]));
+    list.push(Case::new(depthwise(5, 1, 2), &[shape(2, 2, 1, 5)]));
+    list.push(Case::new(Layer::Views, &[shape(3, 2, 4, 6)]));
+    list.push(Case::new(Layer::View(false), &[shape(4, 2, 4, 3)]));
+    list.push(Case::new(Layer::View(true), &[shape(4, 2, 4, 3)]));
+    for displacement in [0, 2, 9] {
+        let correlation = Layer::Correlation(CorrelationSpec { displacement });
+        list.push(Case::new(correlation, &[shape(2, 3, 6, 11); 2]));
+    }
+    list.push(Case::new(Layer::Shuffle(3), &[shape(2, 3, 4, 6)]));
+    list.push(Case::new(Layer::Concat, &[shape(2, 3, 4, 5), shape(2, 3, 4, 1), shape(2, 3, 4, 10)]));
+    list.push(Case::new(Layer::Outputs, &[shape(2, 3, 4, 1), shape(2, 6, 8, 1)]));
+    list.push(Case::new(Layer::Sum, &[shape(2, 3, 4, 5); 3]));
+    list.push(Case::new(Layer::Mix { cell_type: 1, alphas: vec![4, 1, 2] }, &[shape(2, 3, 4, 5); 3]));
+    list
+}
+
+/// So large that images, groups of them and the weights of a strip are shared among threads.
+fn large_cases() -> Vec<Case> {
+    let large = shape(3, 24, 32, 24);
+    let mut list: Vec<Case> = [
+        Layer::Conv(ConvSpec { c_in: 24, c_out: 24, k: 3, stride: 1, dilation: 1, bias: true }),
+        Layer::Depthwise(DepthwiseSpec { c: 24, k: 3, stride: 2, dilation: 1 }),
+        Layer::Norm,
+        Layer::LeakyRelu,
+        Layer::Pool(PoolSpec { max: true, stride: 1, k: 3 }),
+        Layer::Pool(PoolSpec { max: false, stride: 1, k: 3 }),
+        Layer::Upsample,
+        Layer::Scale(24),
+    ]
+    .map(|layer| Case::new(layer, &[large]))
+    .into();
+    list.push(Case::new(Layer::Correlation(CorrelationSpec { displacement: 4 }), &[large; 2]));
+    list.push(Case::new(Layer::Mix { cell_type: 1, alphas: vec![4, 1] }, &[large; 2]));
+    list
+}
+
+fn shape(n: usize, h: usize, w: usize, c: usize) -> Shape {
+    Shape { n, h, w, c }
+}
+
+/// All layers of one state that take any number of channels.
+fn of_one_state([c, c_out]: [usize; 2], state: Shape) -> Vec<Case> {
+    let conv = |k, stride, dilation| Layer::Conv(ConvSpec { c_in: c, c_out, k, stride, dilation, bias: true });
+    let depthwise = |k, stride, dilation| Layer::Depthwise(DepthwiseSpec { c, k, stride, dilation });
     let pool = |max, stride| Layer::Pool(PoolSpec { max, stride, k: 3 });
-    let one = [shape(3, 6, 7, 5)];
-    let mut list = Vec::new();
-    for layer in [
+    let list = [
         conv(1, 1, 1),
         conv(3, 1, 1),
         conv(3, 2, 1),
@@ -135,7 +182,7 @@ fn cases() -> Vec<Case> {
         depthwise(5, 1, 2),
         depthwise(3, 2, 2),
         depthwise(7, 1, 2),
-        Layer::Transposed(TransposedSpec { c_in: 5, c_out: 3 }),
+        Layer::Transposed(TransposedSpec { c_in: c, c_out }),
         Layer::LeakyRelu,
         Layer::Relu,
         Layer::Norm,
@@ -144,33 +191,16 @@ fn cases() -> Vec<Case> {
         pool(false, 1),
         pool(false, 2),
         Layer::Upsample,
-        Layer::Conv(ConvSpec { c_in: 5, c_out: 3, k: 3, stride: 2, dilation: 1, bias: false }),
+        Layer::Conv(ConvSpec { c_in: c, c_out, k: 3, stride: 2, dilation: 1, bias: false }),
         Layer::Pool(PoolSpec { max: true, stride: 2, k: 2 }),
         Layer::Pool(PoolSpec { max: false, stride: 2, k: 2 }),
-        Layer::Scale(5),
+        Layer::Scale(c),
         Layer::Channels { first: 1, len: 3 },
         Layer::Shuffle(1),
         Layer::Shift,
         Layer::Mean,
-    ] {
-        list.push(Case::new(layer, &one));
-    }
-    // Rows that are wider than a strip's share, and windows wider than the image.
-    list.push(Case::new(conv(7, 1, 1), &[shape(1, 2, 150, 5)]));
-    list.push(Case::new(depthwise(5, 1, 2), &[shape(2, 2, 1, 5)]));
-    list.push(Case::new(Layer::Views, &[shape(3, 2, 4, 6)]));
-    list.push(Case::new(Layer::View(false), &[shape(4, 2, 4, 3)]));
-    list.push(Case::new(Layer::View(true), &[shape(4, 2, 4, 3)]));
-    for displacement in [0, 2, 9] {
-        let correlation = Layer::Correlation(CorrelationSpec { displacement });
-        list.push(Case::new(correlation, &[shape(2, 3, 6, 11); 2]));
-    }
-    list.push(Case::new(Layer::Shuffle(3), &[shape(2, 3, 4, 6)]));
-    list.push(Case::new(Layer::Concat, &[shape(2, 3, 4, 5), shape(2, 3, 4, 1), shape(2, 3, 4, 2)]));
-    list.push(Case::new(Layer::Outputs, &[shape(2, 3, 4, 1), shape(2, 6, 8, 1)]));
-    list.push(Case::new(Layer::Sum, &[shape(2, 3, 4, 5); 3]));
-    list.push(Case::new(Layer::Mix { cell_type: 1, alphas: vec![4, 1, 2] }, &[shape(2, 3, 4, 5); 3]));
-    list
+    ];
+    list.into_iter().map(|layer| Case::new(layer, &[state])).collect()
 }
 
 #[test]
@@ -235,7 +265,7 @@ fn the_cross_term_is_the_slope_of_the_tangents_product() {
 fn single_precision_and_every_instruction_set_agree_with_double_precision() {
     for isa in Isa::available() {
         let kernels = Kernels::new(isa);
-        for case in cases() {
+        for case in cases().into_iter().chain(large_cases()) {
             let wide = case.all::<f64>(&kernels);
             let narrow = case.all::<f32>(&kernels);
             for (what, (wide, narrow)) in
@@ -252,12 +282,25 @@ fn single_precision_and_every_instruction_set_agree_with_double_precision() {
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
     let kernels = Kernels::new(Isa::best());
-    for case in cases() {
+    for case in cases().into_iter().chain(large_cases()) {
         let of = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| case.all::<f32>(&kernels))
         };
         assert_eq!(of(1), of(3), "{:?}", case.layer);
+    }
+}
+
+#[test]
+fn loops_that_do_not_multiply_matrices_have_the_same_bits_with_every_instruction_set() {
+    for case in cases().into_iter().chain(large_cases()) {
+        if matches!(case.layer, Layer::Conv(_) | Layer::Transposed(_)) {
+            continue;
+        }
+        let expected = case.all::<f32>(&Kernels::new(Isa::Portable));
+        for isa in Isa::available() {
+            assert_eq!(case.all::<f32>(&Kernels::new(isa)), expected, "{:?} with {}", case.layer, isa.name());
+        }
     }
 }
 

@@ -127,7 +127,7 @@ fn trusted(gpu: &Gpu) -> Result<Engine, Exit> {
         Some(verdict) => verdict,
         None => {
             say!("checking once that {} computes right", described(gpu));
-            let verdict = aside(|| Verdict::of(gpu));
+            let verdict = aside(|| Verdict::of(gpu))?;
             verdict.keep(gpu);
             verdict
         }
@@ -218,12 +218,11 @@ pub struct Verdict {
     pub is_final: bool,
 }
 
-/// Does work in a pool of threads of its own: how many the program has is not decided yet.
-fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    match rayon::ThreadPoolBuilder::new().build() {
-        Ok(pool) => pool.install(work),
-        Err(_) => work(),
-    }
+/// Does work in a pool of threads of its own: how many the program has is not decided yet, and its pool can be started only once.
+fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Exit> {
+    let pool = rayon::ThreadPoolBuilder::new().build();
+    let pool = pool.map_err(|e| Exit::Failed(format!("cannot start threads that check the graphics card: {e}")))?;
+    Ok(pool.install(work))
 }
 
 impl Verdict {

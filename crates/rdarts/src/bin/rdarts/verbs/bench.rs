@@ -324,13 +324,16 @@ fn searched(
 ) -> Searched {
     let steps = args.steps as usize;
     let (mut rows, mut products, mut columns) = (Vec::new(), 0, 0);
-    let mut world = World::new(net, engine, &mut make);
-    for (kind, name, second) in
-        [(Kind::First, "search step, first order", false), (Kind::Second, "search step, second order", true)]
-    {
-        if args.asks(kind) {
-            world.forget();
-            rows.push(measure(engine, name, steps, n, net.step_cost(n, side, second), || world.step(second)));
+    // Gone before the next rows, whose memory it would count as.
+    if args.asks(Kind::First) || args.asks(Kind::Second) {
+        let mut world = World::new(net, engine, &mut make);
+        for (kind, name, second) in
+            [(Kind::First, "search step, first order", false), (Kind::Second, "search step, second order", true)]
+        {
+            if args.asks(kind) {
+                world.forget();
+                rows.push(measure(engine, name, steps, n, net.step_cost(n, side, second), || world.step(second)));
+            }
         }
     }
     // A new one: steps move the weights, and with them the number of products that an eigenvalue takes.
