@@ -27,7 +27,7 @@ use rdarts::net::{
 use rdarts::rng::Stream;
 use rdarts::search::hessian::largest_eigenvalue;
 use rdarts::search::open_space;
-use rdarts::space::Genotype;
+use rdarts::space::{DisparitySpace, Genotype};
 use rdarts::train::Streams;
 use rdarts::train::memory::check_memory;
 use rdarts::train::optim::{Adam, Sgd};
@@ -52,9 +52,9 @@ use crate::trainings::millions;
 /// cores, those of a larger space several. bench/peer in the source compares the same work with PyTorch.
 #[derive(clap::Args)]
 pub struct Args {
-    /// What the network is for: classification, or disparity, which has the search's rows alone
-    #[arg(long, value_enum, default_value_t = Task::Classification)]
-    task: Task,
+    /// What the network is for: classification, or disparity, which has the search's rows alone [default: as the space tells]
+    #[arg(long, value_enum)]
+    task: Option<Task>,
     /// Search space: s1, s2, s3, s4, darts, darts-no-none, tiny, or a TOML file [default: s2]; for disparity dispnet or
     /// autodispnet [default: dispnet]
     #[arg(long)]
@@ -152,7 +152,9 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let engine = args.on.engine()?;
     let isa = engine.kernels.isa();
     let threads = set_threads(args.threads)?;
-    if args.task == Task::Disparity {
+    let is_known = |space: &String| DisparitySpace::NAMES.contains(&space.as_str());
+    let told = if args.space.as_ref().is_some_and(is_known) { Task::Disparity } else { Task::Classification };
+    if args.task.unwrap_or(told) == Task::Disparity {
         return disparity::run(&args, &engine, threads);
     }
     let (cells, named) = (args.cells.unwrap_or(8) as usize, args.genotype.as_deref().unwrap_or("DARTS_V2"));

@@ -39,7 +39,7 @@ use crate::verbs::search::of_both;
 ///       the paper's evaluation: 600 epochs, days on a CPU
 ///   rdarts train all-skip --data ./my-images --epochs 30
 ///       a baseline on your pictures
-///   rdarts train runs/dispnet-stereo-scenes-darts-ada-1
+///   rdarts train runs/dispnet-stereo-scenes-darts-1
 ///       what a search for disparity has found, on its pairs
 ///   rdarts train AutoDispNet --preset disparity-train --data ./FlyingThings3D
 ///   rdarts train genotype.txt --channels 16 --cells 8 --set train.label_smoothing=0.1

@@ -32,9 +32,8 @@ pub fn run(args: &Args, file: &ModelFile<DisparityModel>, engine: &Engine) -> Re
         return Err(Exit::Input("--csv lists classes, but this model estimates disparity: say --json".into()));
     }
     let jobs = jobs(args)?;
-    if let Some(dir) = args.out.as_deref().filter(|dir| !dir.is_dir()) {
-        let cannot = |e| Exit::Failed(format!("cannot make the directory {}: {e}", shown(dir)));
-        std::fs::create_dir_all(dir).map_err(cannot)?;
+    if let Some(file) = args.out.as_deref().filter(|out| out.exists() && !out.is_dir()) {
+        return Err(Exit::Input(format!("--out is {}, a file, but it should be a directory", shown(file))));
     }
     let evaluator = file.model.evaluator(engine);
     let (mut told, mut failed, mut total) = (Vec::new(), Vec::new(), Assessment::default());
@@ -185,6 +184,11 @@ fn estimate(
     }
     let encoded = |coding| encode(width, &found, coding).expect("a coding that is written");
     let contents = [encoded(Coding::Pfm), encoded(Coding::Kitti), coloured_png(width, &found, low, high)];
+    // Not before there is something to write.
+    if let Some(dir) = job.files[0].parent().filter(|dir| !dir.as_os_str().is_empty()) {
+        let cannot = |e| Exit::Failed(format!("cannot make the directory {}: {e}", shown(dir)));
+        std::fs::create_dir_all(dir).map_err(cannot)?;
+    }
     for (path, bytes) in job.files.iter().zip(&contents) {
         write_file(path, bytes)?;
     }
@@ -233,6 +237,12 @@ fn read(job: &Job) -> Result<Pair, Exit> {
         }
         if [map.height, map.width] != [height, width] {
             return Err(differs(path, [map.height, map.width]));
+        }
+        let [n_below, n_above] = [f32::lt, f32::gt].map(|is| map.values.iter().filter(|d| is(d, &0.0)).count());
+        if n_below.min(n_above) > 0 {
+            return Err(Exit::Input(format!(
+                "{path_shown} has {n_below} disparities below 0 and {n_above} above it, but all should have one sign"
+            )));
         }
         // Some sets store them with the other sign.
         disparity = map.values.into_iter().map(f32::abs).collect();
