@@ -83,6 +83,13 @@ fn bytes<S>(plan: &Plan, passes: &[Pass<S>], touches: impl Fn(&S, &mut Touch<'_>
     (passes.iter().map(of_pass).sum::<usize>() * plan.n * size_of::<f32>()) as u64
 }
 
+/// a = b + k c, the triad of the STREAM benchmark: what memory moves at most, for whoever holds a clock beside it. Here,
+/// since it must be compiled with all passes wherever it is called from.
+#[inline(never)]
+pub fn triad(a: &mut [f32], b: &[f32], k: f32, c: &[f32]) {
+    a.iter_mut().zip(b.iter().zip(c)).for_each(|(a, (b, c))| *a = b + k * c);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

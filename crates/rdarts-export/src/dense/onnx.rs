@@ -75,8 +75,13 @@ impl Writer<'_> {
             // What is read of it is read elsewhere.
             Layer::Outputs => return Ok(Named { names: Vec::new(), c }),
             Layer::Norm => return Err(ExportError::Layer { layer: "a batch norm by the statistics of a batch" }),
-            Layer::Scale(_) | Layer::Channels { .. } | Layer::Shuffle(_) | Layer::Shift | Layer::Mean => {
-                return Err(ExportError::Layer { layer: "a layer of a supernet of partial channels" });
+            Layer::Linear(_)
+            | Layer::Scale(_)
+            | Layer::Channels { .. }
+            | Layer::Shuffle(_)
+            | Layer::Shift
+            | Layer::Mean => {
+                return Err(ExportError::Layer { layer: "a layer of a classification" });
             }
             Layer::Mix { .. } => return Err(ExportError::Layer { layer: "a mixture of operations" }),
             _ => {}
@@ -139,7 +144,12 @@ impl Writer<'_> {
             Layer::Views | Layer::View(_) | Layer::Outputs | Layer::Norm | Layer::Mix { .. } => {
                 unreachable!("no operator of its own")
             }
-            Layer::Scale(_) | Layer::Channels { .. } | Layer::Shuffle(_) | Layer::Shift | Layer::Mean => {
+            Layer::Linear(_)
+            | Layer::Scale(_)
+            | Layer::Channels { .. }
+            | Layer::Shuffle(_)
+            | Layer::Shift
+            | Layer::Mean => {
                 unreachable!("no network for disparity has it")
             }
         }

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
+use rdarts_kernels::traffic::triad;
 use rdarts_kernels::{Kernels, multiply_adds};
 
 /// What this machine reaches.
@@ -44,7 +45,7 @@ pub fn measure(kernels: &Kernels, threads: usize) -> Peak {
     let mut round = |k: usize| {
         let begin = Instant::now();
         let parts = a.par_chunks_mut(part).zip(b.par_chunks(part).zip(c.par_chunks(part)));
-        parts.for_each(|(a, (b, c))| a.iter_mut().zip(b.iter().zip(c)).for_each(|(a, (b, c))| *a = b + k as f32 * c));
+        parts.for_each(|(a, (b, c))| triad(a, b, k as f32, c));
         let moved = TRIAD * std::mem::size_of_val(&a[..]);
         std::hint::black_box(&mut a);
         moved as f64 / begin.elapsed().as_secs_f64()
