@@ -39,7 +39,8 @@ fn of_classification(space: &Space, table: &SearchTable) -> Vec<EdgeTable> {
     // The mixing weights of random search are weights already.
     let is_mixed = !table.is_random();
     let mut tables = Vec::new();
-    for (cell, kind) in CellType::ALL.into_iter().zip(CellKind::ALL) {
+    let types = CellType::ALL.into_iter().zip(CellKind::ALL);
+    for (cell, kind) in types.filter(|(cell, _)| space.cell_types().contains(cell)) {
         let alphas = alphas_of(table, kind);
         // Of another length they belong to another space, and a network without reduction cells has none.
         if alphas.is_empty() || alphas.iter().any(|row| row.len() != space.n_alphas(cell)) {
