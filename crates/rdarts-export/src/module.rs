@@ -100,10 +100,6 @@ impl Module {
                 Layer::Conv(Conv { window: [k, 1], stride: [stride, 1], pad: [k / 2, 0], ..Conv::pointwise(c, c) }),
                 Layer::Norm(c),
             ]),
-            Op::NorConv1x1 | Op::NorConv3x3 => {
-                let conv = Conv { window: [k; 2], stride: [stride; 2], pad: [k / 2; 2], ..Conv::pointwise(c, c) };
-                Module::Layers(vec![Layer::Relu, Layer::Conv(conv), Layer::Norm(c)])
-            }
         })
     }
 

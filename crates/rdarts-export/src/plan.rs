@@ -11,7 +11,7 @@
 
 use std::collections::BTreeSet;
 
-use rdarts_space::{CellType, Genotype, Op, Topology};
+use rdarts_space::{CellType, Genotype, Op};
 use rdarts_text::nearest;
 
 use crate::module::{Conv, Layer, Module, layer_tensors};
@@ -75,9 +75,6 @@ impl Plan {
     /// The plan of a network of these sizes.
     pub fn new(genotype: &Genotype, cells: usize, channels: usize, c_image: usize) -> Result<Self, ExportError> {
         genotype.check()?;
-        if genotype.topology != Topology::Darts {
-            return Err(ExportError::Topology { topology: genotype.topology });
-        }
         let has_noise = |cell: &CellType| genotype.n_uses(*cell, Op::Noise) > 0;
         if let Some(cell) = CellType::ALL.into_iter().find(has_noise) {
             return Err(ExportError::Noise { cell });

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use rdarts_space::{CellType, Genotype, GenotypeFault, Topology};
+use rdarts_space::{CellType, Genotype, GenotypeFault};
 use rdarts_text::{did_you_mean, quote};
 
 /// A trained discrete network: everything that an export needs.
@@ -67,16 +67,6 @@ pub enum ExportError {
     /// A genotype that was put together wrongly.
     #[error("the genotype is not sound: {0}")]
     Genotype(#[from] GenotypeFault),
-    /// Cells that are wired as none that can be written.
-    #[error(
-        "cells of the topology {topology} are not exported, only those of {}; the run's model.safetensors has the weights under \
-         the names of the benchmark's code",
-        Topology::Darts
-    )]
-    Topology {
-        /// That of the genotype.
-        topology: Topology,
-    },
     /// An operation that is not a function of the image.
     #[error(
         "the {cell} cell uses `noise`, which draws new numbers for every image and so cannot be exported; a genotype \

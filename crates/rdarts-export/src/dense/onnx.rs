@@ -75,13 +75,8 @@ impl Writer<'_> {
             // What is read of it is read elsewhere.
             Layer::Outputs => return Ok(Named { names: Vec::new(), c }),
             Layer::Norm => return Err(ExportError::Layer { layer: "a batch norm by the statistics of a batch" }),
-            Layer::Linear(_)
-            | Layer::Scale(_)
-            | Layer::Channels { .. }
-            | Layer::Shuffle(_)
-            | Layer::Shift
-            | Layer::Mean => {
-                return Err(ExportError::Layer { layer: "a layer of a classification" });
+            Layer::Scale(_) | Layer::Channels { .. } | Layer::Shuffle(_) | Layer::Shift | Layer::Mean => {
+                return Err(ExportError::Layer { layer: "a layer of a supernet of partial channels" });
             }
             Layer::Mix { .. } => return Err(ExportError::Layer { layer: "a mixture of operations" }),
             _ => {}
@@ -144,12 +139,7 @@ impl Writer<'_> {
             Layer::Views | Layer::View(_) | Layer::Outputs | Layer::Norm | Layer::Mix { .. } => {
                 unreachable!("no operator of its own")
             }
-            Layer::Linear(_)
-            | Layer::Scale(_)
-            | Layer::Channels { .. }
-            | Layer::Shuffle(_)
-            | Layer::Shift
-            | Layer::Mean => {
+            Layer::Scale(_) | Layer::Channels { .. } | Layer::Shuffle(_) | Layer::Shift | Layer::Mean => {
                 unreachable!("no network for disparity has it")
             }
         }

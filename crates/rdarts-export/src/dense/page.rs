@@ -58,13 +58,8 @@ fn layer(node: &DenseNode) -> Result<(&'static str, Vec<i64>), ExportError> {
         Layer::Zero => ("zero", vec![]),
         Layer::Outputs => ("outputs", vec![]),
         Layer::Norm => return Err(ExportError::Layer { layer: "a batch norm by the statistics of a batch" }),
-        Layer::Linear(_)
-        | Layer::Scale(_)
-        | Layer::Channels { .. }
-        | Layer::Shuffle(_)
-        | Layer::Shift
-        | Layer::Mean => {
-            return Err(ExportError::Layer { layer: "a layer of a classification" });
+        Layer::Scale(_) | Layer::Channels { .. } | Layer::Shuffle(_) | Layer::Shift | Layer::Mean => {
+            return Err(ExportError::Layer { layer: "a layer of a supernet of partial channels" });
         }
         Layer::Mix { .. } => return Err(ExportError::Layer { layer: "a mixture of operations" }),
     })

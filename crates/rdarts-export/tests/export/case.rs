@@ -8,12 +8,6 @@ use rdarts_space::{Genotype, Op};
 
 use crate::reference::{Images, Weights};
 
-/// The spaces whose networks are exported.
-pub fn spaces() -> impl Iterator<Item = &'static str> {
-    let is_exported = |name: &&str| Space::builtin(name).unwrap().topology == rdarts_space::Topology::Darts;
-    Space::NAMES.into_iter().filter(is_exported)
-}
-
 /// What single precision may cost, against the largest logit or 1.
 const TOLERANCE: f64 = 1e-4;
 

@@ -18,7 +18,7 @@ fn onnxruntime_and_pytorch_give_the_logits_of_the_loops() {
         return skip::skip("RDARTS_PYTHON unset", "no Python with onnx, onnxruntime and torch is named");
     };
     let dir = tempfile::tempdir().unwrap();
-    for (i, name) in crate::case::spaces().enumerate() {
+    for (i, name) in Space::NAMES.into_iter().enumerate() {
         let mut stream = Stream::new(9, name, 0);
         let mut genotype = sample(&Space::builtin(name).unwrap(), &mut stream);
         without_noise(&mut genotype, &mut stream);
@@ -37,7 +37,7 @@ fn onnxruntime_and_pytorch_give_the_logits_of_the_loops() {
     let text = String::from_utf8_lossy(&out.stdout);
     println!("{text}");
     assert!(out.status.success(), "{text}{}", String::from_utf8_lossy(&out.stderr));
-    assert!(text.contains(&format!("{} networks are right", crate::case::spaces().count() + 2)), "{text}");
+    assert!(text.contains(&format!("{} networks are right", Space::NAMES.len() + 2)), "{text}");
 }
 
 /// A network of images whose side is what the auxiliary head was made for.

@@ -203,12 +203,6 @@ impl Weights {
                 let y = self.conv(&format!("{name}.2"), &y, c, column, 1);
                 self.norm(&format!("{name}.3"), y)
             }
-            Op::NorConv1x1 | Op::NorConv3x3 => {
-                let k = op.window();
-                let window = Window { size: [k; 2], stride: [stride; 2], pad: [k / 2; 2], dilation: 1 };
-                let y = self.conv(&format!("{name}.op.1"), &relu(x), c, window, 1);
-                self.norm(&format!("{name}.op.2"), y)
-            }
         }
     }
 
