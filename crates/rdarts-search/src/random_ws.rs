@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use rdarts_net::{Alphas, Batch, Evaluator, held_weight_gradient_mixed};
 use rdarts_rng::Stream;
-use rdarts_space::{CellType, Genotype, Op, Space, Topology};
+use rdarts_space::{CellType, Genotype, Op, Space, edge_index, edges};
 use rdarts_train::{Step, TrainError};
 
 use crate::State;
@@ -42,29 +42,23 @@ const FINALISTS: usize = 10;
 /// Scores are saved this often, like the steps of a long epoch.
 const SAVE_EVERY: Duration = Duration::from_secs(300);
 
-/// An architecture drawn at random, as mixing weights of the normal and then of the reduction cell: the edges that each node keeps
-/// have one operation of weight one, all else has weight zero.
+/// An architecture drawn at random, as mixing weights of the normal and then of the reduction cell: two edges into each
+/// node have one operation of weight one, all else has weight zero.
 pub fn draw(space: &Space, stream: &mut Stream) -> Vec<f32> {
     let of_cell = |cell: CellType| {
         let mut p = vec![0.0; space.n_alphas(cell)];
         for node in 0..space.nodes {
-            let inputs = match space.topology {
-                Topology::Darts => {
-                    let first = stream.below(node + 2);
-                    let second = stream.below(node + 1);
-                    vec![first, second + usize::from(second >= first)]
-                }
-                Topology::NasBench201 => (0..=node).collect(),
-            };
-            for input in inputs {
-                let edge = space.topology.edge_index(node, input);
+            let first = stream.below(node + 2);
+            let second = stream.below(node + 1);
+            for input in [first, second + usize::from(second >= first)] {
+                let edge = edge_index(node, input);
                 let op = stream.below(space.cell(cell)[edge].len());
                 p[space.offset(cell, edge) + op] = 1.0;
             }
         }
         p
     };
-    space.cell_types().iter().copied().flat_map(of_cell).collect()
+    CellType::ALL.into_iter().flat_map(of_cell).collect()
 }
 
 /// The genotype that such mixing weights of the normal and of the reduction cell stand for.
@@ -78,13 +72,10 @@ pub fn genotype(space: &Space, p: [&[f32]; 2]) -> Genotype {
             let p = &p[cell as usize][space.offset(cell, edge)..][..ops.len()];
             p.iter().position(|p| *p != 0.0).map(|op| (ops[op], input))
         };
-        let has = space.cell_types().contains(&cell);
-        space.edges().filter(|_| has).filter_map(chosen).collect()
+        edges(space.nodes).filter_map(chosen).collect()
     };
     let [normal, reduce] = CellType::ALL.map(of_cell);
-    let genotype = space.genotype(normal, reduce);
-    genotype.check().expect("as many edges as it keeps lead to each node");
-    genotype
+    Genotype::new(normal, reduce).expect("two edges lead to each node")
 }
 
 /// Draws the architecture of a step and trains its weights.
@@ -266,7 +257,7 @@ mod tests {
             }
             // An edge into node j is drawn with probability 2 / (j + 2), each of its k operations with 1 / k of that.
             for cell in CellType::ALL {
-                for (edge, node, _) in space.edges() {
+                for (edge, node, _) in edges(space.nodes) {
                     let (k, start) =
                         (space.cell(cell)[edge].len(), cell as usize * n_normal + space.offset(cell, edge));
                     let p = 2.0 / ((node + 2) * k) as f64;
