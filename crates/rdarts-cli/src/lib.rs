@@ -1,4 +1,4 @@
-//! The command line of `rdarts`: one file a verb ([`verbs`]), what they share beside it, and here their list.
+//! The command line of `rdarts`: one file a verb (`verbs/`), what they share beside it, and here their list.
 //!
 //! A library, since whatever is linked into a program goes through the last passes with the level of the program's own crate,
 //! and the verbs, which compute nothing, are better small than fast.
