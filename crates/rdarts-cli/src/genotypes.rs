@@ -26,7 +26,7 @@ pub fn genotype(text: &str, argument: &str) -> Result<Genotype, Exit> {
         let bytes = std::fs::read(&file).map_err(|e| Exit::Failed(format!("cannot read {}: {e}", shown(&file))))?;
         return of_text(&bytes, &shown(&file), name.as_deref());
     }
-    if text.contains(['(', '{', '[']) {
+    if text.contains(['(', '{', '[', '|']) {
         return Genotype::read(text, argument).map_err(Exit::input);
     }
     if text.contains(std::path::MAIN_SEPARATOR) {

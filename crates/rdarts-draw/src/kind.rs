@@ -64,7 +64,7 @@ impl Kind {
             Op::SkipConnect => Kind::Skip,
             Op::SepConv3x3 | Op::SepConv5x5 | Op::SepConv7x7 => Kind::SepConv,
             Op::DilConv3x3 | Op::DilConv5x5 => Kind::DilConv,
-            Op::Conv7x1_1x7 => Kind::OtherConv,
+            Op::Conv7x1_1x7 | Op::NorConv1x1 | Op::NorConv3x3 => Kind::OtherConv,
         }
     }
 
@@ -88,6 +88,8 @@ pub const fn short_name(op: Op) -> &'static str {
         Op::DilConv3x3 => "dil 3×3",
         Op::DilConv5x5 => "dil 5×5",
         Op::Conv7x1_1x7 => "conv 7×1",
+        Op::NorConv1x1 => "conv 1×1",
+        Op::NorConv3x3 => "conv 3×3",
     }
 }
 

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use rdarts_space::disparity::NODES;
-use rdarts_space::{CellType, DisparityCell, DisparityGenotype, Genotype, Op, Space, edges};
+use rdarts_space::{CellType, DisparityCell, DisparityGenotype, Genotype, Op, Space, Topology};
 
 use crate::error::DrawError;
 
@@ -89,23 +89,24 @@ impl CellPicture {
     /// If the genotype is not sound or lacks the cell, or if it has more than [`MAX_DRAWN_NODES`] nodes.
     pub fn of_genotype(genotype: &Genotype, cell: CellType) -> Result<Self, DrawError> {
         genotype.check()?;
-        let entries = genotype.cell(cell);
-        if entries.is_empty() {
+        if genotype.cell(cell).is_empty() {
             return Err(DrawError::NoCell { cell });
         }
-        let edge = |(i, &(op, input)): (usize, &(Op, usize))| Edge {
+        let nodes = genotype.n_nodes(cell);
+        let of_node = |node: usize| genotype.node(cell, node).iter().map(move |entry| (node, *entry));
+        let edge = |(node, (op, input)): (usize, (Op, usize))| Edge {
             input,
-            node: i / 2,
+            node,
             op,
             weight: None,
             is_kept: true,
             offers: Vec::new(),
         };
         let picture = Self {
-            title: title(cell).to_owned(),
-            inputs: 2,
-            nodes: genotype.n_nodes(cell),
-            edges: entries.iter().enumerate().map(edge).collect(),
+            title: title_of(genotype.topology, cell).to_owned(),
+            inputs: genotype.topology.n_inputs(),
+            nodes,
+            edges: (0..nodes).flat_map(of_node).map(edge).collect(),
             concat: genotype.concat(cell).to_vec(),
         };
         picture.check().map(|()| picture)
@@ -129,8 +130,8 @@ impl CellPicture {
         picture.check().map(|()| picture)
     }
 
-    /// A cell type of a supernet: every edge with its strongest operation other than `none`, and the edges that DARTS
-    /// would keep (Liu et al. 2019, section 2.4) drawn strongly. `weights` are softmax(alpha), flat and ragged like the
+    /// A cell type of a supernet: every edge with its strongest operation, other than `none` where edges are dropped, and
+    /// the edges that DARTS would keep (Liu et al. 2019, section 2.4) drawn strongly. `weights` are softmax(alpha), flat and ragged like the
     /// alphas. Whatever the weights, everything has the same place.
     ///
     /// # Errors
@@ -141,11 +142,12 @@ impl CellPicture {
         }
         check_weights(weights)?;
         let mut drawn: Vec<Edge> = Vec::with_capacity(space.n_edges());
-        for (edge, node, input) in edges(space.nodes) {
+        for (edge, node, input) in space.edges() {
             let ops = &space.cell(cell)[edge];
             let weights = &weights[space.offset(cell, edge)..][..ops.len()];
             let mut strongest: Option<(Op, f32)> = None;
-            for (&op, &weight) in ops.iter().zip(weights).filter(|(op, _)| **op != Op::None) {
+            let may_be = |op: Op| op != Op::None || space.topology.may_choose_none();
+            for (&op, &weight) in ops.iter().zip(weights).filter(|(op, _)| may_be(**op)) {
                 if strongest.is_none_or(|(_, most)| weight > most) {
                     strongest = Some((op, weight));
                 }
@@ -157,10 +159,13 @@ impl CellPicture {
             let mut order: Vec<usize> = (0..incoming.len()).collect();
             // A stable sort leaves equally strong edges in their order, as the derivation does.
             order.sort_by(|&a, &b| incoming[b].weight.unwrap_or(0.0).total_cmp(&incoming[a].weight.unwrap_or(0.0)));
-            order.into_iter().take(2).for_each(|i| incoming[i].is_kept = true);
+            let kept = space.topology.kept(incoming[0].node);
+            order.into_iter().take(kept).for_each(|i| incoming[i].is_kept = true);
         }
-        let concat = (2..2 + space.nodes).collect();
-        let picture = Self { title: title(cell).to_owned(), inputs: 2, nodes: space.nodes, edges: drawn, concat };
+        let (topology, inputs) = (space.topology, space.topology.n_inputs());
+        let concat = space.genotype(Vec::new(), Vec::new()).normal_concat;
+        let title = title_of(topology, cell).to_owned();
+        let picture = Self { title, inputs, nodes: space.nodes, edges: drawn, concat };
         picture.check().map(|()| picture)
     }
 
@@ -227,8 +232,9 @@ impl CellPicture {
 /// What a state of a cell with so many inputs is called in plain text.
 pub fn state_name(state: usize, inputs: usize) -> String {
     match state {
+        0 if inputs == 1 => "c_{k-1}".to_owned(),
         0 => "c_{k-2}".to_owned(),
-        1 => "c_{k-1}".to_owned(),
+        1 if inputs > 1 => "c_{k-1}".to_owned(),
         state if state >= inputs => format!("node {}", state - inputs),
         state => FURTHER_INPUTS[(state - 2).min(1)].to_owned(),
     }
@@ -236,6 +242,10 @@ pub fn state_name(state: usize, inputs: usize) -> String {
 
 /// What an upsampling cell reads beside the two cells before it.
 pub(crate) const FURTHER_INPUTS: [&str; 2] = ["prediction", "encoder"];
+
+fn title_of(topology: Topology, cell: CellType) -> &'static str {
+    if topology.has_reduction_cells() { title(cell) } else { "Cell" }
+}
 
 fn title(cell: CellType) -> &'static str {
     match cell {

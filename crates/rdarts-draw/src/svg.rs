@@ -285,8 +285,9 @@ impl Pen {
         let fill = self.fill(Paint::Ink);
         let place = format!("x=\"{}\" y=\"{}\"", Number(middle.x), Number(middle.y + BASE * TEXT));
         let index = match state {
-            0 => "k−2",
-            1 => "k−1",
+            0 if inputs > 1 => "k−2",
+            // The last of the two cells before, or the only one.
+            _ if state < 2 && state < inputs => "k−1",
             state if state == output => "k",
             state => {
                 let (name, long) = match state.checked_sub(inputs) {

@@ -113,6 +113,37 @@ impl Builder {
         self.node(if is_max { "MaxPool" } else { "AveragePool" }, name, &[x], attributes);
     }
 
+    /// The mean of 2x2 pixels at every second one. Of an odd side the last window is padded, not rounded up, which not all
+    /// runtimes do alike.
+    pub fn half_mean(&mut self, name: &str, x: &Value) -> Value {
+        let [rows, columns] = x.side.map(|side| side % 2);
+        let attributes = vec![
+            ints("kernel_shape", &[2; 2]),
+            ints("strides", &[2; 2]),
+            ints("pads", &[0, 0, rows, columns]),
+            int("count_include_pad", 0),
+        ];
+        self.node("AveragePool", name, &[&x.name], attributes);
+        Value { name: name.to_owned(), c: x.c, side: x.side.map(|side| side.div_ceil(2)) }
+    }
+
+    /// The sum of one or more values; of more than two, sums of the first ones are called `name.1`, `name.2` and so on.
+    pub fn sum(&mut self, name: &str, terms: &[Value]) -> Value {
+        let names: Vec<&str> = terms.iter().map(|term| term.name.as_str()).collect();
+        Value { name: self.sum_of(name, &names), ..terms[0].clone() }
+    }
+
+    /// The same of values by their names.
+    pub fn sum_of(&mut self, name: &str, terms: &[&str]) -> String {
+        let mut sum = terms[0].to_owned();
+        for (i, term) in terms.iter().enumerate().skip(1) {
+            let output = if i + 1 == terms.len() { name.to_owned() } else { format!("{name}.{i}") };
+            self.node("Add", &output, &[&sum, term], vec![]);
+            sum = output;
+        }
+        sum
+    }
+
     /// `x` from pixel (1, 1) on, for something that then reads every second pixel: where a side is odd, zeros follow it,
     /// so that there is a last one to read.
     pub fn shifted(&mut self, x: &Value) -> Value {

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use pytorch_reader::{DType, PytorchError, PytorchReader};
-use rdarts_space::Genotype;
+use rdarts_space::{Genotype, Topology};
 use rdarts_text::{escaped, quote, shown};
 
 use crate::plan::{COUNTER, Plan};
@@ -101,6 +101,11 @@ pub enum ImportError {
         /// Bytes of the file.
         length: u64,
     },
+    /// A network with cells of NAS-Bench-201.
+    #[error(
+        "the tensor `{LASTACT}` is that of a network of NAS-Bench-201, but only those with cells of DARTS are read"
+    )]
+    OtherTopology,
     /// Tensors that do not fit the memory.
     #[error("the tensors of {path} take {needed} bytes of memory, but only {free} are left for them")]
     Memory {
@@ -138,6 +143,12 @@ pub enum ImportError {
 /// In what way tensors do not belong to a genotype.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Misfit {
+    /// A genotype of cells that are wired otherwise.
+    #[error("its cells are those of the topology {given}, where the network has those of {}", Topology::Darts)]
+    Topology {
+        /// How its cells are wired.
+        given: Topology,
+    },
     /// Tensors that the genotype needs.
     #[error("it needs {}, which the file does not have", listed(.0))]
     Missing(Vec<String>),
@@ -158,6 +169,9 @@ pub enum Misfit {
 
 /// The first tensor of every DARTS network for images of about 32x32 pixels.
 const STEM: &str = "stem.0.weight";
+
+/// A tensor of every network of NAS-Bench-201.
+const LASTACT: &str = "lastact.0.weight";
 
 /// What a byte of a file can become at most, where its parts are deflated.
 const MAX_INFLATION: u64 = 1032;
@@ -213,6 +227,9 @@ pub fn describe(tensors: &BTreeMap<String, Tensor>) -> Result<Imported, ImportEr
     if !tensors.contains_key(STEM) {
         return Err(ImportError::NoNetwork { found: tensors.len(), example: tensors.keys().next().cloned() });
     }
+    if tensors.contains_key(LASTACT) {
+        return Err(ImportError::OtherTopology);
+    }
     let [c_stem, c_image, _, _] = extents(tensors, STEM)?;
     let [classes, c_head] = extents(tensors, "classifier.weight")?;
     let numbers =
@@ -241,6 +258,9 @@ pub fn describe(tensors: &BTreeMap<String, Tensor>) -> Result<Imported, ImportEr
 impl Evaluation {
     /// Whether these tensors are those of this genotype's network, each with its shape; if not, all that differs.
     pub fn fits(&self, genotype: &Genotype, tensors: &BTreeMap<String, Tensor>) -> Result<(), ImportError> {
+        if genotype.topology != Topology::Darts {
+            return Err(ImportError::Misfit(vec![Misfit::Topology { given: genotype.topology }]));
+        }
         let plan = Plan::new(genotype, self.cells, self.channels, self.c_image)?;
         let mut wanted: BTreeMap<String, Vec<usize>> = plan.tensors(self.classes).into_iter().collect();
         if self.auxiliary {

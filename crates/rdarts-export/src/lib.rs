@@ -1,7 +1,7 @@
 //! Trained networks for other programs, and checkpoints of other programs.
 //!
-//! A [`Trained`] network is the evaluation network of DARTS (Liu et al. 2019) as data: a genotype, a few sizes, and
-//! tensors under the names that the published PyTorch code gives them. Out of it come
+//! A [`Trained`] network is the evaluation network of DARTS (Liu et al. 2019) or that of NAS-Bench-201 (Dong and Yang 2020)
+//! as data: a genotype, a few sizes, and tensors under the names that the published PyTorch code gives them. Out of it come
 //!
 //! - [`onnx()`]: one file that any runtime of ONNX carries out, batch norms folded into the convolutions before them
 //! - [`safetensors()`] and [`model_py()`]: the weights, and a page of Python that needs PyTorch alone

@@ -1,13 +1,32 @@
 //! A page of Python that builds the network in PyTorch, loads the safetensors file strictly, and classifies an image.
 //!
-//! The page is `model.py` beside this file with its `@NAMES@` filled in: the numbers of the network, and the auxiliary
-//! head where there is one. It needs PyTorch alone; the reader of safetensors is a few lines of it.
+//! The page is `page.py` beside this file with its `@NAMES@` filled in: the numbers of the network, and its modules,
+//! which are `model.py` for cells of DARTS, with the auxiliary head where there is one, and `model_nasbench201.py` for
+//! those of NAS-Bench-201. It needs PyTorch alone; the reader of safetensors is a few lines of it.
 
-use rdarts_space::{CellType, Op};
+use rdarts_space::{CellType, Op, Topology};
 
+use crate::plan::needed_edges;
 use crate::trained::{ExportError, Trained};
 
-const TEMPLATE: &str = include_str!("model.py");
+/// What all pages have.
+const PAGE: &str = include_str!("page.py");
+
+/// The modules of a network with cells of DARTS.
+const DARTS: &str = include_str!("model.py");
+
+/// Those of one with cells of NAS-Bench-201.
+const NAS_BENCH_201: &str = include_str!("model_nasbench201.py");
+
+/// The module of both that is a list of layers called `op`.
+const LAYERS: &str = "class Layers(nn.Module):
+    def __init__(self, *layers):
+        super().__init__()
+        self.op = nn.Sequential(*layers)
+
+    def forward(self, x):
+        return self.op(x)
+";
 
 const AUXILIARY_CLASS: &str = r#"
 class AuxiliaryHead(nn.Module):
@@ -50,7 +69,23 @@ pub fn model_py(trained: &Trained) -> Result<String, ExportError> {
     let title =
         format!("A network of {} cells that rdarts {} found and trained.", trained.cells, env!("CARGO_PKG_VERSION"));
     let image = format!("({}, {rows}, {columns})", trained.c_image);
-    let mut fill = vec![("@TITLE@", title), ("@IMAGE@", image), ("@CONSTANTS@", constants(trained))];
+    let (functions, network) = match trained.genotype.topology {
+        Topology::Darts => ("import torch.nn.functional as F\n", darts(trained)),
+        Topology::NasBench201 => ("", filled(NAS_BENCH_201, &[("@LAYERS@", LAYERS.to_owned())])),
+    };
+    let fill = [
+        ("@TITLE@", title),
+        ("@IMAGE@", image),
+        ("@FUNCTIONS@", functions.to_owned()),
+        ("@CONSTANTS@", constants(trained)),
+        ("@NETWORK@", network),
+    ];
+    Ok(filled(PAGE, &fill))
+}
+
+/// The modules of a network with cells of DARTS.
+fn darts(trained: &Trained) -> String {
+    let mut fill = vec![("@LAYERS@", LAYERS.to_owned())];
     if trained.auxiliary {
         let c_linear = trained.tensors["auxiliary_head.classifier.weight"].shape[1];
         fill.extend([
@@ -67,7 +102,7 @@ pub fn model_py(trained: &Trained) -> Result<String, ExportError> {
             ("@RETURNS@", String::new()),
         ]);
     }
-    Ok(filled(TEMPLATE, &fill))
+    filled(DARTS, &fill)
 }
 
 /// A page with its names filled in, in one pass, so that what is filled in is never taken for a name itself.
@@ -93,18 +128,27 @@ fn constants(trained: &Trained) -> String {
         list(genotype.cell(cell).iter().map(entry))
     };
     let [rows, columns] = trained.side;
-    let lines = [
+    let mut lines = vec![
         ("CELLS", trained.cells.to_string()),
         ("CHANNELS", trained.channels.to_string()),
         ("CLASSES", list(trained.classes.iter().map(|name| python_text(name)))),
         ("MEAN", list(trained.mean.iter().map(|v| format!("{v:?}")))),
         ("STD", list(trained.std.iter().map(|v| format!("{v:?}")))),
         ("SIDE", list([rows, columns].iter().map(usize::to_string))),
-        ("NORMAL", ops(CellType::Normal)),
-        ("NORMAL_CONCAT", format!("{:?}", genotype.normal_concat)),
-        ("REDUCE", ops(CellType::Reduce)),
-        ("REDUCE_CONCAT", format!("{:?}", genotype.reduce_concat)),
     ];
+    match genotype.topology {
+        Topology::Darts => lines.extend([
+            ("NORMAL", ops(CellType::Normal)),
+            ("NORMAL_CONCAT", format!("{:?}", genotype.normal_concat)),
+            ("REDUCE", ops(CellType::Reduce)),
+            ("REDUCE_CONCAT", format!("{:?}", genotype.reduce_concat)),
+        ]),
+        Topology::NasBench201 => {
+            let entry = |(edge, op, state): &(usize, Op, usize)| format!("({edge}, \"{op}\", {state})");
+            let nodes = needed_edges(genotype).into_iter().map(|node| list(node.iter().map(entry)));
+            lines.extend([("GENOTYPE", python_text(&genotype.to_string())), ("NODES", list(nodes))]);
+        }
+    }
     let lines: Vec<String> = lines.into_iter().map(|(name, value)| format!("{name} = {value}")).collect();
     lines.join("\n")
 }

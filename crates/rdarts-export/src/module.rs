@@ -4,6 +4,7 @@
 //! sep_conv_KxK   relu  depthwise  1x1  norm  relu  depthwise  1x1  norm
 //! dil_conv_KxK   relu  depthwise of dilation 2  1x1  norm
 //! conv_7x1_1x7   relu  1x7  7x1  norm
+//! nor_conv_KxK   relu  KxK  norm
 //! ```
 //!
 //! The layer at position N of such a list is `op.N` in PyTorch, so positions are part of the names; `conv_7x1_1x7` is a
@@ -60,6 +61,8 @@ pub(crate) enum Layer {
     Conv(Conv),
     /// Batch norm of so many channels.
     Norm(usize),
+    /// The mean of 2x2 pixels at every second one; of an odd side, the last windows have what lies inside.
+    HalfMean,
     /// Something without tensors that only training computes.
     Other,
 }
@@ -100,12 +103,19 @@ impl Module {
                 Layer::Conv(Conv { window: [k, 1], stride: [stride, 1], pad: [k / 2, 0], ..Conv::pointwise(c, c) }),
                 Layer::Norm(c),
             ]),
+            Op::NorConv1x1 | Op::NorConv3x3 => Module::conv_norm(c, c, k, stride),
         })
     }
 
     /// What makes an input of a cell the right number of channels.
     pub fn relu_conv_norm(c_in: usize, c_out: usize) -> Self {
-        Module::Layers(vec![Layer::Relu, Layer::Conv(Conv::pointwise(c_in, c_out)), Layer::Norm(c_out)])
+        Self::conv_norm(c_in, c_out, 1, 1)
+    }
+
+    /// relu, a convolution of k x k, batch norm.
+    pub fn conv_norm(c_in: usize, c_out: usize, k: usize, stride: usize) -> Self {
+        let conv = Conv::pointwise(c_in, c_out).square(k, stride, 1);
+        Module::Layers(vec![Layer::Relu, Layer::Conv(conv), Layer::Norm(c_out)])
     }
 
     /// The names and shapes of its tensors, where the module itself is called `name`.
@@ -150,7 +160,7 @@ pub(crate) fn layer_tensors(prefix: &str, layers: &[Layer]) -> Vec<(String, Vec<
     let of_layer = |(i, layer): (usize, &Layer)| match layer {
         Layer::Conv(conv) => vec![(format!("{prefix}.{i}.weight"), conv.shape())],
         Layer::Norm(c) => norm_tensors(&format!("{prefix}.{i}"), *c),
-        Layer::Relu | Layer::Other => Vec::new(),
+        Layer::Relu | Layer::HalfMean | Layer::Other => Vec::new(),
     };
     layers.iter().enumerate().flat_map(of_layer).collect()
 }

@@ -8,16 +8,17 @@
 //!   = (s W) x + (beta - s mean)                        s = gamma / sqrt(var + eps)
 //! ```
 //!
-//! s and the bias are computed in double precision. Nodes are called as the modules of the PyTorch network; after
-//! folding, `cells.3._ops.2.op.2` is the 1x1 convolution with the batch norm `cells.3._ops.2.op.3` inside. The
-//! auxiliary head, which only training uses, is left out. What a program needs beside the graph stands in the metadata:
-//! `classes`, `mean`, `std` and `side` (JSON), `normalise`, `genotype`, `rdarts`.
+//! s and the bias are computed in double precision. Only the norm before the head of a network of NAS-Bench-201 stays, which
+//! may have a sum before it. Nodes are called as the modules of the PyTorch network; after folding, `cells.3._ops.2.op.2` is
+//! the 1x1 convolution with the batch norm `cells.3._ops.2.op.3` inside. The auxiliary head, which only training uses, is
+//! left out. What a program needs beside the graph stands in the metadata: `classes`, `mean`, `std` and `side` (JSON),
+//! `normalise`, `genotype`, `rdarts`.
 
 use prost::Message;
 
 use crate::graph::{Builder, Value, batch_of, float, int};
 use crate::module::{Conv, Layer, Module, NORM, Pool};
-use crate::plan::CellPlan;
+use crate::plan::{CellKind, CellPlan};
 use crate::proto::{Graph, Model, Opset, Property};
 use crate::trained::{ExportError, Tensor, Trained};
 
@@ -45,7 +46,8 @@ pub fn onnx(trained: &Trained, options: OnnxOptions) -> Result<Vec<u8>, ExportEr
     for cell in &plan.cells {
         (s0, s1) = (s1.clone(), writer.cell(cell, [&s0, &s1]));
     }
-    writer.head(&s1);
+    let x = writer.layers("lastact", &plan.lastact, &s1);
+    writer.head(&x);
 
     let [rows, columns] = trained.side;
     let input = batch_of("image", &[trained.c_image, rows, columns]);
@@ -98,32 +100,55 @@ impl<'a> Writer<'a> {
         Value { name: "image.normalised".to_owned(), ..x.clone() }
     }
 
-    fn cell(&mut self, cell: &CellPlan, inputs: [&Value; 2]) -> Value {
+    /// The output of a cell; that before the last one is what only cells of DARTS read.
+    fn cell(&mut self, cell: &CellPlan, [before, last]: [&Value; 2]) -> Value {
         let name = &cell.name;
-        let mut states: Vec<Value> =
-            (0..2).map(|i| self.module(&format!("{name}.preprocess{i}"), &cell.preprocess[i], inputs[i])).collect();
-        for (node, pair) in cell.ops.chunks(2).enumerate() {
-            // Zeros add nothing, so they are made only where nothing else is.
-            let is_zero = |(module, _): &&(Module, usize)| matches!(module, Module::Zero { .. });
-            let n_zeros = pair.iter().filter(is_zero).count();
-            let mut terms = Vec::new();
-            for (i, (module, input)) in pair.iter().enumerate() {
-                let is_needed = !matches!(module, Module::Zero { .. }) || n_zeros == pair.len() && i == 0;
-                if is_needed {
-                    terms.push(self.module(&format!("{name}._ops.{}", 2 * node + i), module, &states[*input]));
+        match &cell.kind {
+            CellKind::Darts { preprocess, ops, concat } => {
+                let mut states: Vec<Value> = [before, last]
+                    .into_iter()
+                    .zip(preprocess)
+                    .enumerate()
+                    .map(|(i, (input, module))| self.module(&format!("{name}.preprocess{i}"), module, input))
+                    .collect();
+                for (node, pair) in ops.chunks(2).enumerate() {
+                    // Zeros add nothing, so they are made only where nothing else is.
+                    let is_zero = |(module, _): &&(Module, usize)| matches!(module, Module::Zero { .. });
+                    let n_zeros = pair.iter().filter(is_zero).count();
+                    let mut terms = Vec::new();
+                    for (i, (module, input)) in pair.iter().enumerate() {
+                        let is_needed = !matches!(module, Module::Zero { .. }) || n_zeros == pair.len() && i == 0;
+                        if is_needed {
+                            terms.push(self.module(&format!("{name}._ops.{}", 2 * node + i), module, &states[*input]));
+                        }
+                    }
+                    states.push(self.graph.sum(&format!("{name}.node_{node}"), &terms));
                 }
+                let nodes: Vec<Value> = concat.iter().map(|state| states[*state].clone()).collect();
+                self.graph.concat(name, &nodes)
             }
-            states.push(match &terms[..] {
-                [a, b] => {
-                    let sum = format!("{name}.node_{node}");
-                    self.graph.node("Add", &sum, &[&a.name, &b.name], vec![]);
-                    Value { name: sum, ..a.clone() }
+            CellKind::NasBench201(nodes) => {
+                let mut states = vec![last.clone()];
+                for (node, edges) in nodes.iter().enumerate() {
+                    let node = format!("{name}.node_{node}");
+                    let module = |(edge, module, input): &(usize, Module, usize)| {
+                        self.module(&format!("{name}.layers.{edge}"), module, &states[*input])
+                    };
+                    let terms: Vec<Value> = edges.iter().map(module).collect();
+                    states.push(match terms.is_empty() {
+                        true => self.graph.zeros(&node, last, 1),
+                        false => self.graph.sum(&node, &terms),
+                    });
                 }
-                _ => terms.swap_remove(0),
-            });
+                states.swap_remove(nodes.len())
+            }
+            CellKind::Residual { convs: [a, b], downsample } => {
+                let x = self.module(&format!("{name}.conv_a"), a, last);
+                let x = self.module(&format!("{name}.conv_b"), b, &x);
+                let straight = self.layers(&format!("{name}.downsample"), downsample, last);
+                self.graph.sum(name, &[straight, x])
+            }
         }
-        let nodes: Vec<Value> = cell.concat.iter().map(|state| states[*state].clone()).collect();
-        self.graph.concat(name, &nodes)
     }
 
     /// What a module called `name` makes of `x`.
@@ -169,8 +194,9 @@ impl<'a> Writer<'a> {
                 Layer::Conv(conv) => {
                     self.conv(&name, conv, &x, (self.fold && is_before_norm).then_some((after.as_str(), 0)))
                 }
-                Layer::Norm(_) if self.fold => x, // every batch norm stands behind a convolution
+                Layer::Norm(_) if self.fold && i > 0 => x, // it stands behind a convolution, which has it inside
                 Layer::Norm(_) => self.norm(&name, &x),
+                Layer::HalfMean => self.graph.half_mean(&name, &x),
                 Layer::Other => x,
             };
         }

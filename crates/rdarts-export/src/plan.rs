@@ -8,10 +8,21 @@
 //!
 //! The modules of a cell are called `cells.K.preprocess0`, `cells.K.preprocess1` and `cells.K._ops.I`. An operation has
 //! stride 2 in a reduction cell where it reads an input of the cell.
+//!
+//! With a cell of NAS-Bench-201:
+//!
+//! ```text
+//! stem: 3x3 convolution to channels, batch norm
+//! cell k reads the output of k - 1; k = cells / 3 and 2 * cells / 3 are residual blocks, which reduce
+//! head: batch norm, relu, mean over the image, linear
+//! ```
+//!
+//! Its operations are called `cells.K.layers.E` with E the edge. Those that its output does not need are no part of the
+//! network. A residual block has `cells.K.conv_a`, `cells.K.conv_b` and `cells.K.downsample`.
 
 use std::collections::BTreeSet;
 
-use rdarts_space::{CellType, Genotype, Op};
+use rdarts_space::{CellType, Genotype, Op, Topology};
 use rdarts_text::nearest;
 
 use crate::module::{Conv, Layer, Module, layer_tensors};
@@ -32,6 +43,8 @@ pub(crate) struct Plan {
     pub stem: Vec<Layer>,
     /// The cells from first to last.
     pub cells: Vec<CellPlan>,
+    /// What stands before the head, `lastact.0` and `lastact.1`: nothing behind cells of DARTS.
+    pub lastact: Vec<Layer>,
     /// Channels that the head reads.
     pub c_head: usize,
 }
@@ -41,14 +54,51 @@ pub(crate) struct Plan {
 pub(crate) struct CellPlan {
     /// `cells.K`.
     pub name: String,
-    /// What becomes of its two inputs.
-    pub preprocess: [Module; 2],
-    /// Its operations with the states that they read, two a node.
-    pub ops: Vec<(Module, usize)>,
-    /// The states that make its output.
-    pub concat: Vec<usize>,
+    /// What it computes.
+    pub kind: CellKind,
     /// Channels of its output.
     pub c_out: usize,
+}
+
+/// What a cell computes.
+#[derive(Clone, Debug)]
+pub(crate) enum CellKind {
+    /// A cell of DARTS.
+    Darts {
+        /// What becomes of its two inputs.
+        preprocess: [Module; 2],
+        /// Its operations with the states that they read, two a node.
+        ops: Vec<(Module, usize)>,
+        /// The states that make its output.
+        concat: Vec<usize>,
+    },
+    /// A cell of NAS-Bench-201: for each node the edges that count, with their operations and the states that they read.
+    NasBench201(Vec<Vec<(usize, Module, usize)>>),
+    /// A residual block of NAS-Bench-201.
+    Residual {
+        /// `conv_a` and `conv_b`.
+        convs: [Module; 2],
+        /// What is added to them: `downsample.0` and `downsample.1`.
+        downsample: Vec<Layer>,
+    },
+}
+
+/// The operations into each node of a cell of NAS-Bench-201 as (edge, operation, state), without those that give zero and
+/// those that the output does not need. State 0 is the input of the cell, state j + 1 is node j.
+pub(crate) fn needed_edges(genotype: &Genotype) -> Vec<Vec<(usize, Op, usize)>> {
+    let n = genotype.n_nodes(CellType::Normal);
+    let mut nodes = vec![Vec::new(); n];
+    let mut is_needed = vec![false; n + 1];
+    is_needed[n] = true;
+    for node in (0..n).rev() {
+        for &(op, input) in genotype.node(CellType::Normal, node) {
+            if is_needed[node + 1] && op != Op::None {
+                is_needed[input] = true;
+                nodes[node].push((Topology::NasBench201.edge_index(node, input), op, input));
+            }
+        }
+    }
+    nodes
 }
 
 /// The cells that reduce, in a network of so many.
@@ -84,8 +134,13 @@ impl Plan {
         for (what, given, max) in sizes {
             in_range(what, given, max)?;
         }
-        let stem_conv = Conv { window: [3, 3], pad: [1, 1], ..Conv::pointwise(c_image, 3 * channels) };
-        let stem = vec![Layer::Conv(stem_conv), Layer::Norm(3 * channels)];
+        match genotype.topology {
+            Topology::Darts => Self::darts(genotype, cells, channels, c_image),
+            Topology::NasBench201 => Self::nas_bench_201(genotype, cells, channels, c_image),
+        }
+    }
+
+    fn darts(genotype: &Genotype, cells: usize, channels: usize, c_image: usize) -> Result<Self, ExportError> {
         // Channels of the outputs of the two cells before, and whether the last one reduced.
         let (mut c_before, mut c_last, mut reduced) = (3 * channels, 3 * channels, false);
         let (mut c, mut plans, reductions) = (channels, Vec::new(), reductions(cells));
@@ -95,7 +150,7 @@ impl Plan {
             c = if reduces { 2 * c } else { c };
             let module = |&(op, input): &(Op, usize)| {
                 let stride = if reduces && input < 2 { 2 } else { 1 };
-                Module::of_op(op, c, stride).map(|module| (module, input)).ok_or(ExportError::Noise { cell: kind })
+                function(op, c, stride, kind).map(|module| (module, input))
             };
             let preprocess0 = match reduced {
                 true => Module::FactorizedReduce { c_in: c_before, c_out: c },
@@ -103,16 +158,39 @@ impl Plan {
             };
             let concat = genotype.concat(kind).to_vec();
             let c_out = c * concat.len();
-            plans.push(CellPlan {
-                name: format!("cells.{k}"),
+            let kind = CellKind::Darts {
                 preprocess: [preprocess0, Module::relu_conv_norm(c_last, c)],
                 ops: genotype.cell(kind).iter().map(module).collect::<Result<_, _>>()?,
                 concat,
-                c_out,
-            });
+            };
+            plans.push(CellPlan { name: format!("cells.{k}"), kind, c_out });
             (c_before, c_last, reduced) = (c_last, c_out, reduces);
         }
-        Ok(Plan { stem, cells: plans, c_head: c_last })
+        Ok(Plan { stem: stem(c_image, 3 * channels), cells: plans, lastact: Vec::new(), c_head: c_last })
+    }
+
+    fn nas_bench_201(genotype: &Genotype, cells: usize, channels: usize, c_image: usize) -> Result<Self, ExportError> {
+        let needed = needed_edges(genotype);
+        let (mut c, mut plans, reductions) = (channels, Vec::new(), reductions(cells));
+        for k in 0..cells {
+            let kind = if reductions.contains(&k) {
+                let c_in = c;
+                c *= 2;
+                CellKind::Residual {
+                    convs: [Module::conv_norm(c_in, c, 3, 2), Module::conv_norm(c, c, 3, 1)],
+                    downsample: vec![Layer::HalfMean, Layer::Conv(Conv::pointwise(c_in, c))],
+                }
+            } else {
+                let module = |&(edge, op, input): &(usize, Op, usize)| {
+                    function(op, c, 1, CellType::Normal).map(|module| (edge, module, input))
+                };
+                let nodes = needed.iter().map(|node| node.iter().map(module).collect());
+                CellKind::NasBench201(nodes.collect::<Result<_, _>>()?)
+            };
+            plans.push(CellPlan { name: format!("cells.{k}"), kind, c_out: c });
+        }
+        let lastact = vec![Layer::Norm(c), Layer::Relu];
+        Ok(Plan { stem: stem(c_image, channels), cells: plans, lastact, c_head: c })
     }
 
     /// Channels that the auxiliary head reads, after the cell at two thirds.
@@ -124,13 +202,9 @@ impl Plan {
     pub fn tensors(&self, classes: usize) -> Vec<(String, Vec<usize>)> {
         let mut all = layer_tensors("stem", &self.stem);
         for cell in &self.cells {
-            for (i, module) in cell.preprocess.iter().enumerate() {
-                all.extend(module.tensors(&format!("{}.preprocess{i}", cell.name)));
-            }
-            for (i, (module, _)) in cell.ops.iter().enumerate() {
-                all.extend(module.tensors(&format!("{}._ops.{i}", cell.name)));
-            }
+            all.extend(cell.tensors());
         }
+        all.extend(layer_tensors("lastact", &self.lastact));
         all.extend(linear("classifier", self.c_head, classes));
         all
     }
@@ -144,10 +218,41 @@ impl Plan {
     }
 }
 
+impl CellPlan {
+    fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+        let name = &self.name;
+        let mut all = Vec::new();
+        match &self.kind {
+            CellKind::Darts { preprocess, ops, .. } => {
+                for (i, module) in preprocess.iter().enumerate() {
+                    all.extend(module.tensors(&format!("{name}.preprocess{i}")));
+                }
+                for (i, (module, _)) in ops.iter().enumerate() {
+                    all.extend(module.tensors(&format!("{name}._ops.{i}")));
+                }
+            }
+            CellKind::NasBench201(nodes) => {
+                for (edge, module, _) in nodes.iter().flatten() {
+                    all.extend(module.tensors(&format!("{name}.layers.{edge}")));
+                }
+            }
+            CellKind::Residual { convs: [a, b], downsample } => {
+                all.extend(a.tensors(&format!("{name}.conv_a")));
+                all.extend(b.tensors(&format!("{name}.conv_b")));
+                all.extend(layer_tensors(&format!("{name}.downsample"), downsample));
+            }
+        }
+        all
+    }
+}
+
 impl Trained<'_> {
     /// The plan of this network, if all of it is sound: sizes, normalisation, and every tensor.
     pub(crate) fn plan(&self) -> Result<Plan, ExportError> {
         let plan = Plan::new(self.genotype, self.cells, self.channels, self.c_image)?;
+        if self.auxiliary && self.genotype.topology != Topology::Darts {
+            return Err(ExportError::Auxiliary { topology: self.genotype.topology });
+        }
         for (what, given) in [("classes", self.classes.len()), ("rows", self.side[0]), ("columns", self.side[1])] {
             in_range(what, given, MAX_SIZE)?;
         }
@@ -218,6 +323,16 @@ const FINITE: &str = "it must be a finite number";
 
 fn in_range(what: &'static str, given: usize, max: usize) -> Result<(), ExportError> {
     if (1..=max).contains(&given) { Ok(()) } else { Err(ExportError::Size { what, given, max }) }
+}
+
+/// The stem of a network: `stem.0` and `stem.1`.
+fn stem(c_image: usize, c: usize) -> Vec<Layer> {
+    vec![Layer::Conv(Conv::pointwise(c_image, c).square(3, 1, 1)), Layer::Norm(c)]
+}
+
+/// An operation of a cell of this type, if it is a function of what it reads.
+fn function(op: Op, c: usize, stride: usize, cell: CellType) -> Result<Module, ExportError> {
+    Module::of_op(op, c, stride).ok_or(ExportError::Noise { cell })
 }
 
 fn linear(name: &str, c_in: usize, c_out: usize) -> [(String, Vec<usize>); 2] {

@@ -2,21 +2,26 @@
 //!
 //! Tensors have the names of a PyTorch `state_dict`: `stem.0.weight`, `cells.3._ops.2.op.1.weight`,
 //! `cells.3.preprocess0.conv_1.weight`, `classifier.bias`. `_ops.I` is the I-th entry of the genotype's list. Batch norms
-//! have `weight`, `bias`, `running_mean` and `running_var`; `num_batches_tracked` may be there or not.
+//! have `weight`, `bias`, `running_mean` and `running_var`; `num_batches_tracked` may be there or not. With a cell of
+//! NAS-Bench-201 the names are those of its authors: `cells.3.layers.E.op.1.weight` with E the edge,
+//! `cells.5.conv_a.op.1.weight` of a residual block, `lastact.0.weight`. An operation that the output of its cell does not
+//! need has no tensors.
 
 use std::collections::BTreeMap;
 
-use rdarts_space::{CellType, Genotype, GenotypeFault};
+use rdarts_space::{CellType, Genotype, GenotypeFault, Topology};
 use rdarts_text::{did_you_mean, quote};
 
 /// A trained discrete network: everything that an export needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Trained<'a> {
-    /// The architecture of the two cell types.
+    /// The architecture of the cells.
     pub genotype: &'a Genotype,
-    /// Number of cells. Those at a third and two thirds reduce, where the genotype has a reduction cell.
+    /// Number of cells. Those at a third and two thirds reduce, where the genotype has a reduction cell; in the topology of
+    /// NAS-Bench-201 they are residual blocks.
     pub cells: usize,
-    /// Channels of an operation in the first cell; the stem has three times as many, reduction cells double them.
+    /// Channels of an operation in the first cell; the stem has three times as many (as many, in the topology of
+    /// NAS-Bench-201), cells that reduce double them.
     pub channels: usize,
     /// Channels of an image: 1 or 3 mostly.
     pub c_image: usize,
@@ -67,6 +72,12 @@ pub enum ExportError {
     /// A genotype that was put together wrongly.
     #[error("the genotype is not sound: {0}")]
     Genotype(#[from] GenotypeFault),
+    /// An auxiliary head where there is none.
+    #[error("a network with cells of the topology {topology} has no auxiliary head, but it is said to have one")]
+    Auxiliary {
+        /// How its cells are wired.
+        topology: Topology,
+    },
     /// An operation that is not a function of the image.
     #[error(
         "the {cell} cell uses `noise`, which draws new numbers for every image and so cannot be exported; a genotype \

@@ -19,8 +19,10 @@ const CUBES: usize = 4096;
 
 /// Whether a card computes a layer.
 pub fn knows(layer: &Layer) -> bool {
-    let partial =
-        matches!(layer, Layer::Scale(_) | Layer::Channels { .. } | Layer::Shuffle(_) | Layer::Shift | Layer::Mean);
+    let partial = matches!(
+        layer,
+        Layer::Linear(_) | Layer::Scale(_) | Layer::Channels { .. } | Layer::Shuffle(_) | Layer::Shift | Layer::Mean
+    );
     !partial
 }
 

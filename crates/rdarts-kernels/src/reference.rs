@@ -325,6 +325,7 @@ fn operation<T: Number>(
             let t = conv(&t, w.take(7 * c * c), (7, 1), (stride, 1), (3, 0));
             w.norm(&t)
         }
+        Op::NorConv1x1 | Op::NorConv3x3 => panic!("{op} is no operation of a fused cell"),
     })
 }
 

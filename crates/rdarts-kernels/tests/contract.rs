@@ -64,6 +64,38 @@ impl Case {
         direction
     }
 
+    /// How many times larger the change of the value or of the jvp is than that of the inputs, each relative to its largest entry.
+    /// A batch norm multiplies by up to 1 / sqrt(epsilon), 316: of few values that hardly differ, such as the largest of a
+    /// tiny image, single precision leaves nothing to be compared.
+    fn amplification(&self) -> f64 {
+        const STEP: f64 = 1e-6;
+        let (at, along, signs) = (self.tensors(1), self.direction(), self.tensors(5));
+        let of = |step: f64| {
+            let moved = |v: &[f32], d: &[f32], sign: &[f32]| -> Vec<Dual<f64>> {
+                let one = |((v, d), sign): ((&f32, &f32), &f32)| {
+                    let change = 1.0 + step * f64::from(sign.signum());
+                    Dual { re: f64::from(*v) * change, du: f64::from(*d) }
+                };
+                v.iter().zip(d).zip(sign).map(one).collect()
+            };
+            reference::cell(
+                &self.spec,
+                self.dims,
+                &moved(&at.s0, &along.s0, &signs.s0),
+                &moved(&at.s1, &along.s1, &signs.s1),
+                &moved(&at.p, &along.p, &signs.p),
+                &moved(&at.w, &along.w, &signs.w),
+                &self.noise(),
+            )
+        };
+        let (here, there) = (of(0.0), of(STEP));
+        let change = |part: fn(&Dual<f64>) -> f64| {
+            let scale = here.iter().fold(f64::MIN_POSITIVE, |m, v| m.max(part(v).abs()));
+            here.iter().zip(&there).fold(0f64, |m, (a, b)| m.max((part(a) - part(b)).abs())) / scale
+        };
+        change(|v| v.re).max(change(|v| v.du)) / STEP
+    }
+
     fn noise(&self) -> CellNoise {
         let edges = self.spec.edges.len();
         let drop_path = if self.drop_path {
@@ -256,7 +288,7 @@ fn on_all(case: &Case) {
 
 #[test]
 fn every_operation_alone_agrees_with_the_reference() {
-    for (at, op) in Op::ALL.into_iter().enumerate() {
+    for (at, op) in Op::OF_DARTS.into_iter().enumerate() {
         for reduction in [false, true] {
             on_all(&case(vec![op], 1, 6, 3, [6, 5], reduction, false, at as u64 + 1));
         }
@@ -266,7 +298,7 @@ fn every_operation_alone_agrees_with_the_reference() {
 #[test]
 fn all_operations_together_agree_on_two_nodes() {
     for (reduction, reduction_prev) in [(false, false), (true, false), (false, true), (true, true)] {
-        on_all(&case(Op::ALL.to_vec(), 2, 5, 3, [7, 6], reduction, reduction_prev, 21));
+        on_all(&case(Op::OF_DARTS.to_vec(), 2, 5, 3, [7, 6], reduction, reduction_prev, 21));
     }
 }
 
@@ -275,7 +307,7 @@ fn all_operations_together_agree_on_two_nodes() {
 fn directions_that_leave_something_alone_agree() {
     for still in 1..8 {
         for (reduction, seed) in [(false, 3), (true, 6), (false, 4)] {
-            let case = case(Op::ALL.to_vec(), 3, 5, 3, [5, 6], reduction, false, seed);
+            let case = case(Op::OF_DARTS.to_vec(), 3, 5, 3, [5, 6], reduction, false, seed);
             on_all(&Case { still: [1, 2, 4].map(|bit| still & bit > 0), ..case });
         }
     }
@@ -300,7 +332,7 @@ fn every_number_of_channels_up_to_two_registers_and_a_half_agrees() {
 #[test]
 fn one_pixel_one_image_and_one_channel_work() {
     // One value per channel has no variance: only the values are defined, and they are zero.
-    for op in Op::ALL {
+    for op in Op::OF_DARTS {
         let case = case(vec![op], 1, 1, 1, [1, 1], false, false, 5);
         let (input, noise) = (case.tensors(1), case.noise());
         let call = CellInput { s0: &input.s0, s1: &input.s1, p: &input.p, w: &input.w, running: None };
@@ -322,8 +354,8 @@ fn one_pixel_one_image_and_one_channel_work() {
             assert!(grads.w.iter().chain(&grads.s0).chain(&grads.p).all(|v| v.is_finite()));
         }
     }
-    on_all(&case(Op::ALL.to_vec(), 1, 1, 4, [1, 3], false, false, 8));
-    on_all(&case(Op::ALL.to_vec(), 1, 4, 1, [5, 5], true, false, 9));
+    on_all(&case(Op::OF_DARTS.to_vec(), 1, 1, 4, [1, 3], false, false, 8));
+    on_all(&case(Op::OF_DARTS.to_vec(), 1, 4, 1, [5, 5], true, false, 9));
 }
 
 /// From 17 images on a group has several, and small ones go through the stages together: those of odd sides, of more
@@ -335,7 +367,7 @@ fn images_that_go_together_agree() {
     {
         for (reduction, reduction_prev) in [(false, false), (true, false), (false, true), (true, true)] {
             let seed = if reduction { 6 } else { 4 + 4 * at as u64 };
-            on_all(&case(Op::ALL.to_vec(), 2, c, n, side, reduction, reduction_prev, seed));
+            on_all(&case(Op::OF_DARTS.to_vec(), 2, c, n, side, reduction, reduction_prev, seed));
         }
     }
     let ops = vec![Op::SepConv3x3, Op::SepConv5x5, Op::DilConv3x3, Op::DilConv5x5, Op::SkipConnect];
@@ -370,8 +402,8 @@ fn images_of_several_tiles_agree() {
 #[test]
 fn the_number_of_threads_changes_no_bit() {
     for case in [
-        case(Op::ALL.to_vec(), 2, 16, 19, [8, 8], true, true, 11),
-        case(Op::ALL.to_vec(), 2, 32, 17, [45, 3], false, false, 11),
+        case(Op::OF_DARTS.to_vec(), 2, 16, 19, [8, 8], true, true, 11),
+        case(Op::OF_DARTS.to_vec(), 2, 32, 17, [45, 3], false, false, 11),
     ] {
         let (input, dot, noise) = (case.tensors(1), case.tensors(2), case.noise());
         let call = CellInput { s0: &input.s0, s1: &input.s1, p: &input.p, w: &input.w, running: None };
@@ -472,7 +504,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
     #[test]
     fn random_cells_agree_with_the_reference(
-        ops in proptest::sample::subsequence(Op::ALL.to_vec(), 1..4),
+        ops in proptest::sample::subsequence(Op::OF_DARTS.to_vec(), 1..4),
         nodes in 1usize..3,
         c in 1usize..20,
         n in 2usize..5,
@@ -483,6 +515,7 @@ proptest! {
         seed in 1u64..1000,
     ) {
         let case = case(ops, nodes, c, n, [h, w], reduction, reduction_prev, seed);
+        prop_assume!(case.amplification() < 1e3);
         for isa in Isa::available() {
             check(&case, isa);
         }

@@ -56,7 +56,7 @@ fn main() {
     let mut child = Alphas::zeros(&net);
     for cell in CellType::ALL {
         let p = &mut child[cell];
-        for (edge, _, _) in rdarts_space::edges(space.nodes).filter(|(_, _, input)| *input < 2) {
+        for (edge, _, _) in space.edges().filter(|(_, _, input)| *input < 2) {
             p[space.offset(cell, edge)] = 1.0;
         }
     }

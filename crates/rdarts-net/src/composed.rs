@@ -354,6 +354,7 @@ fn apply<B: Backend>(op: Op, x: Pair<B>, stride: usize, weights: &mut Weights<'_
             let y = conv(y, &weights.next(), [stride, 1], [3, 0], [1; 2]);
             weights.norm(y)
         }
+        Op::NorConv1x1 | Op::NorConv3x3 => unreachable!("{op} is no operation of a fused cell"),
     })
 }
 

@@ -85,7 +85,7 @@ const N: usize = 3;
 /// All operations.
 pub fn subjects() -> Vec<Subject> {
     let mut subjects = Vec::from(Subject::stems());
-    for (i, op) in Op::ALL.into_iter().enumerate().filter(|(_, op)| *op != Op::None) {
+    for (i, op) in Op::OF_DARTS.into_iter().enumerate().filter(|(_, op)| *op != Op::None) {
         // Beside a skip connection, or noise alone would leave the inputs without gradient.
         let ops = if op == Op::Noise { vec![op, Op::SkipConnect] } else { vec![op] };
         for reduction in [false, true] {

@@ -77,6 +77,11 @@ impl<R: Real> Evaluator<R> {
     pub fn discrete<V: Values<R> + ?Sized>(net: &Network, engine: &Engine, weights: &V, running: &[f64]) -> Self {
         let (weights, n_with_head, net) = (weights.view(), net.n_parameters(), net.without_auxiliary());
         assert!([n_with_head, net.n_parameters()].contains(&weights.len()), "the flat weights do not fit the network");
+        if net.is_dense() {
+            let (net, weights) = net.with_given_norms(weights.slice(), running);
+            let p = net.ones();
+            return Self::of(net, engine, View::Slice(&weights), &p);
+        }
         let inputs = Inputs::of_first(&net, &net.ones(), weights, engine, Tracked::Nothing);
         let of = |node: &Node| Statistics::Given(Arc::new(GivenStatistics::of(node.running_part(running).to_vec())));
         let statistics = net.nodes().iter().map(of).collect();

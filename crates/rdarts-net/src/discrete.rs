@@ -7,13 +7,17 @@
 
 use std::sync::Arc;
 
-use rdarts_kernels::spec::{AuxiliarySpec, CellSpec, Discrete, HeadSpec, StemSpec};
-use rdarts_space::{CellType, Genotype, Op};
+use rdarts_kernels::dense::Layer;
+use rdarts_kernels::spec::{AuxiliarySpec, BN_EPS, CellSpec, Discrete, HeadSpec, StemSpec};
+use rdarts_space::{CellType, Genotype, Op, Topology};
 
 use crate::calls::{OfBatch, Slot, Statistics};
+use crate::chain::NEVER;
 use crate::engine::Engine;
-use crate::graph::{CellModule, Module, Network, Source};
+use crate::flow::{Asked, flow};
+use crate::graph::{CellModule, List, Module, Network, Source};
 use crate::held::{Held, Made, Values, View};
+use crate::nasbench201::{Edges, NasBench201Spec};
 use crate::point::{Batch, Evaluation};
 use crate::supernet::SupernetSpec;
 use crate::tape::{Collected, Forward, Inputs, Tracked, evaluate, seeded, upload_images};
@@ -37,12 +41,18 @@ pub struct DiscreteSpec {
 }
 
 impl Network {
-    /// Wires the discrete network of a genotype, with a stem of 3 `c` channels.
+    /// Wires the discrete network of a genotype, with a stem of 3 `c` channels; one of NAS-Bench-201 is that of
+    /// [`Network::nas_bench_201`].
     ///
     /// # Panics
-    /// If there is no cell or no channel.
+    /// If there is no cell or no channel, or an auxiliary head in a network of NAS-Bench-201.
     pub fn discrete(spec: &DiscreteSpec) -> Self {
         assert!(spec.cells > 0 && spec.c > 0, "a network has at least one cell and one channel");
+        if spec.genotype.topology == Topology::NasBench201 {
+            assert!(!spec.auxiliary, "a network of NAS-Bench-201 has no auxiliary head");
+            let (edges, &DiscreteSpec { cells, c, c_image, classes, .. }) = (Edges::Chosen(&spec.genotype), spec);
+            return Self::nas_bench_201(&NasBench201Spec { edges, cells, c, c_image, classes });
+        }
         let types = CellType::ALL.map(|cell_type| Wiring::new(&spec.genotype, cell_type));
         let has_reduction = spec.genotype.n_nodes(CellType::Reduce) > 0;
         let reductions = if has_reduction { SupernetSpec::default_reductions(spec.cells) } else { Vec::new() };
@@ -77,6 +87,27 @@ impl Network {
             list.push((Module::Auxiliary(head), inputs, "auxiliary_head.".to_string()));
         }
         Self::new(list, spec.cells + 1, types.map(|wiring| wiring.edges).to_vec(), spec.c_image)
+    }
+
+    /// A discrete network of layers with given means and variances in place of those of a batch: each norm is a scale and a
+    /// shift, which come from them. With its weights.
+    pub(crate) fn with_given_norms<R: Real>(&self, weights: &[R], running: &[f64]) -> (Self, Vec<R>) {
+        assert_eq!(running.len(), self.n_running(), "the running statistics do not fit the network");
+        let (mut list, mut all) = (List::new(), Vec::new());
+        for node in self.nodes() {
+            let mut module = node.module.clone();
+            all.extend_from_slice(node.part(weights));
+            let (means, variances) = node.running_part(running).split_at(node.running.1 / 2);
+            if !means.is_empty() {
+                module = Module::Layer(Layer::Scale(means.len()));
+                let rates: Vec<f64> = variances.iter().map(|variance| 1.0 / (variance + BN_EPS).sqrt()).collect();
+                all.extend(rates.iter().map(|rate| R::of(*rate)));
+                all.extend(means.iter().zip(&rates).map(|(mean, rate)| R::of(-mean * rate)));
+            }
+            list.push((module, node.inputs.clone(), node.prefix.clone()));
+        }
+        let cell_types = vec![Vec::new(); self.n_cell_types()];
+        (Self::new(list, self.output_node(), cell_types, self.c_image()), all)
     }
 
     /// Mixing weights of a discrete network: 1 for every operation.
@@ -208,6 +239,13 @@ fn gradient<R: Real>(
     auxiliary_weight: f64,
 ) -> (Evaluation, Option<f64>, Made<R>, BatchStatistics) {
     assert!(!net.norms().is_empty(), "a discrete network has running statistics");
+    if net.is_dense() {
+        let asked = Asked { alphas: false, weights: true, keep: false };
+        let mut flow = flow(net, engine, weights, &net.ones(), batch, asked, &NEVER);
+        let of_batch = |of: Option<Vec<f64>>| of.map(|values| Arc::new(OfBatch::of(values)));
+        let statistics = BatchStatistics(flow.statistics().into_iter().map(of_batch).collect());
+        return (flow.evaluation().clone(), None, flow.take_w_bar(), statistics);
+    }
     let (engine, workspace) = (engine.tracked(), engine.kernels.workspace());
     let inputs = Inputs::of(net, &net.ones(), weights, &engine, Tracked::Weights);
     let images = upload_images(net, batch, &engine);

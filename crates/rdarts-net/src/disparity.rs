@@ -19,8 +19,9 @@ use rdarts_kernels::dense::{ConvSpec, CorrelationSpec, DepthwiseSpec, Layer, Poo
 use rdarts_space::disparity::{DisparityCell, DisparityGenotype, NODES};
 use rdarts_space::{DisparitySpace, Op};
 
-use crate::graph::{Module, Network, Source};
+use crate::graph::{Network, Source};
 use crate::task::Level;
+use crate::wiring::{State, Wiring, read_ones};
 
 /// What a network for disparity is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,28 +102,21 @@ impl Network {
             DisparityCells::Mixed(space) => DisparityCell::ALL.map(|cell| space.edges(cell)).to_vec(),
             DisparityCells::Chosen(_) => vec![Vec::new(); 3],
         };
-        let mut wiring = Wiring { spec, list: Vec::new(), n_cells: 0 };
-        let output = wiring.network();
-        let (list, output) = read_ones(wiring.list, output);
+        let mut wired = Wired { spec, layers: Wiring::default(), n_cells: 0 };
+        let output = wired.network();
+        let (list, output) = read_ones(wired.layers.list, output);
         Self::new(list, output, cell_types, 6)
     }
 }
 
-/// A state on its way: where it comes from, and its channels.
-#[derive(Clone, Copy, Debug)]
-struct State {
-    at: Source,
-    c: usize,
-}
-
 /// The network as far as it is wired.
-struct Wiring<'a> {
+struct Wired<'a> {
     spec: &'a DisparitySpec,
-    list: Vec<(Module, Vec<Source>, String)>,
+    layers: Wiring,
     n_cells: usize,
 }
 
-impl Wiring<'_> {
+impl Wired<'_> {
     fn network(&mut self) -> usize {
         let spec = self.spec;
         let views = self.add(Layer::Views, &[State { at: Source::Images, c: 6 }], 3, "views");
@@ -167,9 +161,7 @@ impl Wiring<'_> {
     }
 
     fn add(&mut self, layer: Layer, inputs: &[State], c: usize, prefix: &str) -> State {
-        let at = Source::Node(self.list.len());
-        self.list.push((Module::Layer(layer), inputs.iter().map(|state| state.at).collect(), format!("{prefix}.")));
-        State { at, c }
+        self.layers.add(layer, inputs, c, &format!("{prefix}."))
     }
 
     fn concat(&mut self, states: &[State]) -> State {
@@ -322,7 +314,7 @@ impl Wiring<'_> {
                 self.separable(x, op.window(), 1, 1, &format!("{prefix}.1"))
             }
             Op::DilConv3x3 | Op::DilConv5x5 => self.separable(x, op.window(), stride, 2, &format!("{prefix}.0")),
-            Op::Noise | Op::SepConv7x7 | Op::Conv7x1_1x7 => {
+            Op::Noise | Op::SepConv7x7 | Op::Conv7x1_1x7 | Op::NorConv1x1 | Op::NorConv3x3 => {
                 unreachable!("no space for disparity has {op}")
             }
         })
@@ -345,38 +337,6 @@ impl Wiring<'_> {
         pools.push((state, op, made));
         made
     }
-}
-
-/// The nodes that the output reads: of an architecture whose cell leaves an input alone not all are.
-fn read_ones(list: Vec<(Module, Vec<Source>, String)>, output: usize) -> (Vec<(Module, Vec<Source>, String)>, usize) {
-    let mut read = vec![false; list.len()];
-    read[output] = true;
-    for at in (0..list.len()).rev() {
-        if read[at] {
-            list[at].1.iter().for_each(|source| {
-                if let Source::Node(from) = source {
-                    read[*from] = true;
-                }
-            });
-        }
-    }
-    let moved: Vec<usize> = read
-        .iter()
-        .scan(0, |next, is_read| {
-            let at = *next;
-            *next += usize::from(*is_read);
-            Some(at)
-        })
-        .collect();
-    let kept = list.into_iter().zip(&read).filter(|(_, is_read)| **is_read).map(|((module, mut inputs, prefix), _)| {
-        inputs.iter_mut().for_each(|source| {
-            if let Source::Node(from) = source {
-                *from = moved[*from];
-            }
-        });
-        (module, inputs, prefix)
-    });
-    (kept.collect(), moved[output])
 }
 
 #[cfg(test)]

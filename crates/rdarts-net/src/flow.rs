@@ -38,6 +38,9 @@ pub(crate) trait Flowing<R: Real>: Products {
     /// Hands over the gradient of the weights.
     fn take_w_bar(&mut self) -> Made<R>;
 
+    /// Of each node with running statistics those of the batch: means, then unbiased variances.
+    fn statistics(&self) -> Vec<Option<Vec<f64>>>;
+
     /// The gradient of p of the tangent of the loss along a direction in the weights.
     fn mixed(&self, v: View<R>) -> Alphas;
 }
@@ -361,6 +364,13 @@ impl<R: Real, P: Place<R>> Flowing<R> for Flow<'_, R, P> {
 
     fn take_w_bar(&mut self) -> Made<R> {
         self.w_bar.take().map_or(Made::Host(Vec::new()), |w_bar| self.place.made(w_bar))
+    }
+
+    fn statistics(&self) -> Vec<Option<Vec<f64>>> {
+        let of = |(node, (saved, shape)): (&Node, (&P::Saved, &Shape))| {
+            (node.running.1 > 0).then(|| self.place.statistics(saved, shape.n * shape.px()))
+        };
+        self.net.nodes().iter().zip(self.saved.iter().zip(&self.shapes)).map(of).collect()
     }
 
     fn mixed(&self, v: View<R>) -> Alphas {

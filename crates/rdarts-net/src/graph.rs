@@ -24,6 +24,9 @@ use crate::held::{Made, View};
 use crate::own::{Operation, OwnModule};
 use crate::values::{Alphas, Real};
 
+/// Modules, what each reads, and what stands before the names of its weights, in the order in which they can be computed.
+pub type List = Vec<(Module, Vec<Source>, String)>;
+
 /// What a node computes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Module {
@@ -199,16 +202,31 @@ impl Network {
     /// If a node reads one that does not stand before it, a module has another number of inputs than it takes, the output
     /// is not a head, another node than it is read by none, or a cell has not the operations of its type. There is one
     /// stem, which alone reads the images.
-    pub fn new(
-        list: Vec<(Module, Vec<Source>, String)>,
-        output: usize,
-        cell_types: Vec<Vec<Vec<Op>>>,
-        c_image: usize,
-    ) -> Self {
-        let (mut nodes, mut parameters, mut offset) = (Vec::<Node>::new(), Vec::new(), 0);
+    pub fn new(list: List, output: usize, cell_types: Vec<Vec<Vec<Op>>>, c_image: usize) -> Self {
         let is_discrete =
             |(module, ..): &(Module, _, _)| matches!(module, Module::Cell(cell) if cell.spec.discrete.is_some());
-        let (is_discrete, mut norms) = (list.iter().any(is_discrete), Vec::<RunningNorm>::new());
+        let is_discrete = list.iter().any(is_discrete);
+        Self::laid_out(list, output, cell_types, c_image, is_discrete)
+    }
+
+    /// The same of a network of layers whose norms, each in front of its scale, have running statistics.
+    ///
+    /// # Panics
+    /// As [`Network::new`].
+    pub(crate) fn of_discrete_layers(list: List, output: usize, cell_types: Vec<Vec<Vec<Op>>>, c_image: usize) -> Self {
+        Self::laid_out(list, output, cell_types, c_image, true)
+    }
+
+    fn laid_out(list: List, output: usize, cell_types: Vec<Vec<Vec<Op>>>, c_image: usize, is_discrete: bool) -> Self {
+        let (mut nodes, mut parameters, mut offset) = (Vec::<Node>::new(), Vec::new(), 0);
+        let mut norms = Vec::<RunningNorm>::new();
+        // A norm of layers does not know its channels, but the scale behind it does.
+        let scales: Vec<Option<usize>> = list
+            .iter()
+            .skip(1)
+            .map(|(module, ..)| if let Module::Layer(Layer::Scale(c)) = module { Some(*c) } else { None })
+            .chain([None])
+            .collect();
         let mut last_reader = vec![usize::MAX; list.len()];
         let auxiliary = list.iter().position(|(module, ..)| matches!(module, Module::Auxiliary(_)));
         for (at, (module, inputs, prefix)) in list.into_iter().enumerate() {
@@ -221,6 +239,10 @@ impl Network {
                 Module::Own(own) => (own.weights(), Vec::new()),
                 Module::Head(spec) => (spec.weights(), Vec::new()),
                 Module::Auxiliary(spec) => (spec.weights(), spec.norms()),
+                Module::Layer(Layer::Norm) if is_discrete => {
+                    let c = scales[at].expect("a norm with running statistics stands in front of its scale");
+                    (Vec::new(), vec![NormPlace { name: String::new(), c }])
+                }
                 Module::Layer(layer) => (layer.weights(), Vec::new()),
             };
             let own_norms = if is_discrete { own_norms } else { Vec::new() };
@@ -229,7 +251,9 @@ impl Network {
             let mut next = begin;
             norms.extend(own_norms.into_iter().map(|NormPlace { name, c }| {
                 next += 2 * c;
-                RunningNorm { name: format!("{prefix}{name}"), offset: next - 2 * c, c }
+                // What is a module of its own has no name within.
+                let name = format!("{prefix}{name}").trim_end_matches('.').to_string();
+                RunningNorm { name, offset: next - 2 * c, c }
             }));
             for source in &inputs {
                 if let Source::Node(read) = *source {

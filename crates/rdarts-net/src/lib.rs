@@ -77,6 +77,10 @@ mod flow;
 pub mod curvature;
 pub mod derivatives;
 
+mod wiring;
+
+pub mod nasbench201;
+
 pub mod discrete;
 
 pub mod disparity;
@@ -102,9 +106,10 @@ pub use discrete::{
 };
 pub use engine::Engine;
 pub use flow::unit_variance;
-pub use graph::{CellModule, Module, Network, Node, Parameter, ParameterError, RunningNorm, Source};
+pub use graph::{CellModule, List, Module, Network, Node, Parameter, ParameterError, RunningNorm, Source};
 pub use held::{AdamStep, CardImages, Held, SgdStep, Values, View};
 pub use memory::Work;
+pub use nasbench201::{Edges, NasBench201Spec};
 pub use own::{Operation, OwnModule};
 pub use partial::PartialSpec;
 pub use point::{Batch, Evaluation, Point};

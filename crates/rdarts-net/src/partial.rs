@@ -16,11 +16,12 @@
 //! edges' own of both, one list of inputs a node. So all derivatives know alphas and betas alike. Slices of channels are copied,
 //! one a state, since the fused cell takes whole states.
 
-use rdarts_kernels::dense::{ConvSpec, DepthwiseSpec, Layer, PoolSpec};
+use rdarts_kernels::dense::{DepthwiseSpec, Layer, PoolSpec};
 use rdarts_space::{CellType, Op};
 
-use crate::graph::{Module, Network, Source};
+use crate::graph::{Network, Source};
 use crate::supernet::SupernetSpec;
+use crate::wiring::{State, Wiring};
 
 /// What a supernet of partial channels is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl PartialSpec {
             return Err(format!("{c} channels cannot be divided into {} equal parts", self.share));
         }
         let mut ops = normal.iter().chain(reduce).flatten();
-        match ops.find(|op| matches!(op, Op::Noise | Op::Conv7x1_1x7)) {
+        match ops.find(|op| matches!(op, Op::Noise | Op::Conv7x1_1x7 | Op::NorConv1x1 | Op::NorConv3x3)) {
             Some(op) => Err(format!("a supernet of partial channels has no operation {op}")),
             None => Ok(()),
         }
@@ -65,17 +66,10 @@ impl Network {
         // An input of a node is taken as it is.
         let inputs: Vec<Vec<Op>> = (0..*nodes).map(|node| vec![Op::SkipConnect; node + 2]).collect();
         let cell_types = vec![normal.clone(), reduce.clone(), inputs.clone(), inputs];
-        let mut wiring = Wiring { spec, list: Vec::new() };
-        let output = wiring.network();
-        Self::new(wiring.list, output, cell_types, *c_image)
+        let mut wired = Wired { spec, layers: Wiring::default() };
+        let output = wired.network();
+        Self::new(wired.layers.list, output, cell_types, *c_image)
     }
-}
-
-/// A state on its way: where it comes from, and its channels.
-#[derive(Clone, Copy, Debug)]
-struct State {
-    at: Source,
-    c: usize,
 }
 
 /// A state of a cell, and its parts as far as an edge has asked for them.
@@ -90,18 +84,17 @@ struct Parts {
 }
 
 /// The network as far as it is wired.
-struct Wiring<'a> {
+struct Wired<'a> {
     spec: &'a PartialSpec,
-    list: Vec<(Module, Vec<Source>, String)>,
+    layers: Wiring,
 }
 
-impl Wiring<'_> {
+impl Wired<'_> {
     fn network(&mut self) -> usize {
         let SupernetSpec { cells, c, stem_multiplier, reductions, c_image, classes, .. } = &self.spec.supernet;
         let images = State { at: Source::Images, c: *c_image };
         let stem = self.convolution(images, stem_multiplier * c, 3, 1, "stem.0.");
-        let stem = self.add(Layer::Norm, &[stem], stem.c, "stem.1.");
-        let stem = self.add(Layer::Scale(stem.c), &[stem], stem.c, "stem.1.");
+        let stem = self.layers.scaled_norm(stem, "stem.1.");
         let (mut before, mut c, mut is_reduced) = ([stem; 2], *c, false);
         for index in 0..*cells {
             let reduction = reductions.contains(&index);
@@ -109,22 +102,15 @@ impl Wiring<'_> {
             let state = self.cell(before, c, reduction, is_reduced, &format!("cells.{index}."));
             (before, is_reduced) = ([before[1], state], reduction);
         }
-        let mean = self.add(Layer::Mean, &[before[1]], before[1].c, "mean.");
-        let spec = ConvSpec { c_in: mean.c, c_out: *classes, k: 1, stride: 1, dilation: 1, bias: true };
-        let logits = self.add(Layer::Conv(spec), &[mean], *classes, "classifier.");
-        self.add(Layer::Outputs, &[logits], *classes, "outputs.");
-        self.list.len() - 1
+        self.layers.classifier(before[1], *classes)
     }
 
     fn add(&mut self, layer: Layer, inputs: &[State], c: usize, prefix: &str) -> State {
-        let at = Source::Node(self.list.len());
-        self.list.push((Module::Layer(layer), inputs.iter().map(|state| state.at).collect(), prefix.to_string()));
-        State { at, c }
+        self.layers.add(layer, inputs, c, prefix)
     }
 
     fn convolution(&mut self, x: State, c: usize, k: usize, stride: usize, prefix: &str) -> State {
-        let spec = ConvSpec { c_in: x.c, c_out: c, k, stride, dilation: 1, bias: false };
-        self.add(Layer::Conv(spec), &[x], c, prefix)
+        self.layers.convolution(x, c, k, stride, prefix)
     }
 
     /// Relu, a product of each pixel, norm.
@@ -260,7 +246,7 @@ impl Wiring<'_> {
                 self.separable(x, k, [1, 1], 4, name)
             }
             Op::DilConv3x3 | Op::DilConv5x5 => self.separable(x, k, [stride, 2], 0, name),
-            Op::Noise | Op::Conv7x1_1x7 => unreachable!("checked before"),
+            Op::Noise | Op::Conv7x1_1x7 | Op::NorConv1x1 | Op::NorConv3x3 => unreachable!("checked before"),
         })
     }
 }

@@ -44,6 +44,8 @@ pub(crate) trait Place<R: Real>: Send + Sync + Sized {
 
     /// Value, of so many values.
     fn forward(&self, layer: &Layer, at: &Spot<'_, R, Self>, len: usize) -> (Self::State, Self::Saved);
+    /// [`Saved::statistics`] of a norm.
+    fn statistics(&self, saved: &Self::Saved, pixels: usize) -> Vec<f64>;
     /// [`Layer::vjp`].
     fn vjp(
         &self,
@@ -206,6 +208,10 @@ impl<R: Real> Place<R> for OnCpu {
         let mut out = R::take(self.kernels.workspace(), len);
         let saved = layer.forward(&self.at(at), &mut out);
         (out, saved)
+    }
+
+    fn statistics(&self, saved: &Saved, pixels: usize) -> Vec<f64> {
+        saved.statistics(pixels)
     }
 
     fn vjp(

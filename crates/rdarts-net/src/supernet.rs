@@ -106,6 +106,8 @@ impl Network {
 
 #[cfg(test)]
 mod tests {
+    use rdarts_space::Topology;
+
     use super::*;
     use crate::graph::ParameterError;
 
@@ -152,8 +154,8 @@ mod tests {
 
     #[test]
     fn a_supernet_of_a_space_has_its_edges() {
-        for name in Space::NAMES {
-            let space = Space::builtin(name).unwrap();
+        let spaces = Space::NAMES.map(|name| (name, Space::builtin(name).unwrap()));
+        for (name, space) in spaces.into_iter().filter(|(_, space)| space.topology == Topology::Darts) {
             let net = Network::supernet(SupernetSpec::from_space(&space, 3, 4, 3, 5));
             assert_eq!(net.n_alphas(), rdarts_space::CellType::ALL.map(|cell| space.n_alphas(cell)), "{name}");
             assert!(net.cells().all(|cell| cell.spec.nodes == space.nodes));

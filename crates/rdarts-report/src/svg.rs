@@ -499,8 +499,8 @@ pub(crate) fn kind_colors(color: fn(&KindRow) -> &'static str) -> String {
 pub(crate) fn op_class(op: Op) -> String {
     let kind = Kind::of(op).row().css;
     let dash = match op {
-        Op::SepConv5x5 | Op::DilConv5x5 | Op::AvgPool3x3 => " d1",
-        Op::SepConv7x7 => " d2",
+        Op::SepConv5x5 | Op::DilConv5x5 | Op::AvgPool3x3 | Op::NorConv3x3 => " d1",
+        Op::SepConv7x7 | Op::NorConv1x1 => " d2",
         _ => "",
     };
     format!("op-{kind}{dash}")

@@ -152,8 +152,8 @@ impl Architecture {
     pub fn entries(&self, cell: CellKind) -> Vec<(usize, Op, usize)> {
         match self {
             Self::Classification(genotype) => cell.of_classification().map_or(Vec::new(), |cell| {
-                let entries = genotype.cell(cell).iter().enumerate();
-                entries.map(|(i, &(op, input))| (i / 2, op, input)).collect()
+                let of = |node| genotype.node(cell, node).iter().map(move |&(op, input)| (node, op, input));
+                (0..genotype.n_nodes(cell)).flat_map(of).collect()
             }),
             Self::Disparity(genotype) => genotype.entries(cell.of_disparity()).collect(),
         }

@@ -99,7 +99,7 @@ impl Job for Search {
                 Method::RsWs => Architecture::sampled(&self.spec.alphas, self.n_learned()),
                 method => {
                     let mut blank = Architecture::blank(&self.spec.alphas, self.n_learned());
-                    blank.projection = method.selects().then(|| Projection::new(self.space.nodes));
+                    blank.projection = method.selects().then(|| Projection::new(&self.space));
                     blank
                 }
             },
@@ -177,6 +177,7 @@ impl Job for Search {
         let alpha_loss = is_learned.then(|| at.side_loss / at.step as f64);
         let [normal, reduce] = state.extra.by_type().map(<[f32]>::to_vec);
         let [betas_normal, betas_reduce] = state.extra.betas().unwrap_or_default().map(<[f32]>::to_vec);
+        let has_reduction = self.space.topology.has_reduction_cells();
         let record = EpochRecord {
             attempt: at.attempt,
             epoch,
@@ -198,9 +199,9 @@ impl Job for Search {
             eigenvalue_bound: found.as_ref().map(|c| c.dominant.bound).filter(|v| v.is_finite()),
             eigenvalue_error: found.as_ref().and_then(|c| c.error).filter(|v| v.is_finite()),
             skip_connects_normal: genotype.n_uses(CellType::Normal, Op::SkipConnect),
-            skip_connects_reduce: Some(genotype.n_uses(CellType::Reduce, Op::SkipConnect)),
+            skip_connects_reduce: has_reduction.then(|| genotype.n_uses(CellType::Reduce, Op::SkipConnect)),
             parameterless_normal: Some(genotype.n_parameterless(CellType::Normal)),
-            parameterless_reduce: Some(genotype.n_parameterless(CellType::Reduce)),
+            parameterless_reduce: has_reduction.then(|| genotype.n_parameterless(CellType::Reduce)),
             genotype: genotype.to_string(),
             alphas_normal: normal,
             alphas_reduce: reduce,

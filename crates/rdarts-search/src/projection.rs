@@ -10,13 +10,14 @@
 
 use rdarts_net::{Alphas, Network};
 use rdarts_rng::Stream;
-use rdarts_space::{CellType, Genotype, Op, Space, derive, edge_index};
+use rdarts_space::{CellType, Genotype, Op, Space, Topology, derive};
 
 /// What is decided of the edges of the normal and of the reduction cell.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Projection {
     edges: [Vec<Edge>; 2],
     nodes: usize,
+    topology: Topology,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,9 +46,9 @@ pub enum Question {
 
 impl Projection {
     /// Nothing is decided.
-    pub fn new(nodes: usize) -> Self {
-        let open = vec![Edge::Open; rdarts_space::n_edges(nodes)];
-        Self { edges: [open.clone(), open], nodes }
+    pub fn new(space: &Space) -> Self {
+        let of = |cell| vec![Edge::Open; space.cell(cell).len()];
+        Self { edges: CellType::ALL.map(of), nodes: space.nodes, topology: space.topology }
     }
 
     /// What is decided next of a type of cell, drawn from `stream`; `None`: all is.
@@ -57,9 +58,14 @@ impl Projection {
         if !open.is_empty() {
             return Some(Question::Operation { edge: open[stream.below(open.len())] });
         }
-        // The first node has two inputs.
-        let is_open = |node: &usize| (0..node + 2).all(|input| edges[edge_index(*node, input)] != Edge::Dropped);
-        let open: Vec<usize> = (1..self.nodes).filter(is_open).collect();
+        let topology = self.topology;
+        let n_inputs = |node: usize| if edges.is_empty() { 0 } else { node + topology.n_inputs() };
+        // The first node of DARTS has two inputs.
+        let is_open = |node: &usize| {
+            n_inputs(*node) > topology.kept(*node)
+                && (0..n_inputs(*node)).all(|input| edges[topology.edge_index(*node, input)] != Edge::Dropped)
+        };
+        let open: Vec<usize> = (0..self.nodes).filter(is_open).collect();
         (!open.is_empty()).then(|| Question::Inputs { node: open[stream.below(open.len())] })
     }
 
@@ -69,8 +75,8 @@ impl Projection {
         match question {
             Question::Operation { edge } => edges[edge] = Edge::Decided(kept[0]),
             Question::Inputs { node } => {
-                let dropped = (0..node + 2).filter(|input| !kept.contains(input));
-                dropped.for_each(|input| edges[edge_index(node, input)] = Edge::Dropped);
+                let dropped = (0..node + self.topology.n_inputs()).filter(|input| !kept.contains(input));
+                dropped.for_each(|input| edges[self.topology.edge_index(node, input)] = Edge::Dropped);
             }
         }
     }
@@ -110,8 +116,8 @@ impl Projection {
             -1 => Edge::Open,
             op => usize::try_from(op).map_or(Edge::Dropped, Edge::Decided),
         };
-        let (normal, reduce) = packed.split_at(packed.len() / 2);
-        Self { edges: [normal, reduce].map(|edges| edges.iter().map(of).collect()), nodes: self.nodes }
+        let (normal, reduce) = packed.split_at(self.edges[0].len().min(packed.len()));
+        Self { edges: [normal, reduce].map(|edges| edges.iter().map(of).collect()), ..*self }
     }
 
     /// The values of the edges of a type, those of decided ones in place of what they were: `off` and `on` where an operation is
@@ -147,7 +153,7 @@ impl Question {
         let range = match self {
             Self::Operation { edge } => start(edge) + candidate..start(edge) + candidate + 1,
             Self::Inputs { node } => {
-                let edge = edge_index(node, candidate);
+                let edge = Topology::Darts.edge_index(node, candidate);
                 start(edge)..start(edge + 1)
             }
         };
@@ -195,18 +201,20 @@ mod tests {
             let worth: Vec<Vec<f64>> =
                 space.normal.iter().map(|ops| ops.iter().map(|_| stream.uniform()).collect()).collect();
             let whole: Vec<f64> = worth.iter().map(|_| stream.uniform()).collect();
-            let mut projection = Projection::new(space.nodes);
+            let mut projection = Projection::new(&space);
             let (mut n, mut n_inputs) = (0, 0);
             while let Some(question) = projection.question(CellType::Normal, &mut stream) {
                 let missed: Vec<f64> = match question {
                     Question::Operation { edge } => worth[edge].clone(),
-                    Question::Inputs { node } => (0..node + 2).map(|input| whole[edge_index(node, input)]).collect(),
+                    Question::Inputs { node } => {
+                        (0..node + 2).map(|input| whole[Topology::Darts.edge_index(node, input)]).collect()
+                    }
                 };
                 n_inputs += usize::from(matches!(question, Question::Inputs { .. }));
                 assert!(n_inputs == 0 || n >= 14, "operations come first");
                 let without: Vec<f64> = missed.iter().map(|missed| 1.0 - missed).collect();
                 projection.decide(CellType::Normal, question, &kept(question, &without));
-                assert_eq!(Projection::new(space.nodes).unpacked(&projection.pack()), projection);
+                assert_eq!(Projection::new(&space).unpacked(&projection.pack()), projection);
                 n += 1;
             }
             assert_eq!((n, n_inputs), (space.n_decisions(), 3));
@@ -214,11 +222,13 @@ mod tests {
             let found = projection.genotype(&space, [&zeros, &zeros]);
             for node in 0..space.nodes {
                 let mut inputs: Vec<usize> = (0..node + 2).collect();
-                inputs.sort_by(|a, b| whole[edge_index(node, *b)].total_cmp(&whole[edge_index(node, *a)]));
+                inputs.sort_by(|a, b| {
+                    whole[Topology::Darts.edge_index(node, *b)].total_cmp(&whole[Topology::Darts.edge_index(node, *a)])
+                });
                 let mut inputs = if node == 0 { vec![0, 1] } else { inputs[..2].to_vec() };
                 inputs.sort_unstable();
                 for input in inputs {
-                    let worth = &worth[edge_index(node, input)];
+                    let worth = &worth[Topology::Darts.edge_index(node, input)];
                     let best = (0..8).max_by(|a, b| worth[*a].total_cmp(&worth[*b])).unwrap();
                     let pair = &found.normal[2 * node..2 * node + 2];
                     let (op, _) =

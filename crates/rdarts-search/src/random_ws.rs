@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use rdarts_net::{Alphas, Batch, Evaluator, held_weight_gradient_mixed};
 use rdarts_rng::Stream;
-use rdarts_space::{CellType, Genotype, Op, Space, edge_index, edges};
+use rdarts_space::{CellType, Genotype, Op, Space, Topology};
 use rdarts_train::{Step, TrainError};
 
 use crate::State;
@@ -42,23 +42,29 @@ const FINALISTS: usize = 10;
 /// Scores are saved this often, like the steps of a long epoch.
 const SAVE_EVERY: Duration = Duration::from_secs(300);
 
-/// An architecture drawn at random, as mixing weights of the normal and then of the reduction cell: two edges into each
-/// node have one operation of weight one, all else has weight zero.
+/// An architecture drawn at random, as mixing weights of the normal and then of the reduction cell: the edges that each node keeps
+/// have one operation of weight one, all else has weight zero.
 pub fn draw(space: &Space, stream: &mut Stream) -> Vec<f32> {
     let of_cell = |cell: CellType| {
         let mut p = vec![0.0; space.n_alphas(cell)];
         for node in 0..space.nodes {
-            let first = stream.below(node + 2);
-            let second = stream.below(node + 1);
-            for input in [first, second + usize::from(second >= first)] {
-                let edge = edge_index(node, input);
+            let inputs = match space.topology {
+                Topology::Darts => {
+                    let first = stream.below(node + 2);
+                    let second = stream.below(node + 1);
+                    vec![first, second + usize::from(second >= first)]
+                }
+                Topology::NasBench201 => (0..=node).collect(),
+            };
+            for input in inputs {
+                let edge = space.topology.edge_index(node, input);
                 let op = stream.below(space.cell(cell)[edge].len());
                 p[space.offset(cell, edge) + op] = 1.0;
             }
         }
         p
     };
-    CellType::ALL.into_iter().flat_map(of_cell).collect()
+    space.cell_types().iter().copied().flat_map(of_cell).collect()
 }
 
 /// The genotype that such mixing weights of the normal and of the reduction cell stand for.
@@ -72,10 +78,13 @@ pub fn genotype(space: &Space, p: [&[f32]; 2]) -> Genotype {
             let p = &p[cell as usize][space.offset(cell, edge)..][..ops.len()];
             p.iter().position(|p| *p != 0.0).map(|op| (ops[op], input))
         };
-        edges(space.nodes).filter_map(chosen).collect()
+        let has = space.cell_types().contains(&cell);
+        space.edges().filter(|_| has).filter_map(chosen).collect()
     };
     let [normal, reduce] = CellType::ALL.map(of_cell);
-    Genotype::new(normal, reduce).expect("two edges lead to each node")
+    let genotype = space.genotype(normal, reduce);
+    genotype.check().expect("as many edges as it keeps lead to each node");
+    genotype
 }
 
 /// Draws the architecture of a step and trains its weights.
@@ -237,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_architecture_has_two_edges_into_each_node_and_any_operation() {
+    fn an_architecture_has_as_many_edges_into_each_node_as_it_keeps_and_any_operation() {
         for name in Space::NAMES {
             let space = Space::builtin(name).unwrap();
             let n_normal = space.n_alphas(CellType::Normal);
@@ -248,19 +257,22 @@ mod tests {
                 assert!(p.iter().all(|p| *p == 0.0 || *p == 1.0));
                 seen.iter_mut().zip(&p).for_each(|(n, p)| *n += *p as usize);
                 let found = genotype(&space, [&p[..n_normal], &p[n_normal..]]);
-                for cell in CellType::ALL {
+                for &cell in space.cell_types() {
                     assert_eq!(found.n_nodes(cell), space.nodes);
-                    let pairs = found.cell(cell).chunks(2);
-                    assert!(pairs.enumerate().all(|(node, pair)| pair[0].1 < pair[1].1 && pair[1].1 < node + 2));
+                    for node in 0..space.nodes {
+                        let states = found.node(cell, node).iter().map(|(_, state)| *state);
+                        assert!(states.clone().is_sorted_by(|a, b| a < b));
+                        assert!(states.max().unwrap() < node + space.topology.n_inputs());
+                    }
                 }
                 rdarts_space::selection(&space, &found).unwrap();
             }
-            // An edge into node j is drawn with probability 2 / (j + 2), each of its k operations with 1 / k of that.
-            for cell in CellType::ALL {
-                for (edge, node, _) in edges(space.nodes) {
+            // With i inputs an edge into node j is drawn with probability kept / (j + i), each of its k operations with 1 / k of that.
+            for &cell in space.cell_types() {
+                for (edge, node, _) in space.edges() {
                     let (k, start) =
                         (space.cell(cell)[edge].len(), cell as usize * n_normal + space.offset(cell, edge));
-                    let p = 2.0 / ((node + 2) * k) as f64;
+                    let p = space.topology.kept(node) as f64 / ((node + space.topology.n_inputs()) * k) as f64;
                     let six_sigmas = 6.0 * (2000.0 * p * (1.0 - p)).sqrt();
                     for n in &seen[start..start + k] {
                         assert!((*n as f64 - 2000.0 * p).abs() <= six_sigmas, "{name}: {n} of {}", 2000.0 * p);

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use rdarts_data::{Silent, Watch};
-use rdarts_net::{Engine, Network, PartialSpec, SupernetSpec, Work};
+use rdarts_net::{Edges, Engine, NasBench201Spec, Network, PartialSpec, SupernetSpec, Work};
 use rdarts_run::{HessianSpec, Method, Order, SearchSpec};
-use rdarts_space::{CellType, Op, Space};
+use rdarts_space::{CellType, Op, Space, Topology};
 use rdarts_train::images::{OnCard, augment};
 use rdarts_train::memory::Needed;
 use rdarts_train::schedule::{cosine_lr, drop_path_probability};
@@ -84,6 +84,9 @@ impl Search {
             .check(train.height, train.width)
             .map_err(|e| TrainError::Input(format!("{e} (section [augment] of the spec)")))?;
         let (channels, classes) = (train.channels, images.data.classes.len());
+        if space.topology == Topology::NasBench201 {
+            check_nas_bench_201(&spec, &space, &engine)?;
+        }
         let supernet = SupernetSpec {
             stem_multiplier: spec.network.stem_multiplier,
             ..SupernetSpec::from_space(
@@ -96,6 +99,13 @@ impl Search {
         };
         let net = match spec.search.method {
             Method::PcDarts => partial(supernet, &spec, &space, &engine)?,
+            _ if space.topology == Topology::NasBench201 => Network::nas_bench_201(&NasBench201Spec {
+                edges: Edges::Mixed(&space_of_network(spec.search.method, &space)),
+                cells: spec.network.cells,
+                c: spec.network.channels,
+                c_image: channels,
+                classes,
+            }),
             _ => Network::supernet(supernet),
         };
         let search = Self { spec, space, images, net, engine, on_card: OnCard::default() };
@@ -224,6 +234,21 @@ impl Search {
         );
         Needed { bytes, what }
     }
+}
+
+/// What a search in a space of cells as in NAS-Bench-201 cannot do.
+fn check_nas_bench_201(spec: &SearchSpec, space: &Space, engine: &Engine) -> Result<(), TrainError> {
+    let why = match spec.search.method {
+        Method::PcDarts => "method pc-darts knows cells of the topology darts alone: take another method",
+        _ if spec.search.drop_path > 0.0 => "its networks have no drop path: search.drop_path must be 0.0",
+        _ if !engine.is_cpu() => "its networks compute on the CPU: take --device cpu",
+        _ => return Ok(()),
+    };
+    Err(TrainError::Input(format!(
+        "the space {} has cells of the topology {}, and {why}",
+        rdarts_text::shown(&space.name),
+        space.topology
+    )))
 }
 
 /// The network of partial channels.

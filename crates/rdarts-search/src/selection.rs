@@ -2,7 +2,7 @@
 
 use rdarts_net::Alphas;
 use rdarts_run::{Event, Selected};
-use rdarts_space::{CellType, Genotype, edge_index, edges};
+use rdarts_space::{CellType, Genotype, Topology};
 use rdarts_train::{Measuring, TrainError};
 
 use crate::State;
@@ -53,7 +53,7 @@ pub(crate) fn decide(
             scores.push(score);
         }
         let selected = selected(search, &state, cell, question, &scores);
-        take(&mut state.extra.projection, &selected);
+        take(search.space.topology, &mut state.extra.projection, &selected);
         all.push(selected);
     }
     Ok(Some(all))
@@ -64,7 +64,7 @@ pub(crate) fn decide(
 pub(crate) fn genotype(search: &Search, state: &State, decided: &[Selected]) -> Genotype {
     let mut extra = state.extra.clone();
     if state.at.epoch >= search.spec.search.epochs {
-        decided.iter().for_each(|selected| take(&mut extra.projection, selected));
+        decided.iter().for_each(|selected| take(search.space.topology, &mut extra.projection, selected));
     }
     extra.genotype(&search.space)
 }
@@ -74,7 +74,7 @@ pub(crate) fn keep<'a>(search: &Search, state: &mut State, decided: impl Iterato
     let (mut is_any, is_first) = (false, state.at.epoch + 1 == search.spec.search.epochs);
     for event in decided {
         if let Event::Selected(selected) = event {
-            take(&mut state.extra.projection, selected);
+            take(search.space.topology, &mut state.extra.projection, selected);
             is_any = true;
         }
     }
@@ -84,10 +84,10 @@ pub(crate) fn keep<'a>(search: &Search, state: &mut State, decided: impl Iterato
 }
 
 /// Puts a decision in force.
-fn take(projection: &mut Option<Projection>, selected: &Selected) {
+fn take(topology: Topology, projection: &mut Option<Projection>, selected: &Selected) {
     let cell = if selected.cell == CellType::Normal.as_str() { CellType::Normal } else { CellType::Reduce };
     let question = match selected.input {
-        Some(input) => Question::Operation { edge: edge_index(selected.node, input) },
+        Some(input) => Question::Operation { edge: topology.edge_index(selected.node, input) },
         None => Question::Inputs { node: selected.node },
     };
     if let Some(projection) = projection {
@@ -103,7 +103,7 @@ fn selected(search: &Search, state: &State, cell: CellType, question: Question, 
     let kept = question.kept(&accuracy, &loss);
     let (node, input) = match question {
         Question::Operation { edge } => {
-            let (_, node, input) = edges(search.space.nodes).nth(edge).expect("an edge of the space");
+            let (_, node, input) = search.space.edges().nth(edge).expect("an edge of the space");
             (node, Some(input))
         }
         Question::Inputs { node } => (node, None),

@@ -4,10 +4,13 @@
 //! largest p of an operation other than `none`. Every node keeps its two strongest incoming edges, the
 //! strongest first, each with that operation. Ties go to the lower edge and the lower operation, as in the
 //! original code. `noise` is an operation like any other (the paper's S4).
+//!
+//! Where nodes keep all their edges (NAS-Bench-201), each edge has the operation of its largest p, which may be `none`.
 
 use crate::genotype::Genotype;
 use crate::op::Op;
-use crate::space::{CellType, Space, edge_index};
+use crate::space::{CellType, Space};
+use crate::topology::Topology;
 
 /// The genotype that the alphas of both cell types stand for; they are flat and ragged, in edge order.
 ///
@@ -17,13 +20,9 @@ use crate::space::{CellType, Space, edge_index};
 /// # Panics
 /// If a vector of alphas does not have the length of the space's.
 pub fn derive(space: &Space, alphas_normal: &[f32], alphas_reduce: &[f32]) -> Genotype {
-    let all_nodes: Vec<usize> = (2..2 + space.nodes).collect();
-    Genotype {
-        normal: derive_cell(space, CellType::Normal, alphas_normal),
-        normal_concat: all_nodes.clone(),
-        reduce: derive_cell(space, CellType::Reduce, alphas_reduce),
-        reduce_concat: all_nodes,
-    }
+    let [normal, reduce] = [(CellType::Normal, alphas_normal), (CellType::Reduce, alphas_reduce)]
+        .map(|(cell, alphas)| derive_weighted(space, cell, alphas, &vec![1.0; space.n_edges()]));
+    space.genotype(normal, reduce)
 }
 
 /// The same where edges have parameters of their own (PC-DARTS, Xu et al. 2020): an edge is as strong as the softmax of its node's
@@ -32,46 +31,60 @@ pub fn derive(space: &Space, alphas_normal: &[f32], alphas_reduce: &[f32]) -> Ge
 /// # Panics
 /// If a vector does not have the length of the space's.
 pub fn derive_with_edges(space: &Space, alphas: [&[f32]; 2], betas: [&[f32]; 2]) -> Genotype {
-    let all_nodes: Vec<usize> = (2..2 + space.nodes).collect();
     let [normal, reduce] = CellType::ALL.map(|cell| {
         let betas = betas[cell as usize];
         assert_eq!(betas.len(), space.n_edges(), "betas of the {cell} cell of the space `{}`", space.name);
-        let of_node = |node: usize| softmax(&betas[edge_index(node, 0)..][..node + 2]);
+        let topology = space.topology;
+        let of_node = |node: usize| softmax(&betas[topology.edge_index(node, 0)..][..node + topology.n_inputs()]);
         let edges: Vec<f64> = (0..space.nodes).flat_map(of_node).collect();
         derive_weighted(space, cell, alphas[cell as usize], &edges)
     });
-    Genotype { normal, normal_concat: all_nodes.clone(), reduce, reduce_concat: all_nodes }
+    space.genotype(normal, reduce)
 }
 
-fn derive_cell(space: &Space, cell: CellType, alphas: &[f32]) -> Vec<(Op, usize)> {
-    derive_weighted(space, cell, alphas, &vec![1.0; space.n_edges()])
+impl Space {
+    /// The genotype of such cells, which give what all cells of the space give.
+    pub fn genotype(&self, normal: Vec<(Op, usize)>, reduce: Vec<(Op, usize)>) -> Genotype {
+        let topology = self.topology;
+        let concat: Vec<usize> = match topology {
+            Topology::Darts => (2..2 + self.nodes).collect(),
+            Topology::NasBench201 => vec![self.nodes],
+        };
+        let reduce_concat = if topology.has_reduction_cells() { concat.clone() } else { Vec::new() };
+        Genotype { normal, normal_concat: concat, reduce, reduce_concat, topology }
+    }
 }
 
 /// `edges` has a factor for each edge.
 fn derive_weighted(space: &Space, cell: CellType, alphas: &[f32], edges: &[f64]) -> Vec<(Op, usize)> {
     assert_eq!(alphas.len(), space.n_alphas(cell), "alphas of the {cell} cell of the space `{}`", space.name);
-    let mut rest = alphas;
+    if cell == CellType::Reduce && !space.topology.has_reduction_cells() {
+        return Vec::new();
+    }
+    let (mut rest, topology) = (alphas, space.topology);
     let best: Vec<(f64, Op)> = space
         .cell(cell)
         .iter()
         .map(|ops| {
             let (alpha, tail) = rest.split_at(ops.len());
             rest = tail;
-            strongest(ops, alpha)
+            if topology.may_choose_none() { strongest_of_all(ops, alpha) } else { strongest(ops, alpha) }
         })
         .collect();
     (0..space.nodes)
         .flat_map(|node| {
-            let mut incoming: Vec<(f64, Op, usize)> = (0..node + 2)
+            let mut incoming: Vec<(f64, Op, usize)> = (0..node + topology.n_inputs())
                 .map(|input| {
-                    let edge = edge_index(node, input);
+                    let edge = topology.edge_index(node, input);
                     let (p, op) = best[edge];
                     (p * edges[edge], op, input)
                 })
                 .collect();
-            // A stable sort leaves equally strong edges in edge order.
-            incoming.sort_by(|a, b| b.0.total_cmp(&a.0));
-            incoming.into_iter().take(2).map(|(_, op, input)| (op, input))
+            if topology == Topology::Darts {
+                // A stable sort leaves equally strong edges in edge order.
+                incoming.sort_by(|a, b| b.0.total_cmp(&a.0));
+            }
+            incoming.into_iter().take(topology.kept(node)).map(|(_, op, input)| (op, input))
         })
         .collect()
 }
@@ -85,6 +98,15 @@ fn softmax(values: &[f32]) -> Vec<f64> {
 
 /// The largest softmax weight of an edge other than that of `none`, and its operation.
 pub(crate) fn strongest(ops: &[Op], alpha: &[f32]) -> (f64, Op) {
+    strongest_but(ops, alpha, |op| op == Op::None)
+}
+
+/// The same where `none` may be chosen too.
+fn strongest_of_all(ops: &[Op], alpha: &[f32]) -> (f64, Op) {
+    strongest_but(ops, alpha, |_| false)
+}
+
+fn strongest_but(ops: &[Op], alpha: &[f32], is_left_out: impl Fn(Op) -> bool) -> (f64, Op) {
     let max = alpha.iter().fold(f64::NEG_INFINITY, |max, &a| max.max(f64::from(a)));
     let weights: Vec<f64> =
         alpha.iter().map(|&a| if f64::from(a) == max { 1.0 } else { (f64::from(a) - max).exp() }).collect();
@@ -93,7 +115,7 @@ pub(crate) fn strongest(ops: &[Op], alpha: &[f32]) -> (f64, Op) {
     for (&op, weight) in ops.iter().zip(weights) {
         // Below every softmax weight, but above an edge of only `none`.
         let p = if weight.is_nan() { -1.0 } else { weight / sum };
-        if op != Op::None && best.is_none_or(|(best_p, _)| p > best_p) {
+        if !is_left_out(op) && best.is_none_or(|(best_p, _)| p > best_p) {
             best = Some((p, op));
         }
     }
@@ -123,6 +145,19 @@ mod tests {
         assert_eq!(genotype.reduce, expected);
         assert_eq!(genotype.normal_concat, [2, 3]);
         assert_eq!(genotype.check(), Ok(()));
+    }
+
+    #[test]
+    fn where_all_edges_are_kept_each_has_its_largest_operation() {
+        let space = Space::builtin("nasbench201").unwrap();
+        let mut alphas = [0.0; 30];
+        for (edge, op) in [3, 1, 0, 2, 4].into_iter().enumerate() {
+            alphas[5 * edge + op] = 0.5;
+        }
+        let found = derive(&space, &alphas, &[]);
+        // The last edge ties, and the first operation wins.
+        let expected = "|nor_conv_3x3~0|+|skip_connect~0|none~1|+|nor_conv_1x1~0|avg_pool_3x3~1|none~2|";
+        assert_eq!((found.to_string().as_str(), found.check()), (expected, Ok(())));
     }
 
     #[test]

@@ -5,16 +5,18 @@
 //! n_e n_f choices, and a space has the product of these over the nodes of both cell types. In the paper's
 //! space of 81 architectures (`tiny`) the one node has one pair of inputs: (3 * 3)^2 = 81.
 //!
+//! Where nodes keep all edges, each edge has one of all its operations, `none` too: 5^6 = 15,625 in NAS-Bench-201.
+//!
 //! Architectures are numbered like digits of a number: the last node of the reduction cell changes fastest;
 //! within a node first the second operation, then the first, then the pair of inputs. The two entries of a
-//! node are in the order of their inputs.
+//! node are in the order of their inputs. In NAS-Bench-201 that is the order of its edges, the last one changing fastest.
 
 use rdarts_rng::Stream;
 
 use crate::genotype::Genotype;
 use crate::op::Op;
 use crate::select::{Mismatch, selection};
-use crate::space::{CellType, Space, edge_index};
+use crate::space::{CellType, Space};
 
 /// The number of architectures, or `None` beyond 128 bits.
 pub fn count(space: &Space) -> Option<u128> {
@@ -62,12 +64,12 @@ pub fn index_of(space: &Space, genotype: &Genotype) -> Result<u128, Mismatch> {
     selection(space, genotype)?;
     let mut index = 0u128;
     for (cell, node) in places(space) {
-        let mut pair = [genotype.cell(cell)[2 * node], genotype.cell(cell)[2 * node + 1]];
-        pair.sort_by_key(|entry| entry.1);
-        if pair.iter().any(|entry| entry.0 == Op::None) {
+        let mut entries = genotype.node(cell, node).to_vec();
+        entries.sort_by_key(|entry| entry.1);
+        if !space.topology.may_choose_none() && entries.iter().any(|entry| entry.0 == Op::None) {
             return Err(Mismatch::ChosenNone { cell, node });
         }
-        let choice = choice_of(space, cell, node, pair);
+        let choice = choice_of(space, cell, node, &entries);
         index = index
             .checked_mul(n_choices(space, cell, node) as u128)
             .and_then(|index| index.checked_add(choice as u128))
@@ -86,62 +88,82 @@ pub fn sample(space: &Space, stream: &mut Stream) -> Genotype {
     build(space, &choices)
 }
 
-/// The nodes of both cell types, the slowest to change first.
+/// The nodes of all cell types, the slowest to change first.
 fn places(space: &Space) -> impl DoubleEndedIterator<Item = (CellType, usize)> {
     let nodes = space.nodes;
-    CellType::ALL.into_iter().flat_map(move |cell| (0..nodes).map(move |node| (cell, node)))
+    space.cell_types().iter().flat_map(move |cell| (0..nodes).map(move |node| (*cell, node)))
 }
 
-/// The operations other than `none` from `input` to `node`.
+/// The operations from `input` to `node` that may be chosen.
 fn real_ops(space: &Space, cell: CellType, node: usize, input: usize) -> impl Iterator<Item = Op> {
-    space.cell(cell)[edge_index(node, input)].iter().copied().filter(|&op| op != Op::None)
+    let topology = space.topology;
+    let edge = topology.edge_index(node, input);
+    space.cell(cell)[edge].iter().copied().filter(move |&op| topology.may_choose_none() || op != Op::None)
 }
 
-/// The pairs of inputs of a node with the numbers of operations on the two edges.
-fn pairs(space: &Space, cell: CellType, node: usize) -> impl Iterator<Item = ((usize, usize), (usize, usize))> {
-    let n = move |input| real_ops(space, cell, node, input).count();
-    (0..node + 2).flat_map(move |a| (a + 1..node + 2).map(move |b| ((a, b), (n(a), n(b)))))
+/// The inputs that a node may keep, each with the number of operations on its edge.
+fn kept(space: &Space, cell: CellType, node: usize) -> impl Iterator<Item = Vec<(usize, usize)>> {
+    let n = move |input| (input, real_ops(space, cell, node, input).count());
+    let inputs = node + space.topology.n_inputs();
+    let all: Vec<Vec<usize>> = match space.topology.kept(node) < inputs {
+        true => (0..inputs).flat_map(|a| (a + 1..inputs).map(move |b| vec![a, b])).collect(),
+        false => vec![(0..inputs).collect()],
+    };
+    all.into_iter().map(move |inputs| inputs.into_iter().map(n).collect())
+}
+
+fn product(inputs: &[(usize, usize)]) -> usize {
+    inputs.iter().map(|(_, n)| n).product()
 }
 
 fn n_choices(space: &Space, cell: CellType, node: usize) -> usize {
-    pairs(space, cell, node).map(|(_, (n_a, n_b))| n_a * n_b).sum()
+    kept(space, cell, node).map(|inputs| product(&inputs)).sum()
 }
 
-/// The two entries of a node for a choice below [`n_choices`].
-fn entries_of(space: &Space, cell: CellType, node: usize, choice: usize) -> [(Op, usize); 2] {
+/// The entries of a node for a choice below [`n_choices`].
+fn entries_of(space: &Space, cell: CellType, node: usize, choice: usize) -> Vec<(Op, usize)> {
     let mut rest = choice;
-    for ((a, b), (n_a, n_b)) in pairs(space, cell, node) {
-        if rest < n_a * n_b {
-            let op = |input, i| real_ops(space, cell, node, input).nth(i).expect("i is below the number of operations");
-            return [(op(a, rest / n_b), a), (op(b, rest % n_b), b)];
+    for inputs in kept(space, cell, node) {
+        let n = product(&inputs);
+        if rest < n {
+            let mut entries: Vec<(Op, usize)> = Vec::new();
+            // The last input changes fastest.
+            for &(input, n) in inputs.iter().rev() {
+                let op = real_ops(space, cell, node, input).nth(rest % n);
+                entries.push((op.expect("it is below the number of operations"), input));
+                rest /= n;
+            }
+            entries.reverse();
+            return entries;
         }
-        rest -= n_a * n_b;
+        rest -= n;
     }
     panic!("choice {choice} of node {node} of the {cell} cell is out of bounds");
 }
 
-/// The choice that [`entries_of`] turns into `pair`, which is sorted by input and lies in the space.
-fn choice_of(space: &Space, cell: CellType, node: usize, pair: [(Op, usize); 2]) -> usize {
+/// The choice that [`entries_of`] turns into `entries`, which are sorted by input and lie in the space.
+fn choice_of(space: &Space, cell: CellType, node: usize, entries: &[(Op, usize)]) -> usize {
     let position = |(op, input)| {
         real_ops(space, cell, node, input).position(|o| o == op).expect("the selection has found the operation")
     };
-    let (i, j) = (position(pair[0]), position(pair[1]));
     let mut before = 0;
-    for ((a, b), (n_a, n_b)) in pairs(space, cell, node) {
-        if (a, b) == (pair[0].1, pair[1].1) {
-            return before + i * n_b + j;
+    for inputs in kept(space, cell, node) {
+        if inputs.iter().map(|(input, _)| input).eq(entries.iter().map(|(_, input)| input)) {
+            let digits = inputs.iter().zip(entries);
+            return before + digits.fold(0, |choice, ((_, n), entry)| choice * n + position(*entry));
         }
-        before += n_a * n_b;
+        before += product(&inputs);
     }
-    panic!("node {node} of the {cell} cell has no such pair of inputs");
+    panic!("node {node} of the {cell} cell has no such inputs");
 }
 
 fn build(space: &Space, choices: &[usize]) -> Genotype {
-    let mut entries = places(space).zip(choices).map(|((cell, node), &choice)| entries_of(space, cell, node, choice));
-    let normal = entries.by_ref().take(space.nodes).flatten().collect();
-    let reduce = entries.flatten().collect();
-    let all_nodes: Vec<usize> = (2..2 + space.nodes).collect();
-    Genotype { normal, normal_concat: all_nodes.clone(), reduce, reduce_concat: all_nodes }
+    let [mut normal, mut reduce] = [Vec::new(), Vec::new()];
+    for ((cell, node), choice) in places(space).zip(choices) {
+        let entries = entries_of(space, cell, node, *choice);
+        if cell == CellType::Normal { normal.extend(entries) } else { reduce.extend(entries) }
+    }
+    space.genotype(normal, reduce)
 }
 
 #[cfg(test)]
@@ -154,7 +176,7 @@ mod tests {
     use crate::derive;
 
     fn uniform(nodes: usize, ops: &[Op]) -> Space {
-        let cell = vec![ops.to_vec(); crate::n_edges(nodes)];
+        let cell = vec![ops.to_vec(); crate::Topology::Darts.n_edges(nodes)];
         Space::new("test", nodes, cell.clone(), cell).unwrap()
     }
 
@@ -167,6 +189,7 @@ mod tests {
     fn counts_agree_with_the_closed_form() {
         let builtin = |name| count(&Space::builtin(name).unwrap());
         assert_eq!(builtin("tiny"), Some(81));
+        assert_eq!(builtin("nasbench201"), Some(15_625));
         assert_eq!(builtin("s2"), Some(closed_form(4, 2)));
         assert_eq!(builtin("s2"), Some(2_123_366_400));
         assert_eq!(builtin("s3"), builtin("s2"));
@@ -197,6 +220,7 @@ mod tests {
             (Space::builtin("tiny").unwrap(), 81),
             (uniform(2, &[Op::Noise, Op::None, Op::SkipConnect]), closed_form(2, 2)),
             (ragged, 11 * 48),
+            (Space::builtin("nasbench201").unwrap(), 15_625),
         ];
         for (space, expected) in rows {
             assert_eq!(count(&space), Some(expected));
@@ -206,11 +230,24 @@ mod tests {
                 assert_eq!(genotype.check(), Ok(()));
                 assert!(selection(&space, &genotype).is_ok());
                 assert_eq!(genotype.clone().canonical(), genotype);
-                assert!(genotype.normal.iter().chain(&genotype.reduce).all(|entry| entry.0 != Op::None));
+                let may_be_none = space.topology.may_choose_none();
+                let mut entries = genotype.normal.iter().chain(&genotype.reduce);
+                assert!(may_be_none || entries.all(|entry| entry.0 != Op::None));
                 assert_eq!(index_of(&space, &genotype), Ok(i as u128));
             }
             assert_eq!(nth(&space, expected), None);
         }
+    }
+
+    #[test]
+    fn cells_of_nas_bench_201_count_through_their_edges() {
+        let space = Space::builtin("nasbench201").unwrap();
+        let texts = [0, 1, 15_624].map(|index| nth(&space, index).unwrap().to_string());
+        assert_eq!(texts[0], "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|");
+        assert_eq!(texts[1], "|none~0|+|none~0|none~1|+|none~0|none~1|skip_connect~2|");
+        assert_eq!(texts[2].matches("avg_pool_3x3").count(), 6);
+        let mut stream = Stream::new(1, "sample", 0);
+        assert!((0..100).all(|_| index_of(&space, &sample(&space, &mut stream)).is_ok()));
     }
 
     #[test]

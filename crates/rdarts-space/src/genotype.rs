@@ -1,4 +1,4 @@
-//! One architecture: two incoming operations for every node of the two cell types.
+//! One architecture: the incoming operations of every node, two in the two types of cells of DARTS.
 //!
 //! Users know the notation of the DARTS code, which [`Genotype`] reads ([`str::parse`]) and writes
 //! ([`ToString`]):
@@ -14,6 +14,15 @@
 //! the other forms in which people keep genotypes. All forms are checked alike. A network without reduction cells
 //! has `reduce=None`, which is an empty list here.
 //!
+//! A cell of NAS-Bench-201 is written as there, node after node, each with an operation from every state before it, where
+//! state 0 is the cell's input:
+//!
+//! ```text
+//! |nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|
+//! ```
+//!
+//! In JSON it has `"topology": "nasbench201"`, and the last state as its output.
+//!
 //! Not here: whether a genotype belongs to a space, which is [`crate::selection`].
 
 use std::fmt;
@@ -22,13 +31,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::op::{Op, UnknownOp};
 use crate::space::CellType;
+use crate::topology::{Topology, is_usual};
 use rdarts_text::{did_you_mean, quote};
 
 /// One architecture. Whatever builds one by hand should call [`Genotype::check`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Unchecked")]
 pub struct Genotype {
-    /// The operations of a normal cell with their inputs, two per node.
+    /// The operations of a normal cell with their inputs, node by node: two each in a cell of DARTS.
     pub normal: Vec<(Op, usize)>,
     /// The states that make up a normal cell's output: 2 + j for node j.
     pub normal_concat: Vec<usize>,
@@ -36,6 +46,9 @@ pub struct Genotype {
     pub reduce: Vec<(Op, usize)>,
     /// The states that make up a reduction cell's output.
     pub reduce_concat: Vec<usize>,
+    /// How the cells are wired.
+    #[serde(skip_serializing_if = "is_usual")]
+    pub topology: Topology,
 }
 
 impl Genotype {
@@ -43,18 +56,31 @@ impl Genotype {
     pub fn new(normal: Vec<(Op, usize)>, reduce: Vec<(Op, usize)>) -> Result<Self, GenotypeFault> {
         let all_nodes = |ops: &[(Op, usize)]| (2..2 + ops.len() / 2).collect();
         let (normal_concat, reduce_concat) = (all_nodes(&normal), all_nodes(&reduce));
-        let genotype = Self { normal, normal_concat, reduce, reduce_concat };
+        let genotype = Self { normal, normal_concat, reduce, reduce_concat, topology: Topology::Darts };
         genotype.check()?;
         Ok(genotype)
     }
 
-    /// Whether every node has two operations that read from states that exist before it, and every
+    /// The cell of NAS-Bench-201 with these operations, in the order of its edges.
+    pub fn nas_bench_201(ops: &[Op]) -> Result<Self, GenotypeFault> {
+        let topology = Topology::NasBench201;
+        let nodes = topology.nodes_of(ops.len()).unwrap_or_default();
+        let normal = ops.iter().zip(topology.edges(nodes)).map(|(op, (_, _, input))| (*op, input)).collect();
+        let genotype =
+            Self { normal, normal_concat: vec![nodes], reduce: Vec::new(), reduce_concat: Vec::new(), topology };
+        match topology.nodes_of(ops.len()) {
+            None => Err(GenotypeFault::PartOfNode { given: ops.len() }),
+            Some(_) => genotype.check().map(|()| genotype),
+        }
+    }
+
+    /// Whether every node has the operations that it needs, which read from states that exist before it, and every
     /// concatenated state is a node.
     pub fn check(&self) -> Result<(), GenotypeFault> {
         self.first_fault().map_or(Ok(()), |(_, fault)| Err(fault))
     }
 
-    /// The operations of a cell type with their inputs, two per node.
+    /// The operations of a cell type with their inputs, node by node.
     pub fn cell(&self, cell: CellType) -> &[(Op, usize)] {
         match cell {
             CellType::Normal => &self.normal,
@@ -72,7 +98,12 @@ impl Genotype {
 
     /// Nodes of a cell type.
     pub fn n_nodes(&self, cell: CellType) -> usize {
-        self.cell(cell).len() / 2
+        self.topology.nodes_of(self.cell(cell).len()).expect("a sound genotype has whole nodes")
+    }
+
+    /// The operations into a node, each with the state that it reads.
+    pub fn node(&self, cell: CellType, node: usize) -> &[(Op, usize)] {
+        &self.cell(cell)[self.topology.kept_of(node)]
     }
 
     /// How often a cell type uses `op`.
@@ -95,8 +126,11 @@ impl Genotype {
     /// The same architecture with the two entries of every node in the order of their inputs, so that
     /// architectures can be compared whatever order they were written in.
     pub fn canonical(mut self) -> Self {
+        let topology = self.topology;
         for ops in [&mut self.normal, &mut self.reduce] {
-            ops.chunks_mut(2).for_each(|pair| pair.sort_by_key(|&(op, input)| (input, op)));
+            for node in 0..topology.nodes_of(ops.len()).unwrap_or_default() {
+                ops[topology.kept_of(node)].sort_by_key(|&(op, input)| (input, op));
+            }
         }
         self.normal_concat.sort_unstable();
         self.reduce_concat.sort_unstable();
@@ -105,12 +139,23 @@ impl Genotype {
 
     /// The first fault and where it is.
     pub(crate) fn first_fault(&self) -> Option<(Place, GenotypeFault)> {
-        CellType::ALL.into_iter().find_map(|cell| cell_fault(cell, self.cell(cell), self.concat(cell)))
+        let of = |cell| match self.topology {
+            Topology::Darts => cell_fault(cell, self.cell(cell), self.concat(cell)),
+            Topology::NasBench201 => whole_fault(cell, self.cell(cell), self.concat(cell)),
+        };
+        CellType::ALL.into_iter().find_map(of)
     }
 }
 
 impl fmt::Display for Genotype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.topology == Topology::NasBench201 {
+            for node in 0..self.n_nodes(CellType::Normal) {
+                f.write_str(if node == 0 { "|" } else { "+|" })?;
+                self.node(CellType::Normal, node).iter().try_for_each(|(op, input)| write!(f, "{op}~{input}|"))?;
+            }
+            return Ok(());
+        }
         f.write_str("Genotype(")?;
         for cell in CellType::ALL {
             let separator = if cell == CellType::Normal { "" } else { ", " };
@@ -232,6 +277,51 @@ pub enum GenotypeFault {
         /// Operations as given.
         given: usize,
     },
+    /// A cell whose nodes keep all edges, with too few or too many operations.
+    #[error(
+        "a cell that keeps all edges has 1, 3, 6, 10, ... operations for 1, 2, 3, 4, ... nodes, but {given} are listed"
+    )]
+    PartOfNode {
+        /// Operations as given.
+        given: usize,
+    },
+    /// A node of such a cell that does not read each state once, in their order.
+    #[error(
+        "node {node} of a cell that keeps all edges reads the states 0 to {node} in this order, but {input} is listed at place {at}"
+    )]
+    OtherOrder {
+        /// The node.
+        node: usize,
+        /// The input as given.
+        input: usize,
+        /// Its place in the node.
+        at: usize,
+    },
+    /// An operation that such a cell does not have.
+    #[error(
+        "a cell of the topology {} has no `{op}`, it may have {}",
+        Topology::NasBench201,
+        Op::ALL.into_iter().filter(|op| Topology::NasBench201.holds(*op)).map(Op::as_str).collect::<Vec<_>>().join(", ")
+    )]
+    OtherOperation {
+        /// The operation.
+        op: Op,
+    },
+    /// An operation of such a cell in one of DARTS.
+    #[error("`{op}` is an operation of the topology {} alone, not of the cells of DARTS", Topology::NasBench201)]
+    OfOtherTopology {
+        /// The operation.
+        op: Op,
+    },
+    /// An output of such a cell other than its last node.
+    #[error("the output of a cell that keeps all edges is its last node, `normal_concat` [{last}]")]
+    NotLast {
+        /// The last state.
+        last: usize,
+    },
+    /// Reduction cells where residual blocks reduce.
+    #[error("the topology {} has no reduction cells, so `reduce` must go", Topology::NasBench201)]
+    NoReduction,
     /// Bytes that are no UTF-8.
     #[error("what follows is not text in UTF-8, but a genotype is text")]
     NotText,
@@ -283,6 +373,9 @@ fn cell_fault(cell: CellType, ops: &[(Op, usize)], concat: &[usize]) -> Option<(
     if let Some((i, &(_, input))) = ops.iter().enumerate().find(|&(i, entry)| entry.1 >= 2 + i / 2) {
         return Some((Place::Entry(cell, i), GenotypeFault::InputTooLate { cell, node: i / 2, input }));
     }
+    if let Some((i, &(op, _))) = ops.iter().enumerate().find(|(_, entry)| !Topology::Darts.holds(entry.0)) {
+        return Some((Place::Entry(cell, i), GenotypeFault::OfOtherTopology { op }));
+    }
     let last = ops.len() / 2 + 1;
     if concat.is_empty() {
         return Some((Place::Concat(cell, 0), GenotypeFault::NoConcat { cell }));
@@ -298,6 +391,28 @@ fn cell_fault(cell: CellType, ops: &[(Op, usize)], concat: &[usize]) -> Option<(
     None
 }
 
+/// Of a cell that keeps all edges.
+fn whole_fault(cell: CellType, ops: &[(Op, usize)], concat: &[usize]) -> Option<(Place, GenotypeFault)> {
+    let topology = Topology::NasBench201;
+    if cell == CellType::Reduce {
+        let is_none = ops.is_empty() && concat.is_empty();
+        return (!is_none).then_some((Place::Ops(cell), GenotypeFault::NoReduction));
+    }
+    let Some(nodes) = topology.nodes_of(ops.len()).filter(|nodes| *nodes > 0) else {
+        return Some((Place::Ops(cell), GenotypeFault::PartOfNode { given: ops.len() }));
+    };
+    for (edge, node, at) in topology.edges(nodes) {
+        let (op, input) = ops[edge];
+        if !topology.holds(op) {
+            return Some((Place::Entry(cell, edge), GenotypeFault::OtherOperation { op }));
+        }
+        if input != at {
+            return Some((Place::Entry(cell, edge), GenotypeFault::OtherOrder { node, input, at }));
+        }
+    }
+    (concat != [nodes]).then_some((Place::Concat(cell, 0), GenotypeFault::NotLast { last: nodes }))
+}
+
 /// The fields of a genotype as read, before the check.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -306,15 +421,17 @@ struct Unchecked {
     normal_concat: Vec<usize>,
     reduce: Option<Vec<(Op, usize)>>,
     reduce_concat: Option<Vec<usize>>,
+    #[serde(default)]
+    topology: Topology,
 }
 
 impl TryFrom<Unchecked> for Genotype {
     type Error = GenotypeFault;
 
     fn try_from(raw: Unchecked) -> Result<Self, GenotypeFault> {
-        let Unchecked { normal, normal_concat, reduce, reduce_concat } = raw;
+        let Unchecked { normal, normal_concat, reduce, reduce_concat, topology } = raw;
         let (reduce, reduce_concat) = (reduce.unwrap_or_default(), reduce_concat.unwrap_or_default());
-        let genotype = Self { normal, normal_concat, reduce, reduce_concat };
+        let genotype = Self { normal, normal_concat, reduce, reduce_concat, topology };
         genotype.check().map(|()| genotype)
     }
 }
@@ -333,13 +450,24 @@ pub(crate) mod tests {
             normal_concat,
             reduce,
             reduce_concat,
+            topology: Topology::Darts,
         })
+    }
+
+    /// Any cell of NAS-Bench-201 with up to `max_nodes` nodes.
+    pub(crate) fn any_whole_cell(max_nodes: usize) -> impl Strategy<Value = Genotype> {
+        let held: Vec<Op> = Op::ALL.into_iter().filter(|op| Topology::NasBench201.holds(*op)).collect();
+        (1..=max_nodes)
+            .prop_flat_map(move |nodes| {
+                prop::collection::vec(prop::sample::select(held.clone()), Topology::NasBench201.n_edges(nodes))
+            })
+            .prop_map(|ops| Genotype::nas_bench_201(&ops).unwrap())
     }
 
     fn any_cell(max_nodes: usize) -> impl Strategy<Value = (Vec<(Op, usize)>, Vec<usize>)> {
         (1..=max_nodes).prop_flat_map(|nodes| {
             let entries: Vec<_> =
-                (0..2 * nodes).map(|i| (prop::sample::select(Op::ALL.to_vec()), 0..2 + i / 2)).collect();
+                (0..2 * nodes).map(|i| (prop::sample::select(Op::OF_DARTS.to_vec()), 0..2 + i / 2)).collect();
             let states: Vec<usize> = (2..2 + nodes).collect();
             (entries, prop::sample::subsequence(states, 1..=nodes).prop_shuffle())
         })
@@ -412,7 +540,52 @@ pub(crate) mod tests {
         assert_eq!(genotype.reduce_concat, [2, 3]);
     }
 
+    #[test]
+    fn a_cell_of_nas_bench_201_is_written_as_there() {
+        let text = "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_1x1~1|none~2|";
+        let genotype: Genotype = text.parse().unwrap();
+        assert_eq!(genotype.to_string(), text);
+        assert_eq!((genotype.n_nodes(CellType::Normal), genotype.n_nodes(CellType::Reduce)), (3, 0));
+        assert_eq!(genotype.node(CellType::Normal, 1), [(Op::NorConv3x3, 0), (Op::AvgPool3x3, 1)]);
+        assert_eq!((genotype.normal_concat.as_slice(), genotype.n_parameterless(CellType::Normal)), (&[3][..], 3));
+        assert_eq!(genotype.clone().canonical(), genotype);
+        let json = serde_json::to_string(&genotype).unwrap();
+        assert!(json.ends_with("\"topology\":\"nasbench201\"}"), "{json}");
+        assert_eq!(json.parse(), Ok(genotype.clone()));
+        let rows = [
+            ("|none~0|+|none~0|", "line 1, column 1: a cell that keeps all edges has 1, 3, 6, 10, ... operations for"),
+            (
+                "|none~1|",
+                "line 1, column 2: node 0 of a cell that keeps all edges reads the states 0 to 0 in this order, but 1",
+            ),
+            (
+                "|noise~0|",
+                "line 1, column 2: a cell of the topology nasbench201 has no `noise`, it may have none, avg_pool_3x3",
+            ),
+            ("|nose~0|", "line 1, column 2: unknown operation `nose`, the nearest known one is `none`"),
+            ("|none-0|", "line 1, column 2: expected an operation and its input, such as `skip_connect~0`"),
+            ("|none~0", "line 1, column 8: expected `|`, found the end of the text"),
+            ("|none~0|+", "line 1, column 10: expected `|`, found the end of the text"),
+            ("|none~0| )", "line 1, column 10: expected nothing more after the genotype, found `)`"),
+        ];
+        for (text, message) in rows {
+            let error = text.parse::<Genotype>().unwrap_err().to_string();
+            assert!(error.starts_with(message), "{error}");
+        }
+        let other = json.replace("\"normal_concat\":[3]", "\"normal_concat\":[2]");
+        assert!(other.parse::<Genotype>().unwrap_err().to_string().contains("is its last node, `normal_concat` [3]"));
+        let darts = JSON.replace("noise", "nor_conv_3x3");
+        let message = darts.parse::<Genotype>().unwrap_err().to_string();
+        assert!(message.contains("`nor_conv_3x3` is an operation of the topology nasbench201 alone"), "{message}");
+    }
+
     proptest! {
+        #[test]
+        fn cells_of_nas_bench_201_read_back(genotype in any_whole_cell(5)) {
+            prop_assert_eq!(genotype.to_string().parse(), Ok(genotype.clone()));
+            prop_assert_eq!(serde_json::to_string(&genotype).unwrap().parse(), Ok(genotype));
+        }
+
         #[test]
         fn the_notation_and_json_read_back_what_was_written(genotype in any_genotype(6)) {
             prop_assert_eq!(genotype.check(), Ok(()));

@@ -2,11 +2,13 @@
 //!
 //! A cell has two inputs (the outputs of the two cells before it) and `nodes` intermediate nodes. Node j may
 //! read from inputs 0 and 1 and from every earlier node, which are inputs 2, 3, ..., so it has 2 + j incoming
-//! edges. Edges are numbered node by node: node 0 has edges 0 and 1, node 1 has edges 2, 3 and 4, and so on.
+//! edges. Edges are numbered node by node: node 0 has edges 0 and 1, node 1 has edges 2, 3 and 4, and so on. Cells of
+//! NAS-Bench-201 are wired otherwise: [`Topology`].
 //! A [`Space`] lists the operations of each edge in the order of the architecture parameters alpha; a
 //! [`Genotype`] is one architecture out of it, with two incoming operations per node.
 //!
 //! - [`op`]: the closed set of operations
+//! - [`topology`]: how the states of a cell are connected
 //! - [`space`]: the paper's spaces S1 to S4, the space of 81 architectures, DARTS, and spaces from TOML
 //! - [`genotype`]: one architecture, in the notation of the DARTS code and in JSON
 //! - [`mod@derive`]: from alphas to a genotype
@@ -18,6 +20,8 @@
 //! Nothing here reads a file, a clock or a global generator.
 
 pub mod op;
+
+pub mod topology;
 
 pub mod space;
 
@@ -45,4 +49,5 @@ pub use op::{Op, UnknownOp};
 pub use parse::Found;
 pub use published::{PLAIN, PUBLISHED, Published, named, published, uniform};
 pub use select::{Mismatch, Selection, selection};
-pub use space::{CellType, MAX_NODES, Space, SpaceError, SpaceFault, edge_index, edges, n_edges};
+pub use space::{CellType, MAX_NODES, Space, SpaceError, SpaceFault};
+pub use topology::Topology;

@@ -37,11 +37,32 @@ pub enum Op {
     DilConv5x5,
     /// A 1x7 convolution followed by a 7x1 convolution.
     Conv7x1_1x7,
+    /// Relu, a convolution 1x1, batch norm (NAS-Bench-201 alone).
+    NorConv1x1,
+    /// Relu, a convolution 3x3, batch norm (NAS-Bench-201 alone).
+    NorConv3x3,
 }
 
 impl Op {
     /// All operations, in the order that messages list them.
-    pub const ALL: [Op; 11] = [
+    pub const ALL: [Op; 13] = [
+        Op::None,
+        Op::Noise,
+        Op::MaxPool3x3,
+        Op::AvgPool3x3,
+        Op::SkipConnect,
+        Op::SepConv3x3,
+        Op::SepConv5x5,
+        Op::SepConv7x7,
+        Op::DilConv3x3,
+        Op::DilConv5x5,
+        Op::Conv7x1_1x7,
+        Op::NorConv1x1,
+        Op::NorConv3x3,
+    ];
+
+    /// Those of the cells of DARTS, which the fused kernels know.
+    pub const OF_DARTS: [Op; 11] = [
         Op::None,
         Op::Noise,
         Op::MaxPool3x3,
@@ -69,14 +90,16 @@ impl Op {
             Op::DilConv3x3 => "dil_conv_3x3",
             Op::DilConv5x5 => "dil_conv_5x5",
             Op::Conv7x1_1x7 => "conv_7x1_1x7",
+            Op::NorConv1x1 => "nor_conv_1x1",
+            Op::NorConv3x3 => "nor_conv_3x3",
         }
     }
 
     /// Side of the window that it reads of each channel; 1 where it reads the pixel alone.
     pub const fn window(self) -> usize {
         match self {
-            Op::None | Op::Noise | Op::SkipConnect => 1,
-            Op::MaxPool3x3 | Op::AvgPool3x3 | Op::SepConv3x3 | Op::DilConv3x3 => 3,
+            Op::None | Op::Noise | Op::SkipConnect | Op::NorConv1x1 => 1,
+            Op::MaxPool3x3 | Op::AvgPool3x3 | Op::SepConv3x3 | Op::DilConv3x3 | Op::NorConv3x3 => 3,
             Op::SepConv5x5 | Op::DilConv5x5 => 5,
             Op::SepConv7x7 | Op::Conv7x1_1x7 => 7,
         }
@@ -161,7 +184,7 @@ mod tests {
             error.to_string(),
             "unknown operation `sep_conv3x3`, the nearest known one is `sep_conv_3x3`, and all are none, noise, \
              max_pool_3x3, avg_pool_3x3, skip_connect, sep_conv_3x3, sep_conv_5x5, sep_conv_7x7, dil_conv_3x3, \
-             dil_conv_5x5, conv_7x1_1x7"
+             dil_conv_5x5, conv_7x1_1x7, nor_conv_1x1, nor_conv_3x3"
         );
         assert!("".parse::<Op>().unwrap_err().to_string().starts_with("unknown operation ``, and all are none"));
         assert!(serde_json::from_str::<Op>("\"skip\"").unwrap_err().to_string().contains("unknown operation `skip`"));

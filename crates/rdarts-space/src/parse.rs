@@ -12,13 +12,14 @@ use rdarts_text::{nearest, quote};
 use crate::genotype::{Genotype, GenotypeError, GenotypeFault, GenotypeReadError, Place};
 use crate::op::Op;
 use crate::space::CellType;
+use crate::topology::Topology;
 
 impl Genotype {
     /// Reads a genotype from a file's bytes; `origin` is how messages call them, usually the file's path.
     ///
     /// Beside the notation of the DARTS code: dictionaries of Python and JSON; lists or tuples, flat or with a list for
     /// each node; numbers as NumPy prints them; a quoted whole; `reduce=None` or neither of its fields; what a log or an assignment has before
-    /// `Genotype(` on its line; comments, trailing commas, a byte-order mark.
+    /// `Genotype(` on its line; comments, trailing commas, a byte-order mark. A cell of NAS-Bench-201 begins with `|`.
     ///
     /// ```
     /// let text = "10:15 genotype = Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1)], normal_concat=[2],
@@ -117,6 +118,9 @@ const NAME: &str = "Genotype";
 
 const FIELDS: [&str; 4] = ["normal", "normal_concat", "reduce", "reduce_concat"];
 
+/// The field that is there only where cells are not wired as in DARTS.
+const TOPOLOGY: &str = "topology";
+
 /// No cell is this large; a longer range would only fill the memory before it is refused.
 const MAX_RANGE: usize = 1000;
 
@@ -139,7 +143,7 @@ impl<T> Listed<T> {
 /// A genotype with nothing but what may stand around one.
 fn read(reader: &mut Reader<'_>) -> Result<Genotype, Located> {
     let opening_quote = start(reader)?;
-    let genotype = fields(reader)?;
+    let genotype = if reader.peek() == Some('|') { whole_cell(reader)? } else { fields(reader)? };
     if let Some(quotes) = opening_quote {
         reader.skip_space();
         if !reader.text[reader.at..].starts_with(quotes) {
@@ -164,7 +168,7 @@ fn fields(reader: &mut Reader<'_>) -> Result<Genotype, Located> {
     let (open, close, assign) = if is_dictionary { ('{', '}', ':') } else { ('(', ')', '=') };
     reader.symbol(open, "`(`")?;
 
-    let (mut ops, mut concats) = ([None, None], [None, None]);
+    let (mut ops, mut concats, mut topology) = ([None, None], [None, None], Topology::Darts);
     loop {
         reader.skip_space();
         if reader.peek() == Some(close) {
@@ -175,6 +179,14 @@ fn fields(reader: &mut Reader<'_>) -> Result<Genotype, Located> {
         } else {
             reader.word("a field such as `normal=`, or `)`")?
         };
+        if name == TOPOLOGY {
+            reader.symbol(assign, if is_dictionary { "`:`" } else { "`=`" })?;
+            topology = reader.topology()?;
+            if reader.comma() {
+                continue;
+            }
+            break;
+        }
         let Some(field) = FIELDS.iter().position(|&field| field == name) else {
             return Err((at, GenotypeFault::UnknownField { name: name.to_owned(), nearest: nearest(name, &FIELDS) }));
         };
@@ -213,6 +225,7 @@ fn fields(reader: &mut Reader<'_>) -> Result<Genotype, Located> {
         normal_concat: normal_concat.items,
         reduce: reduce.items,
         reduce_concat: reduce_concat.items,
+        topology,
     };
     let Some((place, fault)) = genotype.first_fault() else {
         return Ok(genotype);
@@ -228,6 +241,43 @@ fn fields(reader: &mut Reader<'_>) -> Result<Genotype, Located> {
     Err((at, fault))
 }
 
+/// A cell of NAS-Bench-201: `|op~0|+|op~0|op~1|`, and so on.
+fn whole_cell(reader: &mut Reader<'_>) -> Result<Genotype, Located> {
+    const EXPECTED: &str = "an operation and its input, such as `skip_connect~0`";
+    let begin = reader.at;
+    let (mut normal, mut places) = (Vec::new(), Vec::new());
+    loop {
+        reader.symbol('|', "`|`")?;
+        loop {
+            let (at, name) = reader.word(EXPECTED)?;
+            let op = name.parse().map_err(|error| (at, GenotypeFault::UnknownOp(error)))?;
+            if reader.symbol('~', EXPECTED).is_err() {
+                return Err((at, unexpected(EXPECTED, quote(name))));
+            }
+            let (_, input) = reader.number("the number of an input")?;
+            normal.push((op, input));
+            places.push(at);
+            reader.symbol('|', "`|`")?;
+            reader.skip_space();
+            if !reader.peek().is_some_and(is_word) {
+                break;
+            }
+        }
+        if reader.symbol('+', "`+`").is_err() {
+            break;
+        }
+    }
+    let topology = Topology::NasBench201;
+    let last = topology.nodes_of(normal.len()).unwrap_or_default();
+    let genotype =
+        Genotype { normal, normal_concat: vec![last], reduce: Vec::new(), reduce_concat: Vec::new(), topology };
+    match genotype.first_fault() {
+        None => Ok(genotype),
+        Some((Place::Entry(_, i), fault)) => Err((places[i], fault)),
+        Some((_, fault)) => Err((begin, fault)),
+    }
+}
+
 /// Goes to the bracket that opens the fields, and says which quotes stand around the whole.
 fn start<'t>(reader: &mut Reader<'t>) -> Result<Option<&'t str>, Located> {
     const START: &str = "`Genotype(`";
@@ -239,6 +289,15 @@ fn start<'t>(reader: &mut Reader<'t>) -> Result<Option<&'t str>, Located> {
         return Ok(quotes_before(&reader.text[..begin]));
     }
     let line = reader.text[reader.at..].lines().next().unwrap_or_default();
+    if let Some(bar) = line.find('|') {
+        // In quotes or behind a name, as a dictionary.
+        let before = &line[..bar];
+        let name = before.trim_end_matches(['\'', '"']).trim_end();
+        if name.is_empty() || name.ends_with(['=', ':']) {
+            reader.at += bar;
+            return Ok(quotes_before(before));
+        }
+    }
     if let Some(brace) = line.find('{') {
         // A dictionary: alone, in quotes, or behind a name and `=` or `:`.
         let before = &line[..brace];
@@ -407,6 +466,14 @@ impl<'t> Reader<'t> {
             self.at = before;
         }
         is_none
+    }
+
+    /// The name of a topology in quotes.
+    fn topology(&mut self) -> Result<Topology, Located> {
+        const EXPECTED: &str = "`darts` or `nasbench201` in quotes";
+        let (at, name) = self.string(EXPECTED, EXPECTED)?;
+        let found = Topology::ALL.into_iter().find(|topology| topology.as_str() == name);
+        found.ok_or_else(|| (at, unexpected(EXPECTED, quote(name))))
     }
 
     fn number(&mut self, expected: &'static str) -> Result<(usize, usize), Located> {

@@ -2,7 +2,8 @@
 
 use crate::genotype::Genotype;
 use crate::op::Op;
-use crate::space::{CellType, Space, edge_index};
+use crate::space::{CellType, Space};
+use crate::topology::Topology;
 
 /// For each edge of a cell type, the index of the chosen operation, or `None` where the edge is dropped.
 pub type Selection = Vec<Option<usize>>;
@@ -26,6 +27,16 @@ pub enum Mismatch {
         space: String,
         /// Nodes of the space.
         needed: usize,
+    },
+    /// Cells that are wired otherwise.
+    #[error("the genotype is one of the topology {given}, but the space `{space}` has cells of the topology {needed}")]
+    Topology {
+        /// That of the genotype.
+        given: Topology,
+        /// The space's name.
+        space: String,
+        /// That of the space.
+        needed: Topology,
     },
     /// An output of some nodes only.
     #[error("`{cell}_concat` must name every node once, because a cell of the space `{space}` outputs all its nodes")]
@@ -93,23 +104,30 @@ pub enum Mismatch {
 }
 
 fn select_cell(space: &Space, genotype: &Genotype, cell: CellType) -> Result<Selection, Mismatch> {
-    let (ops, nodes) = (genotype.cell(cell), space.nodes);
-    if ops.len() != 2 * nodes {
+    let (topology, nodes) = (space.topology, space.nodes);
+    if genotype.topology != topology {
+        let space = space.name.clone();
+        return Err(Mismatch::Topology { given: genotype.topology, space, needed: topology });
+    }
+    if !space.cell_types().contains(&cell) {
+        return Ok(Selection::new());
+    }
+    if topology.nodes_of(genotype.cell(cell).len()) != Some(nodes) {
         let space_name = space.name.clone();
         return Err(Mismatch::Nodes { cell, given: genotype.n_nodes(cell), space: space_name, needed: nodes });
     }
     let mut concat = genotype.concat(cell).to_vec();
     concat.sort_unstable();
-    if !concat.into_iter().eq(2..2 + nodes) {
+    if topology == Topology::Darts && !concat.into_iter().eq(2..2 + nodes) {
         return Err(Mismatch::Concat { cell, space: space.name.clone() });
     }
     let mut selection = vec![None; space.n_edges()];
-    for (i, &(op, input)) in ops.iter().enumerate() {
-        let node = i / 2;
-        if input >= 2 + node {
+    let entries = (0..nodes).flat_map(|node| genotype.node(cell, node).iter().map(move |entry| (node, *entry)));
+    for (node, (op, input)) in entries {
+        if input >= topology.n_inputs() + node {
             return Err(Mismatch::NoEdge { cell, node, input });
         }
-        let edge = edge_index(node, input);
+        let edge = topology.edge_index(node, input);
         let offered = &space.cell(cell)[edge];
         let op_idx = offered.iter().position(|&o| o == op).ok_or_else(|| Mismatch::NotOffered {
             cell,
@@ -147,6 +165,26 @@ mod tests {
         let (normal, reduce) = selection(&s3, &text.parse().unwrap()).unwrap();
         assert_eq!(normal, [Some(1), Some(2), Some(0), None, Some(1)]);
         assert_eq!(reduce, [Some(0), Some(0), Some(0), Some(0), None]);
+    }
+
+    #[test]
+    fn a_cell_that_keeps_all_edges_has_an_operation_on_each() {
+        let space = Space::builtin("nasbench201").unwrap();
+        let text = "|none~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_1x1~1|none~2|";
+        let expected: Vec<_> = [0, 3, 4, 1, 2, 0].map(Some).to_vec();
+        assert_eq!(selection(&space, &text.parse().unwrap()), Ok((expected, vec![])));
+        let rows = [
+            (
+                Space::builtin("tiny").unwrap(),
+                text,
+                "the genotype is one of the topology nasbench201, but the space `tiny` has",
+            ),
+            (space.clone(), "|none~0|", "the normal cell has 1 nodes, but a cell of the space `nasbench201` has 3"),
+        ];
+        for (space, text, message) in rows {
+            let error = selection(&space, &text.parse().unwrap()).unwrap_err().to_string();
+            assert!(error.starts_with(message), "{error}");
+        }
     }
 
     #[test]

@@ -13,12 +13,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::op::{Op, UnknownOp};
+use crate::topology::{Topology, is_usual};
 use rdarts_text::{did_you_mean, nearest, quote};
 
 /// The most intermediate nodes that a cell may have.
 pub const MAX_NODES: usize = 12;
 
-/// The two kinds of cell, which have their own alphas.
+/// The two kinds of cell, which have their own alphas. Some topologies have normal cells alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CellType {
@@ -57,17 +58,31 @@ pub struct Space {
     pub nodes: usize,
     /// The operations of each edge of a normal cell, in edge order.
     pub normal: Vec<Vec<Op>>,
-    /// The operations of each edge of a reduction cell, in edge order.
+    /// The operations of each edge of a reduction cell, in edge order; none where the topology has no such cells.
     pub reduce: Vec<Vec<Op>>,
+    /// How the cells are wired.
+    #[serde(skip_serializing_if = "is_usual")]
+    pub topology: Topology,
 }
 
 impl Space {
     /// The built-in spaces.
-    pub const NAMES: [&'static str; 7] = ["s1", "s2", "s3", "s4", "darts", "darts-no-none", "tiny"];
+    pub const NAMES: [&'static str; 8] = ["s1", "s2", "s3", "s4", "darts", "darts-no-none", "tiny", "nasbench201"];
+
+    /// A checked space of cells as in DARTS.
+    pub fn new(name: &str, nodes: usize, normal: Vec<Vec<Op>>, reduce: Vec<Vec<Op>>) -> Result<Self, SpaceFault> {
+        Self::wired(name, Topology::Darts, nodes, normal, reduce)
+    }
 
     /// A checked space.
-    pub fn new(name: &str, nodes: usize, normal: Vec<Vec<Op>>, reduce: Vec<Vec<Op>>) -> Result<Self, SpaceFault> {
-        let space = Self { name: name.to_owned(), nodes, normal, reduce };
+    pub fn wired(
+        name: &str,
+        topology: Topology,
+        nodes: usize,
+        normal: Vec<Vec<Op>>,
+        reduce: Vec<Vec<Op>>,
+    ) -> Result<Self, SpaceFault> {
+        let space = Self { name: name.to_owned(), nodes, normal, reduce, topology };
         space.check()?;
         Ok(space)
     }
@@ -75,7 +90,7 @@ impl Space {
     /// The built-in space called `name`.
     pub fn builtin(name: &str) -> Result<Self, SpaceError> {
         let same = |nodes, ops: &[Op]| {
-            let cell = vec![ops.to_vec(); n_edges(nodes)];
+            let cell = vec![ops.to_vec(); Topology::Darts.n_edges(nodes)];
             (nodes, cell.clone(), cell)
         };
         let (nodes, normal, reduce) = match name {
@@ -86,9 +101,14 @@ impl Space {
             "darts" => same(4, &DARTS),
             "darts-no-none" => same(4, &DARTS[1..]),
             "tiny" => same(1, &[Op::SepConv3x3, Op::SkipConnect, Op::MaxPool3x3]),
+            "nasbench201" => {
+                let topology = Topology::NasBench201;
+                let normal = vec![NAS_BENCH_201.to_vec(); topology.n_edges(3)];
+                return Ok(Self { name: name.to_owned(), nodes: 3, normal, reduce: Vec::new(), topology });
+            }
             _ => return Err(SpaceError::UnknownName { name: name.to_owned(), nearest: nearest(name, &Self::NAMES) }),
         };
-        Ok(Self { name: name.to_owned(), nodes, normal, reduce })
+        Ok(Self { name: name.to_owned(), nodes, normal, reduce, topology: Topology::Darts })
     }
 
     /// Whether every edge is there and has at least one operation other than `none`, none of them twice.
@@ -97,7 +117,12 @@ impl Space {
             return Err(SpaceFault::NoName);
         }
         check_nodes(self.nodes)?;
-        CellType::ALL.into_iter().try_for_each(|cell| check_cell(cell, self.nodes, self.cell(cell)))
+        CellType::ALL.into_iter().try_for_each(|cell| check_cell(cell, self.topology, self.nodes, self.cell(cell)))
+    }
+
+    /// The types of cells that have alphas.
+    pub fn cell_types(&self) -> &'static [CellType] {
+        if self.topology.has_reduction_cells() { &CellType::ALL } else { &[CellType::Normal] }
     }
 
     /// The operations of each edge of a cell type.
@@ -110,13 +135,20 @@ impl Space {
 
     /// Edges of a cell.
     pub fn n_edges(&self) -> usize {
-        n_edges(self.nodes)
+        self.topology.n_edges(self.nodes)
+    }
+
+    /// Its edges as (edge, node, input), in edge order.
+    pub fn edges(&self) -> impl Iterator<Item = (usize, usize, usize)> {
+        self.topology.edges(self.nodes)
     }
 
     /// Decisions that make a cell out of the supernet's one by one: one for the operation of each edge, one for the inputs of
-    /// each node that has more than two.
+    /// each node that has more edges than it keeps.
     pub fn n_decisions(&self) -> usize {
-        self.n_edges() + self.nodes.saturating_sub(1)
+        let topology = self.topology;
+        let drops = |node: &usize| node + topology.n_inputs() > topology.kept(*node);
+        self.n_edges() + (0..self.nodes).filter(drops).count()
     }
 
     /// Alphas of a cell type: the operations of all its edges.
@@ -128,24 +160,6 @@ impl Space {
     pub fn offset(&self, cell: CellType, edge: usize) -> usize {
         self.cell(cell)[..edge].iter().map(Vec::len).sum()
     }
-}
-
-/// Edges of a cell with `nodes` nodes: the sum of 2 + j over its nodes j.
-pub const fn n_edges(nodes: usize) -> usize {
-    nodes * (nodes + 3) / 2
-}
-
-/// The number of the edge from `input` to `node`; the reverse of [`edges`].
-pub const fn edge_index(node: usize, input: usize) -> usize {
-    n_edges(node) + input
-}
-
-/// The edges of a cell as (edge, node, input), in edge order.
-pub fn edges(nodes: usize) -> impl Iterator<Item = (usize, usize, usize)> {
-    (0..nodes)
-        .flat_map(|node| (0..node + 2).map(move |input| (node, input)))
-        .enumerate()
-        .map(|(edge, (node, input))| (edge, node, input))
 }
 
 /// What is wrong with a space.
@@ -200,6 +214,40 @@ pub enum SpaceFault {
         edge: usize,
         /// The operation.
         op: Op,
+    },
+    /// An operation of other cells.
+    #[error(
+        "edge {edge} of the {cell} cell lists `{op}`, but a cell of the topology {topology} may have {}",
+        Op::ALL.into_iter().filter(|op| topology.holds(*op)).map(Op::as_str).collect::<Vec<_>>().join(", ")
+    )]
+    OtherTopology {
+        /// The cell type.
+        cell: CellType,
+        /// The edge.
+        edge: usize,
+        /// The operation.
+        op: Op,
+        /// How the cells of the space are wired.
+        topology: Topology,
+    },
+    /// Reduction cells where there are none.
+    #[error("the topology {topology} has no reduction cells, so the table [reduce] must go")]
+    NoReduction {
+        /// How the cells of the space are wired.
+        topology: Topology,
+    },
+    /// A name that is no topology's.
+    #[error(
+        "unknown topology {}{}, and all are {}",
+        quote(name),
+        did_you_mean(*nearest),
+        Topology::ALL.map(Topology::as_str).join(", ")
+    )]
+    UnknownTopology {
+        /// The name as given.
+        name: String,
+        /// The topology with the nearest name, where one is near.
+        nearest: Option<&'static str>,
     },
     /// A name that is no operation's.
     #[error(transparent)]
@@ -282,8 +330,16 @@ pub(crate) fn check_nodes(nodes: usize) -> Result<(), SpaceFault> {
 }
 
 /// The rules for the edges of one cell type.
-pub(crate) fn check_cell(cell: CellType, nodes: usize, edges: &[Vec<Op>]) -> Result<(), SpaceFault> {
-    let needed = n_edges(nodes);
+pub(crate) fn check_cell(
+    cell: CellType,
+    topology: Topology,
+    nodes: usize,
+    edges: &[Vec<Op>],
+) -> Result<(), SpaceFault> {
+    if cell == CellType::Reduce && !topology.has_reduction_cells() {
+        return if edges.is_empty() { Ok(()) } else { Err(SpaceFault::NoReduction { topology }) };
+    }
+    let needed = topology.n_edges(nodes);
     if edges.len() != needed {
         return Err(SpaceFault::EdgeCount { cell, nodes, needed, given: edges.len() });
     }
@@ -297,6 +353,9 @@ pub(crate) fn check_cell(cell: CellType, nodes: usize, edges: &[Vec<Op>]) -> Res
         if ops.iter().all(|&op| op == Op::None) {
             return Err(SpaceFault::OnlyNone { cell, edge });
         }
+        if let Some(&op) = ops.iter().find(|op| !topology.holds(**op)) {
+            return Err(SpaceFault::OtherTopology { cell, edge, op, topology });
+        }
     }
     Ok(())
 }
@@ -309,13 +368,16 @@ struct Unchecked {
     nodes: usize,
     normal: Vec<Vec<Op>>,
     reduce: Vec<Vec<Op>>,
+    #[serde(default)]
+    topology: Topology,
 }
 
 impl TryFrom<Unchecked> for Space {
     type Error = SpaceFault;
 
     fn try_from(raw: Unchecked) -> Result<Self, SpaceFault> {
-        let space = Self { name: raw.name, nodes: raw.nodes, normal: raw.normal, reduce: raw.reduce };
+        let Unchecked { name, nodes, normal, reduce, topology } = raw;
+        let space = Self { name, nodes, normal, reduce, topology };
         space.check().map(|()| space)
     }
 }
@@ -331,6 +393,9 @@ const DARTS: [Op; 8] = [
     Op::DilConv3x3,
     Op::DilConv5x5,
 ];
+
+/// The operations of NAS-Bench-201, in the order of its alphas.
+const NAS_BENCH_201: [Op; 5] = [Op::None, Op::SkipConnect, Op::NorConv1x1, Op::NorConv3x3, Op::AvgPool3x3];
 
 /// S1 edge by edge (paper figure 9): the operations of the normal cell and of the reduction cell.
 const S1: [([Op; 2], [Op; 2]); 14] = [
@@ -355,16 +420,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn edges_are_numbered_node_by_node() {
-        let listed: Vec<_> = edges(2).collect();
-        assert_eq!(listed, [(0, 0, 0), (1, 0, 1), (2, 1, 0), (3, 1, 1), (4, 1, 2)]);
-        for nodes in 0..=MAX_NODES {
-            assert_eq!(edges(nodes).count(), n_edges(nodes));
-            assert!(edges(nodes).all(|(edge, node, input)| edge == edge_index(node, input)));
-        }
-    }
-
-    #[test]
     fn s1_is_the_table_of_the_paper() {
         let normal = "skip_connect dil_conv_3x3, skip_connect dil_conv_5x5, skip_connect dil_conv_5x5, \
              skip_connect sep_conv_3x3, skip_connect dil_conv_3x3, max_pool_3x3 skip_connect, \
@@ -387,12 +442,12 @@ mod tests {
 
     #[test]
     fn every_built_in_space_is_sound_and_has_the_known_size() {
-        let sizes = [28, 28, 42, 28, 112, 98, 6];
+        let sizes = [28, 28, 42, 28, 112, 98, 6, 30];
         for (name, size) in Space::NAMES.into_iter().zip(sizes) {
             let space = Space::builtin(name).unwrap();
             assert_eq!(space.check(), Ok(()));
             assert_eq!(space.name, name);
-            assert!(CellType::ALL.into_iter().all(|cell| space.n_alphas(cell) == size), "{name}");
+            assert!(space.cell_types().iter().all(|cell| space.n_alphas(*cell) == size), "{name}");
         }
         let ops = |name| Space::builtin(name).unwrap().normal[0].iter().map(|op| op.as_str()).collect::<Vec<_>>();
         assert_eq!(ops("s3"), ["none", "skip_connect", "sep_conv_3x3"]);
@@ -415,7 +470,7 @@ mod tests {
         assert_eq!(
             message,
             "unknown search space `dart`, the nearest known one is `darts`, and the built-in ones are s1, s2, s3, s4, \
-             darts, darts-no-none, tiny"
+             darts, darts-no-none, tiny, nasbench201"
         );
     }
 

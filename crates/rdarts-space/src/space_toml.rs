@@ -11,14 +11,16 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::op::Op;
-use crate::space::{CellType, MAX_NODES, Space, SpaceError, SpaceFault, check_cell, check_nodes, n_edges};
+use crate::space::{CellType, MAX_NODES, Space, SpaceError, SpaceFault, check_cell, check_nodes};
+use crate::topology::Topology;
 
 impl Space {
     /// A space from TOML. `source_name` is how messages call the text, usually the file's path.
     ///
     /// The keys are `name`, `nodes`, and either `ops = [...]` for every edge of both cell types, or the tables
     /// `[normal]` and `[reduce]`. Such a table has `ops = [...]` for all its edges, or `edges = [[...], ...]`
-    /// with one list per edge, or both: then an empty list in `edges` stands for `ops`.
+    /// with one list per edge, or both: then an empty list in `edges` stands for `ops`. `topology` says how the cells
+    /// are wired, `darts` unless it is there.
     ///
     /// ```
     /// let text = "name = 'mine'\nnodes = 2\nops = ['skip_connect', 'sep_conv_3x3']\n";
@@ -47,7 +49,7 @@ fn read(text: &str) -> Result<Space, Located> {
         (error.span().map_or(1, line), SpaceFault::Syntax { message })
     })?;
     let root = root.get_ref();
-    known_keys(text, root, &["name", "nodes", "ops", "normal", "reduce"])?;
+    known_keys(text, root, &["name", "topology", "nodes", "ops", "normal", "reduce"])?;
 
     let name = required(root, "name", "the key `name`")?;
     let name_line = line(name.span());
@@ -56,19 +58,27 @@ fn read(text: &str) -> Result<Space, Located> {
         return Err((name_line, SpaceFault::NoName));
     }
 
+    let topology = root.get("topology").map_or(Ok(Topology::Darts), |value| read_topology(text, value))?;
     let nodes = read_nodes(text, required(root, "nodes", "the key `nodes`")?)?;
 
     if let Some(ops) = root.get("ops") {
         if let Some(cell) = CellType::ALL.into_iter().find(|cell| root.contains_key(cell.as_str())) {
             return Err((key_line(text, root, cell.as_str()), SpaceFault::OpsTwice { cell }));
         }
-        let edges = vec![read_ops(text, ops, "ops")?; n_edges(nodes)];
-        check_cell(CellType::Normal, nodes, &edges).map_err(|fault| (line(ops.span()), fault))?;
-        return Ok(Space { name: name.to_owned(), nodes, normal: edges.clone(), reduce: edges });
+        let edges = vec![read_ops(text, ops, "ops")?; topology.n_edges(nodes)];
+        check_cell(CellType::Normal, topology, nodes, &edges).map_err(|fault| (line(ops.span()), fault))?;
+        let reduce = if topology.has_reduction_cells() { edges.clone() } else { Vec::new() };
+        return Ok(Space { name: name.to_owned(), nodes, normal: edges, reduce, topology });
     }
-    let normal = read_cell(text, root, CellType::Normal, nodes)?;
-    let reduce = read_cell(text, root, CellType::Reduce, nodes)?;
-    Ok(Space { name: name.to_owned(), nodes, normal, reduce })
+    let normal = read_cell(text, root, CellType::Normal, (topology, nodes))?;
+    let reduce = match topology.has_reduction_cells() {
+        true => read_cell(text, root, CellType::Reduce, (topology, nodes))?,
+        false if root.contains_key("reduce") => {
+            return Err((key_line(text, root, "reduce"), SpaceFault::NoReduction { topology }));
+        }
+        false => Vec::new(),
+    };
+    Ok(Space { name: name.to_owned(), nodes, normal, reduce, topology })
 }
 
 /// Writes a space: one `ops` where all edges agree, else one list per edge.
@@ -79,13 +89,17 @@ fn write(space: &Space) -> String {
     };
     let uniform = |edges: &[Vec<Op>]| edges.windows(2).all(|pair| pair[0] == pair[1]);
     let name = toml::Value::String(space.name.clone());
-    let mut text = format!("name = {name}\nnodes = {}\n", space.nodes);
-    if uniform(&space.normal) && space.normal == space.reduce {
+    let topology = match space.topology {
+        Topology::Darts => String::new(),
+        other => format!("topology = \"{other}\"\n"),
+    };
+    let mut text = format!("name = {name}\n{topology}nodes = {}\n", space.nodes);
+    if uniform(&space.normal) && space.cell_types().iter().all(|cell| space.cell(*cell) == space.normal) {
         let _ = writeln!(text, "ops = {}", list(&space.normal[0]));
         return text;
     }
-    for cell in CellType::ALL {
-        let edges = space.cell(cell);
+    for cell in space.cell_types() {
+        let edges = space.cell(*cell);
         let _ = writeln!(text, "\n[{cell}]");
         if uniform(edges) {
             let _ = writeln!(text, "ops = {}", list(&edges[0]));
@@ -98,7 +112,12 @@ fn write(space: &Space) -> String {
 }
 
 /// One of the tables [normal] and [reduce].
-fn read_cell(text: &str, root: &DeTable<'_>, cell: CellType, nodes: usize) -> Result<Vec<Vec<Op>>, Located> {
+fn read_cell(
+    text: &str,
+    root: &DeTable<'_>,
+    cell: CellType,
+    (topology, nodes): (Topology, usize),
+) -> Result<Vec<Vec<Op>>, Located> {
     let key = cell.as_str();
     let missing = match cell {
         CellType::Normal => "the table [normal] (or one `ops` for every edge)",
@@ -116,8 +135,8 @@ fn read_cell(text: &str, root: &DeTable<'_>, cell: CellType, nodes: usize) -> Re
             CellType::Reduce => "`ops` or `edges` in the table [reduce]",
         };
         let (ops, value) = ops.ok_or((table_line, SpaceFault::MissingKey { key: missing }))?;
-        let edges = vec![ops; n_edges(nodes)];
-        check_cell(cell, nodes, &edges).map_err(|fault| (line_of(text, value.span().start), fault))?;
+        let edges = vec![ops; topology.n_edges(nodes)];
+        check_cell(cell, topology, nodes, &edges).map_err(|fault| (line_of(text, value.span().start), fault))?;
         return Ok(edges);
     };
 
@@ -135,16 +154,26 @@ fn read_cell(text: &str, root: &DeTable<'_>, cell: CellType, nodes: usize) -> Re
             _ => read,
         });
     }
-    check_cell(cell, nodes, &edges).map_err(|fault| {
+    check_cell(cell, topology, nodes, &edges).map_err(|fault| {
         let line = match fault {
             SpaceFault::EmptyEdge { edge, .. }
             | SpaceFault::OnlyNone { edge, .. }
-            | SpaceFault::DuplicateOp { edge, .. } => lines[edge],
+            | SpaceFault::DuplicateOp { edge, .. }
+            | SpaceFault::OtherTopology { edge, .. } => lines[edge],
             _ => line_of(text, edges_value.span().start),
         };
         (line, fault)
     })?;
     Ok(edges)
+}
+
+/// How the cells are wired.
+fn read_topology(text: &str, value: &Spanned<DeValue<'_>>) -> Result<Topology, Located> {
+    let name = value.get_ref().as_str().ok_or_else(|| wrong_type(text, value, "topology", "a string"))?;
+    Topology::ALL.into_iter().find(|topology| topology.as_str() == name).ok_or_else(|| {
+        let nearest = nearest(name, &Topology::ALL.map(Topology::as_str));
+        (line_of(text, value.span().start), SpaceFault::UnknownTopology { name: name.to_owned(), nearest })
+    })
 }
 
 /// A list of operation names.
@@ -253,13 +282,32 @@ mod tests {
         check_refused(&[
             (
                 "name = 'x'\nnode = 1\nops = ['noise']",
-                "2: unknown key `node`, the nearest known one is `nodes`, and the keys here are name, nodes, ops, normal, reduce",
+                "2: unknown key `node`, the nearest known one is `nodes`, and the keys here are name, topology, nodes, ops, normal, reduce",
             ),
             (
                 "name='x'\nnodes=1\n[normal]\nedgs = []\n",
                 "4: unknown key `edgs`, the nearest known one is `edges`, and the keys here are ops, edges",
             ),
             ("nodes = 1\nops = ['noise']", "1: the key `name` is missing"),
+            (
+                "name = 'x'\ntopology = 'nasbench'\nnodes = 1\nops = ['noise']",
+                "2: unknown topology `nasbench`, the nearest known one is `nasbench201`, and all are darts, nasbench201",
+            ),
+            (
+                "name='x'\ntopology='nasbench201'\nnodes=1\n[normal]\nops=['skip_connect']\n[reduce]\nops=['none']",
+                "6: the topology nasbench201 has no reduction cells, so the table [reduce] must go",
+            ),
+            (
+                "name = 'x'\ntopology = 'nasbench201'\nnodes = 1\nops = ['noise']",
+                "4: edge 0 of the normal cell lists `noise`, but a cell of the topology nasbench201 may have none, \
+                 avg_pool_3x3, skip_connect, nor_conv_1x1, nor_conv_3x3",
+            ),
+            (
+                "name = 'x'\nnodes = 1\nops = ['nor_conv_3x3']",
+                "3: edge 0 of the normal cell lists `nor_conv_3x3`, but a cell of the topology darts may have none, noise, \
+                 max_pool_3x3, avg_pool_3x3, skip_connect, sep_conv_3x3, sep_conv_5x5, sep_conv_7x7, dil_conv_3x3, \
+                 dil_conv_5x5, conv_7x1_1x7",
+            ),
             ("name = 'x'\nops = ['noise']", "1: the key `nodes` is missing"),
             ("name = 'x'\nnodes = 1", "1: the table [normal] (or one `ops` for every edge) is missing"),
             ("name = 'x'\nnodes = 1\n[normal]\nops = ['noise']", "1: the table [reduce] is missing"),

@@ -7,7 +7,7 @@ use rdarts_run::{
     RobustStarted, Spec, TrainFinished, checksum,
 };
 use rdarts_search::{Search, fit_hessian_batches};
-use rdarts_space::{CellType, Genotype, Op, Space, sample, uniform};
+use rdarts_space::{CellType, Genotype, Op, Space, Topology, sample, uniform};
 use rdarts_train::memory::Needed;
 use rdarts_train::{ImageSet, SplitImages, TrainError, Training};
 use serde_json::Value;
@@ -66,6 +66,15 @@ impl Portfolio {
     /// One sentence if the images are too few, if a run would need more memory than the machine has, or if no cell of the
     /// space is as small as what may be chosen.
     pub fn new(spec: RobustSpec, space: Space, engine: Engine, images: ImageSet) -> Result<Self, TrainError> {
+        if space.topology != Topology::Darts {
+            return Err(TrainError::Input(format!(
+                "a portfolio has cells of the topology {} alone, and those of the space {} are of {}: search there with `rdarts \
+                 search`, and train what it finds with `rdarts train`",
+                Topology::Darts,
+                space.name,
+                space.topology
+            )));
+        }
         let mut needs = Vec::new();
         for member in 0..spec.members() {
             needs.push(Search::on(spec.search_spec(member), space.clone(), engine.clone(), &images)?.memory());

@@ -15,7 +15,7 @@ pub use job::{Learned, Trained};
 use rdarts_data::{Silent, Watch, n_joined};
 use rdarts_net::{ClassLoss, DiscreteSpec, Engine, Network, Targets, Work};
 use rdarts_run::TrainSpec;
-use rdarts_space::Genotype;
+use rdarts_space::{Genotype, Topology};
 
 use crate::error::TrainError;
 use crate::images::{ImageSet, OnCard, SplitImages, augment};
@@ -59,7 +59,7 @@ impl Training {
     /// As for `new`.
     pub fn watched(spec: TrainSpec, engine: Engine, watch: &dyn Watch) -> Result<Self, TrainError> {
         // What costs nothing to refuse comes before the images, which may take long.
-        genotype_of(&spec.network.genotype)?;
+        check_topology(&spec, &genotype_of(&spec.network.genotype)?, &engine)?;
         let images = ImageSet::open(&spec.data.images, watch)?;
         Self::on(spec, engine, &images)
     }
@@ -70,6 +70,7 @@ impl Training {
     /// As for `new`.
     pub fn on(spec: TrainSpec, engine: Engine, images: &ImageSet) -> Result<Self, TrainError> {
         let genotype = genotype_of(&spec.network.genotype)?;
+        check_topology(&spec, &genotype, &engine)?;
         let images = images.hold_out(&spec.data.images, spec.data.valid_fraction, spec.train.batch)?;
         let train = &images.data.train;
         augment(&spec.augment, 0, spec.train.epochs)
@@ -143,6 +144,21 @@ pub fn genotype_of(text: &str) -> Result<Genotype, TrainError> {
         ));
     }
     Ok(genotype)
+}
+
+/// What a network of cells as in NAS-Bench-201 cannot do.
+///
+/// # Errors
+/// One sentence that says what is in the way.
+fn check_topology(spec: &TrainSpec, genotype: &Genotype, engine: &Engine) -> Result<(), TrainError> {
+    let why = match genotype.topology {
+        Topology::Darts => return Ok(()),
+        _ if spec.network.auxiliary => "it has no auxiliary head: network.auxiliary must be false",
+        _ if spec.train.drop_path > 0.0 => "it has no drop path: train.drop_path must be 0.0",
+        _ if !engine.is_cpu() => "it computes on the CPU: take --device cpu",
+        _ => return Ok(()),
+    };
+    Err(TrainError::Input(format!("network.genotype is a cell of the topology {}, and {why}", genotype.topology)))
 }
 
 /// How the classes count: the inverse of their frequency in the images that are trained, to a power. A class that has none

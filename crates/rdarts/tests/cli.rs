@@ -510,3 +510,32 @@ fn the_help_of_search_says_what_belongs_to_each_method() {
         assert!(line.chars().count() <= 80, "too long for a terminal: {line}");
     }
 }
+
+#[test]
+fn a_cell_of_nas_bench_201_is_searched_trained_and_tested() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path();
+    let search = [&["search", "--space", "nasbench201", "--out", "cells"], &SMALL[..]].concat();
+    let out = run(dir, &search);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let genotype = std::fs::read_to_string(dir.join("cells/genotype.txt")).unwrap();
+    assert!(genotype.starts_with('|') && dir.join("cells/report.html").is_file(), "{genotype}");
+    let train = ["train", genotype.trim(), "--preset", "train-demo", "--out", "trained"];
+    let small = ["data.limit=96", "network.channels=2", "network.cells=3", "train.epochs=1", "train.batch=16"];
+    let small: Vec<&str> = small.iter().flat_map(|key| ["--set", key]).collect();
+    let out = run(dir, &[&train[..], &small].concat());
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let out = run(dir, &["test", "trained", "--json"]);
+    assert!(out.status.success() && text(&out.stdout).contains("\"accuracy\""), "{}", text(&out.stderr));
+    let out = run(dir, &["export", "trained", "--to", "onnx"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let rows: [(&[&str], &str); 3] = [
+        (&["robust", "--space", "nasbench201"], "a portfolio has cells of the topology darts alone"),
+        (&["search", "--space", "nasbench201", "--method", "pc-darts"], "take another method"),
+        (&["train", "|noise~0|"], "a cell of the topology nasbench201 has no `noise`"),
+    ];
+    for (args, message) in rows {
+        let out = run(dir, args);
+        assert!(out.status.code() == Some(2) && text(&out.stderr).contains(message), "{}", text(&out.stderr));
+    }
+}

@@ -29,7 +29,7 @@ fn weights(space: &Space, cell: CellType, stream: &mut Stream) -> Vec<f32> {
 /// A cell of any operations on any edges, also several from one state to one node.
 fn random_cell(nodes: usize, stream: &mut Stream) -> (Vec<(Op, usize)>, Vec<usize>) {
     let mut below = |n: usize| ((stream.uniform() * n as f64) as usize).min(n - 1);
-    let entries = (0..2 * nodes).map(|i| (Op::ALL[below(Op::ALL.len())], below(2 + i / 2))).collect();
+    let entries = (0..2 * nodes).map(|i| (Op::OF_DARTS[below(Op::OF_DARTS.len())], below(2 + i / 2))).collect();
     let mut concat: Vec<usize> = (2..2 + nodes).filter(|_| below(3) > 0).collect();
     if concat.is_empty() {
         concat.push(2 + below(nodes));
@@ -39,7 +39,7 @@ fn random_cell(nodes: usize, stream: &mut Stream) -> (Vec<(Op, usize)>, Vec<usiz
 
 fn random_genotype(nodes: [usize; 2], stream: &mut Stream) -> Genotype {
     let [(normal, normal_concat), (reduce, reduce_concat)] = nodes.map(|nodes| random_cell(nodes, stream));
-    Genotype { normal, normal_concat, reduce, reduce_concat }
+    Genotype { normal, normal_concat, reduce, reduce_concat, topology: rdarts_space::Topology::Darts }
 }
 
 fn forms() -> impl Strategy<Value = Form> {

@@ -78,6 +78,8 @@ impl Writer<'_> {
             Layer::Scale(_) | Layer::Channels { .. } | Layer::Shuffle(_) | Layer::Shift | Layer::Mean => {
                 return Err(ExportError::Layer { layer: "a layer of a supernet of partial channels" });
             }
+            Layer::Linear(_) => return Err(ExportError::Layer { layer: "a linear layer" }),
+            Layer::Pool(spec) if spec.k != 3 => return Err(ExportError::Layer { layer: "a pool of 2x2" }),
             Layer::Mix { .. } => return Err(ExportError::Layer { layer: "a mixture of operations" }),
             _ => {}
         }
@@ -124,13 +126,8 @@ impl Writer<'_> {
                 self.graph.concat(name, &values);
             }
             Layer::Sum => {
-                let mut sum = x.clone();
-                for (i, x) in xs.iter().enumerate().skip(1) {
-                    let name = if i + 1 == xs.len() { name.to_owned() } else { format!("{name}.{i}") };
-                    self.graph.node("Add", &name, &[&sum, x], vec![]);
-                    sum = name;
-                }
-                return sum;
+                let terms: Vec<&str> = xs.iter().map(String::as_str).collect();
+                return self.graph.sum_of(name, &terms);
             }
             Layer::Zero => {
                 self.graph.floats("zero", &[], [0.0].into_iter());
@@ -139,7 +136,12 @@ impl Writer<'_> {
             Layer::Views | Layer::View(_) | Layer::Outputs | Layer::Norm | Layer::Mix { .. } => {
                 unreachable!("no operator of its own")
             }
-            Layer::Scale(_) | Layer::Channels { .. } | Layer::Shuffle(_) | Layer::Shift | Layer::Mean => {
+            Layer::Scale(_)
+            | Layer::Channels { .. }
+            | Layer::Shuffle(_)
+            | Layer::Shift
+            | Layer::Mean
+            | Layer::Linear(_) => {
                 unreachable!("no network for disparity has it")
             }
         }

@@ -49,6 +49,7 @@ fn layer(node: &DenseNode) -> Result<(&'static str, Vec<i64>), ExportError> {
         Layer::Transposed(s) => ("transposed", whole(&[s.c_in, s.c_out])),
         Layer::LeakyRelu => ("leaky_relu", vec![]),
         Layer::Relu => ("relu", vec![]),
+        Layer::Pool(s) if s.k != 3 => return Err(ExportError::Layer { layer: "a pool of 2x2" }),
         Layer::Pool(s) if s.max => ("max_pool", whole(&[s.stride])),
         Layer::Pool(s) => ("average_pool", whole(&[s.stride])),
         Layer::Correlation(s) => ("correlation", whole(&[s.displacement])),
@@ -61,6 +62,7 @@ fn layer(node: &DenseNode) -> Result<(&'static str, Vec<i64>), ExportError> {
         Layer::Scale(_) | Layer::Channels { .. } | Layer::Shuffle(_) | Layer::Shift | Layer::Mean => {
             return Err(ExportError::Layer { layer: "a layer of a supernet of partial channels" });
         }
+        Layer::Linear(_) => return Err(ExportError::Layer { layer: "a linear layer" }),
         Layer::Mix { .. } => return Err(ExportError::Layer { layer: "a mixture of operations" }),
     })
 }

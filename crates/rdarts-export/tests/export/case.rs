@@ -50,6 +50,13 @@ impl Case {
         Self::random(text.parse().unwrap(), 3, 2, 1, [7, 5], stream)
     }
 
+    /// Nodes 1 and 2 of four are of use to nobody; cells 1 and 2 of four are residual blocks.
+    pub fn partly_used() -> Self {
+        let text = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_1x1~1|+|avg_pool_3x3~0|skip_connect~1|nor_conv_3x3~2|+\
+                    |nor_conv_1x1~0|avg_pool_3x3~1|none~2|none~3|";
+        Self::random(text.parse().unwrap(), 4, 2, 1, [7, 5], Stream::new(1, "partly used", 0))
+    }
+
     pub fn trained<'a>(&'a self, mean: &'a [f32], std: &'a [f32]) -> Trained<'a> {
         Trained {
             genotype: &self.genotype,
@@ -105,9 +112,10 @@ impl Case {
 
 /// Another operation in place of every `noise`.
 pub fn without_noise(genotype: &mut Genotype, stream: &mut Stream) {
+    let held: Vec<Op> = Op::ALL.into_iter().filter(|op| genotype.topology.holds(*op)).collect();
     for (op, _) in genotype.normal.iter_mut().chain(&mut genotype.reduce) {
         while *op == Op::Noise {
-            *op = Op::ALL[stream.below(Op::ALL.len())];
+            *op = held[stream.below(held.len())];
         }
     }
 }

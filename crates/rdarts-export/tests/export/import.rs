@@ -98,6 +98,16 @@ fn a_genotype_of_another_network_is_refused_with_what_differs() {
          `cells.1._ops.0.2.weight`, `cells.1._ops.0.3.bias` and 9 more, which the file does not have"
     );
     assert!(with("dil_conv_3x3", "noise").starts_with("the normal cell uses `noise`"));
+    let other = Case::partly_used();
+    assert_eq!(
+        found.fits(&other.genotype, tensors).unwrap_err().to_string(),
+        "the genotype is not that of these weights: its cells are those of the topology nasbench201, where the network has \
+         those of darts"
+    );
+    assert_eq!(
+        describe(&other.weights.tensors).unwrap_err().to_string(),
+        "the tensor `lastact.0.weight` is that of a network of NAS-Bench-201, but only those with cells of DARTS are read"
+    );
 }
 
 #[test]

@@ -98,6 +98,14 @@ fn odd_architectures_give_the_logits_of_the_loops() {
          reduce=[('conv_7x1_1x7', 1), ('none', 1), ('avg_pool_3x3', 0), ('avg_pool_3x3', 0)], reduce_concat=[3])",
         // No reduction cell.
         "Genotype(normal=[('dil_conv_5x5', 0), ('sep_conv_5x5', 1)], normal_concat=[2], reduce=None, reduce_concat=None)",
+        // Cells of NAS-Bench-201: all operations; nothing; what is read; one node; nodes that nobody reads; a node of nothing
+        // that is read.
+        "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_1x1~1|none~2|",
+        "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|",
+        "|skip_connect~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|skip_connect~2|",
+        "|avg_pool_3x3~0|",
+        "|nor_conv_1x1~0|+|avg_pool_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|none~1|none~2|",
+        "|none~0|+|nor_conv_3x3~0|nor_conv_1x1~1|+|avg_pool_3x3~0|avg_pool_3x3~1|avg_pool_3x3~2|",
     ];
     for (i, text) in texts.into_iter().enumerate() {
         for (cells, side) in [(1, [5, 5]), (2, [7, 4]), (5, [11, 3])] {
@@ -105,6 +113,64 @@ fn odd_architectures_give_the_logits_of_the_loops() {
             Case::random(text.parse().unwrap(), cells, 3, 1, side, stream).check(text);
         }
     }
+}
+
+#[test]
+fn only_what_the_output_needs_has_tensors() {
+    let case = Case::partly_used();
+    let (mean, std) = ([0.5], [0.25]);
+    let of_cell = |k: usize| -> Vec<&str> {
+        let names = case.weights.tensors.keys().filter_map(move |name| name.strip_prefix(&format!("cells.{k}.")));
+        names.filter_map(|name| name.strip_suffix(".weight")).collect()
+    };
+    for k in [0, 3] {
+        assert_eq!(of_cell(k), ["layers.0.op.1", "layers.0.op.2", "layers.6.op.1", "layers.6.op.2"]);
+    }
+    for k in [1, 2] {
+        assert_eq!(of_cell(k), ["conv_a.op.1", "conv_a.op.2", "conv_b.op.1", "conv_b.op.2", "downsample.1"]);
+    }
+    case.check("partly used");
+    let page = model_py(&case.trained(&mean, &std)).unwrap();
+    let lines = format!(
+        "SIDE = [7, 5]\nGENOTYPE = \"{}\"\nNODES = [[(0, \"nor_conv_3x3\", 0)], [], [], [(6, \"nor_conv_1x1\", 0), \
+         (7, \"avg_pool_3x3\", 1)]]\n",
+        case.genotype
+    );
+    assert!(page.contains(&lines), "{page}");
+    assert!(page.matches('@').count() == 1 && page.contains("@torch.no_grad()"), "{page}");
+
+    let refused = |change: &dyn Fn(&mut Case)| {
+        let mut case = Case::partly_used();
+        change(&mut case);
+        let trained = case.trained(&mean, &std);
+        let error = onnx(&trained, FOLDED).unwrap_err();
+        assert_eq!(
+            [safetensors(&trained).unwrap_err(), model_py(&trained).unwrap_err()],
+            [error.clone(), error.clone()]
+        );
+        error.to_string()
+    };
+    assert_eq!(
+        refused(&|case| _ = case.weights.tensors.remove("cells.3.layers.6.op.1.weight")),
+        "the tensor `cells.3.layers.6.op.1.weight` is missing; this network needs it with the shape [8, 8, 1, 1]"
+    );
+    assert_eq!(
+        refused(&|case| _ = case.weights.tensors.remove("lastact.0.bias")),
+        "the tensor `lastact.0.bias` is missing; this network needs it with the shape [8]"
+    );
+    let spare = |case: &mut Case| {
+        let tensor = case.weights.tensors["cells.0.layers.0.op.1.weight"].clone();
+        case.weights.tensors.insert("cells.0.layers.1.op.1.weight".to_owned(), tensor);
+    };
+    assert_eq!(
+        refused(&spare),
+        "the tensor `cells.0.layers.1.op.1.weight` belongs to no part of this network, the nearest known one is \
+         `cells.0.layers.0.op.1.weight`"
+    );
+    assert_eq!(
+        refused(&|case| case.auxiliary = true),
+        "a network with cells of the topology nasbench201 has no auxiliary head, but it is said to have one"
+    );
 }
 
 #[test]

@@ -30,6 +30,16 @@ fn onnxruntime_and_pytorch_give_the_logits_of_the_loops() {
                reduce=[('none', 0), ('none', 1), ('conv_7x1_1x7', 1), ('none', 2)], reduce_concat=[3])";
     let odd = Case::random(odd.parse().unwrap(), 3, 2, 1, [5, 6], Stream::new(9, "odd", 0));
     write(&odd, &dir.path().join("odd"));
+    write(&Case::partly_used(), &dir.path().join("partly used"));
+    let texts = [
+        ("all operations", "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_1x1~1|none~2|"),
+        ("nothing", "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"),
+        ("a node of nothing", "|none~0|+|nor_conv_3x3~0|nor_conv_1x1~1|"),
+    ];
+    for (name, text) in texts {
+        let case = Case::random(text.parse().unwrap(), 5, 4, 3, [11, 6], Stream::new(9, name, 0));
+        write(&case, &dir.path().join(name));
+    }
     write(&with_auxiliary(), &dir.path().join("auxiliary"));
 
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/check.py");
@@ -37,7 +47,7 @@ fn onnxruntime_and_pytorch_give_the_logits_of_the_loops() {
     let text = String::from_utf8_lossy(&out.stdout);
     println!("{text}");
     assert!(out.status.success(), "{text}{}", String::from_utf8_lossy(&out.stderr));
-    assert!(text.contains(&format!("{} networks are right", Space::NAMES.len() + 2)), "{text}");
+    assert!(text.contains(&format!("{} networks are right", Space::NAMES.len() + 6)), "{text}");
 }
 
 /// A network of images whose side is what the auxiliary head was made for.

@@ -1,4 +1,4 @@
-//! The evaluation network of DARTS as plain loops in double precision, written from its definition and sharing nothing
+//! The evaluation network of DARTS, and that of NAS-Bench-201, as plain loops in double precision, written from its definition and sharing nothing
 //! with the crate: what exports are held to. It asks for each tensor by name and shape when it first needs it, so it
 //! also says which tensors a network has.
 
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use rdarts_export::Tensor;
 use rdarts_rng::Stream;
-use rdarts_space::{CellType, Genotype, Op};
+use rdarts_space::{CellType, Genotype, Op, Topology};
 
 /// Images: (n, c, h, w), row by row.
 #[derive(Clone)]
@@ -117,6 +117,29 @@ impl Window {
     }
 }
 
+fn sum(a: &Images, b: &Images) -> Images {
+    assert_eq!(a.shape, b.shape);
+    Images { shape: a.shape, values: a.values.iter().zip(&b.values).map(|(a, b)| a + b).collect() }
+}
+
+/// The mean of the pixels (2 i, 2 j), (2 i, 2 j + 1), (2 i + 1, 2 j) and (2 i + 1, 2 j + 1), as many as there are.
+fn half_mean(x: &Images) -> Images {
+    let [n, c, h, w] = x.shape;
+    let out = [h.div_ceil(2), w.div_ceil(2)];
+    let mut values = Vec::new();
+    for plane in x.values.chunks(h * w) {
+        for i in 0..out[0] {
+            for j in 0..out[1] {
+                let (rows, columns) = (2 * i..h.min(2 * i + 2), 2 * j..w.min(2 * j + 2));
+                let count = rows.len() * columns.len();
+                let sum: f64 = rows.map(|i| plane[i * w..][columns.clone()].iter().sum::<f64>()).sum();
+                values.push(sum / count as f64);
+            }
+        }
+    }
+    Images { shape: [n, c, out[0], out[1]], values }
+}
+
 fn relu(x: &Images) -> Images {
     Images { shape: x.shape, values: x.values.iter().map(|v| v.max(0.0)).collect() }
 }
@@ -161,7 +184,12 @@ impl Weights {
     }
 
     fn relu_conv_norm(&mut self, name: &str, x: &Images, c: usize) -> Images {
-        let y = self.conv(&format!("{name}.op.1"), &relu(x), c, POINT, 1);
+        self.nor_conv(name, x, c, 1, 1)
+    }
+
+    fn nor_conv(&mut self, name: &str, x: &Images, c: usize, k: usize, stride: usize) -> Images {
+        let window = Window { size: [k; 2], stride: [stride; 2], pad: [k / 2; 2], dilation: 1 };
+        let y = self.conv(&format!("{name}.op.1"), &relu(x), c, window, 1);
         self.norm(&format!("{name}.op.2"), y)
     }
 
@@ -182,6 +210,7 @@ impl Weights {
                 Images { values: vec![0.0; y.values.len()], ..y }
             }
             Op::Noise => panic!("noise has no value"),
+            Op::NorConv1x1 | Op::NorConv3x3 => self.nor_conv(name, x, c, k, stride),
             Op::SkipConnect if stride == 1 => x.clone(),
             Op::SkipConnect => self.factorized_reduce(name, x, c),
             Op::MaxPool3x3 => {
@@ -226,15 +255,55 @@ impl Weights {
                     let stride = if reduces && input < 2 { 2 } else { 1 };
                     self.op(&format!("cells.{k}._ops.{}", 2 * node + i), op, &states[input], stride)
                 });
-                assert_eq!(a.shape, b.shape);
-                let values = a.values.iter().zip(&b.values).map(|(a, b)| a + b).collect();
-                states.push(Images { shape: a.shape, values });
+                states.push(sum(&a, &b));
             }
             let nodes: Vec<Images> = genotype.concat(kind).iter().map(|state| states[*state].clone()).collect();
             (s0, s1, reduced) = (s1, concat(&nodes), reduces);
             outputs.push(s1.clone());
         }
         outputs
+    }
+
+    /// A state of a cell of NAS-Bench-201, which is computed once: `known` has those that are.
+    fn state(&mut self, name: &str, genotype: &Genotype, at: usize, known: &mut Vec<Option<Images>>) -> Images {
+        if let Some(images) = &known[at] {
+            return images.clone();
+        }
+        let input = known[0].clone().expect("state 0 is given");
+        let mut total = Images { values: vec![0.0; input.values.len()], ..input };
+        // at (at - 1) / 2 edges lead to the states before.
+        let first = at * (at - 1) / 2;
+        for from in 0..at {
+            let op = genotype.normal[first + from].0;
+            // What reads no state needs none.
+            if op != Op::None {
+                let x = self.state(name, genotype, from, known);
+                total = sum(&total, &self.op(&format!("{name}.layers.{}", first + from), op, &x, 1));
+            }
+        }
+        known[at] = Some(total.clone());
+        total
+    }
+
+    /// What the head of a network of NAS-Bench-201 reads.
+    fn nas_bench_201(&mut self, genotype: &Genotype, cells: usize, channels: usize, x: &Images) -> Images {
+        let window = Window { size: [3, 3], stride: [1, 1], pad: [1, 1], dilation: 1 };
+        let y = self.conv("stem.0", x, channels, window, 1);
+        let mut x = self.norm("stem.1", y);
+        for k in 0..cells {
+            let (name, c) = (format!("cells.{k}"), 2 * x.shape[1]);
+            x = if k == cells / 3 || k == 2 * cells / 3 {
+                let y = self.nor_conv(&format!("{name}.conv_a"), &x, c, 3, 2);
+                let y = self.nor_conv(&format!("{name}.conv_b"), &y, c, 3, 1);
+                sum(&y, &self.conv(&format!("{name}.downsample.1"), &half_mean(&x), c, POINT, 1))
+            } else {
+                let last = genotype.normal_concat[0];
+                let mut known = vec![None; last + 1];
+                known[0] = Some(x);
+                self.state(&name, genotype, last, &mut known)
+            };
+        }
+        relu(&self.norm("lastact.0", x))
     }
 
     /// The logits of images, image by image.
@@ -246,7 +315,10 @@ impl Weights {
         classes: usize,
         x: &Images,
     ) -> Vec<f64> {
-        let last = self.outputs(genotype, cells, channels, x).swap_remove(cells - 1);
+        let last = match genotype.topology {
+            Topology::Darts => self.outputs(genotype, cells, channels, x).swap_remove(cells - 1),
+            Topology::NasBench201 => self.nas_bench_201(genotype, cells, channels, x),
+        };
         let [n, c, h, w] = last.shape;
         let mean = last.values.chunks(h * w).map(|plane| plane.iter().sum::<f64>() / (h * w) as f64).collect();
         self.linear("classifier", &Images { shape: [n, c, 1, 1], values: mean }, classes)

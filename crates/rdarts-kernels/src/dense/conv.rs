@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::rows::{by_channel, by_pixel, costly_images, image, sum_values, summed, transpose};
 use super::{At, Bars, Direction, Kind, Saved, Scalar, Shape};
-use crate::spec::{Weight, WeightKind, weight_list};
+use crate::spec::{HeadSpec, Weight, WeightKind, weight_list};
 use rdarts_simd::Isa;
 
 /// Sizes of a convolution.
@@ -33,6 +33,11 @@ pub struct ConvSpec {
 const STRIP: usize = 1 << 15;
 
 impl ConvSpec {
+    /// What computes a linear layer, whose weights lie alike.
+    pub(super) fn linear(spec: &HeadSpec) -> Self {
+        Self { c_in: spec.c_in, c_out: spec.classes, k: 1, stride: 1, dilation: 1, bias: true }
+    }
+
     pub(super) fn weights(&self) -> Vec<Weight> {
         let &Self { c_in, c_out, k, .. } = self;
         let bias = self.bias.then_some(("bias".into(), WeightKind::Vector { c: c_out, ones: false }));

@@ -50,7 +50,7 @@ pub use scalar::Scalar;
 pub use transposed::TransposedSpec;
 
 use crate::Kernels;
-use crate::spec::Weight;
+use crate::spec::{BN_EPS, HeadSpec, Weight};
 
 /// Sizes of a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -96,6 +96,8 @@ pub enum Layer {
     View(bool),
     /// A dense convolution.
     Conv(ConvSpec),
+    /// The linear layer of a classification, of images of one pixel.
+    Linear(HeadSpec),
     /// A convolution of each channel alone, without bias.
     Depthwise(DepthwiseSpec),
     /// The transpose of a convolution of 4 x 4 at stride 2, with bias: twice the rows and columns.
@@ -184,10 +186,22 @@ pub struct Bars<'a, T> {
 /// What a forward pass leaves for the derivatives.
 #[derive(Clone, Debug, Default)]
 pub struct Saved {
+    /// Of a norm: the mean of each channel.
+    mean: Vec<f64>,
     /// Of a norm: one over the deviation of each channel.
     rate: Vec<f64>,
     /// Of a maximum: which tap of its window each output is.
     place: Vec<u8>,
+}
+
+impl Saved {
+    /// Of a norm over so many pixels: the means of the channels, then their unbiased variances, which running statistics
+    /// follow; empty of other layers.
+    pub fn statistics(&self, pixels: usize) -> Vec<f64> {
+        let unbiased = pixels as f64 / (pixels as f64 - 1.0);
+        let variances = self.rate.iter().map(|rate| (rate.powi(-2) - BN_EPS).max(0.0) * unbiased);
+        self.mean.iter().copied().chain(variances).collect()
+    }
 }
 
 /// One kind of layer.
@@ -214,6 +228,7 @@ impl Layer {
     pub fn weights(&self) -> Vec<Weight> {
         match self {
             Self::Conv(spec) => spec.weights(),
+            Self::Linear(spec) => spec.weights(),
             Self::Depthwise(spec) => spec.weights(),
             Self::Transposed(spec) => spec.weights(),
             Self::Scale(c) => scale::weights(*c),
@@ -236,6 +251,8 @@ impl Layer {
             Self::Views => views::pair_shape(first),
             Self::View(_) => views::view_shape(first),
             Self::Conv(spec) => spec.shape(first),
+            Self::Linear(_) if first.px() != 1 => Err(format!("a linear layer got images of {} pixels", first.px())),
+            Self::Linear(spec) => ConvSpec::linear(spec).shape(first),
             Self::Depthwise(spec) => spec.shape(first),
             Self::Transposed(spec) => spec.shape(first),
             Self::Scale(c) if *c != first.c => Err(format!("a scale of {c} channels got {}", first.c)),
@@ -257,6 +274,7 @@ impl Layer {
         let out = self.shape(inputs).map_or(0, |shape| shape.n * shape.px());
         let each = match self {
             Self::Conv(spec) => spec.k * spec.k * spec.c_in * spec.c_out,
+            Self::Linear(spec) => spec.c_in * spec.classes,
             Self::Depthwise(spec) => spec.k * spec.k * spec.c,
             // Of an output one in four taps along each axis meets a pixel.
             Self::Transposed(spec) => 4 * spec.c_in * spec.c_out,
@@ -317,6 +335,7 @@ impl Layer {
             Self::Views => f(&views::Views),
             Self::View(right) => f(&views::View(*right)),
             Self::Conv(spec) => f(spec),
+            Self::Linear(spec) => f(&ConvSpec::linear(spec)),
             Self::Depthwise(spec) => f(spec),
             Self::Transposed(spec) => f(spec),
             Self::LeakyRelu => f(&rectifier::Rectifier { slope: 0.1 }),

@@ -10,9 +10,7 @@
 
 use super::rows::{by_pixel, image, images, means};
 use super::{At, Bars, Direction, Kind, Saved, Scalar};
-
-/// PyTorch's.
-const EPSILON: f64 = 1e-5;
+use crate::spec::BN_EPS;
 
 /// The kind.
 pub(super) struct Norm;
@@ -31,17 +29,17 @@ impl Norm {
 impl<T: Scalar> Kind<T> for Norm {
     fn forward(&self, at: &At<T>, out: &mut [T]) -> Saved {
         let (n, c, x) = (at.shapes[0].n, at.shapes[0].c, at.xs[0]);
-        let of = means(at.kernels, n, c, &[(x, None)]);
+        let first = means(at.kernels, n, c, &[(x, None)]);
         // Differences to the mean first: the square of a large mean would hide a small variance.
-        let [shift] = channels(c, |i| [T::of(-of[i])]);
+        let [shift] = channels(c, |i| [T::of(-first[i])]);
         combine(at, [x, x], out, false, [&shift], |x, _, [shift]| x + shift);
         let of = means(at.kernels, n, c, &[(&*out, Some(&*out)), (&*out, None)]);
-        let rate: Vec<f64> = (0..c).map(|i| 1.0 / (of[i] - of[c + i] * of[c + i] + EPSILON).sqrt()).collect();
+        let rate: Vec<f64> = (0..c).map(|i| 1.0 / (of[i] - of[c + i] * of[c + i] + BN_EPS).sqrt()).collect();
         let [r, shift] = channels(c, |i| [rate[i], -rate[i] * of[c + i]].map(T::of));
         images(at.kernels, n, out, |isa, _, out| {
             compiled!(T, isa, by_pixel(out, [], [&r, &shift], |out, [], [r, shift]| *out = r * *out + shift))
         });
-        Saved { rate, ..Saved::default() }
+        Saved { mean: (0..c).map(|i| first[i] + of[c + i]).collect(), rate, ..Saved::default() }
     }
 
     fn vjp(&self, at: &At<T>, saved: &Saved, out: &[T], g: &[T], bars: &mut Bars<T>) {

@@ -80,6 +80,7 @@ pub(crate) fn action(op: Op, start: Start) -> Action {
         Op::SepConv3x3 | Op::SepConv5x5 | Op::SepConv7x7 => sep_conv::action(start, op.window()),
         Op::DilConv3x3 | Op::DilConv5x5 => dil_conv::action(start, op.window()),
         Op::Conv7x1_1x7 => conv_7x1::action(start),
+        Op::NorConv1x1 | Op::NorConv3x3 => panic!("{op} is no operation of a fused cell: networks of layers have it"),
     }
 }
 

@@ -3,6 +3,7 @@
 use rdarts_kernels::dense::Shape;
 
 use super::*;
+use crate::graph::Module;
 use crate::{AlphaHessian, Alphas, Batch, Engine, InnerStep, Point, Targets, Truth};
 use crate::{alpha_gradient, both_gradients, forward, unrolled_gradient, weight_gradient_mixed};
 

@@ -200,7 +200,7 @@ fn assert_close(got: &[f64], expected: &[f64], what: &str) {
 
 #[test]
 fn every_operation_alone_is_the_composed_one() {
-    for (i, op) in Op::ALL.into_iter().enumerate().skip(1) {
+    for (i, op) in Op::OF_DARTS.into_iter().enumerate().skip(1) {
         // Next to a skip connection, so that noise alone does not leave the inputs without gradient.
         let ops = if op == Op::SkipConnect { vec![op] } else { vec![op, Op::SkipConnect] };
         Subject::cell(&ops, [5, 7], i % 2 == 0, false, i as u64).check_all();
@@ -213,7 +213,7 @@ fn cells_of_all_operations_are_the_composed_ones() {
     for (seed, (reduction, reduction_prev)) in
         [(false, false), (true, false), (false, true), (true, true)].into_iter().enumerate()
     {
-        Subject::cell(&Op::ALL, [7, 5], reduction, reduction_prev, 40 + seed as u64).check_all();
+        Subject::cell(&Op::OF_DARTS, [7, 5], reduction, reduction_prev, 40 + seed as u64).check_all();
     }
 }
 
@@ -231,7 +231,7 @@ fn stem_and_head_are_the_composed_ones() {
 #[test]
 fn a_shared_primal_gives_the_bits_of_one_computed_anew() {
     for reduction in [false, true] {
-        let mut subject = Subject::cell(&Op::ALL, [6, 5], reduction, false, 50);
+        let mut subject = Subject::cell(&Op::OF_DARTS, [6, 5], reduction, false, 50);
         let primal = Slot::open();
         let plain = plain(primal.clone());
         subject.call(&subject.tensors(DType::F32, &plain, &[]), &plain);
@@ -255,7 +255,7 @@ fn a_shared_primal_gives_the_bits_of_one_computed_anew() {
 #[test]
 fn composed_single_precision_is_fused_single_precision() {
     for (reduction, reduction_prev) in [(false, false), (true, true)] {
-        let subject = Subject::cell(&Op::ALL[1..], [5, 6], reduction, reduction_prev, 60);
+        let subject = Subject::cell(&Op::OF_DARTS[1..], [5, 6], reduction, reduction_prev, 60);
         let mode = plain(Slot::open());
         let device = Device::flex().autodiff();
         let leaves: Vec<Tensor<1>> =
@@ -274,7 +274,9 @@ fn composed_single_precision_is_fused_single_precision() {
 
 #[test]
 fn a_state_of_two_cells_has_the_sum_of_their_gradients_whether_leaf_or_not() {
-    let Module::Cell(spec, noise) = Subject::cell(&Op::ALL, [5, 4], false, false, 70).module else { unreachable!() };
+    let Module::Cell(spec, noise) = Subject::cell(&Op::OF_DARTS, [5, 4], false, false, 70).module else {
+        unreachable!()
+    };
     let spec = Arc::new(CellSpec { c_prev_prev: 6, c_prev: 6, ..(*spec).clone() });
     let mut s = Stream::new(9, "test", 0);
     let [x, p, w] = [3 * 5 * 4 * 6, spec.n_alphas(), weights_len(&spec.weights())].map(|n| normals(&mut s, n));
@@ -323,7 +325,9 @@ impl Case {
     fn new() -> Self {
         let edges = |first: usize| {
             (0..5)
-                .map(|e| vec![Op::ALL[(first + 2 * e) % 11], Op::ALL[(first + 2 * e + 1) % 11], Op::SkipConnect])
+                .map(|e| {
+                    vec![Op::OF_DARTS[(first + 2 * e) % 11], Op::OF_DARTS[(first + 2 * e + 1) % 11], Op::SkipConnect]
+                })
                 .collect()
         };
         let net = Network::supernet(SupernetSpec {

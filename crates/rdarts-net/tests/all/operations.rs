@@ -44,7 +44,7 @@ impl Subject {
     /// Two nodes, every operation on every edge, a dropped and a scaled path.
     fn cell(c: usize, side1: [usize; 2], reduction: bool, reduction_prev: bool) -> Self {
         let (n, side0) = (2, if reduction_prev { side1.map(|s| 2 * s - 1) } else { side1 });
-        let edges = vec![Op::ALL.to_vec(); 5];
+        let edges = vec![Op::OF_DARTS.to_vec(); 5];
         let spec =
             CellSpec { nodes: 2, c, c_prev_prev: 3, c_prev: 5, reduction, reduction_prev, edges, discrete: None };
         let drop_path = vec![1.25, 0.0, 1.0, 1.25, 1.0, 1.25, 0.0, 1.0, 1.25, 1.0];

@@ -226,7 +226,7 @@ pub fn search(path: &Path, of: &Search<'_>) -> RunDir {
 
 /// Decides on every edge in turn, always for the second operation, and then for the last two inputs of every node.
 fn select(run: &mut RunDir, of: &Search<'_>, space: &Space, each: usize, records: &mut Vec<EpochRecord>) {
-    let edges: Vec<(usize, usize, usize)> = rdarts_space::edges(space.nodes).collect();
+    let edges: Vec<(usize, usize, usize)> = space.edges().collect();
     let of_edges = edges.iter().map(|(edge, node, input)| {
         let ops: Vec<String> = space.normal[*edge].iter().map(ToString::to_string).collect();
         (*node, Some(*input), ops, vec![1])

@@ -17,19 +17,20 @@ use rdarts_train::{Next, Verdict};
 use crate::State;
 use crate::search::Search;
 
-/// The skip connections that the normal cell of an architecture drawn at random has on average: two edges into each node, and
-/// on each any operation but `none`.
+/// The skip connections that the normal cell of an architecture drawn at random has on average: as many edges into each node
+/// as it keeps, and on each any operation that may be chosen.
 pub fn expected_skips(space: &Space) -> f64 {
+    let topology = space.topology;
     let share = |ops: &Vec<Op>| {
-        let n = ops.iter().filter(|op| **op != Op::None).count();
+        let n = ops.iter().filter(|op| **op != Op::None || topology.may_choose_none()).count();
         let skips = ops.iter().filter(|op| **op == Op::SkipConnect).count();
         if n > 0 { skips as f64 / n as f64 } else { 0.0 }
     };
     let mut rest = &space.normal[..];
     let mut expected = 0.0;
     for node in 0..space.nodes {
-        let (edges, after) = rest.split_at(node + 2);
-        expected += 2.0 * edges.iter().map(share).sum::<f64>() / edges.len() as f64;
+        let (edges, after) = rest.split_at(node + topology.n_inputs());
+        expected += topology.kept(node) as f64 * edges.iter().map(share).sum::<f64>() / edges.len() as f64;
         rest = after;
     }
     expected

@@ -14,7 +14,7 @@
 //! the paper says that they are drawn. The child is evaluated with its two edges of each node at weight one.
 
 use rdarts_net::{Alphas, Batch, held_weight_gradient};
-use rdarts_space::{CellType, edge_index};
+use rdarts_space::CellType;
 use rdarts_train::{Step, TrainError};
 
 use crate::State;
@@ -41,15 +41,13 @@ pub(crate) fn step(
 
 /// Mixing weights of the operations with those of the edges: one where an edge has an operation, else zero.
 pub(crate) fn with_edges(search: &Search, p: &Alphas) -> Alphas {
-    let nodes = search.space.nodes;
     let of_type = |(at, p): (usize, &Vec<f64>)| -> Vec<f64> {
         let cell = CellType::ALL[at];
         let is_there = |edge: usize| {
             let start = search.space.offset(cell, edge);
             p[start..start + search.space.cell(cell)[edge].len()].iter().any(|p| *p != 0.0)
         };
-        let edges = (0..nodes).flat_map(|node| (0..node + 2).map(move |input| edge_index(node, input)));
-        edges.map(|edge| f64::from(u8::from(is_there(edge)))).collect()
+        search.space.edges().map(|(edge, ..)| f64::from(u8::from(is_there(edge)))).collect()
     };
     let edges: Vec<Vec<f64>> = p.each().iter().enumerate().map(of_type).collect();
     p.each().iter().cloned().chain(edges).collect()

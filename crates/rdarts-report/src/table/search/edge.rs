@@ -1,7 +1,7 @@
 //! The edges of the cells and the weights of their operations over the epochs.
 
 use rdarts_run::Selected;
-use rdarts_space::{CellType, DisparityCell, DisparitySpace, Op, Space, edges};
+use rdarts_space::{CellType, DisparityCell, DisparitySpace, Op, Space};
 use serde::Serialize;
 
 use super::{EpochRow, SearchTable};
@@ -39,13 +39,14 @@ fn of_classification(space: &Space, table: &SearchTable) -> Vec<EdgeTable> {
     // The mixing weights of random search are weights already.
     let is_mixed = !table.is_random();
     let mut tables = Vec::new();
-    for (cell, kind) in CellType::ALL.into_iter().zip(CellKind::ALL) {
+    let types = CellType::ALL.into_iter().zip(CellKind::ALL);
+    for (cell, kind) in types.filter(|(cell, _)| space.cell_types().contains(cell)) {
         let alphas = alphas_of(table, kind);
         // Of another length they belong to another space, and a network without reduction cells has none.
         if alphas.is_empty() || alphas.iter().any(|row| row.len() != space.n_alphas(cell)) {
             continue;
         }
-        for (edge, node, input) in edges(space.nodes) {
+        for (edge, node, input) in space.edges() {
             let (ops, offset) = (&space.cell(cell)[edge], space.offset(cell, edge));
             let mut weights = weights(alphas, offset, ops.len(), is_mixed);
             select(&mut weights, table, cell, (node, input));
