@@ -188,8 +188,12 @@ impl CellPicture {
     /// The first that does not.
     pub fn check(&self) -> Result<(), DrawError> {
         let nodes = self.nodes;
-        if nodes > MAX_DRAWN_NODES || self.edges.len() > MAX_DRAWN_NODES * (MAX_DRAWN_NODES + 3) / 2 {
-            return Err(DrawError::TooManyNodes { given: nodes.max(self.edges.len() / 2), max: MAX_DRAWN_NODES });
+        if nodes > MAX_DRAWN_NODES {
+            return Err(DrawError::TooManyNodes { given: nodes, max: MAX_DRAWN_NODES });
+        }
+        // More edges than such a cell of two inputs has.
+        if self.edges.len() > MAX_DRAWN_NODES * (MAX_DRAWN_NODES + 3) / 2 {
+            return Err(DrawError::TooManyNodes { given: self.edges.len() / 2, max: MAX_DRAWN_NODES });
         }
         if let Some(edge) = self.edges.iter().find(|edge| edge.node >= nodes || edge.input >= self.inputs + edge.node) {
             return Err(DrawError::Edge { input: edge.input, node: edge.node, nodes });

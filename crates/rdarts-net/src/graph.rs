@@ -738,8 +738,7 @@ impl Network {
                 (WeightKind::Vector { .. }, Module::Auxiliary(_)) if p.name.ends_with("classifier.bias") => {
                     Some(AuxiliarySpec::WIDTHS[1])
                 }
-                // A layer's bias, which only the classifier has there.
-                (WeightKind::Vector { .. }, Module::Layer(Layer::Conv(conv))) => Some(conv.c_in * conv.k * conv.k),
+                (WeightKind::Vector { .. }, Module::Layer(Layer::Linear(head))) => Some(head.c_in),
                 (WeightKind::Vector { .. }, _) => None,
                 (kind, _) => Some(kind.fan_in()),
             };

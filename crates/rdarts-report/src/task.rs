@@ -140,6 +140,12 @@ impl Architecture {
         classification.or_else(|| text.parse::<DisparityGenotype>().ok().map(Self::from))
     }
 
+    /// Skip connections in a cell; `None` where there is no such cell, as reduction cells in NAS-Bench-201.
+    pub fn skips(&self, cell: CellKind) -> Option<usize> {
+        let is_absent = |genotype: &Genotype| cell == CellKind::Reduce && !genotype.topology.has_reduction_cells();
+        (!self.of_classification().is_some_and(is_absent)).then(|| self.n_uses(cell, Op::SkipConnect))
+    }
+
     /// The genotype of a network that classifies.
     pub const fn of_classification(&self) -> Option<&Genotype> {
         match self {

@@ -323,6 +323,7 @@ impl Search {
             epochs => format!("All {epochs} epochs are done"),
         };
         match self.spec.search.method.selects() {
+            true if self.space.cell_types().len() == 1 => format!("{all}, and then {n} decisions."),
             true => format!("{all}, and then {n} decisions on each of the two cells."),
             false => format!("{all}."),
         }

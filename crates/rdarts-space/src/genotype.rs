@@ -191,7 +191,7 @@ pub enum GenotypeFault {
     },
     /// A field that has no meaning.
     #[error(
-        "unknown field {}{}, and the fields are normal, normal_concat, reduce, reduce_concat",
+        "unknown field {}{}, and the fields are normal, normal_concat, reduce, reduce_concat, topology",
         quote(name),
         did_you_mean(*nearest)
     )]

@@ -58,18 +58,22 @@ impl Genotype {
     pub fn find_all(text: &str, origin: &str) -> Vec<Found> {
         let mut all = Vec::new();
         let (mut from, mut line, mut counted) = (0, 1, 0);
-        while let Some((begin, open)) = next_named(text, from, text.len()) {
+        loop {
+            let (named, cell) = (next_named(text, from, text.len()), next_cell(text, from));
+            let is_cell = cell.is_some_and(|cell| named.is_none_or(|(begin, _)| cell < begin));
+            let Some((begin, open)) = (if is_cell { cell.map(|cell| (cell, cell)) } else { named }) else { break };
             line += text[counted..begin].bytes().filter(|&byte| byte == b'\n').count();
             counted = begin;
             let mut reader = Reader { text, at: open };
-            let read = fields(&mut reader);
+            let read = if is_cell { whole_cell(&mut reader) } else { fields(&mut reader) };
             // What was taken for part of a genotype is not searched for another one.
-            from = reader.at.max(begin + NAME.len());
+            from = reader.at.max(begin + if is_cell { 1 } else { NAME.len() });
             let genotype = read.map_err(|(offset, fault)| GenotypeReadError {
                 origin: origin.to_owned(),
                 error: at(text, offset, fault),
             });
-            all.push(Found { line, name: given_name(&text[..begin]).map(str::to_owned), genotype });
+            let before = if is_cell { text[..begin].trim_end_matches(['"', '\'']) } else { &text[..begin] };
+            all.push(Found { line, name: given_name(before).map(str::to_owned), genotype });
         }
         all
     }
@@ -121,6 +125,9 @@ const FIELDS: [&str; 4] = ["normal", "normal_concat", "reduce", "reduce_concat"]
 /// The field that is there only where cells are not wired as in DARTS.
 const TOPOLOGY: &str = "topology";
 
+/// All of them.
+const NAMES: [&str; 5] = [FIELDS[0], FIELDS[1], FIELDS[2], FIELDS[3], TOPOLOGY];
+
 /// No cell is this large; a longer range would only fill the memory before it is refused.
 const MAX_RANGE: usize = 1000;
 
@@ -168,7 +175,7 @@ fn fields(reader: &mut Reader<'_>) -> Result<Genotype, Located> {
     let (open, close, assign) = if is_dictionary { ('{', '}', ':') } else { ('(', ')', '=') };
     reader.symbol(open, "`(`")?;
 
-    let (mut ops, mut concats, mut topology) = ([None, None], [None, None], Topology::Darts);
+    let (mut ops, mut concats, mut topology) = ([None, None], [None, None], None);
     loop {
         reader.skip_space();
         if reader.peek() == Some(close) {
@@ -181,14 +188,16 @@ fn fields(reader: &mut Reader<'_>) -> Result<Genotype, Located> {
         };
         if name == TOPOLOGY {
             reader.symbol(assign, if is_dictionary { "`:`" } else { "`=`" })?;
-            topology = reader.topology()?;
+            if topology.replace(reader.topology()?).is_some() {
+                return Err((at, GenotypeFault::RepeatedField { name: TOPOLOGY }));
+            }
             if reader.comma() {
                 continue;
             }
             break;
         }
         let Some(field) = FIELDS.iter().position(|&field| field == name) else {
-            return Err((at, GenotypeFault::UnknownField { name: name.to_owned(), nearest: nearest(name, &FIELDS) }));
+            return Err((at, GenotypeFault::UnknownField { name: name.to_owned(), nearest: nearest(name, &NAMES) }));
         };
         reader.symbol(assign, if is_dictionary { "`:`" } else { "`=`" })?;
         // Only the reduction cell may be absent.
@@ -225,7 +234,7 @@ fn fields(reader: &mut Reader<'_>) -> Result<Genotype, Located> {
         normal_concat: normal_concat.items,
         reduce: reduce.items,
         reduce_concat: reduce_concat.items,
-        topology,
+        topology: topology.unwrap_or_default(),
     };
     let Some((place, fault)) = genotype.first_fault() else {
         return Ok(genotype);
@@ -239,6 +248,15 @@ fn fields(reader: &mut Reader<'_>) -> Result<Genotype, Located> {
         Place::Concat(CellType::Reduce, i) => *reduce_concat.places.get(i).unwrap_or(&reduce_concat.at),
     };
     Err((at, fault))
+}
+
+/// Where the next cell of NAS-Bench-201 begins, at a `|` before a word, `~` and a digit.
+fn next_cell(text: &str, from: usize) -> Option<usize> {
+    let is_cell = |begin: &usize| {
+        let (word, input) = text[begin + 1..].split_once('~').unwrap_or_default();
+        !word.is_empty() && word.chars().all(is_word) && input.starts_with(|c: char| c.is_ascii_digit())
+    };
+    text[from..].match_indices('|').map(|(at, _)| from + at).find(is_cell)
 }
 
 /// A cell of NAS-Bench-201: `|op~0|+|op~0|op~1|`, and so on.
@@ -258,8 +276,9 @@ fn whole_cell(reader: &mut Reader<'_>) -> Result<Genotype, Located> {
             normal.push((op, input));
             places.push(at);
             reader.symbol('|', "`|`")?;
-            reader.skip_space();
-            if !reader.peek().is_some_and(is_word) {
+            // A word on the next line is no operation of this node.
+            let rest = reader.text[reader.at..].split('\n').next().unwrap_or_default();
+            if !rest.trim_start().starts_with(is_word) {
                 break;
             }
         }
@@ -782,11 +801,38 @@ mod tests {
         assert_eq!(found[2].genotype, found[0].genotype);
     }
 
+    #[test]
+    fn cells_of_nas_bench_201_are_found_in_logs_and_pages() {
+        let (one, two) = ("|nor_conv_3x3~0|", "|skip_connect~0|+|none~0|avg_pool_3x3~1|");
+        let text =
+            format!("Epoch 3 of 9 | genotype: {one}\nvalid accuracy 87\nA = \"{two}\"\nB = {TEXT}\n|nor_conv~0|\n");
+        let found = Genotype::find_all(&text, "log.txt");
+        assert_eq!(found.iter().map(|found| found.line).collect::<Vec<_>>(), [1, 3, 4, 5]);
+        let names: Vec<Option<&str>> = found.iter().map(|found| found.name.as_deref()).collect();
+        assert_eq!(names, [None, Some("A"), Some("B"), None]);
+        let expected = [one, two, TEXT].map(|text| Ok(text.parse::<Genotype>().unwrap()));
+        assert!(found.iter().map(|found| found.genotype.clone()).take(3).eq(expected));
+        assert!(
+            found[3]
+                .genotype
+                .as_ref()
+                .unwrap_err()
+                .to_string()
+                .contains("line 5, column 2: unknown operation `nor_conv`")
+        );
+        // A word on the next line is no operation, but not nothing either.
+        let more = Genotype::read(format!("{one}\nvalid accuracy 87\n"), "log.txt").unwrap_err().to_string();
+        assert!(more.contains("line 2, column 1") && !more.contains("unknown operation"), "{more}");
+        let twice = "Genotype(normal=[('none', 0)], normal_concat=[1], topology='darts', topology='nasbench201')";
+        assert!(twice.parse::<Genotype>().unwrap_err().to_string().contains("`topology` is given twice"));
+    }
+
     proptest! {
         #[test]
         fn arbitrary_text_never_panics(text in "\\PC*") {
             let _ = text.parse::<Genotype>();
             let _ = Genotype::find_all(&format!("{text} = Genotype({text}"), "x");
+            let _ = Genotype::find_all(&format!("|{text}~0||none~0{text}"), "x");
         }
 
         #[test]

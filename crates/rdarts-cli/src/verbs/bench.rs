@@ -20,14 +20,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rdarts_net::{
-    AlphaHessian, Alphas, Batch, CardImages, CellNoise, Cost, DiscreteSpec, Engine, Evaluator, Held, InnerStep,
-    Network, Point, SupernetSpec, Targets, Truth, Values, Work, alpha_gradient, held_training_gradient,
-    held_weight_gradient, unrolled_gradient,
+    AlphaHessian, Alphas, Batch, CardImages, CellNoise, Cost, DiscreteSpec, Edges, Engine, Evaluator, Held, InnerStep,
+    NasBench201Spec, Network, Point, SupernetSpec, Targets, Truth, Values, Work, alpha_gradient,
+    held_training_gradient, held_weight_gradient, unrolled_gradient,
 };
 use rdarts_rng::Stream;
 use rdarts_search::hessian::largest_eigenvalue;
 use rdarts_search::open_space;
-use rdarts_space::{DisparitySpace, Genotype};
+use rdarts_space::{DisparitySpace, Genotype, Topology};
 use rdarts_train::Streams;
 use rdarts_train::memory::check_memory;
 use rdarts_train::optim::{Adam, Sgd};
@@ -55,7 +55,7 @@ pub struct Args {
     /// What the network is for: classification, or disparity, which has the search's rows alone [default: as the space tells]
     #[arg(long, value_enum)]
     task: Option<Task>,
-    /// Search space: s1, s2, s3, s4, darts, darts-no-none, tiny, or a TOML file [default: s2]; for disparity dispnet or
+    /// Search space: s1, s2, s3, s4, darts, darts-no-none, tiny, nasbench201, or a TOML file [default: s2]; for disparity dispnet or
     /// autodispnet [default: dispnet]
     #[arg(long)]
     space: Option<String>,
@@ -160,10 +160,19 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let (cells, named) = (args.cells.unwrap_or(8) as usize, args.genotype.as_deref().unwrap_or("DARTS_V2"));
     let space = open_space(args.space.as_deref().unwrap_or("s2"))?;
     let Sizes { channels, batch: n, size: side } = args.sizes([16, 64, 32]);
-    let net = Network::supernet(SupernetSpec::from_space(&space, cells, channels, 3, 10));
+    let net = match space.topology {
+        Topology::Darts => Network::supernet(SupernetSpec::from_space(&space, cells, channels, 3, 10)),
+        Topology::NasBench201 => {
+            let edges = Edges::Mixed(&space);
+            Network::nas_bench_201(&NasBench201Spec { edges, cells, c: channels, c_image: 3, classes: 10 })
+        }
+    };
     let asked = |kind| args.asks(kind);
     check_search_memory(&args, &engine, &net, n, [side; 2], "--batch, --channels, --cells or --size")?;
     let genotype = genotype(named, "--genotype")?;
+    if !engine.is_cpu() && [space.topology, genotype.topology].contains(&Topology::NasBench201) {
+        return Err(Exit::input("networks of the topology nasbench201 compute on the CPU: take --device cpu"));
+    }
     let forward = net.macs([side; 2]) as f64 * n as f64;
     let steps = args.steps as usize;
     let n_alphas: usize = net.n_alphas().iter().sum();
@@ -218,10 +227,13 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     }
     if asked(Kind::Training) || asked(Kind::One) || asked(Kind::Many) {
         out!(
-            "The network of {}: {} weights ({} with the auxiliary head), {} multiply-adds an image.",
+            "The network of {}: {} weights{}, {} multiply-adds an image.",
             named,
             own.n_parameters(),
-            discrete.net.n_parameters(),
+            match discrete.net.n_parameters() {
+                with if with == own.n_parameters() => String::new(),
+                with => format!(" ({with} with the auxiliary head)"),
+            },
             millions(own.macs([side; 2]))
         );
     }
@@ -521,7 +533,8 @@ struct Discrete {
 
 impl Discrete {
     fn new([cells, c, n, side]: [usize; 4], genotype: Genotype, engine: &Engine) -> Self {
-        let net = Network::discrete(&DiscreteSpec { genotype, cells, c, c_image: 3, classes: 10, auxiliary: true });
+        let auxiliary = genotype.topology == Topology::Darts;
+        let net = Network::discrete(&DiscreteSpec { genotype, cells, c, c_image: 3, classes: 10, auxiliary });
         let mut stream = Stream::new(1, "bench", 0);
         let mut images = images(n, side)(&mut stream);
         images.place(engine);

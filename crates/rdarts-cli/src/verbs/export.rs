@@ -11,6 +11,7 @@ use rdarts_export::{OnnxOptions, Tensor, Trained, model_py, onnx, run_onnx, safe
 use rdarts_net::Engine;
 use rdarts_rng::Stream;
 use rdarts_run::{for_shell, write_file};
+use rdarts_space::Topology;
 use rdarts_train::Model;
 use rdarts_train::tensors::read_tensors;
 use serde_json::json;
@@ -378,7 +379,11 @@ fn tell(model: &Model, path: &Path, args: &Args, bytes: usize, trial: &Trial, ch
             out!("      then model.classify(net, image), with pixels from 0 to 1");
         }
         _ => {
-            out!("The tensors have the names of NetworkCIFAR of the DARTS code.");
+            let whose = match about.genotype.topology {
+                Topology::Darts => "NetworkCIFAR of the DARTS code",
+                Topology::NasBench201 => "the networks in the code of NAS-Bench-201",
+            };
+            out!("The tensors have the names of {whose}.");
             out!("Images are floats (batch, {c}, {rows}, {columns}), {}", normalised());
         }
     }

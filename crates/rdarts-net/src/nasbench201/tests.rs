@@ -57,6 +57,21 @@ fn counts_are_those_of_the_benchmark() {
     }
 }
 
+/// As in PyTorch, the classifier of a network of layers begins with a bias too.
+#[test]
+fn fresh_classifiers_have_a_bias() {
+    let space = rdarts_space::Space::builtin("s2").unwrap();
+    let partial = crate::PartialSpec { supernet: crate::SupernetSpec::from_space(&space, 3, 4, 3, 5), share: 2 };
+    for net in [supernet(3, 4), discrete(MANY, 3, 4, 5), Network::partial(&partial)] {
+        let flat = net.init(1);
+        let named = |name: &str| net.weights().iter().find(|p| p.name == name).unwrap();
+        let (weight, bias) = (named("classifier.weight"), named("classifier.bias"));
+        let bound = 1.0 / (weight.kind.fan_in() as f32).sqrt();
+        let values = &flat[bias.offset..bias.offset + bias.kind.len()];
+        assert!(values.iter().all(|v| *v != 0.0 && v.abs() <= bound), "{values:?} of {bound}");
+    }
+}
+
 #[test]
 fn names_and_sizes_are_those_of_the_authors() {
     let net = supernet(3, 4);
@@ -193,7 +208,7 @@ fn a_training_step_has_slopes_and_leaves_the_statistics_that_evaluation_uses() {
         assert_eq!(made.statistics.len(), net.n_running());
         let mut running = made.statistics.clone();
         for norm in net.norms() {
-            let pixels = pixels_of(&net, &norm.name) as f64;
+            let pixels = pixels_of(&norm.name) as f64;
             running[norm.offset + norm.c..][..norm.c].iter_mut().for_each(|v| *v *= (pixels - 1.0) / pixels);
         }
         let evaluator = Evaluator::discrete(&net, &engine, &weights[..], &running);
@@ -204,7 +219,7 @@ fn a_training_step_has_slopes_and_leaves_the_statistics_that_evaluation_uses() {
 }
 
 /// Pixels over which a norm takes its statistics: cell 0 is a normal one, 1 and 2 halve the size.
-fn pixels_of(_: &Network, name: &str) -> usize {
+fn pixels_of(name: &str) -> usize {
     let halvings = match name {
         name if name.starts_with("cells.1.") => 1,
         name if name.starts_with("cells.2.") || name.starts_with("lastact") => 2,

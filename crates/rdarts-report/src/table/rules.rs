@@ -6,7 +6,6 @@
 
 use rdarts_monitor::{AdaRule, Decision, Form, Measurement, Method, NoiseRule, NoisyMeasurement, Rule, decide};
 use rdarts_run as run;
-use rdarts_space::Op;
 use serde::Serialize;
 
 use super::search::{EpochRow, SearchTable};
@@ -302,7 +301,7 @@ impl RuleOutcome {
         self.returns = Some(row.epoch);
         let Some(found) = table.genotypes.get(row.genotype) else { return };
         self.genotype = Some(found.text.clone());
-        let skips = |cell| found.genotype.as_ref().map(|genotype| genotype.n_uses(cell, Op::SkipConnect));
+        let skips = |cell| found.genotype.as_ref().and_then(|genotype| genotype.skips(cell));
         (self.skips_normal, self.skips_reduce) = (skips(CellKind::Normal), skips(CellKind::Reduce));
         self.skips_upsample = skips(CellKind::Upsample).filter(|_| table.task == Task::Disparity);
     }

@@ -1,6 +1,5 @@
 //! The numbers of what a search returned.
 
-use rdarts_space::Op;
 use serde::Serialize;
 
 use super::{EpochRow, SearchTable};
@@ -47,7 +46,7 @@ impl Returned {
             false => Some(Returned::of_epoch(last)),
             true => {
                 let found = table.found.as_ref().and_then(|_| table.genotype());
-                let skips = |cell| found.as_ref().map(|genotype| genotype.n_uses(cell, Op::SkipConnect));
+                let skips = |cell| found.as_ref().and_then(|genotype| genotype.skips(cell));
                 table.found.as_ref().map(|_| Returned {
                     epoch: None,
                     valid_accuracy: chosen_accuracy,
