@@ -48,6 +48,20 @@ pub struct NasBench201Spec<'a> {
 }
 
 impl Network {
+    /// The supernet of a space, whichever way its cells are wired; one of NAS-Bench-201 takes of `spec` only what it has.
+    ///
+    /// # Panics
+    /// As [`Network::supernet`] and [`Network::nas_bench_201`].
+    pub fn of_space(space: &Space, spec: SupernetSpec) -> Self {
+        match space.topology {
+            Topology::Darts => Self::supernet(spec),
+            Topology::NasBench201 => {
+                let SupernetSpec { cells, c, c_image, classes, .. } = spec;
+                Self::nas_bench_201(&NasBench201Spec { edges: Edges::Mixed(space), cells, c, c_image, classes })
+            }
+        }
+    }
+
     /// Wires a network of NAS-Bench-201. Its types of cells are those of [`CellType`], the second without any mixing weights;
     /// one of an architecture has no mixing weights and has running statistics.
     ///

@@ -93,7 +93,7 @@ impl Wired<'_> {
     fn network(&mut self) -> usize {
         let SupernetSpec { cells, c, stem_multiplier, reductions, c_image, classes, .. } = &self.spec.supernet;
         let images = State { at: Source::Images, c: *c_image };
-        let stem = self.convolution(images, stem_multiplier * c, 3, 1, "stem.0.");
+        let stem = self.layers.convolution(images, stem_multiplier * c, 3, 1, "stem.0.");
         let stem = self.layers.scaled_norm(stem, "stem.1.");
         let (mut before, mut c, mut is_reduced) = ([stem; 2], *c, false);
         for index in 0..*cells {
@@ -105,38 +105,30 @@ impl Wired<'_> {
         self.layers.classifier(before[1], *classes)
     }
 
-    fn add(&mut self, layer: Layer, inputs: &[State], c: usize, prefix: &str) -> State {
-        self.layers.add(layer, inputs, c, prefix)
-    }
-
-    fn convolution(&mut self, x: State, c: usize, k: usize, stride: usize, prefix: &str) -> State {
-        self.layers.convolution(x, c, k, stride, prefix)
-    }
-
     /// Relu, a product of each pixel, norm.
     fn block(&mut self, x: State, c: usize, prefix: &str) -> State {
-        let x = self.add(Layer::Relu, &[x], x.c, prefix);
-        let x = self.convolution(x, c, 1, 1, &format!("{prefix}op.1."));
-        self.add(Layer::Norm, &[x], c, prefix)
+        let x = self.layers.add(Layer::Relu, &[x], x.c, prefix);
+        let x = self.layers.convolution(x, c, 1, 1, &format!("{prefix}op.1."));
+        self.layers.add(Layer::Norm, &[x], c, prefix)
     }
 
     /// Relu, products of the even and of the odd pixels side by side, norm.
     fn factorized(&mut self, x: State, c: usize, prefix: &str) -> State {
-        let x = self.add(Layer::Relu, &[x], x.c, prefix);
-        let even = self.convolution(x, c / 2, 1, 2, &format!("{prefix}conv_1."));
-        let odd = self.add(Layer::Shift, &[x], x.c, prefix);
-        let odd = self.convolution(odd, c - c / 2, 1, 2, &format!("{prefix}conv_2."));
-        let x = self.add(Layer::Concat, &[even, odd], c, prefix);
-        self.add(Layer::Norm, &[x], c, prefix)
+        let x = self.layers.add(Layer::Relu, &[x], x.c, prefix);
+        let even = self.layers.convolution(x, c / 2, 1, 2, &format!("{prefix}conv_1."));
+        let odd = self.layers.add(Layer::Shift, &[x], x.c, prefix);
+        let odd = self.layers.convolution(odd, c - c / 2, 1, 2, &format!("{prefix}conv_2."));
+        let x = self.layers.add(Layer::Concat, &[even, odd], c, prefix);
+        self.layers.add(Layer::Norm, &[x], c, prefix)
     }
 
     /// Relu, a window of each channel, a product of each pixel, norm; the names count the modules of PyTorch's sequence.
     fn separable(&mut self, x: State, k: usize, [stride, dilation]: [usize; 2], first: usize, prefix: &str) -> State {
-        let x = self.add(Layer::Relu, &[x], x.c, prefix);
+        let x = self.layers.add(Layer::Relu, &[x], x.c, prefix);
         let window = DepthwiseSpec { c: x.c, k, stride, dilation };
-        let x = self.add(Layer::Depthwise(window), &[x], x.c, &format!("{prefix}op.{}.", first + 1));
-        let x = self.convolution(x, x.c, 1, 1, &format!("{prefix}op.{}.", first + 2));
-        self.add(Layer::Norm, &[x], x.c, prefix)
+        let x = self.layers.add(Layer::Depthwise(window), &[x], x.c, &format!("{prefix}op.{}.", first + 1));
+        let x = self.layers.convolution(x, x.c, 1, 1, &format!("{prefix}op.{}.", first + 2));
+        self.layers.add(Layer::Norm, &[x], x.c, prefix)
     }
 
     /// A cell; `is_reduced` says that the state before the last is twice as large as the last.
@@ -164,10 +156,10 @@ impl Wired<'_> {
             }
             // Betas lie in the order of the edges.
             let mix = Layer::Mix { cell_type: edge_type(cell), alphas: (first..edge).collect() };
-            states.push(whole(self.add(mix, &made, c, prefix)));
+            states.push(whole(self.layers.add(mix, &made, c, prefix)));
         }
         let nodes: Vec<State> = states[2..].iter().map(|parts| parts.whole).collect();
-        self.add(Layer::Concat, &nodes, nodes.len() * c, prefix)
+        self.layers.add(Layer::Concat, &nodes, nodes.len() * c, prefix)
     }
 
     /// The mixed operation of an edge, whose first mixing weight is `alpha`.
@@ -186,7 +178,7 @@ impl Wired<'_> {
         let seen = match parts.seen {
             Some(seen) => seen,
             None if share == 1 => whole,
-            None => self.add(Layer::Channels { first: 0, len: first }, &[whole], first, prefix),
+            None => self.layers.add(Layer::Channels { first: 0, len: first }, &[whole], first, prefix),
         };
         parts.seen = Some(seen);
         for (i, op) in ops.iter().enumerate() {
@@ -197,7 +189,7 @@ impl Wired<'_> {
             }
         }
         let mix = Layer::Mix { cell_type: cell as usize, alphas };
-        let mixed = self.add(mix, &terms, first, prefix);
+        let mixed = self.layers.add(mix, &terms, first, prefix);
         if share == 1 {
             return mixed;
         }
@@ -205,16 +197,16 @@ impl Wired<'_> {
             Some(passed) => passed,
             None => {
                 let rest = Layer::Channels { first, len: whole.c - first };
-                let rest = self.add(rest, &[whole], whole.c - first, prefix);
+                let rest = self.layers.add(rest, &[whole], whole.c - first, prefix);
                 match stride {
                     1 => rest,
-                    _ => self.add(Layer::Pool(PoolSpec { max: true, stride: 2, k: 2 }), &[rest], rest.c, prefix),
+                    _ => self.layers.add(Layer::Pool(PoolSpec { max: true, stride: 2, k: 2 }), &[rest], rest.c, prefix),
                 }
             }
         };
         parts.passed[stride - 1] = Some(passed);
-        let both = self.add(Layer::Concat, &[mixed, passed], whole.c, prefix);
-        self.add(Layer::Shuffle(share), &[both], whole.c, prefix)
+        let both = self.layers.add(Layer::Concat, &[mixed, passed], whole.c, prefix);
+        self.layers.add(Layer::Shuffle(share), &[both], whole.c, prefix)
     }
 
     /// An operation; none if it gives zero.
@@ -236,8 +228,8 @@ impl Wired<'_> {
                     return Some(*made);
                 }
                 let spec = PoolSpec { max: op == Op::MaxPool3x3, stride, k };
-                let pooled = self.add(Layer::Pool(spec), &[x], x.c, name);
-                let made = self.add(Layer::Norm, &[pooled], x.c, name);
+                let pooled = self.layers.add(Layer::Pool(spec), &[x], x.c, name);
+                let made = self.layers.add(Layer::Norm, &[pooled], x.c, name);
                 pools.push((op, stride, made));
                 made
             }
@@ -252,4 +244,4 @@ impl Wired<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

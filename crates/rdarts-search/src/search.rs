@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rdarts_data::{Silent, Watch};
-use rdarts_net::{Edges, Engine, NasBench201Spec, Network, PartialSpec, SupernetSpec, Work};
+use rdarts_net::{Engine, Network, PartialSpec, SupernetSpec, Work};
 use rdarts_run::{HessianSpec, Method, Order, SearchSpec};
 use rdarts_space::{CellType, Op, Space, Topology};
 use rdarts_train::images::{OnCard, augment};
@@ -87,26 +87,14 @@ impl Search {
         if space.topology == Topology::NasBench201 {
             check_nas_bench_201(&spec, &space, &engine)?;
         }
+        let mixed = space_of_network(spec.search.method, &space);
         let supernet = SupernetSpec {
             stem_multiplier: spec.network.stem_multiplier,
-            ..SupernetSpec::from_space(
-                &space_of_network(spec.search.method, &space),
-                spec.network.cells,
-                spec.network.channels,
-                channels,
-                classes,
-            )
+            ..SupernetSpec::from_space(&mixed, spec.network.cells, spec.network.channels, channels, classes)
         };
         let net = match spec.search.method {
             Method::PcDarts => partial(supernet, &spec, &space, &engine)?,
-            _ if space.topology == Topology::NasBench201 => Network::nas_bench_201(&NasBench201Spec {
-                edges: Edges::Mixed(&space_of_network(spec.search.method, &space)),
-                cells: spec.network.cells,
-                c: spec.network.channels,
-                c_image: channels,
-                classes,
-            }),
-            _ => Network::supernet(supernet),
+            _ => Network::of_space(&mixed, supernet),
         };
         let search = Self { spec, space, images, net, engine, on_card: OnCard::default() };
         search.memory().check(&search.engine)?;

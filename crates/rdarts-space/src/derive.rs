@@ -68,7 +68,7 @@ fn derive_weighted(space: &Space, cell: CellType, alphas: &[f32], edges: &[f64])
         .map(|ops| {
             let (alpha, tail) = rest.split_at(ops.len());
             rest = tail;
-            if topology.may_choose_none() { strongest_of_all(ops, alpha) } else { strongest(ops, alpha) }
+            strongest(ops, alpha, topology.may_choose_none())
         })
         .collect();
     (0..space.nodes)
@@ -96,17 +96,8 @@ fn softmax(values: &[f32]) -> Vec<f64> {
     exponentials.into_iter().map(|e| e / sum).collect()
 }
 
-/// The largest softmax weight of an edge other than that of `none`, and its operation.
-pub(crate) fn strongest(ops: &[Op], alpha: &[f32]) -> (f64, Op) {
-    strongest_but(ops, alpha, |op| op == Op::None)
-}
-
-/// The same where `none` may be chosen too.
-fn strongest_of_all(ops: &[Op], alpha: &[f32]) -> (f64, Op) {
-    strongest_but(ops, alpha, |_| false)
-}
-
-fn strongest_but(ops: &[Op], alpha: &[f32], is_left_out: impl Fn(Op) -> bool) -> (f64, Op) {
+/// The largest softmax weight of an edge, other than that of `none` unless it may be chosen, and its operation.
+pub(crate) fn strongest(ops: &[Op], alpha: &[f32], may_be_none: bool) -> (f64, Op) {
     let max = alpha.iter().fold(f64::NEG_INFINITY, |max, &a| max.max(f64::from(a)));
     let weights: Vec<f64> =
         alpha.iter().map(|&a| if f64::from(a) == max { 1.0 } else { (f64::from(a) - max).exp() }).collect();
@@ -115,7 +106,7 @@ fn strongest_but(ops: &[Op], alpha: &[f32], is_left_out: impl Fn(Op) -> bool) ->
     for (&op, weight) in ops.iter().zip(weights) {
         // Below every softmax weight, but above an edge of only `none`.
         let p = if weight.is_nan() { -1.0 } else { weight / sum };
-        if !is_left_out(op) && best.is_none_or(|(best_p, _)| p > best_p) {
+        if (may_be_none || op != Op::None) && best.is_none_or(|(best_p, _)| p > best_p) {
             best = Some((p, op));
         }
     }

@@ -120,7 +120,8 @@ impl DisparitySpace {
         let [normal, reduce, upsample] = DisparityCell::ALL.map(|cell| {
             let alphas = alphas[cell as usize];
             assert_eq!(alphas.len(), cell.n_edges() * self.ops.len(), "alphas of the {cell} cell");
-            let best: Vec<(f64, Op)> = alphas.chunks(self.ops.len()).map(|of| strongest(&self.ops, of)).collect();
+            let best: Vec<(f64, Op)> =
+                alphas.chunks(self.ops.len()).map(|of| strongest(&self.ops, of, false)).collect();
             let mut entries = Vec::new();
             for node in 0..NODES {
                 let edges = cell.edges().zip(&best).filter(|((to, _), _)| *to == node);

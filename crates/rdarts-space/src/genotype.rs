@@ -64,14 +64,11 @@ impl Genotype {
     /// The cell of NAS-Bench-201 with these operations, in the order of its edges.
     pub fn nas_bench_201(ops: &[Op]) -> Result<Self, GenotypeFault> {
         let topology = Topology::NasBench201;
-        let nodes = topology.nodes_of(ops.len()).unwrap_or_default();
+        let nodes = topology.nodes_of(ops.len()).ok_or(GenotypeFault::PartOfNode { given: ops.len() })?;
         let normal = ops.iter().zip(topology.edges(nodes)).map(|(op, (_, _, input))| (*op, input)).collect();
         let genotype =
             Self { normal, normal_concat: vec![nodes], reduce: Vec::new(), reduce_concat: Vec::new(), topology };
-        match topology.nodes_of(ops.len()) {
-            None => Err(GenotypeFault::PartOfNode { given: ops.len() }),
-            Some(_) => genotype.check().map(|()| genotype),
-        }
+        genotype.check().map(|()| genotype)
     }
 
     /// Whether every node has the operations that it needs, which read from states that exist before it, and every

@@ -62,19 +62,7 @@ impl Op {
     ];
 
     /// Those of the cells of DARTS, which the fused kernels know.
-    pub const OF_DARTS: [Op; 11] = [
-        Op::None,
-        Op::Noise,
-        Op::MaxPool3x3,
-        Op::AvgPool3x3,
-        Op::SkipConnect,
-        Op::SepConv3x3,
-        Op::SepConv5x5,
-        Op::SepConv7x7,
-        Op::DilConv3x3,
-        Op::DilConv5x5,
-        Op::Conv7x1_1x7,
-    ];
+    pub const OF_DARTS: [Op; 11] = *Self::ALL.first_chunk().unwrap();
 
     /// The name of the operation.
     pub const fn as_str(self) -> &'static str {

@@ -58,10 +58,15 @@ impl Genotype {
     pub fn find_all(text: &str, origin: &str) -> Vec<Found> {
         let mut all = Vec::new();
         let (mut from, mut line, mut counted) = (0, 1, 0);
+        let mut named = next_named(text, 0, text.len());
         loop {
-            let (named, cell) = (next_named(text, from, text.len()), next_cell(text, from));
-            let is_cell = cell.is_some_and(|cell| named.is_none_or(|(begin, _)| cell < begin));
-            let Some((begin, open)) = (if is_cell { cell.map(|cell| (cell, cell)) } else { named }) else { break };
+            // No part of the text is searched twice.
+            if named.is_some_and(|(begin, _)| begin < from) {
+                named = next_named(text, from, text.len());
+            }
+            let cell = next_cell(text, from, named.map_or(text.len(), |(begin, _)| begin));
+            let is_cell = cell.is_some();
+            let Some((begin, open)) = cell.map(|cell| (cell, cell)).or(named) else { break };
             line += text[counted..begin].bytes().filter(|&byte| byte == b'\n').count();
             counted = begin;
             let mut reader = Reader { text, at: open };
@@ -120,13 +125,8 @@ type Located = (usize, GenotypeFault);
 /// What the notation begins with.
 const NAME: &str = "Genotype";
 
-const FIELDS: [&str; 4] = ["normal", "normal_concat", "reduce", "reduce_concat"];
-
-/// The field that is there only where cells are not wired as in DARTS.
-const TOPOLOGY: &str = "topology";
-
-/// All of them.
-const NAMES: [&str; 5] = [FIELDS[0], FIELDS[1], FIELDS[2], FIELDS[3], TOPOLOGY];
+/// The last one is there only where cells are not wired as in DARTS.
+const FIELDS: [&str; 5] = ["normal", "normal_concat", "reduce", "reduce_concat", "topology"];
 
 /// No cell is this large; a longer range would only fill the memory before it is refused.
 const MAX_RANGE: usize = 1000;
@@ -186,23 +186,15 @@ fn fields(reader: &mut Reader<'_>) -> Result<Genotype, Located> {
         } else {
             reader.word("a field such as `normal=`, or `)`")?
         };
-        if name == TOPOLOGY {
-            reader.symbol(assign, if is_dictionary { "`:`" } else { "`=`" })?;
-            if topology.replace(reader.topology()?).is_some() {
-                return Err((at, GenotypeFault::RepeatedField { name: TOPOLOGY }));
-            }
-            if reader.comma() {
-                continue;
-            }
-            break;
-        }
         let Some(field) = FIELDS.iter().position(|&field| field == name) else {
-            return Err((at, GenotypeFault::UnknownField { name: name.to_owned(), nearest: nearest(name, &NAMES) }));
+            return Err((at, GenotypeFault::UnknownField { name: name.to_owned(), nearest: nearest(name, &FIELDS) }));
         };
         reader.symbol(assign, if is_dictionary { "`:`" } else { "`=`" })?;
         // Only the reduction cell may be absent.
         let (cell, may_be_none) = (FIELDS[field / 2 * 2], field >= 2);
-        let is_repeated = if field % 2 == 0 {
+        let is_repeated = if field == 4 {
+            topology.replace(reader.topology()?).is_some()
+        } else if field % 2 == 0 {
             ops[field / 2].replace(reader.ops(cell, may_be_none)?).is_some()
         } else {
             concats[field / 2].replace(reader.concat(may_be_none)?).is_some()
@@ -251,12 +243,14 @@ fn fields(reader: &mut Reader<'_>) -> Result<Genotype, Located> {
 }
 
 /// Where the next cell of NAS-Bench-201 begins, at a `|` before a word, `~` and a digit.
-fn next_cell(text: &str, from: usize) -> Option<usize> {
+fn next_cell(text: &str, from: usize, to: usize) -> Option<usize> {
     let is_cell = |begin: &usize| {
-        let (word, input) = text[begin + 1..].split_once('~').unwrap_or_default();
-        !word.is_empty() && word.chars().all(is_word) && input.starts_with(|c: char| c.is_ascii_digit())
+        let rest = &text[begin + 1..];
+        let input = rest.trim_start_matches(is_word);
+        let number = input.strip_prefix('~').is_some_and(|number| number.starts_with(|c: char| c.is_ascii_digit()));
+        number && input.len() < rest.len()
     };
-    text[from..].match_indices('|').map(|(at, _)| from + at).find(is_cell)
+    text.get(from..to)?.match_indices('|').map(|(at, _)| from + at).find(is_cell)
 }
 
 /// A cell of NAS-Bench-201: `|op~0|+|op~0|op~1|`, and so on.

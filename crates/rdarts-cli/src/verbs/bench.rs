@@ -20,9 +20,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rdarts_net::{
-    AlphaHessian, Alphas, Batch, CardImages, CellNoise, Cost, DiscreteSpec, Edges, Engine, Evaluator, Held, InnerStep,
-    NasBench201Spec, Network, Point, SupernetSpec, Targets, Truth, Values, Work, alpha_gradient,
-    held_training_gradient, held_weight_gradient, unrolled_gradient,
+    AlphaHessian, Alphas, Batch, CardImages, CellNoise, Cost, DiscreteSpec, Engine, Evaluator, Held, InnerStep,
+    Network, Point, SupernetSpec, Targets, Truth, Values, Work, alpha_gradient, held_training_gradient,
+    held_weight_gradient, unrolled_gradient,
 };
 use rdarts_rng::Stream;
 use rdarts_search::hessian::largest_eigenvalue;
@@ -160,13 +160,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let (cells, named) = (args.cells.unwrap_or(8) as usize, args.genotype.as_deref().unwrap_or("DARTS_V2"));
     let space = open_space(args.space.as_deref().unwrap_or("s2"))?;
     let Sizes { channels, batch: n, size: side } = args.sizes([16, 64, 32]);
-    let net = match space.topology {
-        Topology::Darts => Network::supernet(SupernetSpec::from_space(&space, cells, channels, 3, 10)),
-        Topology::NasBench201 => {
-            let edges = Edges::Mixed(&space);
-            Network::nas_bench_201(&NasBench201Spec { edges, cells, c: channels, c_image: 3, classes: 10 })
-        }
-    };
+    let net = Network::of_space(&space, SupernetSpec::from_space(&space, cells, channels, 3, 10));
     let asked = |kind| args.asks(kind);
     check_search_memory(&args, &engine, &net, n, [side; 2], "--batch, --channels, --cells or --size")?;
     let genotype = genotype(named, "--genotype")?;

@@ -4,11 +4,9 @@ use rdarts_rng::Stream;
 
 use super::*;
 use crate::discrete::DiscreteSpec;
-use crate::{AlphaHessian, Alphas, Batch, Engine, Evaluator, InnerStep, Point, Targets};
-use crate::{alpha_gradient, both_gradients, forward, training_gradient, unrolled_gradient, weight_gradient_mixed};
-
-const N: usize = 3;
-const SIDE: [usize; 2] = [8, 12];
+use crate::partial::tests::{N, SIDE, alphas, batch, check_unrolled, example};
+use crate::{AlphaHessian, Alphas, Engine, Evaluator, Point};
+use crate::{alpha_gradient, both_gradients, forward, training_gradient};
 
 fn supernet(cells: usize, c: usize) -> Network {
     let space = Space::builtin("nasbench201").unwrap();
@@ -25,24 +23,6 @@ fn all(op: &str) -> String {
 }
 
 const MANY: &str = "|nor_conv_1x1~0|+|avg_pool_3x3~0|nor_conv_3x3~1|+|skip_connect~0|none~1|nor_conv_3x3~2|";
-
-/// Weights of a network, moved away from their first values, and images.
-fn example(net: &Network) -> (Vec<f64>, Vec<f64>) {
-    let mut s = Stream::new(3, "test", 0);
-    let mut weights: Vec<f64> = net.init(5).into_iter().map(f64::from).collect();
-    weights.iter_mut().for_each(|w| *w += 0.05 * s.normal());
-    let images = (0..N * SIDE[0] * SIDE[1] * 3).map(|_| s.uniform() - 0.4).collect();
-    (weights, images)
-}
-
-fn alphas(net: &Network) -> Alphas {
-    let mut s = Stream::new(4, "test", 0);
-    net.n_alphas().into_iter().map(|n| (0..n).map(|_| 0.5 * s.normal()).collect()).collect()
-}
-
-fn batch(images: &[f64]) -> Batch<'_, f64> {
-    Batch { images: images.into(), side: SIDE, targets: Targets::Labels(&[0, 3, 4]), noise: &[] }
-}
 
 /// The smallest and the largest network of the benchmark for CIFAR-10: 0.073306 and 1.531546 million weights, 7.78 and 220.12
 /// million multiply-adds (Dong et al. 2021, table 2 and the files of the benchmark).
@@ -134,26 +114,7 @@ fn gradients_and_products_of_the_supernet_are_slopes() {
 
 #[test]
 fn the_unrolled_step_is_a_slope() {
-    let net = supernet(3, 3);
-    let (weights, images) = example(&net);
-    let (alphas, engine) = (alphas(&net), Engine::cpu());
-    let other: Vec<f64> = images.iter().rev().copied().collect();
-    let step = InnerStep { xi: 0.05, l2: 3e-4, momentum: 0.0, buffer: None };
-    let at = Point { net: &net, engine: &engine, weights: &weights[..], alphas: &alphas };
-    let (_, gradient) = unrolled_gradient(at, batch(&images), batch(&other), step);
-    let mut s = Stream::new(9, "test", 0);
-    let v: Alphas = alphas.each().iter().map(|list| list.iter().map(|_| s.normal()).collect()).collect();
-    let loss = |by: f64| {
-        let moved = alphas.combined(1.0, &v, by);
-        let at = Point { alphas: &moved, ..at };
-        let p = moved.softmax(&net);
-        let (_, of_train) = weight_gradient_mixed(&net, &engine, &weights[..], &p, batch(&images));
-        let stepped: Vec<f64> = weights.iter().zip(of_train).map(|(w, g)| w - step.xi * (g + step.l2 * w)).collect();
-        forward(Point { weights: &stepped[..], ..at }, batch(&other)).loss
-    };
-    let slope = (loss(1e-6) - loss(-1e-6)) / 2e-6;
-    let found: f64 = gradient.flat().iter().zip(v.flat()).map(|(g, v)| g * v).sum();
-    assert!((found - slope).abs() < 1e-4 * slope.abs(), "{found} for {slope}");
+    check_unrolled(&supernet(3, 3));
 }
 
 /// With scales of one and shifts of zero it computes what the supernet does where its operations have weight one.

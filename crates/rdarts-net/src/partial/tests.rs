@@ -12,11 +12,11 @@ fn spec(space: &str, c: usize, share: usize) -> PartialSpec {
     PartialSpec { supernet: SupernetSpec::from_space(&space, 3, c, 3, 5), share }
 }
 
-const N: usize = 3;
-const SIDE: [usize; 2] = [8, 12];
+pub(crate) const N: usize = 3;
+pub(crate) const SIDE: [usize; 2] = [8, 12];
 
 /// Weights of a network, moved away from their first values, and images.
-fn example(net: &Network) -> (Vec<f64>, Vec<f64>) {
+pub(crate) fn example(net: &Network) -> (Vec<f64>, Vec<f64>) {
     let mut s = Stream::new(3, "test", 0);
     let mut weights: Vec<f64> = net.init(5).into_iter().map(f64::from).collect();
     weights.iter_mut().for_each(|w| *w += 0.05 * s.normal());
@@ -24,12 +24,12 @@ fn example(net: &Network) -> (Vec<f64>, Vec<f64>) {
     (weights, images)
 }
 
-fn alphas(net: &Network) -> Alphas {
+pub(crate) fn alphas(net: &Network) -> Alphas {
     let mut s = Stream::new(4, "test", 0);
     net.n_alphas().into_iter().map(|n| (0..n).map(|_| 0.5 * s.normal()).collect()).collect()
 }
 
-fn batch(images: &[f64]) -> Batch<'_, f64> {
+pub(crate) fn batch(images: &[f64]) -> Batch<'_, f64> {
     Batch { images: images.into(), side: SIDE, targets: Targets::Labels(&[0, 3, 4]), noise: &[] }
 }
 
@@ -126,20 +126,24 @@ fn gradients_and_products_of_alphas_and_betas_are_slopes() {
 
 #[test]
 fn the_unrolled_step_is_a_slope() {
-    let net = Network::partial(&spec("s3", 4, 4));
-    let (weights, images) = example(&net);
-    let (alphas, engine) = (alphas(&net), Engine::cpu());
+    check_unrolled(&Network::partial(&spec("s3", 4, 4)));
+}
+
+/// The gradient of the unrolled step is the slope of the loss behind the step.
+pub(crate) fn check_unrolled(net: &Network) {
+    let (weights, images) = example(net);
+    let (alphas, engine) = (alphas(net), Engine::cpu());
     let other: Vec<f64> = images.iter().rev().copied().collect();
     let step = InnerStep { xi: 0.05, l2: 3e-4, momentum: 0.0, buffer: None };
-    let at = Point { net: &net, engine: &engine, weights: &weights[..], alphas: &alphas };
+    let at = Point { net, engine: &engine, weights: &weights[..], alphas: &alphas };
     let (_, gradient) = unrolled_gradient(at, batch(&images), batch(&other), step);
     let mut s = Stream::new(9, "test", 0);
     let v: Alphas = alphas.each().iter().map(|list| list.iter().map(|_| s.normal()).collect()).collect();
     let loss = |by: f64| {
         let moved = alphas.combined(1.0, &v, by);
         let at = Point { alphas: &moved, ..at };
-        let p = moved.softmax(&net);
-        let (_, of_train) = weight_gradient_mixed(&net, &engine, &weights[..], &p, batch(&images));
+        let p = moved.softmax(net);
+        let (_, of_train) = weight_gradient_mixed(net, &engine, &weights[..], &p, batch(&images));
         let stepped: Vec<f64> = weights.iter().zip(of_train).map(|(w, g)| w - step.xi * (g + step.l2 * w)).collect();
         forward(Point { weights: &stepped[..], ..at }, batch(&other)).loss
     };
