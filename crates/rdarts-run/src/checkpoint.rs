@@ -18,11 +18,13 @@
 //! Names are `00000012-epoch-3.safetensors`: the first number only grows, also when a run goes back to an earlier
 //! epoch, and is the order of the files. Numbers that may be infinite belong in tensors, since JSON has none.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use bytemuck::Pod;
 use serde_json::Value;
 
 use rdarts_text::{escaped, shown};
@@ -156,26 +158,40 @@ impl TensorData {
         }
     }
 
-    fn to_bytes(&self) -> Vec<u8> {
+    fn to_bytes(&self) -> Cow<'_, [u8]> {
         match self {
-            TensorData::F32(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-            TensorData::F64(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-            TensorData::U64(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-            TensorData::U8(values) => values.clone(),
+            TensorData::F32(values) => to_bytes(values, f32::to_le_bytes),
+            TensorData::F64(values) => to_bytes(values, f64::to_le_bytes),
+            TensorData::U64(values) => to_bytes(values, u64::to_le_bytes),
+            TensorData::U8(values) => Cow::Borrowed(values),
         }
     }
 
     /// The inverse of `to_bytes`; the length must be a multiple of the type's size.
     fn from_bytes(dtype: DType, bytes: &[u8]) -> TensorData {
-        fn words<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> + '_ {
-            bytes.as_chunks::<N>().0.iter().copied()
-        }
         match dtype {
-            DType::F32 => TensorData::F32(words(bytes).map(f32::from_le_bytes).collect()),
-            DType::F64 => TensorData::F64(words(bytes).map(f64::from_le_bytes).collect()),
-            DType::U64 => TensorData::U64(words(bytes).map(u64::from_le_bytes).collect()),
+            DType::F32 => TensorData::F32(from_bytes(bytes, f32::from_le_bytes)),
+            DType::F64 => TensorData::F64(from_bytes(bytes, f64::from_le_bytes)),
+            DType::U64 => TensorData::U64(from_bytes(bytes, u64::from_le_bytes)),
             DType::U8 => TensorData::U8(bytes.to_vec()),
         }
+    }
+}
+
+/// Whether numbers lie in memory as they lie in a file, and need no copy.
+const AS_IN_FILES: bool = cfg!(target_endian = "little");
+
+fn to_bytes<T: Pod, const N: usize>(values: &[T], convert: fn(T) -> [u8; N]) -> Cow<'_, [u8]> {
+    match AS_IN_FILES {
+        true => Cow::Borrowed(bytemuck::cast_slice(values)),
+        false => Cow::Owned(values.iter().flat_map(|value| convert(*value)).collect()),
+    }
+}
+
+fn from_bytes<T: Pod, const N: usize>(bytes: &[u8], convert: fn([u8; N]) -> T) -> Vec<T> {
+    match AS_IN_FILES {
+        true => bytemuck::pod_collect_to_vec(bytes),
+        false => bytes.as_chunks::<N>().0.iter().map(|word| convert(*word)).collect(),
     }
 }
 

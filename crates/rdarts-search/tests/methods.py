@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """One step of a method that shares the loop of DARTS, in PyTorch in double precision, from a state that a test has written.
 
-    python methods.py STATE.json
+    python methods.py STATE.json...
 
-Prints the alphas and the weights after the step as one JSON object. The supernet is that of bench/peer; each method is
+Prints the alphas and the weights after the step as one JSON object, a line for each state. The supernet is that of bench/peer; each method is
 written here from its paper and its released code.
 """
 import json
+import os
 import pathlib
 import sys
 
@@ -18,7 +19,16 @@ import peer  # noqa: E402
 from peer import Supernet  # noqa: E402
 
 torch.set_default_dtype(torch.float64)
-with open(sys.argv[1]) as file:
+# A process for each state: PyTorch is loaded once, and what a method changes in the network's classes ends with it.
+for path in sys.argv[1:]:
+    child = os.fork()
+    if child == 0:
+        break
+    if os.waitpid(child, 0)[1] != 0:
+        sys.exit(1)
+else:
+    sys.exit(0)
+with open(path) as file:
     state = json.load(file)
 METHOD, SETTINGS = state["method"], state["settings"]
 

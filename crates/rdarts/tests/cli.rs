@@ -12,7 +12,7 @@ use common::{rdarts, run, text};
 mod skip;
 
 /// A search of a few seconds.
-const SMALL: [&str; 18] = [
+const SMALL: [&str; 20] = [
     "--set",
     "data.limit=128",
     "--set",
@@ -29,6 +29,8 @@ const SMALL: [&str; 18] = [
     "monitor.window=1",
     "--set",
     "monitor.threshold=0.999",
+    "--set",
+    "hessian.batches=1",
     "--threads",
     "2",
 ];
@@ -412,6 +414,10 @@ fn a_second_signal_stops_at_once_and_the_search_can_still_be_resumed() {
         "network.channels=12",
         "--set",
         "search.order=second",
+        "--method",
+        "darts",
+        "--set",
+        "hessian.every=0",
     ];
     let args: Vec<&str> = ["search", "--out", "run"].iter().chain(&SMALL).chain(&more).copied().collect();
     let child = rdarts(tmp.path()).args(&args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

@@ -29,7 +29,7 @@ const TINY: [&str; 30] = [
     "--set",
     "data.limit=96",
     "--set",
-    "data.size=14",
+    "data.size=8",
     "--set",
     "hessian.batches=1",
     "--set",
@@ -121,7 +121,7 @@ fn a_portfolio_tells_its_members_the_choice_and_the_baselines() {
     let out = run(tmp.path(), &["train", "run", "--epochs", "1", "--out", "longer"]);
     assert!(out.status.success(), "{}", text(&out.stderr));
     let spec = std::fs::read_to_string(tmp.path().join("longer/spec.toml")).unwrap();
-    for line in ["size = 14", "limit = 96", "channels = 2", "epochs = 1", "batch = 16"] {
+    for line in ["size = 8", "limit = 96", "channels = 2", "epochs = 1", "batch = 16"] {
         assert!(spec.lines().any(|l| l == line), "`{line}` is not in:\n{spec}");
     }
 }

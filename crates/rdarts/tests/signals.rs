@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 const SEARCH: &str = "search --space tiny --epochs 60 --threads 1 --out run --set data.limit=64 --set search.batch=16 \
                       --set network.channels=2 --set network.cells=3 --set eval.oneshot=false --set eval.child=false \
-                      --set search.method=darts";
+                      --set search.method=darts --set data.size=14 --set hessian.batches=1";
 
 /// What begins a program with no signal ignored, even where the tests themselves run under nohup.
 const HEEDED: &str = "exec env --default-signal";

@@ -12,7 +12,7 @@ mod common;
 
 use common::{rdarts, run, text};
 
-const TINY: &str = "preset = \"demo\"\nthreads = 1\n[set]\ndata.limit = 96\ndata.size = 14\ndata.valid_limit = 32\n\
+const TINY: &str = "preset = \"demo\"\nthreads = 1\n[set]\ndata.limit = 96\ndata.size = 8\ndata.valid_limit = 32\n\
     network.channels = 2\nnetwork.cells = 3\nsearch.batch = 16\nhessian.batches = 1\n";
 
 fn plan(dir: &Path, name: &str, more: &str) {

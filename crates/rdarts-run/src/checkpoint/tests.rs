@@ -66,7 +66,7 @@ pub(crate) fn format_1(checkpoint: &Checkpoint) -> Vec<u8> {
     metadata.checksum = &sum;
     let header = encode_header(&metadata, &checkpoint.tensors);
     let mut bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
-    in_file_order(&checkpoint.tensors).for_each(|(_, tensor)| bytes.extend(tensor.data.to_bytes()));
+    in_file_order(&checkpoint.tensors).for_each(|(_, tensor)| bytes.extend_from_slice(&tensor.data.to_bytes()));
     bytes
 }
 
@@ -90,7 +90,7 @@ fn the_reference_crate_reads_a_checkpoint() {
     for (name, tensor) in &sample.tensors {
         let view = file.tensor(name).unwrap();
         assert_eq!(view.shape(), tensor.shape(), "{name}");
-        assert_eq!(view.data(), tensor.data().to_bytes(), "{name}");
+        assert_eq!(view.data(), &*tensor.data().to_bytes(), "{name}");
         assert_eq!(format!("{:?}", view.dtype()), tensor.data().dtype().name(), "{name}");
     }
     let (header_length, metadata) = safetensors::SafeTensors::read_metadata(&SAMPLE).unwrap();

@@ -15,6 +15,7 @@ preset = "demo"
 [data]
 limit = 96
 valid_limit = 32
+size = 16
 [network]
 channels = 2
 cells = 3

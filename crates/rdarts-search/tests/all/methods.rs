@@ -22,6 +22,7 @@ preset = "demo"
 [data]
 limit = 96
 valid_limit = 32
+size = 16
 [network]
 channels = 4
 cells = 3
@@ -109,6 +110,7 @@ fn one_step_is_that_of_pytorch() {
         return skip::skip("RDARTS_PYTHON unset", "no Python with torch is named");
     };
     let dir = tempfile::tempdir().unwrap();
+    let mut cases = Vec::new();
     for (space, method) in [
         ("s2", "darts"),
         ("s1", "sdarts-rs"),
@@ -171,15 +173,20 @@ fn one_step_is_that_of_pytorch() {
             "uniform": (0..n).map(|_| 2.0 * uniform.uniform() - 1.0).collect::<Vec<f64>>(),
             "gumbel": [gumbels(), gumbels()],
         });
-        let path = dir.path().join("state.json");
+        let path = dir.path().join(format!("{}.json", cases.len()));
         std::fs::write(&path, before.to_string()).unwrap();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/methods.py");
-        let out = Command::new(&python).arg(script).arg(&path).output().unwrap();
-        assert!(out.status.success(), "{method}: {}", String::from_utf8_lossy(&out.stderr));
-        let theirs: Value = serde_json::from_slice(&out.stdout).unwrap();
+        cases.push((space, method, path, search, state, (train, valid)));
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/methods.py");
+    let out = Command::new(&python).arg(script).args(cases.iter().map(|case| &case.2)).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let theirs = String::from_utf8(out.stdout).unwrap();
+    assert_eq!(theirs.lines().count(), cases.len());
 
+    for ((space, method, _, search, mut state, batches), theirs) in cases.into_iter().zip(theirs.lines()) {
+        let theirs: Value = serde_json::from_str(theirs).unwrap();
         let old = state.clone();
-        search.step(&mut state, (train, valid)).unwrap();
+        search.step(&mut state, batches).unwrap();
         let numbers = |value: &Value| -> Vec<f64> { serde_json::from_value(value.clone()).unwrap() };
         let wide = |values: &[f32]| values.iter().map(|v| f64::from(*v)).collect::<Vec<f64>>();
         // A max pool that single precision decides otherwise turns one gradient; most draws are a hundred times closer.

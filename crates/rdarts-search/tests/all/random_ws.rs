@@ -20,6 +20,7 @@ preset = "demo"
 [data]
 limit = 96
 valid_limit = 32
+size = 14
 [network]
 channels = 2
 cells = 3

@@ -17,6 +17,7 @@ const SMALL: &str = r#"
 preset = "train-demo"
 [data]
 limit = 96
+size = 14
 valid_fraction = 0.25
 [network]
 genotype = "Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1), ('max_pool_3x3', 1), ('dil_conv_3x3', 2)], normal_concat=range(2, 4), reduce=[('avg_pool_3x3', 0), ('skip_connect', 1), ('sep_conv_5x5', 0), ('skip_connect', 2)], reduce_concat=range(2, 4))"
@@ -367,7 +368,7 @@ fn a_training_ends_early_when_the_held_out_accuracy_rests() {
     let tmp = tempfile::tempdir().unwrap();
     let path = tmp.path().join("run");
     // So small a learning rate changes nothing that could be better.
-    let training = training(&["train.epochs=50", "train.patience=2", "weights.lr=1e-9"]);
+    let training = training(&["train.epochs=50", "train.patience=2", "weights.lr=1e-9", "data.size=28"]);
     let (found, _) = run(&training, &path, 4, None);
     let n = epochs(&path).len();
     assert_eq!(n, found.finished.epoch + 3);
