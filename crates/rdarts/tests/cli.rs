@@ -130,7 +130,7 @@ fn random_search_tells_of_its_samples_and_of_no_curvature() {
 fn killed_at_twenty_moments_and_resumed_with_other_threads_it_ends_with_the_same_bits() {
     let tmp = tempfile::tempdir().unwrap();
     // Two steps an epoch: there are enough moments in all it measures.
-    let few = ["--set", "data.limit=64", "--set", "data.size=14"];
+    let few = ["--set", "data.limit=64", "--set", "data.size=14", "--no-report"];
     let begin = Instant::now();
     assert!(small(tmp.path(), "whole", &few).status.success());
     let whole_time = begin.elapsed();
@@ -151,7 +151,7 @@ fn killed_at_twenty_moments_and_resumed_with_other_threads_it_ends_with_the_same
             assert!(again.status.success(), "{}", text(&again.stderr));
         } else if !dir.join("DONE").exists() {
             let threads = ["1", "2", "3"][moment as usize % 3];
-            let resumed = run(tmp.path(), &["resume", &name, "--threads", threads]);
+            let resumed = run(tmp.path(), &["resume", &name, "--threads", threads, "--no-report"]);
             assert!(resumed.status.success(), "moment {moment}: {}", text(&resumed.stderr));
         }
         assert!(result(&dir) == whole, "moment {moment} ({part:.2} of {whole_time:?}) differs");

@@ -213,7 +213,7 @@ fn so_does_one_on_a_folder_of_pictures() {
 /// Kills the portfolio of these arguments at so many moments, in all stages, and goes on with it, on other threads and jobs.
 fn killed(moments: u32, tmp: &Path, args: &[&str]) {
     let begun = |name: &str| -> Vec<String> {
-        ["robust", "--out", name].iter().chain(args).map(|arg| arg.to_string()).collect()
+        ["robust", "--no-report", "--out", name].iter().chain(args).map(|arg| arg.to_string()).collect()
     };
     let begin = Instant::now();
     let out = rdarts(tmp).args(begun("whole")).output().unwrap();
@@ -235,7 +235,7 @@ fn killed(moments: u32, tmp: &Path, args: &[&str]) {
         } else if !dir.join("DONE").exists() {
             let threads = ["1", "2", "3"][moment as usize % 3];
             let jobs = ["1", "2"][moment as usize % 2];
-            let resumed = run(tmp, &["resume", &name, "--threads", threads, "--jobs", jobs]);
+            let resumed = run(tmp, &["resume", &name, "--threads", threads, "--jobs", jobs, "--no-report"]);
             assert!(resumed.status.success(), "moment {moment}: {}", text(&resumed.stderr));
         }
         assert!(result(&dir) == whole, "moment {moment} ({part:.2} of {whole_time:?}) differs");

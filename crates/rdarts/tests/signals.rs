@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 const SEARCH: &str = "search --space tiny --epochs 60 --threads 1 --out run --set data.limit=64 --set search.batch=16 \
                       --set network.channels=2 --set network.cells=3 --set eval.oneshot=false --set eval.child=false \
-                      --set search.method=darts --set data.size=14 --set hessian.batches=1";
+                      --set search.method=darts --set data.size=14 --set hessian.batches=1 --no-report";
 
 /// What begins a program with no signal ignored, even where the tests themselves run under nohup.
 const HEEDED: &str = "exec env --default-signal";
@@ -44,7 +44,11 @@ fn end(child: Child) -> (Option<i32>, String) {
 }
 
 fn resume(dir: &Path) {
-    let out = Command::new(env!("CARGO_BIN_EXE_rdarts")).args(["resume", "run"]).current_dir(dir).output().unwrap();
+    let out = Command::new(env!("CARGO_BIN_EXE_rdarts"))
+        .args(["resume", "run", "--no-report"])
+        .current_dir(dir)
+        .output()
+        .unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
 }
 

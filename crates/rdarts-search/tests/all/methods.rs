@@ -225,6 +225,7 @@ fn differ(before: &[f64], ours: &[f64], theirs: &[f64]) -> f64 {
 #[test]
 fn every_method_finds_an_architecture_and_is_resumed_to_the_bit() {
     let keys = [
+        "data.limit=64",
         "search.epochs=2",
         "hessian.every=1",
         "hessian.batches=2",
