@@ -272,7 +272,12 @@ impl Shown {
 
     fn epoch(&mut self, r: &EpochRecord) {
         if self.end_epoch() {
-            self.line("Skip connections and parameterless operations are those of the normal + the reduction cell.");
+            self.line(match r.skip_connects_reduce {
+                Some(_) => {
+                    "Skip connections and parameterless operations are those of the normal + the reduction cell."
+                }
+                None => "Skip connections and parameterless operations are those of the cell.",
+            });
             self.line(
                 "epoch  train loss   acc  one-shot acc  child acc  eigenvalue  skips  parameterless      L2   images/s  time left",
             );
@@ -352,10 +357,10 @@ fn percent(v: Option<f64>) -> String {
     v.map_or("-".into(), |v| format!("{:.1}%", 100.0 * v))
 }
 
-/// A number of the normal and of the reduction cell.
+/// A number of the normal and of the reduction cell, or of the one cell there is.
 fn pair(normal: Option<usize>, reduce: Option<usize>) -> String {
-    let number = |n: Option<usize>| n.map_or("-".into(), |n| n.to_string());
-    format!("{}+{}", number(normal), number(reduce))
+    let numbers: Vec<String> = [normal, reduce].into_iter().flatten().map(|n| n.to_string()).collect();
+    if numbers.is_empty() { "-".into() } else { numbers.join("+") }
 }
 
 /// A line above a bar, if there is one.

@@ -48,6 +48,7 @@ impl Search {
     /// # Errors
     /// As for `new`.
     pub fn watched(spec: SearchSpec, space: Space, engine: Engine, watch: &dyn Watch) -> Result<Self, TrainError> {
+        check_topology(&spec, &space, &engine)?;
         let images = ImageSet::open(&spec.data.images, watch)?;
         Self::on(spec, space, engine, &images)
     }
@@ -58,6 +59,7 @@ impl Search {
     /// # Errors
     /// As for `new`.
     pub fn fitted(mut spec: SearchSpec, space: Space, engine: Engine, watch: &dyn Watch) -> Result<Self, TrainError> {
+        check_topology(&spec, &space, &engine)?;
         let images = ImageSet::open(&spec.data.images, watch)?;
         fit_hessian_batches(&mut spec, &images)?;
         Self::on(spec, space, engine, &images)
@@ -84,9 +86,7 @@ impl Search {
             .check(train.height, train.width)
             .map_err(|e| TrainError::Input(format!("{e} (section [augment] of the spec)")))?;
         let (channels, classes) = (train.channels, images.data.classes.len());
-        if space.topology == Topology::NasBench201 {
-            check_nas_bench_201(&spec, &space, &engine)?;
-        }
+        check_topology(&spec, &space, &engine)?;
         let mixed = space_of_network(spec.search.method, &space);
         let supernet = SupernetSpec {
             stem_multiplier: spec.network.stem_multiplier,
@@ -224,9 +224,10 @@ impl Search {
     }
 }
 
-/// What a search in a space of cells as in NAS-Bench-201 cannot do.
-fn check_nas_bench_201(spec: &SearchSpec, space: &Space, engine: &Engine) -> Result<(), TrainError> {
+/// What a search in a space of cells as in NAS-Bench-201 cannot do; it can be said before images are read.
+fn check_topology(spec: &SearchSpec, space: &Space, engine: &Engine) -> Result<(), TrainError> {
     let why = match spec.search.method {
+        _ if space.topology != Topology::NasBench201 => return Ok(()),
         Method::PcDarts => "method pc-darts knows cells of the topology darts alone: take another method",
         _ if spec.search.drop_path > 0.0 => "its networks have no drop path: search.drop_path must be 0.0",
         _ if !engine.is_cpu() => "its networks compute on the CPU: take --device cpu",

@@ -265,7 +265,10 @@ pub enum GenotypeFault {
         state: usize,
     },
     /// A node that has another number of operations than two, where each node has a list of its own.
-    #[error("`{cell}` gives node {node} a list of length {given}, but every node needs two operations")]
+    #[error(
+        "`{cell}` gives node {node} a list of length {given}, but every node needs two operations (a cell of NAS-Bench-201 \
+         is written `|OP~0|+|OP~0|OP~1|+...`)"
+    )]
     NotTwo {
         /// The cell type.
         cell: &'static str,

@@ -178,7 +178,7 @@ fn a_fault_is_one_sentence_with_the_file_the_line_and_the_column() {
         (
             "[('sep_conv_3x3', 0), ('dil_conv_3x3', 1), ('skip_connect', 0), ('sep_conv_5x5', 2)]",
             "[[('sep_conv_3x3', 0), ('dil_conv_3x3', 1)],\n [('skip_connect', 0)]]",
-            "g.txt, line 2, column 2: `normal` gives node 1 a list of length 1, but every node needs two operations",
+            "g.txt, line 2, column 2: `normal` gives node 1 a list of length 1, but every node needs two operations (a cell of NAS-Bench-201 is written `|OP~0|+|OP~0|OP~1|+...`)",
         ),
         (
             "normal=[('sep_conv_3x3', 0), ('dil_conv_3x3', 1), ('skip_connect', 0), ('sep_conv_5x5', 2)]",

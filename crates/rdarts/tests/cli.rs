@@ -524,6 +524,7 @@ fn a_cell_of_nas_bench_201_is_searched_trained_and_tested() {
     let search = [&["search", "--space", "nasbench201", "--out", "cells"], &SMALL[..]].concat();
     let out = run(dir, &search);
     assert!(out.status.success(), "{}", text(&out.stderr));
+    assert!(text(&out.stderr).contains("operations are those of the cell."), "{}", text(&out.stderr));
     let genotype = std::fs::read_to_string(dir.join("cells/genotype.txt")).unwrap();
     assert!(genotype.starts_with('|') && dir.join("cells/report.html").is_file(), "{genotype}");
     let train = ["train", genotype.trim(), "--preset", "train-demo", "--out", "trained"];
@@ -535,7 +536,10 @@ fn a_cell_of_nas_bench_201_is_searched_trained_and_tested() {
     assert!(out.status.success() && text(&out.stdout).contains("\"accuracy\""), "{}", text(&out.stderr));
     let out = run(dir, &["export", "trained", "--to", "onnx"]);
     assert!(out.status.success(), "{}", text(&out.stderr));
-    let rows: [(&[&str], &str); 3] = [
+    let no_images = ["search", "--space", "nasbench201", "--data", "cifar10", "--data-dir", "nowhere"];
+    let rows: [(&[&str], &str); 4] = [
+        // It is told before images are looked for.
+        (&[&no_images[..], &["--set", "search.drop_path=0.2"]].concat(), "its networks have no drop path"),
         (&["robust", "--space", "nasbench201"], "a portfolio has cells of the topology darts alone"),
         (&["search", "--space", "nasbench201", "--method", "pc-darts"], "take another method"),
         (&["train", "|noise~0|"], "a cell of the topology nasbench201 has no `noise`"),
