@@ -56,5 +56,5 @@ pub use layout::{
 #[cfg(feature = "pdf")]
 pub use pdf::pdf;
 pub use picture::{CellPicture, Drawing, Edge, MAX_DRAWN_NODES, state_name};
-pub use png::{Raster, png, raster};
+pub use png::{Change, Raster, png, raster};
 pub use svg::{Colors, Style, Width, css, svg};

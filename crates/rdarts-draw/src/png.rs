@@ -24,6 +24,46 @@ pub struct Raster {
     pub rgba: Vec<u8>,
 }
 
+/// What of a picture is not as in the one before: the rectangle around it, of one pixel at least.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Column and row of its first pixel.
+    pub corner: [u32; 2],
+    /// Width and height.
+    pub size: [u32; 2],
+    /// Its pixels as in [`Raster`], all zeros where both pictures are alike.
+    pub rgba: Vec<u8>,
+}
+
+impl Raster {
+    /// Red, green and blue of each pixel, row after row.
+    pub fn rgb(&self) -> Vec<u8> {
+        self.rgba.chunks_exact(4).flat_map(|pixel| &pixel[..3]).copied().collect()
+    }
+
+    /// What is not as in `before`, a picture of the same size.
+    pub fn change_since(&self, before: &Raster) -> Change {
+        let width = self.width as usize;
+        let is_changed = |i: usize| before.rgba.get(4 * i..4 * i + 4) != Some(&self.rgba[4 * i..4 * i + 4]);
+        let (mut low, mut high) = ([usize::MAX; 2], [0; 2]);
+        for i in (0..self.rgba.len() / 4).filter(|&i| is_changed(i)) {
+            for (side, at) in [i % width, i / width].into_iter().enumerate() {
+                (low[side], high[side]) = (low[side].min(at), high[side].max(at + 1));
+            }
+        }
+        if low[0] == usize::MAX {
+            return Change { corner: [0, 0], size: [1, 1], rgba: vec![0; 4] };
+        }
+        let pixels = (low[1]..high[1]).flat_map(|y| (low[0]..high[0]).map(move |x| y * width + x));
+        let pixel = |i: usize| -> &[u8] { if is_changed(i) { &self.rgba[4 * i..4 * i + 4] } else { &[0; 4] } };
+        Change {
+            corner: low.map(|at| at as u32),
+            size: [(high[0] - low[0]) as u32, (high[1] - low[1]) as u32],
+            rgba: pixels.flat_map(pixel).copied().collect(),
+        }
+    }
+}
+
 /// The picture as PNG, with `scale` pixels for each pixel of a screen, of which an inch has 96: 3.125 makes 300 dots an
 /// inch.
 ///

@@ -25,8 +25,7 @@ pub(crate) fn encoded(picture: &Raster, dots: f64) -> Result<Vec<u8>, DrawError>
         encoder.set_pixel_dims(Some(PixelDimensions { xppu: per_meter, yppu: per_meter, unit: Unit::Meter }));
         let mut writer = encoder.write_header()?;
         // There is paper everywhere, so nothing shines through.
-        let rgb: Vec<u8> = picture.rgba.chunks_exact(4).flat_map(|pixel| &pixel[..3]).copied().collect();
-        writer.write_image_data(&rgb)?;
+        writer.write_image_data(&picture.rgb())?;
         writer.finish()?;
         Ok(out)
     };
@@ -53,7 +52,7 @@ pub(crate) fn animated(frames: &[String], scale: f64, delay: u16, last: u16) -> 
     writer.write_image_data(&before.rgba).map_err(failed)?;
     for (i, svg) in frames.iter().enumerate().skip(1) {
         let picture = raster(svg, scale)?;
-        let change = Change::between(&before, &picture);
+        let change = picture.change_since(&before);
         let mut write = || {
             writer.set_frame_delay(if i + 1 == frames.len() { last } else { delay }, 1000)?;
             // A frame must lie inside of the picture at every moment.
@@ -68,35 +67,4 @@ pub(crate) fn animated(frames: &[String], scale: f64, delay: u16, last: u16) -> 
     }
     writer.finish().map_err(failed)?;
     Ok(out)
-}
-
-/// What of a picture is not as in the one before: the rectangle around it, and nothing where they are alike.
-struct Change {
-    corner: [u32; 2],
-    size: [u32; 2],
-    rgba: Vec<u8>,
-}
-
-impl Change {
-    fn between(before: &Raster, after: &Raster) -> Change {
-        let width = after.width as usize;
-        let is_changed = |i: usize| before.rgba.get(4 * i..4 * i + 4) != Some(&after.rgba[4 * i..4 * i + 4]);
-        let (mut low, mut high) = ([usize::MAX; 2], [0; 2]);
-        for i in (0..after.rgba.len() / 4).filter(|&i| is_changed(i)) {
-            for (side, at) in [i % width, i / width].into_iter().enumerate() {
-                (low[side], high[side]) = (low[side].min(at), high[side].max(at + 1));
-            }
-        }
-        if low[0] == usize::MAX {
-            // A frame has one pixel at least.
-            return Change { corner: [0, 0], size: [1, 1], rgba: vec![0; 4] };
-        }
-        let pixels = (low[1]..high[1]).flat_map(|y| (low[0]..high[0]).map(move |x| y * width + x));
-        let pixel = |i: usize| -> &[u8] { if is_changed(i) { &after.rgba[4 * i..4 * i + 4] } else { &[0; 4] } };
-        Change {
-            corner: low.map(|at| at as u32),
-            size: [(high[0] - low[0]) as u32, (high[1] - low[1]) as u32],
-            rgba: pixels.flat_map(pixel).copied().collect(),
-        }
-    }
 }

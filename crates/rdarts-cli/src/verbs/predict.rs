@@ -95,7 +95,7 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     let batch = batch_size(model)?;
     for paths in paths.chunks(batch) {
         let read: Vec<Result<Picture, DataError>> = paths.par_iter().map(|path| read_picture(path, shape)).collect();
-        let pixels = read.iter().flatten().flat_map(|picture| picture.pixels.iter().copied()).collect();
+        let pixels = read.iter().flatten().map(|picture| &picture.pixels[..]).collect::<Vec<_>>().concat();
         let mut logits = outputs(model, &evaluator, pixels, batch)?.into_iter();
         for (path, picture) in paths.iter().zip(read) {
             match picture.map(|picture| (picture, logits.next().unwrap_or_default())) {
