@@ -6,7 +6,7 @@
 
 The first writes into DIR what both begin with, the images of every step, and its own losses, accuracies and eigenvalues. This one takes the
 same steps (--steps N: the first N alone) with PyTorch's own layers, derivatives and optimisers. The Hessian is made of as many
-products as there are alphas, and its eigenvalues are LAPACK's.
+products as there are alphas, and its eigenvalues are LAPACK's; the largest counts, with what ours adds to the diagonal.
 """
 import argparse
 import json
@@ -23,7 +23,7 @@ from peer import Supernet
 class Files:
     """Images and labels as ours wrote them, batch by batch."""
     def __init__(self, path, name, shape):
-        self.images = np.memmap(path / f"{name}.f32", np.float32, "r").reshape(-1, *shape)
+        self.images = np.memmap(path / f"{name}.f32", np.float32, "c").reshape(-1, *shape)
         self.labels = np.fromfile(path / f"{name}.u8", np.uint8)
         self.at = 0
 
@@ -51,7 +51,7 @@ class Search:
         flat = iter(start["alphas"])
         self.alphas = [[torch.tensor([next(flat) for _ in names], requires_grad=True) for names in cell] for cell in edges]
         self.flat = [alpha for cell in self.alphas for alpha in cell]
-        self.adam = torch.optim.Adam(self.flat, start["alpha_lr"], betas=(0.5, 0.999), weight_decay=start["alpha_l2"])
+        self.adam = torch.optim.Adam(self.flat, start["alpha_lr"], betas=start["alpha_betas"], weight_decay=start["alpha_l2"])
         parameters = self.net.parameters()
         self.sgd = torch.optim.SGD(parameters, start["lr"][0], momentum=start["momentum"], weight_decay=start["l2"])
         self.net.train()
@@ -84,15 +84,15 @@ class Search:
         return loss / n, correct / n
 
     def eigenvalue(self, files):
-        """The one of the largest magnitude, of the mean Hessian over the batches."""
+        """The largest one of the mean Hessian over the batches."""
         hessian, batches = 0, 0
         while files.left():
             loss = self.loss(*files.take(self.start["batch"]))
             gradient = torch.cat(torch.autograd.grad(loss, self.flat, create_graph=True))
             rows = [torch.cat(torch.autograd.grad(g, self.flat, retain_graph=True)) for g in gradient]
             hessian, batches = hessian + torch.stack(rows), batches + 1
-        values = torch.linalg.eigvalsh((hessian + hessian.T).double() / 2 / batches)
-        return values[values.abs().argmax()].item()
+        largest = torch.linalg.eigvalsh((hessian + hessian.T).double() / 2 / batches)[-1].item()
+        return max(largest, 0.0) + self.start["diagonal"]
 
 
 def main():
@@ -125,7 +125,7 @@ def main():
         of = lambda steps: np.mean(steps[epoch * n:(epoch + 1) * n], axis=0).tolist()
         rows.append({
             "epoch": epoch, "losses": [of(ours_losses), of(losses)], "loss": [mine["loss"], loss],
-            "accuracy": [mine["accuracy"], accuracy], "eigenvalue": [mine["eigenvalue"], eigenvalue], "alphas_apart": apart,
+            "accuracy": [mine["accuracy"], accuracy], "eigenvalue": [mine["eigenvalue"], eigenvalue], "bound": mine["bound"], "alphas_apart": apart,
             "largest_alpha": max(map(abs, alphas)), "seconds": time.time() - begun,
         })
         if not a.json:

@@ -13,7 +13,7 @@
 //! ours.json         losses and numbers of images of every step; after each epoch accuracy, eigenvalue and alphas
 //! ```
 //!
-//! First order, without noise operations and drop path, method `darts`.
+//! First order, method `darts`, cells of the topology `darts` without noise operations, no drop path.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -23,10 +23,10 @@ use std::sync::atomic::AtomicBool;
 use rdarts_data::Batch;
 use rdarts_net::Engine;
 use rdarts_run::{Method, Order, SearchSpec, Spec};
-use rdarts_search::hessian::eigenvalue;
+use rdarts_search::hessian::{diagonal, eigenvalue};
 use rdarts_search::score::score_supernet;
 use rdarts_search::{Search, State, open_space};
-use rdarts_space::{CellType, Op};
+use rdarts_space::{CellType, Op, Topology};
 use rdarts_train::{Job, KnownSets};
 use serde_json::{Map, Value, json};
 
@@ -44,13 +44,22 @@ fn main() -> Result<(), Error> {
     if spec.search.method != Method::Darts || spec.search.order != Order::First || spec.search.drop_path > 0.0 {
         return Err("the peer knows the method darts of first order without drop path alone".into());
     }
+    let has_noise = CellType::ALL.iter().flat_map(|cell| search.space.cell(*cell)).flatten().any(|op| *op == Op::Noise);
+    let side = search.images.side();
+    if search.space.topology != Topology::Darts || has_noise || spec.network.stem_multiplier != 3 {
+        return Err("the peer knows cells of the topology darts without noise and a stem multiplier of 3 alone".into());
+    }
+    if side.iter().any(|side| side % 4 != 0) {
+        return Err(format!("the peer wants images whose sides are multiples of 4, not {side:?}").into());
+    }
     std::fs::create_dir_all(dir)?;
     let mut state = search.begin().1;
     std::fs::write(dir.join("start.json"), start(&search, &state, epochs).to_string())?;
-    let eval = search.images.split.valid.clone().take(spec.data.valid_limit).collect::<Vec<_>>();
+    let all = search.images.split.valid.clone();
+    let limit = if spec.data.valid_limit > 0 { spec.data.valid_limit.min(all.len()) } else { all.len() };
     let (images, norm) = (&search.images.data, search.images.data.norm());
     let mut file = Images::create(dir, "eval")?;
-    for batch in rdarts_data::eval_batches(&images.train, eval[0]..eval[0] + eval.len(), spec.search.batch, &norm) {
+    for batch in rdarts_data::eval_batches(&images.train, all.start..all.start + limit, spec.search.batch, &norm) {
         file.add(&batch?)?;
     }
     file.flush()?;
@@ -104,7 +113,7 @@ fn start(search: &Search, state: &State, epochs: usize) -> Value {
         "image": [train.height, train.width, train.channels], "batch": spec.search.batch,
         "lr": (0..epochs).map(|epoch| search.lr(epoch)).collect::<Vec<_>>(), "l2": spec.weights.l2,
         "momentum": spec.weights.momentum, "clip": spec.weights.clip, "alpha_lr": spec.alphas.lr,
-        "alpha_l2": spec.alphas.l2, "alphas": state.extra.alphas, "weights": weights,
+        "alpha_l2": spec.alphas.l2, "alpha_betas": [spec.alphas.beta1, spec.alphas.beta2], "diagonal": diagonal(spec), "alphas": state.extra.alphas, "weights": weights,
     })
 }
 

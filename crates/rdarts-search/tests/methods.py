@@ -25,7 +25,9 @@ for path in sys.argv[1:]:
     if child == 0:
         break
     if os.waitpid(child, 0)[1] != 0:
-        sys.exit(1)
+        with open(path) as file:
+            state = json.load(file)
+        sys.exit(f"{state['method']} failed, from {path}")
 else:
     sys.exit(0)
 with open(path) as file:

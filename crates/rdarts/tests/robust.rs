@@ -171,7 +171,7 @@ fn hours_are_made_into_a_plan_before_the_first_step() {
     let mut args = vec!["robust", "--out", "run", "--hours", "0.001"];
     args.extend(TINY.chunks(2).filter(|pair| !pair[1].contains("epochs")).flatten());
     // Large enough that no machine does all of it in 3.6 seconds.
-    args.extend(["--set", "network.channels=24"]);
+    args.extend(["--set", "network.channels=24", "--set", "data.size=28"]);
     let out = run(tmp.path(), &args);
     let said = text(&out.stderr);
     assert!(out.status.success(), "{said}");

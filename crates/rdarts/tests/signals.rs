@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const SEARCH: &str = "search --space tiny --epochs 60 --threads 1 --out run --set data.limit=64 --set search.batch=16 \
+const SEARCH: &str = "search --space tiny --epochs 150 --threads 1 --out run --set data.limit=64 --set search.batch=16 \
                       --set network.channels=2 --set network.cells=3 --set eval.oneshot=false --set eval.child=false \
                       --set search.method=darts --set data.size=14 --set hessian.batches=1 --no-report";
 

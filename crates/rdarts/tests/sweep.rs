@@ -44,7 +44,7 @@ fn a_sweep_that_is_interrupted_again_and_again_ends_with_the_same_bits() {
     let listed = run(dir, &["sweep", "my plan.toml"]);
     assert!(text(&listed.stdout).contains("4 members: 4 waiting"), "{}{}", text(&listed.stdout), text(&listed.stderr));
     assert!(!dir.join("runs").exists(), "looking at a plan left something behind");
-    let mut interruptions = 0;
+    let (mut interruptions, mut interrupted) = (0, 0);
     let deadline = Instant::now() + Duration::from_secs(240);
     loop {
         let written = || {
@@ -67,7 +67,10 @@ fn a_sweep_that_is_interrupted_again_and_again_ends_with_the_same_bits() {
         }
         let out = child.wait_with_output().unwrap();
         match out.status.code() {
-            Some(130) => assert!(text(&out.stderr).contains("Go on with `rdarts sweep run"), "{}", text(&out.stderr)),
+            Some(130) => {
+                interrupted += 1;
+                assert!(text(&out.stderr).contains("Go on with `rdarts sweep run"), "{}", text(&out.stderr));
+            }
             code => {
                 assert_eq!(code, Some(0), "{}{}", text(&out.stdout), text(&out.stderr));
                 assert!(text(&out.stdout).contains("4 members: 4 done"), "{}", text(&out.stdout));
@@ -76,6 +79,7 @@ fn a_sweep_that_is_interrupted_again_and_again_ends_with_the_same_bits() {
         }
         assert!(Instant::now() < deadline);
     }
+    assert!(interrupted >= 2, "{interrupted} of 3 interruptions came in time");
     plan(dir, "plain.toml", grid);
     let out = run(dir, &["sweep", "run", "plain.toml", "--json"]);
     assert!(out.status.success(), "{}", text(&out.stderr));
