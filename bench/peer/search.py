@@ -125,8 +125,8 @@ def main():
         of = lambda steps: np.mean(steps[epoch * n:(epoch + 1) * n], axis=0).tolist()
         rows.append({
             "epoch": epoch, "losses": [of(ours_losses), of(losses)], "loss": [mine["loss"], loss],
-            "accuracy": [mine["accuracy"], accuracy], "eigenvalue": [mine["eigenvalue"], eigenvalue], "bound": mine["bound"], "alphas_apart": apart,
-            "largest_alpha": max(map(abs, alphas)), "seconds": time.time() - begun,
+            "accuracy": [mine["accuracy"], accuracy], "eigenvalue": [mine["eigenvalue"], eigenvalue], "bound": mine["bound"],
+            "alphas_apart": apart, "largest_alpha": max(map(abs, alphas)), "seconds": time.time() - begun,
         })
         if not a.json:
             print(f"epoch {epoch}: " + ", ".join(f"{k} {v}" for k, v in rows[-1].items() if k != "epoch"), flush=True)

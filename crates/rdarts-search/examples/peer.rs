@@ -24,7 +24,7 @@ use rdarts_data::Batch;
 use rdarts_net::Engine;
 use rdarts_run::{Method, Order, SearchSpec, Spec};
 use rdarts_search::hessian::{diagonal, eigenvalue};
-use rdarts_search::score::score_supernet;
+use rdarts_search::score::{score_supernet, valid_images};
 use rdarts_search::{Search, State, open_space};
 use rdarts_space::{CellType, Op, Topology};
 use rdarts_train::{Job, KnownSets};
@@ -55,11 +55,11 @@ fn main() -> Result<(), Error> {
     std::fs::create_dir_all(dir)?;
     let mut state = search.begin().1;
     std::fs::write(dir.join("start.json"), start(&search, &state, epochs).to_string())?;
-    let all = search.images.split.valid.clone();
-    let limit = if spec.data.valid_limit > 0 { spec.data.valid_limit.min(all.len()) } else { all.len() };
     let (images, norm) = (&search.images.data, search.images.data.norm());
     let mut file = Images::create(dir, "eval")?;
-    for batch in rdarts_data::eval_batches(&images.train, all.start..all.start + limit, spec.search.batch, &norm) {
+    for batch in
+        rdarts_data::eval_batches(&images.train, valid_images(&search, spec.data.valid_limit), spec.search.batch, &norm)
+    {
         file.add(&batch?)?;
     }
     file.flush()?;

@@ -86,7 +86,7 @@ fn score_limited(
 }
 
 /// The first so many of the images that train the alphas; 0: all.
-pub(crate) fn valid_images(search: &Search, limit: usize) -> Range<usize> {
+pub fn valid_images(search: &Search, limit: usize) -> Range<usize> {
     let all = search.images.split.valid.clone();
     let limit = if limit > 0 { limit.min(all.len()) } else { all.len() };
     all.start..all.start + limit
