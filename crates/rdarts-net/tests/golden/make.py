@@ -49,6 +49,9 @@ CASES = {
     "darts-no-none": (everywhere(DARTS[1:]), 2, [1]),
     "tiny": (everywhere([SEP3, SKIP, MAX], 2), 3, [1]),
 }
+# Max pools of small images hardly differ, and norms behind them multiply rounding: with some seeds by more than a thousand.
+# This one multiplies it by some thirty.
+SEEDS = {"tiny": 13}
 CHANNELS, BATCH, SIDE, CLASSES, XI, L2 = 2, 3, 8, 3, 0.1, 3e-4
 
 
@@ -267,4 +270,4 @@ def write(path, tensors, about):
 
 if __name__ == "__main__":
     for seed, space in enumerate(CASES):
-        make(space, seed)
+        make(space, SEEDS.get(space, seed))
