@@ -114,6 +114,8 @@ pub struct Exported {
     pub cells: Option<usize>,
     /// Channels of the first cell.
     pub channels: Option<usize>,
+    /// The cells that reduce, where they are not those at a third and at two thirds.
+    pub reductions: Option<Vec<usize>>,
     /// The names of the classes, in the order of the outputs.
     pub classes: Option<Vec<String>>,
     /// Mean of each channel of the pixels, which are 0 to 1.
@@ -132,6 +134,7 @@ impl Exported {
             genotype: text("genotype").parse().ok(),
             cells: text("cells").parse().ok(),
             channels: text("channels").parse().ok(),
+            reductions: serde_json::from_str(&text("reductions")).ok(),
             classes: serde_json::from_str(&text("classes")).ok(),
             mean: serde_json::from_str(&text("mean")).ok(),
             std: serde_json::from_str(&text("std")).ok(),
@@ -145,6 +148,7 @@ impl Exported {
             genotype: Some(about.genotype.clone()),
             cells: Some(about.cells),
             channels: Some(about.channels),
+            reductions: Some(about.reductions.clone()).filter(|reductions| !reductions.is_empty()),
             classes: Some(about.classes.clone()),
             mean: Some(about.mean.clone()),
             std: Some(about.std.clone()),

@@ -261,7 +261,7 @@ impl Evaluation {
         if genotype.topology != Topology::Darts {
             return Err(ImportError::Misfit(vec![Misfit::Topology { given: genotype.topology }]));
         }
-        let plan = Plan::new(genotype, self.cells, self.channels, self.c_image)?;
+        let plan = Plan::new(genotype, self.cells, &self.reductions, self.channels, self.c_image)?;
         let mut wanted: BTreeMap<String, Vec<usize>> = plan.tensors(self.classes).into_iter().collect();
         if self.auxiliary {
             let linear = tensors.get("auxiliary_head.classifier.weight").and_then(|tensor| tensor.shape.get(1));

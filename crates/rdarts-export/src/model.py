@@ -86,7 +86,7 @@ class Network(nn.Module):
         reduced = False
         self.cells = nn.ModuleList()
         for i in range(CELLS):
-            reduces = bool(REDUCE) and i in (CELLS // 3, 2 * CELLS // 3)
+            reduces = bool(REDUCE) and i in REDUCTIONS
             c = 2 * c if reduces else c
             ops, concat = (REDUCE, REDUCE_CONCAT) if reduces else (NORMAL, NORMAL_CONCAT)
             self.cells.append(Cell(ops, concat, c_before, c_last, c, reduces, reduced))

@@ -58,7 +58,7 @@ class Network(nn.Module):
         self.stem = nn.Sequential(nn.Conv2d(len(MEAN), c, 3, padding=1, bias=False), nn.BatchNorm2d(c))
         self.cells = nn.ModuleList()
         for i in range(CELLS):
-            if i in (CELLS // 3, 2 * CELLS // 3):
+            if i in REDUCTIONS:
                 self.cells.append(Residual(c, 2 * c))
                 c = 2 * c
             else:

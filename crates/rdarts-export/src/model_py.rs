@@ -6,7 +6,7 @@
 
 use rdarts_space::{CellType, Op, Topology};
 
-use crate::plan::needed_edges;
+use crate::plan::{needed_edges, reductions};
 use crate::trained::{ExportError, Trained};
 
 /// What all pages have.
@@ -130,6 +130,7 @@ fn constants(trained: &Trained) -> String {
     let [rows, columns] = trained.side;
     let mut lines = vec![
         ("CELLS", trained.cells.to_string()),
+        ("REDUCTIONS", list(reductions(trained.reductions, trained.cells).iter().map(usize::to_string))),
         ("CHANNELS", trained.channels.to_string()),
         ("CLASSES", list(trained.classes.iter().map(|name| python_text(name)))),
         ("MEAN", list(trained.mean.iter().map(|v| format!("{v:?}")))),

@@ -30,6 +30,9 @@ use crate::trained::{ExportError, Trained};
 
 /// The largest number of cells: far beyond all that is trained, and small enough that nothing here overflows.
 pub(crate) const MAX_CELLS: usize = 1000;
+
+/// The most cells that reduce: each doubles the channels.
+const MAX_REDUCTIONS: usize = 10;
 /// The largest number of channels and of pixels a side, for the same reason.
 pub(crate) const MAX_SIZE: usize = 1 << 16;
 
@@ -101,9 +104,9 @@ pub(crate) fn needed_edges(genotype: &Genotype) -> Vec<Vec<(usize, Op, usize)>> 
     nodes
 }
 
-/// The cells that reduce, in a network of so many.
-pub(crate) fn reductions(cells: usize) -> BTreeSet<usize> {
-    BTreeSet::from([cells / 3, 2 * cells / 3])
+/// The cells that reduce, in a network of so many: the named ones, or those at a third and at two thirds.
+pub(crate) fn reductions(named: &[usize], cells: usize) -> BTreeSet<usize> {
+    if named.is_empty() { BTreeSet::from([cells / 3, 2 * cells / 3]) } else { named.iter().copied().collect() }
 }
 
 /// The layers of the auxiliary head before its linear one, where it reads `c` channels.
@@ -122,8 +125,14 @@ pub(crate) fn auxiliary_features(c: usize) -> Vec<Layer> {
 }
 
 impl Plan {
-    /// The plan of a network of these sizes.
-    pub fn new(genotype: &Genotype, cells: usize, channels: usize, c_image: usize) -> Result<Self, ExportError> {
+    /// The plan of a network of these sizes, with the named reductions or else those at a third and at two thirds.
+    pub fn new(
+        genotype: &Genotype,
+        cells: usize,
+        named: &[usize],
+        channels: usize,
+        c_image: usize,
+    ) -> Result<Self, ExportError> {
         genotype.check()?;
         let has_noise = |cell: &CellType| genotype.n_uses(*cell, Op::Noise) > 0;
         if let Some(cell) = CellType::ALL.into_iter().find(has_noise) {
@@ -134,16 +143,29 @@ impl Plan {
         for (what, given, max) in sizes {
             in_range(what, given, max)?;
         }
+        let is_sound = named.len() <= MAX_REDUCTIONS
+            && named.iter().all(|&at| at < cells)
+            && named.is_sorted_by(|before, at| before < at);
+        if !is_sound {
+            return Err(ExportError::Reductions { given: named.to_vec(), cells, max: MAX_REDUCTIONS });
+        }
+        let reductions = reductions(named, cells);
         match genotype.topology {
-            Topology::Darts => Self::darts(genotype, cells, channels, c_image),
-            Topology::NasBench201 => Self::nas_bench_201(genotype, cells, channels, c_image),
+            Topology::Darts => Self::darts(genotype, cells, &reductions, channels, c_image),
+            Topology::NasBench201 => Self::nas_bench_201(genotype, cells, &reductions, channels, c_image),
         }
     }
 
-    fn darts(genotype: &Genotype, cells: usize, channels: usize, c_image: usize) -> Result<Self, ExportError> {
+    fn darts(
+        genotype: &Genotype,
+        cells: usize,
+        reductions: &BTreeSet<usize>,
+        channels: usize,
+        c_image: usize,
+    ) -> Result<Self, ExportError> {
         // Channels of the outputs of the two cells before, and whether the last one reduced.
         let (mut c_before, mut c_last, mut reduced) = (3 * channels, 3 * channels, false);
-        let (mut c, mut plans, reductions) = (channels, Vec::new(), reductions(cells));
+        let (mut c, mut plans) = (channels, Vec::new());
         for k in 0..cells {
             let reduces = reductions.contains(&k) && !genotype.reduce.is_empty();
             let kind = if reduces { CellType::Reduce } else { CellType::Normal };
@@ -169,9 +191,15 @@ impl Plan {
         Ok(Plan { stem: stem(c_image, 3 * channels), cells: plans, lastact: Vec::new(), c_head: c_last })
     }
 
-    fn nas_bench_201(genotype: &Genotype, cells: usize, channels: usize, c_image: usize) -> Result<Self, ExportError> {
+    fn nas_bench_201(
+        genotype: &Genotype,
+        cells: usize,
+        reductions: &BTreeSet<usize>,
+        channels: usize,
+        c_image: usize,
+    ) -> Result<Self, ExportError> {
         let needed = needed_edges(genotype);
-        let (mut c, mut plans, reductions) = (channels, Vec::new(), reductions(cells));
+        let (mut c, mut plans) = (channels, Vec::new());
         for k in 0..cells {
             let kind = if reductions.contains(&k) {
                 let c_in = c;
@@ -249,7 +277,7 @@ impl CellPlan {
 impl Trained<'_> {
     /// The plan of this network, if all of it is sound: sizes, normalisation, and every tensor.
     pub(crate) fn plan(&self) -> Result<Plan, ExportError> {
-        let plan = Plan::new(self.genotype, self.cells, self.channels, self.c_image)?;
+        let plan = Plan::new(self.genotype, self.cells, self.reductions, self.channels, self.c_image)?;
         if self.auxiliary && self.genotype.topology != Topology::Darts {
             return Err(ExportError::Auxiliary { topology: self.genotype.topology });
         }

@@ -17,9 +17,11 @@ use rdarts_text::{did_you_mean, quote};
 pub struct Trained<'a> {
     /// The architecture of the cells.
     pub genotype: &'a Genotype,
-    /// Number of cells. Those at a third and two thirds reduce, where the genotype has a reduction cell; in the topology of
-    /// NAS-Bench-201 they are residual blocks.
+    /// Number of cells.
     pub cells: usize,
+    /// The cells that reduce, in their order and counted from 0, where the genotype has a reduction cell; in the topology of
+    /// NAS-Bench-201 they are residual blocks. None named: those at a third and at two thirds.
+    pub reductions: &'a [usize],
     /// Channels of an operation in the first cell; the stem has three times as many (as many, in the topology of
     /// NAS-Bench-201), cells that reduce double them.
     pub channels: usize,
@@ -43,7 +45,7 @@ impl Trained<'_> {
     /// What stands in the metadata of every file: texts, lists as JSON.
     pub(crate) fn properties(&self) -> BTreeMap<&'static str, String> {
         let json = |list: serde_json::Result<String>| list.expect("numbers and texts are always JSON");
-        BTreeMap::from([
+        let mut all = BTreeMap::from([
             ("auxiliary", self.auxiliary.to_string()),
             ("cells", self.cells.to_string()),
             ("channels", self.channels.to_string()),
@@ -53,7 +55,11 @@ impl Trained<'_> {
             ("rdarts", env!("CARGO_PKG_VERSION").to_owned()),
             ("side", json(serde_json::to_string(&self.side))),
             ("std", json(serde_json::to_string(self.std))),
-        ])
+        ]);
+        if !self.reductions.is_empty() {
+            all.insert("reductions", json(serde_json::to_string(self.reductions)));
+        }
+        all
     }
 }
 
@@ -95,6 +101,19 @@ pub enum ExportError {
         /// The number as given.
         given: usize,
         /// The largest that is taken.
+        max: usize,
+    },
+    /// Cells that cannot reduce.
+    #[error(
+        "the cells that reduce are {given:?}, but they must be at most {max} different ones of {cells}, counted from 0, in \
+         their order"
+    )]
+    Reductions {
+        /// The cells as given.
+        given: Vec<usize>,
+        /// Number of cells.
+        cells: usize,
+        /// The most that may reduce.
         max: usize,
     },
     /// Numbers for another number of channels.

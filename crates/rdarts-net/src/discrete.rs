@@ -28,8 +28,10 @@ use crate::values::{Alphas, Real};
 pub struct DiscreteSpec {
     /// The operations of its cells.
     pub genotype: Genotype,
-    /// Number of cells; those at a third and at two thirds of them are reductions, if the genotype has one.
+    /// Number of cells.
     pub cells: usize,
+    /// The cells that reduce, if the genotype has a reduction cell; none named: those of [`SupernetSpec::default_reductions`].
+    pub reductions: Vec<usize>,
     /// Channels of the first cell.
     pub c: usize,
     /// Channels of the images.
@@ -45,24 +47,33 @@ impl Network {
     /// [`Network::nas_bench_201`].
     ///
     /// # Panics
-    /// If there is no cell or no channel, or an auxiliary head in a network of NAS-Bench-201.
+    /// If there is no cell or no channel, a reduction lies behind the last cell, or a network of NAS-Bench-201 has an auxiliary
+    /// head.
     pub fn discrete(spec: &DiscreteSpec) -> Self {
         assert!(spec.cells > 0 && spec.c > 0, "a network has at least one cell and one channel");
+        let reductions = SupernetSpec::reductions_or_default(&spec.reductions, spec.cells);
+        assert!(reductions.iter().all(|&at| at < spec.cells), "a reduction lies behind the last cell");
         if spec.genotype.topology == Topology::NasBench201 {
             assert!(!spec.auxiliary, "a network of NAS-Bench-201 has no auxiliary head");
             let (edges, &DiscreteSpec { cells, c, c_image, classes, .. }) = (Edges::Chosen(&spec.genotype), spec);
-            return Self::nas_bench_201(&NasBench201Spec { edges, cells, c, c_image, classes });
+            return Self::nas_bench_201(&NasBench201Spec {
+                edges,
+                cells,
+                reductions: &reductions,
+                c,
+                c_image,
+                classes,
+            });
         }
         let types = CellType::ALL.map(|cell_type| Wiring::new(&spec.genotype, cell_type));
         let has_reduction = spec.genotype.n_nodes(CellType::Reduce) > 0;
-        let reductions = if has_reduction { SupernetSpec::default_reductions(spec.cells) } else { Vec::new() };
         let stem = StemSpec { c_in: spec.c_image, c_out: 3 * spec.c };
         let mut list = vec![(Module::Stem(stem), vec![Source::Images], "stem.".to_string())];
         let (mut c, mut c_prev_prev, mut c_prev, mut reduction_prev) = (spec.c, stem.c_out, stem.c_out, false);
         let auxiliary_at = 2 * spec.cells / 3;
         let mut c_auxiliary = 0;
         for index in 0..spec.cells {
-            let reduction = reductions.contains(&index);
+            let reduction = has_reduction && reductions.contains(&index);
             if reduction {
                 c *= 2;
             }

@@ -37,8 +37,10 @@ pub enum Edges<'a> {
 pub struct NasBench201Spec<'a> {
     /// The operations of its cells.
     pub edges: Edges<'a>,
-    /// Number of cells, the residual blocks at a third and at two thirds of them included: 17 in the benchmark.
+    /// Number of cells, the residual blocks included: 17 in the benchmark.
     pub cells: usize,
+    /// Which of them are residual blocks, counted from 0: those at a third and at two thirds in the benchmark.
+    pub reductions: &'a [usize],
     /// Channels of the first cells: 16 in the benchmark.
     pub c: usize,
     /// Channels of the images.
@@ -56,8 +58,9 @@ impl Network {
         match space.topology {
             Topology::Darts => Self::supernet(spec),
             Topology::NasBench201 => {
-                let SupernetSpec { cells, c, c_image, classes, .. } = spec;
-                Self::nas_bench_201(&NasBench201Spec { edges: Edges::Mixed(space), cells, c, c_image, classes })
+                let SupernetSpec { cells, ref reductions, c, c_image, classes, .. } = spec;
+                let edges = Edges::Mixed(space);
+                Self::nas_bench_201(&NasBench201Spec { edges, cells, reductions, c, c_image, classes })
             }
         }
     }
@@ -66,9 +69,11 @@ impl Network {
     /// one of an architecture has no mixing weights and has running statistics.
     ///
     /// # Panics
-    /// If there is no cell or no channel, or if space or genotype have cells of another topology.
+    /// If there is no cell or no channel, a residual block lies behind the last cell, or space or genotype have cells of another
+    /// topology.
     pub fn nas_bench_201(spec: &NasBench201Spec<'_>) -> Self {
         assert!(spec.cells > 0 && spec.c > 0, "a network has at least one cell and one channel");
+        assert!(spec.reductions.iter().all(|&at| at < spec.cells), "a residual block lies behind the last cell");
         let topology = match spec.edges {
             Edges::Mixed(space) => space.topology,
             Edges::Chosen(genotype) => genotype.topology,
@@ -96,10 +101,9 @@ impl Wired<'_> {
         let images = State { at: crate::graph::Source::Images, c: spec.c_image };
         let stem = self.layers.convolution(images, spec.c, 3, 1, "stem.0.");
         let mut x = self.layers.scaled_norm(stem, "stem.1.");
-        let reductions = SupernetSpec::default_reductions(spec.cells);
         for index in 0..spec.cells {
             let prefix = format!("cells.{index}.");
-            x = match reductions.contains(&index) {
+            x = match spec.reductions.contains(&index) {
                 true => self.residual(x, 2 * x.c, &prefix),
                 false => self.cell(x, &prefix),
             };

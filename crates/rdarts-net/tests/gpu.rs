@@ -428,7 +428,15 @@ fn in_a_step_little_crosses_but_the_images() {
 fn a_training_keeps_its_statistics_where_they_are() {
     let Some((engine, _alone)) = card() else { return };
     let genotype = published("DARTS_V2").unwrap();
-    let net = Network::discrete(&DiscreteSpec { genotype, cells: 3, c: 4, c_image: 3, classes: 5, auxiliary: true });
+    let net = Network::discrete(&DiscreteSpec {
+        genotype,
+        cells: 3,
+        reductions: Vec::new(),
+        c: 4,
+        c_image: 3,
+        classes: 5,
+        auxiliary: true,
+    });
     let (weights, running, side) = (net.init(5), net.init_running(), [16, 16]);
     let images = normals(N * side[0] * side[1] * 3, 1.0, 6);
     let batch = Batch { images: (&images).into(), side, targets: Targets::Labels(&[0, 3, 1, 4]), noise: &[] };

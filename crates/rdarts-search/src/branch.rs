@@ -1,13 +1,18 @@
 //! A search that goes on from what another one has computed.
 //!
 //! DARTS, DARTS-ES, DARTS-ADA, the rule that knows the noise, DARTS+ and DARTS-PT make the same bits until they act. So a search with
-//! one of them can take over the epochs of another up to there: the events, and the checkpoints that are kept. What comes
+//! one of them can take over the epochs of another up to there: the events, and the checkpoints that are kept. Where the new search
+//! measures the curvature in another way, on more batches say, it is measured again from the checkpoints. What comes
 //! of it is, byte for byte, what it would have made alone.
+
+use std::ops::Range;
+use std::sync::atomic::AtomicBool;
 
 use rdarts_run::{CheckpointName, EpochRecord, Event, Method, RunDir, RunView, SearchSpec, Spec, difference};
 use rdarts_train::{Job, Next, TrainError};
 
 use crate::State;
+use crate::hessian::eigenvalue;
 use crate::rules::is_measured;
 use crate::search::Search;
 
@@ -44,11 +49,17 @@ pub fn refused(from: &RunView, theirs: Method, own: Method) -> Option<TrainError
     Some(TrainError::Input(sentence))
 }
 
-/// What `search` has in common with the run of `other`, and can go on from.
+/// What `search` has in common with the run of `other`, and can go on from. `told` hears how many epochs of how many have been
+/// measured again, which takes as long as measuring them did.
 ///
 /// # Errors
 /// One sentence if the two do not belong together, or if nothing was kept to go on from.
-pub fn common(from: &RunView, other: &Search, search: &Search) -> Result<Common, TrainError> {
+pub fn common(
+    from: &RunView,
+    other: &Search,
+    search: &Search,
+    told: &mut dyn FnMut(usize, usize),
+) -> Result<Common, TrainError> {
     let shown = rdarts_data::shown(from.path());
     if let Some(refused) = refused(from, other.spec.search.method, search.spec.search.method) {
         return Err(refused);
@@ -65,7 +76,7 @@ pub fn common(from: &RunView, other: &Search, search: &Search) -> Result<Common,
     if let Some((key, there, here)) = difference(&shared(other), &shared(search)) {
         return Err(TrainError::Input(format!(
             "{shown} was searched with {key} = {there}, not {here}: only search.method, eval.keep_checkpoints and the keys of \
-             [monitor] and [method] may be others than there"
+             [hessian], [monitor] and [method] may be others than there"
         )));
     }
     let mut records: Vec<EpochRecord> = Vec::new();
@@ -77,11 +88,14 @@ pub fn common(from: &RunView, other: &Search, search: &Search) -> Result<Common,
             _ => break,
         }
     }
+    let mut warnings = Vec::new();
+    if other.spec.hessian != search.spec.hessian {
+        measure_again(from, other, search, &mut records, &mut warnings, told)?;
+    }
     let acts = first_act(search, &records);
     // The epoch after which it acts is made again: the search judges what it has measured itself.
     let upto = acts.unwrap_or(records.len());
-    let mut warnings = Vec::new();
-    let mut states = states(from, other, search, &records[..upto], &mut warnings)?;
+    let mut states = states(from, other, search, 0..upto, &records, &mut warnings)?;
     let keeps = "with eval.keep_checkpoints=true a search keeps them all";
     let Some(last) = states.last().map(|(name, _)| name.epoch) else {
         return Err(TrainError::Input(match (acts, records.len()) {
@@ -141,11 +155,46 @@ impl Common {
     }
 }
 
+/// The curvature after each epoch as `search` measures it, up to where it acts or where a checkpoint is not there: later
+/// records are left out.
+fn measure_again(
+    from: &RunView,
+    other: &Search,
+    search: &Search,
+    records: &mut Vec<EpochRecord>,
+    warnings: &mut Vec<String>,
+    told: &mut dyn FnMut(usize, usize),
+) -> Result<(), TrainError> {
+    let never = AtomicBool::new(false);
+    for epoch in 0..records.len() {
+        let mut found = None;
+        if is_measured(&search.spec, epoch) {
+            let states = states(from, other, search, epoch..epoch + 1, records, warnings)?;
+            let Some((_, state)) = states.first() else {
+                records.truncate(epoch);
+                break;
+            };
+            found = eigenvalue(search, state, epoch, search.spec.hessian.tolerance, &never)?;
+        }
+        let finite = |value: f64| Some(value).filter(|v| v.is_finite());
+        records[epoch].eigenvalue = found.as_ref().and_then(|c| finite(c.dominant.value));
+        records[epoch].eigenvalue_bound = found.as_ref().and_then(|c| finite(c.dominant.bound));
+        records[epoch].eigenvalue_error = found.as_ref().and_then(|c| finite(c.error?));
+        told(epoch + 1, records.len());
+        if first_act(search, &records[..=epoch]).is_some() {
+            records.truncate(epoch + 1);
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// The states of the other search after these epochs, as far as their checkpoints are there, as those of the new search.
 fn states(
     from: &RunView,
     other: &Search,
     search: &Search,
+    epochs: Range<usize>,
     records: &[EpochRecord],
     warnings: &mut Vec<String>,
 ) -> Result<Vec<(CheckpointName, State)>, TrainError> {
@@ -157,7 +206,7 @@ fn states(
     // After its last epoch a search that selects has begun to.
     let is_plain =
         |name: &CheckpointName| !other.spec.search.method.selects() || name.epoch + 1 < other.spec.search.epochs;
-    names.retain(|name| is_end(name) && is_plain(name) && name.epoch < records.len());
+    names.retain(|name| is_end(name) && is_plain(name) && epochs.contains(&name.epoch));
     names.sort_by_key(|name| name.sequence);
     let mut states = Vec::new();
     for name in names {
@@ -170,7 +219,8 @@ fn states(
             }
         };
         let mut state = State::from_checkpoint(other, &name.to_string(), checkpoint)?;
-        state.at.errors = errors(&records[..=name.epoch]);
+        (state.at.history, state.at.errors) =
+            (history(search, &records[..=name.epoch]), errors(&records[..=name.epoch]));
         state.extra.projection = search.blank().extra.projection;
         if state.at.finished && name.epoch + 1 < search.spec.search.epochs {
             // The other one was stopped there.
@@ -188,7 +238,7 @@ fn shared(search: &Search) -> String {
     spec.search.method = Method::Darts;
     spec.eval.keep_checkpoints = false;
     let fixed = SearchSpec::resolve(None, None, &[], &rdarts_train::KnownSets).expect("a test resolves every preset");
-    (spec.monitor, spec.method) = (fixed.monitor, fixed.method);
+    (spec.hessian, spec.monitor, spec.method) = (fixed.hessian, fixed.monitor, fixed.method);
     spec.to_toml()
 }
 
@@ -203,11 +253,14 @@ fn after(search: &Search, records: &[EpochRecord], epoch: usize) -> State {
     let mut state = search.blank();
     let upto = &records[..=epoch];
     state.at.epoch = epoch;
-    let measured = upto.iter().filter(|record| is_measured(&search.spec, record.epoch));
-    state.at.history = measured.map(|record| (record.epoch, record.eigenvalue)).collect();
-    state.at.errors = errors(upto);
+    (state.at.history, state.at.errors) = (history(search, upto), errors(upto));
     state.extra.alphas = [&upto[epoch].alphas_normal[..], &upto[epoch].alphas_reduce].concat();
     state
+}
+
+fn history(search: &Search, records: &[EpochRecord]) -> Vec<(usize, Option<f64>)> {
+    let measured = records.iter().filter(|record| is_measured(&search.spec, record.epoch));
+    measured.map(|record| (record.epoch, record.eigenvalue)).collect()
 }
 
 fn errors(records: &[EpochRecord]) -> Vec<(usize, f64)> {

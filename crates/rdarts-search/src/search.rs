@@ -90,6 +90,7 @@ impl Search {
         let mixed = space_of_network(spec.search.method, &space);
         let supernet = SupernetSpec {
             stem_multiplier: spec.network.stem_multiplier,
+            reductions: SupernetSpec::reductions_or_default(&spec.network.reductions, spec.network.cells),
             ..SupernetSpec::from_space(&mixed, spec.network.cells, spec.network.channels, channels, classes)
         };
         let net = match spec.search.method {

@@ -136,6 +136,7 @@ impl Portfolio {
         Network::discrete(&DiscreteSpec {
             genotype: genotype.clone(),
             cells: size.cells,
+            reductions: size.reductions.clone(),
             c: size.channels,
             c_image: self.sizes.channels,
             classes: self.sizes.classes,

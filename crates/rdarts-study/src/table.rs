@@ -282,6 +282,7 @@ impl TableBuild {
         let net = Network::discrete(&DiscreteSpec {
             genotype: training.genotype.clone(),
             cells: self.spec.network.cells,
+            reductions: self.spec.network.reductions.clone(),
             c: self.spec.network.channels,
             c_image: self.images.data.train.channels,
             classes,

@@ -45,6 +45,9 @@ pub struct About {
     pub cells: usize,
     /// Channels of the first cell.
     pub channels: usize,
+    /// The cells that reduce; none named, as in files from before it could be said: those at a third and at two thirds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reductions: Vec<usize>,
     /// The names of the classes, in the order of the outputs.
     pub classes: Vec<String>,
     /// Rows and columns of an image.
@@ -71,6 +74,7 @@ impl About {
         DiscreteSpec {
             genotype: self.genotype.clone(),
             cells: self.cells,
+            reductions: self.reductions.clone(),
             c: self.channels,
             c_image: self.mean.len(),
             classes: self.classes.len(),

@@ -59,7 +59,15 @@ mod tests {
         let normal = vec![(Op::SkipConnect, 0), (Op::SepConv3x3, 1), (Op::MaxPool3x3, 2), (Op::SkipConnect, 1)];
         let reduce = vec![(Op::SkipConnect, 0), (Op::AvgPool3x3, 1), (Op::SkipConnect, 2), (Op::DilConv3x3, 0)];
         let genotype = Genotype::new(normal, reduce).unwrap();
-        Network::discrete(&DiscreteSpec { genotype, cells: 3, c: 4, c_image: 3, classes: 10, auxiliary: false })
+        Network::discrete(&DiscreteSpec {
+            genotype,
+            cells: 3,
+            reductions: Vec::new(),
+            c: 4,
+            c_image: 3,
+            classes: 10,
+            auxiliary: false,
+        })
     }
 
     #[test]

@@ -79,6 +79,7 @@ impl Training {
         let net = Network::discrete(&DiscreteSpec {
             genotype: genotype.clone(),
             cells: spec.network.cells,
+            reductions: spec.network.reductions.clone(),
             c: spec.network.channels,
             c_image: train.channels,
             classes: images.data.classes.len(),

@@ -810,6 +810,7 @@ fn the_names_of_the_published_code_are_read_and_written() {
         genotype: &genotype,
         cells: 1,
         channels: 2,
+        reductions: &[],
         c_image: 1,
         classes: &classes,
         side: [8, 8],

@@ -528,7 +528,15 @@ struct Discrete {
 impl Discrete {
     fn new([cells, c, n, side]: [usize; 4], genotype: Genotype, engine: &Engine) -> Self {
         let auxiliary = genotype.topology == Topology::Darts;
-        let net = Network::discrete(&DiscreteSpec { genotype, cells, c, c_image: 3, classes: 10, auxiliary });
+        let net = Network::discrete(&DiscreteSpec {
+            genotype,
+            cells,
+            reductions: Vec::new(),
+            c,
+            c_image: 3,
+            classes: 10,
+            auxiliary,
+        });
         let mut stream = Stream::new(1, "bench", 0);
         let mut images = images(n, side)(&mut stream);
         images.place(engine);

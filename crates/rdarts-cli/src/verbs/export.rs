@@ -185,6 +185,7 @@ fn trained<'a>(model: &'a Model, tensors: &'a BTreeMap<String, Tensor>) -> Train
         genotype: &about.genotype,
         cells: about.cells,
         channels: about.channels,
+        reductions: &about.reductions,
         c_image: about.mean.len(),
         classes: &about.classes,
         side: about.side,

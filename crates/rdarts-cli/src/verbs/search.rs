@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use rdarts_data::shown;
 use rdarts_net::Engine;
@@ -60,9 +61,10 @@ pub struct Args {
     preset: Option<String>,
     /// Go on from what another search has computed, under another method; the epochs in common are taken over
     ///
-    /// The new search has that run's spec, but for --method and the keys of [monitor] and [method]. darts, darts-es,
+    /// The new search has that run's spec, but for --method and the keys of [hessian], [monitor] and [method]. darts, darts-es,
     /// darts-ada, darts-es-noise, darts-plus and darts-pt make the same bits until they act. That run should keep its checkpoints
-    /// (eval.keep_checkpoints).
+    /// (eval.keep_checkpoints): out of them the curvature is measured again where the new search measures it in another
+    /// way, such as on more batches.
     #[arg(long, value_name = "RUN")]
     from: Option<PathBuf>,
     /// What is searched for: a network that classifies, or one that estimates disparity from pairs of views [default:
@@ -223,6 +225,9 @@ pub fn run(args: Args) -> Result<ExitCode, Exit> {
     })
 }
 
+/// How often what takes long before a search begins says how far it is.
+const SAID_EVERY: Duration = Duration::from_secs(5);
+
 /// The preset of a search for disparity that says nothing.
 const DISPARITY_DEMO: &str = "disparity-demo";
 
@@ -269,7 +274,7 @@ fn branch(args: &Args, from: &Path, overrides: &[String], engine: Engine, thread
     if let Some((_, flag)) = not_both.iter().find(|(is_given, _)| *is_given) {
         return Err(Exit::Input(format!(
             "--from and {flag} do not go together: epochs can be taken over only into a search with the same spec as {}, but \
-             for --method and the keys of [monitor] and [method]",
+             for --method and the keys of [hessian], [monitor] and [method]",
             shown(from)
         )));
     }
@@ -291,7 +296,14 @@ fn branch(args: &Args, from: &Path, overrides: &[String], engine: Engine, thread
     theirs.data.images.dir.clone_from(&spec.data.images.dir);
     let other = Search::on(theirs, space, engine.clone(), &images)?;
     let search = Search::on(spec, own, engine, &images)?;
-    let common = common(&view, &other, &search)?;
+    let mut said = Instant::now();
+    let common = common(&view, &other, &search, &mut |done, of| {
+        // A line now and then.
+        if !args.json && said.elapsed() >= SAID_EVERY {
+            said = Instant::now();
+            say!("measuring the curvature again: {done} of {of} epochs");
+        }
+    })?;
     drop((other, images));
     let reserved = reserve(args.out.as_deref(), &run_name(&search.spec))?;
     let path = reserved.path().to_path_buf();

@@ -29,13 +29,26 @@ impl Case {
         cells: usize,
         channels: usize,
         c_image: usize,
+        side: [usize; 2],
+        stream: Stream,
+    ) -> Self {
+        Self::reducing_at(&[], genotype, cells, channels, c_image, side, stream)
+    }
+
+    /// One whose cells at these places reduce.
+    pub fn reducing_at(
+        reductions: &[usize],
+        genotype: Genotype,
+        cells: usize,
+        channels: usize,
+        c_image: usize,
         [h, w]: [usize; 2],
         mut stream: Stream,
     ) -> Self {
         let shape = [2, c_image, h, w];
         let values = (0..shape.iter().product()).map(|_| f64::from(stream.uniform() as f32)).collect();
         let classes: Vec<String> = (0..4).map(|i| format!("class {i}")).collect();
-        let mut weights = Weights { tensors: BTreeMap::new(), stream: Some(stream) };
+        let mut weights = Weights { tensors: BTreeMap::new(), stream: Some(stream), reductions: reductions.to_vec() };
         let x = Images { shape, values };
         weights.logits(&genotype, cells, channels, classes.len(), &x);
         Self { genotype, cells, channels, classes, auxiliary: false, weights, x }
@@ -61,6 +74,7 @@ impl Case {
         Trained {
             genotype: &self.genotype,
             cells: self.cells,
+            reductions: &self.weights.reductions,
             channels: self.channels,
             c_image: self.x.shape[1],
             classes: &self.classes,
@@ -99,7 +113,7 @@ impl Case {
     /// Folded or not, and with or without pixels normalised inside, ONNX computes what the loops do.
     pub fn check(&self, name: &str) {
         let name = format!("{name}: {} in {} cells, {:?}", self.genotype, self.cells, self.x.shape);
-        let mut loops = Weights { tensors: self.weights.tensors.clone(), stream: None };
+        let mut loops = self.weights.loops();
         let mut logits = |x: &Images| loops.logits(&self.genotype, self.cells, self.channels, self.classes.len(), x);
         let wanted = logits(&self.x);
         for fold in [false, true] {

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use rdarts_export::import::{Evaluation, ImportError, Imported, describe, read};
 use rdarts_export::{Tensor, model_py, safetensors};
+use rdarts_rng::Stream;
 use rdarts_space::Genotype;
 use safetensors::SafeTensors;
 
@@ -32,6 +33,21 @@ fn check(path: &Path, case: &Case) {
 fn both_forms_of_a_state_dict_are_read() {
     for name in ["state.pt", "legacy.pt"] {
         check(&data(name), &Case::small());
+    }
+}
+
+#[test]
+fn the_cells_that_reduce_are_told_by_their_widths() {
+    for reductions in [vec![0, 1, 3], vec![3], vec![1, 2]] {
+        let (genotype, stream) = (Case::small().genotype, Stream::new(1, "widths", 0));
+        let case = Case::reducing_at(&reductions, genotype.clone(), 4, 2, 1, [9, 8], stream);
+        let Ok(Imported::Evaluation(found)) = describe(&case.weights.tensors) else {
+            panic!("it is a trained network")
+        };
+        assert_eq!((found.cells, &found.reductions), (4, &reductions));
+        assert_eq!(found.fits(&genotype, &case.weights.tensors), Ok(()));
+        let other = Evaluation { reductions: vec![2], ..found };
+        assert!(matches!(other.fits(&genotype, &case.weights.tensors), Err(ImportError::Misfit(_))));
     }
 }
 

@@ -9,7 +9,7 @@ use rdarts_rng::Stream;
 use rdarts_space::{Space, published, sample};
 
 use crate::case::{Case, without_noise};
-use crate::reference::{Images, Weights};
+use crate::reference::Images;
 use crate::skip;
 
 #[test]
@@ -40,6 +40,11 @@ fn onnxruntime_and_pytorch_give_the_logits_of_the_loops() {
         let case = Case::random(text.parse().unwrap(), 5, 4, 3, [11, 6], Stream::new(9, name, 0));
         write(&case, &dir.path().join(name));
     }
+    for name in ["s1", "nasbench201"] {
+        let (name, mut stream) = (format!("three reductions, {name}"), Stream::new(9, name, 1));
+        let genotype = sample(&Space::builtin(name.rsplit(' ').next().unwrap()).unwrap(), &mut stream);
+        write(&Case::reducing_at(&[0, 1, 3], genotype, 5, 2, 3, [17, 10], stream), &dir.path().join(name));
+    }
     write(&with_auxiliary(), &dir.path().join("auxiliary"));
 
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/check.py");
@@ -47,7 +52,7 @@ fn onnxruntime_and_pytorch_give_the_logits_of_the_loops() {
     let text = String::from_utf8_lossy(&out.stdout);
     println!("{text}");
     assert!(out.status.success(), "{text}{}", String::from_utf8_lossy(&out.stderr));
-    assert!(text.contains(&format!("{} networks are right", Space::NAMES.len() + 6)), "{text}");
+    assert!(text.contains(&format!("{} networks are right", Space::NAMES.len() + 8)), "{text}");
 }
 
 /// A network of images whose side is what the auxiliary head was made for.
@@ -68,7 +73,7 @@ fn write(case: &Case, folder: &Path) {
     let c = case.x.shape[1];
     let trained = case.trained(&Case::MEAN[..c], &Case::STD[..c]);
     let normalised = case.normalised();
-    let mut loops = Weights { tensors: case.weights.tensors.clone(), stream: None };
+    let mut loops = case.weights.loops();
     let Images { shape, values } = &case.x;
     let logits = loops.logits(&case.genotype, case.cells, case.channels, case.classes.len(), &normalised);
     let auxiliary = case

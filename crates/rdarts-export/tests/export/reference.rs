@@ -19,9 +19,16 @@ pub struct Images {
 pub struct Weights {
     pub tensors: BTreeMap<String, Tensor>,
     pub stream: Option<Stream>,
+    /// The cells that reduce; none named: those at a third and at two thirds.
+    pub reductions: Vec<usize>,
 }
 
 impl Weights {
+    /// Loops over the tensors that are there.
+    pub fn loops(&self) -> Self {
+        Self { tensors: self.tensors.clone(), stream: None, reductions: self.reductions.clone() }
+    }
+
     fn get(&mut self, name: &str, shape: &[usize]) -> Vec<f64> {
         if let Some(stream) = self.stream.as_mut().filter(|_| !self.tensors.contains_key(name)) {
             let n: usize = shape.iter().product();
@@ -235,6 +242,13 @@ impl Weights {
         }
     }
 
+    fn reduces(&self, k: usize, cells: usize) -> bool {
+        match self.reductions.is_empty() {
+            true => k == cells / 3 || k == 2 * cells / 3,
+            false => self.reductions.contains(&k),
+        }
+    }
+
     /// The outputs of all cells.
     fn outputs(&mut self, genotype: &Genotype, cells: usize, channels: usize, x: &Images) -> Vec<Images> {
         let window = Window { size: [3, 3], stride: [1, 1], pad: [1, 1], dilation: 1 };
@@ -243,7 +257,7 @@ impl Weights {
         let (mut s0, mut s1, mut c, mut reduced) = (stem.clone(), stem, channels, false);
         let mut outputs = Vec::new();
         for k in 0..cells {
-            let reduces = (k == cells / 3 || k == 2 * cells / 3) && !genotype.reduce.is_empty();
+            let reduces = self.reduces(k, cells) && !genotype.reduce.is_empty();
             let kind = if reduces { CellType::Reduce } else { CellType::Normal };
             c *= if reduces { 2 } else { 1 };
             let name = format!("cells.{k}.preprocess0");
@@ -292,7 +306,7 @@ impl Weights {
         let mut x = self.norm("stem.1", y);
         for k in 0..cells {
             let (name, c) = (format!("cells.{k}"), 2 * x.shape[1]);
-            x = if k == cells / 3 || k == 2 * cells / 3 {
+            x = if self.reduces(k, cells) {
                 let y = self.nor_conv(&format!("{name}.conv_a"), &x, c, 3, 2);
                 let y = self.nor_conv(&format!("{name}.conv_b"), &y, c, 3, 1);
                 sum(&y, &self.conv(&format!("{name}.downsample.1"), &half_mean(&x), c, POINT, 1))

@@ -10,12 +10,27 @@ use crate::{alpha_gradient, both_gradients, forward, training_gradient};
 
 fn supernet(cells: usize, c: usize) -> Network {
     let space = Space::builtin("nasbench201").unwrap();
-    Network::nas_bench_201(&NasBench201Spec { edges: Edges::Mixed(&space), cells, c, c_image: 3, classes: 5 })
+    Network::nas_bench_201(&NasBench201Spec {
+        edges: Edges::Mixed(&space),
+        cells,
+        reductions: &SupernetSpec::default_reductions(cells),
+        c,
+        c_image: 3,
+        classes: 5,
+    })
 }
 
 fn discrete(text: &str, cells: usize, c: usize, classes: usize) -> Network {
     let genotype = text.parse().unwrap();
-    Network::discrete(&DiscreteSpec { genotype, cells, c, c_image: 3, classes, auxiliary: false })
+    Network::discrete(&DiscreteSpec {
+        genotype,
+        cells,
+        reductions: Vec::new(),
+        c,
+        c_image: 3,
+        classes,
+        auxiliary: false,
+    })
 }
 
 fn all(op: &str) -> String {

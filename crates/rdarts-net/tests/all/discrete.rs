@@ -36,7 +36,16 @@ fn golden_networks_agree_with_pytorch_in_single_precision() {
 #[test]
 fn the_published_cells_have_the_published_numbers_of_parameters() {
     let count = |genotype: Genotype, c: usize, cells: usize, auxiliary: bool| {
-        Network::discrete(&DiscreteSpec { genotype, cells, c, c_image: 3, classes: 10, auxiliary }).n_parameters()
+        Network::discrete(&DiscreteSpec {
+            genotype,
+            cells,
+            reductions: Vec::new(),
+            c,
+            c_image: 3,
+            classes: 10,
+            auxiliary,
+        })
+        .n_parameters()
     };
     assert_eq!(count(published("DARTS_V2").unwrap(), 36, 20, false), 3_349_342);
     assert_eq!(count(published("DARTS_V1").unwrap(), 36, 20, false), 3_169_414);
@@ -60,7 +69,15 @@ fn the_fused_network_agrees_with_the_composed_one_in_double_precision() {
             (genotype.normal_concat, genotype.reduce_concat) = (vec![4, 2], vec![3, 4]);
             (genotype.normal[2], genotype.normal[3]) = ((Op::MaxPool3x3, 1), (Op::MaxPool3x3, 1));
         }
-        let net = Network::discrete(&DiscreteSpec { genotype, cells: 3, c: 4, c_image, classes, auxiliary });
+        let net = Network::discrete(&DiscreteSpec {
+            genotype,
+            cells: 3,
+            reductions: Vec::new(),
+            c: 4,
+            c_image,
+            classes,
+            auxiliary,
+        });
         let n = 5;
         let images: Vec<f32> = (0..n * side[0] * side[1] * c_image).map(|_| s.normal() as f32).collect();
         let labels: Vec<u32> = (0..n as u32).map(|i| i % 4).collect();
@@ -125,9 +142,12 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(space: &Space, genotype: &Genotype) -> Self {
-        let supernet = Network::supernet(SupernetSpec::from_space(space, 3, 4, 3, 5));
-        let sizes = DiscreteSpec { cells: 3, c: 4, classes: 5, ..spec(genotype.clone(), 4, false) };
+    fn new(space: &Space, genotype: &Genotype, reductions: &[usize]) -> Self {
+        let mut sizes = SupernetSpec::from_space(space, 3, 4, 3, 5);
+        sizes.reductions = SupernetSpec::reductions_or_default(reductions, 3);
+        let supernet = Network::supernet(sizes);
+        let reductions = reductions.to_vec();
+        let sizes = DiscreteSpec { cells: 3, reductions, c: 4, classes: 5, ..spec(genotype.clone(), 4, false) };
         let net = Network::discrete(&sizes);
         let all = supernet.init(2);
         let mut weights = net.init(3);
@@ -210,7 +230,7 @@ fn the_supernet_with_one_hot_mixing_weights_is_the_discrete_network() {
         for _ in 0..4 {
             let Some(genotype) = drawn(&space, &mut s, |op| !is_pool(op)) else { continue };
             let images: Vec<f64> = (0..3 * 64 * 3).map(|_| s.normal()).collect();
-            let [discrete, mixed] = Pair::new(&space, &genotype).outputs::<f32>(&images);
+            let [discrete, mixed] = Pair::new(&space, &genotype, &[0, 2]).outputs::<f32>(&images);
             assert_close(&discrete, &mixed, 1e-5, name);
         }
     }
@@ -227,7 +247,7 @@ fn with_pools_the_two_networks_differ_in_the_batch_norms_behind_these_alone() {
         let has_pool =
             |genotype: &&Genotype| genotype.normal.iter().chain(&genotype.reduce).any(|(op, _)| is_pool(*op));
         for genotype in all.iter().filter(has_pool).take(4) {
-            let pair = Pair::new(&space, genotype);
+            let pair = Pair::new(&space, genotype, &[]);
             let images: Vec<f64> = (0..3 * 64 * 3).map(|_| f64::from(s.normal() as f32)).collect();
             let [as_it_is, with_norms] = [false, true].map(|norms| pair.by_definition(&images, norms));
             for ([discrete, mixed], tolerance) in
@@ -323,7 +343,7 @@ fn all_sep_conv() -> Genotype {
 }
 
 fn spec(genotype: Genotype, c: usize, auxiliary: bool) -> DiscreteSpec {
-    DiscreteSpec { genotype, cells: 20, c, c_image: 3, classes: 10, auxiliary }
+    DiscreteSpec { genotype, cells: 20, reductions: Vec::new(), c, c_image: 3, classes: 10, auxiliary }
 }
 
 /// The files, with the largest error of a gradient of PyTorch 2.15 in single precision.
@@ -365,6 +385,7 @@ fn compare<R: Real>(file: &Path, tolerance: f64, of_gradients: f64) {
     let net = Network::discrete(&DiscreteSpec {
         genotype,
         cells: number("cells"),
+        reductions: Vec::new(),
         c: number("channels"),
         c_image: 3,
         classes: number("classes"),

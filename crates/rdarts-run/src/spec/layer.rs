@@ -278,7 +278,8 @@ fn check_table(
             }
             (Value::Array(example), Value::Array(values)) => {
                 let wanted = list_of_numbers(example);
-                let Some(value) = values.iter_mut().find_map(not_a_number) else { continue };
+                let wrong = if example.is_empty() { not_a_whole_number } else { not_a_number };
+                let Some(value) = values.iter_mut().find_map(wrong) else { continue };
                 let value = format!("a list with {value}");
                 return Err(SpecError::BadValue { origin: origin(&full), key: full, value, wanted });
             }
@@ -300,8 +301,11 @@ fn check_table(
     Ok(())
 }
 
-/// Every list of a spec is one of numbers.
+/// Every list of a spec is one of numbers, and one whose example is empty of whole numbers.
 fn list_of_numbers(example: &[Value]) -> String {
+    if example.is_empty() {
+        return "a list of whole numbers without a sign, such as [1, 3]".to_string();
+    }
     let shown: Vec<String> = example.iter().filter_map(Value::as_float).map(float).collect();
     format!("a list of numbers, such as [{}]", shown.join(", "))
 }
@@ -314,6 +318,14 @@ fn not_a_number(value: &mut Value) -> Option<String> {
             *value = Value::Float(*whole as f64);
             None
         }
+        other => Some(shown(other)),
+    }
+}
+
+/// An entry of a list that is no whole number from 0 on, as a sentence shows it.
+fn not_a_whole_number(value: &mut Value) -> Option<String> {
+    match value {
+        Value::Integer(0..) => None,
         other => Some(shown(other)),
     }
 }

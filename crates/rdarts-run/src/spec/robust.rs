@@ -16,7 +16,7 @@ use super::search::{
     ADDED_WITH_METHODS, AlphasSpec, EvalSpec, HessianImages, HessianMode, HessianSpec, LoopSpec, Method, MethodSpec,
     MonitorForm, MonitorSpec, NetworkSpec, Order, SearchDataSpec, SearchSpec, SpaceSpec,
 };
-use super::sections::{AugmentSpec, CutoutSchedule, DataSpec, Statistics, WeightsSpec};
+use super::sections::{ADDED_REDUCTIONS, AugmentSpec, CutoutSchedule, DataSpec, Statistics, WeightsSpec};
 use super::train::{TrainDataSpec, TrainLoopSpec, TrainNetworkSpec, TrainSpec};
 use super::{Spec, Top, lines, section};
 use crate::presets::{self, Preset, ROBUST, SEARCH, TRAIN};
@@ -101,6 +101,8 @@ pub struct RobustNetworkSpec {
     pub cells: usize,
     /// Whether a second classifier after two thirds of the cells, the auxiliary head, takes part in the training.
     pub auxiliary: bool,
+    /// The cells that reduce, counted from 0; none named: those at a third and at two thirds.
+    pub reductions: Vec<usize>,
 }
 
 /// Section `[train]` of a portfolio: length, batch and loss of the trainings.
@@ -218,7 +220,7 @@ impl RobustSpec {
 
     /// The training of a genotype, in the notation of the DARTS code: the short one that chooses, or the whole one.
     pub fn train_spec(&self, genotype: &str, short: bool) -> TrainSpec {
-        let RobustNetworkSpec { channels, cells, auxiliary } = self.train_network;
+        let RobustNetworkSpec { channels, cells, auxiliary, reductions } = self.train_network.clone();
         let mut train = self.train.whole.clone();
         if short {
             train.epochs = self.train.short_epochs;
@@ -229,7 +231,7 @@ impl RobustSpec {
             seed: self.seed,
             data: TrainDataSpec { images: self.data.images.clone(), valid_fraction: self.portfolio.valid_fraction },
             augment: self.train_augment.clone(),
-            network: TrainNetworkSpec { genotype: genotype.to_string(), channels, cells, auxiliary },
+            network: TrainNetworkSpec { genotype: genotype.to_string(), channels, cells, auxiliary, reductions },
             train,
             weights: self.train_weights.clone(),
         }
@@ -271,7 +273,8 @@ impl Spec for RobustSpec {
         ("monitor.form", MonitorForm::NAMES),
         ("train_augment.cutout_schedule", CutoutSchedule::NAMES),
     ];
-    const ADDED: &'static [&'static [(&'static str, &'static str)]] = &[ADDED_WITH_METHODS];
+    const ADDED: &'static [&'static [(&'static str, &'static str)]] =
+        &[ADDED_WITH_METHODS, ADDED_REDUCTIONS, &[("train_network.reductions", "[]")]];
     const ADDED_SECTIONS: &'static [&'static str] = &["method"];
     const EXAMPLE: &'static str = "portfolio.values=[0.0003,0.0009]";
     const HAS_CHECKPOINTS: bool = false;
@@ -353,6 +356,7 @@ fn of_training(bad: Bad, short: bool) -> Bad {
         "augment.cutout_prob" => "train_augment.cutout_prob",
         "network.channels" => "train_network.channels",
         "network.cells" => "train_network.cells",
+        "network.reductions" => "train_network.reductions",
         "weights.lr" => "train_weights.lr",
         "weights.lr_min" => "train_weights.lr_min",
         "weights.momentum" => "train_weights.momentum",

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::checks::{Bad, count, named, positive, real};
 use super::choice::choice;
-use super::sections::{AugmentSpec, CutoutSchedule, DataSpec, Statistics, WeightsSpec};
+use super::sections::{
+    ADDED_REDUCTIONS, AugmentSpec, CutoutSchedule, DataSpec, Statistics, WeightsSpec, check_reductions,
+};
 use super::{Spec, Top, lines, section};
 use crate::presets::{Preset, SEARCH};
 
@@ -74,6 +76,8 @@ pub struct NetworkSpec {
     pub cells: usize,
     /// Channels of the stem as a multiple of `channels`.
     pub stem_multiplier: usize,
+    /// The cells that reduce, counted from 0; none named: those at a third and at two thirds.
+    pub reductions: Vec<usize>,
 }
 
 /// Section `[search]`: method, length and batch.
@@ -434,8 +438,11 @@ impl Spec for SearchSpec {
         ("hessian.images", HessianImages::NAMES),
         ("monitor.form", MonitorForm::NAMES),
     ];
-    const ADDED: &'static [&'static [(&'static str, &'static str)]] =
-        &[&[("kind", "'search'"), ("hessian.batches", "1"), ("hessian.images", "'last'")], ADDED_WITH_METHODS];
+    const ADDED: &'static [&'static [(&'static str, &'static str)]] = &[
+        &[("kind", "'search'"), ("hessian.batches", "1"), ("hessian.images", "'last'")],
+        ADDED_WITH_METHODS,
+        ADDED_REDUCTIONS,
+    ];
     const ADDED_SECTIONS: &'static [&'static str] = &["method"];
     const EXAMPLE: &'static str = "search.epochs=20";
     const HAS_CHECKPOINTS: bool = true;
@@ -472,6 +479,7 @@ impl Spec for SearchSpec {
         count("network.channels", self.network.channels as u64, 1..=4096)?;
         count("network.cells", self.network.cells as u64, 1..=1000)?;
         count("network.stem_multiplier", self.network.stem_multiplier as u64, 1..=64)?;
+        check_reductions(&self.network.reductions, self.network.cells)?;
         count("search.epochs", self.search.epochs as u64, 1..=1_000_000)?;
         // Batch statistics of a single image have no variance to speak of, hence two.
         count("search.batch", self.search.batch as u64, 2..=65_536)?;

@@ -85,6 +85,25 @@ choice!(
     }
 );
 
+/// Where networks reduce, of specs from before it could be said.
+pub(super) const ADDED_REDUCTIONS: &[(&str, &str)] = &[("network.reductions", "[]")];
+
+/// Key `network.reductions`: cells of a network of so many, in their order.
+pub(super) fn check_reductions(reductions: &[usize], cells: usize) -> Result<(), Bad> {
+    // Each doubles the channels and halves the side; ten make one pixel of the largest images.
+    let is_right = reductions.len() <= 10
+        && reductions.iter().all(|&at| at < cells)
+        && reductions.is_sorted_by(|before, at| before < at);
+    if is_right {
+        return Ok(());
+    }
+    let wanted = format!(
+        "at most 10 different cells in their order, counted from 0 to {}, or [] for those at a third and two thirds",
+        cells - 1
+    );
+    Err(Bad { key: "network.reductions", value: format!("{reductions:?}"), wanted })
+}
+
 impl DataSpec {
     /// Forgets what may differ between two machines: the directory and the cache.
     pub fn clear_places(&mut self) {

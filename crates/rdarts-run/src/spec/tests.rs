@@ -35,6 +35,11 @@ impl DataSets for Sets {
     }
 }
 
+/// Reductions of a network of so many cells: the first and the last.
+pub(super) fn first_and_last(cells: usize) -> Vec<usize> {
+    if cells == 1 { Vec::new() } else { vec![0, cells - 1] }
+}
+
 fn paper() -> SearchSpec {
     SearchSpec::resolve(None, None, &[], &Sets).unwrap()
 }
@@ -275,6 +280,33 @@ fn values_out_of_range_are_refused_in_one_sentence() {
         ("space.name=''", "`space.name` is \"\", but must be a name"),
         ("network.channels=0", "`network.channels` is 0, but must be a whole number from 1 to 4096"),
         ("network.cells=0", "`network.cells` is 0, but must be a whole number from 1 to 1000"),
+        (
+            "network.reductions=[5,2]",
+            "`network.reductions` is [5, 2], but must be at most 10 different cells in their order, counted from 0 to 7, or [] \
+             for those at a third and two thirds",
+        ),
+        (
+            "network.reductions=[2,2]",
+            "`network.reductions` is [2, 2], but must be at most 10 different cells in their order, counted from 0 to 7, or [] \
+             for those at a third and two thirds",
+        ),
+        (
+            "network.reductions=[8]",
+            "`network.reductions` is [8], but must be at most 10 different cells in their order, counted from 0 to 7, or [] \
+             for those at a third and two thirds",
+        ),
+        (
+            "network.reductions=[1.5]",
+            "`network.reductions` is a list with 1.5, but must be a list of whole numbers without a sign, such as [1, 3]",
+        ),
+        (
+            "network.reductions=[-1]",
+            "`network.reductions` is a list with -1, but must be a list of whole numbers without a sign, such as [1, 3]",
+        ),
+        (
+            "network.reductions=3",
+            "`network.reductions` is 3, but must be a list of whole numbers without a sign, such as [1, 3]",
+        ),
         ("network.stem_multiplier=0", "`network.stem_multiplier` is 0, but must be a whole number from 1 to 64"),
         (
             "search.method=enas",
@@ -456,7 +488,7 @@ prop_compose! {
                 cutout_schedule: CutoutSchedule::ALL[picks.2],
             },
             space: SpaceSpec { name: texts.3 },
-            network: NetworkSpec { channels: counts.4, cells: counts.5, stem_multiplier: counts.6 },
+            network: NetworkSpec { channels: counts.4, cells: counts.5, stem_multiplier: counts.6, reductions: first_and_last(counts.5) },
             search: LoopSpec {
                 method: Method::ALL[picks.0],
                 order: if Method::ALL[picks.0].is_first_order() { Order::First } else { Order::ALL[picks.1] },

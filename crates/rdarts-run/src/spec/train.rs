@@ -7,7 +7,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::checks::{Bad, count, float, quoted, real};
-use super::sections::{AugmentSpec, CutoutSchedule, DataSpec, Statistics, WeightsSpec};
+use super::sections::{
+    ADDED_REDUCTIONS, AugmentSpec, CutoutSchedule, DataSpec, Statistics, WeightsSpec, check_reductions,
+};
 use super::{Spec, Top, lines, section};
 use crate::presets::{Preset, TRAIN};
 
@@ -59,6 +61,8 @@ pub struct TrainNetworkSpec {
     pub cells: usize,
     /// Whether a second classifier after two thirds of the cells, the auxiliary head, takes part in the training.
     pub auxiliary: bool,
+    /// The cells that reduce, counted from 0; none named: those at a third and at two thirds.
+    pub reductions: Vec<usize>,
 }
 
 /// Section `[train]`: length, batch, loss and what chooses the result.
@@ -94,7 +98,7 @@ impl Spec for TrainSpec {
         ("data.statistics", Statistics::NAMES),
         ("augment.cutout_schedule", CutoutSchedule::NAMES),
     ];
-    const ADDED: &'static [&'static [(&'static str, &'static str)]] = &[];
+    const ADDED: &'static [&'static [(&'static str, &'static str)]] = &[ADDED_REDUCTIONS];
     const EXAMPLE: &'static str = "train.epochs=20";
     const HAS_CHECKPOINTS: bool = true;
 
@@ -128,6 +132,7 @@ impl Spec for TrainSpec {
         }
         count("network.channels", self.network.channels as u64, 1..=4096)?;
         count("network.cells", self.network.cells as u64, 1..=1000)?;
+        check_reductions(&self.network.reductions, self.network.cells)?;
         count("train.epochs", self.train.epochs as u64, 1..=1_000_000)?;
         // Batch statistics of a single image have no variance to speak of, hence two.
         count("train.batch", self.train.batch as u64, 2..=65_536)?;

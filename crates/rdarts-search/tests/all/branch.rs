@@ -59,13 +59,17 @@ fn what_is_taken_over_and_what_follows_are_those_of_a_search_of_its_own() {
     let base = tmp.path().join("darts");
     alone(&darts, &base);
     let (mut acted, mut went_on) = (0, 0);
-    let cases: [(&str, &[&str]); 6] = [
+    let cases: [(&str, &[&str]); 9] = [
         ("darts-es", &[]),
         ("darts-ada", &[]),
         ("darts-es-noise", &["monitor.risk=0.5"]),
         ("darts-plus", &["method.max_skips=4"]),
         ("darts-plus", &["method.max_skips=9"]),
         ("darts-es", &["monitor.threshold=0.01", "eval.keep_checkpoints=false"]),
+        // Measured again.
+        ("darts-es-noise", &["monitor.risk=0.5", "hessian.batches=3", "hessian.images=\"last\""]),
+        ("darts-es", &["hessian.batches=1", "hessian.every=2", "hessian.mode=\"plain\""]),
+        ("darts", &["hessian.batches=3", "hessian.tolerance=0.1"]),
     ];
     for (i, (method, keys)) in cases.into_iter().enumerate() {
         let search = search(method, keys);
@@ -73,7 +77,7 @@ fn what_is_taken_over_and_what_follows_are_those_of_a_search_of_its_own() {
         alone(&search, &own);
         let view = RunView::open(&base).unwrap();
         let taken = tmp.path().join(format!("taken-{i}"));
-        let common = match common(&view, &darts, &search) {
+        let common = match common(&view, &darts, &search, &mut |_, _| {}) {
             Ok(common) => common,
             // It acts after the first epoch: then nothing is common.
             Err(e) => {
@@ -109,7 +113,7 @@ fn what_is_taken_over_and_what_follows_are_those_of_a_search_of_its_own() {
     let stopped = tmp.path().join("own-0");
     let es = search("darts-es", &[]);
     let view = RunView::open(&stopped).unwrap();
-    let common = common(&view, &es, &darts).unwrap();
+    let common = common(&view, &es, &darts, &mut |_, _| {}).unwrap();
     let ends = view.events().unwrap().iter().filter(|event| matches!(event, Event::Epoch(_))).count();
     assert!(ends < 8 && common.last + 1 == ends && common.acts.is_none());
     let taken = tmp.path().join("back");
@@ -126,7 +130,7 @@ fn what_does_not_belong_together_is_refused() {
     let darts = search("darts", &["search.epochs=2"]);
     alone(&darts, &path);
     let view = RunView::open(&path).unwrap();
-    let refused = |method: &str, keys: &[&str]| match common(&view, &darts, &search(method, keys)) {
+    let refused = |method: &str, keys: &[&str]| match common(&view, &darts, &search(method, keys), &mut |_, _| {}) {
         Err(e) => e.to_string(),
         Ok(_) => panic!("{method} {keys:?} was taken"),
     };
@@ -137,7 +141,7 @@ fn what_does_not_belong_together_is_refused() {
         let keys = ["search.method=\"darts-es\"".to_string(), "search.epochs=2".into()];
         let spec = SearchSpec::resolve_text(None, Some(("test", SMALL)), &keys, &KnownSets).unwrap();
         let search = Search::new(spec, open_space("s2").unwrap(), Engine::cpu()).unwrap();
-        common(&view, &darts, &search).err().unwrap().to_string()
+        common(&view, &darts, &search, &mut |_, _| {}).err().unwrap().to_string()
     };
     assert!(elsewhere.contains("was searched in the space s3, not in s2"), "{elsewhere}");
     let longer = refused("darts-es", &["search.epochs=3"]);
@@ -153,7 +157,7 @@ fn what_a_search_may_go_back_to_must_be_there() {
     let darts = search("darts", &keys);
     alone(&darts, &path);
     let view = RunView::open(&path).unwrap();
-    let refused = common(&view, &darts, &search("darts-ada", &keys)).err().unwrap().to_string();
+    let refused = common(&view, &darts, &search("darts-ada", &keys), &mut |_, _| {}).err().unwrap().to_string();
     assert!(refused.starts_with("darts-ada may go back to epoch "), "{refused}");
     assert!(refused.ends_with("with eval.keep_checkpoints=true a search keeps them all"), "{refused}");
     // A damaged checkpoint that nothing needs is a warning.
@@ -163,6 +167,6 @@ fn what_a_search_may_go_back_to_must_be_there() {
     let view = RunView::open(&whole).unwrap();
     let third = view.checkpoints().unwrap().into_iter().find(|name| name.epoch == 3).unwrap();
     std::fs::write(view.checkpoints_path().join(third.file_name()), "damaged").unwrap();
-    let common = common(&view, &darts, &search("darts-es", &["monitor.threshold=0.01"])).unwrap();
+    let common = common(&view, &darts, &search("darts-es", &["monitor.threshold=0.01"]), &mut |_, _| {}).unwrap();
     assert_eq!((common.last, common.warnings.len()), (7, 1));
 }

@@ -408,7 +408,7 @@ fn darts_pt_selects_what_its_decisions_say_and_goes_on_from_a_search_of_darts() 
     let broken = tmp.path().join("broken");
     events_of(&pt, &broken, Some(10));
     let from = rdarts_run::RunView::open(&tmp.path().join("darts")).unwrap();
-    let common = rdarts_search::branch::common(&from, &darts, &pt).unwrap();
+    let common = rdarts_search::branch::common(&from, &darts, &pt, &mut |_, _| {}).unwrap();
     assert_eq!((common.last, common.acts), (1, Some(2)));
     let taken = tmp.path().join("taken");
     let mut dir = RunDir::create(&taken, &pt.spec).unwrap();
@@ -419,7 +419,7 @@ fn darts_pt_selects_what_its_decisions_say_and_goes_on_from_a_search_of_darts() 
 
     // And back: DARTS takes over what the selection has not touched.
     let from = rdarts_run::RunView::open(&tmp.path().join("pt")).unwrap();
-    let common = rdarts_search::branch::common(&from, &pt, &darts).unwrap();
+    let common = rdarts_search::branch::common(&from, &pt, &darts, &mut |_, _| {}).unwrap();
     assert_eq!(common.last, 1);
     let back = tmp.path().join("back");
     let mut dir = RunDir::create(&back, &darts.spec).unwrap();

@@ -312,6 +312,7 @@ impl Training {
             genotype: self.genotype.clone(),
             cells: spec.network.cells,
             channels: spec.network.channels,
+            reductions: spec.network.reductions.clone(),
             classes: data.classes.clone(),
             side: self.images.side(),
             mean: data.mean.clone(),

@@ -3,7 +3,7 @@ use toml::Table;
 
 use super::*;
 use crate::spec::layer::{Layer, leaf_keys};
-use crate::spec::tests::Sets;
+use crate::spec::tests::{Sets, first_and_last};
 use crate::spec::{SpecError, kind_of};
 
 const GENOTYPE: &str = "Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1)], normal_concat=range(2, 3), \
@@ -256,6 +256,8 @@ fn images_that_may_not_be_flipped_are_not_flipped_by_trainings_either() {
 fn values_out_of_range_are_refused_in_one_sentence() {
     let real = "a number at least 0 and below 1";
     let open = "a number above 0 and below 1";
+    let reductions =
+        "at most 10 different cells in their order, counted from 0 to 7, or [] for those at a third and two thirds";
     let most = "a whole number from 0 to 9223372036854775807";
     let checks: &[(&str, &str, String)] = &[
         ("portfolio.vary=lr", "\"lr\"", "one of \"l2\", \"drop_path\", \"seed\"".into()),
@@ -288,6 +290,7 @@ fn values_out_of_range_are_refused_in_one_sentence() {
         ("train_network.channels=0", "0", "a whole number from 1 to 4096".into()),
         ("train_network.cells=1001", "1001", "a whole number from 1 to 1000".into()),
         ("train_network.auxiliary=1", "1", "true or false".into()),
+        ("train_network.reductions=[8]", "[8]", reductions.into()),
         ("train.short_epochs=0", "0", "a whole number from 1 to 1000000".into()),
         ("train.epochs=0", "0", "a whole number from 1 to 1000000".into()),
         ("train.batch=1", "1", "a whole number from 2 to 65536".into()),
@@ -423,7 +426,12 @@ prop_compose! {
             cutout_prob: unit[1],
             cutout_schedule: CutoutSchedule::Linear,
         };
-        spec.train_network = RobustNetworkSpec { channels: counts.2, cells: counts.3, auxiliary: flags[2] };
+        spec.train_network = RobustNetworkSpec {
+            channels: counts.2,
+            cells: counts.3,
+            auxiliary: flags[2],
+            reductions: first_and_last(counts.3),
+        };
         spec.train = RobustTrainSpec {
             short_epochs: counts.4,
             whole: TrainLoopSpec {

@@ -3,7 +3,7 @@ use toml::Table;
 
 use super::*;
 use crate::spec::layer::{Layer, leaf_keys};
-use crate::spec::tests::Sets;
+use crate::spec::tests::{Sets, first_and_last};
 use crate::spec::{SearchSpec, SpecError, kind_of};
 
 const GENOTYPE: &str = "Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1)], normal_concat=range(2, 3), \
@@ -132,6 +132,11 @@ fn values_out_of_range_are_refused_in_one_sentence() {
         ),
         ("network.channels=0", "`network.channels` is 0, but must be a whole number from 1 to 4096"),
         ("network.cells=1001", "`network.cells` is 1001, but must be a whole number from 1 to 1000"),
+        (
+            "network.reductions=[20]",
+            "`network.reductions` is [20], but must be at most 10 different cells in their order, counted from 0 to 19, or [] \
+             for those at a third and two thirds",
+        ),
         ("network.auxiliary=1", "`network.auxiliary` is 1, but must be true or false"),
         ("train.epochs=0", "`train.epochs` is 0, but must be a whole number from 1 to 1000000"),
         ("train.batch=1", "`train.batch` is 1, but must be a whole number from 2 to 65536"),
@@ -246,6 +251,7 @@ prop_compose! {
                 channels: counts.3,
                 cells: counts.4,
                 auxiliary: flags[1],
+                reductions: first_and_last(counts.4),
             },
             train: TrainLoopSpec {
                 epochs: counts.5,
