@@ -42,6 +42,16 @@ pub fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { plural })
 }
 
+/// `4 cells`, `4 cells, of which 1 and 3 reduce` where these are named.
+pub fn cells(n: usize, reductions: &[usize]) -> String {
+    let at: Vec<String> = reductions.iter().map(usize::to_string).collect();
+    match &at[..] {
+        [] => count(n, "cell"),
+        [one] => format!("{}, of which {one} reduces", count(n, "cell")),
+        [first @ .., last] => format!("{}, of which {} and {last} reduce", count(n, "cell"), first.join(", ")),
+    }
+}
+
 /// `darts, darts-es or darts-ada`.
 pub fn one_of(names: &[&str]) -> String {
     match names {

@@ -11,6 +11,7 @@ use rdarts_train::disparity::DisparityModel;
 use rdarts_train::model::About;
 use rdarts_train::tensors::{form_of, header_of, read_file, read_metadata};
 
+use crate::conduct::cells;
 use crate::exit::Exit;
 
 /// How `predict`, `test` and `export` name a model in their help.
@@ -182,13 +183,13 @@ pub fn shown_classes(model: &Model) -> Vec<String> {
     model.about.classes.iter().map(|name| escaped(name)).collect()
 }
 
-/// `5 cells of 8 channels at first, 12,345 weights, for images of 28x28x1 in 10 classes`.
+/// `5 cells, 8 channels at first, 12,345 weights, for images of 28x28x1 in 10 classes`.
 pub fn in_words(model: &Model) -> String {
     let about = &model.about;
     let [rows, columns] = about.side;
     format!(
-        "{} cells of {} channels at first, {} weights; images of {rows}x{columns}x{} in {} classes",
-        about.cells,
+        "{}, {} channels at first, {} weights; images of {rows}x{columns}x{} in {} classes",
+        cells(about.cells, &about.reductions),
         about.channels,
         model.net.n_parameters(),
         about.mean.len(),

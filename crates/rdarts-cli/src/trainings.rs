@@ -10,7 +10,7 @@ use rdarts_train::training::Trained;
 use rdarts_train::{KnownSets, Model, Training};
 use serde_json::json;
 
-use crate::conduct::{Conducted, count};
+use crate::conduct::{Conducted, cells, count};
 use crate::exit::{Exit, out, say};
 use crate::given::{data_name, images};
 use crate::progress::Reading;
@@ -76,13 +76,13 @@ pub fn announce(training: &Training, path: &Path, threads: usize) {
         all => format!(" ({all} with the auxiliary head)"),
     };
     say!(
-        "Training on {} (preset {}): {} of {}, {} channels, {} cells, {own} weights{with}, {} multiply-adds an image",
+        "Training on {} (preset {}): {} of {}, {} channels, {}, {own} weights{with}, {} multiply-adds an image",
         data_name(&spec.data.images),
         spec.preset,
         count(spec.train.epochs, "epoch"),
         count(training.steps_per_epoch(), "step"),
         spec.network.channels,
-        spec.network.cells,
+        cells(spec.network.cells, &spec.network.reductions),
         millions(training.macs()),
     );
     say!("{}", images(&training.images));

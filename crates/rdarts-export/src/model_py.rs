@@ -4,9 +4,9 @@
 //! which are `model.py` for cells of DARTS, with the auxiliary head where there is one, and `model_nasbench201.py` for
 //! those of NAS-Bench-201. It needs PyTorch alone; the reader of safetensors is a few lines of it.
 
-use rdarts_space::{CellType, Op, Topology};
+use rdarts_space::{CellType, Op, Topology, reductions_or_default};
 
-use crate::plan::{needed_edges, reductions};
+use crate::plan::needed_edges;
 use crate::trained::{ExportError, Trained};
 
 /// What all pages have.
@@ -130,7 +130,7 @@ fn constants(trained: &Trained) -> String {
     let [rows, columns] = trained.side;
     let mut lines = vec![
         ("CELLS", trained.cells.to_string()),
-        ("REDUCTIONS", list(reductions(trained.reductions, trained.cells).iter().map(usize::to_string))),
+        ("REDUCTIONS", list(reductions_or_default(trained.reductions, trained.cells).iter().map(usize::to_string))),
         ("CHANNELS", trained.channels.to_string()),
         ("CLASSES", list(trained.classes.iter().map(|name| python_text(name)))),
         ("MEAN", list(trained.mean.iter().map(|v| format!("{v:?}")))),

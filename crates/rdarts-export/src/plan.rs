@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! stem: 3x3 convolution to 3 * channels, batch norm
-//! cell k reads the outputs of k - 2 and k - 1 (the stem twice at first); k = cells / 3 and 2 * cells / 3 reduce
+//! cell k reads the outputs of k - 2 and k - 1 (the stem twice at first); some of them reduce
 //! head: mean over the image, linear
 //! ```
 //!
@@ -13,7 +13,7 @@
 //!
 //! ```text
 //! stem: 3x3 convolution to channels, batch norm
-//! cell k reads the output of k - 1; k = cells / 3 and 2 * cells / 3 are residual blocks, which reduce
+//! cell k reads the output of k - 1; those that reduce are residual blocks
 //! head: batch norm, relu, mean over the image, linear
 //! ```
 //!
@@ -22,7 +22,7 @@
 
 use std::collections::BTreeSet;
 
-use rdarts_space::{CellType, Genotype, Op, Topology};
+use rdarts_space::{CellType, Genotype, MAX_REDUCTIONS, Op, Topology, can_reduce_at, reductions_or_default};
 use rdarts_text::nearest;
 
 use crate::module::{Conv, Layer, Module, layer_tensors};
@@ -30,9 +30,6 @@ use crate::trained::{ExportError, Trained};
 
 /// The largest number of cells: far beyond all that is trained, and small enough that nothing here overflows.
 pub(crate) const MAX_CELLS: usize = 1000;
-
-/// The most cells that reduce: each doubles the channels.
-const MAX_REDUCTIONS: usize = 10;
 /// The largest number of channels and of pixels a side, for the same reason.
 pub(crate) const MAX_SIZE: usize = 1 << 16;
 
@@ -104,11 +101,6 @@ pub(crate) fn needed_edges(genotype: &Genotype) -> Vec<Vec<(usize, Op, usize)>> 
     nodes
 }
 
-/// The cells that reduce, in a network of so many: the named ones, or those at a third and at two thirds.
-pub(crate) fn reductions(named: &[usize], cells: usize) -> BTreeSet<usize> {
-    if named.is_empty() { BTreeSet::from([cells / 3, 2 * cells / 3]) } else { named.iter().copied().collect() }
-}
-
 /// The layers of the auxiliary head before its linear one, where it reads `c` channels.
 pub(crate) fn auxiliary_features(c: usize) -> Vec<Layer> {
     let wide = Conv { window: [2, 2], ..Conv::pointwise(128, 768) };
@@ -143,13 +135,10 @@ impl Plan {
         for (what, given, max) in sizes {
             in_range(what, given, max)?;
         }
-        let is_sound = named.len() <= MAX_REDUCTIONS
-            && named.iter().all(|&at| at < cells)
-            && named.is_sorted_by(|before, at| before < at);
-        if !is_sound {
+        if !can_reduce_at(named, cells) {
             return Err(ExportError::Reductions { given: named.to_vec(), cells, max: MAX_REDUCTIONS });
         }
-        let reductions = reductions(named, cells);
+        let reductions = reductions_or_default(named, cells);
         match genotype.topology {
             Topology::Darts => Self::darts(genotype, cells, &reductions, channels, c_image),
             Topology::NasBench201 => Self::nas_bench_201(genotype, cells, &reductions, channels, c_image),
@@ -159,7 +148,7 @@ impl Plan {
     fn darts(
         genotype: &Genotype,
         cells: usize,
-        reductions: &BTreeSet<usize>,
+        reductions: &[usize],
         channels: usize,
         c_image: usize,
     ) -> Result<Self, ExportError> {
@@ -194,7 +183,7 @@ impl Plan {
     fn nas_bench_201(
         genotype: &Genotype,
         cells: usize,
-        reductions: &BTreeSet<usize>,
+        reductions: &[usize],
         channels: usize,
         c_image: usize,
     ) -> Result<Self, ExportError> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rdarts_kernels::dense::Layer;
 use rdarts_kernels::spec::{AuxiliarySpec, BN_EPS, CellSpec, Discrete, HeadSpec, StemSpec};
-use rdarts_space::{CellType, Genotype, Op, Topology};
+use rdarts_space::{CellType, Genotype, Op, Topology, can_reduce_at, reductions_or_default};
 
 use crate::calls::{OfBatch, Slot, Statistics};
 use crate::chain::NEVER;
@@ -19,7 +19,6 @@ use crate::graph::{CellModule, List, Module, Network, Source};
 use crate::held::{Held, Made, Values, View};
 use crate::nasbench201::{Edges, NasBench201Spec};
 use crate::point::{Batch, Evaluation};
-use crate::supernet::SupernetSpec;
 use crate::tape::{Collected, Forward, Inputs, Tracked, evaluate, seeded, upload_images};
 use crate::values::{Alphas, Real};
 
@@ -30,7 +29,7 @@ pub struct DiscreteSpec {
     pub genotype: Genotype,
     /// Number of cells.
     pub cells: usize,
-    /// The cells that reduce, if the genotype has a reduction cell; none named: those of [`SupernetSpec::default_reductions`].
+    /// The cells that reduce, if the genotype has a reduction cell; none named: those of [`rdarts_space::default_reductions`].
     pub reductions: Vec<usize>,
     /// Channels of the first cell.
     pub c: usize,
@@ -47,12 +46,12 @@ impl Network {
     /// [`Network::nas_bench_201`].
     ///
     /// # Panics
-    /// If there is no cell or no channel, a reduction lies behind the last cell, or a network of NAS-Bench-201 has an auxiliary
-    /// head.
+    /// If there is no cell or no channel, the reductions are none that [`rdarts_space::can_reduce_at`] allows, or a network of
+    /// NAS-Bench-201 has an auxiliary head.
     pub fn discrete(spec: &DiscreteSpec) -> Self {
         assert!(spec.cells > 0 && spec.c > 0, "a network has at least one cell and one channel");
-        let reductions = SupernetSpec::reductions_or_default(&spec.reductions, spec.cells);
-        assert!(reductions.iter().all(|&at| at < spec.cells), "a reduction lies behind the last cell");
+        let reductions = reductions_or_default(&spec.reductions, spec.cells);
+        assert!(can_reduce_at(&reductions, spec.cells), "no network of {} cells reduces at {reductions:?}", spec.cells);
         if spec.genotype.topology == Topology::NasBench201 {
             assert!(!spec.auxiliary, "a network of NAS-Bench-201 has no auxiliary head");
             let (edges, &DiscreteSpec { cells, c, c_image, classes, .. }) = (Edges::Chosen(&spec.genotype), spec);

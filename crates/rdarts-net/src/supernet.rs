@@ -50,16 +50,9 @@ impl SupernetSpec {
         }
     }
 
-    /// The reductions of a network that names `reductions`, or else none: [`SupernetSpec::default_reductions`].
-    pub fn reductions_or_default(reductions: &[usize], cells: usize) -> Vec<usize> {
-        if reductions.is_empty() { Self::default_reductions(cells) } else { reductions.to_vec() }
-    }
-
     /// A third and two thirds of the way, as in the paper; they fall together when there is one cell.
     pub fn default_reductions(cells: usize) -> Vec<usize> {
-        let mut at = vec![cells / 3, 2 * cells / 3];
-        at.dedup();
-        at
+        rdarts_space::default_reductions(cells)
     }
 }
 

@@ -49,6 +49,9 @@ fn main() -> Result<(), Error> {
     if search.space.topology != Topology::Darts || has_noise || spec.network.stem_multiplier != 3 {
         return Err("the peer knows cells of the topology darts without noise and a stem multiplier of 3 alone".into());
     }
+    if !spec.network.reductions.is_empty() {
+        return Err("the peer knows networks that reduce at a third and at two thirds alone".into());
+    }
     if side.iter().any(|side| side % 4 != 0) {
         return Err(format!("the peer wants images whose sides are multiples of 4, not {side:?}").into());
     }

@@ -89,6 +89,7 @@ pub fn common(
         }
     }
     let mut warnings = Vec::new();
+    let n_recorded = records.len();
     if other.spec.hessian != search.spec.hessian {
         measure_again(from, other, search, &mut records, &mut warnings, told)?;
     }
@@ -114,6 +115,10 @@ pub fn common(
                 "{} acts after epoch {epoch}, and {shown} has no checkpoint of an epoch before it: {keeps}",
                 search.spec.search.method
             ),
+            (None, 0) if n_recorded > 0 => {
+                let why = warnings.pop().unwrap_or_else(|| format!("{shown} has no checkpoint of epoch 0"));
+                format!("the curvature has to be measured again from the first epoch on, but {why}: {keeps}")
+            }
             (None, 0) => format!("{shown} has finished no epoch yet"),
             (None, _) => format!("{shown} has no checkpoint of a finished epoch: {keeps}"),
         }));
@@ -171,17 +176,22 @@ fn measure_again(
         if is_measured(&search.spec, epoch) {
             let states = states(from, other, search, epoch..epoch + 1, records, warnings)?;
             let Some((_, state)) = states.first() else {
+                if epoch > 0 {
+                    warnings.push(format!(
+                        "epochs from {epoch} on are searched again: their curvature cannot be measured again without a checkpoint \
+                         of epoch {epoch}"
+                    ));
+                }
                 records.truncate(epoch);
                 break;
             };
             found = eigenvalue(search, state, epoch, search.spec.hessian.tolerance, &never)?;
         }
-        let finite = |value: f64| Some(value).filter(|v| v.is_finite());
-        records[epoch].eigenvalue = found.as_ref().and_then(|c| finite(c.dominant.value));
-        records[epoch].eigenvalue_bound = found.as_ref().and_then(|c| finite(c.dominant.bound));
-        records[epoch].eigenvalue_error = found.as_ref().and_then(|c| finite(c.error?));
+        let record = &mut records[epoch];
+        [record.eigenvalue, record.eigenvalue_bound, record.eigenvalue_error] =
+            found.map_or([None; 3], |found| found.recorded());
         told(epoch + 1, records.len());
-        if first_act(search, &records[..=epoch]).is_some() {
+        if acts_after(search, records, epoch) {
             records.truncate(epoch + 1);
             break;
         }
@@ -244,8 +254,12 @@ fn shared(search: &Search) -> String {
 
 /// The epoch after which the method of `search` acts on what was recorded.
 fn first_act(search: &Search, records: &[EpochRecord]) -> Option<usize> {
-    let selects = |epoch: &usize| search.spec.search.method.selects() && *epoch + 1 == search.spec.search.epochs;
-    (0..records.len()).find(|epoch| selects(epoch) || search.judge(&after(search, records, *epoch)).next != Next::On)
+    (0..records.len()).find(|epoch| acts_after(search, records, *epoch))
+}
+
+fn acts_after(search: &Search, records: &[EpochRecord], epoch: usize) -> bool {
+    let selects = search.spec.search.method.selects() && epoch + 1 == search.spec.search.epochs;
+    selects || search.judge(&after(search, records, epoch)).next != Next::On
 }
 
 /// A state that knows what was measured up to an epoch, and the alphas after it; its weights mean nothing.

@@ -197,6 +197,13 @@ pub struct Curvature {
     pub error: Option<f64>,
 }
 
+impl Curvature {
+    /// Eigenvalue, bound and standard error as an epoch records them: what is no number is not there.
+    pub(crate) fn recorded(&self) -> [Option<f64>; 3] {
+        [Some(self.dominant.value), Some(self.dominant.bound), self.error].map(|v| v.filter(|v| v.is_finite()))
+    }
+}
+
 /// Dominant eigenvalue after `epoch` with its bound, to the given relative tolerance, and its noise; `None` if `stop`
 /// was set meanwhile.
 ///

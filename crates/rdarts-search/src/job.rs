@@ -178,6 +178,7 @@ impl Job for Search {
         let [normal, reduce] = state.extra.by_type().map(<[f32]>::to_vec);
         let [betas_normal, betas_reduce] = state.extra.betas().unwrap_or_default().map(<[f32]>::to_vec);
         let has_reduction = self.space.topology.has_reduction_cells();
+        let [eigenvalue, eigenvalue_bound, eigenvalue_error] = found.map_or([None; 3], |found| found.recorded());
         let record = EpochRecord {
             attempt: at.attempt,
             epoch,
@@ -195,9 +196,9 @@ impl Job for Search {
             valid_accuracy: oneshot.map(|s| s.accuracy),
             child_loss: child.map(|s| s.loss),
             child_accuracy: child.map(|s| s.accuracy),
-            eigenvalue: found.as_ref().map(|c| c.dominant.value).filter(|v| v.is_finite()),
-            eigenvalue_bound: found.as_ref().map(|c| c.dominant.bound).filter(|v| v.is_finite()),
-            eigenvalue_error: found.as_ref().and_then(|c| c.error).filter(|v| v.is_finite()),
+            eigenvalue,
+            eigenvalue_bound,
+            eigenvalue_error,
             skip_connects_normal: genotype.n_uses(CellType::Normal, Op::SkipConnect),
             skip_connects_reduce: has_reduction.then(|| genotype.n_uses(CellType::Reduce, Op::SkipConnect)),
             parameterless_normal: Some(genotype.n_parameterless(CellType::Normal)),

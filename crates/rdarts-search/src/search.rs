@@ -5,7 +5,7 @@ use std::path::Path;
 use rdarts_data::{Silent, Watch};
 use rdarts_net::{Engine, Network, PartialSpec, SupernetSpec, Work};
 use rdarts_run::{HessianSpec, Method, Order, SearchSpec};
-use rdarts_space::{CellType, Op, Space, Topology};
+use rdarts_space::{CellType, Op, Space, Topology, reductions_or_default};
 use rdarts_train::images::{OnCard, augment};
 use rdarts_train::memory::Needed;
 use rdarts_train::schedule::{cosine_lr, drop_path_probability};
@@ -90,7 +90,7 @@ impl Search {
         let mixed = space_of_network(spec.search.method, &space);
         let supernet = SupernetSpec {
             stem_multiplier: spec.network.stem_multiplier,
-            reductions: SupernetSpec::reductions_or_default(&spec.network.reductions, spec.network.cells),
+            reductions: reductions_or_default(&spec.network.reductions, spec.network.cells),
             ..SupernetSpec::from_space(&mixed, spec.network.cells, spec.network.channels, channels, classes)
         };
         let net = match spec.search.method {

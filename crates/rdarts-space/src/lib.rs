@@ -15,6 +15,7 @@
 //! - [`mod@enumerate`]: all architectures of a space, their number, uniform samples
 //! - [`mod@published`]: genotypes that have a name
 //! - [`disparity`]: spaces and architectures of an encoder-decoder for disparity, of three types of cells
+//! - [`mod@reductions`]: which cells of a network reduce
 //! - [`select`]: which operation of which edge a genotype uses
 //!
 //! Nothing here reads a file, a clock or a global generator.
@@ -41,6 +42,8 @@ pub mod published;
 
 pub mod disparity;
 
+pub mod reductions;
+
 pub use derive::{derive, derive_with_edges};
 pub use disparity::{DisparityCell, DisparityGenotype, DisparitySpace};
 pub use enumerate::{Architectures, count, enumerate, index_of, nth, sample};
@@ -48,6 +51,7 @@ pub use genotype::{Genotype, GenotypeError, GenotypeFault, GenotypeReadError};
 pub use op::{Op, UnknownOp};
 pub use parse::Found;
 pub use published::{PLAIN, PUBLISHED, Published, named, published, uniform};
+pub use reductions::{MAX_REDUCTIONS, can_reduce_at, default_reductions, reductions_or_default};
 pub use select::{Mismatch, Selection, selection};
 pub use space::{CellType, MAX_NODES, Space, SpaceError, SpaceFault};
 pub use topology::Topology;

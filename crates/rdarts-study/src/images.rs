@@ -126,7 +126,11 @@ impl Portfolio {
         }
         let cells = format!("no cell of the space {} has", self.space.name);
         let size = &self.spec.train_network;
-        let network = format!("train_network.channels = {} and train_network.cells = {}", size.channels, size.cells);
+        let mut network =
+            format!("train_network.channels = {} and train_network.cells = {}", size.channels, size.cells);
+        if !size.reductions.is_empty() {
+            network += &format!(" (train_network.reductions = {:?})", size.reductions);
+        }
         refuse_bounds([max_params, max_macs], [params, macs], &cells, &network)
     }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use rdarts_data::{Dataset, escaped};
 use rdarts_net::{DiscreteSpec, Engine, Evaluator, Network};
-use rdarts_space::Genotype;
+use rdarts_space::{Genotype, can_reduce_at};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
@@ -186,6 +186,9 @@ impl tensors::About for About {
         }
         if !(1..=1000).contains(&self.cells) || !(1..=4096).contains(&self.channels) {
             return bad(format!("a network of {} cells and {} channels", self.cells, self.channels));
+        }
+        if !can_reduce_at(&self.reductions, self.cells) {
+            return bad(format!("a network of {} cells that reduces at {:?}", self.cells, self.reductions));
         }
         if self.classes.is_empty() || self.side.iter().any(|s| !(1..=16384).contains(s)) {
             return bad(format!("{} classes, images of {:?} pixels", self.classes.len(), self.side));

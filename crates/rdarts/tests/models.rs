@@ -588,7 +588,7 @@ fn an_evaluation_checkpoint_becomes_a_model() {
     let how = ["--mean", "0.5", "--std", "0.25", "--side", "9"];
     let args = [&["import", &state, "--genotype", OF_STATE, "--classes", "a,b,c,d"], &how[..]].concat();
     let shown = text(&succeeds(dir, &args).stdout);
-    assert!(shown.contains("state.safetensors: 3 cells of 2 channels at first"), "{shown}");
+    assert!(shown.contains("state.safetensors: 3 cells, 2 channels at first"), "{shown}");
     let model = Model::load(&dir.join("state.safetensors")).unwrap();
     let about = &model.about;
     assert_eq!((about.classes.join(""), about.side, about.mean[0], about.std[0]), ("abcd".into(), [9, 9], 0.5, 0.25));

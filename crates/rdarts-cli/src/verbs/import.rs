@@ -9,10 +9,9 @@ use std::process::ExitCode;
 use rdarts_data::{DataError, FOLDER, Options, available_memory, escaped, open_with, outline, shown};
 use rdarts_export::Tensor;
 use rdarts_export::import::{Evaluation, Imported, Supernet, describe, read};
-use rdarts_net::SupernetSpec;
 use rdarts_run::{for_shell, write_file};
 use rdarts_search::open_space;
-use rdarts_space::{CellType, Genotype, Space, derive};
+use rdarts_space::{CellType, Genotype, Space, default_reductions, derive};
 use rdarts_train::Model;
 use rdarts_train::model::{About, FORMAT};
 use rdarts_train::tensors::{NamedTensor, read_tensors};
@@ -474,7 +473,7 @@ fn model(
     }
     let side = args.side.map(|side| [side as usize; 2]).or(exported.side).or(of_data.side.map(|side| [side; 2]));
     // A genotype without a reduction cell leaves none to find.
-    let is_usual = found.reductions.is_empty() || found.reductions == SupernetSpec::default_reductions(found.cells);
+    let is_usual = found.reductions.is_empty() || found.reductions == default_reductions(found.cells);
     let about = About {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").into(),

@@ -14,7 +14,7 @@ use rdarts_study::portfolio::Hands;
 use rdarts_study::{Portfolio, Task};
 use rdarts_train::{ImageSet, KnownSets};
 
-use crate::conduct::{count, jobs, one_of, set_threads};
+use crate::conduct::{cells, count, jobs, one_of, set_threads};
 use crate::device::OnDevice;
 use crate::disparities::{self, CLASSIFICATION, DISPARITY, Told};
 use crate::exit::{Exit, say, whole};
@@ -293,9 +293,10 @@ fn announce(portfolio: &Portfolio, path: &Path, threads: usize) {
     );
     let what = if spec.data.images.name == FOLDER { "training pictures of the folder" } else { "training images" };
     let [h, w] = sizes.side;
-    let [cells, channels] = [spec.train_network.cells, spec.train_network.channels];
+    let network = &spec.train_network;
+    let (cells, channels) = (cells(network.cells, &network.reductions), network.channels);
     say!(
-        "{} {what} of {h}x{w} pixels in {}, of which the trainings hold out {}; networks of {channels} channels and {cells} cells; {} ({}); run directory {}",
+        "{} {what} of {h}x{w} pixels in {}, of which the trainings hold out {}; networks of {channels} channels and {cells}; {} ({}); run directory {}",
         sizes.n,
         count(sizes.classes, "class"),
         sizes.n_valid,

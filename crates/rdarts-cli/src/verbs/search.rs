@@ -13,7 +13,7 @@ use rdarts_search::{DisparitySearch, Search, open_space};
 use rdarts_space::{DisparitySpace, Space};
 use rdarts_train::{ImageSet, KnownSets, resume, start};
 
-use crate::conduct::{conduct, count, one_of, set_threads};
+use crate::conduct::{cells, conduct, count, one_of, set_threads};
 use crate::device::OnDevice;
 use crate::disparities::{self, CLASSIFICATION, DISPARITY, DisparityRun, StereoSets, Told};
 use crate::exit::{Exit, say, whole};
@@ -59,7 +59,8 @@ pub struct Args {
     spec: Option<PathBuf>,
     #[arg(long, help = of_both(preset_help::<SearchSpec>(DEMO), preset_help::<DisparitySearchSpec>(DISPARITY_DEMO)))]
     preset: Option<String>,
-    /// Go on from what another search has computed, under another method; the epochs in common are taken over
+    /// Go on from what another search has computed, under another method or other keys of [hessian]; the epochs in common
+    /// are taken over
     ///
     /// The new search has that run's spec, but for --method and the keys of [hessian], [monitor] and [method]. darts, darts-es,
     /// darts-ada, darts-es-noise, darts-plus and darts-pt make the same bits until they act. That run should keep its checkpoints
@@ -289,6 +290,9 @@ fn branch(args: &Args, from: &Path, overrides: &[String], engine: Engine, thread
     let spec = resolve(args, Some((&name, &recorded.to_toml())), overrides)?;
     let space = space_of(&view, &recorded)?;
     let own = if spec.space.name == recorded.space.name { space.clone() } else { open_space(&spec.space.name)? };
+    // Before images are read and the curvature is measured, which may take long.
+    let reserved = reserve(args.out.as_deref(), &run_name(&spec))?;
+    let path = reserved.path().to_path_buf();
     let reading = Reading::new(args.json);
     let images = ImageSet::open(&spec.data.images, &reading)?;
     reading.end();
@@ -305,8 +309,6 @@ fn branch(args: &Args, from: &Path, overrides: &[String], engine: Engine, thread
         }
     })?;
     drop((other, images));
-    let reserved = reserve(args.out.as_deref(), &run_name(&search.spec))?;
-    let path = reserved.path().to_path_buf();
     let mut dir = reserved.fill(&search.spec)?;
     let filled = dir.write_space(&search.space.to_toml()).map_err(Exit::from);
     let filled = filled.and_then(|()| Ok(common.take_over(&view, &search, &mut dir)?));
@@ -383,14 +385,14 @@ fn announce(search: &Search, path: &Path, threads: usize) {
         other => format!(" (preset {other})"),
     };
     say!(
-        "{} in space {} on {}{small}: {} of {}, {} channels, {} cells, {} weights, {}, {} order, L2 {:e}",
+        "{} in space {} on {}{small}: {} of {}, {} channels, {}, {} weights, {}, {} order, L2 {:e}",
         spec.search.method,
         search.space.name,
         data_name(&spec.data.images),
         count(search.n_epochs(), "epoch"),
         count(search.steps_per_epoch(), "step"),
         spec.network.channels,
-        spec.network.cells,
+        cells(spec.network.cells, &spec.network.reductions),
         search.net.n_parameters(),
         learned(search),
         spec.search.order,

@@ -144,7 +144,7 @@ struct Pair {
 impl Pair {
     fn new(space: &Space, genotype: &Genotype, reductions: &[usize]) -> Self {
         let mut sizes = SupernetSpec::from_space(space, 3, 4, 3, 5);
-        sizes.reductions = SupernetSpec::reductions_or_default(reductions, 3);
+        sizes.reductions = rdarts_space::reductions_or_default(reductions, 3);
         let supernet = Network::supernet(sizes);
         let reductions = reductions.to_vec();
         let sizes = DiscreteSpec { cells: 3, reductions, c: 4, classes: 5, ..spec(genotype.clone(), 4, false) };

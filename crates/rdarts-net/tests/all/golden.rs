@@ -243,10 +243,11 @@ impl Case {
         assert_eq!(together.of(0).len(), dalpha.of(0).len());
 
         let hessian = AlphaHessian::new(at, valid);
-        // In double precision a column is a second or two of what has no kernels: products with a few dense vectors see
-        // every entry as well. The smallest space has all of its columns.
+        // In double precision a column is a second or two of what has no kernels, and on a software driver so is one of a space
+        // of many operations: products with a few dense vectors see every entry as well. The smallest space has all of its columns.
         let is_small = self.meta["space"] == "tiny";
-        if is_small || size_of::<R>() == size_of::<f32>() || std::env::var_os("RDARTS_GOLDEN").is_some() {
+        let has_kernels = size_of::<R>() == size_of::<f32>() && (engine.is_cpu() || n <= 84);
+        if is_small || has_kernels || std::env::var_os("RDARTS_GOLDEN").is_some() {
             check("hessian", &hessian.full().values);
         } else {
             let mut stream = Stream::new(1, "products", 0);

@@ -35,6 +35,15 @@ impl DataSets for Sets {
     }
 }
 
+/// A preset as a spec is written: of these sections without the reductions where it names none.
+pub(super) fn as_written(mut preset: Table, sections: &[&str]) -> Table {
+    for section in sections {
+        let removed = preset[*section].as_table_mut().unwrap().remove("reductions");
+        assert_eq!(removed, Some(Value::Array(Vec::new())));
+    }
+    preset
+}
+
 /// Reductions of a network of so many cells: the first and the last.
 pub(super) fn first_and_last(cells: usize) -> Vec<usize> {
     if cells == 1 { Vec::new() } else { vec![0, cells - 1] }
@@ -72,8 +81,9 @@ fn without_arguments_a_spec_is_the_paper() {
 #[test]
 fn the_preset_paper_names_every_key_of_the_struct() {
     let written: Table = paper().to_toml().parse().unwrap();
-    assert_eq!(leaf_keys(&written), leaf_keys(&Layer::base::<SearchSpec>().table));
-    assert_eq!(written, Layer::base::<SearchSpec>().table);
+    let base = as_written(Layer::base::<SearchSpec>().table, &["network"]);
+    assert_eq!(leaf_keys(&written), leaf_keys(&base));
+    assert_eq!(written, base);
 }
 
 #[test]

@@ -160,6 +160,10 @@ fn what_a_search_may_go_back_to_must_be_there() {
     let refused = common(&view, &darts, &search("darts-ada", &keys), &mut |_, _| {}).err().unwrap().to_string();
     assert!(refused.starts_with("darts-ada may go back to epoch "), "{refused}");
     assert!(refused.ends_with("with eval.keep_checkpoints=true a search keeps them all"), "{refused}");
+    let anew = ["eval.keep_checkpoints=false", "hessian.batches=3"];
+    let refused = common(&view, &darts, &search("darts-es", &anew), &mut |_, _| {}).err().unwrap().to_string();
+    let why = "the curvature has to be measured again from the first epoch on, but ";
+    assert!(refused.starts_with(why) && refused.contains(" has no checkpoint of epoch 0: with eval.keep"), "{refused}");
     // A damaged checkpoint that nothing needs is a warning.
     let whole = tmp.path().join("whole");
     let darts = search("darts", &["monitor.threshold=0.01"]);
@@ -169,4 +173,15 @@ fn what_a_search_may_go_back_to_must_be_there() {
     std::fs::write(view.checkpoints_path().join(third.file_name()), "damaged").unwrap();
     let common = common(&view, &darts, &search("darts-es", &["monitor.threshold=0.01"]), &mut |_, _| {}).unwrap();
     assert_eq!((common.last, common.warnings.len()), (7, 1));
+    // Where the curvature is measured again it ends what is taken over.
+    let mut told = Vec::new();
+    let keys = ["monitor.threshold=0.01", "hessian.batches=3"];
+    let common =
+        self::common(&view, &darts, &search("darts-es", &keys), &mut |done, of| told.push((done, of))).unwrap();
+    assert_eq!((common.last, common.acts, told), (2, None, vec![(1, 8), (2, 8), (3, 8)]));
+    assert!(common.warnings.len() == 2 && common.warnings[1].starts_with("epochs from 3 on"), "{:?}", common.warnings);
+    let first = view.checkpoints().unwrap().into_iter().find(|name| name.epoch == 0 && name.step.is_none()).unwrap();
+    std::fs::write(view.checkpoints_path().join(first.file_name()), "damaged").unwrap();
+    let refused = self::common(&view, &darts, &search("darts-es", &keys), &mut |_, _| {}).err().unwrap().to_string();
+    assert!(refused.starts_with(why) && refused.contains(&first.file_name()), "{refused}");
 }

@@ -137,11 +137,24 @@ fn a_model_read_from_its_file_is_what_was_reported() {
     let bytes = std::fs::read(path.join("model.safetensors")).unwrap();
     let newer = String::from_utf8_lossy(&bytes).contains("\\\"format\\\":1");
     assert!(newer, "the header says its form");
+    // The header, whose length stands before it, with one key more.
+    let reducing = |cells: &str| {
+        let key = format!("\\\"format\\\":1,\\\"reductions\\\":{cells}   ");
+        let mut made = replaced(&bytes, b"\\\"format\\\":1", key.as_bytes());
+        let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) + (made.len() - bytes.len()) as u64;
+        made[..8].copy_from_slice(&length.to_le_bytes());
+        made
+    };
+    assert!(Model::from_bytes(&reducing("[1,2]")).is_ok(), "those that it had anyway");
     for (damaged, part) in [
         (bytes[..bytes.len() / 2].to_vec(), "cut short"),
         (replaced(&bytes, b"\\\"format\\\":1", b"\\\"format\\\":9"), "newer rdarts"),
         (replaced(&bytes, b"sep_conv_3x3", b"dil_conv_3x3"), "tensor"),
         (replaced(&bytes, b"\\\"cells\\\":3", b"\\\"cells\\\":0"), "damaged"),
+        (reducing("[2,1]"), "damaged: a network of 3 cells that reduces at [2, 1]"),
+        (reducing("[1,3]"), "damaged: a network of 3 cells that reduces at [1, 3]"),
+        // Its tensors are those of a network that reduces elsewhere.
+        (reducing("[0,1]"), "tensor"),
     ] {
         let error = Model::from_bytes(&damaged).unwrap_err();
         assert!(error.contains(part), "{error}");
