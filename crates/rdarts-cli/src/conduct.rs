@@ -52,6 +52,16 @@ pub fn cells(n: usize, reductions: &[usize]) -> String {
     }
 }
 
+/// Warns where all cells reduce, so that there is no normal one; `section` has the keys, and `whose` network it is.
+pub fn warn_of_cells(reductions: &[usize], cells: usize, section: &str, whose: &str) {
+    if rdarts_space::reductions_or_default(reductions, cells).len() == cells {
+        say!(
+            "warning: every cell of {whose} reduces ({section}.cells = {cells}, {section}.reductions = {reductions:?}), so that \
+             its normal cell is not in the network and says nothing"
+        );
+    }
+}
+
 /// `darts, darts-es or darts-ada`.
 pub fn one_of(names: &[&str]) -> String {
     match names {

@@ -6,11 +6,12 @@ use std::time::Instant;
 use rdarts_data::{escaped, shown};
 use rdarts_net::Engine;
 use rdarts_run::{Event, RunDir, RunView, TrainFinished, TrainSpec, for_shell};
+use rdarts_space::Topology;
 use rdarts_train::training::Trained;
 use rdarts_train::{KnownSets, Model, Training};
 use serde_json::json;
 
-use crate::conduct::{Conducted, cells, count};
+use crate::conduct::{Conducted, cells, count, warn_of_cells};
 use crate::exit::{Exit, out, say};
 use crate::given::{data_name, images};
 use crate::progress::Reading;
@@ -85,6 +86,9 @@ pub fn announce(training: &Training, path: &Path, threads: usize) {
         cells(spec.network.cells, &spec.network.reductions),
         millions(training.macs()),
     );
+    if training.genotype.topology == Topology::Darts && !training.genotype.reduce.is_empty() {
+        warn_of_cells(&spec.network.reductions, spec.network.cells, "network", "the network");
+    }
     say!("{}", images(&training.images));
     let held_out = match split.valid.len() {
         0 => "none are held out: the result is the last epoch".to_string(),

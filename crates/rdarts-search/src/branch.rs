@@ -116,8 +116,9 @@ pub fn common(
                 search.spec.search.method
             ),
             (None, 0) if n_recorded > 0 => {
-                let why = warnings.pop().unwrap_or_else(|| format!("{shown} has no checkpoint of epoch 0"));
-                format!("the curvature has to be measured again from the first epoch on, but {why}: {keeps}")
+                let missing = || format!("{shown} has no checkpoint of epoch 0: {keeps}");
+                let why = warnings.pop().unwrap_or_else(missing);
+                format!("the curvature has to be measured again from the first epoch on, but {why}")
             }
             (None, 0) => format!("{shown} has finished no epoch yet"),
             (None, _) => format!("{shown} has no checkpoint of a finished epoch: {keeps}"),
@@ -171,6 +172,7 @@ fn measure_again(
     told: &mut dyn FnMut(usize, usize),
 ) -> Result<(), TrainError> {
     let never = AtomicBool::new(false);
+    told(0, records.len());
     for epoch in 0..records.len() {
         let mut found = None;
         if is_measured(&search.spec, epoch) {
@@ -229,6 +231,11 @@ fn states(
             }
         };
         let mut state = State::from_checkpoint(other, &name.to_string(), checkpoint)?;
+        let record = &records[name.epoch];
+        if state.extra.by_type() != [&record.alphas_normal[..], &record.alphas_reduce] {
+            warnings.push(format!("checkpoint `{name}` does not hold the alphas that events.jsonl has of its epoch"));
+            continue;
+        }
         (state.at.history, state.at.errors) =
             (history(search, &records[..=name.epoch]), errors(&records[..=name.epoch]));
         state.extra.projection = search.blank().extra.projection;

@@ -149,6 +149,16 @@ impl Portfolio {
     }
 }
 
+impl Portfolio {
+    /// The spec without what may differ between two machines.
+    fn placeless(&self) -> String {
+        let mut spec = self.spec.clone();
+        spec.data.images.clear_places();
+        spec.space.name.clone_from(&self.space.name);
+        spec.to_toml()
+    }
+}
+
 impl Task for Portfolio {
     const DATA: &'static str = "images";
 
@@ -167,20 +177,25 @@ impl Task for Portfolio {
 
     fn started(&self) -> RobustStarted {
         let spec = &self.spec;
-        let mut placeless = spec.clone();
-        placeless.data.images.clear_places();
-        placeless.space.name.clone_from(&self.space.name);
         RobustStarted {
             format: ROBUST_EVENT_FORMAT,
             rdarts: env!("CARGO_PKG_VERSION").into(),
             data: spec.data.images.name.clone(),
             images: self.images.fingerprint().into(),
-            spec: checksum(placeless.to_toml().as_bytes()),
+            spec: checksum(self.placeless().as_bytes()),
             seed: spec.seed,
             space: self.space.name.clone(),
             vary: spec.portfolio.vary,
             members: (0..spec.members()).map(|member| spec.label(member)).collect(),
         }
+    }
+
+    /// Reductions came later; where none is named, the rest says all.
+    fn older_specs(&self) -> Vec<String> {
+        let text = self.placeless();
+        let older: Vec<&str> = text.split_inclusive('\n').filter(|line| *line != "reductions = []\n").collect();
+        let all_named_none = older.len() + 2 == text.split_inclusive('\n').count();
+        if all_named_none { vec![checksum(older.concat().as_bytes())] } else { Vec::new() }
     }
 
     fn search(&self, member: usize, at: &RunAt<'_>) -> Result<bool, TrainError> {

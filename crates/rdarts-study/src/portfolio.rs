@@ -44,6 +44,11 @@ pub trait Task: Sync {
     /// What the log begins with.
     fn started(&self) -> RobustStarted;
 
+    /// Checksums of the spec as versions wrote it that did not know some of its keys yet, if it can have been written by one.
+    fn older_specs(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Carries out the search of a member, or goes on with it; false if it was stopped.
     ///
     /// # Errors
@@ -237,7 +242,7 @@ impl<T: Task> Study<'_, T> {
         let mut log = Log::new(dir.view().events().map_err(TrainError::from)?);
         let started = self.task.started();
         let labels = started.members.clone();
-        log.begin(dir, started, T::DATA)?;
+        log.begin(dir, started, &self.task.older_specs(), T::DATA)?;
         let Some(mut members) = self.searches(dir, &mut log, &labels)? else { return Ok(None) };
         if !self.short_trainings(dir, &mut log, &mut members)? {
             return Ok(None);
@@ -524,7 +529,13 @@ impl Log {
     }
 
     /// The first line, which says what the portfolio is of.
-    fn begin(&mut self, dir: &mut RunDir, mut started: RobustStarted, data: &str) -> Result<(), TrainError> {
+    fn begin(
+        &mut self,
+        dir: &mut RunDir,
+        mut started: RobustStarted,
+        older_specs: &[String],
+        data: &str,
+    ) -> Result<(), TrainError> {
         if let Some(Event::RobustStarted(before)) = self.there.first() {
             let path = rdarts_data::shown(dir.path());
             if before.images != started.images {
@@ -532,6 +543,9 @@ impl Log {
                     "the {data} are not those that {path} began with: put them back, name their place with --data-dir, or \
                      begin a new run"
                 )));
+            }
+            if older_specs.contains(&before.spec) {
+                started.spec.clone_from(&before.spec);
             }
             if before.spec != started.spec {
                 return Err(TrainError::Input(format!(

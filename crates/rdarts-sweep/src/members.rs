@@ -147,6 +147,7 @@ fn label(setting: &Setting, keys: &[&str]) -> String {
                 label => label,
             }
         }
+        Value::Array(values) if values.is_empty() => format!("{key}=empty"),
         Value::Array(values) => {
             let values: Vec<String> = values.iter().map(|value| slug(&value.to_string())).collect();
             format!("{key}={}", slug(&values.join("+")))

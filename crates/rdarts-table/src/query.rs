@@ -163,7 +163,9 @@ impl Table {
 
     /// Where a training is none of this table: the first key that differs, its value here and there.
     pub fn differs_in(&self, spec: &TrainSpec) -> Option<(String, String, String)> {
-        rdarts_run::difference(&self.header.spec, &crate::entry::common(spec).to_toml())
+        // The text of the header may be from before some keys were there.
+        let [own, other] = [&self.spec, spec].map(|spec| crate::entry::common(spec).to_toml());
+        rdarts_run::difference(&own, &other)
     }
 
     /// Takes over the entries of another table that this one lacks; how many they were.

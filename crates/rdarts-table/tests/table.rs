@@ -154,6 +154,20 @@ fn a_genotype_is_found_however_its_entries_are_ordered() {
     assert_eq!(optimum.standing(&nth(&space, 1).unwrap()), Err(Unmeasured::Untrained));
 }
 
+/// The table in the repository is from before `network.reductions` was there.
+#[test]
+fn a_table_from_before_a_key_was_there_is_of_the_same_training() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../experiments/fashion-mini.table");
+    let (mut table, faults) = Table::read(&path).unwrap();
+    assert!(faults.is_empty() && !std::fs::read_to_string(&path).unwrap().contains("reductions"));
+    let mut spec = table.spec().clone();
+    assert_eq!(table.differs_in(&spec), None);
+    assert_eq!(table.merge(&table.clone()).unwrap(), 0);
+    spec.network.reductions = vec![1, 3];
+    let differs = ["network.reductions", "[]", "[1, 3]"].map(String::from);
+    assert_eq!(table.differs_in(&spec).map(|(key, a, b)| [key, a, b]), Some(differs));
+}
+
 #[test]
 fn tables_of_other_trainings_or_spaces_are_not_merged() {
     let mut table = empty(&[1]);

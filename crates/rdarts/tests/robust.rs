@@ -126,6 +126,36 @@ fn a_portfolio_tells_its_members_the_choice_and_the_baselines() {
     }
 }
 
+/// As a version left it that did not know `reductions` yet.
+#[test]
+fn a_portfolio_from_before_a_key_was_there_goes_on() {
+    let tmp = tempfile::tempdir().unwrap();
+    assert!(robust(tmp.path(), "run", &[]).status.success());
+    let dir = tmp.path().join("run");
+    let file = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
+    let older = |text: &str| text.replace("reductions = []\n", "");
+    let spec = file("spec.toml");
+    assert_eq!(spec.matches("reductions = []\n").count(), 2);
+    // What the log has is the checksum of the spec without the places of data.
+    let text_of = |text: &str| {
+        let places = ["dir = ", "cache = "];
+        let placeless = |line: &str| match places.iter().find(|place| line.starts_with(**place)) {
+            Some(place) => format!("{place}\"\"\n"),
+            None => line.to_string(),
+        };
+        rdarts::run::checksum(text.split_inclusive('\n').map(placeless).collect::<String>().as_bytes())
+    };
+    let events = file("events.jsonl");
+    assert!(events.contains(&text_of(&spec)), "the log begins with the checksum of the spec");
+    let events = events.replace(&text_of(&spec), &text_of(&older(&spec)));
+    std::fs::write(dir.join("events.jsonl"), &events).unwrap();
+    std::fs::write(dir.join("spec.toml"), older(&spec)).unwrap();
+    std::fs::remove_file(dir.join("DONE")).unwrap();
+    let out = run(tmp.path(), &["resume", "run", "--no-report"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    assert_eq!(file("events.jsonl"), events);
+}
+
 #[test]
 fn what_does_not_belong_to_a_portfolio_any_more_is_noticed() {
     let tmp = tempfile::tempdir().unwrap();

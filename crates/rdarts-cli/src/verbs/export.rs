@@ -384,7 +384,11 @@ fn tell(model: &Model, path: &Path, args: &Args, bytes: usize, trial: &Trial, ch
                 Topology::Darts => "NetworkCIFAR of the DARTS code",
                 Topology::NasBench201 => "the networks in the code of NAS-Bench-201",
             };
-            out!("The tensors have the names of {whose}.");
+            let elsewhere = match about.reductions.is_empty() {
+                true => "",
+                false => ", which reduces at a third and at two thirds alone, and so elsewhere than this network",
+            };
+            out!("The tensors have the names of {whose}{elsewhere}.");
             out!("Images are floats (batch, {c}, {rows}, {columns}), {}", normalised());
         }
     }

@@ -14,7 +14,7 @@ use rdarts_study::portfolio::Hands;
 use rdarts_study::{Portfolio, Task};
 use rdarts_train::{ImageSet, KnownSets};
 
-use crate::conduct::{cells, count, jobs, one_of, set_threads};
+use crate::conduct::{cells, count, jobs, one_of, set_threads, warn_of_cells};
 use crate::device::OnDevice;
 use crate::disparities::{self, CLASSIFICATION, DISPARITY, Told};
 use crate::exit::{Exit, say, whole};
@@ -291,6 +291,8 @@ fn announce(portfolio: &Portfolio, path: &Path, threads: usize) {
         count(spec.train.short_epochs, "epoch"),
         count(spec.train.whole.epochs, "epoch"),
     );
+    warn_of_cells(&spec.network.reductions, spec.network.cells, "network", "the searches");
+    warn_of_cells(&spec.train_network.reductions, spec.train_network.cells, "train_network", "the trainings");
     let what = if spec.data.images.name == FOLDER { "training pictures of the folder" } else { "training images" };
     let [h, w] = sizes.side;
     let network = &spec.train_network;

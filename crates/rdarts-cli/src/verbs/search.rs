@@ -13,7 +13,7 @@ use rdarts_search::{DisparitySearch, Search, open_space};
 use rdarts_space::{DisparitySpace, Space};
 use rdarts_train::{ImageSet, KnownSets, resume, start};
 
-use crate::conduct::{cells, conduct, count, one_of, set_threads};
+use crate::conduct::{cells, conduct, count, one_of, set_threads, warn_of_cells};
 use crate::device::OnDevice;
 use crate::disparities::{self, CLASSIFICATION, DISPARITY, DisparityRun, StereoSets, Told};
 use crate::exit::{Exit, say, whole};
@@ -62,7 +62,8 @@ pub struct Args {
     /// Go on from what another search has computed, under another method or other keys of [hessian]; the epochs in common
     /// are taken over
     ///
-    /// The new search has that run's spec, but for --method and the keys of [hessian], [monitor] and [method]. darts, darts-es,
+    /// The new search has that run's spec, but for --method, the keys of [hessian], [monitor] and [method], and
+    /// eval.keep_checkpoints. darts, darts-es,
     /// darts-ada, darts-es-noise, darts-plus and darts-pt make the same bits until they act. That run should keep its checkpoints
     /// (eval.keep_checkpoints): out of them the curvature is measured again where the new search measures it in another
     /// way, such as on more batches.
@@ -275,7 +276,7 @@ fn branch(args: &Args, from: &Path, overrides: &[String], engine: Engine, thread
     if let Some((_, flag)) = not_both.iter().find(|(is_given, _)| *is_given) {
         return Err(Exit::Input(format!(
             "--from and {flag} do not go together: epochs can be taken over only into a search with the same spec as {}, but \
-             for --method and the keys of [hessian], [monitor] and [method]",
+             for --method, the keys of [hessian], [monitor] and [method], and eval.keep_checkpoints",
             shown(from)
         )));
     }
@@ -287,7 +288,13 @@ fn branch(args: &Args, from: &Path, overrides: &[String], engine: Engine, thread
         return Err(refused.into());
     }
     let name = shown(view.path().join("spec.toml"));
-    let spec = resolve(args, Some((&name, &recorded.to_toml())), overrides)?;
+    let spec = resolve(args, Some((&name, &recorded.to_toml())), overrides).map_err(|e| match e {
+        // Nobody should edit what another search has recorded.
+        Exit::Input(text) if text.starts_with(&name) => {
+            Exit::Input(format!("{text}; --set gives the new search a value of its own"))
+        }
+        e => e,
+    })?;
     let space = space_of(&view, &recorded)?;
     let own = if spec.space.name == recorded.space.name { space.clone() } else { open_space(&spec.space.name)? };
     // Before images are read and the curvature is measured, which may take long.
@@ -302,6 +309,12 @@ fn branch(args: &Args, from: &Path, overrides: &[String], engine: Engine, thread
     let search = Search::on(spec, own, engine, &images)?;
     let mut said = Instant::now();
     let common = common(&view, &other, &search, &mut |done, of| {
+        if !args.json && done == 0 {
+            say!(
+                "The curvature of up to {} is measured again; stopped meanwhile, the same command begins anew.",
+                count(of, "epoch")
+            );
+        }
         // A line now and then.
         if !args.json && said.elapsed() >= SAID_EVERY {
             said = Instant::now();
@@ -407,6 +420,7 @@ fn announce(search: &Search, path: &Path, threads: usize) {
             expected.ceil() as usize + 1
         );
     }
+    warn_of_cells(&spec.network.reductions, spec.network.cells, "network", "the search");
     say!("{}", images(&search.images));
     say!(
         "{} images train the weights, {} the alphas; {} ({}); run directory {}",

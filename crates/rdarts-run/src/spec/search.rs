@@ -76,9 +76,7 @@ pub struct NetworkSpec {
     pub cells: usize,
     /// Channels of the stem as a multiple of `channels`.
     pub stem_multiplier: usize,
-    /// The cells that reduce, counted from 0; none named: those at a third and at two thirds. The text of a spec has the key where
-    /// it names some, so that specs from before it was there are still the same text.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// The cells that reduce, counted from 0; none named: those at a third and at two thirds.
     pub reductions: Vec<usize>,
 }
 

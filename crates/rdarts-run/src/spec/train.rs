@@ -61,9 +61,7 @@ pub struct TrainNetworkSpec {
     pub cells: usize,
     /// Whether a second classifier after two thirds of the cells, the auxiliary head, takes part in the training.
     pub auxiliary: bool,
-    /// The cells that reduce, counted from 0; none named: those at a third and at two thirds. The text of a spec has the key where
-    /// it names some, so that specs from before it was there are still the same text.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// The cells that reduce, counted from 0; none named: those at a third and at two thirds.
     pub reductions: Vec<usize>,
 }
 

@@ -178,8 +178,17 @@ fn what_a_search_may_go_back_to_must_be_there() {
     let keys = ["monitor.threshold=0.01", "hessian.batches=3"];
     let common =
         self::common(&view, &darts, &search("darts-es", &keys), &mut |done, of| told.push((done, of))).unwrap();
-    assert_eq!((common.last, common.acts, told), (2, None, vec![(1, 8), (2, 8), (3, 8)]));
+    assert_eq!((common.last, common.acts, told), (2, None, vec![(0, 8), (1, 8), (2, 8), (3, 8)]));
     assert!(common.warnings.len() == 2 && common.warnings[1].starts_with("epochs from 3 on"), "{:?}", common.warnings);
+    // A checkpoint under the name of another is not taken for it.
+    let of_epoch = |epoch: usize| {
+        let names = view.checkpoints().unwrap().into_iter();
+        view.checkpoints_path()
+            .join(names.filter(|name| name.step.is_none()).find(|name| name.epoch == epoch).unwrap().file_name())
+    };
+    std::fs::copy(of_epoch(4), of_epoch(1)).unwrap();
+    let common = self::common(&view, &darts, &search("darts-es", &keys), &mut |_, _| {}).unwrap();
+    assert!(common.last == 0 && common.warnings[0].ends_with("of its epoch"), "{:?}", common.warnings);
     let first = view.checkpoints().unwrap().into_iter().find(|name| name.epoch == 0 && name.step.is_none()).unwrap();
     std::fs::write(view.checkpoints_path().join(first.file_name()), "damaged").unwrap();
     let refused = self::common(&view, &darts, &search("darts-es", &keys), &mut |_, _| {}).err().unwrap().to_string();
