@@ -492,7 +492,12 @@ prop_compose! {
                 cutout_schedule: CutoutSchedule::ALL[picks.2],
             },
             space: SpaceSpec { name: texts.3 },
-            network: NetworkSpec { channels: counts.4, cells: counts.5, stem_multiplier: counts.6, reductions: first_and_last(counts.5) },
+            network: NetworkSpec {
+                channels: counts.4,
+                cells: counts.5,
+                stem_multiplier: counts.6,
+                reductions: first_and_last(counts.5),
+            },
             search: LoopSpec {
                 method: Method::ALL[picks.0],
                 order: if Method::ALL[picks.0].is_first_order() { Order::First } else { Order::ALL[picks.1] },
